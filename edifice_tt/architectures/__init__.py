@@ -1,0 +1,34 @@
+"""The architectures that can be built by name. As a plugin, this room registers them."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from edifice_tt.hookspecs import hookimpl
+
+
+@hookimpl
+def register_architectures(register: Callable[..., None]) -> None:
+    register(
+        "test_time_compute",
+        **_callables("test_time_compute"),
+        summary="backbone with a scorer head: (B, T, embed_dim) -> hidden states and scores",
+        source="Edifice.Meta.TestTimeCompute; Snell et al., 2024, arXiv:2408.03314",
+    )
+    register(
+        "causal_lm",
+        **_callables("causal_lm"),
+        summary="language model of the Llama family with an optional scorer head",
+        source="Touvron et al., 2023, arXiv:2302.13971",
+    )
+
+
+def _callables(module: str) -> dict[str, Callable[..., Any]]:
+    # Imported when called: listing names needs no tinygrad.
+    def late(function: str) -> Callable[..., Any]:
+        def call(**options: Any) -> Any:
+            return getattr(import_module(f"{__name__}.{module}"), function)(**options)
+
+        return call
+
+    return {name: late(name) for name in ("build", "output_size", "recommended_defaults")}

@@ -1,0 +1,163 @@
+"""A causal language model of the Llama family, with an optional scorer head.
+
+Token embedding, the shared backbone without biases, a language-model head that may share the
+embedding's weight, and, when asked for, a head that scores every position from the same hidden
+states that choose the next token. Knows no file format and no sampling.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from tinygrad import Tensor, dtypes
+
+from edifice_tt.architectures.options import defaults, make_config
+from edifice_tt.nn import ops
+from edifice_tt.nn.backbone import Backbone, BackboneConfig, KVCache, check_count
+from edifice_tt.nn.blocks import Linear
+from edifice_tt.nn.init import place
+from edifice_tt.nn.scorers import make_head
+from edifice_tt.toolchain import open_device
+
+NAME = "causal_lm"
+RECOMMENDED = ("hidden_size", "num_layers", "num_heads", "num_kv_heads", "context_length")
+
+
+@dataclass(frozen=True)
+class CausalLMConfig:
+    """Options of `causal_lm`; `head_dim` and `ffn_size` 0 mean: derived from `hidden_size`."""
+
+    vocab_size: int
+    context_length: int = 2048
+    hidden_size: int = 256
+    num_layers: int = 4
+    num_heads: int = 4
+    num_kv_heads: int = 2
+    head_dim: int = 0
+    ffn_size: int = 0
+    norm_eps: float = 1e-5
+    rope_base: float = 10000.0
+    rope_factors: tuple[float, ...] | None = None
+    tied_embeddings: bool = True
+    scorer: str | None = None
+    scorer_hidden: int = 128
+    dropout: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_count("vocab_size", self.vocab_size)
+        check_count("context_length", self.context_length)
+        if self.rope_factors is not None:  # a checkpoint's JSON gives a list
+            object.__setattr__(self, "rope_factors", tuple(self.rope_factors))
+
+    @property
+    def backbone(self) -> BackboneConfig:
+        return BackboneConfig(
+            hidden_size=self.hidden_size,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_kv_heads,
+            head_dim=self.head_dim,
+            ffn_size=self.ffn_size,
+            bias=False,
+            final_norm="rms_norm",
+            norm_eps=self.norm_eps,
+            final_norm_eps=self.norm_eps,
+            rope_base=self.rope_base,
+            rope_factors=self.rope_factors,
+            dropout=self.dropout,
+        )
+
+
+class CausalLMOutput(NamedTuple):
+    """What a language model says of every position."""
+
+    logits: Tensor  # (B, T, V) float32
+    backbone: Tensor  # (B, T, D), after the final norm
+    scores: Tensor | None  # (B, T, 1), when the model has a scorer head
+
+
+class CausalLM:
+    """The model. `tokenizer` is set by whatever loaded its weights, and is None otherwise."""
+
+    architecture = NAME
+
+    def __init__(self, config: CausalLMConfig, rng: np.random.Generator | None = None) -> None:
+        self.config = config
+        self.tokenizer: Any = None
+        self.token_embedding = Linear(
+            config.hidden_size, config.vocab_size, bias=False, rng=rng
+        )  # (V, D)
+        self.backbone = Backbone(config.backbone, rng)
+        self.lm_head = (
+            None
+            if config.tied_embeddings
+            else Linear(config.hidden_size, config.vocab_size, bias=False, rng=rng)
+        )
+        self.scorer = config.scorer and make_head(
+            config.scorer,
+            config.hidden_size,
+            scorer_hidden=config.scorer_hidden,
+            dropout=config.dropout,
+            seed=config.seed,
+        )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options from which `build` makes this model again."""
+        return asdict(self.config)
+
+    @property
+    def device(self) -> str:
+        return str(self.token_embedding.weight.device)
+
+    def __call__(self, token_ids: Tensor | Sequence[Sequence[int]]) -> CausalLMOutput:
+        """token_ids (B, T) int -> logits (B, T, V), backbone (B, T, D), scores (B, T, 1) or None.
+
+        Raises `ValueError` for a wrong shape or a text longer than the context.
+        """
+        ids = self._check(token_ids)
+        hidden = self.read(ids)  # (B, T, D)
+        return CausalLMOutput(
+            self.logits(hidden), hidden, self.scorer(hidden) if self.scorer else None
+        )
+
+    def read(self, token_ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Hidden states (B, T, D) after the final norm; token_ids (B, T) follow the cache."""
+        return self.backbone(self.token_embedding.weight[token_ids], cache)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """hidden (..., D) -> float32 logits (..., V)."""
+        return ops.linear(hidden, (self.lm_head or self.token_embedding).weight).cast(dtypes.float32)
+
+    def _check(self, token_ids: Tensor | Sequence[Sequence[int]]) -> Tensor:
+        ids = token_ids if isinstance(token_ids, Tensor) else Tensor(token_ids, dtype=dtypes.int32)
+        if ids.ndim != 2 or 0 in ids.shape or not dtypes.is_int(ids.dtype):
+            raise ValueError(
+                f"token_ids has shape {ids.shape} and {ids.dtype}, expected (B, T) integers with "
+                "at least one token"
+            )
+        if ids.shape[1] > self.config.context_length:
+            raise ValueError(
+                f"a text of {ids.shape[1]} tokens is longer than the model's context of "
+                f"{self.config.context_length}; shorten it"
+            )
+        return ids.to(self.device)
+
+
+def build(*, device: str | None = None, **options: Any) -> CausalLM:
+    """A language model with random weights; `device` as in `toolchain.open_device`."""
+    config = make_config(CausalLMConfig, NAME, options)
+    opened = open_device(device)
+    model = CausalLM(config, np.random.default_rng([config.seed, 0]))
+    return place(model, opened)
+
+
+def output_size(**options: Any) -> int:
+    """The width of the hidden states."""
+    return make_config(CausalLMConfig, NAME, {"vocab_size": 1, **options}).hidden_size
+
+
+def recommended_defaults() -> dict[str, Any]:
+    return defaults(CausalLMConfig, RECOMMENDED)

@@ -1,0 +1,161 @@
+"""`Edifice.Meta.TestTimeCompute`, ported number for number.
+
+A GQA + RoPE + SwiGLU backbone with a scorer head on its hidden states, and the choice among N
+scores. Where it is stricter than the original, the docstring of the stricter thing says so.
+Source: Edifice 0.2.0 (Elixir), after Snell et al., 2024, arXiv:2408.03314.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from tinygrad import Tensor, dtypes
+
+from edifice_tt.architectures.options import defaults, make_config
+from edifice_tt.nn.backbone import Backbone, BackboneConfig, check_count
+from edifice_tt.nn.blocks import Linear
+from edifice_tt.nn.init import place
+from edifice_tt.nn.scorers import make_head
+from edifice_tt.toolchain import open_device
+
+NAME = "test_time_compute"
+RECOMMENDED = (
+    "hidden_size",
+    "num_layers",
+    "num_heads",
+    "num_kv_heads",
+    "scorer_hidden",
+    "dropout",
+)
+
+
+@dataclass(frozen=True)
+class TestTimeComputeConfig:
+    """Options of `test_time_compute`; the first seven are the original's.
+
+    `seq_len` is recorded and never enforced, as in the original: any length runs.
+    """
+
+    embed_dim: int
+    hidden_size: int = 256
+    num_layers: int = 4
+    num_heads: int = 4
+    num_kv_heads: int = 2
+    scorer_hidden: int = 128
+    dropout: float = 0.1
+    seq_len: int = 60
+    scorer: str = "mlp"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for option in ("embed_dim", "scorer_hidden", "seq_len"):
+            check_count(option, getattr(self, option))
+        _ = self.backbone  # checks the rest
+
+    @property
+    def backbone(self) -> BackboneConfig:
+        return BackboneConfig(
+            hidden_size=self.hidden_size,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_kv_heads,
+            dropout=self.dropout,
+        )
+
+
+class TestTimeComputeOutput(NamedTuple):
+    """Hidden states and, read from them, one score a position."""
+
+    backbone: Tensor  # (B, T, D), after the final norm
+    scores: Tensor  # (B, T, 1), no activation
+
+
+class TestTimeCompute:
+    """Input projection (only when `embed_dim != hidden_size`), backbone, scorer head."""
+
+    architecture = NAME
+
+    def __init__(
+        self, config: TestTimeComputeConfig, rng: np.random.Generator | None = None
+    ) -> None:
+        self.config = config
+        self.input_projection = (
+            Linear(config.embed_dim, config.hidden_size, rng=rng)
+            if config.embed_dim != config.hidden_size
+            else None
+        )
+        self.backbone = Backbone(config.backbone, rng)
+        self.scorer = make_head(
+            config.scorer,
+            config.hidden_size,
+            scorer_hidden=config.scorer_hidden,
+            dropout=config.dropout,
+            seed=config.seed,
+        )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options from which `build` makes this model again."""
+        return asdict(self.config)
+
+    @property
+    def device(self) -> str:
+        return str(self.backbone.final_norm.weight.device)
+
+    def __call__(self, x: Tensor) -> TestTimeComputeOutput:
+        """x (B, T, embed_dim) -> backbone (B, T, D), scores (B, T, 1).
+
+        Raises `ValueError` naming the shape expected; the original fails inside a layer.
+        """
+        if x.ndim != 3 or x.shape[2] != self.config.embed_dim or 0 in x.shape:
+            raise ValueError(
+                f"input has shape {x.shape}, expected (batch, tokens, "
+                f"embed_dim={self.config.embed_dim}) with at least one of each"
+            )
+        x = x.to(self.device)
+        if self.input_projection is not None:
+            x = self.input_projection(x)  # (B, T, D)
+        hidden = self.backbone(x)  # (B, T, D)
+        return TestTimeComputeOutput(hidden, self.scorer(hidden))
+
+
+def build(*, device: str | None = None, **options: Any) -> TestTimeCompute:
+    """Build the model with glorot-uniform kernels, zero biases and unit gains.
+
+    `window_size` stands for `seq_len` when that is not given, as in the original. Stricter than
+    the original: sizes below 1, heads that do not divide and an odd head size are a `ValueError`
+    here, and `final_norm` starts at ones instead of at random.
+    """
+    if "window_size" in options:
+        options = {"seq_len": options["window_size"], **options}
+        del options["window_size"]
+    config = make_config(TestTimeComputeConfig, NAME, options)
+    opened = open_device(device)
+    return place(TestTimeCompute(config, np.random.default_rng([config.seed, 0])), opened)
+
+
+def output_size(**options: Any) -> int:
+    """The width of the hidden states: `hidden_size`."""
+    return make_config(TestTimeComputeConfig, NAME, {"embed_dim": 1, **options}).hidden_size
+
+
+def recommended_defaults() -> dict[str, Any]:
+    """The original's defaults, in its order."""
+    return defaults(TestTimeComputeConfig, RECOMMENDED)
+
+
+def select_best_of_n(scores: Tensor) -> Tensor:
+    """The index of the best of N scores: (N, ...) -> (...) int32; the lowest index wins ties.
+
+    Stricter than the original: a NaN score never wins over a number (there it wins over
+    everything); if all N are NaN, the index is 0. Raises `ValueError` for a scalar or N = 0.
+    Source: Edifice.Meta.TestTimeCompute.select_best_of_n.
+
+    >>> select_best_of_n(Tensor([[0.1, 0.5], [0.9, 0.2], [0.3, 0.8]])).tolist()
+    [1, 2]
+    """
+    if scores.ndim < 1 or scores.shape[0] < 1:
+        raise ValueError(f"scores has shape {scores.shape}, expected (N, ...) with N at least 1")
+    open_device()
+    best = scores.isnan().where(-float("inf"), scores).max(0)  # (...)
+    return (scores == best).cast(dtypes.int32).argmax(0).cast(dtypes.int32)

@@ -1,0 +1,49 @@
+"""Everything that can go wrong with a name; knows no tensor, no plugin, no file.
+
+A message says what, given, expected, do this: `num_heads=6 must be a multiple of num_kv_heads=4;
+use num_kv_heads=1, 2, 3 or 6`. Bad argument values are plain `ValueError`.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class EdificeError(Exception):
+    """A mistake that the user can mend; the message says how."""
+
+
+class UnknownNameError(EdificeError):
+    """A name that nothing has registered: an architecture, scorer, selector, model or option."""
+
+
+class NameTakenError(EdificeError):
+    """A plugin claims a name that another one already holds."""
+
+
+class PluginError(EdificeError):
+    """A plugin that cannot be loaded, or that breaks the contract of a hook."""
+
+
+class CheckpointError(EdificeError):
+    """A weights or pool file that is damaged, foreign, or does not fit the model."""
+
+
+class ToolchainError(EdificeError):
+    """No device, no compiler, or an optional library that is not installed."""
+
+
+class PluginWarning(UserWarning):
+    """A plugin failed and was left out; everything else keeps working."""
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str], note: str = "") -> UnknownNameError:
+    """The error for a name that is not there: nearest names first, then all of them.
+
+    >>> print(unknown_name("scorer", "mpl", ["linear", "mlp"]))
+    unknown scorer 'mpl'; did you mean 'mlp'? Known: linear, mlp
+    """
+    names = sorted(known)
+    near = get_close_matches(str(name), names, n=3, cutoff=0.5)
+    guess = f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
+    listing = f" Known: {', '.join(names)}" if near else f" known: {', '.join(names) or 'none'}"
+    return UnknownNameError(f"unknown {kind} {name!r}{guess}{listing}{note}")

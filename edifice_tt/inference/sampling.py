@@ -1,0 +1,91 @@
+"""Logits -> the next token, on the host in float64. Knows no model and no device.
+
+A draw is one number in [0, 1) from a counter-based generator, so that the draw of candidate i at
+position p depends on (seed, i, p) and on nothing else: not on how many candidates there are, nor
+on which of them share a batch.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How to draw: temperature, then the `top_k` most likely (0: all), then the nucleus `top_p`.
+
+    `temperature=0` takes the most likely token. Raises `ValueError` for values that cannot work.
+    Source: nucleus sampling, Holtzman et al., 2020, arXiv:1904.09751.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature={self.temperature} must be a number, at least 0")
+        if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 0:
+            raise ValueError(f"top_k={self.top_k} must be a whole number, at least 0 (0: all)")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p={self.top_p} must be above 0 and at most 1 (1: all)")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed={self.seed} must be a whole number from 0 to 2^64 - 1")
+
+    def draw(self, logits: NDArray[np.floating], index: int, position: int) -> tuple[int, float]:
+        """The token that candidate `index` draws at `position`, from logits (V,).
+
+        Returns the token and its log-probability under the untempered, unfiltered model.
+        """
+        exact = logits.astype(np.float64)
+        if np.isnan(exact).any() or not np.isfinite(top := exact.max()):
+            raise ValueError("the model's logits are not finite; its weights are damaged")
+        if self.temperature == 0:
+            token = int(exact.argmax())
+        else:
+            probabilities = self.probabilities(exact)
+            cumulative = probabilities.cumsum()
+            number = uniform(self.seed, index, position) * cumulative[-1]
+            token = int(np.searchsorted(cumulative, number, side="right"))
+            if token >= len(exact):  # the product rounded up to the sum itself
+                token = int(np.flatnonzero(probabilities)[-1])
+        return token, float(exact[token] - top - np.log(np.exp(exact - top).sum()))
+
+    def probabilities(self, logits: Floats) -> Floats:
+        """The distribution (V,) that is drawn from; what is filtered out has probability 0."""
+        scaled = (logits - logits.max()) / self.temperature
+        weights = np.exp(scaled)
+        if self.top_k and self.top_k < len(weights):
+            least = np.partition(weights, -self.top_k)[-self.top_k]
+            equal = np.flatnonzero(weights == least)
+            weights[weights < least] = 0
+            # Of equally likely tokens at the edge the lowest ids stay.
+            weights[equal[self.top_k - np.count_nonzero(weights > least) :]] = 0
+        if self.top_p < 1:
+            mass = weights.sum()
+            # All tokens below this bound together hold less than 1 - top_p: no need to sort them.
+            likely = np.flatnonzero(weights >= (1 - self.top_p) * mass / len(weights))
+            order = likely[np.argsort(-weights[likely], kind="stable")]
+            # The smallest set that reaches top_p: the token that crosses the line belongs to it.
+            size = int(np.searchsorted(weights[order].cumsum(), self.top_p * mass)) + 1
+            nucleus = np.zeros_like(weights)
+            nucleus[order[:size]] = weights[order[:size]]
+            weights = nucleus
+        total: Floats = weights / weights.sum()
+        return total
+
+
+def uniform(seed: int, index: int, position: int) -> float:
+    """One number in [0, 1) that depends on its three arguments alone.
+
+    Source: Philox, Salmon et al., 2011, doi:10.1145/2063384.2063405.
+
+    >>> uniform(0, 3, 5) == uniform(0, 3, 5) != uniform(0, 5, 3)
+    True
+    """
+    bits = np.random.Philox(key=[seed, index], counter=position)
+    return float(np.random.Generator(bits).random())

@@ -1,0 +1,200 @@
+"""The transformer that every architecture here shares: GQA + RoPE + SwiGLU, pre-norm.
+
+Reads hidden states, gives hidden states; knows neither tokens nor scores. The key/value cache is
+an argument, never an attribute.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from tinygrad import Tensor, UOp
+
+from edifice_tt.nn.blocks import Attention, LayerNorm, RMSNorm, SwiGLU, rope_tables
+from edifice_tt.nn.ops import Memory, causal
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Sizes and constants of a backbone. Derived values are None until `__post_init__`.
+
+    Raises `ValueError` for sizes that cannot work, naming the values that would.
+    """
+
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int = 0  # 0: hidden_size // num_heads, floored as in the original
+    ffn_size: int = 0  # 0: hidden_size * 2.667, rounded up to a multiple of 8, as in the original
+    bias: bool = True
+    final_norm: Literal["layer_norm", "rms_norm"] = "layer_norm"
+    norm_eps: float = 1e-6
+    final_norm_eps: float = 1e-5
+    rope_base: float = 10000.0
+    rope_factors: tuple[float, ...] | None = None  # divides each of the E/2 frequencies
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for option in ("hidden_size", "num_layers", "num_heads", "num_kv_heads"):
+            check_count(option, getattr(self, option))
+        if self.num_heads % self.num_kv_heads:
+            divisors = [k for k in range(1, self.num_heads + 1) if self.num_heads % k == 0]
+            raise ValueError(
+                f"num_heads={self.num_heads} must be a multiple of num_kv_heads="
+                f"{self.num_kv_heads}; use num_kv_heads={_either(divisors)}"
+            )
+        if not self.head_dim:
+            object.__setattr__(self, "head_dim", self.hidden_size // self.num_heads)
+        if self.head_dim % 2 or not self.head_dim:
+            heads = range(self.num_kv_heads, self.hidden_size + 1, self.num_kv_heads)
+            work = [h for h in heads if self.hidden_size // h % 2 == 0]
+            nearest = sorted(sorted(work, key=lambda h: abs(h - self.num_heads))[:4])
+            raise ValueError(
+                f"head_dim={self.head_dim} (hidden_size={self.hidden_size} // num_heads="
+                f"{self.num_heads}) must be even and at least 2, since rotary positions turn pairs;"
+                f" use num_heads={_either(nearest)}"
+            )
+        if not self.ffn_size:
+            # 2.667 and the rounding are the original's; half-up, like Elixir's round/1.
+            rounded = int(self.hidden_size * 2.667 + 0.5)
+            object.__setattr__(self, "ffn_size", -(-rounded // 8) * 8)
+        check_count("ffn_size", self.ffn_size)
+        check_dropout(self.dropout)
+
+
+def check_count(option: str, value: object) -> None:
+    """Raise `ValueError` unless the value is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{option}={value!r} must be a whole number, at least 1")
+
+
+def check_dropout(value: float) -> None:
+    """Raise `ValueError` unless the value is a probability below 1."""
+    if not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ValueError(f"dropout={value!r} must be at least 0 and below 1")
+
+
+def _either(values: list[int]) -> str:
+    *most, last = map(str, values)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+@dataclass(frozen=True)
+class KVCache:
+    """Keys and values of the tokens read so far, one buffer (2, B, K, S, E) a layer.
+
+    `length` tokens of the capacity S are filled; reading more writes behind them, in place.
+    `prefix` holds what all rows read before: its batch is 1, so N candidates share one prompt.
+    """
+
+    layers: tuple[Tensor, ...]
+    length: int | UOp = 0
+    prefix: "KVCache | None" = None
+
+    @classmethod
+    def empty(cls, config: BackboneConfig, batch: int, capacity: int, device: str) -> "KVCache":
+        shape = (2, batch, config.num_kv_heads, capacity, config.head_dim)
+        # Zeros, not empty: a masked position still multiplies its value by a weight of 0.
+        layers = [Tensor.zeros(*shape, device=device).clone() for _ in range(config.num_layers)]
+        Tensor.realize(*layers)
+        return cls(tuple(layers))
+
+    @property
+    def batch(self) -> int:
+        return int(self.layers[0].shape[1])
+
+    @property
+    def capacity(self) -> int:
+        return int(self.layers[0].shape[3])
+
+    @property
+    def position(self) -> int | UOp:
+        """The position in the text of the next token to be read."""
+        return self.length if self.prefix is None else self.prefix.length + self.length
+
+    @property
+    def span(self) -> int:
+        """The largest number of positions that this cache and its prefix can hold."""
+        return self.capacity + (self.prefix.capacity if self.prefix else 0)
+
+    def holding(self, length: int | UOp, prefix: "KVCache | None" = None) -> "KVCache":
+        """The same buffers, said to hold `length` tokens, behind `prefix`."""
+        return replace(self, length=length, prefix=prefix)
+
+    def remember(self, layer: int, k: Tensor, v: Tensor) -> list[Memory]:
+        """Write the keys and values of T new tokens; returns all that these may attend to."""
+        T = k.shape[2]
+        buffer = self.layers[layer]
+        window = buffer[:, :, :, self.length : self.length + T]
+        new = Tensor.stack(k, v).cast(buffer.dtype)  # (2, B, K, T, E)
+        # The supported way to write in place inside a captured graph: whatever reads `own` is
+        # ordered after the store.
+        own = Tensor(buffer.uop.after(window.uop.store(new.uop)))
+        query = Tensor.arange(T).unsqueeze(1) + self.length
+        visible = Tensor.arange(self.capacity) <= query  # (T, S)
+        memories = [Memory(own[0], own[1], visible)]
+        if (shared := self.prefix) is not None:
+            held = Tensor.arange(shared.capacity) < shared.length  # (S,)
+            keys, values = shared.layers[layer][0], shared.layers[layer][1]
+            memories.insert(0, Memory(keys, values, held))
+        return memories
+
+
+class Block:
+    """One pre-norm layer: `x + attention(norm(x))`, then `x + swiglu(norm(x))`."""
+
+    def __init__(self, config: BackboneConfig, rng: np.random.Generator | None) -> None:
+        self.dropout = config.dropout
+        self.attn_norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.attn = Attention(
+            config.hidden_size,
+            config.num_heads,
+            config.num_kv_heads,
+            config.head_dim,
+            bias=config.bias,
+            rng=rng,
+        )
+        self.ffn_norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.ffn = SwiGLU(config.hidden_size, config.ffn_size, bias=config.bias, rng=rng)
+
+    def __call__(
+        self, x: Tensor, cos: Tensor, sin: Tensor, layer: int, cache: KVCache | None
+    ) -> Tensor:
+        q, k, v = self.attn.project(self.attn_norm(x), cos, sin)
+        if cache is None:
+            memories = [Memory(k, v, causal(x.shape[1]))]
+        else:
+            memories = cache.remember(layer, k, v)
+        x = x + self.attn.attend(q, memories).dropout(self.dropout)  # (B, T, D)
+        return x + self.ffn(self.ffn_norm(x)).dropout(self.dropout)  # (B, T, D)
+
+
+class Backbone:
+    """`num_layers` pre-norm blocks and a final norm. Dropout acts under `Context(TRAINING=1)`."""
+
+    def __init__(self, config: BackboneConfig, rng: np.random.Generator | None = None) -> None:
+        self.config = config
+        self.blocks = [Block(config, rng) for _ in range(config.num_layers)]
+        if config.final_norm == "layer_norm":
+            self.final_norm: LayerNorm | RMSNorm = LayerNorm(
+                config.hidden_size, config.final_norm_eps
+            )
+        else:
+            self.final_norm = RMSNorm(config.hidden_size, config.final_norm_eps)
+
+    def __call__(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
+        """x (B, T, D) -> (B, T, D); with a cache, x follows what the cache holds."""
+        T = x.shape[1]
+        start, span = (0, T) if cache is None else (cache.position, cache.span)
+        cos, sin = (table[start : start + T] for table in self.rotations(span, x.device))  # (T, E/2)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, cos, sin, layer, cache).contiguous()  # (B, T, D)
+        return self.final_norm(x)
+
+    def rotations(self, positions: int, device: str) -> tuple[Tensor, Tensor]:
+        """cos and sin (S, E/2) of at least that many positions; made once for a device."""
+        c = self.config
+        # A power of two, so that texts of many lengths share a table.
+        rounded = max(64, 1 << (positions - 1).bit_length())
+        return rope_tables(c.head_dim, c.rope_base, c.rope_factors, rounded, device)

@@ -1,0 +1,182 @@
+"""Which plugins there are: built-ins first, then entry points, each isolated from the others.
+
+A fresh manager per call; nothing is remembered, so installing or removing a distribution takes
+effect at the next call. Knows no tensor.
+"""
+
+import importlib
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.metadata import Distribution, EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+
+from edifice_tt import hookspecs
+from edifice_tt.errors import EdificeError, NameTakenError, PluginError
+
+GROUP = "edifice_tt"
+SELECTION = "EDIFICE_TT_PLUGINS"
+OWN_NAME = "edifice-tt"
+
+# The library's own architectures, scorers, selectors and file formats are plugins like any other.
+BUILT_INS = (
+    "edifice_tt.architectures",
+    "edifice_tt.nn",
+    "edifice_tt.weights",
+    "edifice_tt.inference",
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A plugin that was left out, and why."""
+
+    plugin: str
+    owner: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"plugin {self.plugin!r} of {self.owner} was left out: {self.reason}"
+
+
+Begin = Callable[[str, str], tuple[dict[str, Any], Callable[[], None]]]
+
+
+@dataclass
+class Plugins:
+    """A manager with every sound plugin registered, who owns each, and what failed."""
+
+    manager: pluggy.PluginManager
+    owners: dict[str, str] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+    def call_each(self, begin: Begin, *hooks: str) -> None:
+        """Call `hooks` plugin by plugin, in order, so that what each one adds has an owner.
+
+        `begin(hook, owner)` gives the hook's arguments and a function that keeps what was added. A
+        plugin that raises in one of the hooks is left out of all, so half of one is never kept.
+        """
+        everyone = {name: self.manager.get_plugin(name) for name in self.owners}
+        for name, plugin in everyone.items():
+            others = [other for other in everyone.values() if other is not plugin]
+            keepers = []
+            for hook in hooks:
+                arguments, keep = begin(hook, self.owners[name])
+                try:
+                    self.manager.subset_hook_caller(hook, remove_plugins=others)(**arguments)
+                # A plugin is foreign code: whatever it raises, its neighbours must live.
+                except (Exception, SystemExit) as error:
+                    if name in BUILT_INS:
+                        raise
+                    self.manager.unregister(name=name)
+                    owner = self.owners.pop(name)
+                    self.failures.append(Failure(name, owner, f"{hook}: {_say(error)}"))
+                    break
+                keepers.append(keep)
+            else:
+                for keep in keepers:
+                    keep()
+
+
+def load_plugins() -> Plugins:
+    """Load the built-ins and every installed plugin; a broken plugin is recorded, not raised.
+
+    The environment variable `EDIFICE_TT_PLUGINS` limits which entry points load: names separated
+    by commas; empty means built-ins only.
+
+    Raises `PluginError` when `EDIFICE_TT_PLUGINS` names an entry point that is not installed.
+    """
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    plugins = Plugins(manager)
+    for module in BUILT_INS:
+        manager.register(importlib.import_module(module), module)
+        plugins.owners[module] = OWN_NAME
+    for entry_point in _wanted(entry_points(group=GROUP)):
+        name, owner = entry_point.name, _owner(entry_point.dist)
+        try:
+            if name in plugins.owners:
+                raise NameTakenError(
+                    f"plugin name {name!r} is registered by {plugins.owners[name]} and claimed "
+                    f"again by {owner}; rename one of them"
+                )
+            _register(manager, entry_point)
+        # As above: foreign code, here while it is imported.
+        except (Exception, SystemExit) as error:
+            plugins.failures.append(Failure(name, owner, _say(error)))
+        else:
+            plugins.owners[name] = owner
+    manager.check_pending()
+    return plugins
+
+
+def _register(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:
+    plugin = entry_point.load()
+    hash(plugin)  # pluggy keeps plugins in sets, where an unhashable one would fail all the others
+    try:
+        manager.register(plugin, entry_point.name)
+        manager.check_pending()
+        if not manager.get_hookcallers(plugin):
+            raise PluginError(
+                "it has no hook; mark one with @edifice_tt.hookimpl: " + ", ".join(_hooks())
+            )
+    except Exception as error:
+        if manager.has_plugin(entry_point.name):
+            manager.unregister(name=entry_point.name)
+        if isinstance(error, pluggy.PluginValidationError):
+            raise PluginError(_explain(error, manager, plugin)) from error
+        raise
+
+
+def _hooks() -> dict[str, Any]:
+    return {name: hook for name, hook in vars(hookspecs).items() if hasattr(hook, f"{GROUP}_spec")}
+
+
+def _explain(
+    error: pluggy.PluginValidationError, manager: pluggy.PluginManager, plugin: object
+) -> str:
+    hooks = _hooks()
+    for name in dir(plugin):
+        if (options := manager.parse_hookimpl_opts(plugin, name)) is None:
+            continue
+        hook = options["specname"] or name
+        if hook not in hooks:
+            near = get_close_matches(hook, hooks, n=1, cutoff=0.0)
+            return f"unknown hook {hook!r}; did you mean {near[0]!r}? Hooks: {', '.join(hooks)}"
+        given = list(inspect.signature(getattr(plugin, name)).parameters)
+        expected = list(inspect.signature(hooks[hook]).parameters)
+        if not set(given) <= set(expected):
+            return (
+                f"hook {hook} is declared with ({', '.join(given)}), expected "
+                f"({', '.join(expected)}); rename its parameters"
+            )
+    return " ".join(str(error).split())
+
+
+def _wanted(installed: Any) -> list[EntryPoint]:
+    found = sorted(installed, key=lambda entry_point: (entry_point.name, _owner(entry_point.dist)))
+    if (selection := os.environ.get(SELECTION)) is None:
+        return found
+    wanted = [name.strip() for name in selection.split(",") if name.strip()]
+    names = [entry_point.name for entry_point in found]
+    if missing := [name for name in wanted if name not in names]:
+        raise PluginError(
+            f"{SELECTION}={selection} names {', '.join(missing)}, which is not installed; "
+            f"installed: {', '.join(names) or 'none'}"
+        )
+    return [entry_point for entry_point in found if entry_point.name in wanted]
+
+
+def _owner(distribution: Distribution | None) -> str:
+    return f"{distribution.name} {distribution.version}" if distribution else "an unknown package"
+
+
+def _say(error: BaseException) -> str:
+    message = " ".join(str(error).split())
+    if isinstance(error, EdificeError):
+        return message
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

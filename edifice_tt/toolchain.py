@@ -1,0 +1,133 @@
+"""Which device and which compiler; says what to do when there is none. Changes no number.
+
+tinygrad's CPU device compiles with clang and nothing else. It reads the compiler's path once, from
+`CC`, then from `PATH`; so `open_device` settles both before tinygrad first asks.
+"""
+
+import os
+import platform
+import shutil
+import sys
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from edifice_tt.errors import ToolchainError
+
+# Devices that tinygrad opens for files and for tests; nobody computes on them by choice.
+NOT_FOR_COMPUTING = ("DISK", "NPY", "TINYFS")
+
+
+def find_clang() -> str | None:
+    """The clang that tinygrad's CPU device should run: from `CC`, `PATH`, or beside this Python."""
+    given = os.environ.get("CC", "")
+    if "clang" in Path(given).name and (found := shutil.which(given)):
+        return found
+    # Wheels that carry clang install it here, which is on PATH only in an activated environment.
+    return shutil.which("clang") or shutil.which("clang", path=str(Path(sys.executable).parent))
+
+
+def how_to_get_clang() -> str:
+    """The one command that brings a clang to this platform."""
+    if sys.platform == "darwin":
+        return "xcode-select --install"
+    if sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64"):
+        return f"{sys.executable} -m pip install 'edifice-tt[cpu]'"
+    if sys.platform == "win32":
+        return "winget install LLVM.LLVM"
+    return next(
+        (
+            command
+            for manager, command in (
+                ("apt-get", "sudo apt-get install clang"),
+                ("dnf", "sudo dnf install clang"),
+                ("pacman", "sudo pacman -S clang"),
+                ("apk", "sudo apk add clang"),
+            )
+            if shutil.which(manager)
+        ),
+        "install clang with your system's package manager",
+    )
+
+
+def prepare_compiler() -> str:
+    """Make tinygrad's CPU device find its clang; returns the path.
+
+    Raises `ToolchainError` when there is no clang, with the command that brings one.
+    """
+    if (clang := find_clang()) is None:
+        raise ToolchainError(
+            "tinygrad's CPU device needs the compiler clang, and none was found in CC, on PATH or "
+            f"beside {sys.executable}; run: {how_to_get_clang()}"
+        )
+    os.environ["CC"] = clang
+    return clang
+
+
+def open_device(name: str | None = None) -> str:
+    """Open a tinygrad device and return its name; by default the first of tinygrad's order.
+
+    The order is METAL, AMD, NV, CUDA, QCOM, CL, CPU; the environment variable `DEV` overrides it.
+    Raises `ToolchainError` when the device asked for is not there (listing those that are), or
+    when only the CPU is left and it has no clang.
+    """
+    from tinygrad import Device
+    from tinygrad.helpers import DEV
+
+    wanted = (name or DEV.device or _first_device()).upper()
+    kind = wanted.split(":", maxsplit=1)[0]
+    if kind == "CPU":
+        prepare_compiler()
+    try:
+        if kind in NOT_FOR_COMPUTING:
+            raise ValueError(f"{kind} holds data and computes nothing")
+        Device[wanted]
+    # tinygrad raises whatever the driver library does: ImportError, OSError, RuntimeError, ...
+    except Exception as error:
+        present = ", ".join(list_devices()) or "none"
+        raise ToolchainError(
+            f"device {wanted!r} cannot be opened ({_one_line(error)}); devices here: {present}"
+        ) from error
+    return Device.canonicalize(wanted)
+
+
+def list_devices() -> list[str]:
+    """The devices that open on this machine, in tinygrad's order of preference."""
+    from tinygrad.device import ALL_DEVICES, Device
+
+    with suppress(ToolchainError):
+        prepare_compiler()
+    opened = []
+    for kind in ALL_DEVICES:
+        if kind == "CPU" and find_clang() is None:
+            continue
+        with suppress(Exception):
+            opened.append(Device[kind].device)
+    return opened
+
+
+def _first_device() -> str:
+    from tinygrad.device import ALL_DEVICES, Device
+
+    for kind in ALL_DEVICES[: ALL_DEVICES.index("CPU")]:
+        with suppress(Exception):
+            return str(Device[kind].device)
+    return "CPU"
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional library, or raise `ToolchainError` naming the extra that brings it."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.split(".", maxsplit=1)[0]:
+            raise
+        raise ToolchainError(
+            f"this needs the library {module!r}, which is not installed; run: "
+            f"{sys.executable} -m pip install 'edifice-tt[{extra}]'"
+        ) from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,81 @@
+"""Our own files: one safetensors file that says which model it holds and how to build it.
+
+A file names an architecture and a scorer; only what is installed and registered is ever used.
+Nothing named in a file is imported or run.
+"""
+
+import json
+import os
+from typing import Any
+
+from tinygrad.nn.state import get_state_dict
+
+import edifice_tt
+from edifice_tt import registry
+from edifice_tt.errors import CheckpointError, EdificeError
+from edifice_tt.weights.safetensors import (
+    check_fit,
+    differences,
+    fill,
+    open_safetensors,
+    write_safetensors,
+)
+
+FORMAT = "edifice_tt"
+FORMAT_VERSION = "1"
+
+
+def save(model: Any, path: str | os.PathLike[str]) -> None:
+    """Save a model with its architecture, options and versions, atomically.
+
+    Any registered architecture can be saved whose model has `architecture` (its name) and `options`
+    (what `build` takes). Raises `EdificeError` for a model without them.
+    """
+    if not hasattr(model, "architecture") or not hasattr(model, "options"):
+        raise EdificeError(
+            f"a {type(model).__name__} cannot be saved: it needs the attributes `architecture` (its"
+            " registered name) and `options` (the options that build it)"
+        )
+    metadata = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "edifice_tt": edifice_tt.__version__,
+        "architecture": model.architecture,
+        "options": json.dumps(model.options),
+    }
+    if (tokenizer := getattr(model, "tokenizer", None)) is not None:
+        metadata["tokenizer"] = tokenizer.to_json()
+    write_safetensors(path, get_state_dict(model), metadata)
+
+
+def load(path: str | os.PathLike[str], device: str | None = None) -> Any:
+    """Build the model that a file describes and give it the file's weights.
+
+    Names, shapes and dtypes are compared before a weight moves. Raises `CheckpointError` for a
+    damaged or foreign file and for any difference (all of them at once), `UnknownNameError` when
+    the architecture or scorer is not installed.
+    """
+    file = open_safetensors(path)
+    if file.metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: not saved by edifice_tt.save; for parameters of the original use load_edifice"
+        )
+    if (version := file.metadata.get("format_version")) != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format version {version}, this edifice_tt reads {FORMAT_VERSION}; update it"
+        )
+    try:
+        name, options = file.metadata["architecture"], json.loads(file.metadata["options"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: its description is damaged ({error})") from error
+    model = registry.build(name, device=device, **options)
+    if "tokenizer" in file.metadata:
+        from edifice_tt.weights.tokenizer import Tokenizer
+
+        model.tokenizer = Tokenizer.from_json(file.metadata["tokenizer"])
+    weights = get_state_dict(model)
+    found = {key: (entry.shape, entry.dtype) for key, entry in file.entries.items()}
+    check_fit(file.path, differences(weights, found))
+    fill(weights, {key: key for key in weights}, file)
+    return model
+

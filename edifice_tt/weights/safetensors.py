@@ -1,0 +1,181 @@
+"""The safetensors format: checked before it is read, written whole or not at all.
+
+Knows no model. Reading is by hand and not by tinygrad's loader because a damaged header must be one
+clear error, and writing because a full disk under a memory-mapped file kills the process.
+"""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from tinygrad import Tensor
+from tinygrad.dtype import DType
+from tinygrad.nn.state import inverse_safe_dtypes, safe_dtypes
+
+from edifice_tt.errors import CheckpointError
+
+HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a tensor lies in a file, and what it is."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class SafetensorsFile:
+    """A file whose header has been checked against its size."""
+
+    path: Path
+    entries: dict[str, Entry]
+    metadata: dict[str, str]
+
+    def read(self, name: str, device: str) -> Tensor:
+        """One tensor, on a device, realised."""
+        entry = self.entries[name]
+        raw = np.fromfile(self.path, np.uint8, entry.stop - entry.start, offset=entry.start)
+        flat = Tensor(raw, device=device).bitcast(entry.dtype)
+        return flat.reshape(entry.shape).contiguous().realize()
+
+
+def open_safetensors(path: str | os.PathLike[str]) -> SafetensorsFile:
+    """Check a file's header; raises `CheckpointError` for a missing, truncated or foreign file."""
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or not 2 <= length <= min(size - 8, HEADER_LIMIT):
+                raise CheckpointError(f"{path}: not a safetensors file, or its header is cut off")
+            header = json.loads(file.read(length))
+        metadata = header.pop("__metadata__", {})
+        entries = {name: _entry(value, 8 + length) for name, value in header.items()}
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
+    for name, entry in entries.items():
+        if entry.stop > size:
+            raise CheckpointError(
+                f"{path}: the file ends at byte {size} but tensor {name!r} needs byte {entry.stop};"
+                " it was cut off, copy it again"
+            )
+    return SafetensorsFile(path, entries, metadata)
+
+
+def _entry(value: Any, data_start: int) -> Entry:
+    dtype, shape = safe_dtypes[value["dtype"]], tuple(value["shape"])
+    start, stop = value["data_offsets"]
+    if not 0 <= start <= stop or stop - start != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"the offsets {start}, {stop} do not fit shape {shape}")
+    return Entry(dtype, shape, data_start + start, data_start + stop)
+
+
+def write_safetensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write a file atomically: the old one stays until the new one is complete."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    offset = 0
+    for name, tensor in tensors.items():
+        stop = offset + int(tensor.nbytes())
+        header[name] = {
+            "dtype": inverse_safe_dtypes[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, stop],
+        }
+        offset = stop
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+
+    def write(file: BinaryIO) -> None:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors.values():
+            file.write(tensor.contiguous().data())
+
+    write_atomically(Path(path), write)
+
+
+def write_atomically(path: Path, write: Any) -> None:
+    """Call `write(file)` on a temporary file beside `path`, then put it in its place.
+
+    Whatever goes wrong, `path` is either untouched or complete.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes the file private; an ordinary new file follows the umask.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def differences(
+    expected: Mapping[str, Tensor], found: Mapping[str, tuple[tuple[int, ...], DType]]
+) -> list[str]:
+    """Everything in which a file's tensors differ from a model's weights, a line each."""
+    missing = [f"missing: {name}" for name in expected if name not in found]
+    extra = [f"not in the model: {name}" for name in found if name not in expected]
+    shapes = [
+        f"{name}: shape {found[name][0]}, the model has {tuple(weight.shape)}"
+        for name, weight in expected.items()
+        if name in found and found[name][0] != tuple(weight.shape)
+    ]
+    dtypes = [
+        f"{name}: dtype {found[name][1]}, the model has {weight.dtype}"
+        for name, weight in expected.items()
+        if name in found and found[name][1] != weight.dtype
+    ]
+    return missing + extra + shapes + dtypes
+
+
+def check_fit(path: Path, lines: list[str]) -> None:
+    """Raise `CheckpointError` with all differences at once, if there are any."""
+    if lines:
+        shown = lines[:20] + ([f"and {len(lines) - 20} more"] if len(lines) > 20 else [])
+        listing = "\n  ".join(shown)
+        raise CheckpointError(f"{path} does not fit the model in {len(lines)} places:\n  {listing}")
+
+
+def fill(
+    weights: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    file: SafetensorsFile,
+    transform: Callable[[str, Tensor], Tensor] = lambda name, tensor: tensor,
+) -> None:
+    """Give each weight the file's tensor of the mapped name; all are read before the first moves.
+
+    `transform(name in the file, tensor)` gives the tensor in our layout. Raises `CheckpointError`
+    for a tensor with NaN or infinity.
+    """
+    loaded = {}
+    for ours, theirs in names.items():
+        tensor = file.read(theirs, str(weights[ours].device))
+        check_finite(file.path, theirs, tensor)
+        loaded[ours] = transform(theirs, tensor)
+    for ours, tensor in loaded.items():
+        weights[ours].replace(tensor)
+
+
+def check_finite(path: Path, name: str, tensor: Tensor) -> None:
+    """Raise `CheckpointError` if a weight holds NaN or infinity."""
+    if not np.isfinite(tensor.float().numpy()).all():
+        raise CheckpointError(f"{path}: weight {name!r} holds NaN or infinity; the file is damaged")
