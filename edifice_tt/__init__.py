@@ -7,21 +7,56 @@ The front door: every public name, each imported from its room when it is first 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from edifice_tt.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from edifice_tt.architectures.test_time_compute import select_best_of_n as select_best_of_n
+    from edifice_tt.errors import CheckpointError as CheckpointError
     from edifice_tt.errors import EdificeError as EdificeError
+    from edifice_tt.errors import NameTakenError as NameTakenError
+    from edifice_tt.errors import PluginError as PluginError
+    from edifice_tt.errors import PluginWarning as PluginWarning
+    from edifice_tt.errors import ToolchainError as ToolchainError
+    from edifice_tt.errors import UnknownNameError as UnknownNameError
     from edifice_tt.hookspecs import hookimpl as hookimpl
+    from edifice_tt.inference.candidates import Candidate as Candidate
+    from edifice_tt.inference.candidates import Pool as Pool
+    from edifice_tt.inference.generate import generate as generate
+    from edifice_tt.inference.score import score as score
+    from edifice_tt.inference.select import Choice as Choice
+    from edifice_tt.inference.select import select as select
+    from edifice_tt.nn.jit import jit as jit
+    from edifice_tt.registry import architecture as architecture
+    from edifice_tt.registry import build as build
+    from edifice_tt.registry import list_architectures as list_architectures
+    from edifice_tt.registry import list_scorers as list_scorers
+    from edifice_tt.registry import list_selectors as list_selectors
+    from edifice_tt.registry import output_size as output_size
+    from edifice_tt.registry import recommended_defaults as recommended_defaults
+    from edifice_tt.weights.checkpoint import load as load
+    from edifice_tt.weights.checkpoint import save as save
+    from edifice_tt.weights.edifice import load_edifice as load_edifice
+    from edifice_tt.weights.edifice import save_edifice as save_edifice
+    from edifice_tt.weights.pretrained import load_pretrained as load_pretrained
 
 _ROOMS = {
-    "errors": "EdificeError UnknownNameError NameTakenError PluginError CheckpointError "
-    "ToolchainError PluginWarning",
+    "errors": "CheckpointError EdificeError NameTakenError PluginError PluginWarning "
+    "ToolchainError UnknownNameError",
     "hookspecs": "hookimpl",
-    "registry": "list_architectures list_scorers list_selectors architecture build output_size "
+    "registry": "architecture build list_architectures list_scorers list_selectors output_size "
     "recommended_defaults",
+    "nn.jit": "jit",
+    "architectures.test_time_compute": "select_best_of_n",
+    "weights.checkpoint": "load save",
+    "weights.edifice": "load_edifice save_edifice",
+    "weights.pretrained": "load_pretrained",
+    "inference.candidates": "Candidate Pool",
+    "inference.generate": "generate",
+    "inference.score": "score",
+    "inference.select": "Choice select",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

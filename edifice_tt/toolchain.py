@@ -89,7 +89,7 @@ def open_device(name: str | None = None) -> str:
         raise ToolchainError(
             f"device {wanted!r} cannot be opened ({_one_line(error)}); devices here: {present}"
         ) from error
-    return Device.canonicalize(wanted)
+    return str(Device.canonicalize(wanted))
 
 
 def list_devices() -> list[str]:

@@ -79,12 +79,13 @@ class CausalLMOutput(NamedTuple):
 
 
 class CausalLM:
-    """The model. `tokenizer` is set by whatever loaded its weights, and is None otherwise."""
+    """The model. `name` and `tokenizer` are set by whatever loaded its weights."""
 
     architecture = NAME
 
     def __init__(self, config: CausalLMConfig, rng: np.random.Generator | None = None) -> None:
         self.config = config
+        self.name = NAME
         self.tokenizer: Any = None
         self.token_embedding = Linear(
             config.hidden_size, config.vocab_size, bias=False, rng=rng
@@ -129,7 +130,9 @@ class CausalLM:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> float32 logits (..., V)."""
-        return ops.linear(hidden, (self.lm_head or self.token_embedding).weight).cast(dtypes.float32)
+        return ops.linear(hidden, (self.lm_head or self.token_embedding).weight).cast(
+            dtypes.float32
+        )
 
     def _check(self, token_ids: Tensor | Sequence[Sequence[int]]) -> Tensor:
         ids = token_ids if isinstance(token_ids, Tensor) else Tensor(token_ids, dtype=dtypes.int32)

@@ -1,7 +1,8 @@
 """Candidates, the pool that holds them, and the pool's file. Knows no model and no tensor.
 
 A pool file is JSON lines: a header, then a line per candidate, then a line per score, so that
-scores can be added later by appending. docs of each field stand at the record.
+scores can be added later by appending. What each field means
+stands at the record.
 """
 
 import json
@@ -14,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from edifice_tt.errors import CheckpointError, unknown_name
+from edifice_tt.files import write_atomically
 
 SCHEMA = 1
 FINISH_REASONS = ("eos", "stop", "length")
@@ -82,6 +84,24 @@ class Pool:
             "candidates": [candidate.to_dict() for candidate in self.candidates],
         }
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the pool to a file, atomically."""
+        text = "".join(pool_lines(self)).encode()
+        write_atomically(Path(path), lambda file: file.write(text))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Pool":
+        """Read a pool file.
+
+        Raises `CheckpointError` with file and line number for anything that is not as written.
+        """
+        return read_pool(Path(path))
+
+    def append_scores(self, path: str | os.PathLike[str], scorer: str) -> None:
+        """Add one scorer's scores to the file of this pool; a later score replaces an earlier."""
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write("".join(score_lines(self, scorer)))
+
 
 def pool_lines(pool: Pool) -> Iterator[str]:
     """The lines of a pool file, in order."""
@@ -107,12 +127,8 @@ def _line(kind: str, **fields: Any) -> str:
     return text + "\n"
 
 
-def read_pool(path: str | os.PathLike[str]) -> Pool:
-    """Read a pool file.
-
-    Raises `CheckpointError` with file and line number for anything that is not as written.
-    """
-    path = Path(path)
+def read_pool(path: Path) -> Pool:
+    """See `Pool.load`."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -185,7 +201,9 @@ def score_of(pool_scorers: list[str], scorer: str | None) -> str:
     if scorer is None:
         if len(pool_scorers) != 1:
             listing = ", ".join(pool_scorers) or "none; run edifice_tt.score first"
-            raise ValueError(f"say which scorer=... to use; the candidates have scores of: {listing}")
+            raise ValueError(
+                f"say which scorer=... to use; the candidates have scores of: {listing}"
+            )
         return pool_scorers[0]
     if scorer not in pool_scorers:
         raise unknown_name("scorer in this pool", scorer, pool_scorers)

@@ -19,7 +19,7 @@ CHUNK = 32  # tokens that a prompt is read in: one compiled shape serves every p
 ROOM = 64  # capacities are multiples of this, so that few shapes are compiled
 ROWS = 8  # candidates a decode step advances together, unless told otherwise
 
-Logits = NDArray[np.float32]
+Logits = NDArray[np.floating[Any]]
 
 
 class Decoder:
@@ -44,12 +44,13 @@ class Decoder:
         )
 
     def read_prompt(self, token_ids: Sequence[int]) -> Logits:
-        """Read a prompt into `self.prompt`, which rows then share; returns the logits (V,) after it."""
+        """Read a prompt into `self.prompt`, which all rows share; returns the logits (V,) after."""
         if self.prompt is None or self.prompt.capacity < len(token_ids):
             self.prompt = self.empty_cache(1, len(token_ids))
         *_, (_, logits) = self.read(token_ids, self.prompt.holding(0))
         self.prompt = self.prompt.holding(len(token_ids))
-        return logits[0]
+        after: Logits = logits[0]
+        return after
 
     def read(self, token_ids: Sequence[int], cache: KVCache) -> list[tuple[NDArray[Any], Logits]]:
         """Read one row's tokens chunk by chunk, behind what the cache holds.
@@ -66,7 +67,9 @@ class Decoder:
             steps.append((hidden.numpy()[0, : len(chunk)], logits))
         return steps
 
-    def step(self, token_ids: NDArray[np.int32], cache: KVCache, last: int = 0) -> tuple[Tensor, Logits]:
+    def step(
+        self, token_ids: NDArray[np.int32], cache: KVCache, last: int = 0
+    ) -> tuple[Tensor, Logits]:
         """Read tokens (B, T) behind the cache, in place.
 
         Returns the hidden states (B, T, D), valid until the next step, and the logits (B, V) after

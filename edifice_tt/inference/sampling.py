@@ -33,7 +33,11 @@ class Sampler:
             raise ValueError(f"top_k={self.top_k} must be a whole number, at least 0 (0: all)")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p={self.top_p} must be above 0 and at most 1 (1: all)")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
+        if (
+            isinstance(self.seed, bool)
+            or not isinstance(self.seed, int)
+            or not 0 <= self.seed < 2**64
+        ):
             raise ValueError(f"seed={self.seed} must be a whole number from 0 to 2^64 - 1")
 
     def draw(self, logits: NDArray[np.floating], index: int, position: int) -> tuple[int, float]:

@@ -187,7 +187,9 @@ class Backbone:
         """x (B, T, D) -> (B, T, D); with a cache, x follows what the cache holds."""
         T = x.shape[1]
         start, span = (0, T) if cache is None else (cache.position, cache.span)
-        cos, sin = (table[start : start + T] for table in self.rotations(span, x.device))  # (T, E/2)
+        cos, sin = (
+            table[start : start + T] for table in self.rotations(span, x.device)
+        )  # (T, E/2)
         for layer, block in enumerate(self.blocks):
             x = block(x, cos, sin, layer, cache).contiguous()  # (B, T, D)
         return self.final_norm(x)

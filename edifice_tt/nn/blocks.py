@@ -28,9 +28,7 @@ class Linear:
             self.weight = Tensor.empty(out_size, in_size)
         else:
             limit = (6 / (in_size + out_size)) ** 0.5
-            self.weight = Tensor(
-                rng.uniform(-limit, limit, (out_size, in_size)).astype(np.float32)
-            )
+            self.weight = Tensor(rng.uniform(-limit, limit, (out_size, in_size)).astype(np.float32))
         self.bias = Tensor.zeros(out_size).contiguous() if bias else None
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -126,7 +124,8 @@ def rope_tables(
         theta = theta / np.asarray(factors, dtype=np.float64)
     angles = np.outer(np.arange(positions, dtype=np.float64), theta)
     cos, sin = (
-        Tensor(table.astype(np.float32), device=device) for table in (np.cos(angles), np.sin(angles))
+        Tensor(table.astype(np.float32), device=device)
+        for table in (np.cos(angles), np.sin(angles))
     )
     Tensor.realize(cos, sin)
     return cos, sin

@@ -10,9 +10,9 @@ from typing import Any
 
 from tinygrad.nn.state import get_state_dict
 
-import edifice_tt
 from edifice_tt import registry
 from edifice_tt.errors import CheckpointError, EdificeError
+from edifice_tt.version import __version__
 from edifice_tt.weights.safetensors import (
     check_fit,
     differences,
@@ -39,7 +39,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "edifice_tt": edifice_tt.__version__,
+        "edifice_tt": __version__,
         "architecture": model.architecture,
         "options": json.dumps(model.options),
     }
@@ -78,4 +78,3 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> Any:
     check_fit(file.path, differences(weights, found))
     fill(weights, {key: key for key in weights}, file)
     return model
-

@@ -7,7 +7,6 @@ clear error, and writing because a full disk under a memory-mapped file kills th
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from tinygrad.dtype import DType
 from tinygrad.nn.state import inverse_safe_dtypes, safe_dtypes
 
 from edifice_tt.errors import CheckpointError
+from edifice_tt.files import write_atomically
 
 HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
 
@@ -105,27 +105,6 @@ def write_safetensors(
             file.write(tensor.contiguous().data())
 
     write_atomically(Path(path), write)
-
-
-def write_atomically(path: Path, write: Any) -> None:
-    """Call `write(file)` on a temporary file beside `path`, then put it in its place.
-
-    Whatever goes wrong, `path` is either untouched or complete.
-    """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes the file private; an ordinary new file follows the umask.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def differences(

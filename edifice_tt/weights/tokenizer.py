@@ -1,7 +1,6 @@
 """Text to token ids and back, from a model file's own vocabulary; knows no weight and no tensor.
 
-The merging is the library `tokenizers`; the rules around it (how text is split first, which tokens
-are control, when BOS is added) follow llama.cpp for a GGUF file and `tokenizer.json` for a folder.
+The library `tokenizers` merges; the rules around it are llama.cpp's, or a `tokenizer.json`'s own.
 """
 
 import codecs
@@ -9,7 +8,6 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +33,10 @@ PRE_TOKENIZERS: dict[str, tuple[str, ...]] = {
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED = 1, 2, 3, 4, 5
 _END_NAMES = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>")
-
 # GPT-2 writes a byte as a character: itself where that is visible, else the next from U+0100 on.
 _VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-_HIDDEN = [byte for byte in range(256) if byte not in _VISIBLE]
 _BYTES = {chr(byte): bytes([byte]) for byte in _VISIBLE}
-_BYTES |= {chr(0x100 + i): bytes([byte]) for i, byte in enumerate(_HIDDEN)}
+_BYTES |= {chr(256 + i): bytes([b]) for i, b in enumerate(sorted({*range(256)} - {*_VISIBLE}))}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -75,7 +71,7 @@ class Tokenizer:
         if len(types) != len(tokens):
             counts = f"{len(types)} entries, expected one for each of {len(tokens)} tokens"
             raise CheckpointError(f"{start}token_type has {counts}; convert the model again")
-        ids = {name: ggml.get(f"{name}_token_id") for name in ("bos", "eos", "eot", "eom")}
+        ids: dict[str, Any] = {n: ggml.get(f"{n}_token_id") for n in ("bos", "eos", "eot", "eom")}
         for name, i in ids.items():
             if i is not None and not 0 <= i < len(tokens):
                 raise CheckpointError(f"{start}{name}_token_id={i} is none of {len(tokens)} tokens")
@@ -113,7 +109,6 @@ class Tokenizer:
         pieces = [b""] * (max(vocab.values(), default=-1) + 1)
         for text, i in vocab.items():
             pieces[i] = _piece(text, kinds.get(i, _NORMAL))
-
         names = ("tokenizer_config", "special_tokens_map", "generation_config", "config")
         configs = [_read_json(folder / f"{name}.json") for name in names]
         bos, eos = (_named_ids(name, configs, vocab) for name in ("bos", "eos"))
@@ -175,7 +170,7 @@ class Tokenizer:
                 raise ValueError(f"messages[{i}]={one!r:.80} must be a dict with {keys}, both str")
         values = {"messages": list(messages), "add_generation_prompt": add_generation_prompt}
         for name, token in (("bos_token", self.bos_id), ("eos_token", self.eos_id)):
-            values[name] = "" if token is None else self.bpe.id_to_token(token)
+            values[name] = self.bpe.id_to_token(token) if token is not None else ""
         sandbox = _sandbox()
         try:
             return str(sandbox.from_string(self.chat_template).render(values, tools=None))
@@ -208,8 +203,7 @@ def _build_bpe(vocab: dict[str, int], kinds: dict[int, int], merges: list[str], 
     try:
         model = tokenizers.models.BPE(vocab | spare, pairs, ignore_merges=pre in _LLAMA3)
     except Exception as error:
-        reason = f"does not fit the tokens ({error}); convert the model again"
-        raise CheckpointError(f"tokenizer.ggml.merges {reason}") from error
+        raise CheckpointError(f"tokenizer.ggml.merges: {error}; convert the model again") from error
     bpe, split = tokenizers.Tokenizer(model), tokenizers.pre_tokenizers
     steps = [split.Split(tokenizers.Regex(regex), "isolated") for regex in PRE_TOKENIZERS[pre]]
     bpe.pre_tokenizer = split.Sequence([*steps, split.ByteLevel(False, use_regex=False)])
@@ -240,9 +234,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else {}
     except (TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{file} is not a JSON object ({error}); download it again"
-        ) from error
+        raise CheckpointError(f"{file} is no JSON object ({error}); download it again") from error
 
 
 def _sandbox() -> Any:
@@ -250,9 +242,9 @@ def _sandbox() -> Any:
         raise ValueError(message)
 
     # The settings of transformers, for which templates are written.
-    sandbox = require("jinja2.sandbox", extra="lm").ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    sandbox.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
+    environment = require("jinja2.sandbox", extra="lm").ImmutableSandboxedEnvironment
+    sandbox = environment(trim_blocks=True, lstrip_blocks=True)
+    sandbox.add_extension("jinja2.ext.loopcontrols")
+    sandbox.filters["tojson"] = lambda value, **kw: json.dumps(value, ensure_ascii=False, **kw)
     sandbox.globals.update(raise_exception=raise_exception, strftime_now=time.strftime)
     return sandbox

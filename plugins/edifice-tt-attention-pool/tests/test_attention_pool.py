@@ -1,10 +1,11 @@
-import edifice_tt
 import numpy as np
 import pytest
-from edifice_tt.registry import load_registry
 from edifice_tt_attention_pool import AttentionPool, attention_pool
 from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
+
+import edifice_tt
+from edifice_tt.registry import load_registry
 
 B, T, D, S = 3, 13, 7, 5
 NAMES = ["query", "key_weight", "out_weight", "out_bias"]
@@ -67,11 +68,14 @@ def test_equal_hidden_states_pool_to_themselves(head):
     np.testing.assert_allclose(head(Tensor(hidden)).numpy(), expected, rtol=0, atol=1e-6)
 
 
-def test_half_precision_hidden_states_are_pooled_in_float32(head):
+def test_half_precision_is_pooled_in_float32(head):
+    """Weights and hidden states in float16, as a loader may leave them."""
+    for weight in state(head).values():
+        weight.replace(weight.half().realize())
     hidden = draw(B, T, D).astype(np.float16)
     scores = head(Tensor(hidden)).numpy()
     assert scores.dtype == np.float32
-    np.testing.assert_allclose(scores, formula(head, hidden), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(scores, formula(head, hidden), rtol=0, atol=2e-3)
 
 
 @pytest.mark.parametrize("last", [0, 5, T - 2])

@@ -7,8 +7,9 @@ Shapes: **B** batch, **T** tokens, **D** hidden size, **S** key size.
 from collections.abc import Callable
 
 import numpy as np
-from edifice_tt import hookimpl
 from tinygrad import Tensor
+
+from edifice_tt import hookimpl
 
 KEY_SIZE = 64
 

@@ -1,0 +1,115 @@
+"""Pool -> pool with scores. Hands each scorer what it reads and checks what it gives back."""
+
+import math
+from typing import Any
+
+import numpy as np
+from tinygrad import Tensor
+
+from edifice_tt import registry
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.errors import EdificeError, PluginError
+from edifice_tt.inference.candidates import Candidate, Pool
+from edifice_tt.inference.decoder import decoder_of
+from edifice_tt.inference.generate import encode_prompt
+
+
+def score(lm: CausalLM | None, pool: Pool, scorer: str = "logprob") -> Pool:
+    """Add a registered scorer's scores to a pool; higher is better.
+
+    A scorer that reads text or log-probabilities needs no model: `lm` may be None. One that reads
+    hidden states must be the model's own head (`lm.config.scorer`), and the candidate's score is
+    the head's number at its last token.
+
+    Raises `UnknownNameError` for an unknown scorer, `EdificeError` when the pool or the model lacks
+    what it reads, and `PluginError`, naming the owner, when it fails or breaks its declared range;
+    the pool is never changed.
+    """
+    record = registry.scorer(scorer)
+    if record.reads == "hidden":
+        lm = _check_head(lm, scorer)
+        values = _score_hidden(lm, lm.scorer, pool)
+    elif record.reads == "logprobs" and not all(c.token_logprobs for c in pool):
+        raise EdificeError(
+            f"scorer {scorer!r} reads token log-probabilities, which this pool does not hold; "
+            "use a scorer that reads text"
+        )
+    else:
+        values = _call(record, pool)
+    return pool.with_scores(scorer, _check_scores(record, values, len(pool)))
+
+
+def _call(record: registry.Scorer, pool: Pool) -> Any:
+    try:
+        function = record.factory()
+        if record.reads == "text":
+            return function(pool.prompt, [candidate.text for candidate in pool])
+        return function([list(candidate.token_logprobs) for candidate in pool])
+    except Exception as error:  # foreign code: whatever it raises, the caller learns whose it is
+        raise PluginError(
+            f"scorer {record.name!r} of {record.owner} failed: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _check_scores(record: registry.Scorer, values: Any, expected: int) -> list[float]:
+    who = f"scorer {record.name!r} of {record.owner}"
+    try:
+        scores = [float(value) for value in values]
+    except (TypeError, ValueError) as error:
+        raise PluginError(f"{who} gave {values!r}, expected one float a candidate") from error
+    if len(scores) != expected:
+        raise PluginError(f"{who} gave {len(scores)} scores for {expected} candidates")
+    for index, value in enumerate(scores):
+        if not math.isfinite(value):
+            raise PluginError(f"{who} gave {value} for candidate {index}, expected a finite number")
+        if record.range == "probability" and not 0 <= value <= 1:
+            raise PluginError(
+                f"{who} gave {value} for candidate {index}, but declares range='probability': "
+                "within 0 and 1"
+            )
+    return scores
+
+
+def _check_head(lm: CausalLM | None, scorer: str) -> CausalLM:
+    if lm is None or lm.scorer is None or lm.config.scorer != scorer:
+        has = (
+            "no model"
+            if lm is None
+            else f"the head {lm.config.scorer!r}"
+            if lm.scorer
+            else "no head"
+        )
+        raise EdificeError(
+            f"scorer {scorer!r} reads hidden states, so it must be the model's own trained head; "
+            f"given {has}. Use scorer='logprob', or a model saved with that head"
+        )
+    return lm
+
+
+def _score_hidden(lm: CausalLM, head: Any, pool: Pool) -> list[float]:
+    decoder = decoder_of(lm)
+    decoder.read_prompt(encode_prompt(lm, pool.prompt))
+    return [_score_one(lm, head, candidate) for candidate in pool]
+
+
+def _score_one(lm: CausalLM, head: Any, candidate: Candidate) -> float:
+    # One candidate at a time, in one shape: its number cannot depend on its neighbours.
+    decoder = decoder_of(lm)
+    ids = list(candidate.token_ids) or lm.tokenizer.encode(candidate.text)
+    if not ids:
+        raise EdificeError(f"candidate {candidate.index} is empty: no hidden state to score")
+    # Chunks are padded, so the cache needs room for the padding too.
+    cache = decoder.empty_cache(1, len(ids)).holding(0, decoder.prompt)
+    hidden = np.concatenate([chunk for chunk, _ in decoder.read(ids, cache)])[None]  # (1, T, D)
+    return float(head(Tensor(hidden, device=lm.device)).numpy()[0, -1, 0])
+
+
+def mean_logprob(token_logprobs: list[list[float]]) -> list[float]:
+    """The mean log-probability of each candidate's tokens, under the model that sampled them.
+
+    The mean, not the sum, so that a longer answer is not worse for its length.
+
+    >>> mean_logprob([[-1.0, -3.0], [-0.5]])
+    [-2.0, -0.5]
+    """
+    return [math.fsum(values) / len(values) for values in token_logprobs]
