@@ -73,9 +73,7 @@ def backbone(x, weights, config):
         gated = silu(dense(y, w, f"{p}.ffn.gate_proj")) * dense(y, w, f"{p}.ffn.up_proj")
         x = x + dense(gated, w, f"{p}.ffn.down_proj")
     if config.final_norm == "layer_norm":
-        return layer_norm(
-            x, w["final_norm.weight"], w["final_norm.bias"], config.final_norm_eps
-        )
+        return layer_norm(x, w["final_norm.weight"], w["final_norm.bias"], config.final_norm_eps)
     return rms_norm(x, w["final_norm.weight"], config.final_norm_eps)
 
 

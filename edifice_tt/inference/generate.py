@@ -16,6 +16,7 @@ from edifice_tt.inference.candidates import Candidate, Pool
 from edifice_tt.inference.decoder import ROWS, Decoder, Logits, decoder_of
 from edifice_tt.inference.sampling import Sampler
 from edifice_tt.nn.backbone import KVCache, check_count
+from edifice_tt.weights.tokenizer import TextStream
 
 Prompt = str | Sequence[dict[str, str]]
 
@@ -78,7 +79,7 @@ def generate(
         "max_tokens": max_tokens,
         "stop": [*stops.strings, *stops.extra_ids],
     }
-    rows = [_Row(i, lm.tokenizer.stream()) for i in range(n)]
+    rows = [_Row(i, TextStream(lm.tokenizer)) for i in range(n)]
     try:
         decoder = decoder_of(lm)
         logits = decoder.read_prompt(ids)

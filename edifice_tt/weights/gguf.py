@@ -36,27 +36,19 @@ _UNSUPPORTED = {
     9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 19: "IQ1_S",
     20: "IQ4_NL", 29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0",
 }
+# Our name of a layer -> the file's; from the second line on, they stand in every block.
+_LAYERS = {
+    "token_embedding": "token_embd", "backbone.final_norm": "output_norm", "lm_head": "output",
+    "attn_norm": "attn_norm", "attn.q_proj": "attn_q", "attn.k_proj": "attn_k",
+    "attn.v_proj": "attn_v", "attn.o_proj": "attn_output",
+    "ffn_norm": "ffn_norm", "ffn.gate_proj": "ffn_gate", "ffn.up_proj": "ffn_up",
+    "ffn.down_proj": "ffn_down",
+}
 # fmt: on
+_ROPE_FACTORS = "rope_freqs.weight"
 _NUMBERS = dict(enumerate(["u1", "i1", "<u2", "<i2", "<u4", "<i4", "<f4", "?"]))
 _NUMBERS |= {10: "<u8", 11: "<i8", 12: "<f8"}
 _TEXT, _ARRAY = 8, 9
-
-# Our name of a layer -> the file's; the lower ones stand in every block.
-_LAYERS = {
-    "token_embedding": "token_embd",
-    "backbone.final_norm": "output_norm",
-    "lm_head": "output",
-    "attn_norm": "attn_norm",
-    "attn.q_proj": "attn_q",
-    "attn.k_proj": "attn_k",
-    "attn.v_proj": "attn_v",
-    "attn.o_proj": "attn_output",
-    "ffn_norm": "ffn_norm",
-    "ffn.gate_proj": "ffn_gate",
-    "ffn.up_proj": "ffn_up",
-    "ffn.down_proj": "ffn_down",
-}
-_ROPE_FACTORS = "rope_freqs.weight"
 
 
 class Entry(NamedTuple):
@@ -270,9 +262,9 @@ def load_gguf(path: str | os.PathLike[str], device: str | None = None) -> Causal
     for name, weight in weights.items():
         tensor = tensors[_name_in_file(name)]
         if (num_heads := interleaved.get(name.split(".")[-2])) is not None:
-            tensor = interleaved_to_half_split(tensor, num_heads)
+            # One at a time: the second of a shape finds its schedule in tinygrad's cache.
+            tensor = interleaved_to_half_split(tensor, num_heads).realize()
         weight.replace(tensor)
-    Tensor.realize(*weights.values())
     model.tokenizer = tokenizer
     return model
 

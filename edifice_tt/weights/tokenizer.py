@@ -60,7 +60,7 @@ class Tokenizer:
         start = "tokenizer.ggml."
         ggml = {k.removeprefix(start): v for k, v in metadata.items() if k.startswith(start)}
         if (model := ggml.get("model")) != "gpt2":
-            raise CheckpointError(f"{start}model={model!r} cannot be read; supported: 'gpt2'")
+            raise CheckpointError(f"{start}model={model!r} is not supported; supported: 'gpt2'")
         if (pre := ggml.get("pre") or "default") not in PRE_TOKENIZERS:
             known = ", ".join(sorted(PRE_TOKENIZERS))
             raise CheckpointError(f"{start}pre={pre!r} is unknown; known: {known}")

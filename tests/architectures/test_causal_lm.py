@@ -1,0 +1,64 @@
+"""The language model: against NumPy, and its own promises."""
+
+import numpy as np
+import numpy_reference as reference
+import pytest
+from tinygrad import Tensor
+from tinygrad.nn.state import get_state_dict
+
+import edifice_tt as et
+
+SIZES = {"vocab_size": 13, "hidden_size": 12, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1}
+IDS = [[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_logits_match_numpy(tied):
+    lm = et.build("causal_lm", **SIZES, tied_embeddings=tied, seed=2)
+    w = {name: weight.numpy().astype(np.float64) for name, weight in get_state_dict(lm).items()}
+    assert ("lm_head.weight" in w) is (not tied)
+    below = {n.removeprefix("backbone."): v for n, v in w.items() if n.startswith("backbone.")}
+    head = w["token_embedding.weight" if tied else "lm_head.weight"]
+    out = lm(IDS)
+    assert out.scores is None
+    for row, ids in enumerate(IDS):
+        hidden = reference.backbone(w["token_embedding.weight"][ids], below, lm.config.backbone)
+        assert out.backbone.numpy()[row] == pytest.approx(hidden, abs=2e-5)
+        assert out.logits.numpy()[row] == pytest.approx(hidden @ head.T, abs=2e-5)
+
+
+def test_a_scorer_head_reads_the_same_hidden_states():
+    lm = et.build("causal_lm", **SIZES, scorer="linear")
+    out = lm(IDS)
+    expected = out.backbone.numpy() @ lm.scorer.dense.weight.numpy().T
+    assert out.scores.numpy() == pytest.approx(expected, abs=1e-6)
+    assert (et.jit(lm)(Tensor(IDS)).scores.numpy() == out.scores.numpy()).all()
+
+
+def test_a_compiled_model_without_a_head_gives_no_scores():
+    lm = et.build("causal_lm", **SIZES)
+    fast = et.jit(lm)
+    for _ in range(3):
+        out = fast(Tensor(IDS))
+    assert out.scores is None
+    assert (out.logits.numpy() == lm(IDS).logits.numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([1, 2, 3], r"expected \(B, T\) integers"),
+        (Tensor.ones(2, 3), r"expected \(B, T\) integers"),
+        (Tensor.zeros(1, 0, dtype="int32"), "at least one token"),
+        ([[0] * 2049], "a text of 2049 tokens is longer than the model's context of 2048"),
+    ],
+)
+def test_wrong_token_ids_are_one_clear_error(ids, message):
+    lm = et.build("causal_lm", **SIZES)
+    with pytest.raises(ValueError, match=message):
+        lm(ids)
+
+
+def test_output_size_and_defaults_come_from_the_config():
+    assert et.output_size("causal_lm") == 256
+    assert et.recommended_defaults("causal_lm")["context_length"] == 2048

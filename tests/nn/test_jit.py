@@ -1,0 +1,77 @@
+"""The compiled model: as exact as eager, per instance, results that stay."""
+
+import numpy as np
+import pytest
+from tinygrad import Tensor
+from tinygrad.helpers import Context
+from tinygrad.nn.state import get_state_dict
+
+import edifice_tt as et
+
+
+def make(seed, **options):
+    sizes = {"embed_dim": 8, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1}
+    return et.build("test_time_compute", **sizes, scorer_hidden=5, seed=seed, **options)
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return np.random.default_rng(2).standard_normal((5, 2, 3, 8)).astype(np.float32)
+
+
+def test_results_equal_eager_and_stay_valid(inputs):
+    """Five inputs, results compared after the last call: a shared buffer would hold the last."""
+    model = make(1)
+    fast = et.jit(model)
+    results = [fast(Tensor(x)) for x in inputs]
+    for x, result in zip(inputs, results, strict=True):
+        eager = model(Tensor(x))
+        assert (result.backbone.numpy() == eager.backbone.numpy()).all()
+        assert (result.scores.numpy() == eager.scores.numpy()).all()
+
+
+def test_each_instance_has_its_own_capture(inputs):
+    models = [make(1), make(2)]
+    fast = [et.jit(model) for model in models]
+    for _ in range(3):
+        answers = [f(Tensor(inputs[0])).scores.numpy() for f in fast]
+    expected = [model(Tensor(inputs[0])).scores.numpy() for model in models]
+    assert (answers[0] == expected[0]).all()
+    assert (answers[1] == expected[1]).all()
+    assert np.abs(answers[0] - answers[1]).max() > 1e-3
+
+
+def test_shapes_may_come_in_any_order(inputs):
+    model = make(1)
+    fast = et.jit(model)
+    for _ in range(3):
+        for rows in (2, 1):
+            x = Tensor(inputs[0, :rows])
+            assert (fast(x).scores.numpy() == model(x).scores.numpy()).all()
+
+
+def test_views_and_constants_are_inputs_like_any_other(inputs):
+    model = make(1)
+    fast = et.jit(model)
+    view = Tensor(inputs[0]).flip(1)
+    constant = Tensor.ones(2, 3, 8)
+    for x in (view, constant, view, constant):
+        assert fast(x).scores.numpy() == pytest.approx(model(x).scores.numpy(), abs=1e-6)
+
+
+def test_the_model_gains_no_weight_by_being_compiled(inputs):
+    model = make(1)
+    before = set(get_state_dict(model))
+    fast = et.jit(model)
+    for _ in range(3):
+        fast(Tensor(inputs[0]))
+    assert set(get_state_dict(model)) == before
+
+
+def test_training_does_not_replay_the_capture_of_inference(inputs):
+    model = make(1, dropout=0.5)
+    fast = et.jit(model)
+    quiet = [fast(Tensor(inputs[0])).scores.numpy() for _ in range(3)][-1]
+    with Context(TRAINING=1):
+        noisy = fast(Tensor(inputs[0])).scores.numpy()
+    assert np.abs(quiet - noisy).max() > 1e-3

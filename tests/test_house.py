@@ -1,0 +1,66 @@
+"""The house keeps its own rules: order of rooms, their size, documentation of every public name."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edifice_tt as et
+from edifice_tt import hookspecs
+
+ROOT = Path(__file__).parent.parent
+ROOMS = sorted((ROOT / "edifice_tt").rglob("*.py"))
+
+
+def test_a_room_imports_only_from_rooms_before_it():
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_room_is_over_300_lines_and_each_says_what_it_knows(room):
+    text = room.read_text()
+    assert len(text.splitlines()) <= 300
+    assert ast.get_docstring(ast.parse(text)), "a room's first line says what it knows"
+
+
+def test_the_front_door_and_the_type_checker_see_the_same_names():
+    tree = ast.parse((ROOT / "edifice_tt" / "__init__.py").read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {name.asname for node in block.body for name in node.names}
+    assert seen == set(et.__all__)
+
+
+@pytest.mark.parametrize("name", et.__all__)
+def test_every_public_name_is_documented(name):
+    public = getattr(et, name)
+    if name == "hookimpl":
+        return  # pluggy's own marker, documented in hookspecs
+    assert inspect.getdoc(public)
+    members = vars(public).items() if inspect.isclass(public) else ()
+    for member, value in members:
+        if not member.startswith("_") and inspect.isfunction(value):
+            assert inspect.getdoc(value), f"{name}.{member}"
+
+
+def test_importing_the_front_door_does_not_import_tinygrad():
+    code = "import sys, edifice_tt as et; et.list_scorers(); assert 'tinygrad' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_public_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'buidl'"):
+        _ = et.buidl
+
+
+@pytest.mark.parametrize("document", ["README.md"])
+def test_every_hook_is_documented(document):
+    hooks = [name for name, spec in vars(hookspecs).items() if hasattr(spec, "edifice_tt_spec")]
+    assert len(hooks) == 5
+    text = (ROOT / document).read_text()
+    assert [hook for hook in hooks if f"`{hook}`" not in text] == []
+    assert [hook for hook in hooks if not inspect.getdoc(getattr(hookspecs, hook))] == []

@@ -1,0 +1,80 @@
+"""The real model against transformers in float32: tokens, logits, greedy text, both ways.
+
+The references are of the de-quantised SmolLM2-135M-Instruct.Q4_1.gguf.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tinygrad.nn.state import safe_load
+
+import edifice_tt as et
+from edifice_tt.inference.decoder import decoder_of
+
+FOLDER = Path(__file__).parent / "references"
+PROMPTS = json.loads((FOLDER / "smollm2_visible.json").read_text())
+NUMBERS = {k: t.numpy() for k, t in safe_load(FOLDER / "smollm2_visible.safetensors").items()}
+BUCKET = 40  # prompts are padded to one length, so that one shape is compiled
+
+
+def number(prompt, name):
+    return NUMBERS[f"{prompt}.{name}"]
+
+
+@pytest.mark.parametrize("prompt", range(len(PROMPTS)))
+def test_token_ids_are_the_reference_s(smollm2, prompt):
+    ids = smollm2.tokenizer.encode(PROMPTS[prompt]["text"])
+    assert ids == number(prompt, "token_ids").tolist()
+
+
+@pytest.mark.parametrize("prompt", range(len(PROMPTS)))
+def test_logits_without_cache_are_the_reference_s_at_every_position(smollm2, prompt):
+    ids = number(prompt, "token_ids").tolist()
+    padded = ids + [0] * (BUCKET - len(ids))  # causal: what follows a position does not reach it
+    out = smollm2([padded])
+    logits = out.logits.numpy()[0, : len(ids)].astype(np.float64)
+    top = np.take_along_axis(logits, number(prompt, "top_ids").astype(np.int64), -1)
+    assert np.abs(top - number(prompt, "top_logits")).max() < 0.01
+    peak = logits.max(-1)
+    logsumexp = peak + np.log(np.exp(logits - peak[:, None]).sum(-1))
+    assert np.abs(logsumexp - number(prompt, "logsumexp")).max() < 0.01
+    hidden = out.backbone.numpy()[0, len(ids) - 1]
+    assert np.abs(hidden - number(prompt, "last_hidden")).max() < 0.01
+
+
+@pytest.mark.parametrize("prompt", range(len(PROMPTS)))
+def test_greedy_tokens_through_the_cache_are_the_reference_s(smollm2, prompt):
+    pool = et.generate(smollm2, PROMPTS[prompt]["text"], n=1, temperature=0, max_tokens=24)
+    candidate = pool.candidates[0]
+    expected = number(prompt, "greedy_ids").tolist()
+    assert list(candidate.token_ids) == expected[: len(candidate.token_ids)]
+    assert len(candidate.token_ids) == 24 or candidate.finish_reason == "eos"
+
+
+def test_greedy_tokens_without_the_cache_are_the_same(smollm2):
+    ids = number(0, "token_ids").tolist()
+    expected = number(0, "greedy_ids").tolist()
+    for step in range(24):
+        padded = ids + [0] * (BUCKET - len(ids))
+        assert int(smollm2([padded]).logits[0, len(ids) - 1].argmax().item()) == expected[step]
+        ids.append(expected[step])
+
+
+def test_logits_through_the_cache_are_those_without_it(smollm2):
+    """At every position of a prompt longer than a chunk, so that chunks meet inside it."""
+    ids = number(1, "token_ids").tolist()
+    assert len(ids) > 32
+    decoder = decoder_of(smollm2)
+    cache = decoder.empty_cache(1, BUCKET)
+    hidden = np.concatenate([h for h, _ in decoder.read(ids, cache)])
+    uncached = smollm2([ids + [0] * (BUCKET - len(ids))]).backbone.numpy()[0, : len(ids)]
+    assert np.abs(hidden - uncached).max() < 1e-3
+
+
+def test_four_of_sixteen_are_the_four_alone(smollm2):
+    chat = [{"role": "user", "content": "What is gravity?"}]
+    pools = {n: et.generate(smollm2, chat, n=n, seed=5, max_tokens=6) for n in (4, 16)}
+    assert pools[16].candidates[:4] == pools[4].candidates
+    assert len({c.text for c in pools[16]}) > 4

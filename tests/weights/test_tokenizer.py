@@ -1,0 +1,524 @@
+"""The tokenizer against llama.cpp's ids for a real model, and rule by rule on a handmade one."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from edifice_tt.errors import CheckpointError
+from edifice_tt.weights.tokenizer import PRE_TOKENIZERS, TextStream, Tokenizer
+
+pytest.importorskip("tokenizers")
+
+REFERENCES = Path(__file__).parent.parent / "references"
+CHATML = (
+    "{% for m in messages %}\n"
+    "{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}\n"
+    "{% endfor %}\n"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+CONTROL, USER_DEFINED, UNUSED = 3, 4, 5
+
+
+def byte_alphabet():
+    """GPT-2's characters for the 256 bytes, as its paper's code counts them up."""
+    visible = [b for b in range(256) if chr(b).isprintable() and b not in (0x20, 0xA0, 0xAD)]
+    hidden = iter(range(256, 512))
+    return [chr(b) if b in visible else chr(next(hidden)) for b in range(256)]
+
+
+ALPHABET = byte_alphabet()
+
+
+def spell(text):
+    return "".join(ALPHABET[byte] for byte in text.encode())
+
+
+def make_metadata(words=(), special=(), pre="gpt-2", **ggml):
+    """A vocabulary of the 256 bytes, then each word with the merges that build it, then special."""
+    tokens, merges = list(ALPHABET), []
+    for word in map(spell, words):
+        for end in range(2, len(word) + 1):
+            if word[:end] not in tokens:
+                tokens.append(word[:end])
+                merges.append(f"{word[: end - 1]} {word[end - 1]}")
+    types = [1] * len(tokens) + [kind for _, kind in special]
+    tokens += [text for text, _ in special]
+    settings = {"model": "gpt2", "pre": pre, "tokens": tokens, "merges": merges} | ggml
+    settings.setdefault("token_type", types)
+    metadata = {f"tokenizer.ggml.{key}": value for key, value in settings.items()}
+    return {key: value for key, value in metadata.items() if value is not None}
+
+
+def make_tokenizer(*args, chat_template=None, **options):
+    metadata = make_metadata(*args, **options)
+    if chat_template is not None:
+        metadata["tokenizer.chat_template"] = chat_template
+    return Tokenizer.from_gguf(metadata)
+
+
+def split(tokenizer, text):
+    """The pieces within which merging stays."""
+    pieces = [piece for piece, _ in tokenizer.bpe.pre_tokenizer.pre_tokenize_str(text)]
+    return [bytes(map(ALPHABET.index, piece)).decode() for piece in pieces]
+
+
+@pytest.fixture(scope="module")
+def real(smollm2_path):
+    from tinygrad.llm.gguf import gguf_load
+
+    return Tokenizer.from_gguf(gguf_load(smollm2_path)[0])
+
+
+def reference_strings():
+    entries = json.loads((REFERENCES / "tokens_visible.json").read_text("utf-8"))
+    return [(entry["text"], entry["ids"]) for entry in entries]
+
+
+def test_every_reference_string_has_the_ids_of_llama_cpp(real):
+    entries = reference_strings()
+    assert len(entries) == 104
+    assert [real.encode(text) for text, _ in entries] == [ids for _, ids in entries]
+
+
+def test_reference_ids_decode_to_their_text_without_control_tokens(real):
+    for text, ids in reference_strings():
+        assert real.decode(ids) == text.replace("<|im_start|>", "")
+        stream = TextStream(real)
+        assert "".join(map(stream.add, ids)) + stream.finish() == real.decode(ids)
+
+
+def test_smollm2_knows_its_special_ids_and_its_chat(real):
+    assert real.vocab_size == 49152
+    assert real.bos_id == 1
+    assert real.stop_ids == {0, 2}
+    text = real.chat([{"role": "user", "content": "What is gravity?"}])
+    assert text == (
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
+        "<|im_end|>\n<|im_start|>user\nWhat is gravity?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert len(real.encode(text)) == 34
+
+
+def test_bytes_that_smollm2_lacks_vanish_and_keep_their_neighbours_apart(real):
+    """`th` would be one token; llama.cpp leaves the unknown byte out only after merging."""
+    assert real.encode("th") != real.encode("t") + real.encode("h")
+    assert real.encode("t\x04h") == real.encode("t") + real.encode("h")
+
+
+SPLITS = {
+    "gpt-2": [
+        ("It's I'LL", ["It", "'s", " I", "'", "LL"]),
+        ("a  b", ["a", " ", " b"]),
+        ("ab12345 678", ["ab", "12345", " 678"]),
+        ("x \n\n y", ["x", " \n\n", " y"]),
+        ("end  ", ["end", "  "]),
+        ("hi!?\n", ["hi", "!?", "\n"]),
+        (".a", [".", "a"]),
+    ],
+    "smollm": [
+        ("It's I'LL", ["It", "'s", " I", "'", "LL"]),
+        # Digits part the text first, so the space before one stands alone.
+        ("a 12½ b", ["a", " ", "1", "2", "½", " b"]),
+        ("x  1", ["x", "  ", "1"]),
+        ("'1s", ["'", "1", "s"]),
+    ],
+    "llama-bpe": [
+        ("It's I'LL '\u017f", ["It", "'s", " I", "'LL", " '", "\u017f"]),
+        ("a  b", ["a", " ", " b"]),
+        ("ab12345 678", ["ab", "123", "45", " ", "678"]),
+        ("x \n\n y", ["x", " \n\n", " y"]),
+        ("hi!?\r\n\r\nyou", ["hi", "!?\r\n\r\n", "you"]),
+        (".a", [".a"]),
+        ("\na\tb", ["\n", "a", "\tb"]),
+        ("e\u0301t", ["e", "\u0301t"]),
+    ],
+    "qwen2": [
+        ("It's I'LL", ["It", "'s", " I", "'LL"]),
+        ("ab123 45", ["ab", "1", "2", "3", " ", "4", "5"]),
+        ("hi!?\n\nyou", ["hi", "!?\n\n", "you"]),
+        (".a", [".a"]),
+    ],
+    "default": [
+        ("a.b $5", ["a", ".", "b", " ", "$", "5"]),
+        ("12345", ["123", "45"]),
+        ("a  b", ["a", " ", " b"]),
+    ],
+}
+
+
+@pytest.mark.parametrize("pre", SPLITS)
+def test_pre_tokenizer_splits_by_hand_worked_examples(pre):
+    tokenizer = make_tokenizer(pre=pre)
+    for text, pieces in SPLITS[pre]:
+        assert split(tokenizer, text) == pieces
+
+
+@pytest.mark.parametrize("pre", PRE_TOKENIZERS)
+def test_no_pre_tokenizer_loses_or_changes_text(pre):
+    tokenizer = make_tokenizer(pre=pre)
+    rng = random.Random(3)
+    signs = "aZ9 \t\r\n'.,!_é\u0301\u00a0\u2028\u3000漢🙂½٣שا\x00\x7f\x85"
+    for _ in range(200):
+        text = "".join(rng.choices(signs, k=rng.randint(0, 23)))
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize("missing", [None, ""])
+def test_file_that_names_no_pre_tokenizer_gets_the_default(missing):
+    tokenizer = make_tokenizer(pre=missing)
+    assert split(tokenizer, "a.12345") == ["a", ".", "123", "45"]
+
+
+def test_merges_go_by_rank_and_not_by_length():
+    metadata = make_metadata()
+    tokens = metadata["tokenizer.ggml.tokens"]
+    tokens += ["bc", "ab", "abc"]
+    metadata["tokenizer.ggml.token_type"] += [1, 1, 1]
+    metadata["tokenizer.ggml.merges"] = ["b c", "a b", "ab c"]
+    tokenizer = Tokenizer.from_gguf(metadata)
+    assert tokenizer.encode("abc") == [tokens.index("a"), tokens.index("bc")]
+
+
+def test_only_llama3_takes_a_whole_piece_that_no_merge_builds():
+    for pre, expected in (("llama-bpe", 1), ("smaug-bpe", 3), ("gpt-2", 3)):
+        metadata = make_metadata(pre=pre, bos_token_id=None)
+        metadata["tokenizer.ggml.tokens"].append("abc")
+        metadata["tokenizer.ggml.token_type"].append(1)
+        assert len(Tokenizer.from_gguf(metadata).encode("abc")) == expected
+
+
+def test_control_tokens_in_the_text_are_recognised_and_not_printed():
+    tokenizer = make_tokenizer(["hi"], [("<|im_start|>", CONTROL), ("<|im_end|>", CONTROL)])
+    start, end = tokenizer.vocab_size - 2, tokenizer.vocab_size - 1
+    ids = tokenizer.encode("<|im_start|>hi<|im_end|>\n<|im_|>")
+    assert ids[0] == start
+    assert ids[2] == end
+    assert tokenizer.decode(ids) == "hi\n<|im_|>"
+    assert tokenizer.stop_ids == {end}
+
+
+def test_user_defined_tokens_are_matched_before_merging_and_printed():
+    """Their text is plain, not spelled in bytes: the é must not come out as two."""
+    tokenizer = make_tokenizer([], [("<é é>", USER_DEFINED), ("[PAD0]", UNUSED)])
+    ids = tokenizer.encode("x<é é>y[PAD0]")
+    assert ids[1] == tokenizer.vocab_size - 2
+    assert tokenizer.vocab_size - 1 not in ids
+    assert tokenizer.decode(ids) == "x<é é>y[PAD0]"
+    assert tokenizer.decode([tokenizer.vocab_size - 1]) == ""
+
+
+def test_longest_of_two_special_tokens_wins():
+    tokenizer = make_tokenizer([], [("<a>", CONTROL), ("<a><b>", CONTROL)])
+    assert tokenizer.encode("<a><b><a>") == [tokenizer.vocab_size - 1, tokenizer.vocab_size - 2]
+
+
+def test_bos_is_added_only_where_the_file_says_so_and_never_twice():
+    special = [("<s>", CONTROL)]
+    bos = 256
+    plain = make_tokenizer([], special, bos_token_id=bos)
+    adding = make_tokenizer([], special, bos_token_id=bos, add_bos_token=True)
+    assert plain.bos_id == adding.bos_id == bos
+    assert plain.encode("") == []
+    assert adding.encode("") == [bos]
+    assert adding.encode("<s>a") == [bos, *plain.encode("a")]
+    assert make_tokenizer([], special, add_bos_token=True).encode("") == []
+
+
+def test_llama3_files_that_say_nothing_about_bos_mean_yes():
+    special = [("<s>", CONTROL)]
+    assert make_tokenizer([], special, "llama-bpe", bos_token_id=256).encode("") == [256]
+    silent = make_tokenizer([], special, "llama-bpe", bos_token_id=256, add_bos_token=False)
+    assert silent.encode("") == []
+
+
+def test_stop_ids_are_the_ends_that_the_file_names_or_everyone_knows():
+    special = [
+        ("</s>", CONTROL),
+        ("<|eot_id|>", CONTROL),
+        ("<|im_end|>", 1),
+        ("<|endoftext|>", CONTROL),
+        ("<turn>", CONTROL),
+        ("<other>", CONTROL),
+    ]
+    tokenizer = make_tokenizer([], special, eos_token_id=256, eot_token_id=260)
+    assert tokenizer.stop_ids == {256, 257, 259, 260}
+    assert make_tokenizer().stop_ids == frozenset()
+    assert make_tokenizer().bos_id is None
+
+
+def test_decode_is_exact_for_every_byte_and_marks_what_is_not_utf8():
+    tokenizer = make_tokenizer()
+    for text in ("é漢🙂", "".join(map(chr, range(256))), "\ufffd\ufeff\U0010ffff"):
+        ids = list(text.encode())
+        assert tokenizer.encode(text) == ids
+        assert tokenizer.decode(ids) == text
+    assert tokenizer.decode([0xF0, 0x9F, 0x99]) == "\ufffd"
+    assert tokenizer.decode([0xE6, 0x41, 0xFF]) == "\ufffdA\ufffd"
+
+
+def test_padding_ids_are_silent_and_negative_ids_are_refused():
+    tokenizer = make_tokenizer()
+    assert tokenizer.decode([0x41, 70000]) == "A"
+    with pytest.raises(ValueError, match="token id -1 must be 0 to 255"):
+        tokenizer.decode([-1])
+
+
+def test_lone_surrogate_is_refused_in_one_line():
+    with pytest.raises(ValueError, match=r"text='a\\ud800' must be str without lone surrogates"):
+        make_tokenizer().encode("a\ud800")
+
+
+def test_stream_holds_back_an_unfinished_character():
+    stream = TextStream(make_tokenizer())
+    assert [stream.add(byte) for byte in "a🙂é".encode()] == ["a", "", "", "", "🙂", "", "é"]
+    assert stream.add(0xF0) == ""
+    assert stream.finish() == "\ufffd"
+
+
+def test_stream_skips_control_tokens_inside_a_character():
+    tokenizer = make_tokenizer([], [("<|im_end|>", CONTROL)])
+    ids = [0xC3, 256, 0xA9]
+    stream = TextStream(tokenizer)
+    assert [stream.add(i) for i in ids] == ["", "", "é"]
+    assert tokenizer.decode(ids) == "é"
+
+
+def test_stream_joined_equals_decode_for_any_bytes():
+    """Random bytes are nearly always broken UTF-8, and lead bytes are made likely."""
+    tokenizer, rng = make_tokenizer(), random.Random(5)
+    for _ in range(2000):
+        ids = [
+            rng.choice([rng.randrange(256), 0xF0, 0x9F, 0xE6, 0xC3, 0x80, 0x41])
+            for _ in range(rng.randint(0, 11))
+        ]
+        stream = TextStream(tokenizer)
+        assert "".join(map(stream.add, ids)) + stream.finish() == tokenizer.decode(ids)
+
+
+def test_stream_looks_at_each_token_once(monkeypatch):
+    """So a long answer costs as much per token at its end as at its start."""
+    tokenizer, seen = make_tokenizer(), []
+    stream = TextStream(tokenizer)
+    monkeypatch.setattr(Tokenizer, "token_bytes", lambda self, i: seen.append(i) or b"a")
+    for i in range(100):
+        assert stream.add(i) == "a"
+    assert seen == list(range(100))
+
+
+def test_chat_renders_the_files_own_template():
+    """`trim_blocks` and `lstrip_blocks` swallow the line breaks and indents around the tags."""
+    tokenizer = make_tokenizer(chat_template="  " + CHATML)
+    messages = [{"role": "user", "content": "hi <b>"}, {"role": "assistant", "content": "é"}]
+    rendered = "<|im_start|>user\nhi <b><|im_end|>\n\n<|im_start|>assistant\né<|im_end|>\n\n"
+    assert tokenizer.has_chat_template
+    assert tokenizer.chat(messages, add_generation_prompt=False) == rendered
+    assert tokenizer.chat(messages) == rendered + "<|im_start|>assistant\n"
+
+
+def test_chat_template_sees_what_transformers_gives_it():
+    special = [("<s>", CONTROL), ("</s>", CONTROL)]
+    template = (
+        "{{ bos_token }}{{ eos_token }}{{ tools is none }}{{ messages | tojson }}"
+        "{% for m in messages %}{% if loop.index == 2 %}{% break %}{% endif %}.{% endfor %}"
+    )
+    options = {"bos_token_id": 256, "eos_token_id": 257, "chat_template": template}
+    tokenizer = make_tokenizer([], special, **options)
+    text = tokenizer.chat([{"role": "user", "content": "<é'"}] * 3)
+    message = '{"role": "user", "content": "<é\'"}'
+    assert text == f"<s></s>True[{message}, {message}, {message}]."
+    assert make_tokenizer(chat_template=template).chat([{"role": "", "content": ""}])[:4] == "True"
+
+
+def test_bos_written_by_the_template_is_not_added_again():
+    tokenizer = make_tokenizer(
+        [],
+        [("<s>", CONTROL)],
+        bos_token_id=256,
+        add_bos_token=True,
+        chat_template="{{ bos_token }}{{ messages[0].content }}",
+    )
+    assert tokenizer.encode(tokenizer.chat([{"role": "user", "content": "a"}])) == [256, ord("a")]
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ raise_exception('roles must\nalternate') }}", "roles must alternate"),
+        ("{% if %}", "Expected an expression"),
+        ("{{ messages[0].content + 1 }}", "can only concatenate str"),
+        ("{{ nothing.at.all }}", "'nothing' is undefined"),
+        ("{{ messages.append(1) }}", "attribute 'append' of 'list' object is unsafe"),
+        ("{{ ''.__class__.__mro__ }}", "is unsafe"),
+    ],
+)
+def test_template_that_fails_is_a_value_error_in_one_line(template, reason):
+    tokenizer = make_tokenizer(chat_template=template)
+    with pytest.raises(ValueError, match="the model's chat template failed: ") as caught:
+        tokenizer.chat([{"role": "user", "content": "hi"}])
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [],
+        "hi",
+        {"role": "user", "content": "hi"},
+        [{"role": "user"}],
+        [{"role": "user", "content": None}],
+        [{"role": 1, "content": "hi"}],
+        [("user", "hi")],
+    ],
+)
+def test_messages_without_role_and_content_are_refused(messages):
+    with pytest.raises(ValueError, match=r"messages\[0\]=.* must be a dict with"):
+        make_tokenizer(chat_template=CHATML).chat(messages)
+
+
+def test_model_without_template_says_to_pass_plain_text():
+    tokenizer = make_tokenizer()
+    assert not tokenizer.has_chat_template
+    with pytest.raises(ValueError, match="no chat template; pass the prompt as plain text"):
+        tokenizer.chat([{"role": "user", "content": "hi"}])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "llama"}, "model='llama' is not supported; supported: 'gpt2'"),
+        ({"model": None}, "model=None is not supported"),
+        ({"pre": "tekken"}, "pre='tekken' is unknown; known: .*llama-bpe.*smollm"),
+        ({"tokens": None}, "tokens is missing"),
+        ({"merges": None}, "merges is missing"),
+        ({"merges": ["a zz"]}, "merges: .*zz.*; convert the model again"),
+        ({"token_type": [1]}, "token_type has 1 entries, expected one for each of 256 tokens"),
+        ({"eos_token_id": 256}, "eos_token_id=256 is none of 256 tokens"),
+    ],
+)
+def test_metadata_that_cannot_be_used_is_a_clear_error(change, message):
+    with pytest.raises(CheckpointError, match=f"tokenizer.ggml.{message}") as caught:
+        Tokenizer.from_gguf(make_metadata(**change))
+    assert "\n" not in str(caught.value)
+
+
+def write_folder(folder, special=("<s>", "</s>", "<|im_end|>"), **files):
+    """A Hugging Face folder with the 256 bytes, the word `hi` and its special tokens."""
+    vocab = {character: i for i, character in enumerate(ALPHABET)} | {"hi": 256}
+    added = [
+        {"id": 257 + i, "content": text, "special": True, "normalized": False}
+        | {"single_word": False, "lstrip": False, "rstrip": False}
+        for i, text in enumerate(special)
+    ]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    layout = {
+        "version": "1.0",
+        "added_tokens": added,
+        "pre_tokenizer": byte_level | {"use_regex": True},
+        "decoder": byte_level | {"use_regex": True},
+        "model": {"type": "BPE", "vocab": vocab, "merges": ["h i"]},
+    } | files.pop("layout", {})
+    for name, content in ({"tokenizer": layout} | files).items():
+        (folder / f"{name}.json").write_text(json.dumps(content), "utf-8")
+    return folder
+
+
+def test_folder_gives_the_same_ids_as_the_gguf_of_the_same_vocabulary(tmp_path):
+    special = [(text, CONTROL) for text in ("<s>", "</s>", "<|im_end|>")]
+    gguf = make_tokenizer(["hi"], special)
+    folder = Tokenizer.from_folder(write_folder(tmp_path))
+    assert folder.vocab_size == gguf.vocab_size == 260
+    for text in ("hi hi", "It's  é漢🙂\r\n", "<s>hi</s>", ""):
+        assert folder.encode(text) == gguf.encode(text)
+        assert folder.decode(folder.encode(text)) == gguf.decode(gguf.encode(text))
+
+
+def test_folder_takes_its_names_and_ids_from_the_files_beside_it(tmp_path):
+    folder = write_folder(
+        tmp_path,
+        tokenizer_config={"bos_token": {"content": "<s>"}, "chat_template": CHATML},
+        special_tokens_map={"eos_token": "</s>"},
+        generation_config={"eos_token_id": [5, 258]},
+        config={"bos_token_id": 9, "eos_token_id": 6},
+    )
+    tokenizer = Tokenizer.from_folder(str(folder))
+    assert tokenizer.bos_id == 257
+    assert tokenizer.eos_id == 258
+    assert tokenizer.stop_ids == {258, 5, 6, 259}
+    assert tokenizer.encode("hi") == [256]
+    assert tokenizer.chat([{"role": "user", "content": "hi"}]).startswith("<|im_start|>user\nhi")
+
+
+def test_folder_without_neighbours_has_no_bos_and_no_template(tmp_path):
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path, special=()))
+    assert tokenizer.bos_id is None
+    assert tokenizer.stop_ids == frozenset()
+    assert not tokenizer.has_chat_template
+    assert tokenizer.encode("hi") == [256]
+
+
+def test_folder_adds_bos_where_its_config_or_its_post_processor_does(tmp_path):
+    config = {"bos_token": "<s>"}
+    (tmp_path / "config").mkdir()
+    folder = write_folder(tmp_path / "config", tokenizer_config=config | {"add_bos_token": True})
+    assert Tokenizer.from_folder(folder).encode("hi") == [257, 256]
+
+    processor = {
+        "type": "TemplateProcessing",
+        "single": [
+            {"SpecialToken": {"id": "<s>", "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}},
+        ],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [257], "tokens": ["<s>"]}},
+    }
+    layout = {"post_processor": processor}
+    folder = write_folder(tmp_path, tokenizer_config=config, layout=layout)
+    assert Tokenizer.from_folder(folder).encode("hi") == [257, 256]
+    assert Tokenizer.from_folder(folder).encode("<s>hi") == [257, 256]
+
+
+def test_folder_neither_pads_nor_truncates(tmp_path):
+    layout = {
+        "truncation": {
+            "max_length": 2,
+            "strategy": "LongestFirst",
+            "stride": 0,
+            "direction": "Right",
+        },
+        "padding": {
+            "strategy": {"Fixed": 8},
+            "direction": "Right",
+            "pad_to_multiple_of": None,
+            "pad_id": 0,
+            "pad_type_id": 0,
+            "pad_token": "!",
+        },
+    }
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path, layout=layout))
+    assert tokenizer.encode("abcd") == list(b"abcd")
+
+
+def test_folder_template_may_be_a_list_or_a_file_of_its_own(tmp_path):
+    templates = [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "yes"}]
+    folder = write_folder(tmp_path, tokenizer_config={"chat_template": templates})
+    messages = [{"role": "user", "content": "hi"}]
+    assert Tokenizer.from_folder(folder).chat(messages) == "yes"
+    (folder / "chat_template.jinja").write_text("é", "utf-8")
+    assert Tokenizer.from_folder(folder).chat(messages) == "é"
+
+
+def test_folder_that_cannot_be_used_is_a_clear_error(tmp_path):
+    with pytest.raises(CheckpointError, match=r"has no tokenizer\.json"):
+        Tokenizer.from_folder(tmp_path)
+    for content, message in (
+        ("{", "is no JSON object"),
+        ("[1]", "is no JSON object"),
+        ('{"decoder": {"type": "Metaspace"}}', "has no ByteLevel decoder"),
+        ('{"decoder": {"type": "ByteLevel"}}', "is damaged"),
+    ):
+        (tmp_path / "tokenizer.json").write_text(content)
+        with pytest.raises(CheckpointError, match=message):
+            Tokenizer.from_folder(tmp_path)
