@@ -55,8 +55,11 @@ def last_number(text: str) -> str | None:
     if not found:
         return None
     number = Decimal(found[-1].replace(",", ""))
-    plain = f"{number.normalize():f}"
-    return "0" if number == 0 else plain
+    # Not `normalize`: that rounds to 28 digits.
+    plain = f"{number:f}"
+    if "." in plain:
+        plain = plain.rstrip("0").rstrip(".")
+    return plain if number else "0"
 
 
 def boxed(text: str) -> str | None:

@@ -142,7 +142,7 @@ class _Row:
     """A candidate in the making."""
 
     index: int
-    stream: Any
+    stream: TextStream
     text: str = ""
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)

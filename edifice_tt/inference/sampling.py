@@ -27,11 +27,11 @@ class Sampler:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
+        if not _is_number(self.temperature) or not 0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature={self.temperature} must be a number, at least 0")
         if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 0:
             raise ValueError(f"top_k={self.top_k} must be a whole number, at least 0 (0: all)")
-        if not 0 < self.top_p <= 1:
+        if not _is_number(self.top_p) or not 0 < self.top_p <= 1:
             raise ValueError(f"top_p={self.top_p} must be above 0 and at most 1 (1: all)")
         if (
             isinstance(self.seed, bool)
@@ -61,7 +61,8 @@ class Sampler:
 
     def probabilities(self, logits: Floats) -> Floats:
         """The distribution (V,) that is drawn from; what is filtered out has probability 0."""
-        scaled = (logits - logits.max()) / self.temperature
+        with np.errstate(over="ignore"):  # a tiny temperature gives -inf: weight 0, as it should
+            scaled = (logits - logits.max()) / self.temperature
         weights = np.exp(scaled)
         if self.top_k and self.top_k < len(weights):
             least = np.partition(weights, -self.top_k)[-self.top_k]
@@ -91,5 +92,11 @@ def uniform(seed: int, index: int, position: int) -> float:
     >>> uniform(0, 3, 5) == uniform(0, 3, 5) != uniform(0, 5, 3)
     True
     """
-    bits = np.random.Philox(key=[seed, index], counter=position)
+    # As a list, NumPy would read a seed from 2^63 on as a float and lose its last bits.
+    key = np.array([seed, index], dtype=np.uint64)
+    bits = np.random.Philox(key=key, counter=position)
     return float(np.random.Generator(bits).random())
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,5 +1,6 @@
 """Pool -> choice: pure rules on candidates and their scores. Needs no model and no tensor."""
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,9 +45,13 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
     """Choose one candidate by a registered rule.
 
     `options` go to the rule: `scorer=` for `best_of_n`, `answer=` for `majority`. Raises
-    `UnknownNameError` for an unknown rule and `ValueError` for an empty pool.
+    `UnknownNameError` for an unknown rule or option and `ValueError` for an empty pool.
     """
     function = registry.selector(rule).function
+    taken = rule_options(rule)
+    for option in options:
+        if taken is not None and option not in taken:
+            raise unknown_name(f"option of rule {rule!r}:", option, taken)
     candidates = tuple(pool)
     if not candidates:
         raise ValueError("the pool is empty: there is nothing to choose from")

@@ -1,7 +1,7 @@
 """GGUF files: the header checked against the file's size, then the weights as float32.
 
 De-quantising is tinygrad's; the header is read here, since a damaged one must be one clear error.
-Of models it knows `llama` only: which of its names and layouts are which weights of `causal_lm`.
+Knows no model.
 """
 
 import math
@@ -14,13 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from tinygrad import Tensor, TinyJit, Variable, dtypes
 from tinygrad.llm.gguf import ggml_data_to_tensor
-from tinygrad.nn.state import get_state_dict
 
-from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.errors import CheckpointError
 from edifice_tt.toolchain import open_device
-from edifice_tt.weights.safetensors import check_finite, check_fit, differences
-from edifice_tt.weights.tokenizer import Tokenizer
+from edifice_tt.weights.safetensors import check_finite
 
 # fmt: off
 # What tinygrad de-quantises: the type's number -> name, elements and bytes of a block.
@@ -36,16 +33,7 @@ _UNSUPPORTED = {
     9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 19: "IQ1_S",
     20: "IQ4_NL", 29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0",
 }
-# Our name of a layer -> the file's; from the second line on, they stand in every block.
-_LAYERS = {
-    "token_embedding": "token_embd", "backbone.final_norm": "output_norm", "lm_head": "output",
-    "attn_norm": "attn_norm", "attn.q_proj": "attn_q", "attn.k_proj": "attn_k",
-    "attn.v_proj": "attn_v", "attn.o_proj": "attn_output",
-    "ffn_norm": "ffn_norm", "ffn.gate_proj": "ffn_gate", "ffn.up_proj": "ffn_up",
-    "ffn.down_proj": "ffn_down",
-}
 # fmt: on
-_ROPE_FACTORS = "rope_freqs.weight"
 _NUMBERS = dict(enumerate(["u1", "i1", "<u2", "<i2", "<u4", "<i4", "<f4", "?"]))
 _NUMBERS |= {10: "<u8", 11: "<i8", 12: "<f8"}
 _TEXT, _ARRAY = 8, 9
@@ -187,10 +175,11 @@ def read_gguf(path: str | os.PathLike[str], device: str | None = None) -> GGUFFi
     Raises `CheckpointError` as `GGUFHeader` does, and for a tensor with NaN or infinity.
     """
     header = GGUFHeader(path)
-    return GGUFFile(header.metadata, _read_tensors(header, open_device(device)))
+    return GGUFFile(header.metadata, read_tensors(header, open_device(device)))
 
 
-def _read_tensors(header: GGUFHeader, device: str) -> dict[str, Tensor]:
+def read_tensors(header: GGUFHeader, device: str) -> dict[str, Tensor]:
+    """All tensors of a file whose header has been read, on a device that has been opened."""
     if not header.entries:
         return {}
     raw = Tensor(header.data, device=device).realize()
@@ -221,102 +210,3 @@ def _read_tensors(header: GGUFHeader, device: str) -> dict[str, Tensor]:
         for name, tensor in tensors.items():
             check_finite(header.path, name, tensor)
     return tensors
-
-
-def interleaved_to_half_split(weight: Tensor, num_heads: int) -> Tensor:
-    """Reorder each head's rows (H*E, D) from rotary pairs (2i, 2i+1) to pairs (i, i + E/2)."""
-    rows, width = weight.shape
-    return weight.reshape(num_heads, -1, 2, width).transpose(1, 2).reshape(rows, width).contiguous()
-
-
-def _name_in_file(name: str) -> str:
-    layer = name.removesuffix(".weight")
-    if layer in _LAYERS:
-        return f"{_LAYERS[layer]}.weight"
-    _, _, index, part = layer.split(".", 3)
-    return f"blk.{index}.{_LAYERS[part]}.weight"
-
-
-def load_gguf(path: str | os.PathLike[str], device: str | None = None) -> CausalLM:
-    """Build the language model that a file holds, with its tokenizer.
-
-    Names and shapes are compared before a weight moves. Raises `CheckpointError` as `read_gguf`
-    does, for another architecture than `llama`, and with all differences in the weights at once.
-    """
-    header = GGUFHeader(path)
-    try:
-        config = _read_config(header)
-        model, tokenizer = CausalLM(config), Tokenizer.from_gguf(header.metadata)
-        if tokenizer.vocab_size > config.vocab_size:
-            raise ValueError(f"{tokenizer.vocab_size} tokens for {config.vocab_size} embeddings")
-    except (ValueError, CheckpointError) as error:
-        raise header.error(str(error)) from error
-    weights = get_state_dict(model)
-    ours = {_name_in_file(name): name for name in weights}
-    shapes = {ours.get(name, name): entry.shape for name, entry in header.entries.items()}
-    shapes.pop(_ROPE_FACTORS, None)
-    found = {name: (shape, dtypes.float32) for name, shape in shapes.items()}
-    check_fit(header.path, differences(weights, found))
-    tensors = _read_tensors(header, open_device(device))
-    interleaved = {"q_proj": config.num_heads, "k_proj": config.num_kv_heads}
-    for name, weight in weights.items():
-        tensor = tensors[_name_in_file(name)]
-        if (num_heads := interleaved.get(name.split(".")[-2])) is not None:
-            # One at a time: the second of a shape finds its schedule in tinygrad's cache.
-            tensor = interleaved_to_half_split(tensor, num_heads).realize()
-        weight.replace(tensor)
-    model.tokenizer = tokenizer
-    return model
-
-
-def _read_config(header: GGUFHeader) -> CausalLMConfig:
-    def read(key: str, kind: type[int] | type[float], default: Any = None) -> Any:
-        if (value := header.metadata.get(f"llama.{key}", default)) is None:
-            raise ValueError(f"the key 'llama.{key}' is missing; convert the model again")
-        if not isinstance(value, kind) or not value > 0:
-            raise ValueError(f"llama.{key}={value!r}, expected a positive {kind.__name__}")
-        return value
-
-    if (architecture := header.metadata.get("general.architecture")) != "llama":
-        raise ValueError(f"architecture {architecture!r} is not supported; supported: llama")
-    if header.metadata.get("llama.expert_count"):
-        raise ValueError("a mixture of experts is not supported; use a dense model")
-    if "token_embd.weight" not in header.entries:
-        raise ValueError("tensor 'token_embd.weight' is missing; convert the model again")
-    hidden_size, num_heads = read("embedding_length", int), read("attention.head_count", int)
-    head_dim = read("attention.key_length", int, hidden_size // num_heads)
-    if (rotated := read("rope.dimension_count", int, head_dim)) != head_dim:
-        raise ValueError(f"llama.rope.dimension_count={rotated}, expected the head's {head_dim}")
-    # Also keeps a damaged count from building a million layers.
-    if (num_layers := read("block_count", int)) > len(header.entries):
-        raise ValueError(f"llama.block_count={num_layers} for {len(header.entries)} tensors")
-    return CausalLMConfig(
-        vocab_size=header.entries["token_embd.weight"].shape[0],
-        context_length=read("context_length", int),
-        hidden_size=hidden_size,
-        num_layers=num_layers,
-        num_heads=num_heads,
-        num_kv_heads=read("attention.head_count_kv", int, num_heads),
-        head_dim=head_dim,
-        ffn_size=read("feed_forward_length", int),
-        norm_eps=read("attention.layer_norm_rms_epsilon", float),
-        rope_base=read("rope.freq_base", float, 10000.0),
-        rope_factors=_rope_factors(header, head_dim),
-        tied_embeddings="output.weight" not in header.entries,
-    )
-
-
-def _rope_factors(header: GGUFHeader, head_dim: int) -> tuple[float, ...] | None:
-    # Without a type, a factor means linear, and 0 means none, as in llama.cpp.
-    kind = header.metadata.get("llama.rope.scaling.type", "linear")
-    if kind not in ("none", "linear"):
-        raise ValueError(f"llama.rope.scaling.type={kind!r} is not supported; supported: linear")
-    scale = header.metadata.get("llama.rope.scaling.factor", 0.0) if kind == "linear" else 0.0
-    factors = np.full(head_dim // 2, scale or 1.0)
-    if (entry := header.entries.get(_ROPE_FACTORS)) is not None:
-        if entry.ggml_type != 0 or entry.shape != factors.shape:
-            raise ValueError(f"tensor {_ROPE_FACTORS!r} is {entry}, expected F32 {factors.shape}")
-        factors *= header.data[entry.start : entry.stop].view("<f4")
-    if not (np.isfinite(factors) & (factors > 0)).all():
-        raise ValueError("the rotary scaling factors must be positive; the file is damaged")
-    return None if (factors == 1).all() else tuple(factors.tolist())

@@ -8,7 +8,9 @@ from edifice_tt.errors import CheckpointError
 from edifice_tt.nn.init import place
 from edifice_tt.plugins import load_plugins
 from edifice_tt.toolchain import open_device
-from edifice_tt.weights import catalog, gguf
+from edifice_tt.weights import catalog
+from edifice_tt.weights.gguf import is_gguf
+from edifice_tt.weights.llama import load_gguf
 
 
 def load_pretrained(model: str | os.PathLike[str], device: str | None = None) -> Any:
@@ -36,4 +38,4 @@ def load_pretrained(model: str | os.PathLike[str], device: str | None = None) ->
 
 def load_builtin(path: Path) -> Any:
     """The formats that edifice_tt itself reads; None for any other."""
-    return gguf.load_gguf(path) if gguf.is_gguf(path) else None
+    return load_gguf(path) if is_gguf(path) else None

@@ -12,13 +12,8 @@ from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.errors import CheckpointError
-from edifice_tt.weights.gguf import (
-    GGUFHeader,
-    interleaved_to_half_split,
-    is_gguf,
-    load_gguf,
-    read_gguf,
-)
+from edifice_tt.weights.gguf import GGUFHeader, is_gguf, read_gguf
+from edifice_tt.weights.llama import interleaved_to_half_split, load_gguf
 
 F32, F16, Q4_0, Q4_1, Q8_0, Q6_K, IQ1_S = 0, 1, 2, 3, 8, 14, 19
 

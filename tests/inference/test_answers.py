@@ -1,0 +1,130 @@
+"""What counts as an answer, case by case."""
+
+import pytest
+
+from edifice_tt.errors import UnknownNameError
+from edifice_tt.inference.answers import extractor
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("42", "42"),
+        ("The answer is 42.", "42"),
+        ("first 1, then 2", "2"),
+        ("1,234.50", "1234.5"),
+        ("12,345,678", "12345678"),
+        ("$1,000,000.00 in all", "1000000"),
+        ("1,23", "23"),  # no thousands: two numbers
+        ("1,2345", "2345"),
+        ("1, 2, 3", "3"),
+        ("5-3", "3"),  # an operator
+        ("5 - 3", "3"),
+        ("(5)-3", "3"),
+        ("x-3", "3"),
+        ("-7", "-7"),
+        ("x = -7", "-7"),
+        ("(-7)", "-7"),
+        ("-1,234.5", "-1234.5"),
+        (".5", "0.5"),
+        ("-.5", "-0.5"),
+        ("0.50", "0.5"),
+        ("7.0", "7"),
+        ("7.", "7"),
+        ("007", "7"),
+        ("100", "100"),
+        ("1500.00", "1500"),
+        ("0", "0"),
+        ("-0", "0"),
+        ("-0.00", "0"),
+        ("1/2", "2"),  # not a fraction: the last number
+        ("50%", "50"),
+        ("3 apples and 4 pears\n", "4"),
+        ("", None),
+        ("none at all", None),
+        ("-", None),
+        (".", None),
+    ],
+)
+def test_number_is_the_last_one_in_its_shortest_form(text, answer):
+    assert extractor("number")(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("2^100 = 1,267,650,600,228,229,401,496,703,205,376", "1267650600228229401496703205376"),
+        ("1" + "0" * 60, "1" + "0" * 60),
+        ("3.14159265358979323846264338327950288419716939937510", None),
+        ("0." + "0" * 40 + "1", "0." + "0" * 40 + "1"),
+    ],
+)
+def test_a_long_number_keeps_all_its_digits(text, answer):
+    assert extractor("number")(text) == (answer or text.rstrip("0"))
+
+
+def test_equal_numbers_compare_equal_however_they_are_written():
+    forms = ["1234.5", "1,234.5", "1,234.50", "01234.5", "is 1234.500."]
+    assert {extractor("number")(form) for form in forms} == {"1234.5"}
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"\boxed{7}", "7"),
+        (r"so \boxed{ x + 1 }.", "x + 1"),
+        (r"\boxed{1} no, \boxed{2}", "2"),
+        (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"\boxed{{{a}b}c} tail }", "{{a}b}c"),
+        (r"$\boxed{\text{Paris}}$", r"\text{Paris}"),
+        ("\\boxed{a\nb}", "a\nb"),
+        (r"\boxed{}", None),
+        (r"\boxed{  }", None),
+        (r"\boxed{1", None),
+        (r"\boxed{\frac{1}{2}", None),
+        (r"boxed{1}", None),
+        (r"\boxed 1", None),
+        ("", None),
+    ],
+)
+def test_boxed_is_what_stands_between_balanced_braces(text, answer):
+    assert extractor("boxed")(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"), [("  Yes.\n", "Yes."), ("a b", "a b"), (" \n\t", None), ("", None)]
+)
+def test_text_is_all_of_it_without_the_space_around(text, answer):
+    assert extractor("text")(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "answer"),
+    [
+        (r"\d+", "1 and 22", "22"),  # no group: the whole match; the last one counts
+        (r"answer: (\w+)", "answer: a, answer: b", "b"),
+        (r"(\w+)=(\d+)", "x=1 y=2", "y"),  # the first of two groups
+        (r"(?:x|y)=(\d+)", "x=1 y=2", "2"),
+        (r"is(?: (\w+))?", "it is", None),  # a group that took no part
+        (r"(?i)ANSWER (.*)", "answer  spaced  ", "spaced"),
+        (r"nothing", "here", None),
+        (r"x*", "yyy", None),
+        (r"a:b (.)", "a:b c", "c"),  # a colon in the pattern is the pattern's
+    ],
+)
+def test_regex_takes_the_first_group_of_the_last_match(pattern, text, answer):
+    assert extractor(f"regex:{pattern}")(text) == answer
+
+
+@pytest.mark.parametrize("pattern", ["(", "[a", "*", r"(?P<a>x)(?P<a>y)"])
+def test_a_pattern_that_does_not_compile_is_a_value_error(pattern):
+    with pytest.raises(ValueError, match="is not a regular expression") as caught:
+        extractor(f"regex:{pattern}")
+    assert f"regex:{pattern}" in str(caught.value)
+
+
+def test_an_unknown_extractor_names_the_nearest():
+    with pytest.raises(UnknownNameError, match="did you mean 'number'") as caught:
+        extractor("numbr")
+    assert "boxed" in str(caught.value)
+    assert "regex:PATTERN" in str(caught.value)
