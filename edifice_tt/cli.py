@@ -191,7 +191,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _pull(arguments: argparse.Namespace) -> None:
     from edifice_tt.weights import catalog
 
-    path = catalog.pull(arguments.model, say=terminal.say, force=arguments.force)
+    path = catalog.pull(arguments.model, force=arguments.force)
     if arguments.json:
         _print_json({"model": arguments.model, "path": str(path)})
     else:

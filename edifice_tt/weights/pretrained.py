@@ -10,15 +10,16 @@ from edifice_tt.plugins import load_plugins
 from edifice_tt.toolchain import open_device
 from edifice_tt.weights import catalog
 from edifice_tt.weights.gguf import is_gguf
+from edifice_tt.weights.huggingface import is_huggingface, load_huggingface
 from edifice_tt.weights.llama import load_gguf
 
 
 def load_pretrained(model: str | os.PathLike[str], device: str | None = None) -> Any:
-    """Load a language model: a catalog name, a GGUF file, or whatever an installed plugin reads.
+    """Load a language model: a catalog name, a GGUF file or a Hugging Face folder.
 
-    A catalog model that is not on this machine is downloaded first. Raises `UnknownNameError` for
-    a name that is neither a file nor in the catalog, and `CheckpointError` for a file that nobody
-    can read.
+    An installed plugin may read further formats. A catalog model that is not on this machine is
+    downloaded first. Raises `UnknownNameError` for a name that is neither a path nor in the
+    catalog, and `CheckpointError` for a file that nobody can read.
     """
     opened = open_device(device)
     path = Path(model)
@@ -30,7 +31,8 @@ def load_pretrained(model: str | os.PathLike[str], device: str | None = None) ->
     lm = load_plugins().manager.hook.load_pretrained(path=path)
     if lm is None:
         raise CheckpointError(
-            f"{path}: no installed format reads it; edifice_tt reads GGUF files of llama models"
+            f"{path}: no installed format reads it; edifice_tt reads GGUF files and Hugging Face "
+            "folders of llama models"
         )
     lm.name = name
     return place(lm, opened)
@@ -38,4 +40,6 @@ def load_pretrained(model: str | os.PathLike[str], device: str | None = None) ->
 
 def load_builtin(path: Path) -> Any:
     """The formats that edifice_tt itself reads; None for any other."""
-    return load_gguf(path) if is_gguf(path) else None
+    if is_gguf(path):
+        return load_gguf(path)
+    return load_huggingface(path) if is_huggingface(path) else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from tinygrad import Tensor
+from tinygrad import Tensor, dtypes
 from tinygrad.dtype import DType
 from tinygrad.nn.state import inverse_safe_dtypes, safe_dtypes
 
@@ -102,7 +102,8 @@ def write_safetensors(
     def write(file: BinaryIO) -> None:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors.values():
-            file.write(tensor.contiguous().data())
+            # As bytes: Python 3.11 has no memory view of 16-bit floats.
+            file.write(tensor.flatten().contiguous().bitcast(dtypes.uint8).data())
 
     write_atomically(Path(path), write)
 

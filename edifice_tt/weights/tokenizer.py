@@ -7,7 +7,7 @@ import codecs
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ _BYTES = {chr(byte): bytes([byte]) for byte in _VISIBLE}
 _BYTES |= {chr(256 + i): bytes([b]) for i, b in enumerate(sorted({*range(256)} - {*_VISIBLE}))}
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+# Slots, because whoever looks for weights in a model walks into every `__dict__`.
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
 class Tokenizer:
     """A byte-level BPE tokenizer, its chat template, and the ids that end an answer."""
 
@@ -121,6 +122,25 @@ class Tokenizer:
         bos_id, eos_id = (ids[0] if ids else None for ids in (bos, eos))
         ends = {i for name in _END_NAMES if kinds.get(i := vocab.get(name, -1)) == _CONTROL}
         return cls(bpe, pieces, bos_id, eos_id, frozenset(ends.union(eos)), add_bos, template)
+
+    def to_json(self) -> str:
+        """Everything that `from_json` needs to make this tokenizer again."""
+        rest = {field.name: getattr(self, field.name) for field in fields(self)[2:]}
+        rest |= {"stop_ids": sorted(self.stop_ids), "bpe": self.bpe.to_str()}
+        return json.dumps({**rest, "pieces": [piece.decode("latin-1") for piece in self.pieces]})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Tokenizer":
+        """The tokenizer that `to_json` wrote; raises `CheckpointError` for a damaged text."""
+        tokenizers = require("tokenizers", extra="lm")
+        try:
+            saved = json.loads(text)
+            bpe = tokenizers.Tokenizer.from_str(saved.pop("bpe"))
+            pieces = [piece.encode("latin-1") for piece in saved.pop("pieces")]
+            stop_ids = frozenset(saved.pop("stop_ids"))
+            return cls(bpe, pieces, stop_ids=stop_ids, **saved)
+        except Exception as error:  # the library raises bare Exception for what it cannot read
+            raise CheckpointError(f"the saved tokenizer is damaged ({error})") from error
 
     @property
     def vocab_size(self) -> int:

@@ -291,6 +291,7 @@ BAD_FILES = [
         3,
         "score",
     ),
+    ("score of 400 digits", lines(HEADER, CANDIDATE, {**SCORE, "score": 10**400}), 3, "large"),
     ("score text", lines(HEADER, CANDIDATE, {**SCORE, "score": "high"}), 3, "score"),
     ("score true", lines(HEADER, CANDIDATE, {**SCORE, "score": True}), 3, "score"),
     ("score null", lines(HEADER, CANDIDATE, {**SCORE, "score": None}), 3, "score"),

@@ -29,9 +29,9 @@ def expected_probabilities(logits, temperature, top_k, top_p):
     order = sorted(range(len(logits)), key=lambda token: (-weights[token], token))
     kept = order[:top_k] if top_k else order
     mass = sum(weights[token] for token in kept)
-    nucleus, reached = [], 0.0
+    nucleus, reached = set(), 0.0
     for token in kept:
-        nucleus.append(token)
+        nucleus.add(token)
         reached += weights[token] / mass
         if reached >= top_p:
             break

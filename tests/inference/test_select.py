@@ -80,12 +80,12 @@ def test_the_named_scorer_counts():
     )
     assert et.select(candidates, scorer="x").index == 0
     assert et.select(candidates, scorer="y").index == 1
-    with pytest.raises(ValueError, match="say which scorer=.*x, y"):
+    with pytest.raises(ValueError, match=r"say which scorer=.*x, y"):
         et.select(candidates)
 
 
 def test_a_scorer_that_nobody_ran_is_an_error_with_the_nearest():
-    with pytest.raises(UnknownNameError, match="'logprop'.*did you mean 'logprob'"):
+    with pytest.raises(UnknownNameError, match=r"'logprop'.*did you mean 'logprob'"):
         et.select(scored(1.0, scorer="logprob"), scorer="logprop")
     with pytest.raises(ValueError, match=r"none; run edifice_tt.score first"):
         et.select(said("a", "b"))

@@ -1,0 +1,513 @@
+"""Candidates against the definition: seeds, batches, stops, and the model without its cache.
+
+Where a test needs a candidate to say something certain, its draws are scripted; the model still
+computes every step.
+"""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+from tinygrad import Tensor
+
+import edifice_tt as et
+from edifice_tt.inference.decoder import CHUNK, Decoder
+from edifice_tt.inference.sampling import Sampler
+
+PROMPT = "The answer"
+HOT = {"temperature": 4.0, "max_tokens": 40}  # the tiny model repeats itself when it is colder
+EOS = 2
+CONTEXT = 256
+ROWS = 4  # of the uncached forward: one shape for every comparison
+
+
+def token(character: str) -> int:
+    return 3 + ord(character)
+
+
+def uncached_logits(lm, texts):
+    """Logits (T, V) of each text of token ids, by whole forwards without a cache."""
+    found = []
+    for start in range(0, len(texts), ROWS):
+        ids = np.zeros((ROWS, CONTEXT), np.int32)  # what follows a text cannot change it
+        for row, text in enumerate(texts[start : start + ROWS]):
+            ids[row, : len(text)] = text
+        logits = lm(Tensor(ids)).logits.numpy().astype(np.float64)
+        found += [logits[row, : len(t)] for row, t in enumerate(texts[start : start + ROWS])]
+    return found
+
+
+def log_softmax(logits):
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def check_against_uncached(lm, pool, candidates):
+    prompt = lm.tokenizer.encode(pool.prompt)
+    texts = [prompt + list(c.token_ids) for c in candidates]
+    for candidate, logits in zip(candidates, uncached_logits(lm, texts), strict=True):
+        before = log_softmax(logits)[len(prompt) - 1 : -1]  # the logits before each new token
+        expected = before[np.arange(len(candidate.token_ids)), list(candidate.token_ids)]
+        np.testing.assert_allclose(candidate.token_logprobs, expected, atol=1e-4, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def pool(tiny_lm):
+    """16 candidates, with several that end early."""
+    return et.generate(tiny_lm, PROMPT, n=16, seed=3, **HOT)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Make candidate i say `says[i]`: text, bytes or token ids; then end-of-sequence."""
+
+    def set_script(*says):
+        tokens = [
+            say if isinstance(say, list) else [3 + byte for byte in _bytes(say)] + [EOS]
+            for say in says
+        ]
+
+        def draw(self, logits, index, position):
+            said = tokens[index][position]
+            return said, float(log_softmax(logits.astype(np.float64))[said])
+
+        monkeypatch.setattr(Sampler, "draw", draw)
+
+    return set_script
+
+
+def _bytes(say):
+    return say.encode() if isinstance(say, str) else say
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The shape (rows, tokens) of each step that the model takes."""
+    shapes = []
+    step = Decoder.step
+
+    def counted(self, token_ids, *arguments, **options):
+        shapes.append(token_ids.shape)
+        return step(self, token_ids, *arguments, **options)
+
+    monkeypatch.setattr(Decoder, "step", counted)
+    return shapes
+
+
+# --- seeds and batches
+
+
+def test_same_seed_gives_same_candidates(tiny_lm, pool):
+    again = et.generate(tiny_lm, PROMPT, n=16, seed=3, **HOT)
+    assert again == pool
+
+
+def test_another_seed_gives_other_candidates(tiny_lm, pool):
+    other = et.generate(tiny_lm, PROMPT, n=16, seed=4, **HOT)
+    same = [a.token_ids == b.token_ids for a, b in zip(pool, other, strict=True)]
+    assert not any(same)
+
+
+def test_candidates_differ_from_each_other(pool):
+    """40 tokens at a high temperature: equal ones would share their draws."""
+    assert len({c.token_ids for c in pool if len(c.token_ids) > 5}) > 10
+    assert len({c.token_ids[0] for c in pool}) > 4  # each row draws its own first token
+
+
+@pytest.mark.parametrize("n", [1, 4, 9])
+def test_the_first_of_many_are_those_of_few(tiny_lm, pool, n):
+    assert et.generate(tiny_lm, PROMPT, n=n, seed=3, **HOT).candidates == pool.candidates[:n]
+
+
+@pytest.mark.parametrize("batch_size", [3, 16])
+def test_the_batch_size_changes_nothing(tiny_lm, pool, batch_size):
+    other = et.generate(tiny_lm, PROMPT, n=16, seed=3, batch_size=batch_size, **HOT)
+    assert other == pool
+
+
+def test_the_candidates_stand_in_order(pool):
+    assert [c.index for c in pool] == list(range(16))
+
+
+# --- the model with its cache is the model without
+
+
+def test_log_probabilities_are_those_of_the_model_without_a_cache(tiny_lm, pool):
+    """Of the first and last rows, and of some that ended early: whatever moved, moved whole."""
+    early = [c for c in pool if c.finish_reason == "eos"]
+    long = [c for c in pool if c.finish_reason == "length"]
+    assert len(early) >= 2
+    assert len(long) >= 4  # otherwise nothing of this was looked at
+    check_against_uncached(tiny_lm, pool, [*early[:2], *long[:2], *long[-4:]])
+
+
+def test_log_probabilities_are_untempered_and_unfiltered(tiny_lm):
+    """One token is left to draw, with probability 1; the model gave it less."""
+    pool = et.generate(tiny_lm, PROMPT, n=4, temperature=2.0, top_k=1, max_tokens=8)
+    assert max(x for c in pool for x in c.token_logprobs) < -1e-3
+    check_against_uncached(tiny_lm, pool, pool.candidates)
+
+
+def test_a_greedy_answer_takes_the_most_likely_token_every_time(tiny_lm):
+    prompts = [PROMPT, "q", "Zebra 17!", "\n"]
+    pools = [et.generate(tiny_lm, f"{p}?", n=1, temperature=0, max_tokens=20) for p in prompts]
+    texts, starts = [], []
+    for pool in pools:
+        prompt = tiny_lm.tokenizer.encode(pool.prompt)
+        starts.append(len(prompt))
+        texts.append(prompt + list(pool.candidates[0].token_ids))
+    for start, text, logits in zip(starts, texts, uncached_logits(tiny_lm, texts), strict=True):
+        assert text[start:] == list(logits.argmax(-1)[start - 1 : -1])
+
+
+def test_rows_that_move_to_another_batch_keep_what_they_said(tiny_lm, script, steps):
+    """Survivors of both batches end up together; a mixed-up cache would show in their numbers."""
+    says = [f"{i:x}" * (30 if i in (1, 6, 9, 15) else 3 + i % 3) for i in range(16)]
+    script(*says)
+    pool = et.generate(tiny_lm, PROMPT, n=16, max_tokens=40)
+    assert [c.text for c in pool] == says
+    check_against_uncached(tiny_lm, pool, [c for c in pool if len(c.text) == 30])
+    check_against_uncached(tiny_lm, pool, [c for c in pool if len(c.text) < 30][:4])
+
+
+# --- what it costs
+
+
+def test_the_prompt_is_read_once_for_all_candidates(tiny_lm, steps):
+    et.generate(tiny_lm, "x" * (CHUNK + 3), n=16, max_tokens=1)
+    assert steps == [(1, CHUNK), (1, CHUNK)]
+
+
+def test_finished_rows_cost_nothing_once_a_batch_can_close_up(tiny_lm, script, steps):
+    """After each position there are as many steps as full batches are needed, and no more."""
+    lengths = [3, 20, 1, 9, 3, 3, 12, 1, 5, 20, 2, 2, 4, 7, 1, 6]
+    script(*("a" * (length - 1) for length in lengths))  # and the end-of-sequence
+    pool = et.generate(tiny_lm, PROMPT, n=16, max_tokens=40)
+    assert [len(c.token_ids) for c in pool] == lengths
+    needed = [-(-sum(length > said for length in lengths) // 8) for said in range(1, 20)]
+    assert steps == [(1, CHUNK)] + [(8, 1)] * sum(needed)
+    assert sum(needed) < 2 * 19  # otherwise closing up saved nothing
+
+
+def test_when_all_are_finished_no_step_follows(tiny_lm, script, steps):
+    script("", "", "")
+    et.generate(tiny_lm, PROMPT, n=3, max_tokens=40)
+    assert steps == [(1, CHUNK)]
+
+
+# --- how an answer ends
+
+
+def test_an_answer_ends_by_the_model_by_a_stop_or_by_its_length(tiny_lm, script):
+    script("ab", "a.b", "abcdef", [token("a"), token("!")])
+    pool = et.generate(tiny_lm, PROMPT, n=4, max_tokens=5, stop=[".", token("!")])
+    assert [(c.finish_reason, c.text, len(c.token_ids)) for c in pool] == [
+        ("eos", "ab", 3),
+        ("stop", "a", 2),
+        ("length", "abcde", 5),
+        ("stop", "a", 2),
+    ]
+    assert [c.token_ids[-1] for c in pool] == [EOS, token("."), token("e"), token("!")]
+    assert all(len(c.token_ids) == len(c.token_logprobs) for c in pool)
+
+
+def test_an_answer_that_ends_with_its_last_token_ended_by_itself(tiny_lm, script):
+    script("abc", "ab.", "abcd")
+    pool = et.generate(tiny_lm, PROMPT, n=3, max_tokens=4, stop=["."])
+    assert [c.finish_reason for c in pool] == ["eos", "stop", "length"]
+
+
+@pytest.mark.parametrize("max_tokens", [1, 2, 7])
+def test_max_tokens_is_a_limit(tiny_lm, pool, max_tokens):
+    cut = et.generate(tiny_lm, PROMPT, n=16, seed=3, temperature=4.0, max_tokens=max_tokens)
+    for short, long in zip(cut, pool, strict=True):
+        assert short.token_ids == long.token_ids[:max_tokens]
+        assert short.token_logprobs == long.token_logprobs[:max_tokens]
+        complete = len(long.token_ids) <= max_tokens
+        assert short.finish_reason == (long.finish_reason if complete else "length")
+
+
+def test_the_text_is_what_the_tokens_say(tiny_lm, pool):
+    """Random bytes, most of them no UTF-8, and every way to end but a stop string."""
+    assert [c.text for c in pool] == [tiny_lm.tokenizer.decode(c.token_ids) for c in pool]
+    assert {c.finish_reason for c in pool} == {"eos", "length"}
+
+
+def test_a_character_cut_short_becomes_a_replacement_character(tiny_lm, script):
+    whole = "a\u20ac".encode()
+    script(whole[:-1], whole[:-1] + b"b", list(3 + byte for byte in whole[:-1]), whole)
+    pool = et.generate(tiny_lm, PROMPT, n=3, max_tokens=3)
+    assert [c.text for c in pool] == ["a\ufffd", "a\ufffd", "a\ufffd"]
+    pool = et.generate(tiny_lm, PROMPT, n=2, max_tokens=30)
+    assert [c.text for c in pool] == ["a\ufffd", "a\ufffdb"]
+
+
+@pytest.mark.parametrize("stop", ["STOP", "\u20ac", "\U0001f600!", "\n\n"])
+def test_a_stop_string_that_arrives_byte_by_byte_is_cut(tiny_lm, script, stop):
+    script(f"before{stop}after", stop, f"{stop[0]} {stop[-1]}", "none of it")
+    pool = et.generate(tiny_lm, PROMPT, n=4, max_tokens=30, stop=[stop])
+    assert [c.text for c in pool] == ["before", "", f"{stop[0]} {stop[-1]}", "none of it"]
+    assert [c.finish_reason for c in pool] == ["stop", "stop", "eos", "eos"]
+    said = len(f"before{stop}".encode())
+    assert len(pool.candidates[0].token_ids) == said  # nothing is drawn after the stop
+
+
+def expected_end(said, stops, max_tokens):
+    """Text, reason and number of tokens by the definition, one character at a time."""
+    text = ""
+    for count, character in enumerate(said, 1):
+        text += character
+        if found := [text.index(stop) for stop in stops if stop in text]:
+            return text[: min(found)], "stop", count
+        if count == max_tokens:
+            return text, "length", count
+    return text, "eos", len(said) + 1
+
+
+@pytest.mark.parametrize("case", range(6))
+def test_stop_strings_that_overlap_end_where_the_definition_says(tiny_lm, script, case):
+    rng = np.random.default_rng(case)
+
+    def words(count, longest):
+        sizes = rng.integers(1, longest + 1, size=count)
+        return ["".join(rng.choice(list("ab"), size=size)) for size in sizes]
+
+    says, stops = words(16, 12), words(int(rng.integers(1, 4)), 5)
+    script(*says)
+    events = []
+    pool = et.generate(tiny_lm, PROMPT, n=16, max_tokens=8, stop=stops, on_token=events.append)
+    expected = [expected_end(said, stops, 8) for said in says]
+    assert [(c.text, c.finish_reason, len(c.token_ids)) for c in pool] == expected
+    check_events(events, pool)
+
+
+# --- streaming
+
+
+def check_events(events, pool):
+    """Events of each candidate: its tokens in order, its text in pieces, one end."""
+    for candidate in pool:
+        own = [event for event in events if event.index == candidate.index]
+        assert [event.token_id for event in own] == list(candidate.token_ids)
+        assert "".join(event.text for event in own) == candidate.text
+        ends = [event.finish_reason for event in own]
+        assert ends == [None] * (len(own) - 1) + [candidate.finish_reason]
+    assert len(events) == sum(len(c.token_ids) for c in pool)
+
+
+def test_events_add_up_to_the_candidates(tiny_lm, pool):
+    events = []
+    again = et.generate(tiny_lm, PROMPT, n=16, seed=3, on_token=events.append, **HOT)
+    assert again == pool  # watching changes nothing
+    check_events(events, pool)
+
+
+def test_a_character_arrives_whole(tiny_lm, script):
+    """A piece that was handed out torn would hold a replacement character."""
+    says = ["h\u00e9llo", "\u20ac\u20ac", "\U0001f468\u200d\U0001f469", "\u4f60\u597d", "plain"]
+    script(*says)
+    events = []
+    pool = et.generate(tiny_lm, PROMPT, n=5, max_tokens=30, on_token=events.append)
+    check_events(events, pool)
+    assert [c.text for c in pool] == says
+    assert not any("\ufffd" in event.text for event in events)
+    assert [e.text for e in events if e.index == 1] == ["", "", "\u20ac", "", "", "\u20ac", ""]
+
+
+def test_text_that_may_belong_to_a_stop_string_is_held_back(tiny_lm, script):
+    script("x--y", "x---", "x--")
+    events = []
+    et.generate(tiny_lm, PROMPT, n=3, max_tokens=9, stop=["---"], on_token=events.append)
+    pieces = [[e.text for e in events if e.index == i] for i in range(3)]
+    assert pieces == [["x", "", "", "--y", ""], ["x", "", "", ""], ["x", "", "", "--"]]
+
+
+def test_an_error_in_the_callback_is_the_callers(tiny_lm, pool):
+    def fail(event):
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        et.generate(tiny_lm, PROMPT, n=2, on_token=fail, **HOT)
+    assert et.generate(tiny_lm, PROMPT, n=16, seed=3, **HOT) == pool
+
+
+# --- Ctrl-C
+
+
+@pytest.mark.parametrize("finished", [1, 2, 3])
+def test_ctrl_c_returns_exactly_the_finished_candidates(tiny_lm, pool, finished):
+    done = []
+
+    def interrupt(event):
+        done.extend([event.index] if event.finish_reason else [])
+        if len(done) == finished:
+            raise KeyboardInterrupt
+
+    kept = et.generate(tiny_lm, PROMPT, n=16, seed=3, on_token=interrupt, **HOT)
+    assert kept.candidates == tuple(pool.candidates[index] for index in sorted(done))
+    assert len(kept) == finished
+    assert kept.settings == {**pool.settings, "interrupted": True}
+    assert "interrupted" not in pool.settings
+    assert et.generate(tiny_lm, PROMPT, n=16, seed=3, **HOT) == pool
+
+
+def test_ctrl_c_inside_the_model_returns_the_finished_candidates(tiny_lm, script, monkeypatch):
+    script("a", "abcdefgh", "ab", "abcdefgh")
+    step, calls = Decoder.step, []
+
+    def interrupted(self, *arguments, **options):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return step(self, *arguments, **options)
+
+    monkeypatch.setattr(Decoder, "step", interrupted)
+    pool = et.generate(tiny_lm, PROMPT, n=4, max_tokens=30)
+    assert [(c.index, c.text) for c in pool] == [(0, "a"), (2, "ab")]
+    assert pool.settings["interrupted"] is True
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 20])
+def test_ctrl_c_before_any_is_finished_is_a_keyboard_interrupt(tiny_lm, script, pool, tokens):
+    seen = []
+
+    def interrupt(event):
+        seen.append(event)
+        if len(seen) == tokens:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sampler, "draw", lambda self, logits, index, position: (token("a"), -1.0))
+        with pytest.raises(KeyboardInterrupt):
+            et.generate(tiny_lm, PROMPT, n=16, on_token=interrupt, **HOT)
+    assert et.generate(tiny_lm, PROMPT, n=16, seed=3, **HOT) == pool
+
+
+# --- prompts
+
+
+def test_chat_messages_go_through_the_models_template(tiny_lm):
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    pool = et.generate(tiny_lm, messages, n=2, max_tokens=4)
+    assert pool.prompt == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+    text_bytes = len("system\nBe brief." + "\n" + "user\nHi" + "\n" + "assistant\n")
+    assert pool.settings["prompt_tokens"] == text_bytes + 5  # a control token is one token
+    assert et.generate(tiny_lm, pool.prompt, n=2, max_tokens=4) == pool
+
+
+def test_a_text_is_read_as_it_is(tiny_lm):
+    pool = et.generate(tiny_lm, "  spaced\n", n=1, max_tokens=1)
+    assert pool.prompt == "  spaced\n"
+    assert pool.settings["prompt_tokens"] == len("  spaced\n")
+
+
+def test_the_settings_say_how_to_sample_it_again(tiny_lm):
+    given = {"n": 3, "seed": 9, "temperature": 1.5, "top_k": 7, "top_p": 0.9, "max_tokens": 6}
+    pool = et.generate(tiny_lm, PROMPT, stop=["\n", 5], **given)
+    expected = {**given, "model": "tiny", "prompt_tokens": len(PROMPT), "stop": ["\n", 5]}
+    assert pool.settings == expected
+    assert et.generate(tiny_lm, pool.prompt, stop=pool.settings["stop"], **given) == pool
+
+
+def test_prompts_after_each_other_do_not_disturb_each_other(tiny_lm, pool):
+    other = et.generate(tiny_lm, "Something else, and longer than that", n=4, seed=3, **HOT)
+    assert et.generate(tiny_lm, PROMPT, n=16, seed=3, **HOT) == pool
+    assert other.candidates != pool.candidates[:4]
+    again = et.generate(tiny_lm, "Something else, and longer than that", n=4, seed=3, **HOT)
+    assert again == other
+
+
+# --- what goes wrong
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "message"),
+    [
+        ("", {}, "the prompt is empty"),
+        (" \n\t ", {}, "the prompt is empty"),
+        ([], {}, "messages"),
+        ([{"role": "user"}], {}, "messages"),
+        ("x" * 256, {}, "the prompt has 256 tokens, the model's context holds 256"),
+        ("x" * 1000, {}, "the prompt has 1000 tokens, the model's context holds 256"),
+        ("q", {"n": 0}, "n=0 must be a whole number, at least 1"),
+        ("q", {"n": -3}, "n=-3 must be a whole number, at least 1"),
+        ("q", {"n": 1.5}, "n=1.5 must be a whole number, at least 1"),
+        ("q", {"n": True}, "n=True must be a whole number, at least 1"),
+        ("q", {"n": "4"}, "n='4' must be a whole number, at least 1"),
+        ("q", {"max_tokens": 0}, "max_tokens=0 must be a whole number, at least 1"),
+        ("q", {"batch_size": 0}, "batch_size=0 must be a whole number, at least 1"),
+        ("q", {"temperature": -1}, "temperature=-1 must be"),
+        ("q", {"top_k": -1}, "top_k=-1 must be"),
+        ("q", {"top_p": 0}, "top_p=0 must be"),
+        ("q", {"seed": -1}, "seed=-1 must be"),
+        ("q", {"stop": "abc"}, r"stop='abc' must be a list .*\['abc'\]"),
+        ("q", {"stop": [""]}, r"stop=\[''\] must hold non-empty strings and token ids"),
+        ("q", {"stop": [1.5]}, r"stop=\[1.5\] must hold"),
+        ("q", {"stop": [None]}, r"stop=\[None\] must hold"),
+        ("q", {"temperature": 0, "n": 2}, "temperature=0 .*n=2 .*the same; use n=1"),
+        ("q", {"temperature": 0.0}, "temperature=0 .*n=16 .*the same; use n=1"),
+    ],
+)
+def test_what_cannot_work_is_one_line_before_any_work(tiny_lm, steps, prompt, options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        et.generate(tiny_lm, prompt, **options)
+    assert "\n" not in str(caught.value)
+    assert steps == []
+
+
+def test_a_model_without_a_tokenizer_says_what_to_do(tiny_lm, monkeypatch):
+    monkeypatch.setattr(tiny_lm, "tokenizer", None)
+    with pytest.raises(ValueError, match="no tokenizer; load one with"):
+        et.generate(tiny_lm, "q")
+
+
+def test_damaged_weights_are_an_error_and_not_an_answer(tiny_lm, pool):
+    weight = tiny_lm.backbone.final_norm.weight
+    sound = weight.numpy()
+    weight.assign(Tensor(np.full_like(sound, np.nan))).realize()
+    try:
+        for temperature in (0, 0.8):
+            with pytest.raises(ValueError, match="not finite; its weights are damaged"):
+                et.generate(tiny_lm, PROMPT, n=1, temperature=temperature, max_tokens=2)
+    finally:
+        weight.assign(Tensor(sound)).realize()
+    assert et.generate(tiny_lm, PROMPT, n=16, seed=3, **HOT) == pool
+
+
+# --- the end of the context, and a model that goes; these last, as they ask for larger caches
+
+
+def test_a_prompt_near_the_end_of_the_context_leaves_what_room_there_is(tiny_lm):
+    pool = et.generate(tiny_lm, "x" * 250, n=4, seed=3, **HOT)
+    assert {c.finish_reason for c in pool} <= {"length", "eos"}
+    assert [len(c.token_ids) for c in pool if c.finish_reason == "length"]
+    assert all(len(c.token_ids) == 6 for c in pool if c.finish_reason == "length")
+    check_against_uncached(tiny_lm, pool, pool.candidates)
+    last = et.generate(tiny_lm, "x" * 255, n=2, seed=3, **HOT)
+    assert [len(c.token_ids) for c in last] == [1, 1]
+
+
+def test_a_long_prompt_before_changes_no_candidate(tiny_lm, pool):
+    """The prompt's buffer has grown since the pool was made; its numbers may not."""
+    et.generate(tiny_lm, "x" * 250, n=1, max_tokens=1)
+    again = et.generate(tiny_lm, PROMPT, n=16, seed=3, **HOT)
+    assert [c.token_ids for c in again] == [c.token_ids for c in pool]
+    assert [c.text for c in again] == [c.text for c in pool]
+    for new, old in zip(again, pool, strict=True):
+        np.testing.assert_allclose(new.token_logprobs, old.token_logprobs, atol=2e-6, rtol=0)
+
+
+def test_a_model_that_nobody_uses_is_forgotten(tiny_lm):
+    lm = et.build(
+        "causal_lm", vocab_size=259, context_length=64, hidden_size=24, num_layers=1, seed=1
+    )
+    lm.tokenizer = tiny_lm.tokenizer
+    et.generate(lm, "q", n=2, max_tokens=1)
+    known = weakref.ref(lm)
+    del lm
+    gc.collect()
+    assert known() is None

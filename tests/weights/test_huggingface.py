@@ -1,0 +1,136 @@
+"""A Hugging Face folder gives the model that was written into it."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import tokenizers
+from tinygrad.nn.state import get_state_dict
+
+import edifice_tt as et
+from edifice_tt.errors import CheckpointError
+from edifice_tt.weights.huggingface import _rope_factors
+from edifice_tt.weights.safetensors import write_safetensors
+
+CONFIG = {
+    "model_type": "llama",
+    "vocab_size": 259,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 256,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": True,
+    "eos_token_id": 2,
+}
+
+
+def theirs(name):
+    """The names that Hugging Face gives, written down apart from the library's table."""
+    layer = name.replace("backbone.blocks.", "model.layers.")
+    for ours, hf in (
+        ("token_embedding", "model.embed_tokens"),
+        ("backbone.final_norm", "model.norm"),
+        (".attn_norm.", ".input_layernorm."),
+        (".ffn_norm.", ".post_attention_layernorm."),
+        (".attn.", ".self_attn."),
+        (".ffn.", ".mlp."),
+    ):
+        layer = layer.replace(ours, hf)
+    return layer
+
+
+@pytest.fixture
+def folder(tiny_lm, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    bpe = tokenizers.Tokenizer.from_str(tiny_lm.tokenizer.bpe.to_str())
+    bpe.decoder = tokenizers.decoders.ByteLevel()  # ours decodes by itself and sets none
+    bpe.save(str(tmp_path / "tokenizer.json"))
+    write_weights(tiny_lm, tmp_path / "model.safetensors")
+    return tmp_path
+
+
+def write_weights(lm, path, keep=lambda name: True, dtype="float32"):
+    weights = {
+        theirs(name): weight.cast(dtype).contiguous().realize()
+        for name, weight in get_state_dict(lm).items()
+        if not name.startswith("scorer") and keep(name)
+    }
+    write_safetensors(path, weights, {})
+
+
+def test_a_folder_gives_the_model_that_was_written(tiny_lm, folder):
+    lm = et.load_pretrained(folder)
+    ids = tiny_lm.tokenizer.encode("hello, wörld")
+    assert lm.tokenizer.encode("hello, wörld") == ids
+    assert lm.tokenizer.stop_ids >= {2}
+    expected = tiny_lm([ids]).logits.numpy()
+    assert lm([ids]).logits.numpy() == pytest.approx(expected, abs=1e-6)
+
+
+def test_several_files_and_half_precision_are_read(tiny_lm, folder):
+    (folder / "model.safetensors").unlink()
+    parts = {"a.safetensors": lambda n: ".0." in n, "b.safetensors": lambda n: ".0." not in n}
+    for part, keep in parts.items():
+        write_weights(tiny_lm, folder / part, keep, "float16")
+    index = {"weight_map": {str(i): part for i, part in enumerate(parts)}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    lm = et.load_pretrained(folder)
+    for name, weight in get_state_dict(lm).items():
+        half = get_state_dict(tiny_lm)[name].numpy().astype(np.float16)
+        assert (weight.numpy() == half.astype(np.float32)).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "mamba"}, "model_type 'mamba' is not supported; supported: llama"),
+        ({"attention_bias": True}, "attention_bias=True is not supported"),
+        ({"hidden_act": "gelu"}, "hidden_act='gelu' is not supported"),
+        ({"rope_scaling": {"rope_type": "yarn"}}, "rope type 'yarn' is not supported"),
+        (
+            {"intermediate_size": 32},
+            r"gate_proj.weight: shape \(64, 24\), the model",
+        ),
+        ({"num_hidden_layers": 1}, "not in the model: model.layers.1"),
+    ],
+)
+def test_what_does_not_fit_is_one_clear_error(folder, change, message):
+    (folder / "config.json").write_text(json.dumps({**CONFIG, **change}))
+    with pytest.raises(CheckpointError, match=message):
+        et.load_pretrained(folder)
+
+
+def test_an_incomplete_folder_is_one_clear_error(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: cannot be read"):
+        et.load_pretrained(folder)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(CheckpointError, match=r"vocab_size and hidden_size and .* missing"):
+        et.load_pretrained(folder)
+
+
+def test_llama3_factors_keep_fast_rotations_and_stretch_slow_ones():
+    """Base 16, head size 8, trained on 64 positions: wavelengths 2 pi times 1, 2, 4, 8."""
+    rope = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    rope["original_max_position_embeddings"] = 64
+    turns = [64 / (2 * math.pi * w) for w in (1, 2, 4, 8)]  # 10.2, 5.1, 2.5, 1.3
+    keep = [1, 1, (turns[2] - 1) / 3, (turns[3] - 1) / 3]
+    expected = [1 / ((1 - k) / 8 + k) for k in keep]
+    assert _rope_factors(rope, 16.0, 8) == pytest.approx(expected)
+    assert _rope_factors({"type": "linear", "factor": 3}, 16.0, 8) == (3.0,) * 4
+    assert _rope_factors({}, 16.0, 8) is None
+
+
+def test_a_folder_of_something_else_is_nobody_s(tmp_path):
+    with pytest.raises(CheckpointError, match="no installed format reads it"):
+        et.load_pretrained(tmp_path)
+
+
+def test_a_path_that_is_not_there_names_the_catalog():
+    with pytest.raises(et.UnknownNameError, match="smollm2-135m"):
+        et.load_pretrained("smollm2-135")
