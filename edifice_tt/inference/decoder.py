@@ -105,7 +105,11 @@ class Decoder:
             logits = lm.logits(hidden[:, last : last + 1])[:, 0].contiguous()  # (B, V)
             return hidden, logits
 
-        return TinyJit(step)
+        capture = TinyJit(step)
+        # Skip tinygrad's first, uncaptured call: nothing here is made lazily at first use, and
+        # scheduling a deep model once more takes seconds.
+        capture.cnt = 1
+        return capture
 
 
 def _bind(name: str, value: int | UOp, limit: int) -> UOp:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from tinygrad import Tensor, UOp
+from tinygrad import Tensor, UOp, dtypes
 
 from edifice_tt.nn.blocks import Attention, LayerNorm, RMSNorm, SwiGLU, rope_tables
-from edifice_tt.nn.ops import Memory, causal
+from edifice_tt.nn.ops import Memory
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _either(values: list[int]) -> str:
 
 @dataclass(frozen=True)
 class KVCache:
-    """Keys and values of the tokens read so far, one buffer (2, B, K, S, E) a layer.
+    """Keys and values of the tokens read so far, one buffer (2, B, S, K, E) a layer.
 
     `length` tokens of the capacity S are filled; reading more writes behind them, in place.
     `prefix` holds what all rows read before: its batch is 1, so N candidates share one prompt.
@@ -95,7 +95,7 @@ class KVCache:
 
     @classmethod
     def empty(cls, config: BackboneConfig, batch: int, capacity: int, device: str) -> "KVCache":
-        shape = (2, batch, config.num_kv_heads, capacity, config.head_dim)
+        shape = (2, batch, capacity, config.num_kv_heads, config.head_dim)
         # Zeros, not empty: a masked position still multiplies its value by a weight of 0.
         layers = [Tensor.zeros(*shape, device=device).clone() for _ in range(config.num_layers)]
         Tensor.realize(*layers)
@@ -107,7 +107,7 @@ class KVCache:
 
     @property
     def capacity(self) -> int:
-        return int(self.layers[0].shape[3])
+        return int(self.layers[0].shape[2])
 
     @property
     def position(self) -> int | UOp:
@@ -123,23 +123,25 @@ class KVCache:
         """The same buffers, said to hold `length` tokens, behind `prefix`."""
         return replace(self, length=length, prefix=prefix)
 
-    def remember(self, layer: int, k: Tensor, v: Tensor) -> list[Memory]:
-        """Write the keys and values of T new tokens; returns all that these may attend to."""
-        T = k.shape[2]
+    def seen(self, tokens: int, device: str) -> list[Tensor]:
+        """How many positions of the prefix (if any) and of this cache T new tokens may see."""
+        own = count_up(self.length + 1, tokens, device)
+        return [own] if self.prefix is None else [count_up(self.prefix.length, 1, device), own]
+
+    def remember(self, layer: int, kv: Tensor, seen: list[Tensor]) -> list[Memory]:
+        """Write keys and values (2, B, T, K, E) of new tokens; returns what they may attend to."""
         buffer = self.layers[layer]
-        window = buffer[:, :, :, self.length : self.length + T]
-        new = Tensor.stack(k, v).cast(buffer.dtype)  # (2, B, K, T, E)
+        window = buffer[:, :, self.length : self.length + kv.shape[2]]
         # The supported way to write in place inside a captured graph: whatever reads `own` is
         # ordered after the store.
-        own = Tensor(buffer.uop.after(window.uop.store(new.uop)))
-        query = Tensor.arange(T).unsqueeze(1) + self.length
-        visible = Tensor.arange(self.capacity) <= query  # (T, S)
-        memories = [Memory(own[0], own[1], visible)]
-        if (shared := self.prefix) is not None:
-            held = Tensor.arange(shared.capacity) < shared.length  # (S,)
-            keys, values = shared.layers[layer][0], shared.layers[layer][1]
-            memories.insert(0, Memory(keys, values, held))
-        return memories
+        own = Tensor(buffer.uop.after(window.uop.store(kv.cast(buffer.dtype).uop)))
+        buffers = [own] if self.prefix is None else [self.prefix.layers[layer], own]
+        return [Memory(kv, count) for kv, count in zip(buffers, seen, strict=True)]
+
+
+def count_up(start: int | UOp, tokens: int, device: str) -> Tensor:
+    """start, start + 1, ...: int32 (T,)."""
+    return (Tensor.arange(tokens) + start).cast(dtypes.int32).clone(device)
 
 
 class Block:
@@ -160,13 +162,15 @@ class Block:
         self.ffn = SwiGLU(config.hidden_size, config.ffn_size, bias=config.bias, rng=rng)
 
     def __call__(
-        self, x: Tensor, cos: Tensor, sin: Tensor, layer: int, cache: KVCache | None
+        self,
+        x: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        seen: list[Tensor],
+        cache: KVCache | None,
+        layer: int,
     ) -> Tensor:
-        q, k, v = self.attn.project(self.attn_norm(x), cos, sin)
-        if cache is None:
-            memories = [Memory(k, v, causal(x.shape[1]))]
-        else:
-            memories = cache.remember(layer, k, v)
+        q, kv = self.attn.project(self.attn_norm(x), *rotation)
+        memories = [Memory(kv, seen[0])] if cache is None else cache.remember(layer, kv, seen)
         x = x + self.attn.attend(q, memories).dropout(self.dropout)  # (B, T, D)
         return x + self.ffn(self.ffn_norm(x)).dropout(self.dropout)  # (B, T, D)
 
@@ -186,13 +190,12 @@ class Backbone:
 
     def __call__(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
         """x (B, T, D) -> (B, T, D); with a cache, x follows what the cache holds."""
-        T = x.shape[1]
+        T, device = x.shape[1], str(x.device)
         start, span = (0, T) if cache is None else (cache.position, cache.span)
-        cos, sin = (
-            table[start : start + T] for table in self.rotations(span, x.device)
-        )  # (T, E/2)
+        cos, sin = (table[start : start + T] for table in self.rotations(span, device))  # (T, E/2)
+        seen = [count_up(1, T, device)] if cache is None else cache.seen(T, device)
         for layer, block in enumerate(self.blocks):
-            x = block(x, cos, sin, layer, cache).contiguous()  # (B, T, D)
+            x = block(x, (cos, sin), seen, cache, layer).contiguous()  # (B, T, D)
         return self.final_norm(x)
 
     def rotations(self, positions: int, device: str) -> tuple[Tensor, Tensor]:

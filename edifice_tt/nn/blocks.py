@@ -78,18 +78,16 @@ class Attention:
         self.v_proj = Linear(hidden_size, kv_size, bias=bias, rng=rng)
         self.o_proj = Linear(num_heads * head_dim, hidden_size, bias=bias, rng=rng)
 
-    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries (B, H, T, E), rotated keys and plain values (B, K, T, E)."""
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotated queries (B, T, H, E); rotated keys and plain values (2, B, T, K, E)."""
         q, k, v = (self._split(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
-        return ops.rotate(q, cos, sin), ops.rotate(k, cos, sin), v
+        return ops.rotate(q, cos, sin), Tensor.stack(ops.rotate(k, cos, sin), v)
 
     def attend(self, q: Tensor, memories: list[Memory]) -> Tensor:
-        mixed = ops.attention(q, memories).transpose(1, 2)  # (B, T, H, E)
-        return self.o_proj(mixed.flatten(2))  # (B, T, D)
+        return self.o_proj(ops.attention(q, memories).flatten(2))  # (B, T, D)
 
     def _split(self, x: Tensor) -> Tensor:
-        B, T, _ = x.shape
-        return x.reshape(B, T, -1, self.head_dim).transpose(1, 2)  # (B, heads, T, E)
+        return x.unflatten(-1, (-1, self.head_dim))  # (B, T, heads, E)
 
 
 class SwiGLU:

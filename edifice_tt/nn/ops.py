@@ -8,19 +8,26 @@ positions that attention looks back on.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tinygrad import Tensor, dtypes
+from tinygrad import Tensor
+
+from edifice_tt.nn import cpu
 
 
 class Memory(NamedTuple):
-    """Keys and values to attend to, and which of them each query may see."""
+    """Keys and values to attend to, and how many of them, from the first, each query may see."""
 
-    keys: Tensor  # (B or 1, K, S, E)
-    values: Tensor  # (B or 1, K, S, E)
-    visible: Tensor  # bool, broadcasts to (B, K, H/K, T, S)
+    kv: Tensor  # keys and values (2, B or 1, S, K, E)
+    seen: Tensor  # int32 (T,), or (1,) when all queries see the same
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`y = x W^T + b`: x (..., in), weight (out, in), bias (out) -> (..., out)."""
+    if cpu.serves(x, weight, bias):
+        return cpu.linear(x, weight, bias, linear_formula)
+    return linear_formula(x, weight, bias)
+
+
+def linear_formula(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     y = x @ weight.transpose()
     return y if bias is None else y + bias
 
@@ -41,45 +48,47 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary position embedding, half-split (Su et al., 2021, arXiv:2104.09864).
 
-    x (B, heads, T, E), cos and sin (T, E/2) -> (B, heads, T, E). The pairs are (i, i + E/2).
+    x (B, T, heads, E), cos and sin (T, E/2) -> (B, T, heads, E). The pairs are (i, i + E/2).
     """
-    first, second = x.chunk(2, dim=-1)  # (B, heads, T, E/2)
+    first, second = x.chunk(2, dim=-1)  # (B, T, heads, E/2)
+    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)  # (T, 1, E/2)
     return (first * cos - second * sin).cat(second * cos + first * sin, dim=-1)
 
 
 def attention(q: Tensor, memories: Sequence[Memory]) -> Tensor:
     """Grouped-query attention over one or more memories with one softmax across all of them.
 
-    q (B, H, T, E) -> (B, H, T, E). Key/value head g serves the query heads g*H/K .. (g+1)*H/K-1
+    q (B, T, H, E) -> (B, T, H, E). Key/value head g serves the query heads g*H/K .. (g+1)*H/K-1
     (Ainslie et al., 2023, arXiv:2305.13245). Several memories let N candidates share the keys and
     values of their prompt, which then stand in memory once.
     """
-    B, H, T, E = q.shape
-    K = memories[0].keys.shape[1]
-    grouped = q.reshape(B, K, H // K, T, E) * E**-0.5  # (B, K, H/K, T, E)
-    scores = [
-        memory.visible.where(
-            (grouped @ memory.keys.unsqueeze(2).transpose(-1, -2)).float(), -float("inf")
-        )
-        for memory in memories
-    ]  # each (B, K, H/K, T, S)
-    weights = scores[0].cat(*scores[1:], dim=-1).softmax(-1).cast(q.dtype)
-    parts = weights.split([memory.keys.shape[2] for memory in memories], dim=-1)
-    mixed = [p @ memory.values.unsqueeze(2) for p, memory in zip(parts, memories, strict=True)]
-    return sum(mixed[1:], mixed[0]).reshape(B, H, T, E)
+    if cpu.serves(q, *(memory.kv for memory in memories)):
+        counts = [memory.seen.contiguous() for memory in memories]
+        return cpu.attention(q, [(m.kv, n) for m, n in zip(memories, counts, strict=True)], _flat)
+    return attention_formula(q, memories)
 
 
-def causal(tokens: int) -> Tensor:
-    """Which positions each of T tokens may see: itself and those before. Bool (T, T)."""
-    position = Tensor.arange(tokens)
-    return position.unsqueeze(0) <= position.unsqueeze(1)
+def _flat(q: Tensor, *rest: Tensor) -> Tensor:
+    kvs, counts = rest[: len(rest) // 2], rest[len(rest) // 2 :]
+    return attention_formula(q, [Memory(kv, n) for kv, n in zip(kvs, counts, strict=True)])
+
+
+def attention_formula(q: Tensor, memories: Sequence[Memory]) -> Tensor:
+    B, T, H, E = q.shape
+    K = memories[0].kv.shape[3]
+    grouped = q.reshape(B, T, K, H // K, E).permute(0, 2, 3, 1, 4) * E**-0.5  # (B, K, H/K, T, E)
+    scores, values = [], []
+    for memory in memories:
+        k, v = memory.kv.permute(0, 1, 3, 2, 4).unsqueeze(3)  # each (B or 1, K, 1, S, E)
+        visible = Tensor.arange(k.shape[-2]) < memory.seen.unsqueeze(1)  # (T or 1, S)
+        scores.append(visible.where((grouped @ k.transpose(-1, -2)).float(), -float("inf")))
+        values.append(v)
+    weights = scores[0].cat(*scores[1:], dim=-1).softmax(-1).cast(q.dtype)  # (B, K, H/K, T, S)
+    parts = weights.split([v.shape[-2] for v in values], dim=-1)
+    mixed = [part @ v for part, v in zip(parts, values, strict=True)]
+    return sum(mixed[1:], mixed[0]).permute(0, 3, 1, 2, 4).reshape(B, T, H, E)
 
 
 def silu_gate(gate: Tensor, up: Tensor) -> Tensor:
     """`silu(gate) * up`, the gated unit of SwiGLU (Shazeer, 2020, arXiv:2002.05202)."""
     return gate.silu() * up
-
-
-def logprobs(logits: Tensor) -> Tensor:
-    """Log-softmax over the last axis in float32."""
-    return logits.cast(dtypes.float32).log_softmax(-1)

@@ -36,49 +36,53 @@ def test_layer_norm_matches_the_paper(rng, scale):
 
 
 def test_rotation_pairs_first_half_with_second_half(rng):
-    x = normal(rng, 1, 3, 5, 6)
+    x = normal(rng, 1, 5, 3, 6)
     cos, sin = rope_tables(6, 10000.0, None, 64, "CPU")
-    expected = np.stack([reference.rope(h, 10000.0) for h in x[0].astype(np.float64)])
-    assert ops.rotate(Tensor(x), cos[:5], sin[:5]).numpy()[0] == pytest.approx(expected, abs=1e-5)
+    actual = ops.rotate(Tensor(x), cos[:5], sin[:5]).numpy()[0]
+    for head in range(3):
+        expected = reference.rope(x[0, :, head].astype(np.float64), 10000.0)
+        assert actual[:, head] == pytest.approx(expected, abs=1e-5)
 
 
 def test_rotation_factors_divide_the_frequencies(rng):
-    x, factors = normal(rng, 1, 1, 5, 6), (1.0, 2.5, 8.0)
+    x, factors = normal(rng, 1, 5, 1, 6), (1.0, 2.5, 8.0)
     cos, sin = rope_tables(6, 500.0, factors, 64, "CPU")
-    expected = reference.rope(x[0, 0].astype(np.float64), 500.0, factors=factors)
-    assert ops.rotate(Tensor(x), cos[:5], sin[:5]).numpy()[0, 0] == pytest.approx(
+    expected = reference.rope(x[0, :, 0].astype(np.float64), 500.0, factors=factors)
+    assert ops.rotate(Tensor(x), cos[:5], sin[:5]).numpy()[0, :, 0] == pytest.approx(
         expected, abs=1e-5
     )
 
 
-@pytest.mark.parametrize(("heads", "kv_heads"), [(6, 2), (3, 3), (5, 1)])
-def test_attention_serves_query_heads_in_groups_of_neighbours(rng, heads, kv_heads):
+ATTENTIONS = [ops.attention, ops.attention_formula]
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize(("heads", "kv_heads", "size"), [(6, 2, 6), (3, 3, 18), (5, 1, 32)])
+def test_attention_serves_query_heads_in_groups_of_neighbours(
+    rng, attention, heads, kv_heads, size
+):
     """6 heads over 2 tell repeat from tile: under tile, head 1 would read key/value head 1."""
-    q, k, v = normal(rng, heads, 7, 6), normal(rng, kv_heads, 7, 6), normal(rng, kv_heads, 7, 6)
-    memory = Memory(Tensor(k[None]), Tensor(v[None]), ops.causal(7))
-    actual = ops.attention(Tensor(q[None]), [memory]).numpy()[0]
-    expected = reference.causal_attention(*(z.astype(np.float64) for z in (q, k, v)))
-    assert actual == pytest.approx(expected, abs=1e-5)
+    q, kv = normal(rng, 2, 7, heads, size), normal(rng, 2, 2, 7, kv_heads, size)
+    seen = Tensor(np.arange(1, 8, dtype=np.int32))
+    actual = attention(Tensor(q), [Memory(Tensor(kv), seen)]).numpy()
+    for row in range(2):
+        parts = (z.transpose(1, 0, 2).astype(np.float64) for z in (q[row], kv[0, row], kv[1, row]))
+        expected = reference.causal_attention(*parts).transpose(1, 0, 2)
+        assert actual[row] == pytest.approx(expected, abs=1e-5)
 
 
-def test_two_memories_are_one_softmax(rng):
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_two_memories_are_one_softmax(rng, attention):
     """A prompt shared by three rows and a tail of their own equals one long memory each."""
-    q = normal(rng, 3, 4, 1, 6)
-    shared_k, shared_v = normal(rng, 1, 2, 5, 6), normal(rng, 1, 2, 5, 6)
-    own_k, own_v = normal(rng, 3, 2, 3, 6), normal(rng, 3, 2, 3, 6)
+    q = normal(rng, 3, 1, 4, 6)
+    shared, own = normal(rng, 2, 1, 5, 2, 6), normal(rng, 2, 3, 3, 2, 6)
     # The last shared and the last own position are not filled yet.
-    held, own = Tensor.arange(5) < 4, Tensor.arange(3) < 2
-    parts = [
-        Memory(Tensor(shared_k), Tensor(shared_v), held),
-        Memory(Tensor(own_k), Tensor(own_v), own),
-    ]
-    k, v = (
-        np.concatenate([np.repeat(a, 3, 0)[:, :, :4], b[:, :, :2]], 2)
-        for a, b in ((shared_k, own_k), (shared_v, own_v))
-    )
-    whole = Memory(Tensor(k), Tensor(v), Tensor.arange(6) < 6)
-    together = ops.attention(Tensor(q), parts).numpy()
-    assert together == pytest.approx(ops.attention(Tensor(q), [whole]).numpy(), abs=1e-6)
+    counts = [Tensor(np.array([count], dtype=np.int32)) for count in (4, 2, 6)]
+    parts = [Memory(Tensor(shared), counts[0]), Memory(Tensor(own), counts[1])]
+    joined = np.concatenate([np.repeat(shared, 3, 1)[:, :, :4], own[:, :, :2]], 2)
+    whole = [Memory(Tensor(joined), counts[2])]
+    together = attention(Tensor(q), parts).numpy()
+    assert together == pytest.approx(attention(Tensor(q), whole).numpy(), abs=1e-6)
 
 
 def test_silu_gate_is_exact_at_zero_and_saturates():
