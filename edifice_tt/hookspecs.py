@@ -28,7 +28,8 @@ def register_architectures(register: Callable[..., None]) -> None:
     Call `register(name, build=, output_size=, recommended_defaults=, summary=, source=)`:
 
     - `build(**options)` returns the model, a callable object whose Tensor attributes are its
-      weights; it rejects options that it does not know.
+      weights; it rejects options that it does not know. To be saved and loaded, the model has
+      `architecture` (the registered name) and `config` (a dataclass of its options).
     - `output_size(**options)` returns the width of the model's output, without building it.
     - `recommended_defaults()` returns a dict of the options that a user would set.
     - `summary` is one line for `edifice-tt list`; `source` names the paper or the original.

@@ -6,7 +6,7 @@ states that choose the next token. Knows no file format and no sampling.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,18 +96,7 @@ class CausalLM:
             if config.tied_embeddings
             else Linear(config.hidden_size, config.vocab_size, bias=False, rng=rng)
         )
-        self.scorer = config.scorer and make_head(
-            config.scorer,
-            config.hidden_size,
-            scorer_hidden=config.scorer_hidden,
-            dropout=config.dropout,
-            seed=config.seed,
-        )
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options from which `build` makes this model again."""
-        return asdict(self.config)
+        self.scorer = make_head(config) if config.scorer else None
 
     @property
     def device(self) -> str:

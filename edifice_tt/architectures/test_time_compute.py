@@ -5,7 +5,7 @@ scores. Where it is stricter than the original, the docstring of the stricter th
 Source: Edifice 0.2.0 (Elixir), after Snell et al., 2024, arXiv:2408.03314.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,18 +85,7 @@ class TestTimeCompute:
             else None
         )
         self.backbone = Backbone(config.backbone, rng)
-        self.scorer = make_head(
-            config.scorer,
-            config.hidden_size,
-            scorer_hidden=config.scorer_hidden,
-            dropout=config.dropout,
-            seed=config.seed,
-        )
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options from which `build` makes this model again."""
-        return asdict(self.config)
+        self.scorer = make_head(config)
 
     @property
     def device(self) -> str:

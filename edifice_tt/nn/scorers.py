@@ -5,7 +5,7 @@ Tensor attributes. Knows neither prompts nor candidates.
 """
 
 import inspect
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from tinygrad import Tensor
@@ -38,19 +38,35 @@ class LinearScorer:
         return self.dense(hidden)  # (B, T, 1)
 
 
-def make_head(name: str, hidden_size: int, **offered: Any) -> Any:
-    """A registered head by name, given those of the offered options that its factory names.
+class HeadConfig(Protocol):
+    """What a head may ask of the architecture that it is part of."""
+
+    @property
+    def scorer(self) -> str | None: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def scorer_hidden(self) -> int: ...
+    @property
+    def dropout(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def make_head(config: HeadConfig) -> Any:
+    """The registered head `config.scorer`, given those of the options that its factory names.
 
     Raises `UnknownNameError` for an unknown scorer and `EdificeError` for one that reads text or
     log-probabilities and so cannot be a head.
     """
-    record = registry.scorer(name)
+    record = registry.scorer(str(config.scorer))
     if record.reads != "hidden":
         raise EdificeError(
-            f"scorer {name!r} reads {record.reads}, so it cannot be a head inside a model; use it "
-            f"with edifice_tt.score(lm, pool, scorer={name!r})"
+            f"scorer {record.name!r} reads {record.reads}, so it cannot be a head inside a model; "
+            f"use it with edifice_tt.score(lm, pool, scorer={record.name!r})"
         )
     parameters = inspect.signature(record.factory).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    offered = {name: getattr(config, name) for name in ("scorer_hidden", "dropout", "seed")}
     options = {key: value for key, value in offered.items() if takes_all or key in parameters}
-    return record.factory(hidden_size, **options)
+    return record.factory(config.hidden_size, **options)

@@ -6,6 +6,7 @@ Nothing named in a file is imported or run.
 
 import json
 import os
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from tinygrad.nn.state import get_state_dict
@@ -28,20 +29,20 @@ FORMAT_VERSION = "1"
 def save(model: Any, path: str | os.PathLike[str]) -> None:
     """Save a model with its architecture, options and versions, atomically.
 
-    Any registered architecture can be saved whose model has `architecture` (its name) and `options`
-    (what `build` takes). Raises `EdificeError` for a model without them.
+    Any registered architecture can be saved whose model has `architecture` (its name) and `config`
+    (a dataclass of the options that `build` takes). Raises `EdificeError` for a model without them.
     """
-    if not hasattr(model, "architecture") or not hasattr(model, "options"):
+    if not hasattr(model, "architecture") or not is_dataclass(getattr(model, "config", None)):
         raise EdificeError(
             f"a {type(model).__name__} cannot be saved: it needs the attributes `architecture` (its"
-            " registered name) and `options` (the options that build it)"
+            " registered name) and `config` (a dataclass of the options that build it)"
         )
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "edifice_tt": __version__,
         "architecture": model.architecture,
-        "options": json.dumps(model.options),
+        "options": json.dumps(asdict(model.config)),
     }
     if (tokenizer := getattr(model, "tokenizer", None)) is not None:
         metadata["tokenizer"] = tokenizer.to_json()
