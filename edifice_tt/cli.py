@@ -4,7 +4,6 @@ A user's mistake is one line on stderr and exit status 2, never a traceback.
 """
 
 import argparse
-import json
 import os
 import sys
 import warnings
@@ -23,12 +22,14 @@ DEFAULT_MODEL = "smollm2-135m"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns 0, 1 (a check failed), 2 (a mistake) or 130 (Ctrl-C)."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = terminal.show_warning
     warnings.simplefilter("once", PluginWarning)
     try:
         parser = make_parser()
         arguments = parser.parse_args(argv)
-        return arguments.run(arguments) or 0
+        status = arguments.run(arguments) or 0
+        sys.stdout.flush()  # here, where a reader that has left is expected
+        return status
     except (EdificeError, ValueError) as error:
         print(f"edifice-tt: error: {error}", file=sys.stderr)
     except BrokenPipeError:
@@ -46,11 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser with every command, those of plugins included."""
-    parser = argparse.ArgumentParser(
+    parser = terminal.Parser(
         prog="edifice-tt", description="Sample N answers, score them, keep the best."
     )
     parser.add_argument("--version", action="version", version=f"edifice-tt {et.__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser.set_defaults(run=_no_run)
+    commands = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", required=True
+    )
 
     add = _adder(commands)
     add("list", _list, "show architectures, scorers and selection rules")
@@ -64,7 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
 
     generate = add("generate", _generate, "sample candidates into a pool", _add_sampling)
-    generate.add_argument("-o", "--output", type=Path, help="pool file (default: print it)")
+    generate.add_argument("-o", "--output", type=_new_file, help="pool file (default: print it)")
 
     score = add("score", _score, "add a scorer's scores to a pool file", _add_device)
     score.add_argument("pool", type=Path, help="pool file; the scores are appended")
@@ -75,7 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     select.add_argument("pool", type=Path, help="pool file")
 
     best = add("best-of", _best_of, "sample, score, select", _add_sampling, _add_selection)
-    best.add_argument("-o", "--output", type=Path, help="keep the scored pool in this file")
+    best.add_argument("-o", "--output", type=_new_file, help="keep the scored pool in this file")
 
     plugins = load_plugins()
     plugins.call_each(lambda *_: ({"subparsers": commands}, lambda: None), "register_commands")
@@ -129,26 +133,33 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _new_file(text: str) -> Path:
+    # Asked before minutes of sampling, not after.
+    path = Path(text)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"cannot write {text}: no such folder, or not writable")
+    return path
+
+
+def _no_run(arguments: argparse.Namespace) -> None:
+    raise EdificeError(f"{arguments.command}: its plugin forgot set_defaults(run=function)")
+
+
 def _list(arguments: argparse.Namespace) -> None:
     registry = load_registry()
-    records: dict[str, dict[str, Any]] = {
-        "architectures": registry.architectures,
-        "scorers": registry.scorers,
-        "selectors": registry.selectors,
+    found: dict[str, list[dict[str, str]]] = {
+        kind: [
+            {"name": r.name, "summary": r.summary, "owner": r.owner}
+            for _, r in sorted(getattr(registry, kind).items())
+        ]
+        for kind in ("architectures", "scorers", "selectors")
     }
     if arguments.json:
-        _print_json(
-            {
-                kind: [
-                    {"name": r.name, "summary": r.summary, "owner": r.owner} for r in found.values()
-                ]
-                for kind, found in records.items()
-            }
-        )
-    else:
-        for kind, found in records.items():
-            rows = [(r.name, r.summary, r.owner) for _, r in sorted(found.items())]
-            print(terminal.table((kind, "", "from"), rows), end="\n\n")
+        terminal.print_json(found)
+        return
+    for kind, records in found.items():
+        rows = [tuple(record.values()) for record in records]
+        print(terminal.table((kind, "", "from"), rows), end="\n\n")
 
 
 def _plugins(arguments: argparse.Namespace) -> None:
@@ -163,7 +174,7 @@ def _plugins(arguments: argparse.Namespace) -> None:
         failures = [
             {"plugin": f.plugin, "owner": f.owner, "reason": f.reason} for f in registry.failures
         ]
-        _print_json({"plugins": owned, "failures": failures})
+        terminal.print_json({"plugins": owned, "failures": failures})
         return
     rows = [(owner, ", ".join(names) or "nothing") for owner, names in owned.items()]
     print(terminal.table(("distribution", "provides"), rows))
@@ -178,13 +189,9 @@ def _doctor(arguments: argparse.Namespace) -> int:
         warnings.simplefilter("ignore", PluginWarning)  # the failures are among the checks
         checks = doctor.diagnose(arguments.device)
     if arguments.json:
-        _print_json(doctor.to_dict(checks))
+        terminal.print_json(doctor.to_dict(checks))
     else:
-        marks = {True: "ok", False: "FAIL", None: ""}
-        print(terminal.table(("", "", ""), [(marks[c.ok], c.name, c.found) for c in checks]))
-        for check in checks:
-            if check.advice:
-                print(f"{check.name}: {check.advice}")
+        print(terminal.show_checks(checks))
     return 0 if doctor.passed(checks) else 1
 
 
@@ -193,18 +200,18 @@ def _pull(arguments: argparse.Namespace) -> None:
 
     path = catalog.pull(arguments.model, force=arguments.force)
     if arguments.json:
-        _print_json({"model": arguments.model, "path": str(path)})
+        terminal.print_json({"model": arguments.model, "path": str(path)})
     else:
         print(path)
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    _, pool = _sample(arguments)
+    pool = _sample(arguments, *_open(arguments))
     if arguments.output:
         pool.save(arguments.output)
         print(f"{len(pool)} candidates in {arguments.output}", file=sys.stderr)
     if arguments.json:
-        _print_json(pool.to_dict())
+        terminal.print_json(pool.to_dict())
     elif not arguments.output:
         print(terminal.show_candidates(pool))
 
@@ -215,7 +222,7 @@ def _score(arguments: argparse.Namespace) -> None:
     pool = et.score(lm, pool, scorer=arguments.scorer)
     pool.append_scores(arguments.pool, arguments.scorer)
     if arguments.json:
-        _print_json(pool.to_dict())
+        terminal.print_json(pool.to_dict())
     else:
         print(terminal.show_candidates(pool))
 
@@ -224,33 +231,48 @@ def _select(arguments: argparse.Namespace) -> None:
     pool = et.Pool.load(arguments.pool)
     choice = et.select(pool, arguments.rule, **_selection_options(arguments))
     if arguments.json:
-        _print_json({"choice": choice.to_dict()})
+        terminal.print_json({"choice": choice.to_dict()})
     else:
         print(choice.text)
 
 
 def _best_of(arguments: argparse.Namespace) -> None:
-    load_registry().find("selector", arguments.rule)  # before minutes of sampling
+    from edifice_tt.inference import answers, score, select
+
+    # What can be wrong is found before minutes of sampling.
+    options = {} if arguments.answer is None else {"answer": arguments.answer}
+    select.check_options(arguments.rule, options)
+    if options:
+        answers.extractor(arguments.answer)
     scorer = load_registry().find("scorer", arguments.scorer or "logprob").name
-    lm, pool = _sample(arguments)
-    pool = et.score(lm, pool, scorer=scorer)
-    if arguments.output:
-        pool.save(arguments.output)
-    choice = et.select(pool, arguments.rule, **_selection_options(arguments))
+    prompt, lm = _open(arguments)
+    score.check_scorer(lm, scorer)
+    pool, choice = _sample(arguments, prompt, lm), None
+    try:
+        pool = et.score(lm, pool, scorer=scorer)
+        choice = et.select(pool, arguments.rule, **options)
+    finally:  # what was sampled is not lost when the scorer fails or the rule chooses nobody
+        if arguments.output:
+            pool.save(arguments.output)
+        _show_best(arguments, pool, choice)
+
+
+def _show_best(arguments: argparse.Namespace, pool: Any, choice: Any) -> None:
     if arguments.json:
-        _print_json({"choice": choice.to_dict(), "pool": pool.to_dict()})
+        terminal.print_json({"choice": choice and choice.to_dict(), "pool": pool.to_dict()})
     else:
-        print(choice.text)
-        print()
-        print(terminal.show_candidates(pool, chosen=choice.index))
+        print(terminal.show_choice(pool, choice))
 
 
-def _sample(arguments: argparse.Namespace) -> tuple[Any, Any]:
+def _open(arguments: argparse.Namespace) -> tuple[str, Any]:
     prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
     if not prompt.strip():
         raise ValueError('the prompt is empty; give a question, for example "What is gravity?"')
     terminal.say(f"loading {arguments.model}")
-    lm = et.load_pretrained(arguments.model, device=arguments.device)
+    return prompt, et.load_pretrained(arguments.model, device=arguments.device)
+
+
+def _sample(arguments: argparse.Namespace, prompt: str, lm: Any) -> Any:
     chat = [{"role": "system", "content": arguments.system}] if arguments.system else []
     chat.append({"role": "user", "content": prompt})
     templated = lm.tokenizer.has_chat_template and not arguments.raw
@@ -269,17 +291,9 @@ def _sample(arguments: argparse.Namespace) -> tuple[Any, Any]:
         )
     if pool.settings.get("interrupted"):
         print(f"edifice-tt: interrupted; {len(pool)} candidates are finished", file=sys.stderr)
-    return lm, pool
+    return pool
 
 
 def _selection_options(arguments: argparse.Namespace) -> dict[str, str]:
     given = {"scorer": arguments.scorer, "answer": arguments.answer}
     return {option: value for option, value in given.items() if value is not None}
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2))
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"edifice-tt: warning: {message}", file=sys.stderr)

@@ -1,11 +1,30 @@
-"""How things look on a terminal: tables, progress. Progress appears on a terminal only."""
+"""How things look on a terminal: tables, JSON, mistakes, and progress for who watches."""
 
+import argparse
+import json
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse prints its whole usage before a mistake; this one says it in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """What `warnings.showwarning` is on the command line: one line, no source code."""
+    print(f"edifice-tt: warning: {message}", file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON that any reader accepts: NaN is an error."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2))
 
 
 def say(message: str) -> None:
@@ -40,6 +59,21 @@ def show_candidates(pool: Any, chosen: int | None = None) -> str:
         for c in pool
     ]
     return table(("", "#", *scorers, "tokens", "end", "text"), rows)
+
+
+def show_choice(pool: Any, choice: Any) -> str:
+    """The chosen answer, then the table of candidates; the table alone when choice is None."""
+    if choice is None:
+        return show_candidates(pool)
+    return f"{choice.text}\n\n{show_candidates(pool, chosen=choice.index)}"
+
+
+def show_checks(checks: Sequence[Any]) -> str:
+    """The table of what the doctor looked at, then its advice."""
+    marks = {True: "ok", False: "FAIL", None: ""}
+    rows = [(marks[check.ok], check.name, check.found) for check in checks]
+    advice = [f"{check.name}: {check.advice}" for check in checks if check.advice]
+    return "\n".join([table(("", "", ""), rows), *advice])
 
 
 @contextmanager

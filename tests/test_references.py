@@ -75,6 +75,8 @@ def test_logits_through_the_cache_are_those_without_it(smollm2):
 
 def test_four_of_sixteen_are_the_four_alone(smollm2):
     chat = [{"role": "user", "content": "What is gravity?"}]
-    pools = {n: et.generate(smollm2, chat, n=n, seed=5, max_tokens=6, temperature=1.5) for n in (4, 16)}
+    pools = {
+        n: et.generate(smollm2, chat, n=n, seed=5, max_tokens=6, temperature=1.5) for n in (4, 16)
+    }
     assert pools[16].candidates[:4] == pools[4].candidates
     assert len({c.text for c in pools[16]}) > 4

@@ -25,9 +25,9 @@ def score(lm: CausalLM | None, pool: Pool, scorer: str = "logprob") -> Pool:
     what it reads, and `PluginError`, naming the owner, when it fails or breaks its declared range;
     the pool is never changed.
     """
-    record = registry.scorer(scorer)
+    record = check_scorer(lm, scorer)
     if record.reads == "hidden":
-        lm = _check_head(lm, scorer)
+        assert lm is not None
         values = _score_hidden(lm, lm.scorer, pool)
     elif record.reads == "logprobs" and not all(c.token_logprobs for c in pool):
         raise EdificeError(
@@ -36,7 +36,7 @@ def score(lm: CausalLM | None, pool: Pool, scorer: str = "logprob") -> Pool:
         )
     else:
         values = _call(record, pool)
-    return pool.with_scores(scorer, _check_scores(record, values, len(pool)))
+    return pool.with_scores(scorer, _check_scores(record, values, pool))
 
 
 def _call(record: registry.Scorer, pool: Pool) -> Any:
@@ -47,43 +47,44 @@ def _call(record: registry.Scorer, pool: Pool) -> Any:
         return function([list(candidate.token_logprobs) for candidate in pool])
     except Exception as error:  # foreign code: whatever it raises, the caller learns whose it is
         raise PluginError(
-            f"scorer {record.name!r} of {record.owner} failed: {type(error).__name__}: {error}"
+            f"scorer {record.name!r} of {record.owner} failed: {_one_line(error)}"
         ) from error
 
 
-def _check_scores(record: registry.Scorer, values: Any, expected: int) -> list[float]:
+def _check_scores(record: registry.Scorer, values: Any, pool: Pool) -> list[float]:
     who = f"scorer {record.name!r} of {record.owner}"
     try:
         scores = [float(value) for value in values]
-    except (TypeError, ValueError) as error:
-        raise PluginError(f"{who} gave {values!r}, expected one float a candidate") from error
-    if len(scores) != expected:
-        raise PluginError(f"{who} gave {len(scores)} scores for {expected} candidates")
-    for index, value in enumerate(scores):
+    except Exception as error:  # foreign code too, where the values are computed as they are read
+        given = " ".join(repr(values).split())
+        raise PluginError(
+            f"{who} gave {given:.60}, expected one float a candidate ({_one_line(error)})"
+        ) from error
+    if len(scores) != len(pool):
+        raise PluginError(f"{who} gave {len(scores)} scores for {len(pool)} candidates")
+    for candidate, value in zip(pool, scores, strict=True):
+        gave = f"{who} gave {value} for candidate {candidate.index}"
         if not math.isfinite(value):
-            raise PluginError(f"{who} gave {value} for candidate {index}, expected a finite number")
+            raise PluginError(f"{gave}, expected a finite number")
         if record.range == "probability" and not 0 <= value <= 1:
-            raise PluginError(
-                f"{who} gave {value} for candidate {index}, but declares range='probability': "
-                "within 0 and 1"
-            )
+            raise PluginError(f"{gave}, but declares range='probability': within 0 and 1")
     return scores
 
 
-def _check_head(lm: CausalLM | None, scorer: str) -> CausalLM:
-    if lm is None or lm.scorer is None or lm.config.scorer != scorer:
-        has = (
-            "no model"
-            if lm is None
-            else f"the head {lm.config.scorer!r}"
-            if lm.scorer
-            else "no head"
-        )
-        raise EdificeError(
-            f"scorer {scorer!r} reads hidden states, so it must be the model's own trained head; "
-            f"given {has}. Use scorer='logprob', or a model saved with that head"
-        )
-    return lm
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def check_scorer(lm: CausalLM | None, scorer: str) -> registry.Scorer:
+    """The scorer's record. Raises what `score` would for a scorer that this model cannot serve."""
+    record = registry.scorer(scorer)
+    if record.reads != "hidden" or (lm and lm.scorer and lm.config.scorer == scorer):
+        return record
+    has = "no model" if lm is None else f"the head {lm.config.scorer!r}" if lm.scorer else "no head"
+    raise EdificeError(
+        f"scorer {scorer!r} reads hidden states, so it must be the model's own trained head; "
+        f"given {has}. Use scorer='logprob', or a model saved with that head"
+    )
 
 
 def _score_hidden(lm: CausalLM, head: Any, pool: Pool) -> list[float]:

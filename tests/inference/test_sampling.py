@@ -153,8 +153,8 @@ def test_any_settings_agree_with_the_definition(case):
 
 def test_a_large_vocabulary_agrees_with_the_definition():
     """Tokens that cannot be in the nucleus may be left unsorted, but not miscounted."""
-    logits = np.random.default_rng(5).normal(scale=2.5, size=5003)
-    for top_p in (0.2, 0.9, 0.999, 0.9999999):
+    logits = np.random.default_rng(5).normal(scale=2.5, size=2003)
+    for top_p in (0.2, 0.9, 0.999999):
         found = probabilities(logits, top_p=top_p)
         expected = expected_probabilities(list(logits), 1.0, 0, top_p)
         assert list(np.flatnonzero(found)) == list(np.flatnonzero(expected))

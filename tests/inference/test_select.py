@@ -101,10 +101,10 @@ def test_majority_counts_votes():
 
 
 def test_of_equal_votes_the_answer_of_the_lowest_index_wins_in_any_order():
-    for order in permutations(said("x", "b", "a", "a", "b")):
+    for order in permutations(said("b", "a", "a", "b")):
         choice = et.select(order, "majority")
-        assert choice.index == 1
-        assert choice.tally == {"x": 1.0, "b": 2.0, "a": 2.0}
+        assert choice.index == 0
+        assert choice.tally == {"b": 2.0, "a": 2.0}
 
 
 def test_the_choice_is_the_first_candidate_that_gave_the_answer():

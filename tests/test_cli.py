@@ -1,0 +1,621 @@
+"""The commands as a person meets them: what they print, where, and with which exit status."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_plugins import Site, open_site
+
+import edifice_tt as et
+from edifice_tt import cli
+
+site = pytest.fixture(open_site, name="site")
+
+COMMANDS = ["list", "plugins", "doctor", "pull", "generate", "score", "select", "best-of"]
+FEW = ["--model", "tiny", "-n", "4", "--max-tokens", "6"]
+
+
+class Outcome:
+    """Exit status and what was printed."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tiny_lm):
+    """Run a command in this process; the model called `tiny` is there."""
+    load_pretrained = et.load_pretrained
+
+    def load(model, device=None):
+        return tiny_lm if str(model) == "tiny" else load_pretrained(model, device=device)
+
+    monkeypatch.setattr(et, "load_pretrained", load, raising=False)
+
+    def run(*argv) -> Outcome:
+        capsys.readouterr()
+        try:
+            status = cli.main([str(argument) for argument in argv])
+        except SystemExit as error:
+            status = error.code
+        return Outcome(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def no_sampling(monkeypatch):
+    """Nothing may be loaded or sampled."""
+
+    def refuse(*arguments, **options):
+        pytest.fail("the mistake was found only after the model was loaded or had sampled")
+
+    monkeypatch.setattr(et, "load_pretrained", refuse, raising=False)
+    monkeypatch.setattr(et, "generate", refuse, raising=False)
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A person watches standard error."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+
+
+@pytest.fixture
+def pool_file(tmp_path):
+    pool = et.Pool(
+        "q",
+        (
+            et.Candidate(0, "it is 3", (1, 2), (-1.0, -2.0), "eos"),
+            et.Candidate(1, "it is 4", (3,), (-0.5,), "length"),
+            et.Candidate(2, "4\u2028.0", (3, 4), (-4.0, -4.0), "stop"),
+        ),
+        {"model": "tiny", "seed": 0},
+    )
+    pool.save(tmp_path / "pool.jsonl")
+    return tmp_path / "pool.jsonl"
+
+
+def check_mistake(outcome: Outcome, *words: str) -> None:
+    """A mistake of the user's: one line on standard error, nothing else, exit status 2."""
+    assert outcome.status == 2, outcome.err
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert outcome.err.startswith("edifice-tt"), outcome.err
+    assert "error: " in outcome.err
+    assert outcome.out == ""
+    for word in words:
+        assert word in outcome.err
+
+
+# --- list, plugins, doctor
+
+
+def test_list_shows_everything_that_is_registered(run):
+    found = run("list")
+    assert (found.status, found.err) == (0, "")
+    for name in [*et.list_architectures(), *et.list_scorers(), *et.list_selectors()]:
+        assert name in found.out
+
+
+def test_list_as_json_has_names_summaries_and_owners(run):
+    found = run("list", "--json")
+    assert (found.status, found.err) == (0, "")
+    assert sorted(found.json) == ["architectures", "scorers", "selectors"]
+    for kind, known in (
+        ("architectures", et.list_architectures()),
+        ("scorers", et.list_scorers()),
+        ("selectors", et.list_selectors()),
+    ):
+        assert sorted(record["name"] for record in found.json[kind]) == known
+        assert all(sorted(record) == ["name", "owner", "summary"] for record in found.json[kind])
+
+
+def test_plugins_says_who_provides_what_and_what_failed(run, site: Site):
+    site.install_scorer("sound", "resounding", version="3.1")
+    site.install("broken", "raise RuntimeError('no good')")
+    found = run("plugins")
+    assert found.status == 0
+    assert "sound 3.1" in found.out
+    assert "scorer resounding" in found.out
+    assert "FAILED plugin 'broken' of broken 1.0" in found.out
+    as_json = run("plugins", "--json")
+    assert as_json.json["plugins"]["sound 3.1"] == ["scorer resounding"]
+    assert "scorer logprob" in as_json.json["plugins"]["edifice-tt"]
+    (failure,) = as_json.json["failures"]
+    assert (failure["plugin"], failure["owner"]) == ("broken", "broken 1.0")
+    assert "no good" in failure["reason"]
+
+
+def test_doctor_checks_the_numbers(run, monkeypatch):
+    monkeypatch.setenv("EDIFICE_TT_PLUGINS", "")  # a broken one is none of this machine's faults
+    found = run("doctor", "--json")
+    assert (found.status, found.err) == (0, "")
+    assert found.json["ok"] is True
+    checks = {check["name"]: check for check in found.json["checks"]}
+    assert {"edifice-tt", "python", "tinygrad", "clang", "devices", "self-check"} <= checks.keys()
+    assert checks["self-check"]["ok"] is True
+    assert checks["edifice-tt"]["found"] == et.__version__
+
+
+def test_doctor_that_finds_a_fault_exits_with_one_and_says_what_to_do(run):
+    found = run("doctor", "--device", "NOSUCH")
+    assert found.status == 1
+    assert "FAIL" in found.out
+    assert "NOSUCH" in found.out
+    assert found.err == ""
+    assert run("doctor", "--device", "NOSUCH", "--json").json["ok"] is False
+
+
+# --- generate
+
+
+def test_generate_prints_the_candidates(run):
+    found = run("generate", "hello", *FEW)
+    assert (found.status, found.err) == (0, "")
+    assert len([line for line in found.out.splitlines() if "length" in line]) >= 4
+
+
+def test_generate_as_json_is_the_pool(run, tiny_lm):
+    found = run("generate", "hello", *FEW, "--raw", "--seed", "5", "--json")
+    assert (found.status, found.err) == (0, "")
+    pool = et.generate(tiny_lm, "hello", n=4, seed=5, max_tokens=6)
+    assert found.json == json.loads(json.dumps(pool.to_dict()))
+
+
+def test_generate_writes_a_pool_that_can_be_read(run, tmp_path, tiny_lm):
+    path = tmp_path / "pool.jsonl"
+    found = run("generate", "hello", *FEW, "--raw", "-o", path)
+    assert found.status == 0
+    assert found.out == ""
+    assert found.err.count("\n") <= 1
+    assert et.Pool.load(path) == et.generate(tiny_lm, "hello", n=4, max_tokens=6)
+
+
+def test_every_sampling_option_reaches_the_sampler(run):
+    found = run(
+        *("generate", "q", "--model", "tiny", "-n", 2, "--seed", 7, "--temperature", 1.5),
+        *("--top-k", 9, "--top-p", 0.7, "--max-tokens", 3, "--stop", "\n", "--stop", "ab"),
+        "--json",
+    )
+    settings = found.json["settings"]
+    expected = {"n": 2, "seed": 7, "temperature": 1.5, "top_k": 9, "top_p": 0.7, "max_tokens": 3}
+    assert {name: settings[name] for name in expected} == expected
+    assert settings["stop"] == ["\n", "ab"]
+
+
+def test_the_prompt_is_a_chat_unless_it_is_raw(run):
+    asked = run("generate", "hi", *FEW, "--system", "Be brief.", "--json").json["prompt"]
+    assert asked == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+    assert run("generate", "hi", *FEW, "--raw", "--json").json["prompt"] == "hi"
+
+
+def test_a_dash_reads_the_prompt_from_standard_input(run, monkeypatch):
+    import io
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("from\nstandard input"))
+    assert run("generate", "-", *FEW, "--raw", "--json").json["prompt"] == "from\nstandard input"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(" \n"))
+    check_mistake(run("generate", "-", *FEW), "the prompt is empty")
+
+
+# --- score and select
+
+
+def test_score_appends_to_the_file_and_shows_the_scores(run, pool_file):
+    before = pool_file.read_bytes()
+    found = run("score", pool_file)
+    assert (found.status, found.err) == (0, "")
+    assert "-1.5000" in found.out
+    assert pool_file.read_bytes().startswith(before)
+    scores = [c.scores["logprob"] for c in et.Pool.load(pool_file)]
+    assert scores == [-1.5, -0.5, -4.0]
+
+
+def test_score_as_json_is_the_scored_pool(run, pool_file):
+    found = run("score", pool_file, "--json")
+    assert (found.status, found.err) == (0, "")
+    assert [c["scores"] for c in found.json["candidates"]] == [
+        {"logprob": -1.5},
+        {"logprob": -0.5},
+        {"logprob": -4.0},
+    ]
+
+
+def test_score_takes_a_model_for_its_head(run, tmp_path):
+    path = tmp_path / "pool"
+    run("generate", "hello", *FEW, "-o", path)
+    assert run("score", path, "--scorer", "linear", "--model", "tiny").status == 0
+    assert et.Pool.load(path).scorers == ["linear"]
+
+
+def test_select_prints_the_text_of_the_choice_alone(run, pool_file):
+    run("score", pool_file)
+    found = run("select", pool_file)
+    assert (found.status, found.out, found.err) == (0, "it is 4\n", "")
+
+
+def test_select_takes_a_rule_and_what_it_compares(run, pool_file):
+    by_number = run("select", pool_file, "--rule", "majority", "--answer", "number", "--json")
+    assert by_number.json == {
+        "choice": {
+            "index": 0,
+            "text": "it is 3",
+            "rule": "majority",
+            "tally": {"3": 1.0, "4": 1.0, "0": 1.0},
+        }
+    }
+    given = ["--rule", "majority", "--answer", r"regex:\d"]
+    assert run("select", pool_file, *given).out == "it is 3\n"
+    given = ["--rule", "majority", "--answer", r"regex:[4]"]
+    assert run("select", pool_file, *given, "--json").json["choice"]["index"] == 1
+
+
+def test_select_takes_the_scorer_to_compare(run, pool_file):
+    run("score", pool_file)
+    found = run("select", pool_file, "--scorer", "logprob", "--json")
+    assert found.json["choice"]["index"] == 1
+    assert found.json["choice"]["tally"] == {"0": -1.5, "1": -0.5, "2": -4.0}
+
+
+# --- best-of
+
+
+def test_best_of_shows_the_answer_and_then_the_table(run, tiny_lm):
+    found = run("best-of", "hello", *FEW, "--raw")
+    assert (found.status, found.err) == (0, "")
+    pool = et.score(tiny_lm, et.generate(tiny_lm, "hello", n=4, max_tokens=6))
+    choice = et.select(pool)
+    assert found.out.startswith(choice.text + "\n")
+    table = found.out.removeprefix(choice.text)
+    assert "logprob" in table
+    for candidate in pool:
+        assert f"{candidate.scores['logprob']:.4f}" in table
+    (chosen,) = (line for line in table.split("\n") if line.startswith(">"))
+    assert chosen.split()[1] == str(choice.index)
+
+
+def test_best_of_as_json_has_the_choice_and_the_pool(run, tiny_lm, tmp_path):
+    path = tmp_path / "pool"
+    found = run("best-of", "hello", *FEW, "--raw", "--json", "-o", path)
+    assert (found.status, found.err) == (0, "")
+    pool = et.score(tiny_lm, et.generate(tiny_lm, "hello", n=4, max_tokens=6))
+    assert found.json["choice"] == et.select(pool).to_dict()
+    assert found.json["pool"] == json.loads(json.dumps(pool.to_dict()))
+    assert et.Pool.load(path) == pool
+
+
+def test_best_of_one_greedy_answer(run):
+    found = run(
+        "best-of", "hello", "--model", "tiny", "-n", 1, "--temperature", 0, "--max-tokens", 6
+    )
+    assert (found.status, found.err) == (0, "")
+
+
+def test_best_of_by_a_head_and_by_majority(run):
+    found = run("best-of", "hello", *FEW, "--scorer", "linear", "--json")
+    assert found.json["choice"]["rule"] == "best_of_n"
+    scores = [c["scores"]["linear"] for c in found.json["pool"]["candidates"]]
+    assert found.json["choice"]["index"] == scores.index(max(scores))
+    found = run("best-of", "hello", *FEW, "--raw", "--rule", "majority", "--json")
+    assert found.json["choice"]["rule"] == "majority"
+
+
+def test_best_of_by_majority_may_show_the_scores_of_a_scorer(run):
+    given = ["--rule", "majority", "--scorer", "linear", "--json"]
+    found = run("best-of", "hello", *FEW, "--raw", *given)
+    assert (found.status, found.err) == (0, "")
+    assert found.json["choice"]["rule"] == "majority"
+    assert list(found.json["pool"]["candidates"][0]["scores"]) == ["linear"]
+
+
+def test_best_of_that_can_choose_none_still_shows_what_it_sampled(run):
+    given = ["--rule", "majority", "--answer", "regex:no such thing"]
+    found = run("best-of", "hello", *FEW, *given)
+    assert found.status == 2
+    assert found.err.count("\n") == 1
+    assert "no candidate has an answer" in found.err
+    assert len([line for line in found.out.splitlines() if "length" in line]) >= 4
+    as_json = run("best-of", "hello", *FEW, *given, "--json")
+    assert as_json.status == 2
+    assert as_json.json["choice"] is None
+    assert len(as_json.json["pool"]["candidates"]) == 4
+
+
+def test_best_of_whose_scorer_fails_still_keeps_what_it_sampled(run, site: Site, tmp_path):
+    site.install(
+        "failing",
+        "import edifice_tt\n\ndef score(prompt, completions):\n    raise RuntimeError('no key')\n\n"
+        "@edifice_tt.hookimpl\ndef register_scorers(register):\n"
+        "    register('failing', lambda: score, reads='text')\n",
+    )
+    path = tmp_path / "pool"
+    found = run("best-of", "hello", *FEW, "--scorer", "failing", "--json", "-o", path)
+    assert found.status == 2
+    assert found.err.count("\n") == 1
+    assert "scorer 'failing' of failing 1.0 failed: RuntimeError: no key" in found.err
+    assert len(found.json["pool"]["candidates"]) == len(et.Pool.load(path)) == 4
+
+
+# --- mistakes
+
+
+@pytest.mark.parametrize("command", ["generate", "best-of"])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], ["prompt"]),
+        ([""], ["the prompt is empty"]),
+        ([" \n"], ["the prompt is empty"]),
+        (["q", "-n", "many"], ["-n", "many"]),
+        (["q", "-n", "1.5"], ["-n", "1.5"]),
+        (["q", "--top-p", "x"], ["--top-p"]),
+        (["q", "--colour"], ["--colour"]),
+        (["q", "-o", "nowhere/at/all/pool"], ["nowhere/at/all"]),
+    ],
+    ids=str,
+)
+def test_a_mistake_in_a_sampling_command_is_found_before_any_work(
+    run, no_sampling, command, given, words
+):
+    check_mistake(run(command, *given), *words)
+
+
+@pytest.mark.parametrize("command", ["generate", "best-of"])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["q", "-n", "0"], ["n=0 must be a whole number, at least 1"]),
+        (["q", "-n", "-2"], ["n=-2"]),
+        (["q", "--max-tokens", "0"], ["max_tokens=0"]),
+        (["q", "--temperature", "0"], ["temperature=0", "n=1"]),
+        (["q", "--temperature", "nan"], ["temperature=nan"]),
+        (["q", "--top-p", "0"], ["top_p=0"]),
+        (["q", "--stop", ""], ["stop="]),
+        (["q" * 300], ["tokens", "context"]),
+    ],
+    ids=str,
+)
+def test_a_setting_that_cannot_work_is_one_line(run, command, given, words):
+    check_mistake(run(command, "--model", "tiny", *given), *words)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--rule", "majorty"], ["'majorty'", "did you mean 'majority'"]),
+        (["--scorer", "logprop"], ["'logprop'", "did you mean 'logprob'"]),
+        (["--rule", "majority", "--answer", "regex:("], ["not a regular expression"]),
+        (["--rule", "majority", "--answer", "numbr"], ["did you mean 'number'"]),
+        (["--rule", "best_of_n", "--answer", "number"], ["answer", "best_of_n"]),
+    ],
+    ids=str,
+)
+def test_a_mistake_in_the_choosing_is_found_before_sampling(run, no_sampling, given, words):
+    check_mistake(run("best-of", "q", *given), *words)
+
+
+def test_a_scorer_that_the_model_lacks_is_found_before_sampling(run, monkeypatch):
+    monkeypatch.setattr(et, "generate", lambda *a, **k: pytest.fail("sampled"), raising=False)
+    check_mistake(run("best-of", "q", "--model", "tiny", "--scorer", "mlp"), "'mlp'", "'linear'")
+
+
+def test_an_output_that_is_a_folder_is_found_before_sampling(run, no_sampling, tmp_path):
+    check_mistake(run("best-of", "q", "-o", tmp_path), str(tmp_path))
+
+
+def test_an_unknown_model_names_those_that_are_known(run):
+    check_mistake(run("generate", "q", "--model", "smollm"), "'smollm'", "smollm2-135m")
+    check_mistake(run("pull", "smollm"), "'smollm'", "smollm2-135m")
+
+
+def test_an_unknown_device_lists_those_that_are_there(run):
+    outcome = run("generate", "q", "--model", "smollm2-135m", "--device", "NOSUCH")
+    check_mistake(outcome, "NOSUCH", "devices here")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], ["COMMAND"]),
+        (["lst"], ["lst", "list"]),
+        (["list", "extra"], ["extra"]),
+        (["score"], ["pool"]),
+        (["select"], ["pool"]),
+        (["pull"], ["model"]),
+    ],
+    ids=str,
+)
+def test_a_command_that_is_none_is_one_line(run, given, words):
+    check_mistake(run(*given), *words)
+
+
+@pytest.mark.parametrize("command", ["score", "select"])
+def test_a_pool_file_that_is_missing_or_foreign_is_one_line(run, tmp_path, command):
+    missing, foreign, binary = tmp_path / "a b.jsonl", tmp_path / "text", tmp_path / "binary"
+    foreign.write_text("hello\n")
+    binary.write_bytes(bytes(range(256)))
+    check_mistake(run(command, missing), str(missing), "No such file")
+    check_mistake(run(command, foreign), f"{foreign}, line 1", "not a pool file")
+    check_mistake(run(command, binary), str(binary), "not a pool file")
+    check_mistake(run(command, tmp_path), str(tmp_path))
+    assert not missing.exists()
+    assert foreign.read_text() == "hello\n"
+
+
+def test_what_a_pool_cannot_give_is_one_line(run, pool_file):
+    before = pool_file.read_bytes()
+    check_mistake(run("score", pool_file, "--scorer", "logprop"), "did you mean 'logprob'")
+    check_mistake(run("score", pool_file, "--scorer", "linear"), "no model")
+    check_mistake(run("select", pool_file), "scorer")
+    check_mistake(run("select", pool_file, "--scorer", "x"), "'x'")
+    check_mistake(run("select", pool_file, "--rule", "majorty"), "did you mean 'majority'")
+    check_mistake(run("select", pool_file, "--rule", "majority", "--answer", "regex:("), "regular")
+    check_mistake(run("select", pool_file, "--rule", "majority", "--answer", "boxed"), "boxed")
+    check_mistake(run("select", pool_file, "--rule", "majority", "--scorer", "x"), "scorer")
+    assert pool_file.read_bytes() == before
+
+
+# --- plugins on the command line
+
+
+def test_a_broken_plugin_is_one_line_and_the_rest_works(run, site: Site):
+    site.install("broken", "raise RuntimeError('no\\ngood')")
+    for _ in range(2):  # in one process, too, each run says it
+        found = run("list")
+        assert found.status == 0
+        assert "logprob" in found.out
+        assert found.err.count("\n") == 1
+        assert found.err.startswith("edifice-tt: warning: plugin 'broken' of broken 1.0 was left")
+        assert "no good" in found.err
+
+
+def test_a_plugin_adds_a_command(run, site: Site):
+    site.install(
+        "speaker",
+        "import edifice_tt\n\n@edifice_tt.hookimpl\ndef register_commands(subparsers):\n"
+        "    command = subparsers.add_parser('speak')\n"
+        "    command.add_argument('word')\n"
+        "    command.set_defaults(run=lambda arguments: print(arguments.word) or 3)\n",
+    )
+    found = run("speak", "hello")
+    assert (found.status, found.out, found.err) == (3, "hello\n", "")
+
+
+@pytest.mark.parametrize(
+    "body", ["subparsers.add_parser('list')", "raise SystemExit(4)", "subparsers.nothing"]
+)
+def test_a_plugin_with_a_bad_command_is_left_out(run, site: Site, body):
+    site.install(
+        "rude",
+        "import edifice_tt\n\n@edifice_tt.hookimpl\ndef register_commands(subparsers):\n"
+        f"    {body}\n",
+    )
+    found = run("list")
+    assert found.status == 0
+    assert "logprob" in found.out
+    assert found.err.count("\n") == 1
+    assert "plugin 'rude' of rude 1.0 was left out: register_commands" in found.err
+
+
+def test_a_command_of_a_plugin_that_cannot_be_run_is_one_line(run, site: Site):
+    site.install(
+        "idle",
+        "import edifice_tt\n\n@edifice_tt.hookimpl\ndef register_commands(subparsers):\n"
+        "    subparsers.add_parser('idle')\n",
+    )
+    check_mistake(run("idle"), "idle")
+
+
+# --- interruption, progress, pipes
+
+
+def test_ctrl_c_is_one_line_and_exit_status_130(run, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(et, "generate", interrupt, raising=False)
+    found = run("best-of", "q", *FEW)
+    assert (found.status, found.out) == (130, "")
+    assert found.err == "edifice-tt: interrupted\n"
+
+
+def test_ctrl_c_with_some_candidates_finished_chooses_among_them(run, monkeypatch, tiny_lm):
+    generate = et.generate
+
+    def interrupted(*arguments, **options):
+        pool = generate(*arguments, **options)
+        return et.Pool(pool.prompt, pool.candidates[1:3], {**pool.settings, "interrupted": True})
+
+    monkeypatch.setattr(et, "generate", interrupted, raising=False)
+    found = run("best-of", "q", *FEW, "--json")
+    assert found.status == 0
+    assert found.err == "edifice-tt: interrupted; 2 candidates are finished\n"
+    assert found.json["choice"]["index"] in (1, 2)
+    assert found.json["pool"]["settings"]["interrupted"] is True
+
+
+@pytest.mark.parametrize("command", ["generate", "best-of"])
+def test_progress_is_shown_to_a_person_and_not_to_a_file(run, request, command):
+    silent = run(command, "q", *FEW, "--json")
+    assert silent.err == ""
+    request.getfixturevalue("terminal")
+    shown = run(command, "q", *FEW, "--json")
+    assert "4/4 finished" in shown.err
+    assert shown.out == silent.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_explains_each_option(run, command):
+    found = run(command, "--help")
+    assert (found.status, found.err) == (0, "")
+    parser = cli.make_parser()
+    (commands,) = (a for a in parser._actions if a.dest == "command" or a.metavar == "COMMAND")
+    for action in commands.choices[command]._actions:
+        assert action.help, action
+        for option in action.option_strings or [action.dest]:
+            assert option in found.out
+    assert "--json" in found.out
+    assert command in run("--help").out
+
+
+def test_the_version_is_printed(run):
+    assert run("--version").out == f"edifice-tt {et.__version__}\n"
+
+
+def test_the_commands_are_those_that_are_tested_here():
+    parser = cli.make_parser()
+    (commands,) = (a for a in parser._actions if a.metavar == "COMMAND")
+    assert set(COMMANDS) <= set(commands.choices)
+
+
+# --- in a process of its own
+
+
+def python(*arguments, **options):
+    """Run Python with the library of this checkout and built-ins only."""
+    root = str(Path(et.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+    own = {"EDIFICE_TT_PLUGINS": "", "PYTHONPATH": path, "PYTHONUNBUFFERED": ""}
+    environment = {**os.environ, **own}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, **options
+    )
+
+
+def test_python_m_edifice_tt_is_the_command():
+    found = python("-m", "edifice_tt", "list", "--json", check=True)
+    assert found.stderr == ""
+    assert [r["name"] for r in json.loads(found.stdout)["selectors"]] == ["best_of_n", "majority"]
+    wrong = python("-m", "edifice_tt", "select", "no-such-file")
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("\n") == 1
+    assert "Traceback" not in wrong.stderr
+
+
+def test_listing_needs_no_tensor_library():
+    code = (
+        "import sys; from edifice_tt.cli import main; status = main(['list']);"
+        "assert 'tinygrad' not in sys.modules and 'numpy' not in sys.modules, 'imported';"
+        "sys.exit(status)"
+    )
+    found = python("-c", code)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_a_reader_that_leaves_early_causes_no_complaint():
+    code = (
+        "import os, sys; from edifice_tt.cli import main\n"
+        "reader, writer = os.pipe(); os.dup2(writer, 1); os.close(reader); os.close(writer)\n"
+        "sys.exit(main(['list']))"
+    )
+    found = python("-c", code)
+    assert (found.returncode, found.stderr) == (0, "")
