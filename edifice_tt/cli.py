@@ -209,7 +209,7 @@ def _generate(arguments: argparse.Namespace) -> None:
     pool = _sample(arguments, *_open(arguments))
     if arguments.output:
         pool.save(arguments.output)
-        print(f"{len(pool)} candidates in {arguments.output}", file=sys.stderr)
+        terminal.say(f"{len(pool)} candidates in {arguments.output}")
     if arguments.json:
         terminal.print_json(pool.to_dict())
     elif not arguments.output:

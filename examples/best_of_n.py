@@ -1,6 +1,6 @@
 """Sample answers to a question whose answer we know, and see what each way of choosing gives.
 
-    python examples/best_of_n.py            # 16 answers of SmolLM2-135M
+python examples/best_of_n.py            # 16 answers of SmolLM2-135M
 """
 
 import sys

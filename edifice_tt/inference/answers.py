@@ -51,7 +51,7 @@ def last_number(text: str) -> str | None:
     >>> last_number("It is 12 - 5 = 7.0"), last_number("none")
     ('7', None)
     """
-    found = _NUMBER.findall(text)
+    found = _NUMBER.findall(text.replace("\N{MINUS SIGN}", "-"))
     if not found:
         return None
     number = Decimal(found[-1].replace(",", ""))
@@ -68,14 +68,13 @@ def boxed(text: str) -> str | None:
     >>> boxed(r"so \boxed{\frac{1}{2}}.")
     '\\frac{1}{2}'
     """
-    start = text.rfind(r"\boxed{")
-    if start < 0:
-        return None
-    depth = 0
-    for at in range(start + len(r"\boxed"), len(text)):
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
-        if depth == 0:
-            return text[start + len(r"\boxed{") : at].strip() or None
+    start = len(text)
+    while (start := text.rfind(r"\boxed{", 0, start)) >= 0:
+        depth = 0
+        for at in range(start + len(r"\boxed"), len(text)):
+            depth += {"{": 1, "}": -1}.get(text[at], 0)
+            if depth == 0:
+                return text[start + len(r"\boxed{") : at].strip() or None
     return None
 
 

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 from numpy.typing import NDArray
 from tinygrad import Tensor, TinyJit, UOp
+from tinygrad.nn.state import get_parameters
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.nn.backbone import KVCache
@@ -29,6 +30,7 @@ class Decoder:
         # Weak, or the table of decoders would keep every model alive.
         self._model = ref(model)
         self._captures: dict[tuple[int, ...], Any] = {}
+        self.weights = _buffers(model)
         self.prompt: KVCache | None = None
 
     @property
@@ -121,6 +123,12 @@ _decoders: WeakKeyDictionary[CausalLM, Decoder] = WeakKeyDictionary()
 
 def decoder_of(model: CausalLM) -> Decoder:
     """The model's decoder, made at first use and dropped with the model."""
-    if model not in _decoders:
-        _decoders[model] = Decoder(model)
-    return _decoders[model]
+    decoder = _decoders.get(model)
+    # A capture replays the buffers that it saw; weights put in their place need a new one.
+    if decoder is None or decoder.weights != _buffers(model):
+        decoder = _decoders[model] = Decoder(model)
+    return decoder
+
+
+def _buffers(model: CausalLM) -> list[UOp]:
+    return [weight.uop for weight in get_parameters(model)]

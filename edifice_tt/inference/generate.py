@@ -125,8 +125,11 @@ class _Stops:
         if isinstance(stop, str):
             raise ValueError(f"stop={stop!r} must be a list of strings and token ids: [{stop!r}]")
         stop = list(stop)
-        if any(s == "" or not isinstance(s, str | int) for s in stop):
-            raise ValueError(f"stop={stop!r} must hold non-empty strings and token ids only")
+        ids = range(lm.config.vocab_size)
+        if not all(s in ids if type(s) is int else s and isinstance(s, str) for s in stop):
+            raise ValueError(
+                f"stop={stop!r} must hold non-empty strings and token ids from 0 to {ids[-1]} only"
+            )
         strings = tuple(s for s in stop if isinstance(s, str))
         eos_ids = lm.tokenizer.stop_ids if lm.tokenizer else frozenset()
         return cls(strings, tuple(s for s in stop if isinstance(s, int)), eos_ids)

@@ -10,7 +10,7 @@ from edifice_tt import registry
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.errors import EdificeError, PluginError
 from edifice_tt.inference.candidates import Candidate, Pool
-from edifice_tt.inference.decoder import decoder_of
+from edifice_tt.inference.decoder import Decoder, decoder_of
 from edifice_tt.inference.generate import encode_prompt
 
 
@@ -89,16 +89,30 @@ def check_scorer(lm: CausalLM | None, scorer: str) -> registry.Scorer:
 
 def _score_hidden(lm: CausalLM, head: Any, pool: Pool) -> list[float]:
     decoder = decoder_of(lm)
-    decoder.read_prompt(encode_prompt(lm, pool.prompt))
-    return [_score_one(lm, head, candidate) for candidate in pool]
-
-
-def _score_one(lm: CausalLM, head: Any, candidate: Candidate) -> float:
+    prompt = encode_prompt(lm, pool.prompt)
+    room = lm.config.context_length - len(prompt)
+    answers = [_token_ids(lm, candidate, room) for candidate in pool]
+    decoder.read_prompt(prompt)
     # One candidate at a time, in one shape: its number cannot depend on its neighbours.
-    decoder = decoder_of(lm)
+    return [_score_one(lm, head, decoder, ids) for ids in answers]
+
+
+def _token_ids(lm: CausalLM, candidate: Candidate, room: int) -> list[int]:
     ids = list(candidate.token_ids) or lm.tokenizer.encode(candidate.text)
+    who, size = f"candidate {candidate.index}", lm.config.vocab_size
     if not ids:
-        raise EdificeError(f"candidate {candidate.index} is empty: no hidden state to score")
+        raise EdificeError(f"{who} is empty: no hidden state to score")
+    if len(ids) > room:
+        raise EdificeError(f"{who} has {len(ids)} tokens, the model's context has room for {room}")
+    if strange := [i for i in ids if not 0 <= i < size]:
+        raise EdificeError(
+            f"{who} has token id {strange[0]}, the model's go from 0 to {size - 1}; the pool is "
+            "another model's"
+        )
+    return ids
+
+
+def _score_one(lm: CausalLM, head: Any, decoder: Decoder, ids: list[int]) -> float:
     # Chunks are padded, so the cache needs room for the padding too.
     cache = decoder.empty_cache(1, len(ids)).holding(0, decoder.prompt)
     hidden = np.concatenate([chunk for chunk, _ in decoder.read(ids, cache)])[None]  # (1, T, D)

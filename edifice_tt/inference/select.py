@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edifice_tt import registry
-from edifice_tt.errors import unknown_name
+from edifice_tt.errors import PluginError, unknown_name
 from edifice_tt.inference.answers import extractor
 from edifice_tt.inference.candidates import Candidate, Pool, score_of
 
@@ -46,14 +46,17 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
     """Choose one candidate by a registered rule.
 
     `options` go to the rule: `scorer=` for `best_of_n`, `answer=` for `majority`. Raises
-    `UnknownNameError` for an unknown rule or option and `ValueError` for an empty pool.
+    `UnknownNameError` for an unknown rule or option, `ValueError` for an empty pool and
+    `PluginError` for a rule that gives no `Choice`.
     """
-    function = registry.selector(rule).function
+    record = registry.selector(rule)
     check_options(rule, options)
     candidates = tuple(pool)
     if not candidates:
         raise ValueError("the pool is empty: there is nothing to choose from")
-    choice: Choice = function(candidates, **options)
+    choice = record.function(candidates, **options)
+    if not isinstance(choice, Choice):
+        raise PluginError(f"rule {rule!r} of {record.owner} gave {choice!r:.60}, expected a Choice")
     return choice
 
 

@@ -128,3 +128,11 @@ def test_an_unknown_extractor_names_the_nearest():
         extractor("numbr")
     assert "boxed" in str(caught.value)
     assert "regex:PATTERN" in str(caught.value)
+
+
+def test_a_typographic_minus_is_a_minus():
+    assert extractor("number")("x = \N{MINUS SIGN}7") == "-7"
+
+
+def test_an_unclosed_box_does_not_hide_a_closed_one():
+    assert extractor("boxed")(r"\boxed{1} and \boxed{2") == "1"

@@ -516,3 +516,22 @@ def test_a_model_that_nobody_uses_is_forgotten(tiny_lm):
     del lm
     gc.collect()
     assert known() is None
+
+
+@pytest.mark.parametrize("stop", [-1, 259, True])
+def test_a_stop_that_is_no_token_of_the_model_is_an_error(tiny_lm, stop):
+    with pytest.raises(ValueError, match="token ids from 0 to 258 only"):
+        et.generate(tiny_lm, "abc", n=1, stop=[stop])
+
+
+def test_weights_that_are_replaced_are_used():
+    """The captured steps hold buffers; a fine-tuned weight must not be ignored."""
+    import conftest
+
+    lm = et.build("causal_lm", vocab_size=259, hidden_size=24, num_layers=1, context_length=64)
+    lm.tokenizer = conftest.byte_tokenizer()
+    before = et.generate(lm, "abc", n=2, max_tokens=4)
+    weight = lm.token_embedding.weight
+    weight.replace((weight * -3).contiguous().realize())
+    after = et.generate(lm, "abc", n=2, max_tokens=4)
+    assert [c.token_logprobs for c in before] != [c.token_logprobs for c in after]

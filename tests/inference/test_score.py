@@ -261,3 +261,16 @@ def test_a_chosen_candidate_follows_the_scores(site: Site):
     install(site, "return [-len(text) for text in completions]")
     choice = et.select(et.score(None, POOL, scorer="fake"), scorer="fake")
     assert (choice.index, choice.tally) == (2, {"0": -1.0, "1": -2.0, "2": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("token_ids", "message"),
+    [
+        ((5, 259), "candidate 0 has token id 259, the model's go from 0 to 258"),
+        ((5,) * 300, "candidate 0 has 300 tokens, the model's context has room for 253"),
+    ],
+)
+def test_a_candidate_of_another_model_is_one_clear_error(tiny_lm, token_ids, message):
+    pool = et.Pool("abc", (et.Candidate(0, "x", token_ids),))
+    with pytest.raises(EdificeError, match=message):
+        et.score(tiny_lm, pool, "linear")

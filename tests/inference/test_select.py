@@ -5,7 +5,8 @@ from itertools import permutations
 import pytest
 
 import edifice_tt as et
-from edifice_tt.errors import UnknownNameError
+from edifice_tt import registry
+from edifice_tt.errors import PluginError, UnknownNameError
 
 NAN = float("nan")
 
@@ -193,3 +194,10 @@ def test_a_choice_as_a_dict_is_plain():
         "rule": "best_of_n",
         "tally": {"0": 1.0, "1": 2.0},
     }
+
+
+def test_a_rule_that_gives_no_choice_names_its_owner(monkeypatch):
+    record = registry.Selector("odd", lambda candidates: candidates[0], owner="some-plugin")
+    monkeypatch.setattr(registry, "selector", lambda name: record)
+    with pytest.raises(PluginError, match="rule 'odd' of some-plugin gave Candidate"):
+        et.select([et.Candidate(0, "x")], "odd")
