@@ -7,7 +7,10 @@ The front door: every public name, each imported from its room when it is first 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from edifice_tt.toolchain import offer_clang as _offer_clang
 from edifice_tt.version import __version__ as __version__
+
+_offer_clang()  # here, since the first Tensor of a program may stand before its first call of ours
 
 if TYPE_CHECKING:
     from edifice_tt.architectures.test_time_compute import select_best_of_n as select_best_of_n

@@ -1,7 +1,7 @@
 """Which device and which compiler; says what to do when there is none. Changes no number.
 
-tinygrad's CPU device compiles with clang and nothing else. It reads the compiler's path once, from
-`CC`, then from `PATH`; so `open_device` settles both before tinygrad first asks.
+tinygrad's CPU device compiles with clang and nothing else. It takes the compiler from `CC`, then
+from `PATH`; its worker processes keep what they saw at its first use, so both are settled before.
 """
 
 import os
@@ -19,13 +19,24 @@ from edifice_tt.errors import ToolchainError
 NOT_FOR_COMPUTING = ("DISK", "NPY", "TINYFS")
 
 
+def offer_clang() -> None:
+    """Let a clang that is installed beside this Python be found, as in an activated environment.
+
+    Wheels that carry clang put it there, and a Python that is called by its path has that folder
+    not on `PATH`. Last on `PATH`, so that nothing else is found there first.
+    """
+    folder = str(Path(sys.executable).parent)
+    if shutil.which("clang") is None and shutil.which("clang", path=folder):
+        os.environ["PATH"] = os.pathsep.join(filter(None, [os.environ.get("PATH"), folder]))
+
+
 def find_clang() -> str | None:
     """The clang that tinygrad's CPU device should run: from `CC`, `PATH`, or beside this Python."""
     given = os.environ.get("CC", "")
     if "clang" in Path(given).name and (found := shutil.which(given)):
         return found
-    # Wheels that carry clang install it here, which is on PATH only in an activated environment.
-    return shutil.which("clang") or shutil.which("clang", path=str(Path(sys.executable).parent))
+    offer_clang()
+    return shutil.which("clang")
 
 
 def how_to_get_clang() -> str:
@@ -61,7 +72,8 @@ def prepare_compiler() -> str:
             "tinygrad's CPU device needs the compiler clang, and none was found in CC, on PATH or "
             f"beside {sys.executable}; run: {how_to_get_clang()}"
         )
-    os.environ["CC"] = clang
+    if "clang" not in Path(os.environ.get("CC", "clang")).name:
+        os.environ["CC"] = clang
     return clang
 
 

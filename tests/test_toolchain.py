@@ -1,6 +1,7 @@
 """Finding the compiler and the device, and what is said when there is none."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -33,7 +34,8 @@ def bare(monkeypatch, tmp_path):
 def test_clang_beside_the_interpreter_is_used_when_path_has_none(bare):
     clang = program(bare / "python", "clang")
     assert toolchain.prepare_compiler() == clang
-    assert os.environ["CC"] == clang
+    assert shutil.which("clang") == clang
+    assert "CC" not in os.environ
 
 
 def test_clang_on_path_comes_first(bare):
@@ -135,6 +137,13 @@ def test_devices_are_named_as_tinygrad_names_them():
     assert toolchain.open_device("cpu") == "CPU"
     assert toolchain.open_device("CPU:0") == "CPU"
     assert toolchain.open_device("CPU:1") == "CPU:1"
+
+
+def test_a_tensor_may_be_made_before_the_first_call(tmp_path):
+    """In an environment that is not activated: PATH has no clang, the folder of Python has."""
+    code = "import edifice_tt; from tinygrad import Tensor; print((Tensor([1.0]) + 1).tolist())"
+    done = run(code, tmp_path)
+    assert done.stdout.strip() == "[2.0]", done.stderr
 
 
 def test_a_missing_library_names_the_extra_that_brings_it():
