@@ -5,10 +5,12 @@ an argument, never an attribute.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from tinygrad import Tensor, UOp, dtypes
+from tinygrad.function import function
 
 from edifice_tt.nn.blocks import Attention, LayerNorm, RMSNorm, SwiGLU, rope_tables
 from edifice_tt.nn.ops import Memory
@@ -172,7 +174,7 @@ class Block:
         q, kv = self.attn.project(self.attn_norm(x), *rotation)
         memories = [Memory(kv, seen[0])] if cache is None else cache.remember(layer, kv, seen)
         x = x + self.attn.attend(q, memories).dropout(self.dropout)  # (B, T, D)
-        return x + self.ffn(self.ffn_norm(x)).dropout(self.dropout)  # (B, T, D)
+        return (x + self.ffn(self.ffn_norm(x)).dropout(self.dropout)).contiguous()  # (B, T, D)
 
 
 class Backbone:
@@ -195,7 +197,12 @@ class Backbone:
         cos, sin = (table[start : start + T] for table in self.rotations(span, device))  # (T, E/2)
         seen = [count_up(1, T, device)] if cache is None else cache.seen(T, device)
         for layer, block in enumerate(self.blocks):
-            x = block(x, (cos, sin), seen, cache, layer).contiguous()  # (B, T, D)
+            read = partial(block, rotation=(cos, sin), seen=seen, cache=cache, layer=layer)
+            if cache is not None:
+                # As a function of its own, a layer like the one before is not scheduled again.
+                # No gradient reaches the weights in it; behind a cache none is asked for.
+                read = function(read, precompile=True, allow_implicit=True)
+            x = read(x)  # (B, T, D)
         return self.final_norm(x)
 
     def rotations(self, positions: int, device: str) -> tuple[Tensor, Tensor]:

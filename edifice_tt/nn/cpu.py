@@ -10,9 +10,11 @@ same bits alone and in any batch.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from tinygrad import Device, Tensor, dtypes
+from tinygrad.helpers import Context
 from tinygrad.renderer.cstyle import ClangRenderer
 from tinygrad.uop.ops import KernelInfo, Ops, ProgramInfo, UOp
 
@@ -49,6 +51,12 @@ def _for_each_width(write: Callable[..., str]) -> str:
     return "\n".join([*branches, "#endif"])
 
 
+@cache
+def _compiles_c(device: str) -> bool:
+    with Context(ALLOW_DEVICE_USAGE=1):
+        return isinstance(Device[device].renderer, ClangRenderer)
+
+
 def serves(*tensors: Tensor | None) -> bool:
     """Whether the kernels here can work on these tensors: float32, fixed shapes, compiled as C."""
     given = [tensor for tensor in tensors if tensor is not None]
@@ -59,7 +67,7 @@ def serves(*tensors: Tensor | None) -> bool:
         and all(tensor.device == device for tensor in given)
         and all(tensor.dtype == dtypes.float32 for tensor in given)
         and all(isinstance(size, int) and size for tensor in given for size in tensor.shape)
-        and isinstance(Device[device].renderer, ClangRenderer)
+        and _compiles_c(device)
     )
 
 
@@ -74,7 +82,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, formula: Formula) -> 
         body = _linear_body(rows, columns, depth, width, tile_rows, tile_columns, bias is not None)
         return f"WIDE void {name}({_signature(arguments)}) {{\n{body}\n}}"
 
-    out = Tensor.empty(*x.shape[:-1], columns, dtype=dtypes.float32, device=x.device)
+    out = Tensor.invalids(*x.shape[:-1], columns, dtype=dtypes.float32, device=x.device)
     inputs = [x, weight] if bias is None else [x, weight, bias]
     return _call(name, _for_each_width(write), out, inputs, formula)
 
@@ -142,7 +150,7 @@ def attention(q: Tensor, memories: Sequence[tuple[Tensor, Tensor]], formula: For
         signature = ", ".join([_signature(arguments), *counts])
         return f"{_EXP}\nWIDE void {name}({signature}) {{\n{body}\n}}"
 
-    out = Tensor.empty(B, T, H, E, dtype=dtypes.float32, device=q.device)
+    out = Tensor.invalids(B, T, H, E, dtype=dtypes.float32, device=q.device)
     inputs = [q, *(kv for kv, _ in memories), *(counts for _, counts in memories)]
     return _call(name, _for_each_width(write), out, inputs, formula)
 
@@ -209,11 +217,18 @@ def _call(
         info = ProgramInfo(name=name, globals=slots, outs=slots[:1], ins=slots[1:])
         return UOp(Ops.PROGRAM, src=(sink, linear, UOp(Ops.SOURCE, arg=source)), arg=info)
 
+    results: list[Any] = out.custom_kernel(*inputs, fxn=program, grad_fxn=_gradient_of(formula))
+    return results[0]
+
+
+# One function a formula: tinygrad recognises a layer that it has scheduled before only if the
+# gradient function is the same object.
+@cache
+def _gradient_of(formula: Formula) -> Callable[[UOp, UOp], tuple[UOp | None, ...]]:
     def gradient(of_out: UOp, call: UOp) -> tuple[UOp | None, ...]:
         given = [Tensor(uop) for uop in call.src[2:]]
         floats = [tensor for tensor in given if tensor.is_floating_point()]
         found = iter(formula(*given).gradient(*floats, gradient=Tensor(of_out)))
         return None, *(next(found).uop if t.is_floating_point() else None for t in given)
 
-    results: list[Any] = out.custom_kernel(*inputs, fxn=program, grad_fxn=gradient)
-    return results[0]
+    return gradient
