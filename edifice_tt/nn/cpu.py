@@ -103,13 +103,33 @@ def _linear_body(
     for i in m:
         lines += [f"{{ vec v = LOAD(x{i} + k);", *(f"a{i}_{j} += v * w{j}k;" for j in n), "}"]
     lines += ["}"]
-    for i in m:
-        for j in n:
-            lines += [f"if (m + {i} < {rows} && n + {j} < {columns}) {{ float y = sum(a{i}_{j});"]
+    for j in n:
+        lines += ["{", _sums([f"a{i}_{j}" for i in m], width)]
+        for i in m:
+            lines += [f"if (m + {i} < {rows} && n + {j} < {columns}) {{ float y = total[{i}];"]
             lines += [f"for (int k = {whole}; k < {depth}; k++) y += x{i}[k] * w{j}[k];"]
             lines += [f"out[(long)(m + {i}) * {columns} + n + {j}] = y"]
             lines += [f" + b[n + {j}]; }}" if bias else "; }"]
+        lines += ["}"]
     return "\n".join([*lines, "}"])
+
+
+def _sums(vectors: Sequence[str], width: int) -> str:
+    """`total[i]`: the sum of the i-th vector, neighbours first, however many vectors there are.
+
+    Two vectors of pairs make one vector of sums, and so on: the work of one sum serves many.
+    """
+    even, odd = (", ".join(str(lane) for lane in range(first, 2 * width, 2)) for first in (0, 1))
+    level, lines = list(vectors), []
+    for step in range(width.bit_length() - 1):
+        pairs = [(level[i], level[min(i + 1, len(level) - 1)]) for i in range(0, len(level), 2)]
+        level = [f"s{step}_{i}" for i in range(len(pairs))]
+        lines += [
+            f"vec {name} = __builtin_shufflevector({a}, {b}, {even})"
+            f" + __builtin_shufflevector({a}, {b}, {odd});"
+            for name, (a, b) in zip(level, pairs, strict=True)
+        ]
+    return "\n".join([*lines, "float total[WIDTH];", f"STORE(total, {level[0]});"])
 
 
 # exp(x) for x <= 0: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2], within 2 units in the last
