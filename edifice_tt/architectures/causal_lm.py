@@ -13,10 +13,10 @@ import numpy as np
 from tinygrad import Tensor, dtypes
 
 from edifice_tt.architectures.options import defaults, make_config
-from edifice_tt.nn import ops
 from edifice_tt.nn.backbone import Backbone, BackboneConfig, KVCache, check_count
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.init import place
+from edifice_tt.nn.quantized import QuantizedLinear
 from edifice_tt.nn.scorers import make_head
 from edifice_tt.toolchain import open_device
 
@@ -87,11 +87,12 @@ class CausalLM:
         self.config = config
         self.name = NAME
         self.tokenizer: Any = None
-        self.token_embedding = Linear(
+        # (V, D); a loader may put a layer in its place whose weight stays quantised
+        self.token_embedding: Linear | QuantizedLinear = Linear(
             config.hidden_size, config.vocab_size, bias=False, rng=rng
-        )  # (V, D)
+        )
         self.backbone = Backbone(config.backbone, rng)
-        self.lm_head = (
+        self.lm_head: Linear | QuantizedLinear | None = (
             None
             if config.tied_embeddings
             else Linear(config.hidden_size, config.vocab_size, bias=False, rng=rng)
@@ -100,7 +101,7 @@ class CausalLM:
 
     @property
     def device(self) -> str:
-        return str(self.token_embedding.weight.device)
+        return str(self.backbone.final_norm.weight.device)
 
     def __call__(self, token_ids: Tensor | Sequence[Sequence[int]]) -> CausalLMOutput:
         """token_ids (B, T) int -> logits (B, T, V), backbone (B, T, D), scores (B, T, 1) or None.
@@ -115,13 +116,11 @@ class CausalLM:
 
     def read(self, token_ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """Hidden states (B, T, D) after the final norm; token_ids (B, T) follow the cache."""
-        return self.backbone(self.token_embedding.weight[token_ids], cache)
+        return self.backbone(self.token_embedding.rows(token_ids), cache)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> float32 logits (..., V)."""
-        return ops.linear(hidden, (self.lm_head or self.token_embedding).weight).cast(
-            dtypes.float32
-        )
+        return (self.lm_head or self.token_embedding)(hidden).cast(dtypes.float32)
 
     def _check(self, token_ids: Tensor | Sequence[Sequence[int]]) -> Tensor:
         ids = token_ids if isinstance(token_ids, Tensor) else Tensor(token_ids, dtype=dtypes.int32)

@@ -34,6 +34,10 @@ class Linear:
     def __call__(self, x: Tensor) -> Tensor:
         return ops.linear(x, self.weight, self.bias)
 
+    def rows(self, ids: Tensor) -> Tensor:
+        """Rows of the weight, as an embedding gives them: ids (B, T) -> (B, T, in)."""
+        return self.weight[ids]
+
 
 class RMSNorm:
     """Root-mean-square norm with a gain, initially one."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tinygrad import Tensor
 
-from edifice_tt.nn import cpu
+from edifice_tt.nn import cpu, kernels
 
 
 class Memory(NamedTuple):
@@ -23,7 +23,7 @@ class Memory(NamedTuple):
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`y = x W^T + b`: x (..., in), weight (out, in), bias (out) -> (..., out)."""
     if cpu.serves(x, weight, bias):
-        return cpu.linear(x, weight, bias, linear_formula)
+        return kernels.linear(x, weight, bias, linear_formula)
     return linear_formula(x, weight, bias)
 
 
@@ -63,8 +63,7 @@ def attention(q: Tensor, memories: Sequence[Memory]) -> Tensor:
     values of their prompt, which then stand in memory once.
     """
     if cpu.serves(q, *(memory.kv for memory in memories)):
-        counts = [memory.seen.contiguous() for memory in memories]
-        return cpu.attention(q, [(m.kv, n) for m, n in zip(memories, counts, strict=True)], _flat)
+        return kernels.attention(q, [(m.kv, m.seen.contiguous()) for m in memories], _flat)
     return attention_formula(q, memories)
 
 

@@ -13,6 +13,7 @@ from tinygrad.nn.state import get_state_dict
 
 from edifice_tt import registry
 from edifice_tt.errors import CheckpointError, EdificeError
+from edifice_tt.nn.quantized import float_state_dict
 from edifice_tt.version import __version__
 from edifice_tt.weights.safetensors import (
     check_fit,
@@ -28,6 +29,8 @@ FORMAT_VERSION = "1"
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:
     """Save a model with its architecture, options and versions, atomically.
+
+    Weights that a GGUF file quantised are saved as the float32 numbers that they stand for.
 
     Any registered architecture can be saved whose model has `architecture` (its name) and `config`
     (a dataclass of the options that `build` takes). Raises `EdificeError` for a model without them.
@@ -46,7 +49,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     }
     if (tokenizer := getattr(model, "tokenizer", None)) is not None:
         metadata["tokenizer"] = tokenizer.to_json()
-    write_safetensors(path, get_state_dict(model), metadata)
+    write_safetensors(path, float_state_dict(model), metadata)
 
 
 def load(path: str | os.PathLike[str], device: str | None = None) -> Any:

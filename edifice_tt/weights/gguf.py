@@ -7,6 +7,7 @@ Knows no model.
 import math
 import mmap
 import os
+from collections.abc import Container
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -178,7 +179,9 @@ def read_gguf(path: str | os.PathLike[str], device: str | None = None) -> GGUFFi
     return GGUFFile(header.metadata, read_tensors(header, open_device(device)))
 
 
-def read_tensors(header: GGUFHeader, device: str) -> dict[str, Tensor]:
+def read_tensors(
+    header: GGUFHeader, device: str, left_out: Container[str] = ()
+) -> dict[str, Tensor]:
     """All tensors of a file whose header has been read, on a device that has been opened."""
     if not header.entries:
         return {}
@@ -199,6 +202,8 @@ def read_tensors(header: GGUFHeader, device: str) -> dict[str, Tensor]:
     unit = Variable("unit", 0, len(header.data) // header.alignment + 1)
     tensors = {}
     for name, entry in header.entries.items():
+        if name in left_out:
+            continue
         key = (entry.ggml_type, math.prod(entry.shape))
         if key not in graphs:
             graphs[key] = TinyJit(partial(dequantise, *key))

@@ -12,6 +12,8 @@ from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.errors import CheckpointError
+from edifice_tt.nn.cpu import compiles_c
+from edifice_tt.nn.quantized import KINDS, QuantizedLinear, layer_at
 from edifice_tt.toolchain import open_device
 from edifice_tt.weights.gguf import GGUFHeader, read_tensors
 from edifice_tt.weights.safetensors import check_fit, differences
@@ -64,16 +66,48 @@ def load_gguf(path: str | os.PathLike[str], device: str | None = None) -> Causal
     shapes.pop(_ROPE_FACTORS, None)
     found = {name: (shape, dtypes.float32) for name, shape in shapes.items()}
     check_fit(header.path, differences(weights, found))
-    tensors = read_tensors(header, open_device(device))
+    opened = open_device(device)
     interleaved = {"q_proj": config.num_heads, "k_proj": config.num_kv_heads}
+    layers = _read_quantized(header, ours, interleaved, opened)
+    tensors = read_tensors(header, opened, left_out=layers)
     for name, weight in weights.items():
-        tensor = tensors[_name_in_file(name)]
-        if (num_heads := interleaved.get(name.split(".")[-2])) is not None:
+        theirs, layer = _name_in_file(name), name.removesuffix(".weight")
+        if theirs in layers:
+            parent, _, attribute = layer.rpartition(".")
+            setattr(layer_at(model, parent) if parent else model, attribute, layers[theirs])
+            continue
+        tensor = tensors[theirs]
+        if (num_heads := interleaved.get(layer.split(".")[-1])) is not None:
             # One at a time: the second of a shape finds its schedule in tinygrad's cache.
             tensor = interleaved_to_half_split(tensor, num_heads).realize()
         weight.replace(tensor)
     model.tokenizer = tokenizer
     return model
+
+
+def _read_quantized(
+    header: GGUFHeader, ours: dict[str, str], interleaved: dict[str, int], device: str
+) -> dict[str, QuantizedLinear]:
+    """The weights that stay in their blocks: those of a kind and on a device with a kernel."""
+    if not compiles_c(device):
+        return {}
+    kinds = {kind.ggml_type: name for name, kind in KINDS.items()}
+    layers = {}
+    for name, entry in header.entries.items():
+        if name not in ours or entry.ggml_type not in kinds:
+            continue
+        kind = kinds[entry.ggml_type]
+        raw = header.data[entry.start : entry.stop].reshape(-1, KINDS[kind].block_bytes)
+        scales = raw[:, : 4 if kind == "Q4_1" else 2].copy().view(np.float16)
+        if not np.isfinite(scales).all():
+            raise header.error(f"weight {name!r} holds NaN or infinity; the file is damaged")
+        rows = raw.reshape(entry.shape[0], -1)
+        if (num_heads := interleaved.get(ours[name].split(".")[-2])) is not None:
+            pairs = rows.reshape(num_heads, -1, 2, rows.shape[1])  # as interleaved_to_half_split
+            rows = pairs.swapaxes(1, 2).reshape(rows.shape)
+        blocks = Tensor(np.ascontiguousarray(rows), device=device).realize()
+        layers[name] = QuantizedLinear(blocks, kind)
+    return layers
 
 
 def _read_config(header: GGUFHeader) -> CausalLMConfig:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from tinygrad import Tensor
-from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.errors import CheckpointError
+from edifice_tt.nn.quantized import float_state_dict
 from edifice_tt.weights.gguf import GGUFHeader, is_gguf, read_gguf
 from edifice_tt.weights.llama import interleaved_to_half_split, load_gguf
 
@@ -483,7 +483,7 @@ def test_a_file_without_embedding_or_with_odd_freqs_is_refused(tmp_path: Path) -
 def test_the_real_file_fills_the_real_model(smollm2_path: Path) -> None:
     assert len(GGUFHeader(smollm2_path).entries) == 272
     model = load_gguf(smollm2_path)
-    weights = get_state_dict(model)
+    weights = float_state_dict(model)
     assert len(weights) == 272
     assert weights["token_embedding.weight"].shape == (49152, 576)
     assert weights["backbone.blocks.29.attn.k_proj.weight"].shape == (192, 576)

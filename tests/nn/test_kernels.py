@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tinygrad import Tensor
 
-from edifice_tt.nn import cpu, ops
+from edifice_tt.nn import cpu, ops, quantized
 from edifice_tt.nn.ops import Memory
 from edifice_tt.toolchain import prepare_compiler
 
@@ -26,7 +26,7 @@ def normal(rng, *shape):
 
 def source_of(monkeypatch, call):
     caught = []
-    monkeypatch.setattr(cpu, "_call", lambda name, source, out, *_: caught.append(source) or out)
+    monkeypatch.setattr(cpu, "call", lambda name, source, out, *_: caught.append(source) or out)
     call()
     return caught[0]
 
@@ -108,6 +108,41 @@ def test_the_gradient_of_attention_is_that_of_its_formula(rng):
         assert np.abs(ours).max() > 0.1
 
 
+def blocks(rng, kind, columns, depth):
+    """Random blocks, their scales small and finite."""
+    size = quantized.KINDS[kind].block_bytes
+    raw = rng.integers(0, 256, (columns, depth // 32, size), dtype=np.uint8)
+    scales = 4 if kind == "Q4_1" else 2
+    values = (rng.standard_normal((columns, depth // 32, scales // 2)) / 10).astype(np.float16)
+    raw[:, :, :scales] = values.view(np.uint8)
+    return raw.reshape(columns, -1)
+
+
+@pytest.mark.parametrize("kind", quantized.KINDS)
+@pytest.mark.parametrize("rows", [1, 7, 11])
+def test_quantised_weights_give_the_bits_of_the_float32_weights_they_stand_for(rng, kind, rows):
+    layer = quantized.QuantizedLinear(Tensor(blocks(rng, kind, 13, 96)), kind)
+    floats = quantized.dequantize(layer.blocks, kind).realize()
+    x = Tensor(normal(rng, rows, 96))
+    assert (layer(x).numpy() == ops.linear(x, floats).numpy()).all()
+    expected = x.numpy().astype(np.float64) @ floats.numpy().T
+    assert quantized._FORMULAS[kind](x, layer.blocks).numpy() == pytest.approx(expected, abs=1e-4)
+    picked = layer.rows(Tensor([[12, 0, 5]])).numpy()
+    assert (picked == floats.numpy()[[[12, 0, 5]]]).all()
+
+
+def test_quantised_blocks_are_read_as_the_format_defines(rng):
+    """Q4_1: half scale, half minimum, 16 bytes; the low nibbles are the first 16 weights."""
+    row = blocks(rng, "Q4_1", 1, 32)
+    d, m = row[0, :4].view(np.float16).astype(np.float32)
+    nibbles = np.concatenate([row[0, 4:] & 15, row[0, 4:] >> 4])
+    expected = nibbles.astype(np.float32) * d + m
+    assert (quantized.dequantize(Tensor(row), "Q4_1").numpy()[0] == expected).all()
+    unit = Tensor(np.eye(32, dtype=np.float32))
+    layer = quantized.QuantizedLinear(Tensor(row), "Q4_1")
+    assert layer(unit).numpy()[:, 0] == pytest.approx(expected, abs=1e-7)
+
+
 @pytest.mark.parametrize("flags", OTHERS)
 def test_the_branches_for_other_x86_processors_compute_the_same(rng, flags, tmp_path, monkeypatch):
     x, w, b = (normal(rng, *shape) for shape in ((7, 37), (13, 37), (13,)))
@@ -115,6 +150,13 @@ def test_the_branches_for_other_x86_processors_compute_the_same(rng, flags, tmp_
     out = np.zeros((7, 13), np.float32)
     run(build(tmp_path, source, flags), "linear_7_13_37_bias", out, x, w, b)
     assert out == pytest.approx(x.astype(np.float64) @ w.T + b, abs=1e-5)
+
+    raw = blocks(rng, "Q4_1", 13, 96)
+    layer, x = quantized.QuantizedLinear(Tensor(raw), "Q4_1"), normal(rng, 7, 96)
+    expected = x @ quantized.dequantize(layer.blocks, "Q4_1").numpy().T
+    source = source_of(monkeypatch, lambda: layer(Tensor(x)))
+    run(build(tmp_path, source, flags), "linear_7_13_96_Q4_1", out, x, raw)
+    assert out == pytest.approx(expected, abs=1e-4)
 
     q, both = normal(rng, 3, 3, 4, 22), memories(rng, 3, 22)
     expected = ops.attention_formula(Tensor(q), both).numpy()
@@ -135,7 +177,13 @@ def test_the_branch_for_arm_compiles(rng, target, tmp_path, monkeypatch):
         pytest.skip("this clang has no back end for Arm")
     x, w = Tensor(normal(rng, 7, 37)), Tensor(normal(rng, 13, 37))
     q, both = Tensor(normal(rng, 3, 3, 4, 22)), memories(rng, 3, 22)
-    for call in (lambda: ops.linear(x, w), lambda: ops.attention(q, both)):
+    layer = quantized.QuantizedLinear(Tensor(blocks(rng, "Q4_1", 13, 96)), "Q4_1")
+    wide = Tensor(normal(rng, 7, 96))
+    for call in (
+        lambda: ops.linear(x, w),
+        lambda: ops.attention(q, both),
+        lambda: layer(wide),
+    ):
         source = source_of(monkeypatch, call)
         build(tmp_path, source, f"--target={target} -mcpu=apple-m1 -nostdlib -c")
 
