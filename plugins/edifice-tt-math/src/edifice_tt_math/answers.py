@@ -1,0 +1,50 @@
+"""Which part of a text is its mathematical answer. Knows text only."""
+
+import re
+
+from edifice_tt.inference.answers import boxed
+from edifice_tt_math.equality import canonical
+
+TAIL = 10_000  # characters; an answer stands at the end of a text
+
+_FORMULA = r"(?<!\\)\$(?! )[^$\n]{1,300}(?<! )\$(?!\d)|\\\([^\n]{1,300}?\\\)|\\\[.{1,300}?\\\]"
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
+_NUMBER = (
+    r"(?:(?<![\w)\]}.])-\s?)?"
+    rf"(?:\\[dt]?frac\{{\d+\}}\{{\d+\}}|(?:{_DIGITS})(?:/\d+)?)(?:\s?\\?%)?"
+)
+_FOUND = re.compile(rf"(?P<formula>{_FORMULA})|{_NUMBER}", re.DOTALL)
+_STATED = re.compile(r"(?i:answer)(?:\s+is\b|\s*:)[\s:*]*([^\n]{1,300})")
+_WORD = re.compile(r"(?<!\\)\b[A-Za-z]{2,}")
+
+
+def extract(text: str) -> str | None:
+    r"""The final answer of a text in canonical form, or None when there is none.
+
+    It is what stands in the last `\boxed{}`; else what follows the last "answer is" or "answer:";
+    else the last formula or number. Of a formula that is an equation, the right-hand side counts.
+
+    >>> extract(r"Hence \boxed{\frac{1}{2}}."), extract("The answer is 1,000."), extract("Hm.")
+    ('0.5', '1000', None)
+    """
+    text = text[-TAIL:]
+    found = boxed(text) or _stated(text) or _last(text)
+    return (canonical(found) or None) if found else None
+
+
+def _stated(text: str) -> str | None:
+    if not (stated := _STATED.findall(text)):
+        return None
+    sentence = re.split(r"[.;!?](?:\s|$)", stated[-1])[0].strip(" *")
+    if (found := _FOUND.search(sentence)) and (found["formula"] or _WORD.search(sentence)):
+        return _right_side(found)
+    return None if _WORD.search(sentence) else sentence
+
+
+def _last(text: str) -> str | None:
+    found = list(_FOUND.finditer(text))
+    return _right_side(found[-1]) if found else None
+
+
+def _right_side(found: re.Match[str]) -> str:
+    return re.split(r"(?<![<>!\\])=", found[0])[-1]

@@ -1,0 +1,109 @@
+"""Runs as a process of its own and asks math-verify, one JSON line in, one out.
+
+Knows sympy, and nothing of edifice_tt. It needs no time limit: who asks ends the process.
+"""
+
+import json
+import logging
+import sys
+from cmath import isfinite
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+from zlib import crc32
+
+from math_verify import LatexExtractionConfig, parse, verify
+from sympy import (
+    Basic,
+    Expr,
+    FiniteSet,
+    Float,
+    I,
+    Interval,
+    MatrixBase,
+    Rational,
+    Symbol,
+    Tuple,
+)
+
+MAX_DIGITS = 40
+PLACES = 12  # to which decimals must agree with what is no rational number
+MAX_BYTES = 4 * 2**30
+_CONFIG = [LatexExtractionConfig(boxed_match_priority=-1)]
+
+
+@lru_cache(maxsize=1024)
+def _parse(answer: str) -> Any:
+    """The sympy object of a LaTeX answer, or None."""
+    # first_match: the whole answer or nothing, never a fraction found somewhere inside it.
+    found = parse(f"${answer}$", _CONFIG, extraction_mode="first_match", parsing_timeout=None)
+    return found[0] if found and isinstance(found[0], (Basic, MatrixBase)) else None
+
+
+def rational(answer: str) -> str | None:
+    """The exact value as `p/q`, or None for what is not a rational number of a printable size."""
+    value = _parse(answer)
+    value = value.doit() if isinstance(value, Basic) else None
+    if isinstance(value, Float):  # read from decimals, so its decimals are what was written
+        value = Rational(str(value))
+    if not isinstance(value, Rational):
+        return None
+    text = f"{value.p}/{value.q}"
+    return text if len(text) <= MAX_DIGITS else None
+
+
+@lru_cache(maxsize=1024)
+def _sample(answer: str) -> complex | None:
+    """The value of an expression at one point, the same for all answers; None where it has none."""
+    value = _parse(answer)
+    if not isinstance(value, Expr) or isinstance(value, Symbol):
+        return None
+    point = {symbol: 0.5 + crc32(symbol.name.encode()) / 2**32 for symbol in value.free_symbols}
+    point |= {symbol: I for symbol in point if symbol.name == "i"}
+    try:
+        found = complex(value.subs(point).evalf())
+    except Exception:  # a function without a value, an infinity, ...
+        return None
+    return found if isfinite(found) else None
+
+
+def equal(first: str, second: str) -> bool:
+    """Whether math-verify holds the two for equal; its `verify` is not symmetric, this is."""
+    a, b = _parse(first), _parse(second)
+    if a is None or b is None:
+        return False
+    # (1, 2) is not {1, 2}, though math-verify lets it pass.
+    for this, other in ((a, b), (b, a)):
+        if isinstance(this, FiniteSet) and isinstance(other, (Tuple, Interval)):
+            return False
+    x, y = _sample(first), _sample(second)
+    if x is not None and y is not None and abs(x - y) > 1e-6 * max(1, abs(x), abs(y)):
+        return False  # what differs at a point differs: much sooner said than by simplifying
+    return any(
+        verify(gold, given, float_rounding=PLACES, timeout_seconds=None)
+        for gold, given in ((a, b), (b, a))
+    )
+
+
+def main() -> None:
+    questions: dict[str, Callable[..., Any]] = {"rational": rational, "equal": equal}
+    logging.disable()  # math-verify warns that it has no time limit
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
+    except (ImportError, ValueError, OSError):
+        pass  # not on this system: the time limit alone bounds the memory
+    equal(r"(1,\frac{x}{2})", "(1,x/2)")  # the first one loads tables, for a second
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        question, *arguments = json.loads(line)
+        try:
+            result = questions[question](*arguments)
+        except Exception:  # sympy raises whatever it likes on strange input
+            result = None
+        print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()
