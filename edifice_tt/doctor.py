@@ -86,7 +86,6 @@ def _self_check(device: str | None) -> Check:
 def self_check(device: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Scores (T,) of a small model whose weights and input are formulas, not random numbers."""
     from tinygrad import Tensor
-    from tinygrad.nn.state import get_state_dict
 
     model = edifice_tt.build(
         "test_time_compute",
@@ -98,11 +97,19 @@ def self_check(device: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         scorer_hidden=8,
         device=device,
     )
-    for seed, (_, weight) in enumerate(sorted(get_state_dict(model).items())):
-        weight.replace(Tensor(wave(weight.shape, seed), device=device))
+    fill_with_waves(model, device)
     x = Tensor(wave((1, 5, 6), 99)[..., :6], device=device)
     scores: np.ndarray[Any, np.dtype[np.float64]] = model(x).scores.numpy()[0, :, 0].astype(float)
     return scores
+
+
+def fill_with_waves(model: Any, device: str) -> None:
+    """Give every weight of a model its formula, in the order of their names."""
+    from tinygrad import Tensor
+    from tinygrad.nn.state import get_state_dict
+
+    for seed, (_, weight) in enumerate(sorted(get_state_dict(model).items())):
+        weight.replace(Tensor(wave(weight.shape, seed), device=device).realize())
 
 
 def wave(shape: tuple[int, ...], seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -4,13 +4,18 @@ A fresh manager per call; nothing is remembered, so installing or removing a dis
 effect at the next call. Knows no tensor.
 """
 
+import functools
 import importlib
 import inspect
 import os
-from collections.abc import Callable
+import reprlib
+import sys
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import Distribution, EntryPoint, entry_points
+from types import FunctionType
 from typing import Any
 
 import pluggy
@@ -20,6 +25,7 @@ from edifice_tt.errors import EdificeError, NameTakenError, PluginError
 
 GROUP = "edifice_tt"
 SELECTION = "EDIFICE_TT_PLUGINS"
+TRACE = "EDIFICE_TT_TRACE_PLUGINS"
 OWN_NAME = "edifice-tt"
 
 # The library's own architectures, scorers, selectors and file formats are plugins like any other.
@@ -42,6 +48,10 @@ class Failure:
     def __str__(self) -> str:
         return f"plugin {self.plugin!r} of {self.owner} was left out: {self.reason}"
 
+
+# Foreign objects may have a repr of any length, or one that raises.
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 80
 
 Begin = Callable[[str, str], tuple[dict[str, Any], Callable[[], None]]]
 
@@ -66,6 +76,7 @@ class Plugins:
             keepers = []
             for hook in hooks:
                 arguments, keep = begin(hook, self.owners[name])
+                arguments = _traced(name, arguments) if _tracing() else arguments
                 try:
                     self.manager.subset_hook_caller(hook, remove_plugins=others)(**arguments)
                 # A plugin is foreign code: whatever it raises, its neighbours must live.
@@ -86,12 +97,15 @@ def load_plugins() -> Plugins:
     """Load the built-ins and every installed plugin; a broken plugin is recorded, not raised.
 
     The environment variable `EDIFICE_TT_PLUGINS` limits which entry points load: names separated
-    by commas; empty means built-ins only.
+    by commas; empty means built-ins only. `EDIFICE_TT_TRACE_PLUGINS=1` prints to stderr each
+    import and how long it took, each registration, and each hook call with its result.
 
     Raises `PluginError` when `EDIFICE_TT_PLUGINS` names an entry point that is not installed.
     """
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
+    if _tracing():
+        manager.add_hookcall_monitoring(lambda *call: None, _print_call)
     plugins = Plugins(manager)
     for module in BUILT_INS:
         manager.register(importlib.import_module(module), module)
@@ -115,7 +129,10 @@ def load_plugins() -> Plugins:
 
 
 def _register(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:
+    started = time.perf_counter()
     plugin = entry_point.load()
+    if _tracing():
+        _print(f"{entry_point.name}: import {entry_point.value}", f"{_since(started)} s")
     hash(plugin)  # pluggy keeps plugins in sets, where an unhashable one would fail all the others
     try:
         manager.register(plugin, entry_point.name)
@@ -130,6 +147,58 @@ def _register(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:
         if isinstance(error, pluggy.PluginValidationError):
             raise PluginError(_explain(error, manager, plugin)) from error
         raise
+
+
+def _tracing() -> bool:
+    return os.environ.get(TRACE, "") not in ("", "0")
+
+
+def _print(call: str, result: str) -> None:
+    print(f"edifice-tt trace: {call} -> {result}", file=sys.stderr)
+
+
+def _since(started: float) -> str:
+    return f"{time.perf_counter() - started:.3f}"
+
+
+def _print_call(
+    outcome: pluggy.Result[Any], hook: str, impls: Any, arguments: Mapping[str, object]
+) -> None:
+    if impls:  # where nobody takes part, nothing is called
+        error = outcome.exception
+        result = f"raised {_say(error)}" if error else _show(outcome.get_result())
+        # In the order of the calls, which is the last registered first.
+        names = ", ".join(impl.plugin_name for impl in reversed(impls))
+        _print(f"{names}: {hook}{_show_arguments((), arguments)}", result)
+
+
+def _traced(plugin: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a hook with their functions replaced by ones that tell of each call."""
+
+    def trace(name: str, function: Any) -> Any:
+        if not isinstance(function, FunctionType):
+            return function
+
+        @functools.wraps(function)
+        def call(*given: Any, **options: Any) -> Any:
+            result = function(*given, **options)
+            _print(f"{plugin}: {name}{_show_arguments(given, options)}", _show(result))
+            return result
+
+        return call
+
+    return {name: trace(name, value) for name, value in arguments.items()}
+
+
+def _show_arguments(given: tuple[Any, ...], options: Mapping[str, object]) -> str:
+    shown = [_show(value) for value in given]
+    return f"({', '.join(shown + [f'{key}={_show(value)}' for key, value in options.items()])})"
+
+
+def _show(value: object) -> str:
+    if isinstance(value, FunctionType | type):
+        return value.__name__
+    return " ".join(_REPR.repr(value).split())
 
 
 def _hooks() -> dict[str, Any]:

@@ -4,35 +4,8 @@ import numpy as np
 import pytest
 
 import edifice_tt as et
+from edifice_tt.testing import byte_tokenizer
 from edifice_tt.weights import catalog
-from edifice_tt.weights.tokenizer import Tokenizer
-
-# A byte is a token: the visible form that byte-level vocabularies give to each of the 256 bytes.
-PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
-BYTE_TOKENS = {b: chr(b) for b in PRINTABLE} | {
-    b: chr(256 + n) for n, b in enumerate(b for b in range(256) if b not in PRINTABLE)
-}
-SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
-
-def byte_tokenizer() -> Tokenizer:
-    """Ids 0 to 2 are special, id 3 + b is the byte b."""
-    return Tokenizer.from_gguf(
-        {
-            "tokenizer.ggml.model": "gpt2",
-            "tokenizer.ggml.pre": "smollm",
-            "tokenizer.ggml.tokens": SPECIALS + [BYTE_TOKENS[b] for b in range(256)],
-            "tokenizer.ggml.token_type": [3, 3, 3] + [1] * 256,
-            "tokenizer.ggml.merges": [],
-            "tokenizer.ggml.bos_token_id": 1,
-            "tokenizer.ggml.eos_token_id": 2,
-            "tokenizer.chat_template": TEMPLATE,
-        }
-    )
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from tinygrad.nn.state import get_state_dict
 
 import edifice_tt
 from edifice_tt.registry import load_registry
+from edifice_tt.testing import check_scorer
 
 B, T, D, S = 3, 13, 7, 5
 NAMES = ["query", "key_weight", "out_weight", "out_bias"]
@@ -41,6 +42,10 @@ def head():
     head = AttentionPool(D, S, seed=3)
     head.out_bias.assign(Tensor([0.375])).realize()
     return head
+
+
+def test_it_keeps_the_contract_of_a_scorer():
+    check_scorer("attention_pool", reads="hidden", range="logit")
 
 
 @pytest.mark.parametrize("shape", [(B, T, D), (1, 1, D), (2, 31, D)])

@@ -3,12 +3,17 @@ from edifice_tt_my_scorer import my_scorer
 
 import edifice_tt
 from edifice_tt.registry import load_registry
+from edifice_tt.testing import check_scorer
 
 PROMPT = "Why is the sky blue?"
 
 
 def words(count):
     return " ".join(["word"] * count)
+
+
+def test_it_keeps_the_contract_of_a_scorer():
+    check_scorer("my_scorer", reads="text", range="probability")
 
 
 def test_an_answer_of_the_target_length_scores_best():

@@ -1,0 +1,28 @@
+"""The plugin author's test kit: one call tells whether a plugin keeps the contract.
+
+    from edifice_tt.testing import check_scorer
+
+    def test_it_keeps_the_contract():
+        check_scorer("my_scorer")
+
+Each check stops at the first broken promise with a `BrokenPromise`, an `AssertionError` of one
+sentence that names the promise and shows the numbers that differ. Knows the contract of each kind
+of plugin; knows no plugin and no test runner. How long an import takes is no promise:
+`EDIFICE_TT_TRACE_PLUGINS=1` shows it.
+"""
+
+from edifice_tt.testing.architectures import check_architecture
+from edifice_tt.testing.examples import byte_tokenizer, small_pool, tiny_model
+from edifice_tt.testing.promises import BrokenPromise
+from edifice_tt.testing.scorers import check_scorer
+from edifice_tt.testing.selectors import check_selector
+
+__all__ = [
+    "BrokenPromise",
+    "byte_tokenizer",
+    "check_architecture",
+    "check_scorer",
+    "check_selector",
+    "small_pool",
+    "tiny_model",
+]

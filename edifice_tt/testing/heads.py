@@ -1,0 +1,147 @@
+"""Does a head on hidden states keep its promises? Calls it as a model would.
+
+Knows what a head must give for hidden states, whatever surrounds them and on any device; knows no
+model.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from tinygrad.nn.state import get_state_dict
+
+from edifice_tt import registry
+from edifice_tt.nn.init import place
+from edifice_tt.testing import weights
+from edifice_tt.testing.promises import (
+    TOLERANCE,
+    Array,
+    accepted,
+    attempt,
+    devices_to_try,
+    first_difference,
+    orders,
+)
+from edifice_tt.testing.reading import check_input_kept, check_values, compare, draw, read
+from edifice_tt.toolchain import open_device
+
+# B and T differ, and T is prime, so that a confused axis shows.
+B, T, PADDING, HIDDEN_SIZE = 5, 7, 4, 16
+# What a model offers a factory; dropout so high that one which acts in inference shows.
+OFFERED = {"scorer_hidden": 8, "dropout": 0.5, "seed": 0}
+# Devices sum in different orders.
+DEVICE_TOLERANCE = 1e-4
+
+
+def check_head(
+    who: str, record: registry.Scorer, name: str | None, options: dict[str, Any]
+) -> None:
+    """Every promise of a head in turn; `name` is None for a factory that nobody registered."""
+    size = options.get("hidden_size", HIDDEN_SIZE)
+    options = {key: value for key, value in options.items() if key != "hidden_size"}
+
+    def make(device: str | None = None, **changed: Any) -> Any:
+        def call() -> Any:
+            offered = accepted(record.factory, {**OFFERED, **changed})
+            return record.factory(size, **offered | options)
+
+        head = attempt(who, f"when it is made with hidden_size={size}", call)
+        weights.check_attributes(who, head)
+        opened = open_device(device)
+        return weights.steady(place(head, opened)) if get_state_dict(head) else head
+
+    head = make()
+    names = list(get_state_dict(head))
+    hidden = draw(B, T, size)
+    for scale in (1, 30):
+        check_values(who, read(who, head, hidden * np.float32(scale)), record.range)
+    check_input_kept(who, head, hidden)
+    weights.check_complete(who, names, head)
+    _check_neighbours(who, head, hidden)
+    weights.check_gradients(who, head, hidden)
+    weights.check_seed(who, head, make())
+    _check_devices(who, make, read(who, head, hidden), hidden)
+    with TemporaryDirectory() as folder:
+        weights.check_file(who, head, lambda: make(seed=1), hidden, Path(folder))
+        if name is not None:
+            weights.check_model_file(who, name, hidden, Path(folder))
+
+
+def _check_neighbours(who: str, head: Any, hidden: Array) -> None:
+    """A score is that of its sequence up to its position, and of nothing else."""
+    together = read(who, head, hidden)
+    compare(
+        who,
+        together,
+        read(who, head, hidden),
+        "the same hidden states get {} at first and then {}; draw nothing unless TRAINING is 1",
+    )
+    for order in orders(B):
+        compare(
+            who,
+            together,
+            read(who, head, hidden[order])[np.argsort(order)],
+            "the score depends on the order of the batch: {} in one order, {} in another; read "
+            "each sequence by itself",
+        )
+    # First what can be told without another shape: a new one is compiled for seconds.
+    others = draw(*hidden.shape, seed=12) * np.float32(10)
+    for i in (0, B - 1):
+        beside = np.concatenate([others[:i], hidden[i : i + 1], others[i + 1 :]])
+        compare(
+            who,
+            together[i : i + 1],
+            read(who, head, beside)[i : i + 1],
+            "the score depends on its neighbours in the batch: {} beside some, {} beside others; "
+            "read each sequence by itself",
+        )
+    for t in (1, T - 1):
+        before = read(who, head, np.concatenate([hidden[:, :t], others[:, t:]], axis=1))
+        compare(
+            who,
+            together[:, :t],
+            before[:, :t],
+            "the score depends on the positions to its right: {} before some, {} before others; "
+            "read none of them",
+        )
+    padded = np.concatenate([hidden, others[:, :PADDING]], axis=1)
+    both = read(who, head, padded[:1])[:, :T]
+    if first_difference(together[:1], both, TOLERANCE) is not None:  # which of the two was it?
+        compare(
+            who,
+            together[:1],
+            read(who, head, hidden[:1]),
+            f"the score depends on the size of the batch: {{}} among {B}, {{}} alone; read each "
+            "sequence by itself",
+        )
+        compare(
+            who,
+            together,
+            read(who, head, padded)[:, :T],
+            f"the score depends on the padding to its right: {{}} without, {{}} before {PADDING} "
+            "positions of it; read none of them",
+        )
+        compare(
+            who,
+            together[:1],
+            both,
+            f"the score depends on the shape of the batch: {{}} among {B}, {{}} alone before "
+            f"{PADDING} positions of padding; read each sequence by itself",
+        )
+    compare(
+        who,
+        together[:1, :1],
+        read(who, head, hidden[:1, :1]),
+        f"the score depends on the number of positions: {{}} as the first of {T}, {{}} as the only "
+        "one; read none to its right",
+    )
+
+
+def _check_devices(who: str, make: Any, expected: Array, hidden: Array) -> None:
+    first = open_device()
+    for device in devices_to_try():
+        if device != first:
+            found = read(who, make(device), hidden, device)
+            promise = f"the devices disagree: {{}} on {first}, {{}} on {device}"
+            compare(who, expected, found, promise, DEVICE_TOLERANCE)

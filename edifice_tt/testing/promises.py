@@ -1,0 +1,73 @@
+"""How a broken promise is said, and when two numbers are the same. Knows no kind of plugin."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from edifice_tt.toolchain import list_devices
+
+R = TypeVar("R")
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# A batch of another size runs other kernels, which round differently; half precision rounds more.
+TOLERANCE, HALF_TOLERANCE = 1e-5, 1e-2
+
+
+class BrokenPromise(AssertionError):
+    """A plugin breaks its contract; the message names the promise and shows what was found."""
+
+
+def attempt(who: str, when: str, call: Callable[[], R]) -> R:
+    """What foreign code returns, or a `BrokenPromise` that tells when it raised what."""
+    try:
+        return call()
+    except BrokenPromise:
+        raise
+    except Exception as error:
+        raise BrokenPromise(f"{who} raises {when}: {one_line(error)}") from error
+
+
+def one_line(error: BaseException) -> str:
+    """An error's type and message, without line breaks."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def describe(kind: str, name: str, owner: str) -> str:
+    """The subject of every sentence: `scorer 'mlp' of edifice-tt 0.1`."""
+    return f"{kind} {name!r}" + (f" of {owner}" if owner else "")
+
+
+def name_of(function: Any) -> str:
+    """What a function that nobody has registered is called."""
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def accepted(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options that a function names as parameters; all for one that takes any."""
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return options
+    return {name: value for name, value in options.items() if name in parameters}
+
+
+def first_difference(one: Array, other: Array, tolerance: float) -> tuple[int, ...] | None:
+    """Where two arrays of one shape first differ, None if they agree; NaN differs from all."""
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    allowed = tolerance * np.maximum(1, np.maximum(abs(one), abs(other)))
+    apart = np.argwhere(~((abs(one - other) <= allowed) | (one == other)))
+    return tuple(int(i) for i in apart[0]) if len(apart) else None
+
+
+def orders(count: int) -> list[list[int]]:
+    """Two other orders of that many things: backwards, and each one place on."""
+    forwards = list(range(count))
+    return [forwards[::-1], forwards[1:] + forwards[:1]]
+
+
+def devices_to_try() -> list[str]:
+    """Every device of this machine, and a second CPU, where a stray Tensor cannot go unnoticed."""
+    found = list_devices()
+    return found + ["CPU:1"] * ("CPU" in found)

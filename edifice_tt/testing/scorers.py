@@ -1,0 +1,193 @@
+"""Does a scorer keep its promises? Runs those that read text or log-probabilities here.
+
+Knows what a scorer may be given and must give back; heads on hidden states have a room of their
+own.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+
+from edifice_tt import registry
+from edifice_tt.testing.heads import check_head
+from edifice_tt.testing.promises import (
+    TOLERANCE,
+    BrokenPromise,
+    attempt,
+    describe,
+    first_difference,
+    name_of,
+    orders,
+)
+
+PROMPT = "How many primes are below 20?"
+# What real pools hold: an empty answer, blanks, mathematics, other alphabets, length, a repetition.
+COMPLETIONS = (
+    "There are 8.",
+    "",
+    "2, 3, 5, 7, 11, 13, 17 and 19, so the answer is $\\boxed{8}$.",
+    " \n",
+    "Weiß nicht 🤷",
+    "-1/2",
+    "word " * 300,
+    "There are 8.",
+)
+LOGPROBS = ([-0.5, -0.25], [-3.0], [-1e-6] * 40, [-20.0, -0.125, -1.5], [0.0], [-0.5, -0.25])
+
+
+def check_scorer(
+    name_or_factory: str | Callable[..., Any],
+    reads: str | None = None,
+    range: str | None = None,
+    **options: Any,
+) -> None:
+    """Raise `BrokenPromise` unless a scorer keeps the contract of `register_scorers`.
+
+    Give the registered name, or a factory and what would be registered with it (`reads`, and
+    `range` unless it is unbounded); with a name these two are compared. `options` go to the
+    factory; `hidden_size` sets D of a head, 16 by default.
+
+    All scorers: finite, within the declared range, the same number twice, in any order, beside
+    any neighbours and alone; inputs unchanged. Heads besides: shape (B, T, 1), padding to the
+    right changes nothing, weights are Tensor attributes, gradients reach each, save and load bring
+    all back, every device works. Scorers of text besides: a list with one float a completion, the
+    empty completion and the empty list included.
+
+    A head without weights is sound if no Tensor or array is in reach of it (its attributes,
+    class, closures, defaults and the globals it names): those would be weights that are not saved.
+
+    Raises `UnknownNameError` for a name that nobody has registered and `ValueError` for a factory
+    without `reads`.
+
+    >>> check_scorer("logprob", reads="logprobs")
+    >>> check_scorer(lambda: lambda prompt, completions: [len(c) for c in completions], "text")
+    Traceback (most recent call last):
+    edifice_tt.testing.promises.BrokenPromise: scorer '<lambda>' gives 12, an int, for 'There are \
+8.', expected a float; wrap it in float(...)
+    """
+    record = _find(name_or_factory, reads, range)
+    who = describe("scorer", record.name, record.owner)
+    if record.reads == "hidden":
+        name = record.name if isinstance(name_or_factory, str) else None
+        return check_head(who, record, name, options)
+    noun, items = ("completion", COMPLETIONS) if record.reads == "text" else ("list", LOGPROBS)
+
+    def make() -> Callable[[list[Any]], Any]:
+        scorer = attempt(who, "when it is made", lambda: record.factory(**options))
+        return lambda given: scorer(PROMPT, given) if record.reads == "text" else scorer(given)
+
+    return _check_lists(who, make, record.range, noun, items)
+
+
+def _find(
+    name_or_factory: str | Callable[..., Any], reads: str | None, range: str | None
+) -> registry.Scorer:
+    if not isinstance(name_or_factory, str):
+        if reads is None:
+            raise ValueError(
+                "reads=None: a factory does not tell what its scorer reads; give reads='hidden', "
+                "'text' or 'logprobs'"
+            )
+        name = name_of(name_or_factory)
+        return registry.Scorer(name, name_or_factory, reads, range or "unbounded")
+    record = registry.scorer(name_or_factory)
+    for option, found, wanted in (("reads", record.reads, reads), ("range", record.range, range)):
+        if wanted not in (None, found):
+            who = describe("scorer", record.name, record.owner)
+            raise BrokenPromise(f"{who} is registered with {option}={found!r}, expected {wanted!r}")
+    return record
+
+
+def _check_lists(
+    who: str,
+    make: Callable[[], Callable[[list[Any]], Any]],
+    range: str,
+    noun: str,
+    items: Sequence[Any],
+) -> None:
+    scorer = make()
+
+    def ask(given: Sequence[Any], scorer: Callable[[list[Any]], Any] = scorer) -> list[float]:
+        mine = deepcopy(list(given))
+        what = f"the {noun} {given[0]!r:.30}" if len(given) == 1 else f"{len(given)} {noun}s"
+        values = attempt(who, f"on {what}", lambda: scorer(mine))
+        _check_values(who, values, given, noun, range)
+        if mine != list(given):
+            raise BrokenPromise(f"{who} changes its input: {_change(given, mine)}; work on a copy")
+        return list(values)
+
+    # Alone first, so that what it cannot cope with is named.
+    alone = [ask([item])[0] for item in items]
+    together = ask(items)
+    advice = "draw no random numbers"
+    _compare(who, items, together, ask(items), f"{{}} at first and then {{}}; {advice}")
+    fresh = f"{{}} from one scorer and {{}} from the next; {advice}"
+    _compare(who, items, together, ask(items, make()), fresh)
+    for order in orders(len(items)):
+        moved = ask([items[i] for i in order])
+        back = [moved[order.index(i)] for i, _ in enumerate(items)]
+        places = "{} in place %d and {} in place %d; score each by itself"
+        _compare(
+            who, items, together, back, places, "the score depends on the order of the batch", order
+        )
+    neighbours = "the score depends on its neighbours in the batch"
+    places = f"{{}} among {len(items)} and {{}} alone; score each by itself"
+    _compare(who, items, together, alone, places, neighbours)
+    if (found := attempt(who, f"on no {noun}s", lambda: scorer([]))) != []:
+        raise BrokenPromise(f"{who} gives {found!r:.60} for no {noun}s, expected []")
+
+
+def _check_values(who: str, values: Any, given: Sequence[Any], noun: str, range: str) -> None:
+    if not isinstance(values, list | tuple):
+        found = f"{values!r:.60}" if values is None else _a(values)
+        raise BrokenPromise(f"{who} gives {found}, expected a list with one float a {noun}")
+    if len(values) != len(given):
+        what = f"{noun} {given[0]!r:.30}" if len(given) == 1 else f"{noun}s"
+        raise BrokenPromise(
+            f"{who} gives {len(values)} scores for {len(given)} {what}, expected one for each"
+        )
+    for item, value in zip(given, values, strict=True):
+        gives = f"{who} gives {value!s:.60}"
+        if not isinstance(value, float):
+            raise BrokenPromise(
+                f"{gives}, {_a(value)}, for {item!r:.30}, expected a float; wrap it in float(...)"
+            )
+        if not math.isfinite(value):
+            raise BrokenPromise(f"{gives} for {item!r:.30}, expected a finite number")
+        if range == "probability" and not 0 <= value <= 1:
+            raise BrokenPromise(
+                f"{gives} for {item!r:.30}, but declares range='probability': within 0 and 1"
+            )
+
+
+def _change(before: Sequence[Any], after: Sequence[Any]) -> str:
+    if len(before) != len(after):
+        return f"{len(before)} were given, {len(after)} are left"
+    i = next(i for i, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1])
+    return f"{before[i]!r:.30} in place {i} became {after[i]!r:.30}"
+
+
+def _a(value: Any) -> str:
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
+def _compare(
+    who: str,
+    items: Sequence[Any],
+    one: list[float],
+    other: list[float],
+    numbers: str,
+    promise: str = "the same input gets another score",
+    order: list[int] | None = None,
+) -> None:
+    where = first_difference(np.array(one), np.array(other), TOLERANCE)
+    if where is not None:
+        i = where[0]
+        if order is not None:
+            numbers = numbers % (i, order.index(i))
+        found = numbers.format(f"{one[i]:.6g}", f"{other[i]:.6g}")
+        raise BrokenPromise(f"{who}: {promise}: {items[i]!r:.30} gets {found}")

@@ -1,0 +1,150 @@
+"""Does a selection rule keep its promises? Tries it on many small pools; needs no tensor.
+
+Knows that candidates may be tied, unscored or scored NaN, and that their order means nothing; does
+not know by what the rule chooses.
+"""
+
+import math
+import random
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+from edifice_tt import registry
+from edifice_tt.errors import EdificeError
+from edifice_tt.inference.candidates import Candidate
+from edifice_tt.inference.select import Choice
+from edifice_tt.testing.promises import BrokenPromise, attempt, describe, name_of
+
+NAN = float("nan")
+# Their sums are exact, so no rule can be excused by rounding.
+SCORES = (0.25, 0.5, 0.75)
+
+# Why a choice may follow the order of the candidates, by what they are like.
+_ADVICE = {
+    "missing scores": "treat a candidate without a score alike wherever it stands",
+    "NaN scores": "sort NaN out first, for no comparison with it is true",
+}
+_REFUSAL = object()
+
+
+def check_selector(name_or_function: str | Callable[..., Any], **options: Any) -> None:
+    """Raise `BrokenPromise` unless a rule keeps the contract of `register_selectors`.
+
+    Give the registered name or the function itself; `options` go to the rule. It must return a
+    `Choice` of one of the candidates, the same each time and in every order of the candidates;
+    change nothing; of candidates that differ in nothing but their index take the lowest; and cope
+    with one candidate, with missing scores and with NaN, which must not win over a number in a
+    rule that follows scores. Coping includes a `ValueError` or an `EdificeError` that refuses
+    missing or NaN scores in every order of the candidates alike.
+
+    Raises `UnknownNameError` for a name that nobody has registered.
+
+    >>> check_selector("best_of_n")
+    >>> check_selector(lambda candidates: Choice(candidates[0], "first", {}))
+    Traceback (most recent call last):
+    edifice_tt.testing.promises.BrokenPromise: selector '<lambda>': the choice depends on the \
+order of the candidates: index 2 in one order and 9 in another; of tied candidates take the lowest \
+index
+    """
+    if isinstance(name_or_function, str):
+        record = registry.selector(name_or_function)
+    else:
+        record = registry.Selector(name_of(name_or_function), name_or_function)
+    rule = _Rule(describe("selector", record.name, record.owner), record.function, options)
+    rule.check([_candidate(7, 0.5)], "one candidate")
+    same = [_candidate(index, 0.5) for index in (2, 3, 5, 9)]
+    if (index := rule.check(same, "equal candidates")) != 2:
+        raise BrokenPromise(
+            f"{rule.who}: of candidates that differ in nothing but their index it takes {index}, "
+            "expected the lowest, 2"
+        )
+    draw = random.Random(11)
+    for kind, extra in (("scored candidates", ()), ("missing", (None,)), ("NaN", (NAN,))):
+        for _ in range(24):
+            scores = [draw.choice((*SCORES, *extra)) for _ in range(draw.randint(2, 6))]
+            indices = draw.sample(range(20), len(scores))
+            pool = [
+                _candidate(i, score, draw.choice("ABC"))
+                for i, score in zip(indices, scores, strict=True)
+            ]
+            rule.check(pool, f"{kind} scores" if extra else kind, may_refuse=bool(extra))
+    _check_nan(rule)
+
+
+def _candidate(index: int, score: float | None, answer: str = "A") -> Candidate:
+    scores = {} if score is None else {"score": score}
+    return Candidate(index, f"so it is {answer}", answer=answer, scores=scores)
+
+
+def _check_nan(rule: "_Rule") -> None:
+    """NaN against numbers, in a rule that is seen to follow the scores."""
+    for best in range(3):
+        scores = [0.75 if i == best else 0.25 for i in range(3)]
+        if rule.check([_candidate(i, s) for i, s in enumerate(scores)], "scored") != best:
+            return
+    pool = [_candidate(0, NAN), _candidate(1, 0.25), _candidate(2, 0.75)]
+    index = rule.check(pool, "NaN scores", may_refuse=True)
+    if index is not None and math.isnan(pool[index].scores["score"]):
+        raise BrokenPromise(
+            f"{rule.who}: NaN wins over a number: it takes index {index} with score nan, "
+            "expected index 2 with score 0.75"
+        )
+
+
+class _Rule:
+    """A rule and how it is asked."""
+
+    def __init__(self, who: str, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        self.who, self.function, self.options = who, function, options
+
+    def check(self, pool: list[Candidate], kind: str, may_refuse: bool = False) -> int | None:
+        """The chosen index, whatever the order of the candidates; None for a refusal."""
+        first, again = self._choose(pool, kind, may_refuse), self._choose(pool, kind, may_refuse)
+        if first != again:
+            raise BrokenPromise(
+                f"{self.who} takes {_say(first)} at first and then {_say(again)} of the same "
+                "candidates; draw no random numbers"
+            )
+        for moved in (pool[::-1], pool[1:] + pool[:1], sorted(pool, key=lambda c: c.index)):
+            if (other := self._choose(moved, kind, may_refuse)) != first:
+                advice = _ADVICE.get(kind, "of tied candidates take the lowest index")
+                raise BrokenPromise(
+                    f"{self.who}: the choice depends on the order of the candidates: "
+                    f"{_say(first)} in one order and {_say(other).removeprefix('index ')} in "
+                    f"another; {advice}"
+                )
+        return first
+
+    def _choose(self, pool: list[Candidate], kind: str, may_refuse: bool) -> int | None:
+        given = tuple(deepcopy(pool))
+        refusals = (ValueError, EdificeError) if may_refuse else ()
+
+        def ask() -> Any:
+            try:
+                return self.function(given, **self.options)
+            except refusals:
+                return _REFUSAL
+
+        choice = attempt(self.who, f"on {kind}", ask)
+        for before, after in zip(pool, given, strict=True):
+            if before != after:
+                raise BrokenPromise(
+                    f"{self.who} changes its input: scores {dict(before.scores)} became "
+                    f"{dict(after.scores)}; work on a copy"
+                )
+        if choice is _REFUSAL:
+            return None
+        if not isinstance(choice, Choice):
+            found = "None" if choice is None else f"a {type(choice).__name__}"
+            raise BrokenPromise(f"{self.who} gives {found} on {kind}, expected a Choice")
+        if choice.candidate not in given:
+            raise BrokenPromise(
+                f"{self.who} chooses index {choice.index} with other contents, none of the "
+                f"{len(given)} candidates; return one as it is"
+            )
+        return choice.index
+
+
+def _say(index: int | None) -> str:
+    return "a refusal" if index is None else f"index {index}"

@@ -1,0 +1,207 @@
+"""The kit passes what is sound, whatever it looks like, and its examples are what they say.
+
+What it refuses, and in which words, stands in test_broken_plugins.py.
+"""
+
+import subprocess
+import sys
+import threading
+from functools import partial
+from importlib.metadata import entry_points
+
+import numpy as np
+import pytest
+from tinygrad import Tensor, nn
+from tinygrad.helpers import TRAINING
+
+import edifice_tt as et
+from edifice_tt.plugins import BUILT_INS, Plugins
+from edifice_tt.testing import (
+    BrokenPromise,
+    check_architecture,
+    check_scorer,
+    check_selector,
+    small_pool,
+)
+from edifice_tt.testing.hidden import hidden_arrays
+
+# --- what comes with the library
+
+
+@pytest.mark.parametrize("scorer", ["linear", "mlp"])
+def test_the_built_in_heads_are_sound(scorer):
+    check_scorer(scorer, reads="hidden", range="logit")
+
+
+def test_the_built_in_selectors_are_sound():
+    check_selector("best_of_n")
+    check_selector("best_of_n", scorer="score")
+    check_selector("majority")
+    check_selector("majority", answer="text")
+
+
+def test_the_language_model_is_sound():
+    sizes = {"hidden_size": 8, "num_layers": 1, "context_length": 64}
+    check_architecture("causal_lm", vocab_size=31, scorer="linear", **sizes)
+
+
+# --- heads that look strange and are sound
+
+
+def mean_of_squares(hidden_size):
+    """No weight and no state: a formula."""
+    return lambda hidden: hidden.square().mean(-1, keepdim=True)
+
+
+def test_a_head_without_weights_is_sound_when_no_number_hides_in_it():
+    check_scorer(mean_of_squares, "hidden")
+
+
+class Unusual:
+    """Everything at once that a strict kit could mistake for a breach."""
+
+    def __init__(self, hidden_size, seed=0, temperature=1.0):
+        rng = np.random.default_rng(seed)
+        self.layers = [nn.Linear(hidden_size, 4), {"out": nn.Linear(4, 1)}]
+        for weight in nn.state.get_parameters(self.layers):
+            drawn = rng.normal(size=weight.shape).astype(np.float32)
+            weight.replace(Tensor(drawn).realize())
+        self.gain = Tensor(np.zeros(1, np.float32))  # so nothing shows until it is trained
+        self.seen = Tensor([0.0]).is_param_(False)
+        self.scales = np.array([1.0, temperature])  # a table of constants beside weights
+        self.lock, self.activation = threading.Lock(), lambda x: x.tanh()
+
+    def __call__(self, hidden):
+        with self.lock:
+            if TRAINING:
+                self.seen.assign(self.seen + 1).realize()
+            inner = self.activation(self.layers[0](hidden)).dropout(0.5)
+            scores = self.layers[1]["out"](inner) * self.gain + self.seen
+            return (scores / float(self.scales[1])).half()
+
+
+def test_a_head_with_a_lock_a_buffer_and_a_zero_is_sound():
+    """Nothing is pickled, so a lock and a lambda may be there; training's count is a buffer."""
+    check_scorer(Unusual, "hidden", temperature=2.0, hidden_size=12)
+
+
+# --- how the checks are called
+
+
+def test_a_factory_must_tell_what_it_reads():
+    with pytest.raises(ValueError, match="give reads='hidden', 'text' or 'logprobs'"):
+        check_scorer(mean_of_squares)
+
+
+@pytest.mark.parametrize("check", [check_scorer, check_selector, check_architecture])
+def test_a_name_that_nobody_registered_is_no_broken_promise(check):
+    with pytest.raises(et.UnknownNameError, match=r"unknown \w+ 'nobody'"):
+        check("nobody")
+
+
+def test_options_reach_a_text_scorer():
+    def make(shortest):
+        return lambda prompt, completions: [1 / max(len(c), shortest) for c in completions]
+
+    check_scorer(make, "text", "probability", shortest=3)
+    with pytest.raises(BrokenPromise, match=r"'make' raises on the completion '': ZeroDivision"):
+        check_scorer(make, "text", "probability", shortest=0)
+
+
+def test_a_selector_may_refuse_what_it_cannot_weigh():
+    """As a rule that adds scores must: a sentence, whatever the order, is an answer."""
+
+    def careful(candidates):
+        if any(
+            "score" not in c.scores or c.scores["score"] != c.scores["score"] for c in candidates
+        ):
+            raise ValueError("every candidate needs a score that is a number")
+        return et.Choice(
+            min(candidates, key=lambda c: (-c.scores["score"], c.index)), "careful", {}
+        )
+
+    check_selector(careful)
+
+
+def test_a_missing_option_of_an_architecture_is_named():
+    with pytest.raises(BrokenPromise) as raised:
+        check_architecture("test_time_compute")
+    assert str(raised.value) == (
+        "architecture 'test_time_compute' of edifice-tt raises when it is built with no options: "
+        "ValueError: test_time_compute needs embed_dim; give embed_dim=..."
+    )
+
+
+# --- where numbers hide
+
+LOOSE = [np.ones(2)]
+
+
+def names_a_global(x):
+    return x + LOOSE[0]
+
+
+class Slotted:
+    __slots__ = ("weight",)
+
+
+def test_numbers_are_found_wherever_they_hide():
+    one, slotted = np.ones(3), Slotted()
+    slotted.weight = one
+    for thing, where in (
+        (slotted, "slot 'weight' of Slotted"),
+        ({"a": (one,)}, "item 0 of a tuple"),
+        (partial(max, one), "item 0 of a tuple"),
+        (lambda x: x + one, "closure variable 'one' of '<lambda>'"),
+        (lambda x, *, y=one: x + y, "default 0 of '<lambda>'"),
+        (names_a_global, "item 0 of a list"),
+        (Unusual(2).__call__, "attribute 'scales' of Unusual"),
+    ):
+        assert where in [found for found, _ in hidden_arrays(thing)]
+    assert hidden_arrays(mean_of_squares(3)) == []
+
+
+def test_what_refers_to_itself_is_searched_once():
+    ring = [np.ones(1)]
+    ring.append(ring)
+    assert len(hidden_arrays(ring)) == 1
+
+
+# --- the fixtures
+
+
+def test_the_tiny_model_reads_generates_and_scores(edifice_tiny_model):
+    lm = edifice_tiny_model
+    pool = et.generate(lm, "abc", n=3, seed=1, max_tokens=5)
+    assert len({candidate.token_ids for candidate in pool}) == 3
+    assert et.score(lm, pool, "linear").scorers == ["linear"]
+
+
+def test_the_pool_can_be_scored_and_chosen_from(edifice_tiny_model, edifice_pool):
+    assert edifice_pool == small_pool()
+    assert et.select(edifice_pool, scorer="judge").index == 1  # tied with 2
+    assert et.select(edifice_pool, "majority").candidate.answer == "8"
+    scored = et.score(edifice_tiny_model, edifice_pool, "linear")
+    assert len({candidate.scores["linear"] for candidate in scored}) == 6
+    decode = edifice_tiny_model.tokenizer.decode
+    assert [decode(c.token_ids) for c in edifice_pool] == [c.text for c in edifice_pool]
+
+
+def test_the_plugins_are_fresh(edifice_plugins):
+    assert type(edifice_plugins) is Plugins
+    assert set(BUILT_INS) <= set(edifice_plugins.owners)
+
+
+def test_the_fixtures_cost_one_module_until_they_are_used():
+    code = """
+import sys, pytest, edifice_tt
+before = set(sys.modules)
+import edifice_tt.pytest_plugin
+assert set(sys.modules) - before == {"edifice_tt.pytest_plugin"}, set(sys.modules) - before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_pytest_finds_the_fixtures_without_being_told():
+    (found,) = entry_points(group="pytest11", name="edifice_tt")
+    assert found.value == "edifice_tt.pytest_plugin"
