@@ -815,6 +815,19 @@ ARCHITECTURES = {
         ": recommended_defaults() says depth=3, build() uses no such option; derive one from the "
         "other",
     ),
+    "its defaults, when given, are others": (
+        (
+            "return Net(Config(**options))",
+            "return Net(Config(**options | {'width': 3 + len(options)}))",
+        ),
+        ": given its own defaults, build() makes Config(embed_dim=4, width=5, dropout=0.1), "
+        "without them Config(embed_dim=4, width=3, dropout=0.1)",
+    ),
+    "a config that JSON changes": (
+        ("dropout: float = 0.1", "dropout: float = 0.1\n    sizes: tuple = (1, 2)"),
+        " is loaded as Config(embed_dim=4, width=3, dropout=0.1, sizes=[1, 2]), was saved as "
+        "Config(embed_dim=4, width=3, dropout=0.1, sizes=(1, 2))",
+    ),
     "no config": (
         ("self.config = config", "self.size = config.width"),
         " cannot be saved: its model has architecture='net' and config=None, expected 'net' and a "
