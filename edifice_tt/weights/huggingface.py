@@ -20,6 +20,7 @@ from edifice_tt.weights.safetensors import (
     check_finite,
     check_fit,
     differences,
+    foreign,
     open_safetensors,
 )
 from edifice_tt.weights.tokenizer import Tokenizer
@@ -68,7 +69,7 @@ def load_huggingface(path: Path, device: str | None = None) -> CausalLM:
     for name, file in sources.items():
         entry = file.entries[name]
         dtype = dtypes.float32 if entry.dtype in _FLOATS else entry.dtype
-        found[ours.get(name, name)] = (entry.shape, dtype)
+        found[ours.get(name, foreign(name, weights))] = (entry.shape, dtype)
     check_fit(path, differences(weights, found))
     loaded = {}
     for theirs, name in ours.items():

@@ -16,7 +16,7 @@ from edifice_tt.nn.cpu import compiles_c
 from edifice_tt.nn.quantized import KINDS, QuantizedLinear, layer_at
 from edifice_tt.toolchain import open_device
 from edifice_tt.weights.gguf import GGUFHeader, read_tensors
-from edifice_tt.weights.safetensors import check_fit, differences
+from edifice_tt.weights.safetensors import check_fit, differences, foreign
 from edifice_tt.weights.tokenizer import Tokenizer
 
 # fmt: off
@@ -62,7 +62,10 @@ def load_gguf(path: str | os.PathLike[str], device: str | None = None) -> Causal
         raise header.error(str(error)) from error
     weights = get_state_dict(model)
     ours = {_name_in_file(name): name for name in weights}
-    shapes = {ours.get(name, name): entry.shape for name, entry in header.entries.items()}
+    shapes = {
+        ours.get(name, foreign(name, weights)): entry.shape
+        for name, entry in header.entries.items()
+    }
     shapes.pop(_ROPE_FACTORS, None)
     found = {name: (shape, dtypes.float32) for name, shape in shapes.items()}
     check_fit(header.path, differences(weights, found))

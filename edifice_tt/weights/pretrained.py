@@ -4,18 +4,19 @@ import os
 from pathlib import Path
 from typing import Any
 
-from edifice_tt.errors import CheckpointError
+from edifice_tt.errors import CheckpointError, EdificeError, PluginError
 from edifice_tt.nn.init import place
 from edifice_tt.plugins import load_plugins
 from edifice_tt.toolchain import open_device
 from edifice_tt.weights import catalog
+from edifice_tt.weights.checkpoint import load
 from edifice_tt.weights.gguf import is_gguf
 from edifice_tt.weights.huggingface import is_huggingface, load_huggingface
 from edifice_tt.weights.llama import load_gguf
 
 
 def load_pretrained(model: str | os.PathLike[str], device: str | None = None) -> Any:
-    """Load a language model: a catalog name, a GGUF file or a Hugging Face folder.
+    """Load a language model: a catalog name, a GGUF file, a Hugging Face folder, or a saved model.
 
     An installed plugin may read further formats. A catalog model that is not on this machine is
     downloaded first. Raises `UnknownNameError` for a name that is neither a path nor in the
@@ -27,8 +28,18 @@ def load_pretrained(model: str | os.PathLike[str], device: str | None = None) ->
     if not path.exists():
         name = catalog.find(os.fspath(model)).name
         path = catalog.pull(name)
-    # A plugin sees only the path; the first that knows the format answers.
-    lm = load_plugins().manager.hook.load_pretrained(path=path)
+    if not os.access(path, os.R_OK):
+        raise CheckpointError(f"{path}: permission denied")
+    # Our own formats first; a plugin sees only the path, and the first that knows it answers.
+    lm = load_builtin(path)
+    if lm is None:
+        try:
+            lm = load_plugins().manager.hook.load_pretrained(path=path)
+        except EdificeError:
+            raise
+        except Exception as error:  # foreign code
+            reason = f"{type(error).__name__}: {error}"
+            raise PluginError(f"{path}: a plugin failed to load it: {reason}") from error
     if lm is None:
         raise CheckpointError(
             f"{path}: no installed format reads it; edifice_tt reads GGUF files and Hugging Face "
@@ -42,4 +53,6 @@ def load_builtin(path: Path) -> Any:
     """The formats that edifice_tt itself reads; None for any other."""
     if is_gguf(path):
         return load_gguf(path)
+    if path.suffix == ".safetensors" and path.is_file():
+        return load(path)
     return load_huggingface(path) if is_huggingface(path) else None

@@ -7,7 +7,7 @@ clear error, and writing because a full disk under a memory-mapped file kills th
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -125,6 +125,11 @@ def differences(
         if name in found and found[name][1] != weight.dtype
     ]
     return missing + extra + shapes + dtypes
+
+
+def foreign(name: str, weights: Container[str]) -> str:
+    """How to report a name that a file's own scheme does not have, though it may be one of ours."""
+    return f"{name} (in the file)" if name in weights else name
 
 
 def check_fit(path: Path, lines: list[str]) -> None:

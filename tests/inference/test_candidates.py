@@ -343,3 +343,33 @@ def test_a_file_that_is_not_there_says_so(tmp_path):
 def test_a_folder_is_no_pool(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be read"):
         et.Pool.load(tmp_path)
+
+
+def test_a_full_disk_leaves_the_pool_as_it_was(tmp_path, monkeypatch):
+    """Half a line of scores would make every candidate before it unreadable."""
+    pool = et.Pool("p", (et.Candidate(0, "x"),))
+    path = tmp_path / "pool.jsonl"
+    pool.save(path)
+    before = path.read_bytes()
+    real = type(path).open
+
+    def open_full(self, mode="r", **options):
+        file = real(self, mode, buffering=0) if "+" in mode else real(self, mode, **options)
+        if "+" not in mode:
+            return file
+
+        class Full:
+            read = file.read
+            __enter__ = lambda self: self  # noqa: E731
+            __exit__ = lambda self, *_: file.close()  # noqa: E731
+
+            def write(self, text):
+                file.write(text[:5])
+                raise OSError(28, "No space left on device")
+
+        return Full()
+
+    monkeypatch.setattr(type(path), "open", open_full)
+    with pytest.raises(OSError, match="No space left"):
+        pool.with_scores("s", [1.0]).append_scores(path, "s")
+    assert path.read_bytes() == before

@@ -158,3 +158,10 @@ def test_every_dtype_of_the_format_survives(tmp_path):
         back = file.read(name, "CPU")
         assert back.dtype == tensor.dtype
         assert back.tolist() == tensor.tolist()
+
+
+def test_a_saved_language_model_is_loaded_like_any_other(tiny_lm, tmp_path):
+    et.save(tiny_lm, tmp_path / "lm.safetensors")
+    lm = et.load_pretrained(tmp_path / "lm.safetensors")
+    pool = et.generate(lm, "abc", n=1, max_tokens=3)
+    assert et.score(lm, pool, "linear").scorers == ["linear"]

@@ -76,3 +76,10 @@ def test_a_nan_parameter_is_refused(tmp_path):
     write_safetensors(tmp_path / "p", tensors, {})
     with pytest.raises(CheckpointError, match=r"'final_norm.beta' holds NaN"):
         et.load_edifice(tmp_path / "p", **INDEX["seq1"]["options"])
+
+
+def test_a_file_of_our_own_is_not_one_of_the_original(tmp_path):
+    options = INDEX["seq1"]["options"]
+    et.save(et.build("test_time_compute", **options), tmp_path / "m.safetensors")
+    with pytest.raises(CheckpointError, match="does not fit the model in 46 places"):
+        et.load_edifice(tmp_path / "m.safetensors", **options)
