@@ -1,8 +1,7 @@
 """Candidates, the pool that holds them, and the pool's file. Knows no model and no tensor.
 
 A pool file is JSON lines: a header, then a line per candidate, then a line per score, so that
-scores can be added later by appending. What each field means
-stands at the record.
+scores can be added later by appending. What each field means stands at the record.
 """
 
 import json

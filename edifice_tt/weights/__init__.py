@@ -1,4 +1,4 @@
-"""Files that hold weights. As a plugin, this room reads GGUF files and our own."""
+"""Files that hold weights. As a plugin, this room reads the formats of `pretrained`."""
 
 from pathlib import Path
 from typing import Any
