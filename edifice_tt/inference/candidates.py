@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from edifice_tt.errors import CheckpointError, unknown_name
 from edifice_tt.files import write_atomically
 
 SCHEMA = 1
-FINISH_REASONS = ("eos", "stop", "length")
+FINISH_REASONS = ("eos", "stop", "length", "unknown")
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,11 @@ class Candidate:
 
     `token_ids` and `token_logprobs` include the token that ended it; `text` does not.
     `token_logprobs` are natural logarithms under the untempered model. `finish_reason` is `eos`
-    (the model ended it), `stop` (a stop string or token) or `length`. `answer` is what a selector
-    compares, when somebody has extracted it already.
+    (the model ended it), `stop` (a stop string or token), `length`, or `unknown` where somebody
+    else sampled it. `answer` is what a selector compares, when it has been extracted already;
+    `correct` says whether it is right, None where nobody knows. `num_tokens` counts the tokens,
+    also where their ids are not kept. `seconds` is the time from the start of its problem's
+    sampling to its end. `step_scores` are a process scorer's numbers, one a step.
     """
 
     index: int
@@ -35,24 +38,38 @@ class Candidate:
     token_logprobs: tuple[float, ...] = ()
     finish_reason: str = "length"
     answer: str | None = None
+    correct: bool | None = None
+    num_tokens: int = 0
+    seconds: float | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
+    step_scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.token_ids:
+            object.__setattr__(self, "num_tokens", len(self.token_ids))
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON, scores included."""
-        return {**asdict(replace(self, scores={})), "scores": dict(self.scores)}
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        steps = {name: list(values) for name, values in self.step_scores.items()}
+        return {**plain, "scores": dict(self.scores), "step_scores": steps}
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The candidates of one prompt; a pool may carry several scorers' scores.
+    """The candidates of one problem; a pool may carry several scorers' scores.
 
     `prompt` is the text that the model read, after any chat template; `settings` records the
-    model, the seed and the sampler.
+    model, the seed and the sampler. `problem` is the problem's id, `gold` its right answer where
+    that is known. `ranges` holds what each scorer declared: `logit`, `probability` or `unbounded`.
     """
 
     prompt: str
     candidates: tuple[Candidate, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = "0"
+    gold: str | None = None
+    ranges: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -77,8 +94,11 @@ class Pool:
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON."""
         return {
+            "problem": self.problem,
             "prompt": self.prompt,
+            "gold": self.gold,
             "settings": dict(self.settings),
+            "ranges": dict(self.ranges),
             "candidates": [candidate.to_dict() for candidate in self.candidates],
         }
 
@@ -115,7 +135,7 @@ def pool_lines(pool: Pool) -> Iterator[str]:
     yield _line("pool", schema=SCHEMA, prompt=pool.prompt, settings=dict(pool.settings))
     for candidate in pool:
         fields = candidate.to_dict()
-        del fields["scores"]
+        del fields["scores"], fields["step_scores"]
         yield _line("candidate", **fields)
     for scorer in sorted({name for candidate in pool for name in candidate.scores}):
         yield from score_lines(pool, scorer)
@@ -186,6 +206,9 @@ _FIELDS: dict[str, dict[str, tuple[str, Callable[[Any], bool]]]] = {
         "token_logprobs": ("a list of finite numbers", lambda x: _all(_NUMBER[1], x)),
         "finish_reason": (f"one of {', '.join(FINISH_REASONS)}", lambda x: x in FINISH_REASONS),
         "answer": ("text or null", lambda x: x is None or isinstance(x, str)),
+        "correct": ("true, false or null", lambda x: x is None or isinstance(x, bool)),
+        "num_tokens": _COUNT,
+        "seconds": ("a number or null", lambda x: x is None or _NUMBER[1](x)),
     },
     "score": {"scorer": _TEXT, "index": _COUNT, "score": _NUMBER},
 }

@@ -98,4 +98,4 @@ def _candidate(
 ) -> Candidate:
     ids = (*(3 + byte for byte in text.encode()), END)
     scores = {"judge": judge, "logprob": logprob}
-    return Candidate(index, text, ids, (logprob,) * len(ids), "eos", answer, scores)
+    return Candidate(index, text, ids, (logprob,) * len(ids), "eos", answer, scores=scores)

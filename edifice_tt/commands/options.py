@@ -1,0 +1,71 @@
+"""Arguments that several commands share. Knows no command."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+DEFAULT_MODEL = "smollm2-135m"
+# (name, function, summary, *groups of arguments) -> the command's parser
+Add = Callable[..., argparse.ArgumentParser]
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", help="tinygrad device, for example METAL, CUDA, CL or CPU")
+
+
+def add_sampling(command: argparse.ArgumentParser) -> None:
+    command.add_argument("prompt", help="the question; - reads it from standard input")
+    command.add_argument(
+        "--model", default=DEFAULT_MODEL, help="catalog name or file (default: %(default)s)"
+    )
+    command.add_argument("-n", type=int, default=16, help="candidates (default: %(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    command.add_argument("--temperature", type=float, default=0.8, help="default: %(default)s")
+    command.add_argument("--top-k", type=int, default=0, help="0: all tokens (default)")
+    command.add_argument("--top-p", type=float, default=1.0, help="1: all tokens (default)")
+    command.add_argument("--max-tokens", type=int, default=128, help="default: %(default)s")
+    command.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="end an answer here; repeatable"
+    )
+    command.add_argument("--system", help="system message of the chat template")
+    command.add_argument("--raw", action="store_true", help="no chat template: continue the text")
+    add_device(command)
+
+
+def add_selection(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--rule", default="best_of_n", help="selection rule (default: %(default)s)"
+    )
+    command.add_argument("--scorer", help="whose scores best_of_n compares (best-of: logprob)")
+    command.add_argument(
+        "--answer", help="what majority compares: text, number, boxed or regex:PATTERN"
+    )
+
+
+def new_file(text: str) -> Path:
+    # Asked before minutes of sampling, not after.
+    path = Path(text)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"cannot write {text}: no such folder, or not writable")
+    return path
+
+
+def settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = ("n", "max_tokens", "temperature", "top_k", "top_p", "seed")
+    return {name: getattr(arguments, name) for name in names}
+
+
+def selection_options(arguments: argparse.Namespace) -> dict[str, str]:
+    given = {"scorer": arguments.scorer, "answer": arguments.answer}
+    return {option: value for option, value in given.items() if value is not None}
+
+
+def read_prompt(arguments: argparse.Namespace) -> str:
+    """The question, from the command line or from standard input."""
+    prompt: str = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+    if not prompt.strip():
+        raise ValueError('the prompt is empty; give a question, for example "What is gravity?"')
+    return prompt
