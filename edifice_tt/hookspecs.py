@@ -40,7 +40,7 @@ def register_architectures(register: Callable[..., None]) -> None:
 def register_scorers(register: Callable[..., None]) -> None:
     """Add scorers: they give a candidate answer a number, higher is better. Every plugin is called.
 
-    Call `register(name, factory, reads=, range=, summary=)`. `reads` says what the scorer sees:
+    Call `register(name, factory, reads=, range=, level=, summary=)`. `reads` says what it sees:
 
     - `"hidden"`: `factory(hidden_size, **options)` returns a head, called as `head(hidden)` with a
       Tensor (B, T, D) and returning a Tensor (B, T, 1). Its weights are Tensor attributes, so they
@@ -53,6 +53,9 @@ def register_scorers(register: Callable[..., None]) -> None:
 
     `range` declares the scores: `"probability"` (within [0, 1]), `"logit"` (a probability before
     the sigmoid) or `"unbounded"`. A candidate's score depends on that candidate alone.
+
+    `level` is `"answer"`, or `"step"` for a scorer of text that gives one list of float per
+    completion, a number a step and at least one: `edifice_tt.score(..., reduce=)` makes it one.
     """
 
 
@@ -60,8 +63,14 @@ def register_scorers(register: Callable[..., None]) -> None:
 def register_selectors(register: Callable[..., None]) -> None:
     """Add selection rules for `edifice_tt.select`. Every plugin is called.
 
-    Call `register(name, function, summary=)`; `function(candidates, **options)` takes a tuple of
-    `Candidate` and returns a `Choice`. It is pure: no model, no file, no randomness of its own.
+    Call `register(name, function, needs=, summary=)`; `function(candidates, **options)` takes a
+    tuple of `Candidate` and returns a `Choice`, which also counts those that `abstained`. It is
+    pure: no model, no file, no randomness but what an option `seed` fixes; and what it chooses does
+    not depend on the order of the candidates.
+
+    `needs` is None, `"probability"` or `"logit"`: the scores that the rule can use. The function
+    then takes an option `scorer`. `edifice_tt.select` always gives it, and refuses a scorer that
+    declares another range and a candidate whose score is missing, not finite or outside.
     """
 
 

@@ -4,8 +4,9 @@ Every call asks the installed plugins afresh. A name that two plugins claim belo
 the second is left out whole, with a warning that names both.
 """
 
+import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,8 @@ from edifice_tt.plugins import Failure, Plugins, load_plugins
 
 READS = ("hidden", "text", "logprobs")
 RANGES = ("probability", "logit", "unbounded")
+LEVELS = ("answer", "step")
+NEEDS = (None, "probability", "logit")
 
 # The original accepts these for its `embed_dim`.
 EMBED_DIM_ALIASES = ("input_size", "input_dim", "obs_size")
@@ -41,22 +44,62 @@ class Scorer:
     reads: str
     range: str = "unbounded"
     summary: str = ""
+    level: str = "answer"
     owner: str = ""
 
     def __post_init__(self) -> None:
-        for option, value, allowed in (("reads", self.reads, READS), ("range", self.range, RANGES)):
-            if value not in allowed:
-                raise PluginError(f"scorer {self.name!r}: {option}={value!r} is none of {allowed}")
+        who = f"scorer {self.name!r}"
+        _check_declared(who, "reads", self.reads, READS)
+        _check_declared(who, "range", self.range, RANGES)
+        _check_declared(who, "level", self.level, LEVELS)
+        if self.level == "step" and self.reads != "text":
+            raise PluginError(
+                f"{who}: level='step' needs reads='text', given reads={self.reads!r}; register it "
+                "with level='answer'"
+            )
 
 
 @dataclass(frozen=True)
 class Selector:
-    """A rule that chooses among candidates."""
+    """A rule that chooses among candidates; see `hookspecs.register_selectors`."""
 
     name: str
     function: Callable[..., Any]
     summary: str = ""
+    needs: str | None = None
     owner: str = ""
+
+    def __post_init__(self) -> None:
+        who = f"selector {self.name!r}"
+        _check_declared(who, "needs", self.needs, NEEDS)
+        if self.needs is not None and not self.takes("scorer"):
+            raise PluginError(
+                f"{who}: needs={self.needs!r} is about scores, so its function must take an option "
+                "scorer"
+            )
+
+    @property
+    def options(self) -> list[str]:
+        """The names of its options: the parameters after the candidates, without a `**`."""
+        parameters = list(_parameters(self.function).values())[1:]
+        return [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+
+    def takes(self, option: str) -> bool:
+        """Whether its function has an option of that name, or takes any."""
+        parameters = _parameters(self.function).values()
+        return option in self.options or any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function).parameters
+    except (ValueError, TypeError):  # a function in C need not tell: it may take any
+        return inspect.signature(lambda *_, **__: None).parameters
+
+
+def _check_declared(who: str, option: str, value: str | None, allowed: tuple[Any, ...]) -> None:
+    if value not in allowed:
+        raise PluginError(f"{who}: {option}={value!r} is none of {allowed}")
 
 
 Record = Architecture | Scorer | Selector

@@ -19,10 +19,30 @@ def register_scorers(register: Callable[..., None]) -> None:
 
 @hookimpl
 def register_selectors(register: Callable[..., None]) -> None:
-    from edifice_tt.inference.select import best_of_n, majority
+    from edifice_tt.inference import rules
 
-    register("best_of_n", best_of_n, summary="the highest score")
-    register("majority", majority, summary="the most common answer")
+    register("best_of_n", rules.best_of_n, summary="the highest score")
+    register("majority", rules.majority, summary="the most common answer")
+    register(
+        "weighted",
+        rules.weighted,
+        needs="probability",
+        summary="the answer with the largest sum of probabilities",
+    )
+    register(
+        "weighted_logit",
+        rules.weighted_logit,
+        needs="logit",
+        summary="the same for logits, by their sigmoid",
+    )
+    register(
+        "pessimistic",
+        rules.pessimistic,
+        needs="probability",
+        summary="the answer with the highest lower bound on its mean probability",
+    )
+    register("random", rules.random, summary="a candidate drawn uniformly: the baseline")
+    register("oracle", rules.oracle, summary="a correct candidate, if there is one: the ceiling")
 
 
 def _logprob() -> Any:

@@ -16,6 +16,7 @@ Extractor = Callable[[str], str | None]
 _NUMBER = re.compile(
     r"(?:(?<![\w)\].])-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<!\w)-?\.\d+"
 )
+_BRACE = re.compile(r"(?:\\boxed)?\{|\}")
 
 
 def extractor(name: str) -> Extractor:
@@ -68,14 +69,16 @@ def boxed(text: str) -> str | None:
     >>> boxed(r"so \boxed{\frac{1}{2}}.")
     '\\frac{1}{2}'
     """
-    start = len(text)
-    while (start := text.rfind(r"\boxed{", 0, start)) >= 0:
-        depth = 0
-        for at in range(start + len(r"\boxed"), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[at], 0)
-            if depth == 0:
-                return text[start + len(r"\boxed{") : at].strip() or None
-    return None
+    opened: list[tuple[bool, int]] = []  # braces without their match: of a box? where it begins
+    begin = end = 0
+    for brace in _BRACE.finditer(text):  # once through, for a text may be a million of them
+        if brace[0] != "}":
+            opened.append((brace[0] != "{", brace.end()))
+        elif opened:
+            is_box, start = opened.pop()
+            if is_box and start > begin:
+                begin, end = start, brace.start()
+    return text[begin:end].strip() or None
 
 
 def _last_match(pattern: re.Pattern[str], text: str) -> str | None:

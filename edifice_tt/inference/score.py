@@ -1,6 +1,8 @@
 """Pool -> pool with scores. Hands each scorer what it reads and checks what it gives back."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,20 +14,27 @@ from edifice_tt.errors import EdificeError, PluginError
 from edifice_tt.inference.candidates import Candidate, Pool
 from edifice_tt.inference.decoder import Decoder, decoder_of
 from edifice_tt.inference.generate import encode_prompt
+from edifice_tt.inference.steps import DEFAULT, check_reduction, reduce_steps
 
 
-def score(lm: CausalLM | None, pool: Pool, scorer: str = "logprob") -> Pool:
-    """Add a registered scorer's scores to a pool; higher is better.
+def score(
+    lm: CausalLM | None, pool: Pool, scorer: str = "logprob", reduce: str | None = None
+) -> Pool:
+    """Add a registered scorer's scores to a pool, and the range that it declares.
 
-    A scorer that reads text or log-probabilities needs no model: `lm` may be None. One that reads
-    hidden states must be the model's own head (`lm.config.scorer`), and the candidate's score is
-    the head's number at its last token.
+    Higher is better. A scorer that reads text or log-probabilities needs no model: `lm` may be
+    None. One that reads hidden states must be the model's own head (`lm.config.scorer`), and the
+    candidate's score is the head's number at its last token. Of a scorer of steps the numbers stay
+    in `step_scores`, and `reduce` makes one score of them (`last` by default; see
+    `steps.reduce_steps`).
 
-    Raises `UnknownNameError` for an unknown scorer, `EdificeError` when the pool or the model lacks
-    what it reads, and `PluginError`, naming the owner, when it fails or breaks its declared range;
-    the pool is never changed.
+    Raises `UnknownNameError` for an unknown scorer or reduction, `ValueError` for a reduction that
+    this scorer cannot have, `EdificeError` when the pool or the model lacks what it reads, and
+    `PluginError`, naming the owner, when it fails or breaks its declared range; the pool is never
+    changed.
     """
     record = check_scorer(lm, scorer)
+    check_reduce(record, reduce)
     if record.reads == "hidden":
         assert lm is not None
         values = _score_hidden(lm, lm.scorer, pool)
@@ -36,7 +45,41 @@ def score(lm: CausalLM | None, pool: Pool, scorer: str = "logprob") -> Pool:
         )
     else:
         values = _call(record, pool)
-    return pool.with_scores(scorer, _check_scores(record, values, pool))
+    if record.level == "step":
+        steps = _check_steps(record, values, pool)
+        scores = [reduce_steps(numbers, reduce or DEFAULT) for numbers in steps]
+    else:
+        steps = None
+        scores = _check_scores(record, values, pool)
+    return _with_steps(pool.with_scores(scorer, scores), record, steps)
+
+
+def check_reduce(record: registry.Scorer, reduce: str | None) -> None:
+    """Raise for a reduction that is not there, or that this scorer cannot have."""
+    if reduce is None:
+        return
+    check_reduction(reduce)
+    if record.level != "step":
+        raise ValueError(
+            f"scorer {record.name!r} gives one score an answer, so reduce={reduce!r} has no steps "
+            "to reduce; leave it out"
+        )
+    if reduce == "product" and record.range != "probability":
+        raise ValueError(
+            f"reduce='product' multiplies probabilities, but scorer {record.name!r} declares "
+            f"range={record.range!r}; use last, min, max or mean"
+        )
+
+
+def _with_steps(pool: Pool, record: registry.Scorer, steps: list[tuple[float, ...]] | None) -> Pool:
+    """The scored pool with the scorer's range and its steps, or with none of an earlier run."""
+    candidates = []
+    for place, candidate in enumerate(pool):
+        kept = {name: old for name, old in candidate.step_scores.items() if name != record.name}
+        added = {} if steps is None else {record.name: steps[place]}
+        candidates.append(replace(candidate, step_scores=kept | added))
+    ranges = {**pool.ranges, record.name: record.range}
+    return replace(pool, candidates=tuple(candidates), ranges=ranges)
 
 
 def _call(record: registry.Scorer, pool: Pool) -> Any:
@@ -46,29 +89,58 @@ def _call(record: registry.Scorer, pool: Pool) -> Any:
             return function(pool.prompt, [candidate.text for candidate in pool])
         return function([list(candidate.token_logprobs) for candidate in pool])
     except Exception as error:  # foreign code: whatever it raises, the caller learns whose it is
-        raise PluginError(
-            f"scorer {record.name!r} of {record.owner} failed: {_one_line(error)}"
-        ) from error
+        raise PluginError(f"{_who(record)} failed: {_one_line(error)}") from error
 
 
 def _check_scores(record: registry.Scorer, values: Any, pool: Pool) -> list[float]:
-    who = f"scorer {record.name!r} of {record.owner}"
+    scores: list[float] = _read(record, values, pool, float, "one float a candidate")
+    for candidate, value in zip(pool, scores, strict=True):
+        _check_value(record, value, f"candidate {candidate.index}")
+    return scores
+
+
+def _check_steps(record: registry.Scorer, values: Any, pool: Pool) -> list[tuple[float, ...]]:
+    def numbers(value: Any) -> tuple[float, ...]:
+        return tuple(float(number) for number in value)
+
+    expected = "one list of floats a candidate, for it has level='step'"
+    steps: list[tuple[float, ...]] = _read(record, values, pool, numbers, expected)
+    for candidate, found in zip(pool, steps, strict=True):
+        if not found:
+            raise PluginError(
+                f"{_who(record)} gave no step for candidate {candidate.index}, expected at least "
+                "one number"
+            )
+        for place, value in enumerate(found):
+            _check_value(record, value, f"step {place} of candidate {candidate.index}")
+    return steps
+
+
+def _read(
+    record: registry.Scorer, values: Any, pool: Pool, read: Callable[[Any], Any], expected: str
+) -> list[Any]:
     try:
-        scores = [float(value) for value in values]
+        found = [read(value) for value in values]
     except Exception as error:  # foreign code too, where the values are computed as they are read
         given = " ".join(repr(values).split())
         raise PluginError(
-            f"{who} gave {given:.60}, expected one float a candidate ({_one_line(error)})"
+            f"{_who(record)} gave {given:.60}, expected {expected} ({_one_line(error)})"
         ) from error
-    if len(scores) != len(pool):
-        raise PluginError(f"{who} gave {len(scores)} scores for {len(pool)} candidates")
-    for candidate, value in zip(pool, scores, strict=True):
-        gave = f"{who} gave {value} for candidate {candidate.index}"
-        if not math.isfinite(value):
-            raise PluginError(f"{gave}, expected a finite number")
-        if record.range == "probability" and not 0 <= value <= 1:
-            raise PluginError(f"{gave}, but declares range='probability': within 0 and 1")
-    return scores
+    if len(found) != len(pool):
+        raise PluginError(f"{_who(record)} gave {len(found)} scores for {len(pool)} candidates")
+    return found
+
+
+def _check_value(record: registry.Scorer, value: float, place: str) -> None:
+    gave = f"{_who(record)} gave {value} for {place}"
+    if not math.isfinite(value):
+        raise PluginError(f"{gave}, expected a finite number")
+    if record.range == "probability" and not 0 <= value <= 1:
+        raise PluginError(f"{gave}, but declares range='probability': within 0 and 1")
+
+
+def _who(record: registry.Scorer) -> str:
+    return f"scorer {record.name!r} of {record.owner}"
 
 
 def _one_line(error: Exception) -> str:

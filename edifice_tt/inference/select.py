@@ -1,28 +1,31 @@
-"""Pool -> choice: pure rules on candidates and their scores. Needs no model and no tensor."""
+"""Pool -> choice: finds the rule, checks that it can use the scores, asks it.
 
-import inspect
+Knows what every rule may rely on; knows no rule, no model and no tensor.
+"""
+
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edifice_tt import registry
-from edifice_tt.errors import EdificeError, PluginError, unknown_name
-from edifice_tt.inference.answers import extractor
-from edifice_tt.inference.candidates import Candidate, Pool, score_of
+from edifice_tt.errors import EdificeError, PluginError, UnknownNameError, unknown_name
+from edifice_tt.inference.candidates import Candidate, Pool
 
 
 @dataclass(frozen=True)
 class Choice:
     """The candidate that a rule chose, and what each option got.
 
-    `tally` maps an option to its weight: a candidate's index to its score for `best_of_n`, an
-    answer to its votes for `majority`.
+    `tally` maps an option to its weight, as the rule documents: an answer, or a candidate's index.
+    `abstained` counts the candidates that took no part, such as those without an answer.
     """
 
     candidate: Candidate
     rule: str
     tally: Mapping[str, float]
+    abstained: int = 0
 
     @property
     def index(self) -> int:
@@ -39,21 +42,35 @@ class Choice:
             "text": self.text,
             "rule": self.rule,
             "tally": dict(self.tally),
+            "abstained": self.abstained,
         }
 
 
 def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options: Any) -> Choice:
     """Choose one candidate by a registered rule.
 
-    `options` go to the rule: `scorer=` for `best_of_n`, `answer=` for `majority`. Raises
-    `UnknownNameError` for an unknown rule or option, `ValueError` for an empty pool and
-    `PluginError` for a rule that gives no `Choice`.
+    `options` go to the rule, for example `scorer=` and `answer=`. The declared range of the scores
+    is the pool's, else that of the installed scorer. Raises `UnknownNameError` for an unknown rule
+    or option, `ValueError` for an empty pool and for scores that the rule cannot use, and
+    `PluginError` for a rule that fails or gives no `Choice`.
     """
-    record = registry.selector(rule)
-    check_options(rule, options)
+    found = registry.load_registry()
+    record: registry.Selector = found.find("selector", rule)
+    _check_options(found, record, options)
     candidates = tuple(pool)
     if not candidates:
         raise ValueError("the pool is empty: there is nothing to choose from")
+    counts = Counter(candidate.index for candidate in candidates)
+    if twice := [index for index, count in counts.items() if count > 1]:
+        raise ValueError(f"two candidates have index {min(twice)}; give each one of its own")
+    if record.needs is not None:
+        scorer = scorer_of(candidates, options.get("scorer"))
+        declared = pool.ranges.get(scorer) if isinstance(pool, Pool) else None
+        if declared is None and scorer in found.scorers:
+            declared = found.scorers[scorer].range
+        check_range(record, scorer, declared)
+        check_scores(rule, record.needs, candidates, scorer)
+        options["scorer"] = scorer
     try:
         choice = record.function(candidates, **options)
     except (EdificeError, ValueError):
@@ -68,67 +85,87 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
 
 def check_options(rule: str, options: Iterable[str]) -> None:
     """Raise `UnknownNameError` for an unknown rule, or an option that the rule does not take."""
-    parameters = inspect.signature(registry.selector(rule).function).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    taken = list(parameters)[1:]  # after the candidates
+    found = registry.load_registry()
+    _check_options(found, found.find("selector", rule), options)
+
+
+def _check_options(
+    found: registry.Registry, record: registry.Selector, options: Iterable[str]
+) -> None:
     for option in options:
-        if option not in taken:
-            raise unknown_name(f"option of {rule}", option, taken)
-
-
-def best_of_n(candidates: Sequence[Candidate], scorer: str | None = None) -> Choice:
-    """The candidate with the highest score; the lowest index wins ties, NaN never wins.
-
-    `scorer` may be left out when the candidates have scores of one only. Raises `ValueError` when
-    no candidate has a number.
-    """
-    scorers = sorted({name for candidate in candidates for name in candidate.scores})
-    scorer = score_of(scorers, scorer)
-    tally = {
-        str(c.index): c.scores[scorer]
-        for c in candidates
-        if scorer in c.scores and not math.isnan(c.scores[scorer])
-    }
-    scored = [c for c in candidates if str(c.index) in tally]
-    if not scored:
-        raise ValueError(f"no candidate has a score of {scorer!r} that is a number")
-    best = min(scored, key=lambda c: (-c.scores[scorer], c.index))
-    return Choice(best, "best_of_n", tally)
-
-
-def majority(candidates: Sequence[Candidate], answer: str | None = None) -> Choice:
-    """The most common answer; of its candidates, the one with the lowest index.
-
-    `answer` names an extractor (see `answers.extractor`); without it a candidate's own `answer`
-    counts, or its whole text when no candidate has one. Candidates without an answer abstain. Of
-    equally common answers the one that the lowest index gave wins. Raises `ValueError` when all
-    abstain. Source: self-consistency, Wang et al., 2022, arXiv:2203.11171.
-    """
-    groups = group_by_answer(candidates, answer)
-    tally = {key: float(len(group)) for key, group in groups.items()}
-    winner = max(groups, key=lambda key: (tally[key], -groups[key][0].index))
-    return Choice(groups[winner][0], "majority", tally)
-
-
-def group_by_answer(
-    candidates: Sequence[Candidate], answer: str | None
-) -> dict[str, list[Candidate]]:
-    """Candidates by their answer, in the order of their indices; those without one are left out."""
-    if answer is not None:
-        extract = extractor(answer)
-        answers = {c.index: extract(c.text) for c in candidates}
-    elif any(c.answer is not None for c in candidates):
-        answers = {c.index: c.answer for c in candidates}
-    else:
-        answers = {c.index: extractor("text")(c.text) for c in candidates}
-    groups: dict[str, list[Candidate]] = {}
-    for candidate in sorted(candidates, key=lambda c: c.index):
-        if (found := answers[candidate.index]) is not None:
-            groups.setdefault(found, []).append(candidate)
-    if not groups:
-        raise ValueError(
-            f"no candidate has an answer of the kind {answer or 'text'!r}; use another answer=..., "
-            "or rule='best_of_n'"
+        if record.takes(option):
+            continue
+        others = sorted(name for name, r in found.selectors.items() if option in r.options)
+        if not others:
+            raise unknown_name(f"option of rule {record.name}", option, record.options)
+        raise UnknownNameError(
+            f"rule {record.name!r} takes no option {option!r} (--{option}), only: "
+            f"{', '.join(record.options) or 'none'}; leave it out, or use a rule that takes it: "
+            f"{', '.join(others)}"
         )
-    return groups
+
+
+# What to do instead, by what a rule needs and what the scorer declares.
+_INSTEAD = {
+    ("probability", "logit"): "use rule weighted_logit, or calibrate the scorer",
+    ("probability", "unbounded"): "use rule best_of_n, which only compares scores, or majority",
+    ("logit", "probability"): "use rule weighted",
+    ("logit", "unbounded"): "use rule best_of_n, which only compares scores, or majority",
+}
+_PLURALS = {"probability": "probabilities", "logit": "logits"}
+
+
+def check_range(record: registry.Selector, scorer: str, declared: str | None) -> None:
+    """Raise `ValueError` when a rule cannot use scores of that declared range (None: not known).
+
+    >>> check_range(registry.selector("weighted"), "prm", "logit")
+    Traceback (most recent call last):
+    ValueError: rule 'weighted' needs probabilities, but scorer 'prm' declares range='logit'; use \
+rule weighted_logit, or calibrate the scorer
+    """
+    if record.needs is not None and declared not in (None, record.needs):
+        raise ValueError(
+            f"rule {record.name!r} needs {_PLURALS[record.needs]}, but scorer {scorer!r} declares "
+            f"range={declared!r}; {_INSTEAD[record.needs, str(declared)]}"
+        )
+
+
+def check_scores(rule: str, needs: str, candidates: Sequence[Candidate], scorer: str) -> None:
+    """Raise `ValueError` for a candidate whose score is missing, not finite, or no probability."""
+    who = f"rule {rule!r} needs {_PLURALS[needs]}"
+    for candidate in sorted(candidates, key=lambda c: c.index):
+        if scorer not in candidate.scores:
+            raise ValueError(
+                f"{who}, but candidate {candidate.index} has no score of {scorer!r}; score all of "
+                f"the pool with {scorer!r} again"
+            )
+        score = candidate.scores[scorer]
+        if not math.isfinite(score) or (needs == "probability" and not 0 <= score <= 1):
+            expected = "within 0 and 1" if needs == "probability" else "a finite number"
+            raise ValueError(
+                f"{who}, but candidate {candidate.index} has {score} of {scorer!r}, expected "
+                f"{expected}; use rule best_of_n, which only compares scores, or majority"
+            )
+
+
+def scorer_of(candidates: Sequence[Candidate], scorer: str | None) -> str:
+    """Which scorer's scores to use: the one named, or the only one there is.
+
+    Raises `UnknownNameError` for one that has scored no candidate, and `ValueError` when none is
+    named and there is not exactly one.
+    """
+    found = sorted({name for candidate in candidates for name in candidate.scores})
+    if not found:
+        given = "" if scorer is None else f" of {scorer!r}"
+        raise ValueError(
+            f"the candidates have no scores{given}; score them first: edifice_tt.score in Python, "
+            "`edifice-tt score` on the command line"
+        )
+    if scorer is None and len(found) > 1:
+        raise ValueError(
+            f"say which scorer to use (scorer=..., --scorer); the candidates have scores of: "
+            f"{', '.join(found)}"
+        )
+    if scorer is not None and scorer not in found:
+        raise unknown_name("scorer in this pool", scorer, found)
+    return scorer or found[0]

@@ -35,6 +35,7 @@ COMPLETIONS = (
     "word " * 300,
     "There are 8.",
 )
+Numbers = tuple[float, ...]  # of one item: a score, or one a step
 LOGPROBS = ([-0.5, -0.25], [-3.0], [-1e-6] * 40, [-20.0, -0.125, -1.5], [0.0], [-0.5, -0.25])
 
 
@@ -42,19 +43,21 @@ def check_scorer(
     name_or_factory: str | Callable[..., Any],
     reads: str | None = None,
     range: str | None = None,
+    level: str | None = None,
     **options: Any,
 ) -> None:
     """Raise `BrokenPromise` unless a scorer keeps the contract of `register_scorers`.
 
-    Give the registered name, or a factory and what would be registered with it (`reads`, and
-    `range` unless it is unbounded); with a name these two are compared. `options` go to the
-    factory; `hidden_size` sets D of a head, 16 by default.
+    Give the registered name, or a factory and what would be registered with it (`reads`, `range`
+    unless it is unbounded, `level` unless it is answer); with a name these are compared. `options`
+    go to the factory; `hidden_size` sets D of a head, 16 by default.
 
     All scorers: finite, within the declared range, the same number twice, in any order, beside
     any neighbours and alone; inputs unchanged. Heads besides: shape (B, T, 1), padding to the
     right changes nothing, weights are Tensor attributes, gradients reach each, save and load bring
-    all back, every device works. Scorers of text besides: a list with one float a completion, the
-    empty completion and the empty list included.
+    all back, every device works. Scorers of text besides: a list with one float a completion, or
+    with one list of floats a completion when the level is step, never an empty one; the empty
+    completion and the empty list included.
 
     A head without weights is sound if no Tensor or array is in reach of it (its attributes,
     class, closures, defaults and the globals it names): those would be weights that are not saved.
@@ -68,7 +71,7 @@ def check_scorer(
     edifice_tt.testing.promises.BrokenPromise: scorer '<lambda>' gives 12, an int, for 'There are \
 8.', expected a float; wrap it in float(...)
     """
-    record = _find(name_or_factory, reads, range)
+    record = _find(name_or_factory, reads, range, level)
     who = describe("scorer", record.name, record.owner)
     if record.reads == "hidden":
         name = record.name if isinstance(name_or_factory, str) else None
@@ -79,11 +82,14 @@ def check_scorer(
         scorer = attempt(who, "when it is made", lambda: record.factory(**options))
         return lambda given: scorer(PROMPT, given) if record.reads == "text" else scorer(given)
 
-    return _check_lists(who, make, record.range, noun, items)
+    return _check_lists(who, make, record, noun, items)
 
 
 def _find(
-    name_or_factory: str | Callable[..., Any], reads: str | None, range: str | None
+    name_or_factory: str | Callable[..., Any],
+    reads: str | None,
+    range: str | None,
+    level: str | None,
 ) -> registry.Scorer:
     if not isinstance(name_or_factory, str):
         if reads is None:
@@ -92,10 +98,12 @@ def _find(
                 "'text' or 'logprobs'"
             )
         name = name_of(name_or_factory)
-        return registry.Scorer(name, name_or_factory, reads, range or "unbounded")
+        return registry.Scorer(
+            name, name_or_factory, reads, range or "unbounded", level=level or "answer"
+        )
     record = registry.scorer(name_or_factory)
-    for option, found, wanted in (("reads", record.reads, reads), ("range", record.range, range)):
-        if wanted not in (None, found):
+    for option, wanted in (("reads", reads), ("range", range), ("level", level)):
+        if wanted not in (None, found := getattr(record, option)):
             who = describe("scorer", record.name, record.owner)
             raise BrokenPromise(f"{who} is registered with {option}={found!r}, expected {wanted!r}")
     return record
@@ -104,20 +112,20 @@ def _find(
 def _check_lists(
     who: str,
     make: Callable[[], Callable[[list[Any]], Any]],
-    range: str,
+    record: registry.Scorer,
     noun: str,
     items: Sequence[Any],
 ) -> None:
     scorer = make()
 
-    def ask(given: Sequence[Any], scorer: Callable[[list[Any]], Any] = scorer) -> list[float]:
+    def ask(given: Sequence[Any], scorer: Callable[[list[Any]], Any] = scorer) -> list[Numbers]:
         mine = deepcopy(list(given))
         what = f"the {noun} {given[0]!r:.30}" if len(given) == 1 else f"{len(given)} {noun}s"
         values = attempt(who, f"on {what}", lambda: scorer(mine))
-        _check_values(who, values, given, noun, range)
+        numbers = _read_values(who, values, given, noun, record)
         if mine != list(given):
             raise BrokenPromise(f"{who} changes its input: {_change(given, mine)}; work on a copy")
-        return list(values)
+        return numbers
 
     # Alone first, so that what it cannot cope with is named.
     alone = [ask([item])[0] for item in items]
@@ -140,27 +148,42 @@ def _check_lists(
         raise BrokenPromise(f"{who} gives {found!r:.60} for no {noun}s, expected []")
 
 
-def _check_values(who: str, values: Any, given: Sequence[Any], noun: str, range: str) -> None:
+def _read_values(
+    who: str, values: Any, given: Sequence[Any], noun: str, record: registry.Scorer
+) -> list[Numbers]:
+    """What it gives for each, one number or one a step, once all of it is as declared."""
+    by_step = record.level == "step"
     if not isinstance(values, list | tuple):
         found = f"{values!r:.60}" if values is None else _a(values)
-        raise BrokenPromise(f"{who} gives {found}, expected a list with one float a {noun}")
+        one = "list of floats" if by_step else "float"
+        raise BrokenPromise(f"{who} gives {found}, expected a list with one {one} a {noun}")
     if len(values) != len(given):
         what = f"{noun} {given[0]!r:.30}" if len(given) == 1 else f"{noun}s"
         raise BrokenPromise(
             f"{who} gives {len(values)} scores for {len(given)} {what}, expected one for each"
         )
     for item, value in zip(given, values, strict=True):
-        gives = f"{who} gives {value!s:.60}"
-        if not isinstance(value, float):
+        if by_step and (not isinstance(value, list | tuple) or not value):
+            found = "no step" if value in ([], ()) else f"{value!s:.60}, {_a(value)},"
             raise BrokenPromise(
-                f"{gives}, {_a(value)}, for {item!r:.30}, expected a float; wrap it in float(...)"
+                f"{who} gives {found} for {item!r:.30}, expected a list of floats, one a step and "
+                "at least one"
             )
-        if not math.isfinite(value):
-            raise BrokenPromise(f"{gives} for {item!r:.30}, expected a finite number")
-        if range == "probability" and not 0 <= value <= 1:
-            raise BrokenPromise(
-                f"{gives} for {item!r:.30}, but declares range='probability': within 0 and 1"
-            )
+        for number in value if by_step else (value,):
+            _check_number(who, number, f"{item!r:.30}", record.range)
+    return [tuple(value) if by_step else (value,) for value in values]
+
+
+def _check_number(who: str, value: Any, item: str, range: str) -> None:
+    gives = f"{who} gives {value!s:.60}"
+    if not isinstance(value, float):
+        raise BrokenPromise(
+            f"{gives}, {_a(value)}, for {item}, expected a float; wrap it in float(...)"
+        )
+    if not math.isfinite(value):
+        raise BrokenPromise(f"{gives} for {item}, expected a finite number")
+    if range == "probability" and not 0 <= value <= 1:
+        raise BrokenPromise(f"{gives} for {item}, but declares range='probability': within 0 and 1")
 
 
 def _change(before: Sequence[Any], after: Sequence[Any]) -> str:
@@ -178,16 +201,19 @@ def _a(value: Any) -> str:
 def _compare(
     who: str,
     items: Sequence[Any],
-    one: list[float],
-    other: list[float],
+    one: list[Numbers],
+    other: list[Numbers],
     numbers: str,
     promise: str = "the same input gets another score",
     order: list[int] | None = None,
 ) -> None:
-    where = first_difference(np.array(one), np.array(other), TOLERANCE)
-    if where is not None:
-        i = where[0]
+    for i, (mine, others) in enumerate(zip(one, other, strict=True)):
+        if len(mine) != len(others):
+            found = f"{len(mine)} steps", f"{len(others)} steps"
+        elif where := first_difference(np.array(mine), np.array(others), TOLERANCE):
+            found = f"{mine[where[0]]:.6g}", f"{others[where[0]]:.6g}"
+        else:
+            continue
         if order is not None:
             numbers = numbers % (i, order.index(i))
-        found = numbers.format(f"{one[i]:.6g}", f"{other[i]:.6g}")
-        raise BrokenPromise(f"{who}: {promise}: {items[i]!r:.30} gets {found}")
+        raise BrokenPromise(f"{who}: {promise}: {items[i]!r:.30} gets {numbers.format(*found)}")

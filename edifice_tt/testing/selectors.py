@@ -17,8 +17,9 @@ from edifice_tt.inference.select import Choice
 from edifice_tt.testing.promises import BrokenPromise, attempt, describe, name_of
 
 NAN = float("nan")
-# Their sums are exact, so no rule can be excused by rounding.
-SCORES = (0.25, 0.5, 0.75)
+# By what a rule needs. The sums of the first are exact, so no rule can be excused by rounding; a
+# logit may be on either side of 0.
+SCORES = {None: (0.25, 0.5, 0.75), "probability": (0.25, 0.5, 0.75), "logit": (-1.5, 0.5, 2.0)}
 
 # Why a choice may follow the order of the candidates, by what they are like.
 _ADVICE = {
@@ -28,15 +29,20 @@ _ADVICE = {
 _REFUSAL = object()
 
 
-def check_selector(name_or_function: str | Callable[..., Any], **options: Any) -> None:
+def check_selector(
+    name_or_function: str | Callable[..., Any], needs: str | None = None, **options: Any
+) -> None:
     """Raise `BrokenPromise` unless a rule keeps the contract of `register_selectors`.
 
-    Give the registered name or the function itself; `options` go to the rule. It must return a
-    `Choice` of one of the candidates, the same each time and in every order of the candidates;
-    change nothing; of candidates that differ in nothing but their index take the lowest; and cope
-    with one candidate, with missing scores and with NaN, which must not win over a number in a
-    rule that follows scores. Coping includes a `ValueError` or an `EdificeError` that refuses
-    missing or NaN scores in every order of the candidates alike.
+    Give the registered name, or the function itself and what it is registered to need (with a name
+    the two are compared); `options` go to the rule. It must return a `Choice` of one of the
+    candidates, the same each time and in every order of the candidates; count fewer than all as
+    abstained; change nothing; of candidates that differ in nothing but their index take the lowest,
+    unless it draws by an option `seed`; and cope with one candidate, with missing scores and with
+    NaN, which must not win over a number in a rule that follows scores. Coping includes a
+    `ValueError` or an `EdificeError` that refuses missing or NaN scores in every order of the
+    candidates alike. A rule that `needs` probabilities or logits is given nothing else, as by
+    `edifice_tt.select`.
 
     Raises `UnknownNameError` for a name that nobody has registered.
 
@@ -50,31 +56,42 @@ index
     if isinstance(name_or_function, str):
         record = registry.selector(name_or_function)
     else:
-        record = registry.Selector(name_of(name_or_function), name_or_function)
-    rule = _Rule(describe("selector", record.name, record.owner), record.function, options)
+        record = registry.Selector(name_of(name_or_function), name_or_function, needs=needs)
+    who = describe("selector", record.name, record.owner)
+    if needs not in (None, record.needs):
+        raise BrokenPromise(f"{who} is registered with needs={record.needs!r}, expected {needs!r}")
+    if record.needs is not None:
+        options = {"scorer": "score", **options}
+    rule = _Rule(who, record.function, options)
     rule.check([_candidate(7, 0.5)], "one candidate")
     same = [_candidate(index, 0.5) for index in (2, 3, 5, 9)]
-    if (index := rule.check(same, "equal candidates")) != 2:
+    index = rule.check(same, "equal candidates")
+    if index != 2 and "seed" not in record.options:
         raise BrokenPromise(
             f"{rule.who}: of candidates that differ in nothing but their index it takes {index}, "
             "expected the lowest, 2"
         )
     draw = random.Random(11)
-    for kind, extra in (("scored candidates", ()), ("missing", (None,)), ("NaN", (NAN,))):
+    kinds = (("scored candidates", ()), ("missing", (None,)), ("NaN", (NAN,)))
+    for kind, extra in kinds if record.needs is None else kinds[:1]:
         for _ in range(24):
-            scores = [draw.choice((*SCORES, *extra)) for _ in range(draw.randint(2, 6))]
+            numbers = (*SCORES[record.needs], *extra)
+            scores = [draw.choice(numbers) for _ in range(draw.randint(2, 6))]
             indices = draw.sample(range(20), len(scores))
             pool = [
                 _candidate(i, score, draw.choice("ABC"))
                 for i, score in zip(indices, scores, strict=True)
             ]
             rule.check(pool, f"{kind} scores" if extra else kind, may_refuse=bool(extra))
-    _check_nan(rule)
+    if record.needs is None:
+        _check_nan(rule)
 
 
 def _candidate(index: int, score: float | None, answer: str = "A") -> Candidate:
     scores = {} if score is None else {"score": score}
-    return Candidate(index, f"so it is {answer}", answer=answer, scores=scores)
+    return Candidate(
+        index, f"so it is {answer}", answer=answer, correct=answer == "A", scores=scores
+    )
 
 
 def _check_nan(rule: "_Rule") -> None:
@@ -142,6 +159,11 @@ class _Rule:
             raise BrokenPromise(
                 f"{self.who} chooses index {choice.index} with other contents, none of the "
                 f"{len(given)} candidates; return one as it is"
+            )
+        if not 0 <= choice.abstained < len(given):
+            raise BrokenPromise(
+                f"{self.who} says that {choice.abstained} of {len(given)} candidates abstained on "
+                f"{kind}, expected from 0 to {len(given) - 1}: it chose one"
             )
         return choice.index
 
