@@ -44,7 +44,10 @@ def _best_of(arguments: argparse.Namespace) -> None:
     select.check_options(arguments.rule, chosen)
     if chosen:
         answers.extractor(arguments.answer)
-    scorer = load_registry().find("scorer", arguments.scorer or "logprob").name
+    found = load_registry()
+    record = found.find("scorer", arguments.scorer or "logprob")
+    scorer = record.name
+    select.check_range(found.find("selector", arguments.rule), scorer, record.range)
     prompt, lm = _open(arguments)
     score.check_scorer(lm, scorer)
     pool, choice = _sample(arguments, prompt, lm), None

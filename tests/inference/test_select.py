@@ -1,14 +1,28 @@
-"""Rules on hand-made pools: no model, every choice evident."""
-
-from itertools import permutations
+"""What every rule may rely on, and what is said when it cannot choose."""
 
 import pytest
+from fake_plugins import Site, open_site
 
 import edifice_tt as et
 from edifice_tt import registry
 from edifice_tt.errors import PluginError, UnknownNameError
+from edifice_tt.inference.select import check_options, check_range
 
-NAN = float("nan")
+site = pytest.fixture(open_site, name="site")
+
+NAN, INF = float("nan"), float("inf")
+RULES = """
+import edifice_tt
+
+@edifice_tt.hookimpl
+def register_selectors(register):
+    def first(candidates, scorer, k=0):
+        given.append(scorer)
+        return edifice_tt.Choice(candidates[0], "first", {{}})
+    register("first", first{more})
+
+given = []
+"""
 
 
 def scored(*values, scorer="s"):
@@ -23,18 +37,11 @@ def said(*texts):
     return tuple(et.Candidate(i, text) for i, text in enumerate(texts))
 
 
-def answered(*answers):
-    return tuple(et.Candidate(i, f"text {i}", answer=answer) for i, answer in enumerate(answers))
-
-
-# --- best_of_n
-
-
-def test_best_of_n_takes_the_highest_score():
-    choice = et.select(scored(-3.0, -1.0, -2.0), "best_of_n", scorer="s")
-    assert (choice.index, choice.text, choice.rule) == (1, "text 1", "best_of_n")
-    assert choice.candidate.scores == {"s": -1.0}
-    assert choice.tally == {"0": -3.0, "1": -1.0, "2": -2.0}
+def error_of(kind, call, *arguments, **options):
+    with pytest.raises(kind) as caught:
+        call(*arguments, **options)
+    assert type(caught.value) is kind
+    return str(caught.value)
 
 
 def test_best_of_n_is_the_rule_unless_told_otherwise():
@@ -46,32 +53,17 @@ def test_a_pool_and_its_candidates_give_the_same_choice():
     assert et.select(pool) == et.select(pool.candidates) == et.select(list(pool))
 
 
-def test_of_equal_scores_the_lowest_index_wins_in_any_order():
-    for order in permutations(scored(1.0, 4.0, 4.0, 0.0)):
-        choice = et.select(order)
-        assert choice.index == 1
-        assert choice.tally == {"0": 1.0, "1": 4.0, "2": 4.0, "3": 0.0}
+def test_a_choice_as_a_dict_is_plain():
+    assert et.select(scored(1.0, 2.0, None)).to_dict() == {
+        "index": 1,
+        "text": "text 1",
+        "rule": "best_of_n",
+        "tally": {"0": 1.0, "1": 2.0},
+        "abstained": 1,
+    }
 
 
-def test_plus_and_minus_zero_are_equal_scores():
-    assert et.select(scored(-0.0, 0.0)).index == 0
-
-
-def test_nan_never_wins_whatever_its_place():
-    for order in permutations(scored(NAN, -5.0, -6.0)):
-        assert et.select(order).index == 1
-    assert et.select(scored(float("-inf"), NAN)).index == 0
-
-
-def test_scores_that_are_all_nan_are_an_error():
-    with pytest.raises(ValueError, match="no candidate has a score of 's' that is a number"):
-        et.select(scored(NAN, NAN))
-
-
-def test_a_candidate_without_a_score_does_not_take_part():
-    choice = et.select(scored(None, -1.0, None, -2.0))
-    assert choice.index == 1
-    assert choice.tally == {"1": -1.0, "3": -2.0}
+# --- which scorer
 
 
 def test_the_named_scorer_counts():
@@ -79,89 +71,171 @@ def test_the_named_scorer_counts():
         et.Candidate(0, "a", scores={"x": 1.0, "y": 0.0}),
         et.Candidate(1, "b", scores={"x": 0.0, "y": 1.0}),
     )
-    assert et.select(candidates, scorer="x").index == 0
-    assert et.select(candidates, scorer="y").index == 1
-    with pytest.raises(ValueError, match=r"say which scorer=.*x, y"):
-        et.select(candidates)
+    for rule in ("best_of_n", "weighted", "weighted_logit", "pessimistic"):
+        assert et.select(candidates, rule, scorer="x").index == 0
+        assert et.select(candidates, rule, scorer="y").index == 1
+        assert error_of(ValueError, et.select, candidates, rule) == (
+            "say which scorer to use (scorer=..., --scorer); the candidates have scores of: x, y"
+        )
 
 
 def test_a_scorer_that_nobody_ran_is_an_error_with_the_nearest():
-    with pytest.raises(UnknownNameError, match=r"'logprop'.*did you mean 'logprob'"):
-        et.select(scored(1.0, scorer="logprob"), scorer="logprop")
-    with pytest.raises(ValueError, match=r"none; run edifice_tt.score first"):
-        et.select(said("a", "b"))
+    for rule in ("best_of_n", "weighted"):
+        message = error_of(
+            UnknownNameError, et.select, scored(1.0, scorer="logprob"), rule, scorer="logprop"
+        )
+        assert message == (
+            "unknown scorer in this pool 'logprop'; did you mean 'logprob'? Known: logprob"
+        )
 
 
-# --- majority
+@pytest.mark.parametrize(("options", "of"), [({}, ""), ({"scorer": "prm"}, " of 'prm'")])
+def test_a_pool_without_scores_says_how_to_get_some_in_both_worlds(options, of):
+    for rule in ("best_of_n", "weighted"):
+        assert error_of(ValueError, et.select, said("a", "b"), rule, **options) == (
+            f"the candidates have no scores{of}; score them first: edifice_tt.score in Python, "
+            "`edifice-tt score` on the command line"
+        )
 
 
-def test_majority_counts_votes():
-    choice = et.select(said("a", "b", " b\n", "c"), "majority")
-    assert (choice.index, choice.text, choice.rule) == (1, "b", "majority")
-    assert choice.tally == {"a": 1.0, "b": 2.0, "c": 1.0}
-
-
-def test_of_equal_votes_the_answer_of_the_lowest_index_wins_in_any_order():
-    for order in permutations(said("b", "a", "a", "b")):
-        choice = et.select(order, "majority")
-        assert choice.index == 0
-        assert choice.tally == {"b": 2.0, "a": 2.0}
-
-
-def test_the_choice_is_the_first_candidate_that_gave_the_answer():
-    candidates = said("it is 3", "it is 4", "so 4.0", "4")
-    assert et.select(candidates[::-1], "majority", answer="number").text == "it is 4"
+# --- scores that a rule cannot use
 
 
 @pytest.mark.parametrize(
-    ("answer", "index", "tally"),
+    ("rule", "declared", "message"),
     [
-        ("text", 0, {r"1 \boxed{9}": 1.0, r"\boxed{8} 5": 1.0, r"\boxed{8}, 5.0": 1.0}),
-        ("number", 1, {"9": 1.0, "5": 2.0}),
-        ("boxed", 1, {"9": 1.0, "8": 2.0}),
-        (r"regex:^\d", 0, {"1": 1.0}),
+        (
+            "weighted",
+            "logit",
+            "rule 'weighted' needs probabilities, but scorer 'prm' declares range='logit'; use "
+            "rule weighted_logit, or calibrate the scorer",
+        ),
+        (
+            "pessimistic",
+            "logit",
+            "rule 'pessimistic' needs probabilities, but scorer 'prm' declares range='logit'; use "
+            "rule weighted_logit, or calibrate the scorer",
+        ),
+        (
+            "weighted",
+            "unbounded",
+            "rule 'weighted' needs probabilities, but scorer 'prm' declares range='unbounded'; use "
+            "rule best_of_n, which only compares scores, or majority",
+        ),
+        (
+            "weighted_logit",
+            "unbounded",
+            "rule 'weighted_logit' needs logits, but scorer 'prm' declares range='unbounded'; use "
+            "rule best_of_n, which only compares scores, or majority",
+        ),
+        (
+            "weighted_logit",
+            "probability",
+            "rule 'weighted_logit' needs logits, but scorer 'prm' declares range='probability'; "
+            "use rule weighted",
+        ),
     ],
 )
-def test_majority_compares_what_the_extractor_finds(answer, index, tally):
-    candidates = said(r"1 \boxed{9}", r"\boxed{8} 5", r"\boxed{8}, 5.0")
-    choice = et.select(candidates, "majority", answer=answer)
-    assert choice.index == index
-    assert choice.tally == tally
+def test_a_declared_range_that_a_rule_cannot_use_is_refused(rule, declared, message):
+    """Though every one of these scores could be a probability, and a logit."""
+    pool = et.Pool("q", scored(0.25, 0.75, scorer="prm"), ranges={"prm": declared})
+    assert error_of(ValueError, et.select, pool, rule) == message
+    assert et.select(pool, "best_of_n").index == 1
+    assert et.select(pool, "majority").index == 0
 
 
-def test_candidates_without_an_answer_abstain():
-    choice = et.select(said("no idea", "no idea", "7"), "majority", answer="number")
-    assert choice.index == 2
-    assert choice.tally == {"7": 1.0}
+@pytest.mark.parametrize(
+    ("rule", "declared"),
+    [("weighted", "probability"), ("pessimistic", "probability"), ("weighted_logit", "logit")],
+)
+def test_the_declared_range_that_a_rule_needs_is_taken(rule, declared):
+    pool = et.Pool("q", scored(0.25, 0.75, scorer="prm"), ranges={"prm": declared})
+    assert et.select(pool, rule).index == 1
 
 
-def test_when_all_abstain_it_is_an_error_that_says_what_was_looked_for():
-    with pytest.raises(ValueError, match="no candidate has an answer of the kind 'boxed'"):
-        et.select(said("1", "2"), "majority", answer="boxed")
-    with pytest.raises(ValueError, match="no candidate has an answer"):
-        et.select(said("", " "), "majority")
+def test_without_a_pool_the_installed_scorer_declares():
+    candidates = scored(-2.0, -1.0, scorer="logprob")
+    for pool in (candidates, et.Pool("q", candidates)):
+        assert "'logprob' declares range='unbounded'" in error_of(
+            ValueError, et.select, pool, "weighted_logit"
+        )
+    assert et.select(scored(-2.0, -1.0, scorer="nobody"), "weighted_logit").index == 1
 
 
-def test_an_answer_that_is_already_there_counts():
-    choice = et.select(answered("A", "B", "B"), "majority")
-    assert choice.index == 1
-    assert choice.tally == {"A": 1.0, "B": 2.0}
+def test_the_pool_goes_before_the_installed_scorer():
+    """Another version may have declared it otherwise when the pool was scored."""
+    pool = et.Pool("q", scored(0.25, 0.5, scorer="logprob"), ranges={"logprob": "probability"})
+    assert et.select(pool, "weighted").index == 1
 
 
-def test_where_some_have_an_answer_the_others_abstain():
-    choice = et.select(answered(None, None, None, "B"), "majority")
-    assert choice.index == 3
-    assert choice.tally == {"B": 1.0}
+@pytest.mark.parametrize("rule", ["weighted", "pessimistic"])
+@pytest.mark.parametrize("value", [1.5, -0.25, NAN, INF])
+def test_what_is_no_probability_is_refused_whatever_was_declared(rule, value):
+    candidates = scored(0.5, 1.0, 0.0, value)[::-1]
+    for ranges in ({}, {"s": "probability"}):
+        message = error_of(ValueError, et.select, et.Pool("q", candidates, ranges=ranges), rule)
+        assert message == (
+            f"rule '{rule}' needs probabilities, but candidate 3 has {value} of 's', expected "
+            "within 0 and 1; use rule best_of_n, which only compares scores, or majority"
+        )
 
 
-def test_a_named_extractor_goes_before_answers_that_are_there():
-    candidates = (et.Candidate(0, "1", answer="A"), et.Candidate(1, "2", answer="A"))
-    assert et.select(candidates, "majority", answer="number").tally == {"1": 1.0, "2": 1.0}
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_what_is_no_logit_is_refused(value):
+    assert error_of(ValueError, et.select, scored(0.5, value), "weighted_logit") == (
+        f"rule 'weighted_logit' needs logits, but candidate 1 has {value} of 's', expected a "
+        "finite number; use rule best_of_n, which only compares scores, or majority"
+    )
 
 
-def test_majority_needs_no_scores_and_ignores_them():
-    candidates = [et.Candidate(i, t, scores={"s": -i}) for i, t in enumerate("abb")]
-    assert et.select(candidates, "majority").text == "b"
+@pytest.mark.parametrize("rule", ["weighted", "pessimistic"])
+def test_a_missing_score_is_refused_where_scores_are_added(rule):
+    assert error_of(ValueError, et.select, scored(0.5, None, 0.25)[::-1], rule) == (
+        f"rule '{rule}' needs probabilities, but candidate 1 has no score of 's'; score all of the "
+        "pool with 's' again"
+    )
+
+
+# --- rules of plugins
+
+
+@pytest.mark.parametrize("more", ["", ", needs='probability'"])
+def test_a_rule_of_a_plugin_is_refused_what_it_says_it_cannot_use(site: Site, more):
+    site.install("firsts", RULES.format(more=more))
+    pool = et.Pool("q", scored(0.25, 7.5, scorer="prm"), ranges={"prm": "logit"})
+    if not more:
+        assert et.select(pool, "first", scorer="prm").index == 0
+        return
+    assert error_of(ValueError, et.select, pool, "first") == (
+        "rule 'first' needs probabilities, but scorer 'prm' declares range='logit'; use rule "
+        "weighted_logit, or calibrate the scorer"
+    )
+    assert "candidate 1 has 7.5 of 'prm'" in error_of(
+        ValueError, et.select, pool.candidates, "first"
+    )
+
+
+def test_a_rule_that_needs_scores_is_told_whose(site: Site):
+    site.install("firsts", RULES.format(more=", needs='logit'"))
+    assert et.select(scored(0.25, 7.5, scorer="prm"), "first").index == 0
+    import firsts
+
+    assert firsts.given == ["prm"]
+
+
+def test_a_rule_that_fails_names_its_owner(site: Site):
+    site.install("odd", RULES.replace("given.append(scorer)", "1 / 0").format(more=""))
+    assert error_of(PluginError, et.select, said("x"), "first", scorer="s") == (
+        "rule 'first' of odd 1.0 failed: ZeroDivisionError: division by zero"
+    )
+
+
+def test_a_rule_that_gives_no_choice_names_its_owner(site: Site):
+    code = RULES.replace("given.append(scorer)", "return candidates[0]")
+    site.install("odd", code.format(more=""))
+    assert error_of(PluginError, et.select, said("x"), "first", scorer="s").startswith(
+        "rule 'first' of odd 1.0 gave Candidate(index=0"
+    )
 
 
 # --- what goes wrong
@@ -178,26 +252,68 @@ def test_an_empty_pool_is_an_error():
             et.select(empty)
 
 
+def test_two_candidates_with_one_index_are_an_error():
+    """As when two pools are joined; their votes and scores could not be told apart."""
+    joined = (*scored(1.0, 2.0, 3.0), *scored(4.0, 5.0)[1:])
+    assert error_of(ValueError, et.select, joined) == (
+        "two candidates have index 1; give each one of its own"
+    )
+
+
 @pytest.mark.parametrize(
-    ("rule", "option"), [("majority", "scorer"), ("best_of_n", "answer"), ("majority", "k")]
+    ("rule", "option", "message"),
+    [
+        (
+            "best_of_n",
+            "answer",
+            "rule 'best_of_n' takes no option 'answer' (--answer), only: scorer; leave it out, or "
+            "use a rule that takes it: majority, pessimistic, weighted, weighted_logit",
+        ),
+        (
+            "majority",
+            "scorer",
+            "rule 'majority' takes no option 'scorer' (--scorer), only: answer; leave it out, or "
+            "use a rule that takes it: best_of_n, pessimistic, weighted, weighted_logit",
+        ),
+        (
+            "oracle",
+            "seed",
+            "rule 'oracle' takes no option 'seed' (--seed), only: none; leave it out, or use a "
+            "rule that takes it: random",
+        ),
+        (
+            "majority",
+            "answr",
+            "unknown option of rule majority 'answr'; did you mean 'answer'? Known: answer",
+        ),
+        ("random", "k", "unknown option of rule random 'k'; known: seed"),
+    ],
 )
-def test_an_option_that_the_rule_does_not_take_is_an_error_that_says_so(rule, option):
-    with pytest.raises((ValueError, UnknownNameError), match=option) as caught:
-        et.select(scored(1.0, 2.0), rule, **{option: "x"})
-    assert rule in str(caught.value)
+def test_an_option_that_the_rule_does_not_take_is_an_error_that_says_so(
+    monkeypatch, rule, option, message
+):
+    monkeypatch.setenv("EDIFICE_TT_PLUGINS", "")
+    assert error_of(UnknownNameError, et.select, said("a"), rule, **{option: "x"}) == message
+    assert error_of(UnknownNameError, check_options, rule, [option]) == message
 
 
-def test_a_choice_as_a_dict_is_plain():
-    assert et.select(scored(1.0, 2.0)).to_dict() == {
-        "index": 1,
-        "text": "text 1",
-        "rule": "best_of_n",
-        "tally": {"0": 1.0, "1": 2.0},
-    }
+def test_a_rule_that_takes_any_option_and_one_that_does_not_tell_are_asked(site: Site):
+    site.install(
+        "loose",
+        "import edifice_tt\n\n@edifice_tt.hookimpl\ndef register_selectors(register):\n"
+        "    register('any', lambda candidates, **options: edifice_tt.Choice(\n"
+        "        candidates[0], 'any', options))\n"
+        "    register('built_in_c', iter)\n",
+    )
+    assert et.select(said("a"), "any", k=7).tally == {"k": 7}
+    check_options("built_in_c", ["k"])
+    # And where such rules are installed, the others still say what they take.
+    assert "did you mean 'answer'" in error_of(
+        UnknownNameError, et.select, said("a"), "majority", answr="x"
+    )
 
 
-def test_a_rule_that_gives_no_choice_names_its_owner(monkeypatch):
-    record = registry.Selector("odd", lambda candidates: candidates[0], owner="some-plugin")
-    monkeypatch.setattr(registry, "selector", lambda name: record)
-    with pytest.raises(PluginError, match="rule 'odd' of some-plugin gave Candidate"):
-        et.select([et.Candidate(0, "x")], "odd")
+def test_a_rule_without_needs_takes_every_range():
+    for declared in (None, *registry.RANGES):
+        check_range(registry.selector("best_of_n"), "prm", declared)
+    check_range(registry.selector("weighted"), "prm", None)

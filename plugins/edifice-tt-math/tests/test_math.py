@@ -237,6 +237,7 @@ def test_the_majority_of_texts_extracts_their_answers():
     choice = edifice_tt.select(pool, "math_majority")
     assert choice.index == 1
     assert choice.tally == {"3": 1.0, "1+x": 3.0}
+    assert choice.abstained == 1
 
 
 def test_a_named_extractor_is_used():

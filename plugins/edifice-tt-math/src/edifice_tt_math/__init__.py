@@ -61,8 +61,8 @@ def math_majority(candidates: Sequence["Candidate"], answer: str | None = None) 
     `answer` names one of edifice_tt's extractors; without it a candidate's own `answer` counts, or
     `extract` of its text when no candidate has one. Candidates without an answer abstain. Of
     equally common answers the one that the lowest index gave wins, by its candidate of the lowest
-    index. `tally` maps each answer, in canonical form, to its votes. Raises `ValueError` when all
-    abstain.
+    index. `tally` maps each answer, in canonical form, to its votes; `abstained` counts the
+    candidates without one. Raises `ValueError` when all abstain.
     """
     from edifice_tt.inference.answers import extractor
     from edifice_tt.inference.select import Choice
@@ -76,10 +76,11 @@ def math_majority(candidates: Sequence["Candidate"], answer: str | None = None) 
     voters = [(c, text) for c, text in zip(ordered, answers, strict=True) if text.strip()]
     if not voters:
         raise ValueError(
-            f"no candidate has an answer of the kind {answer or 'math'!r}; use another answer=..., "
-            "or rule='best_of_n'"
+            f"no candidate has an answer of the kind {answer or 'math'!r}; use another kind "
+            "(answer=..., --answer), or rule best_of_n"
         )
     groups = group(text for _, text in voters)
     tally = {form: float(len(positions)) for form, positions in groups.items()}
     winner = max(groups, key=lambda form: (tally[form], -groups[form][0]))
-    return Choice(voters[groups[winner][0]][0], "math_majority", tally)
+    chosen = voters[groups[winner][0]][0]
+    return Choice(chosen, "math_majority", tally, abstained=len(ordered) - len(voters))
