@@ -4,6 +4,7 @@ What breaks while a plugin is imported or registered (import errors, misspelt ho
 signatures, taken names, ...) stands in test_plugins.py: `BROKEN` there and the tests below it.
 """
 
+import math
 import statistics
 from dataclasses import replace
 from itertools import count
@@ -609,6 +610,85 @@ def test_a_broken_scorer_of_log_probabilities_is_told_what_it_breaks(scorer, mes
     assert message_of(check_scorer, scorer, "logprobs") == expected(scorer, message)
 
 
+def gives_no_step_for_the_empty():
+    return lambda prompt, completions: [[0.5] * len(c[:3]) for c in completions]
+
+
+@of_text
+def gives_one_number_for_all_steps(completions):
+    return [0.5] * len(completions)
+
+
+@of_text
+def gives_whole_steps(completions):
+    return [[1, 0]] * len(completions)
+
+
+@of_text
+def gives_a_step_of_percent(completions):
+    return [[0.5, 50.0 if "8" in c else 0.5] for c in completions]
+
+
+@of_text
+def pads_its_steps(completions):
+    most = max((len(c) for c in completions), default=0)
+    return [[0.5] * (1 + most) for _ in completions]
+
+
+@of_text
+def reads_its_place_at_the_second_step(completions):
+    return [[0.5, float(place)] for place, _ in enumerate(completions)]
+
+
+def draws_a_second_step():
+    calls = count()
+    return lambda prompt, completions: [[0.5, float(next(calls) % 2)]] * len(completions)
+
+
+STEPS = [
+    (
+        gives_no_step_for_the_empty,
+        "gives no step for '', expected a list of floats, one a step and at least one",
+    ),
+    (
+        gives_one_number_for_all_steps,
+        "gives 0.5, a float, for 'There are 8.', expected a list of floats, one a step and at "
+        "least one",
+    ),
+    (gives_none, "gives None, expected a list with one list of floats a completion"),
+    (
+        gives_whole_steps,
+        "gives 1, an int, for 'There are 8.', expected a float; wrap it in float(...)",
+    ),
+    (
+        gives_a_step_of_percent,
+        "gives 50.0 for 'There are 8.', but declares range='probability': within 0 and 1",
+    ),
+    (
+        pads_its_steps,
+        "the score depends on its neighbours in the batch: 'There are 8.' gets 1501 steps among 8 "
+        "and 13 steps alone; score each by itself",
+    ),
+    (
+        reads_its_place_at_the_second_step,
+        "the score depends on the order of the batch: 'There are 8.' gets 0 in place 0 and 7 in "
+        "place 7; score each by itself",
+    ),
+    (
+        draws_a_second_step,
+        "the same input gets another score: 'There are 8.' gets 0 at first and then 1; draw no "
+        "random numbers",
+    ),
+]
+
+
+@pytest.mark.parametrize(("scorer", "message"), STEPS, ids=lambda v: getattr(v, "__name__", ""))
+def test_a_broken_scorer_of_steps_is_told_what_it_breaks(scorer, message):
+    range = "probability" if scorer is gives_a_step_of_percent else "unbounded"
+    found = message_of(check_scorer, scorer, "text", range, "step")
+    assert found == expected(scorer, message)
+
+
 # --- selectors
 
 
@@ -739,6 +819,55 @@ SELECTORS = [
         "another; treat a candidate without a score alike wherever it stands",
     ),
 ]
+
+
+def multiplies_odds(candidates, scorer):
+    def odds(candidate):
+        return candidate.scores[scorer] / (1 - candidate.scores[scorer])
+
+    return best(candidates, key=lambda c: (odds(c), candidates.index(c)))
+
+
+def takes_logarithms(candidates, scorer):
+    return best(candidates, key=lambda c: (math.log(c.scores[scorer]), -c.index))
+
+
+def counts_all_as_abstained(candidates):
+    choice = best(candidates, key=lambda c: (score_of(c), -c.index))
+    return replace(choice, abstained=len(candidates))
+
+
+def draws_by_the_order(candidates, seed=0):
+    return Choice(candidates[seed % len(candidates)], "draw", {})
+
+
+@pytest.mark.parametrize(
+    ("rule", "needs", "message"),
+    [
+        (
+            multiplies_odds,
+            "probability",
+            "the choice depends on the order of the candidates: index 9 in one order and 2 in "
+            "another; of tied candidates take the lowest index",
+        ),
+        (takes_logarithms, "logit", "raises on scored candidates: ValueError: math domain error"),
+        (
+            counts_all_as_abstained,
+            None,
+            "says that 1 of 1 candidates abstained on one candidate, expected from 0 to 0: it "
+            "chose one",
+        ),
+        (
+            draws_by_the_order,
+            None,
+            "the choice depends on the order of the candidates: index 2 in one order and 9 in "
+            "another; of tied candidates take the lowest index",
+        ),
+    ],
+    ids=lambda v: getattr(v, "__name__", ""),
+)
+def test_a_selector_that_breaks_what_it_declares_is_told_so(rule, needs, message):
+    assert message_of(check_selector, rule, needs) == expected(rule, message, "selector")
 
 
 @pytest.mark.parametrize(("rule", "message"), SELECTORS, ids=lambda v: getattr(v, "__name__", ""))
@@ -948,6 +1077,15 @@ def test_a_registered_scorer_is_named_with_its_owner(site: Site):
     )
     assert message_of(check_scorer, "brief", range="probability") == (
         "scorer 'brief' of short 0.4 is registered with range='unbounded', expected 'probability'"
+    )
+
+
+def test_a_registered_rule_is_named_with_what_it_needs():
+    assert message_of(check_selector, "weighted", "logit") == (
+        "selector 'weighted' of edifice-tt is registered with needs='probability', expected 'logit'"
+    )
+    assert message_of(check_scorer, "logprob", level="step") == (
+        "scorer 'logprob' of edifice-tt is registered with level='answer', expected 'step'"
     )
 
 

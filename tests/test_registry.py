@@ -46,7 +46,14 @@ def echo(site: Site):
 def test_built_in_names_are_there():
     assert {"test_time_compute", "causal_lm"} <= set(edifice_tt.list_architectures())
     assert {"linear", "mlp", "logprob"} <= set(edifice_tt.list_scorers())
-    assert {"best_of_n", "majority"} <= set(edifice_tt.list_selectors())
+    rules = {"best_of_n", "majority", "weighted", "weighted_logit", "pessimistic", "random"}
+    assert rules | {"oracle"} <= set(edifice_tt.list_selectors())
+    needs = {name: selector(name).needs for name in rules}
+    assert {name: need for name, need in needs.items() if need} == {
+        "weighted": "probability",
+        "weighted_logit": "logit",
+        "pessimistic": "probability",
+    }
 
 
 def test_lists_are_sorted(site: Site):
@@ -77,6 +84,44 @@ def test_a_scorer_is_unbounded_unless_it_says_otherwise():
     assert Scorer("judge", list, reads="text").range == "unbounded"
 
 
+def test_a_scorer_scores_answers_and_a_rule_needs_nothing_unless_they_say_otherwise():
+    assert Scorer("judge", list, reads="text").level == "answer"
+    assert Selector("first", min).needs is None
+
+
+def test_a_rule_tells_its_options():
+    record = Selector("r", lambda candidates, scorer=None, *, k=1, **more: None)
+    assert record.options == ["scorer", "k"]
+    assert record.takes("k")
+    assert record.takes("anything")
+    record = Selector("r", lambda candidates, k: None)
+    assert (record.options, record.takes("k"), record.takes("anything")) == (["k"], True, False)
+    # A function in C does not tell, so it is not refused anything.
+    assert (Selector("r", iter).options, Selector("r", iter).takes("k")) == ([], True)
+
+
+@pytest.mark.parametrize(
+    ("function", "needs", "message"),
+    [
+        (
+            lambda candidates, scorer: None,
+            "percent",
+            "selector 'r': needs='percent' is none of (None, 'probability', 'logit')",
+        ),
+        (
+            lambda candidates, judge: None,
+            "logit",
+            "selector 'r': needs='logit' is about scores, so its function must take an option "
+            "scorer",
+        ),
+    ],
+)
+def test_a_rule_record_checks_what_it_declares(function, needs, message):
+    with pytest.raises(PluginError) as raised:
+        Selector("r", function, needs=needs)
+    assert str(raised.value) == message
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -87,6 +132,15 @@ def test_a_scorer_is_unbounded_unless_it_says_otherwise():
         (
             {"reads": "text", "range": "percent"},
             "scorer 'judge': range='percent' is none of ('probability', 'logit', 'unbounded')",
+        ),
+        (
+            {"reads": "text", "level": "token"},
+            "scorer 'judge': level='token' is none of ('answer', 'step')",
+        ),
+        (
+            {"reads": "hidden", "level": "step"},
+            "scorer 'judge': level='step' needs reads='text', given reads='hidden'; register it "
+            "with level='answer'",
         ),
     ],
 )

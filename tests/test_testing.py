@@ -38,6 +38,13 @@ def test_the_built_in_selectors_are_sound():
     check_selector("best_of_n", scorer="score")
     check_selector("majority")
     check_selector("majority", answer="text")
+    for needs, rule in ((None, "random"), (None, "oracle"), ("logit", "weighted_logit")):
+        check_selector(rule, needs)
+    for rule in ("weighted", "pessimistic"):
+        check_selector(rule, needs="probability")
+        check_selector(rule, answer="text")
+    check_selector("random", seed=7)
+    check_selector("pessimistic", delta=1)
 
 
 def test_the_language_model_is_sound():
@@ -121,6 +128,33 @@ def test_a_selector_may_refuse_what_it_cannot_weigh():
         )
 
     check_selector(careful)
+
+
+@pytest.mark.parametrize("needs", ["probability", "logit"])
+def test_a_rule_is_tried_on_what_it_needs_alone(needs):
+    """As by `select`: no score is missing, NaN or outside, and the scorer is named."""
+    seen = set()
+
+    def trusting(candidates, scorer):
+        scores = [c.scores[scorer] for c in candidates]
+        seen.update(scores)
+        return et.Choice(min(candidates, key=lambda c: (-c.scores[scorer], c.index)), "t", {})
+
+    check_selector(trusting, needs)
+    assert all(np.isfinite(list(seen)))
+    assert all(0 <= score <= 1 for score in seen) == (needs == "probability")
+    with pytest.raises(BrokenPromise, match="missing scores: KeyError: 'score'"):
+        check_selector(trusting, scorer="score")
+
+
+def test_a_scorer_of_steps_may_give_as_many_as_it_likes():
+    def make():
+        def steps(text):
+            return [1 / (1 + len(line)) for line in text.split(" ")]
+
+        return lambda prompt, completions: [steps(completion) for completion in completions]
+
+    check_scorer(make, "text", "probability", "step")
 
 
 def test_a_missing_option_of_an_architecture_is_named():

@@ -134,5 +134,26 @@ def test_a_typographic_minus_is_a_minus():
     assert extractor("number")("x = \N{MINUS SIGN}7") == "-7"
 
 
+@pytest.mark.parametrize("depth", [100_000])
+def test_a_text_of_many_open_boxes_is_read_in_one_pass(depth):
+    """Read anew from each of them this would take hours."""
+    assert extractor("boxed")(r"\boxed{" * depth) is None
+    assert extractor("boxed")(r"\boxed{" * depth + "7}") == "7"
+    assert extractor("boxed")("}" * depth + r"\boxed{7}") == "7"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"\boxed{1 \boxed{2} 3}", "2"),  # the box that begins last, not the one that ends last
+        (r"{ \boxed{1}", "1"),
+        (r"} \boxed{1} }", "1"),
+        (r"\boxed{1} \boxed{}", None),
+    ],
+)
+def test_of_boxes_within_boxes_the_one_that_begins_last_counts(text, answer):
+    assert extractor("boxed")(text) == answer
+
+
 def test_an_unclosed_box_does_not_hide_a_closed_one():
     assert extractor("boxed")(r"\boxed{1} and \boxed{2") == "1"

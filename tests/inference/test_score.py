@@ -31,15 +31,15 @@ class Scorer:
 
 @edifice_tt.hookimpl
 def register_scorers(register):
-    register("fake", Scorer, reads={reads!r}, range={range!r})
+    register("fake", Scorer, reads={reads!r}, range={range!r}, level={level!r})
 """
 
 
-def install(site, body, reads="text", range="unbounded"):
+def install(site, body, reads="text", range="unbounded", level="answer"):
     arguments = {"text": "prompt, completions", "logprobs": "token_logprobs"}[reads]
     site.install(
         "fake-scorers",
-        SCORER.format(arguments=arguments, body=body, reads=reads, range=range),
+        SCORER.format(arguments=arguments, body=body, reads=reads, range=range, level=level),
         version="2.5",
     )
 
@@ -165,6 +165,29 @@ def test_a_pool_carries_the_scores_of_several(site: Site):
     assert all(type(value) is float for value in values(pool, "fake"))
 
 
+def test_the_declared_range_goes_with_the_scores(tiny_lm, site: Site):
+    install(site, "return [0.5] * 3", range="probability")
+    pool = et.Pool("q", POOL.candidates, ranges={"old": "logit"})
+    for scorer in ("logprob", "linear", "fake"):
+        pool = et.score(tiny_lm, pool, scorer)
+    assert pool.ranges == {
+        "old": "logit",
+        "logprob": "unbounded",
+        "linear": "logit",
+        "fake": "probability",
+    }
+    assert POOL.ranges == {}
+
+
+def test_a_rule_knows_what_the_scorer_declared_when_it_is_gone(site: Site):
+    install(site, "return [0.25, 0.5, 0.75]", range="logit")
+    pool = et.score(None, POOL, scorer="fake")
+    site.remove("fake-scorers")
+    with pytest.raises(ValueError, match="'fake' declares range='logit'; use rule weighted_logit"):
+        et.select(pool, "weighted")
+    assert et.select(pool, "weighted_logit").tally.keys() == {"a", "bb"}
+
+
 def test_an_unknown_scorer_names_the_nearest():
     with pytest.raises(UnknownNameError, match=r"unknown scorer 'logprop'; did you mean 'logprob'"):
         et.score(None, POOL, scorer="logprop")
@@ -225,6 +248,18 @@ def test_a_scorer_that_breaks_its_contract_is_named_with_its_owner(
     assert POOL.to_dict() == before
 
 
+def test_a_failing_scorer_is_named_and_the_pool_and_the_other_scores_stay(site: Site):
+    install(site, "raise RuntimeError('no key')")
+    pool = et.score(None, POOL)
+    before = pool.to_dict()
+    with pytest.raises(PluginError) as caught:
+        et.score(None, pool, scorer="fake")
+    assert str(caught.value) == "scorer 'fake' of fake-scorers 2.5 failed: RuntimeError: no key"
+    assert pool.to_dict() == before
+    assert (pool.scorers, pool.ranges) == (["logprob"], {"logprob": "unbounded"})
+    assert et.select(pool).index == 2
+
+
 def test_a_candidate_is_named_by_its_index_and_not_by_its_place(site: Site):
     """A pool that was interrupted holds candidates 4 and 9, say."""
     install(site, "return [0.0, float('nan')]")
@@ -274,3 +309,137 @@ def test_a_candidate_of_another_model_is_one_clear_error(tiny_lm, token_ids, mes
     pool = et.Pool("abc", (et.Candidate(0, "x", token_ids),))
     with pytest.raises(EdificeError, match=message):
         et.score(tiny_lm, pool, "linear")
+
+
+# --- a scorer of steps
+
+STEPS = "return [[0.5, 0.25], [1], (0.75, 0.5, 0.25)]"
+
+
+def test_the_numbers_of_the_steps_are_kept_and_the_last_is_the_score(site: Site):
+    install(site, STEPS, range="probability", level="step")
+    pool = et.score(None, et.score(None, POOL), scorer="fake")
+    assert [c.step_scores for c in pool] == [
+        {"fake": (0.5, 0.25)},
+        {"fake": (1.0,)},
+        {"fake": (0.75, 0.5, 0.25)},
+    ]
+    assert values(pool, "fake") == [0.25, 1.0, 0.25]
+    assert values(pool, "logprob") == [-2.0, -0.25, 0.0]
+    assert pool.ranges["fake"] == "probability"
+    assert all(type(n) is float for c in pool for n in c.step_scores["fake"])
+
+
+@pytest.mark.parametrize(
+    ("reduce", "expected"),
+    [
+        ("last", [0.25, 1.0, 0.25]),
+        ("min", [0.25, 1.0, 0.25]),
+        ("max", [0.5, 1.0, 0.75]),
+        ("mean", [0.375, 1.0, 0.5]),
+        ("product", [0.125, 1.0, 0.09375]),
+    ],
+)
+def test_steps_are_reduced_as_told(site: Site, reduce, expected):
+    install(site, STEPS, range="probability", level="step")
+    pool = et.score(None, POOL, scorer="fake", reduce=reduce)
+    assert values(pool, "fake") == expected
+    assert pool.candidates[2].step_scores == {"fake": (0.75, 0.5, 0.25)}
+
+
+@pytest.mark.parametrize(
+    ("body", "range", "message"),
+    [
+        (
+            "return [[0.5], [], [0.5]]",
+            "unbounded",
+            "gave no step for candidate 1, expected at least one number",
+        ),
+        (
+            "return [[0.5, 0.5, 1.5], [0.5], [0.5]]",
+            "probability",
+            "gave 1.5 for step 2 of candidate 0, but declares range='probability': within 0 and 1",
+        ),
+        (
+            "return [[0.5], [-0.5, 0.5], [0.5]]",
+            "probability",
+            "gave -0.5 for step 0 of candidate 1, but declares range='probability': within 0 and 1",
+        ),
+        (
+            "return [[0.5], [0.5], [0.5, float('nan')]]",
+            "logit",
+            "gave nan for step 1 of candidate 2, expected a finite number",
+        ),
+        (
+            "return [0.5, 0.5, 0.5]",
+            "unbounded",
+            "gave [0.5, 0.5, 0.5], expected one list of floats a candidate, for it has "
+            "level='step' (TypeError: 'float' object is not iterable)",
+        ),
+        ("return [[0.5]] * 2", "unbounded", "gave 2 scores for 3 candidates"),
+        ("return 1 / 0", "unbounded", "failed: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_scorer_of_steps_that_breaks_its_contract_is_named(site: Site, body, range, message):
+    """A range holds for each step: the last of the second and third is within it."""
+    install(site, body, range=range, level="step")
+    before = POOL.to_dict()
+    with pytest.raises(PluginError) as caught:
+        et.score(None, POOL, scorer="fake")
+    assert str(caught.value) == f"scorer 'fake' of fake-scorers 2.5 {message}"
+    assert POOL.to_dict() == before
+
+
+@pytest.mark.parametrize(
+    ("level", "range", "reduce", "error", "message"),
+    [
+        (
+            "step",
+            "logit",
+            "men",
+            UnknownNameError,
+            "unknown reduction of steps 'men'; did you mean 'mean' or 'min'? Known: last, max, "
+            "mean, min, product",
+        ),
+        (
+            "step",
+            "logit",
+            "product",
+            ValueError,
+            "reduce='product' multiplies probabilities, but scorer 'fake' declares range='logit'; "
+            "use last, min, max or mean",
+        ),
+        (
+            "answer",
+            "probability",
+            "min",
+            ValueError,
+            "scorer 'fake' gives one score an answer, so reduce='min' has no steps to reduce; "
+            "leave it out",
+        ),
+    ],
+)
+def test_a_reduction_that_cannot_be_is_refused_before_the_scorer_runs(
+    site: Site, level, range, reduce, error, message
+):
+    install(site, "raise SystemExit('it ran')", level=level, range=range)
+    with pytest.raises(error) as caught:
+        et.score(None, POOL, scorer="fake", reduce=reduce)
+    assert str(caught.value) == message
+
+
+def test_a_head_has_no_steps(tiny_lm):
+    with pytest.raises(ValueError, match="'linear' gives one score an answer"):
+        et.score(tiny_lm, POOL, scorer="linear", reduce="last")
+
+
+def test_scoring_again_by_answers_leaves_no_steps_of_an_earlier_run(site: Site):
+    """A later version of a scorer may have another level."""
+    install(site, STEPS, level="step")
+    pool = et.score(None, POOL, scorer="fake")
+    other = tuple(replace(c, step_scores={**c.step_scores, "prm": (0.5,)}) for c in pool)
+    site.remove("fake-scorers")
+    install(site, "return [3, 2, 1]")
+    pool = et.score(None, replace(pool, candidates=other), scorer="fake")
+    assert [c.step_scores for c in pool] == [{"prm": (0.5,)}] * 3
+    assert values(pool, "fake") == [3.0, 2.0, 1.0]
