@@ -51,8 +51,8 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
 
     `options` go to the rule, for example `scorer=` and `answer=`. The declared range of the scores
     is the pool's, else that of the installed scorer. Raises `UnknownNameError` for an unknown rule
-    or option, `ValueError` for an empty pool and for scores that the rule cannot use, and
-    `PluginError` for a rule that fails or gives no `Choice`.
+    or option, `ValueError` for an empty pool, an index that two candidates have, and scores that
+    the rule cannot use, and `PluginError` for a rule that fails or gives no `Choice`.
     """
     found = registry.load_registry()
     record: registry.Selector = found.find("selector", rule)

@@ -351,6 +351,20 @@ def test_oracle_refuses_candidates_of_which_nobody_knows():
     )
 
 
+@pytest.mark.parametrize(
+    ("rule", "score"), [("weighted", 1.5), ("weighted_logit", INF), ("pessimistic", -0.5)]
+)
+def test_a_rule_that_is_called_without_select_refuses_what_it_cannot_add(rule, score):
+    with pytest.raises(
+        ValueError, match=rf"^rule '{rule}' needs \w+, but candidate 1 has {score} "
+    ):
+        FUNCTIONS[rule](voted(("A", 0.5), ("B", score)))
+    with pytest.raises(
+        ValueError, match=rf"^rule '{rule}' needs \w+, but candidate 1 has no score"
+    ):
+        FUNCTIONS[rule](scored(0.5, None))
+
+
 # --- every rule
 
 POOLS = st.lists(
