@@ -5,7 +5,7 @@ unbiased, does not depend on the candidates' order, and has the least variance t
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import index
 
 import numpy as np
@@ -79,6 +79,22 @@ def _rank_weights(n: int, ks: Sequence[int]) -> Floats:
     for k in range(1, max(ks)):
         weights.append(weights[-1] * ((j - k) / k * ((k + 1) / (n - k))))
     return np.stack([weights[k - 1] for k in ks], axis=1)
+
+
+def stacks(*columns: Sequence[ArrayLike]) -> Iterator[tuple[NDArray[np.int64], list[Floats]]]:
+    """Problems with equally many candidates together, to be worked on at once.
+
+    Each column holds an array (N) per problem. Gives which problems they are (rows), and for each
+    column its (rows, N).
+
+    >>> [(which.tolist(), one.shape) for which, (one,) in stacks([[1.0], [2.0, 3.0], [4.0]])]
+    [([0, 2], (2, 1)), ([1], (1, 2))]
+    """
+    arrays = [[np.asarray(one, np.float64) for one in column] for column in columns]
+    sizes = np.array([len(one) for one in arrays[0]])
+    for size in np.unique(sizes):
+        which = np.flatnonzero(sizes == size)
+        yield which, [np.stack([column[i] for i in which]) for column in arrays]
 
 
 def tie_bounds(ranked: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
