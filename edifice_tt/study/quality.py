@@ -10,6 +10,7 @@ from edifice_tt.study.statistics import Floats, best_of_ks, check_pair, stacks, 
 
 NUM_BINS = 10  # of a reliability diagram
 _HISTOGRAM_BINS = 20
+_LARGEST_K = 1000
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class ScorerQuality:
     selection does: its mean over the `mixed_problems`, which have right and wrong candidates.
     `ece`, `brier` and `reliability` are for scores that all lie in [0, 1]. `length_correlation` is
     Spearman's between score and number of tokens, over all candidates. `best_k` is the smallest k
-    with the highest mean best-of-k, `peak_accuracy` that mean: a larger k picks what the scorer
-    likes and is wrong.
+    with the highest mean best-of-k, of k up to 1000 or the smallest problem, `peak_accuracy` that
+    mean: a larger k picks what the scorer likes and is wrong.
     """
 
     scorer: str
@@ -75,7 +76,7 @@ def assess_scorer(
     """
     if not len(scores):
         raise ValueError("scores must hold at least one problem")
-    ks = range(1, min(len(np.atleast_1d(one)) for one in scores) + 1)
+    ks = range(1, min(_LARGEST_K, *(len(np.atleast_1d(one)) for one in scores)) + 1)
     curve, aurocs = np.zeros(len(ks)), []
     for _, (score, right) in stacks(scores, correct):
         curve += best_of_ks(score, right, ks).sum(axis=0) / len(scores)

@@ -37,10 +37,13 @@ def pass_at_ks(n: int, c: ArrayLike, ks: Sequence[int]) -> Floats:
     counts = np.asarray(c, np.int64)
     if counts.size and not 0 <= counts.min() <= counts.max() <= n:
         raise ValueError(f"c={counts.min()}..{counts.max()} must be between 0 and n={n}")
-    i = np.arange(max(ks))
-    none_right = np.cumprod((n - np.arange(n + 1)[:, None] - i).clip(0) / (n - i), axis=1)
-    result: Floats = 1.0 - none_right[counts[:, None], np.asarray(ks) - 1]
-    return result
+    wrong, kept = n - np.arange(n + 1), {}
+    none_right = np.ones(n + 1)  # by the number of right ones
+    for k in range(1, max(ks) + 1):
+        none_right = none_right * ((wrong - k + 1).clip(0) / (n - k + 1))
+        if k in ks:
+            kept[k] = none_right
+    return np.stack([1.0 - kept[k][counts] for k in ks], axis=1)
 
 
 def best_of_k(scores: ArrayLike, correct: ArrayLike, k: int) -> float:
@@ -75,10 +78,13 @@ def best_of_ks(scores: ArrayLike, correct: ArrayLike, ks: Sequence[int]) -> Floa
 def _rank_weights(n: int, ks: Sequence[int]) -> Floats:
     """C(j-1, k-1) / C(n, k), the chance that the j-th lowest of n is the highest of k: (n, ks)."""
     j = np.arange(1, n + 1)
-    weights = [np.full(n, 1 / n)]
-    for k in range(1, max(ks)):
-        weights.append(weights[-1] * ((j - k) / k * ((k + 1) / (n - k))))
-    return np.stack([weights[k - 1] for k in ks], axis=1)
+    weight, kept = np.full(n, 1 / n), {}
+    for k in range(1, max(ks) + 1):
+        if k > 1:
+            weight = weight * ((j - k + 1) / (k - 1) * (k / (n - k + 1)))
+        if k in ks:
+            kept[k] = weight
+    return np.stack([kept[k] for k in ks], axis=1)
 
 
 def stacks(*columns: Sequence[ArrayLike]) -> Iterator[tuple[NDArray[np.int64], list[Floats]]]:

@@ -1,4 +1,4 @@
-"""Seconds that the exact statistics take: python benchmarks/statistics.py [problems] [candidates].
+"""Seconds that the statistics take: python benchmarks/exact_statistics.py [problems] [candidates].
 
 Prints; asserts nothing. Answers are drawn with a probability falling as 1 / rank, one is right.
 """
