@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edifice_tt.inference.candidates import Pool
+from edifice_tt.study.estimates import RuleValues, evaluate_rule, reads_candidates
 from edifice_tt.study.forecast import Forecast, forecast_coverage
 from edifice_tt.study.intervals import (
     bootstrap_means,
@@ -22,7 +23,6 @@ from edifice_tt.study.intervals import (
 from edifice_tt.study.problems import Problem, read_problems
 from edifice_tt.study.quality import assess_scorer
 from edifice_tt.study.records import Advice, Comparison, Cost, Curve, RuleCurve
-from edifice_tt.study.rules import RuleValues, evaluate_rule, reads_candidates
 from edifice_tt.study.statistics import Floats, kl_best_of_n
 
 _DIFFERENCE = 0.02  # in accuracy: what the advice on the number of problems is about

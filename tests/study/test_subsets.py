@@ -35,8 +35,8 @@ def test_sums_that_are_equal_on_paper_tie():
 
 
 def test_an_answer_that_weighs_nothing_or_less_can_still_win():
-    value = vote([0.0, -1.0, 0.0], [0, 1, -1], [True, False, False])
-    assert value(np.array([[1, 1, 1], [0, 1, 1]], bool)).tolist() == [1.0, 0.0]
+    value = vote([0.0, -1.0, -2.0], [0, 1, 2], [True, True, False])
+    assert value(np.array([[1, 0, 1], [0, 1, 1], [0, 0, 1]], bool)).tolist() == [1.0, 1.0, 0.0]
 
 
 def test_of_a_mixed_answer_the_candidates_in_the_subset_count():

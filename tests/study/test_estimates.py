@@ -7,8 +7,8 @@ from brute import best, heaviest, over_subsets
 import edifice_tt as et
 from edifice_tt import registry
 from edifice_tt.errors import UnknownNameError
+from edifice_tt.study.estimates import evaluate_rule
 from edifice_tt.study.problems import read_problems
-from edifice_tt.study.rules import evaluate_rule
 
 
 def made(rng, sizes=(5, 6, 5), **ranges):
@@ -91,6 +91,13 @@ def test_where_subsets_are_many_they_are_drawn_and_the_variance_says_so(rng):
     assert 0 < abs(miss) < 3 * error
 
 
+def test_problems_that_are_alike_draw_different_subsets(rng):
+    """Else the errors of all problems would add up instead of cancelling."""
+    (pool,) = made(rng, sizes=(16,), s="probability")
+    (found,) = evaluated("weighted", [pool] * 20, ks=(8,), draws=40)
+    assert len(set(found.accuracy[:, 0])) > 5
+
+
 def test_a_rule_appears_once_for_each_scorer_that_it_can_use(rng):
     pools = made(rng, p="probability", z="logit", u="unbounded")
     scorers = {
@@ -109,6 +116,14 @@ def test_a_rule_appears_once_for_each_scorer_that_it_can_use(rng):
 def test_scores_of_unknown_range_are_probabilities_when_they_look_like_it(rng):
     pools = [et.Pool("q", pool.candidates) for pool in made(rng, p="probability", u="unbounded")]
     assert [one.scorer for one in evaluated("weighted", pools)] == ["p"]
+
+
+def test_logits_are_no_probabilities_even_when_they_look_like_it(rng):
+    pools = made(rng, p="probability")
+    pools = [et.Pool("q", pool.candidates, ranges={"p": "logit"}) for pool in pools]
+    with pytest.raises(ValueError, match=r"rule 'weighted' needs .* given: p \(logit\)"):
+        evaluated("weighted", pools)
+    assert [one.scorer for one in evaluated("weighted_logit", pools)] == ["p"]
 
 
 @pytest.mark.parametrize(
