@@ -47,10 +47,11 @@ def scaling_curve(
     `pools` holds one pool per problem and may be a stream. Every candidate must be marked right or
     wrong. `ks` are by default the powers of two that the smallest pool allows, and its size. A rule
     that needs scores appears once for each of `scorers` (by default all) that it can use:
-    `weighted` takes probabilities, `weighted_logit` logits. `oracle` (pass@k), `random`,
-    `best_of_n` and `majority` are exact; other rules, also plugins', are estimated from subsets.
-    Intervals are a percentile bootstrap over problems; every rule is compared with `majority`, or
-    with the first rule. `answer` names an extractor; `pool` is a name for the record.
+    `weighted` and `pessimistic` take probabilities, `weighted_logit` declared logits. `oracle`
+    (pass@k), `random`, `best_of_n` and `majority` are exact; other rules, also those of plugins,
+    are estimated from seeded subsets. Intervals are a percentile bootstrap over problems; every
+    rule is compared with `majority`, or with the first. `answer` names an extractor; `pool` is a
+    name for the record.
 
     Raises `ValueError` for unmarked candidates, missing scores, scores that no rule can use, or a k
     above the size of a pool, and `UnknownNameError` for a rule or scorer that is not there.

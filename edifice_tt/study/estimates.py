@@ -2,26 +2,36 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress
+from math import log
 
 import numpy as np
 
 from edifice_tt import registry
-from edifice_tt.inference.select import select
+from edifice_tt.errors import EdificeError
+from edifice_tt.inference.candidates import Candidate
+from edifice_tt.inference.select import Choice, select
 from edifice_tt.study.problems import Problem
 from edifice_tt.study.statistics import Floats, best_of_ks, stacks
 from edifice_tt.study.subsets import Masks, Weigh, over_subsets, weighted_vote
 from edifice_tt.study.voting import majority_at_ks
 
+_DELTA = 0.1  # `pessimistic` takes a lower bound on the mean that holds with 1 - delta: Hoeffding
 # What an answer weighs, from the sum of its candidates' scores and their number.
 WEIGHTS: dict[str, Weigh] = {
     "weighted": lambda total, count: total,
     "weighted_logit": lambda total, count: total,
-    "pessimistic": lambda total, count: total / count - 1 / np.sqrt(count),
+    "pessimistic": lambda total, count: total / count - np.sqrt(log(1 / _DELTA) / (2 * count)),
 }
 _NEEDS_SCORES = ("best_of_n", *WEIGHTS)
-_WANTED = {"weighted": "probabilities in [0, 1]", "weighted_logit": "declared as logits"}
+_PROBABILITIES = "probabilities in [0, 1]"
+_WANTED = {
+    "weighted": _PROBABILITIES,
+    "pessimistic": _PROBABILITIES,
+    "weighted_logit": "declared as logits",
+}
 _NEEDS_NONE = ("majority", "random", "oracle")
 
 
@@ -63,8 +73,8 @@ def evaluate_rule(
 
     Raises `ValueError` where a rule that needs scores has none that it can use.
     """
-    foreign = reads_candidates(rule)
-    takes = inspect.signature(registry.selector(rule).function).parameters if foreign else {}
+    foreign = registry.selector(rule) if reads_candidates(rule) else None
+    takes = inspect.signature(foreign.function).parameters if foreign else {}
     scorers: list[str | None] = [None]
     if rule in _NEEDS_SCORES or "scorer" in takes:
         scorers = [name for name in problems[0].scores if _fits(rule, name, problems, ranges)]
@@ -84,11 +94,11 @@ def evaluate_rule(
         if answer is not None and "answer" in takes:
             options["answer"] = answer
         for at, problem in enumerate(problems):
-            value = _chosen(rule, problem, options) if foreign else _voted(rule, scorer, problem)
+            value = _chosen(foreign, problem, options) if foreign else _voted(rule, scorer, problem)
             found = over_subsets(value, len(problem), ks, draws, (seed, at))
             accuracy[at], variance[at] = found.accuracy, found.variance
         if foreign and not accuracy.any():
-            _try_whole_pools(rule, problems, options)
+            _try_whole_pools(foreign, problems, options)
         yield RuleValues(rule, scorer, accuracy, variance if variance.any() else None)
 
 
@@ -96,7 +106,7 @@ def _fits(rule: str, scorer: str, problems: Sequence[Problem], ranges: Mapping[s
     """Whether sums of these scores mean what the rule takes them for."""
     if rule == "weighted_logit":
         return ranges.get(scorer) == "logit"
-    if rule == "weighted":
+    if rule in ("weighted", "pessimistic"):
         values = np.concatenate([problem.scores[scorer] for problem in problems])
         inside = bool(((values >= 0) & (values <= 1)).all())
         return inside and ranges.get(scorer, "probability") == "probability"
@@ -128,7 +138,9 @@ def _voted(rule: str, scorer: str | None, problem: Problem) -> Callable[[Masks],
     return weighted_vote(WEIGHTS[rule], scores, problem.answers, problem.correct)
 
 
-def _chosen(rule: str, problem: Problem, options: Mapping[str, str]) -> Callable[[Masks], Floats]:
+def _chosen(
+    record: registry.Selector, problem: Problem, options: Mapping[str, str]
+) -> Callable[[Masks], Floats]:
     """subsets (draws, N) -> whether the rule's choice is right (draws).
 
     A subset in which it finds nothing to choose, which is a `ValueError`, is wrong.
@@ -138,22 +150,37 @@ def _chosen(rule: str, problem: Problem, options: Mapping[str, str]) -> Callable
     def value(masks: Masks) -> Floats:
         worth = np.zeros(len(masks))
         for at, mask in enumerate(masks.tolist()):
-            try:
-                choice = select(tuple(compress(problem.candidates, mask)), rule, **options)
-            except ValueError:
-                continue
-            worth[at] = right[choice.index]
+            with suppress(ValueError):
+                subset = tuple(compress(problem.candidates, mask))
+                worth[at] = right[_choose(record, subset, options).index]
         return worth
 
     return value
 
 
-def _try_whole_pools(rule: str, problems: Sequence[Problem], options: Mapping[str, str]) -> None:
+def _choose(
+    record: registry.Selector, candidates: Sequence[Candidate], options: Mapping[str, str]
+) -> Choice:
+    """`select` without looking the rule up again, which would take longer than most rules."""
+    try:
+        choice = record.function(candidates, **options)
+    except (EdificeError, ValueError):
+        raise
+    except Exception:  # foreign code: select says whose
+        choice = None
+    if isinstance(choice, Choice):
+        return choice
+    return select(candidates, record.name, **options)
+
+
+def _try_whole_pools(
+    record: registry.Selector, problems: Sequence[Problem], options: Mapping[str, str]
+) -> None:
     """Let the rule's `ValueError` out when it chooses from no pool at all: it is used wrongly."""
     failure = None
     for problem in problems:
         try:
-            select(problem.candidates, rule, **options)
+            _choose(record, problem.candidates, options)
             return
         except ValueError as error:
             failure = error

@@ -1,14 +1,19 @@
 """Which estimator a rule gets, and for which scorers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from brute import best, heaviest, over_subsets
+from fake_plugins import open_site
 
 import edifice_tt as et
 from edifice_tt import registry
-from edifice_tt.errors import UnknownNameError
+from edifice_tt.errors import PluginError, UnknownNameError
 from edifice_tt.study.estimates import evaluate_rule
 from edifice_tt.study.problems import read_problems
+
+site = pytest.fixture(open_site, name="site")
 
 
 def made(rng, sizes=(5, 6, 5), **ranges):
@@ -63,7 +68,7 @@ RULES = {
     "weighted": lambda s, a, c: heaviest(a, c, lambda g: sum(s[i] for i in g)),
     "weighted_logit": lambda s, a, c: heaviest(a, c, lambda g: sum(sigmoid(s[i]) for i in g)),
     "pessimistic": lambda s, a, c: heaviest(
-        a, c, lambda g: np.mean([s[i] for i in g]) - len(g) ** -0.5
+        a, c, lambda g: np.mean([s[i] for i in g]) - (np.log(10) / 2 / len(g)) ** 0.5
     ),
 }
 
@@ -78,6 +83,18 @@ def test_every_rule_is_the_mean_over_all_subsets(rule, rng):
     scored = rule not in ("majority", "random", "oracle")
     assert found.scorer == ("s" if scored else None)
     assert found.label == (f"{rule} · s" if scored else rule)
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for rule in RULES if rule in et.list_selectors() and rule != "random"]
+)
+def test_of_all_candidates_it_is_what_select_chooses(rule, rng):
+    pools = made(rng, sizes=(7,) * 40, s="logit" if rule == "weighted_logit" else "probability")
+    (found,) = evaluated(rule, pools, ks=(7,))
+    sure = [at for at, value in enumerate(found.accuracy[:, 0]) if value in (0, 1)]  # no ties
+    assert len(sure) > 20
+    for at in sure:
+        assert et.select(pools[at], rule).candidate.correct == found.accuracy[at, 0]
 
 
 def test_where_subsets_are_many_they_are_drawn_and_the_variance_says_so(rng):
@@ -108,7 +125,7 @@ def test_a_rule_appears_once_for_each_scorer_that_it_can_use(rng):
         "best_of_n": ["p", "u", "z"],
         "weighted": ["p"],
         "weighted_logit": ["z"],
-        "pessimistic": ["p", "u", "z"],
+        "pessimistic": ["p"],
         "majority": [None],
     }
 
@@ -144,11 +161,11 @@ def test_a_rule_that_can_use_no_scorer_is_an_error(rule, ranges, message, rng):
 
 @pytest.fixture
 def foreign(monkeypatch):
-    """Registers a rule for one test."""
+    """Registers a function as a rule for one test."""
     known = registry.selector
 
     def register(function):
-        record = type("Record", (), {"function": staticmethod(function), "owner": "a test"})
+        record = replace(known("majority"), name="foreign", function=function)
         monkeypatch.setattr(
             registry, "selector", lambda name: record if name == "foreign" else known(name)
         )
@@ -194,6 +211,32 @@ def test_a_foreign_rule_that_can_never_choose_is_an_error(foreign, rng):
     foreign(rule)
     with pytest.raises(ValueError, match="this rule needs an oven"):
         evaluated("foreign", made(rng))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("1 / 0", "rule 'odd' of odd-rules 1.0 failed: ZeroDivisionError: division by zero"),
+        ("candidates[0]", r"rule 'odd' of odd-rules 1.0 gave Candidate.*, expected a Choice"),
+    ],
+)
+def test_a_broken_rule_of_a_plugin_is_an_error_that_names_its_owner(site, body, message, rng):
+    code = f"""
+import edifice_tt
+
+@edifice_tt.hookimpl
+def register_selectors(register):
+    register("odd", lambda candidates: {body})
+"""
+    site.install("odd-rules", code)
+    with pytest.raises(PluginError, match=message):
+        evaluated("odd", made(rng))
+
+
+def test_a_rule_is_looked_up_once_and_not_for_every_subset(foreign, rng, monkeypatch):
+    foreign(lambda candidates: et.Choice(candidates[0], "foreign", {}))
+    monkeypatch.setattr("edifice_tt.study.estimates.select", None)
+    assert evaluated("foreign", made(rng))[0].accuracy.shape == (3, 3)
 
 
 def test_an_unknown_rule_is_an_error_with_the_nearest(rng):

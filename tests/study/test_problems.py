@@ -38,7 +38,7 @@ def test_candidates_are_kept_on_request_only():
 
 def test_answers_are_numbered_and_none_abstains():
     texts = ["it is 4", "none", "4.0", "5"]
-    answers = ["x", None, "y", "x"]
+    answers = ["x", None, "y", "x "]
     both = zip(texts, answers, strict=True)
     given = [et.Candidate(i, t, answer=a, correct=True) for i, (t, a) in enumerate(both)]
     assert read(*given).answers.tolist() == [0, -1, 1, 0]
