@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from edifice_tt.registry import list_selectors as list_selectors
     from edifice_tt.registry import output_size as output_size
     from edifice_tt.registry import recommended_defaults as recommended_defaults
+    from edifice_tt.study.curve import scaling_curve as scaling_curve
+    from edifice_tt.study.records import Curve as Curve
+    from edifice_tt.study.statistics import best_of_k as best_of_k
+    from edifice_tt.study.statistics import pass_at_k as pass_at_k
+    from edifice_tt.study.voting import majority_at_k as majority_at_k
     from edifice_tt.weights.checkpoint import load as load
     from edifice_tt.weights.checkpoint import save as save
     from edifice_tt.weights.edifice import load_edifice as load_edifice
@@ -57,6 +62,10 @@ _ROOMS = {
     "inference.generate": "generate",
     "inference.score": "score",
     "inference.select": "Choice select",
+    "study.curve": "scaling_curve",
+    "study.records": "Curve",
+    "study.statistics": "best_of_k pass_at_k",
+    "study.voting": "majority_at_k",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
 __all__ = sorted(_HOMES)

@@ -1,0 +1,216 @@
+"""Accuracy against the number of candidates, for many rules at once. Knows pools and rules.
+
+All numbers of a curve come from the same problems and the same resamples, so that its rules can be
+compared. It writes nothing and draws nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from math import ceil
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from edifice_tt.inference.candidates import Pool
+from edifice_tt.study.estimates import RuleValues, evaluate_rule, reads_candidates
+from edifice_tt.study.forecast import Forecast, forecast_coverage
+from edifice_tt.study.intervals import (
+    bootstrap_means,
+    check_level,
+    percentile_interval,
+    problems_needed,
+)
+from edifice_tt.study.problems import Problem, read_problems
+from edifice_tt.study.quality import assess_scorer
+from edifice_tt.study.records import Advice, Comparison, Cost, Curve, RuleCurve
+from edifice_tt.study.statistics import Floats, kl_best_of_n
+
+_DIFFERENCE = 0.02  # in accuracy: what the advice on the number of problems is about
+_DRAWS = 40_000  # subsets of each size over all problems: a standard error of at most 0.0025
+_DOUBLINGS = 4  # beyond the largest pool: how far a forecast reaches
+
+
+def scaling_curve(
+    pools: Iterable[Pool],
+    rules: Sequence[str] = ("best_of_n", "majority", "weighted"),
+    ks: Sequence[int] | None = None,
+    *,
+    scorers: Sequence[str] | None = None,
+    answer: str | None = None,
+    level: float = 0.95,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    pool: str = "",
+) -> Curve:
+    """What each rule makes of k candidates: accuracy over problems, with intervals.
+
+    `pools` holds one pool per problem and may be a stream. Every candidate must be marked right or
+    wrong. `ks` are by default the powers of two that the smallest pool allows, and its size. A rule
+    that needs scores appears once for each of `scorers` (by default all) that it can use:
+    `weighted` and `pessimistic` take probabilities, `weighted_logit` declared logits. `oracle`
+    (pass@k), `random`, `best_of_n` and `majority` are exact; other rules, also those of plugins,
+    are estimated from seeded subsets. Intervals are a percentile bootstrap over problems; every
+    rule is compared with `majority`, or with the first. `answer` names an extractor; `pool` is a
+    name for the record.
+
+    Raises `ValueError` for unmarked candidates, missing scores, scores that no rule can use, or a k
+    above the size of a pool, and `UnknownNameError` for a rule or scorer that is not there.
+
+    >>> from edifice_tt import Candidate
+    >>> two = [Candidate(i, "7", correct=i == 0, scores={"s": -i}) for i in (0, 1)]
+    >>> curve = scaling_curve([Pool("3 + 4 =", tuple(two))], rules=["best_of_n"])
+    >>> curve.ks, curve.rules[0].accuracy
+    ((1, 2), (0.5, 1.0))
+    """
+    check_level(level)
+    names = list(dict.fromkeys(rules))
+    if not names:
+        raise ValueError("rules must name at least one rule, such as 'best_of_n'")
+    foreign = [rule for rule in names if reads_candidates(rule)]
+    settings: dict[str, Any] = {}
+    ranges: dict[str, str] = {}
+
+    def noted() -> Iterator[Pool]:
+        for one in pools:
+            settings.update({} if settings else one.settings)
+            ranges.update(one.ranges)
+            yield one
+
+    problems = list(read_problems(noted(), scorers, answer, bool(foreign)))
+    if not problems:
+        raise ValueError("there are no pools; give one per problem")
+    _check_scorers(problems)
+    sizes = _subset_sizes(ks, problems)
+    draws = max(64, ceil(_DRAWS / len(problems)))
+    values = [
+        found
+        for rule in names
+        for found in evaluate_rule(rule, problems, sizes, ranges, answer, draws, seed)
+    ]
+    means = bootstrap_means(np.hstack([one.accuracy for one in values]), bootstrap, seed)
+    resampled = np.split(means, len(values), axis=1)  # a (resamples, ks) per rule
+    pairs = _pairs(values)
+    return Curve(
+        pool=pool,
+        settings=settings,
+        problems=len(problems),
+        candidates=sum(map(len, problems)),
+        level=level,
+        seed=seed,
+        bootstrap=bootstrap,
+        ks=sizes,
+        rules=tuple(map(_rule_curve, values, resampled, [level] * len(values))),
+        comparisons=tuple(
+            comparison
+            for one, other in pairs
+            for comparison in _compare(
+                values[one], values[other], sizes, resampled[one] - resampled[other], level
+            )
+        ),
+        cost=_cost(problems),
+        forecast=_forecast(problems),
+        kl=tuple(map(kl_best_of_n, sizes)),
+        advice=_advice([values[i].accuracy - values[j].accuracy for i, j in pairs], level),
+        scorers=tuple(
+            assess_scorer(
+                name,
+                [problem.scores[name] for problem in problems],
+                [problem.correct for problem in problems],
+                [problem.num_tokens for problem in problems],
+                ranges.get(name),
+            )
+            for name in problems[0].scores
+        ),
+        abstentions=int(sum((problem.answers < 0).sum() for problem in problems)),
+    )
+
+
+def _check_scorers(problems: Sequence[Problem]) -> None:
+    """Raise `ValueError` unless every problem has scores of the same scorers."""
+    names = {name for problem in problems for name in problem.scores}
+    for problem in problems:
+        if missing := sorted(names - set(problem.scores)):
+            raise ValueError(
+                f"problem {problem.name!r} has no scores of {', '.join(missing)}, which other "
+                "problems have; score it too, or name other scorers"
+            )
+
+
+def _subset_sizes(ks: Sequence[int] | None, problems: Sequence[Problem]) -> tuple[int, ...]:
+    smallest = min(problems, key=len)
+    most = len(smallest)
+    if ks is None:
+        return tuple(sorted({2**i for i in range(most.bit_length())} | {most}))
+    sizes = sorted({index(k) for k in ks})
+    if not sizes:
+        raise ValueError("ks must hold at least one number of candidates")
+    for k in sizes:
+        if not 1 <= k <= most:
+            raise ValueError(
+                f"k={k} must be between 1 and {most}, the number of candidates of problem "
+                f"{smallest.name!r}; draw more candidates, or use smaller ks"
+            )
+    return tuple(sizes)
+
+
+def _rule_curve(values: RuleValues, means: Floats, level: float) -> RuleCurve:
+    low, high = percentile_interval(means, level)
+    error = None
+    if values.variance is not None:
+        error = _plain(np.sqrt(values.variance.sum(axis=0)) / len(values.variance))
+    return RuleCurve(
+        label=values.label,
+        rule=values.rule,
+        scorer=values.scorer,
+        exact=values.variance is None,
+        accuracy=_plain(values.accuracy.mean(axis=0)),
+        low=_plain(low),
+        high=_plain(high),
+        monte_carlo_error=error,
+    )
+
+
+def _pairs(values: Sequence[RuleValues]) -> list[tuple[int, int]]:
+    """Which rules to compare: each with majority, or else with the first; oracle is no rival."""
+    real = [i for i, one in enumerate(values) if one.rule != "oracle"]
+    base = next((i for i in real if values[i].rule == "majority"), min(real, default=0))
+    return [(i, base) for i in real if i != base]
+
+
+def _compare(
+    one: RuleValues, other: RuleValues, ks: Sequence[int], differences: Floats, level: float
+) -> Iterator[Comparison]:
+    """A comparison for each k; `differences` are those of the resampled means (resamples, ks)."""
+    observed = (one.accuracy - other.accuracy).mean(axis=0)
+    low, high = percentile_interval(differences, level)
+    for k, *numbers in zip(ks, _plain(observed), _plain(low), _plain(high), strict=True):
+        yield Comparison(one.label, other.label, k, *numbers)
+
+
+def _plain(values: Floats) -> tuple[float, ...]:
+    """Without the last bits: two rules that are equal must not differ by their rounding."""
+    return tuple((values.round(12) + 0.0).tolist())
+
+
+def _advice(differences: Sequence[Floats], level: float) -> Advice:
+    """For the two rules whose difference varies most at the largest k: it is enough for all."""
+    variances = [float(one[:, -1].var(ddof=1)) for one in differences if len(one) > 1]
+    needed = problems_needed(round(max(variances, default=0.0), 12), _DIFFERENCE, level)
+    return Advice(_DIFFERENCE, needed)
+
+
+def _cost(problems: Sequence[Problem]) -> Cost:
+    tokens = np.concatenate([problem.num_tokens for problem in problems])
+    seconds = np.concatenate([problem.seconds for problem in problems])
+    return Cost(
+        # Where tokens were not counted their number is 0.
+        tokens_per_candidate=float(tokens.mean()) if tokens.all() else None,
+        seconds_per_candidate=None if np.isnan(seconds).any() else float(seconds.mean()),
+    )
+
+
+def _forecast(problems: Sequence[Problem]) -> Forecast | None:
+    sizes = [len(problem) for problem in problems]
+    first = max(sizes).bit_length()  # the first power of two beyond the largest pool
+    ks = [2 ** (first + i) for i in range(_DOUBLINGS)]
+    return forecast_coverage(sizes, [int(problem.correct.sum()) for problem in problems], ks)

@@ -1,0 +1,81 @@
+"""Coverage beyond the candidates that there are. Knows counts of right answers; nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from edifice_tt.study.statistics import Floats, check_ks
+
+_LARGEST = 1e6  # of alpha + beta: from here on all problems are equally hard
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Coverage at `ks` if each problem's chance of a right answer is Beta(alpha, beta)."""
+
+    ks: tuple[int, ...]
+    coverage: tuple[float, ...]
+    alpha: float
+    beta: float
+
+
+def forecast_coverage(n: ArrayLike, c: ArrayLike, ks: Sequence[int]) -> Forecast | None:
+    """pass@k for k beyond n, from a beta-binomial fit to the counts of right answers.
+
+    `n` and `c` (problems): candidates and right ones. E[1 - (1-p)^k] = 1 - B(a, b+k) / B(a, b).
+    None when the counts say nothing about the spread of p: fewer than two problems, or none of them
+    with both right and wrong answers. Source: Kazdan et al., 2025, arXiv:2510.05197.
+
+    >>> round(forecast_coverage([4] * 5, [0, 1, 2, 3, 4], [1]).coverage[0], 6)
+    0.5
+    """
+    check_ks(ks, max(ks, default=0))
+    fit = fit_beta_binomial(n, c)
+    if fit is None:
+        return None
+    alpha, beta = fit
+    i = np.arange(max(ks))
+    none_right = np.cumsum(np.log1p(-alpha / (alpha + beta + i)))
+    coverage = -np.expm1(none_right[np.asarray(ks) - 1])
+    return Forecast(tuple(ks), tuple(coverage.tolist()), alpha, beta)
+
+
+def fit_beta_binomial(n: ArrayLike, c: ArrayLike) -> tuple[float, float] | None:
+    """The most likely (alpha, beta) of counts c of n (problems each), or None as above.
+
+    For a given alpha + beta the log-likelihood is concave in the mean: bisection. For a given mean
+    it has one peak in alpha + beta (Levin and Reeds, 1977, Annals of Statistics 5, 79-87): a grid,
+    refined. Counts that vary less than a binomial's give alpha + beta of a million.
+    """
+    num, right = np.asarray(n, np.int64), np.asarray(c, np.int64)
+    if num.shape != right.shape or num.ndim != 1 or (right < 0).any() or (right > num).any():
+        raise ValueError(f"c {right.shape} must be counts between 0 and n {num.shape}")
+    if len(num) < 2 or not ((right > 0) & (right < num)).any():
+        return None
+    i = np.arange(num.max())
+    # The likelihood is a product of a + i, b + i and a + b + i, each to one of these powers.
+    ups, downs, alls = (
+        (counts[:, None] > i).sum(axis=0).astype(np.float64) for counts in (right, num - right, num)
+    )
+    low, high = np.log(1e-4), np.log(_LARGEST)
+    for _ in range(12):
+        grid = np.linspace(low, high, 33)
+        size = np.exp(grid)[:, None]
+        mean = _likeliest_mean(size, ups, downs, i)
+        fit = np.log(size * mean + i) @ ups + np.log(size * (1 - mean) + i) @ downs
+        best = int(np.argmax(fit - np.log(size + i) @ alls))
+        low, high = grid[max(best - 1, 0)], grid[min(best + 1, 32)]
+    return float(size[best, 0] * mean[best, 0]), float(size[best, 0] * (1 - mean[best, 0]))
+
+
+def _likeliest_mean(size: Floats, ups: Floats, downs: Floats, i: Floats) -> Floats:
+    """Where the log-likelihood's slope in the mean is zero, for each alpha + beta (sizes, 1)."""
+    low, high = np.zeros_like(size), np.ones_like(size)
+    for _ in range(50):  # halvings of 0..1: to the last bit, never to its ends
+        mean = (low + high) / 2
+        slope = (1 / (size * mean + i)) @ ups - (1 / (size * (1 - mean) + i)) @ downs
+        rising = slope[:, None] > 0
+        low, high = np.where(rising, mean, low), np.where(rising, high, mean)
+    return mean

@@ -1,0 +1,75 @@
+"""How sure a mean over problems is. Knows a number per problem; no pool, no rule."""
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from edifice_tt.study.statistics import Floats
+
+_CHUNK = 1 << 22  # problems drawn at once, over all resamples
+
+
+def bootstrap_means(values: ArrayLike, resamples: int = 1000, seed: int = 0) -> Floats:
+    """Means over problems drawn with replacement: (problems, columns) -> (resamples, columns).
+
+    Each resample is the same for all columns, so that the difference of two columns is a paired
+    comparison. Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
+    """
+    table = np.asarray(values, np.float64)
+    if table.ndim != 2 or not len(table) or not np.isfinite(table).all():
+        raise ValueError(f"values {table.shape} must be finite numbers of (problems, columns)")
+    if resamples < 1:
+        raise ValueError(f"resamples={resamples} must be at least 1; 1000 is usual")
+    rng, num = np.random.default_rng(seed), len(table)
+    step = max(1, _CHUNK // num)
+    means = []
+    for first in range(0, resamples, step):
+        rows = min(step, resamples - first)
+        drawn = rng.integers(0, num, (rows, num)) + num * np.arange(rows)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=rows * num).reshape(rows, num)
+        means.append(times @ table / num)
+    return np.concatenate(means)
+
+
+def percentile_interval(means: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
+    """The central `level` of resampled means: (resamples, columns) -> low and high (columns).
+
+    >>> low, high = percentile_interval(np.arange(101.0)[:, None], level=0.9)
+    >>> low.round(9).tolist(), high.round(9).tolist()
+    ([5.0], [95.0])
+    """
+    check_level(level)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high
+
+
+def problems_needed(
+    variance: float, difference: float, level: float = 0.95, power: float = 0.8
+) -> int | None:
+    """How many problems show a difference of two rules: a paired interval that excludes zero.
+
+    `variance` is that of the difference per problem, as observed; the number is for an interval of
+    `level` and succeeds with probability `power`. None when the rules never differ: no number of
+    problems shows what is not there. The normal approximation; source: Miller, 2024,
+    arXiv:2411.00640.
+
+    >>> problems_needed(0.09, 0.02)
+    1766
+    """
+    check_level(level)
+    check_level(power, "power")
+    if difference <= 0:
+        raise ValueError(f"difference={difference} must be above 0, in accuracy: 0.02 is 2 points")
+    if variance <= 0:
+        return None
+    normal = NormalDist()
+    reach = normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(power)
+    return max(2, math.ceil(variance * (reach / difference) ** 2))
+
+
+def check_level(level: float, name: str = "level") -> None:
+    """Raise `ValueError` unless it is a probability between 0 and 1."""
+    if not 0 < level < 1:
+        raise ValueError(f"{name}={level} must be between 0 and 1; 0.95 is usual")

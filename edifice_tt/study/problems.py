@@ -1,0 +1,93 @@
+"""What a study keeps of a pool: arrays. Knows pools and answers; no rule, no estimate."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edifice_tt.errors import unknown_name
+from edifice_tt.inference.answers import extractor, whole_text
+from edifice_tt.inference.candidates import Candidate, Pool
+from edifice_tt.study.statistics import Floats
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The candidates of one problem as arrays (N).
+
+    `answers` numbers the answers from 0, -1 abstains. `seconds` is NaN where it is not known.
+    `candidates` are the candidates themselves, kept only for rules that read them.
+    """
+
+    name: str
+    correct: Floats
+    answers: NDArray[np.int64]
+    num_tokens: Floats
+    seconds: Floats
+    scores: dict[str, Floats]
+    candidates: tuple[Candidate, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.correct)
+
+
+def read_problems(
+    pools: Iterable[Pool],
+    scorers: Sequence[str] | None = None,
+    answer: str | None = None,
+    keep_candidates: bool = False,
+) -> Iterator[Problem]:
+    """Pools as problems, one at a time.
+
+    `scorers` says whose scores to read, None for all that there are. `answer` names an extractor;
+    without it a candidate's own answer counts, or its text where no candidate of the problem has
+    one. Raises `ValueError` for an empty pool, a candidate that nobody has marked right or wrong,
+    and a score that is missing or not finite; `UnknownNameError` for a scorer that no candidate of
+    the problem has.
+    """
+    for pool in pools:
+        if not len(pool):
+            raise ValueError(f"problem {pool.problem!r} has no candidates; leave it out")
+        unmarked = [candidate.index for candidate in pool if candidate.correct is None]
+        if unmarked:
+            raise ValueError(
+                f"problem {pool.problem!r}: whether candidate {unmarked[0]} is right is not known; "
+                "give gold answers and an extractor to mark the pool with"
+            )
+        there = sorted({name for candidate in pool for name in candidate.scores})
+        yield Problem(
+            name=pool.problem,
+            correct=np.array([candidate.correct for candidate in pool], np.float64),
+            answers=_answers(pool, answer),
+            num_tokens=np.array([candidate.num_tokens for candidate in pool], np.float64),
+            seconds=np.array([candidate.seconds for candidate in pool], np.float64),
+            scores={name: _scores(pool, name) for name in (there if scorers is None else scorers)},
+            candidates=pool.candidates if keep_candidates else (),
+        )
+
+
+def _answers(pool: Pool, answer: str | None) -> NDArray[np.int64]:
+    if answer is None and any(candidate.answer is not None for candidate in pool):
+        given = [candidate.answer for candidate in pool]
+        found = [None if text is None else whole_text(text) for text in given]
+    else:
+        extract = extractor(answer or "text")
+        found = [extract(candidate.text) for candidate in pool]
+    numbers = {text: i for i, text in enumerate(dict.fromkeys(a for a in found if a is not None))}
+    return np.array([-1 if text is None else numbers[text] for text in found], np.int64)
+
+
+def _scores(pool: Pool, scorer: str) -> Floats:
+    where = f"problem {pool.problem!r}"
+    scores = [candidate.scores.get(scorer) for candidate in pool]
+    if all(score is None for score in scores):
+        names = {name for candidate in pool for name in candidate.scores}
+        raise unknown_name(f"scorer in {where}", scorer, names)
+    for candidate, score in zip(pool, scores, strict=True):
+        if score is None or not np.isfinite(score):
+            raise ValueError(
+                f"{where}: the score of {scorer!r} for candidate {candidate.index} is {score}, and "
+                "must be a finite number; score the pool again, or name other scorers"
+            )
+    return np.array(scores, np.float64)

@@ -1,0 +1,89 @@
+"""The records of a curve, and their form as JSON. Knows no pool and computes nothing."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edifice_tt.study.forecast import Forecast
+from edifice_tt.study.quality import ScorerQuality
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class RuleCurve:
+    """A rule's mean accuracy over the problems at each k, and its interval.
+
+    `monte_carlo_error` is the standard error of drawing subsets, None for an exact estimator; the
+    interval, over problems, includes it.
+    """
+
+    label: str
+    rule: str
+    scorer: str | None
+    exact: bool
+    accuracy: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    monte_carlo_error: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """By how much `label` is more accurate than `against` at k, with a paired interval."""
+
+    label: str
+    against: str
+    k: int
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Means over all candidates; None where it is not known of every one."""
+
+    tokens_per_candidate: float | None
+    seconds_per_candidate: float | None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """How many problems would show this difference in accuracy of any two rules compared."""
+
+    difference: float
+    problems: int | None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy at each of `ks`, by rule, and all that was measured beside it.
+
+    `pool` and `settings` say what was measured; `problems`, `candidates` and `abstentions` count;
+    `kl` is that of best-of-k, in nats; `forecast` is coverage beyond the candidates that there are.
+    """
+
+    pool: str
+    settings: Mapping[str, Any]
+    problems: int
+    candidates: int
+    level: float
+    seed: int
+    bootstrap: int
+    ks: tuple[int, ...]
+    rules: tuple[RuleCurve, ...]
+    comparisons: tuple[Comparison, ...]
+    cost: Cost
+    forecast: Forecast | None
+    kl: tuple[float, ...]
+    advice: Advice
+    scorers: tuple[ScorerQuality, ...]
+    abstentions: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict for JSON; what is not known is None, never NaN."""
+        plain = {"kind": "curve", "schema": SCHEMA, **asdict(self)}
+        result: dict[str, Any] = json.loads(json.dumps(plain, allow_nan=False))
+        return result

@@ -1,0 +1,246 @@
+"""The whole curve: what stands in its record, and that it is the same for the same pools."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import edifice_tt as et
+from edifice_tt.errors import UnknownNameError
+from edifice_tt.study.statistics import kl_best_of_n
+
+
+def made(num_problems=30, n=8, seed=1):
+    """Pools with answers `0`..`4`, one of them right, and a scorer that is somewhat good."""
+    rng = np.random.default_rng(seed)
+    pools = []
+    for at in range(num_problems):
+        skill = rng.beta(1, 1)
+        candidates = []
+        for i in range(n):
+            right = bool(rng.random() < skill)
+            answer = "0" if right else rng.choice(["1", "2", "3", None])
+            score = float(1 / (1 + np.exp(-rng.normal(right, 1))))
+            tokens = int(rng.integers(5, 50))
+            candidates.append(
+                et.Candidate(
+                    i,
+                    f"text {i}",
+                    answer=None if answer is None else str(answer),
+                    correct=right,
+                    num_tokens=tokens,
+                    seconds=tokens / 10,
+                    scores={"prm": score},
+                )
+            )
+        settings = {"model": "made", "n": n, "stop": ("a", "b")}
+        ranges = {"prm": "probability"}
+        pools.append(et.Pool("q", tuple(candidates), settings, f"p{at}", "0", ranges))
+    return pools
+
+
+POOLS = made()
+ALL = ("best_of_n", "majority", "weighted", "pessimistic", "random", "oracle")
+
+
+@pytest.fixture(scope="module")
+def curve():
+    return et.scaling_curve(iter(POOLS), ALL, (4, 1, 2, 8, 4), bootstrap=200, pool="pool.jsonl")
+
+
+def rule(curve, name):
+    (found,) = (one for one in curve.rules if one.rule == name)
+    return found
+
+
+def test_accuracies_are_means_of_the_estimators_over_problems(curve):
+    assert curve.ks == (1, 2, 4, 8)
+    for at, k in enumerate(curve.ks):
+        correct = [[c.correct for c in pool] for pool in POOLS]
+        scores = [[c.scores["prm"] for c in pool] for pool in POOLS]
+        answers = [[c.answer for c in pool] for pool in POOLS]
+        best = np.mean([et.best_of_k(*pair, k) for pair in zip(scores, correct, strict=True)])
+        vote = np.mean([et.majority_at_k(*pair, k) for pair in zip(answers, correct, strict=True)])
+        cover = np.mean([et.pass_at_k(8, sum(marks), k) for marks in correct])
+        assert rule(curve, "best_of_n").accuracy[at] == pytest.approx(best, abs=1e-11)
+        assert rule(curve, "majority").accuracy[at] == pytest.approx(vote, abs=1e-11)
+        assert rule(curve, "oracle").accuracy[at] == pytest.approx(cover, abs=1e-11)
+        assert rule(curve, "random").accuracy[at] == pytest.approx(np.mean(correct), abs=1e-11)
+
+
+def test_every_accuracy_lies_in_its_interval_and_below_the_oracle(curve):
+    for one in curve.rules:
+        bounds = zip(one.low, one.accuracy, one.high, strict=True)
+        assert all(0 <= low < accuracy < high <= 1 for low, accuracy, high in bounds)
+        pairs = zip(one.accuracy, rule(curve, "oracle").accuracy, strict=True)
+        assert all(accuracy <= oracle + 1e-12 for accuracy, oracle in pairs)
+
+
+def test_the_order_of_candidates_and_of_problems_does_not_change_an_exact_number(curve):
+    turned = [replace(pool, candidates=pool.candidates[::-1]) for pool in POOLS[::-1]]
+    again = et.scaling_curve(turned, ALL, curve.ks, bootstrap=200)
+    for one, other in zip(curve.rules, again.rules, strict=True):
+        assert other.accuracy == pytest.approx(one.accuracy, abs=1e-11)
+
+
+def test_same_seed_gives_the_same_curve_and_another_seed_other_intervals(curve):
+    again = et.scaling_curve(POOLS, ALL, curve.ks, bootstrap=200, pool="pool.jsonl")
+    assert again == curve
+    other = et.scaling_curve(POOLS, ALL, curve.ks, bootstrap=200, seed=1)
+    assert rule(other, "majority").accuracy == rule(curve, "majority").accuracy
+    assert rule(other, "majority").low != rule(curve, "majority").low
+
+
+def test_a_higher_level_is_a_wider_interval(curve):
+    wide = et.scaling_curve(POOLS, ALL, curve.ks, bootstrap=200, level=0.99)
+    assert wide.level == 0.99
+    assert rule(wide, "majority").low[2] < rule(curve, "majority").low[2]
+    assert rule(wide, "majority").high[2] > rule(curve, "majority").high[2]
+
+
+def test_rules_are_compared_with_majority_at_each_k(curve):
+    pairs = [(one.label, one.against, one.k) for one in curve.comparisons]
+    rivals = ["best_of_n · prm", "weighted · prm", "pessimistic · prm", "random"]
+    assert pairs == [(label, "majority", k) for label in rivals for k in (1, 2, 4, 8)]
+    for one in curve.comparisons:
+        (own,) = (r for r in curve.rules if r.label == one.label)
+        at = curve.ks.index(one.k)
+        difference = own.accuracy[at] - rule(curve, "majority").accuracy[at]
+        assert one.difference == pytest.approx(difference, abs=1e-11)
+        assert one.low <= one.difference <= one.high
+
+
+def test_without_majority_the_first_rule_is_the_one_to_beat():
+    found = et.scaling_curve(POOLS, ("oracle", "random", "best_of_n"), (2,), bootstrap=9)
+    assert [(one.label, one.against) for one in found.comparisons] == [
+        ("best_of_n · prm", "random")
+    ]
+    assert et.scaling_curve(POOLS, ("oracle",), (2,), bootstrap=9).comparisons == ()
+
+
+def test_rules_that_are_equal_differ_by_exactly_nothing():
+    """At k = 1 each takes the one candidate; nobody who abstains is right. No rounding shows."""
+    for seed in range(5):
+        pools = made(31, 7, seed)
+        found = et.scaling_curve(pools, ("majority", "best_of_n", "weighted"), (1,), bootstrap=50)
+        numbers = [(one.difference, one.low, one.high) for one in found.comparisons]
+        assert numbers == [(0.0, 0.0, 0.0)] * 2
+        assert found.advice.problems is None
+
+
+def test_drawn_rules_state_their_error_and_exact_ones_have_none():
+    pools = made(40, 24)
+    found = et.scaling_curve(pools, ("majority", "weighted"), (1, 4, 24), bootstrap=20)
+    assert (rule(found, "majority").exact, rule(found, "majority").monte_carlo_error) == (
+        True,
+        None,
+    )
+    drawn = rule(found, "weighted")
+    assert not drawn.exact
+    assert drawn.monte_carlo_error[0] == drawn.monte_carlo_error[2] == 0  # every subset was taken
+    assert 0 < drawn.monte_carlo_error[1] < 0.0025
+
+
+def test_the_record_counts_what_was_there(curve):
+    assert (curve.pool, curve.problems, curve.candidates) == ("pool.jsonl", 30, 240)
+    assert curve.settings == {"model": "made", "n": 8, "stop": ("a", "b")}
+    assert (curve.level, curve.seed, curve.bootstrap) == (0.95, 0, 200)
+    assert curve.abstentions == sum(c.answer is None for pool in POOLS for c in pool) > 0
+    tokens = np.mean([c.num_tokens for pool in POOLS for c in pool])
+    assert curve.cost.tokens_per_candidate == pytest.approx(tokens)
+    assert curve.cost.seconds_per_candidate == pytest.approx(tokens / 10)
+    assert curve.kl == tuple(kl_best_of_n(k) for k in curve.ks)
+    assert curve.forecast.ks == (16, 32, 64, 128)
+    coverage = (rule(curve, "oracle").accuracy[-1], *curve.forecast.coverage)
+    assert list(coverage) == sorted(coverage)
+    (scorer,) = curve.scorers
+    assert (scorer.scorer, scorer.range) == ("prm", "probability")
+    assert 0.6 < scorer.auroc_within < 0.9
+    assert scorer.peak_accuracy >= max(rule(curve, "best_of_n").accuracy) - 1e-11
+    assert curve.advice.difference == 0.02
+    assert curve.advice.problems > 30
+
+
+def test_the_dict_is_the_json(curve):
+    plain = curve.to_dict()
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert (plain["kind"], plain["schema"]) == ("curve", 1)
+    scorer = plain["scorers"][0]
+    fields = {
+        "kind schema pool settings problems candidates level seed bootstrap ks rules": plain,
+        "label rule scorer exact accuracy low high monte_carlo_error": plain["rules"][0],
+        "label against k difference low high": plain["comparisons"][0],
+        "tokens_per_candidate seconds_per_candidate": plain["cost"],
+        "ks coverage alpha beta": plain["forecast"],
+        "difference problems": plain["advice"],
+        "scorer range auroc_pooled auroc_within mixed_problems ece brier": scorer,
+        "low high count mean_score accuracy": scorer["reliability"][0],
+        "edges right wrong": scorer["histogram"],
+    }
+    rest = {
+        "kind": " comparisons cost forecast kl advice scorers abstentions",
+        "scorer": " reliability histogram length_correlation best_k peak_accuracy",
+    }
+    for names, record in fields.items():
+        assert " ".join(record) == names + rest.get(next(iter(record)), "")
+
+
+def test_one_problem_that_is_all_right_leaves_unknown_what_cannot_be_known():
+    candidates = tuple(et.Candidate(i, "7", correct=True, scores={"z": i - 1.0}) for i in range(3))
+    found = et.scaling_curve([et.Pool("q", candidates)], ("best_of_n", "majority"))
+    assert found.ks == (1, 2, 3)
+    assert found.rules[0].accuracy == found.rules[0].low == found.rules[0].high == (1.0, 1.0, 1.0)
+    assert found.forecast is None
+    assert found.advice.problems is None
+    assert (found.cost.tokens_per_candidate, found.cost.seconds_per_candidate) == (None, None)
+    assert found.scorers[0].auroc_pooled is None
+    assert found.scorers[0].range is None
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_ks_are_by_default_what_the_smallest_pool_allows():
+    for sizes, ks in {(8, 8): (1, 2, 4, 8), (13, 6): (1, 2, 4, 6), (1, 9): (1,)}.items():
+        pools = [made(1, n, seed=n)[0] for n in sizes]
+        assert et.scaling_curve(pools, ("majority",), bootstrap=5).ks == ks
+
+
+def test_answers_are_extracted_when_asked():
+    texts = ["it is 7", "7.0", "8"]
+    candidates = tuple(et.Candidate(i, t, correct=i < 2) for i, t in enumerate(texts))
+    pools = [et.Pool("q", candidates)]
+    assert et.scaling_curve(pools, ("majority",), (3,), answer="number").rules[0].accuracy == (1.0,)
+    assert et.scaling_curve(pools, ("majority",), (3,)).rules[0].accuracy == (pytest.approx(2 / 3),)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ks": (1, 9)}, "k=9 must be between 1 and 8, the number of candidates of problem 'p0'"),
+        ({"ks": (0,)}, "k=0 must be between 1 and 8"),
+        ({"ks": ()}, "ks must hold at least one"),
+        ({"rules": ()}, "rules must name at least one rule"),
+        ({"pools": ()}, "there are no pools"),
+        ({"level": 95}, "level=95 must be between 0 and 1"),
+        ({"bootstrap": 0}, "resamples=0 must be at least 1"),
+    ],
+)
+def test_settings_that_cannot_be_are_errors(change, message):
+    with pytest.raises(ValueError, match=message):
+        et.scaling_curve(**{"pools": POOLS, "rules": ("majority",), **change})
+
+
+def test_an_unknown_rule_is_an_error_before_a_pool_is_read():
+    def never():
+        raise AssertionError("a pool was read")
+        yield
+
+    with pytest.raises(UnknownNameError, match=r"'majorty'.*did you mean 'majority'"):
+        et.scaling_curve(never(), ("majorty",))
+
+
+def test_a_scorer_that_scored_only_some_problems_is_an_error_that_names_one():
+    bare = replace(POOLS[1], candidates=tuple(replace(c, scores={}) for c in POOLS[1]))
+    with pytest.raises(ValueError, match="problem 'p1' has no scores of prm, which other problems"):
+        et.scaling_curve([POOLS[0], bare])
+    assert et.scaling_curve([POOLS[0], bare], ("majority",), scorers=()).scorers == ()
