@@ -1,4 +1,5 @@
 import copy
+import errno
 import io
 import json
 import math
@@ -316,6 +317,7 @@ def test_the_title_is_the_one_given_else_the_pools_name(whole):
 
 CROWD = [rule(f"weighted_logit · a-scorer-of-a-long-name-{i}", [0.3, 0.4, 0.45, 0.5]) for i in "12"]
 CROWD = changed("rules", [*CURVE["rules"], *CROWD, *CROWD])
+THIRTY = changed("rules", CURVE["rules"] * 6, changed("scorers", []))
 EVERY_K = changed("ks", list(range(1, 65)), changed("forecast"))
 for one in EVERY_K["rules"]:
     rising = np.linspace(0.3, one["accuracy"][-1], 64).tolist()
@@ -335,7 +337,7 @@ def texts_drawn(drawn):
             yield text.get_text(), Text.get_window_extent(text)  # an Annotation's has its arrow
 
 
-@pytest.mark.parametrize("curve", [CURVE, CROWD, EVERY_K, at_one_k()])
+@pytest.mark.parametrize("curve", [CURVE, CROWD, THIRTY, EVERY_K, at_one_k()])
 def test_no_text_covers_another_or_is_cut_off(curve):
     with figure.look():
         drawn = draw(curve, title="A title " * 15)
@@ -349,6 +351,15 @@ def test_no_text_covers_another_or_is_cut_off(curve):
                 assert edge.y0 <= box.y0 <= box.y1 <= edge.y1, text
                 for other, its in boxes[:i]:
                     assert not box.padded(-1).overlaps(its), (text, other)
+
+
+def test_the_layout_is_the_same_in_every_format_and_at_every_dpi():
+    with figure.look():
+        drawn = draw()
+        before = [ax.get_position().bounds for ax in drawn.axes]
+        for kind, dpi in (("svg", 150), ("png", 40)):
+            figure.render(drawn, kind, dpi)
+            assert [ax.get_position().bounds for ax in drawn.axes] == before
 
 
 def test_each_label_is_joined_to_the_end_of_its_own_line():
@@ -445,6 +456,20 @@ def test_an_output_that_cannot_be_written_is_one_line(plot, tmp_path):
     assert folder.status == 2
     assert "it is there and no file" in folder.err
     assert {path.name for path in tmp_path.iterdir()} == {"curve.json", "folder.png"}
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(plot, tmp_path, monkeypatch):
+    (tmp_path / "out.png").write_bytes(b"old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    done = plot(CURVE, "--what", "curve", "--dpi", "30")
+    assert done.status == 2
+    assert done.err == f"edifice-tt: error: {done.path}: No space left on device\n"
+    assert done.path.read_bytes() == b"old"
+    assert {path.name for path in tmp_path.iterdir()} == {"curve.json", "out.png"}
 
 
 def test_a_missing_curve_and_an_impossible_dpi_are_one_line(plot, tmp_path, capsys):
