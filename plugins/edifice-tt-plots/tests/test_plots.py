@@ -242,17 +242,15 @@ def test_an_unknown_accuracy_leaves_a_gap():
 def test_tokens_are_k_times_the_mean_cost():
     drawn = draw(x="tokens", what="curve")
     assert find(drawn, "rule-0").get_xdata().tolist() == [431.5, 863.0, 1726.0, 5609.5]
-    assert find(drawn, "forecast").get_xdata().tolist() == [5609.5, 13808.0, 27616.0]
+    assert find(drawn, "forecast").get_xdata().tolist() == [13808.0, 27616.0]
     assert drawn.axes[0].get_xticklabels()[0].get_text() == "432"
 
 
-def test_the_forecast_continues_the_oracle_in_dots(whole):
+def test_the_forecast_is_dotted_and_only_its_own_numbers(whole):
     line = find(whole, "forecast")
     assert line.get_linestyle() == ":"
-    assert line.get_xdata().tolist() == [13, 32, 64]
-    assert line.get_ydata().tolist() == [0.8, 0.85, 0.9]
-    without = find(draw(changed("rules", CURVE["rules"][:3]), what="curve"), "forecast")
-    assert without.get_xdata().tolist() == [32, 64]
+    assert line.get_xdata().tolist() == [32, 64]
+    assert line.get_ydata().tolist() == [0.85, 0.9]
     assert "forecast" not in gids(draw(changed("forecast"), what="curve"))
 
 

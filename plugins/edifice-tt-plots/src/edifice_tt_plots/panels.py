@@ -24,7 +24,7 @@ def draw_curves(
     curve: dict[str, Any], rules: Rules, palette: "Palette", x: str, cost: float, ax: Axes
 ) -> None:
     """Accuracy against k, or against what k candidates cost; a band is the rule's interval."""
-    ks, forecast, oracle = curve["ks"], curve["forecast"], None
+    ks, forecast = curve["ks"], curve["forecast"]
     xs, faint = np.array(ks) * cost, max(0.06, 0.2 - 0.02 * len(rules))
     for i, rule, style in _styled(rules, palette):
         accuracy, low, high = (_numbers(rule[name]) for name in ("accuracy", "low", "high"))
@@ -32,12 +32,8 @@ def draw_curves(
         band = {"color": style["color"], "alpha": faint, "lw": 0, "zorder": 1, "gid": f"band-{i}"}
         ax.fill_between(xs, low, high, **band)
         _label(ax, rule["label"], xs, accuracy, style["color"])
-        if rule["rule"] == "oracle":
-            oracle = accuracy[-1]
-    if forecast:
+    if forecast:  # not joined to the oracle: a fit may begin below what was measured
         ahead, coverage = np.array(forecast["ks"]) * cost, _numbers(forecast["coverage"])
-        if oracle is not None and ahead[0] > xs[-1]:
-            ahead, coverage = np.r_[xs[-1], ahead], np.r_[oracle, coverage]
         ax.plot(ahead, coverage, ":", color=palette.grey, lw=1.8, gid="forecast")
         _label(ax, "oracle, forecast", ahead, coverage, palette.grey)
         ks = sorted({*ks, *forecast["ks"]})
@@ -181,7 +177,8 @@ def _label(ax: Axes, text: str, xs: Any, ys: Any, color: str) -> None:
     known = np.flatnonzero(np.isfinite(ys))
     if known.size:
         at = float(xs[known[-1]]), float(ys[known[-1]])
-        joint = {"arrowstyle": "-", "color": color, "lw": 0.8, "relpos": (0, 0.5), "shrinkB": 3}
+        faint = {"arrowstyle": "-", "color": color, "lw": 0.6, "alpha": 0.5}  # it is no data
+        joint = {**faint, "relpos": (0, 0.5), "shrinkB": 3}
         place: dict[str, Any] = {
             "textcoords": "axes fraction",
             "va": "center",
