@@ -7,11 +7,14 @@ as printed; of `sh` each line is run, and the lines of a `text` block must then 
 import doctest
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 from edifice_tt.cli import main, make_parser
 
@@ -55,7 +58,9 @@ class Runner:
         file = self.site.folder / path
         file.parent.mkdir(exist_ok=True)
         file.write_text(content)
-        self.site.modules |= {name for name in sys.modules if name.split(".")[0] == path.split("/")[0]}
+        self.site.modules |= {
+            name for name in sys.modules if name.split(".")[0] == path.split("/")[0]
+        }
         self.site.modules.add(path.split("/")[0].removesuffix(".py"))
         self.site.forget()
 
@@ -79,6 +84,14 @@ class Runner:
             assert main(words) == 0
             return self.capsys.readouterr().out
         assert program in ("python", "python3"), line
+        if len(words) == 1:
+            self.capsys.readouterr()
+            runpy.run_path(words[0], run_name="__main__")
+            return self.capsys.readouterr().out
+        if words[:2] == ["-m", "pytest"]:
+            self.capsys.readouterr()
+            assert pytest.main(["-p", "no:cacheprovider", *words[2:]]) == 0
+            return self.capsys.readouterr().out
         words = [self.place(word) for word in words]
         done = subprocess.run(
             [sys.executable, *words],
