@@ -1131,6 +1131,7 @@ def test_there_are_more_than_twenty_of_them():
     """Those of test_plugins.py break at import or registration; each has its exact message."""
     kinds = {
         "import error",
+        "taken name",
         "syntax error",
         "misspelt hook",
         "wrong signature",
