@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from cmath import isfinite
-from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 from zlib import crc32
@@ -62,28 +62,23 @@ def equal(first: str, second: str) -> bool:
     a, b = _parse(first), _parse(second)
     if a is None or b is None:
         return False
-    # (1, 2) is not {1, 2}, though math-verify lets it pass.
-    for this, other in ((a, b), (b, a)):
+    pairs = ((a, b), (b, a))
+    for this, other in pairs:  # (1, 2) is not {1, 2}, though math-verify lets it pass
         if isinstance(this, sympy.FiniteSet) and isinstance(other, (sympy.Tuple, sympy.Interval)):
             return False
     x, y = _sample(first), _sample(second)
     if x is not None and y is not None and abs(x - y) > 1e-6 * max(1, abs(x), abs(y)):
         return False  # what differs at a point differs: much sooner said than by simplifying
-    return any(
-        verify(gold, given, float_rounding=PLACES, timeout_seconds=None)
-        for gold, given in ((a, b), (b, a))
-    )
+    return any(verify(*pair, float_rounding=PLACES, timeout_seconds=None) for pair in pairs)
 
 
 def main() -> None:
-    questions: dict[str, Callable[..., Any]] = {"rational": rational, "equal": equal}
+    questions = {"rational": rational, "equal": equal}
     logging.disable()  # math-verify warns that it has no time limit
-    try:
+    with suppress(ImportError, ValueError, OSError):  # elsewhere the time limit alone bounds it
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
-    except (ImportError, ValueError, OSError):
-        pass  # not on this system: the time limit alone bounds the memory
     equal(r"(1,\frac{x}{2})", "(1,x/2)")  # the first one loads tables, for a second
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
