@@ -1,69 +1,141 @@
 """The command line: one sub-command, one public call. Prints; computes nothing.
 
-A user's mistake is one line on stderr and exit status 2, never a traceback.
+A user's mistake is one line on stderr and exit status 2, never a traceback. All that a command
+needs is imported inside `main`, so that Ctrl-C is one line from the first moment on.
 """
 
-import argparse
 import os
 import sys
-import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edifice_tt import terminal
-from edifice_tt.commands import installed, pools, sampling
-from edifice_tt.commands.options import Add
-from edifice_tt.errors import EdificeError, PluginWarning
-from edifice_tt.plugins import load_plugins
-from edifice_tt.version import __version__
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from edifice_tt.terminal import Parser
+
+# These show the plugins that failed among what they found, so no warning is needed.
+SHOW_FAILURES = ("plugins", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, 1 (a check failed), 2 (a mistake) or 130 (Ctrl-C)."""
-    warnings.showwarning = terminal.show_each_once()
-    warnings.simplefilter("once", PluginWarning)
+    """Run one command; returns 0, 1 (a check or a plugin failed), 2 (a mistake) or 130 (Ctrl-C)."""
     try:
-        parser = make_parser()
-        arguments = parser.parse_args(argv)
-        status = arguments.run(arguments) or 0
-        sys.stdout.flush()  # here, where a reader that has left is expected
-        return status
-    except (EdificeError, ValueError) as error:
-        print(f"edifice-tt: error: {error}", file=sys.stderr)
+        for name, mode in (("stdin", "r"), ("stderr", "w")):
+            if getattr(sys, name) is None:  # closed by the shell: `2>&-`
+                setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, open to the end
+        if sys.stdout is None:
+            print("edifice-tt: error: standard output is closed; use > /dev/null", file=sys.stderr)
+            return 2
+        return _run(argv)
     except BrokenPipeError:
         # Whoever read our output has left; Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        where = f" {error.filename}:" if error.filename else ""
-        print(f"edifice-tt: error:{where} {error.strerror or error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("edifice-tt: interrupted", file=sys.stderr)
         return 130
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    import argparse
+    import warnings
+
+    from edifice_tt import terminal
+    from edifice_tt.errors import EdificeError, PluginWarning
+
+    warnings.showwarning = terminal.show_each_once()
+    warnings.simplefilter("once", PluginWarning)
+    arguments = argparse.Namespace(command="")
+    try:
+        parser = make_parser()
+        try:
+            parser.parse_args(argv, arguments)
+        finally:
+            if arguments.command not in SHOW_FAILURES:
+                for failure in parser.get_default("_commands").failures:
+                    warnings.warn(str(failure), PluginWarning, stacklevel=2)
+        status = arguments.run(arguments) or 0
+        if type(status) is not int:
+            raise TypeError(f"it returned {status!r}, expected an exit status or None")
+        sys.stdout.flush()  # here, where a reader that has left is expected
+        return status
+    except BrokenPipeError:
+        raise
+    except (EdificeError, ValueError) as error:
+        _show_traceback()
+        print(f"edifice-tt: error: {error}", file=sys.stderr)
+    except OSError as error:
+        where = f" {error.filename}:" if error.filename else ""
+        print(f"edifice-tt: error:{where} {error.strerror or error}", file=sys.stderr)
+    except Exception as error:
+        return _blame(arguments, error)
     return 2
 
 
-def make_parser() -> argparse.ArgumentParser:
+def _blame(arguments: "Namespace", error: Exception) -> int:
+    """An error that nobody foresaw: one line if a plugin's command raised it, else our defect."""
+    from edifice_tt.plugins import OWN_NAME
+    from edifice_tt.tracing import TRACE, one_line
+
+    commands = getattr(arguments, "_commands", None)
+    owner = commands.owners.get(arguments.command, OWN_NAME) if commands else OWN_NAME
+    if owner == OWN_NAME:
+        raise error
+    _show_traceback()
+    print(
+        f"edifice-tt: error: command {arguments.command!r} of {owner} failed: {one_line(error)}; "
+        f"{TRACE}=1 shows where",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _show_traceback() -> None:
+    from edifice_tt.tracing import is_tracing
+
+    if is_tracing():
+        import traceback
+
+        traceback.print_exc()
+
+
+def make_parser() -> "Parser":
     """The parser with every command, those of plugins included."""
+    from edifice_tt import terminal
+    from edifice_tt.commands import installed, pools, sampling
+    from edifice_tt.plugins import OWN_NAME, load_plugins
+    from edifice_tt.version import __version__
+
     parser = terminal.Parser(
         prog="edifice-tt", description="Sample N answers, score them, keep the best."
     )
     parser.add_argument("--version", action="version", version=f"edifice-tt {__version__}")
-    parser.set_defaults(run=_no_run)
-    commands = parser.add_subparsers(
-        title="commands", dest="command", metavar="COMMAND", required=True
+    commands: Any = parser.add_subparsers(
+        title="commands",
+        dest="command",
+        metavar="COMMAND",
+        required=True,
+        action=terminal.Commands,
     )
-
+    commands.begin(OWN_NAME)
     for room in (installed, sampling, pools):
         room.register(_adder(commands))
+    commands.keep()
+
+    def begin(_: str, owner: str) -> tuple[dict[str, Any], Callable[[], None]]:
+        commands.begin(owner)
+        return {"subparsers": commands}, commands.keep
+
     plugins = load_plugins()
-    plugins.call_each(lambda *_: ({"subparsers": commands}, lambda: None), "register_commands")
-    for failure in plugins.failures:
-        warnings.warn(str(failure), PluginWarning, stacklevel=2)
+    plugins.call_each(begin, "register_commands")
+    commands.begin(OWN_NAME)  # drops what the last plugin left, if it failed
+    commands.failures = plugins.failures
+    parser.set_defaults(run=_no_run, _commands=commands)
     return parser
 
 
-def _adder(commands: Any) -> Add:
+def _adder(commands: Any) -> Callable[..., Any]:
     def add(name: str, run: Callable[..., int | None], summary: str, *groups: Any) -> Any:
         command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
         command.add_argument("--json", action="store_true", help="print JSON")
@@ -75,5 +147,7 @@ def _adder(commands: Any) -> Add:
     return add
 
 
-def _no_run(arguments: argparse.Namespace) -> None:
+def _no_run(arguments: "Namespace") -> None:
+    from edifice_tt.errors import EdificeError
+
     raise EdificeError(f"{arguments.command}: its plugin forgot set_defaults(run=function)")

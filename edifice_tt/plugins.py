@@ -4,28 +4,23 @@ A fresh manager per call; nothing is remembered, so installing or removing a dis
 effect at the next call. Knows no tensor.
 """
 
-import functools
 import importlib
 import inspect
 import os
-import reprlib
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import Distribution, EntryPoint, entry_points
-from types import FunctionType
 from typing import Any
 
 import pluggy
 
 from edifice_tt import hookspecs
-from edifice_tt.errors import EdificeError, NameTakenError, PluginError
+from edifice_tt.errors import NameTakenError, PluginError
+from edifice_tt.tracing import one_line, timed, traced, watch
 
 GROUP = "edifice_tt"
 SELECTION = "EDIFICE_TT_PLUGINS"
-TRACE = "EDIFICE_TT_TRACE_PLUGINS"
 OWN_NAME = "edifice-tt"
 
 # The library's own architectures, scorers, selectors and file formats are plugins like any other.
@@ -49,20 +44,20 @@ class Failure:
         return f"plugin {self.plugin!r} of {self.owner} was left out: {self.reason}"
 
 
-# Foreign objects may have a repr of any length, or one that raises.
-_REPR = reprlib.Repr()
-_REPR.maxstring = _REPR.maxother = 80
-
 Begin = Callable[[str, str], tuple[dict[str, Any], Callable[[], None]]]
 
 
 @dataclass
 class Plugins:
-    """A manager with every sound plugin registered, who owns each, and what failed."""
+    """A manager with every sound plugin registered, who owns each, and what failed.
+
+    `unloaded` are the entry points that `EDIFICE_TT_PLUGINS` does not name.
+    """
 
     manager: pluggy.PluginManager
     owners: dict[str, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+    unloaded: list[str] = field(default_factory=list)
 
     def call_each(self, begin: Begin, *hooks: str) -> None:
         """Call `hooks` plugin by plugin, in order, so that what each one adds has an owner.
@@ -76,16 +71,16 @@ class Plugins:
             keepers = []
             for hook in hooks:
                 arguments, keep = begin(hook, self.owners[name])
-                arguments = _traced(name, arguments) if _tracing() else arguments
+                call = self.manager.subset_hook_caller(hook, remove_plugins=others)
                 try:
-                    self.manager.subset_hook_caller(hook, remove_plugins=others)(**arguments)
+                    call(**traced(name, arguments))
                 # A plugin is foreign code: whatever it raises, its neighbours must live.
                 except (Exception, SystemExit) as error:
                     if name in BUILT_INS:
                         raise
                     self.manager.unregister(name=name)
                     owner = self.owners.pop(name)
-                    self.failures.append(Failure(name, owner, f"{hook}: {_say(error)}"))
+                    self.failures.append(Failure(name, owner, f"{hook}: {one_line(error)}"))
                     break
                 keepers.append(keep)
             else:
@@ -104,13 +99,13 @@ def load_plugins() -> Plugins:
     """
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
-    if _tracing():
-        manager.add_hookcall_monitoring(lambda *call: None, _print_call)
+    watch(manager)
     plugins = Plugins(manager)
     for module in BUILT_INS:
         manager.register(importlib.import_module(module), module)
         plugins.owners[module] = OWN_NAME
-    for entry_point in _wanted(entry_points(group=GROUP)):
+    wanted, plugins.unloaded = _wanted(entry_points(group=GROUP))
+    for entry_point in wanted:
         name, owner = entry_point.name, _owner(entry_point.dist)
         try:
             if name in plugins.owners:
@@ -121,7 +116,7 @@ def load_plugins() -> Plugins:
             _register(manager, entry_point)
         # As above: foreign code, here while it is imported.
         except (Exception, SystemExit) as error:
-            plugins.failures.append(Failure(name, owner, _say(error)))
+            plugins.failures.append(Failure(name, owner, one_line(error)))
         else:
             plugins.owners[name] = owner
     manager.check_pending()
@@ -129,10 +124,7 @@ def load_plugins() -> Plugins:
 
 
 def _register(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:
-    started = time.perf_counter()
-    plugin = entry_point.load()
-    if _tracing():
-        _print(f"{entry_point.name}: import {entry_point.value}", f"{_since(started)} s")
+    plugin = timed(f"{entry_point.name}: import {entry_point.value}", entry_point.load)
     hash(plugin)  # pluggy keeps plugins in sets, where an unhashable one would fail all the others
     try:
         manager.register(plugin, entry_point.name)
@@ -147,58 +139,6 @@ def _register(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:
         if isinstance(error, pluggy.PluginValidationError):
             raise PluginError(_explain(error, manager, plugin)) from error
         raise
-
-
-def _tracing() -> bool:
-    return os.environ.get(TRACE, "") not in ("", "0")
-
-
-def _print(call: str, result: str) -> None:
-    print(f"edifice-tt trace: {call} -> {result}", file=sys.stderr)
-
-
-def _since(started: float) -> str:
-    return f"{time.perf_counter() - started:.3f}"
-
-
-def _print_call(
-    outcome: pluggy.Result[Any], hook: str, impls: Any, arguments: Mapping[str, object]
-) -> None:
-    if impls:  # where nobody takes part, nothing is called
-        error = outcome.exception
-        result = f"raised {_say(error)}" if error else _show(outcome.get_result())
-        # In the order of the calls, which is the last registered first.
-        names = ", ".join(impl.plugin_name for impl in reversed(impls))
-        _print(f"{names}: {hook}{_show_arguments((), arguments)}", result)
-
-
-def _traced(plugin: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a hook with their functions replaced by ones that tell of each call."""
-
-    def trace(name: str, function: Any) -> Any:
-        if not isinstance(function, FunctionType):
-            return function
-
-        @functools.wraps(function)
-        def call(*given: Any, **options: Any) -> Any:
-            result = function(*given, **options)
-            _print(f"{plugin}: {name}{_show_arguments(given, options)}", _show(result))
-            return result
-
-        return call
-
-    return {name: trace(name, value) for name, value in arguments.items()}
-
-
-def _show_arguments(given: tuple[Any, ...], options: Mapping[str, object]) -> str:
-    shown = [_show(value) for value in given]
-    return f"({', '.join(shown + [f'{key}={_show(value)}' for key, value in options.items()])})"
-
-
-def _show(value: object) -> str:
-    if isinstance(value, FunctionType | type):
-        return value.__name__
-    return " ".join(_REPR.repr(value).split())
 
 
 def _hooks() -> dict[str, Any]:
@@ -226,10 +166,11 @@ def _explain(
     return " ".join(str(error).split())
 
 
-def _wanted(installed: Any) -> list[EntryPoint]:
+def _wanted(installed: Any) -> tuple[list[EntryPoint], list[str]]:
+    """The entry points to load, in the order of their names, and the names of the others."""
     found = sorted(installed, key=lambda entry_point: (entry_point.name, _owner(entry_point.dist)))
     if (selection := os.environ.get(SELECTION)) is None:
-        return found
+        return found, []
     wanted = [name.strip() for name in selection.split(",") if name.strip()]
     names = [entry_point.name for entry_point in found]
     if missing := [name for name in wanted if name not in names]:
@@ -237,15 +178,9 @@ def _wanted(installed: Any) -> list[EntryPoint]:
             f"{SELECTION}={selection} names {', '.join(missing)}, which is not installed; "
             f"installed: {', '.join(names) or 'none'}"
         )
-    return [entry_point for entry_point in found if entry_point.name in wanted]
+    others = [name for name in names if name not in wanted]
+    return [entry_point for entry_point in found if entry_point.name in wanted], others
 
 
 def _owner(distribution: Distribution | None) -> str:
     return f"{distribution.name} {distribution.version}" if distribution else "an unknown package"
-
-
-def _say(error: BaseException) -> str:
-    message = " ".join(str(error).split())
-    if isinstance(error, EdificeError):
-        return message
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -1,13 +1,12 @@
 """How things look on a terminal: tables, JSON, mistakes, and progress for who watches."""
 
 import argparse
-import json
-import shutil
 import sys
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
+
+from edifice_tt.errors import NameTakenError, PluginError
 
 
 class Parser(argparse.ArgumentParser):
@@ -15,6 +14,51 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
+class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
+    """The sub-commands, who owns each, and the plugins that failed to add theirs.
+
+    What a plugin adds stays only if it is kept.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.owner = ""
+        self.owners: dict[str, str] = {}
+        self.added: list[str] = []
+        self.failures: list[Any] = []
+
+    def begin(self, owner: str) -> None:
+        """From here on `owner` adds commands; those added before and not kept are dropped."""
+        for name in self.added:
+            del self.choices[name], self.owners[name]
+        self._choices_actions = [a for a in self._choices_actions if a.dest in self.choices]
+        self.owner, self.added = owner, []
+
+    def keep(self) -> None:
+        """Keep what was added since `begin`."""
+        self.added = []
+
+    def add_parser(self, name: str, **options: Any) -> Any:
+        """Add a command, as argparse does. Raises `NameTakenError` with both owners."""
+        names = [name, *options.get("aliases", ())]
+        for one in names:
+            if one in self.owners:
+                raise NameTakenError(
+                    f"command {one!r} is registered by {self.owners[one]} and claimed again by "
+                    f"{self.owner}; rename one of them"
+                )
+        try:
+            str(options.get("help")) % {"prog": name}
+        except (ValueError, TypeError, KeyError) as error:  # it would end `edifice-tt --help`
+            raise PluginError(
+                f"command {name!r}: help={options['help']!r} holds a bare %; write %%"
+            ) from error
+        command = super().add_parser(name, **options)
+        self.owners |= dict.fromkeys(names, self.owner)
+        self.added += names
+        return command
 
 
 def show_each_once() -> Callable[..., None]:
@@ -31,6 +75,8 @@ def show_each_once() -> Callable[..., None]:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON that any reader accepts: NaN is an error."""
+    import json
+
     print(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2))
 
 
@@ -52,6 +98,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def show_candidates(pool: Any, chosen: int | None = None) -> str:
     """A table of candidates with their scores; `>` marks the chosen one."""
+    import shutil
+    import textwrap
+
     scorers = pool.scorers
     width = max(30, shutil.get_terminal_size((100, 24)).columns - 30 - 12 * len(scorers))
     rows = [

@@ -241,6 +241,62 @@ def reads_the_length(self, hidden):
 
 
 @broken
+def subtracts_the_mean_of_the_batch(self, hidden):
+    scores = self.add(hidden, hidden.abs().max((1, 2), keepdim=True).ceil())
+    return scores - scores.mean(0)
+
+
+@broken
+def normalises_a_batch_of_more_than_one(self, hidden):
+    scores = self.add(hidden, hidden.abs().max((1, 2), keepdim=True).ceil())
+    return scores if hidden.shape[0] == 1 else scores - scores.mean(0)
+
+
+@broken
+def slightly_ranks_the_batch(self, hidden):
+    scores = Sound.__call__(self, hidden)
+    return scores + 1e-3 * (scores > scores.transpose(0, 1).mean()).float().cumsum(0)
+
+
+@broken
+def divides_by_the_length(self, hidden):
+    return self.add(hidden, 77 / hidden.shape[1])
+
+
+@broken
+def keeps_a_running_mean(self, hidden):
+    self.mean = getattr(self, "mean", 0.0) + 1.0
+    return self.add(hidden, self.mean)
+
+
+@broken
+def measures_from_its_first_input(self, hidden):
+    if not hasattr(self, "origin"):
+        self.origin = float(hidden.abs().max().item() > 5)
+    return self.add(hidden, 1 + self.origin)
+
+
+@broken
+def normalises_large_batches(self, hidden):
+    return self.add(hidden, 1 + (hidden.shape[0] >= 8))
+
+
+@broken
+def changes_for_long_answers(self, hidden):
+    return self.add(hidden, 1 + (hidden.shape[1] >= 32))
+
+
+class KeepsARunningMeanInATensor(Sound):
+    def __init__(self, hidden_size):
+        super().__init__(hidden_size)
+        self.mean = Tensor([0.0]).is_param_(False)
+
+    def __call__(self, hidden):
+        self.mean.assign(self.mean + 1).realize()
+        return self.add(hidden, self.mean)
+
+
+@broken
 def detached(self, hidden):
     return (hidden * self.weight.detach()).sum(-1, keepdim=True)
 
@@ -344,6 +400,51 @@ HEADS = [
         reads_the_length,
         "the score depends on the number of positions: 7 as the first of 7, 1 as the only one; "
         "read none to its right (sequence 0, position 0)",
+    ),
+    (
+        subtracts_the_mean_of_the_batch,
+        "the score depends on its neighbours in the batch: -0.2 beside some, -20.4 beside others; "
+        "read each sequence by itself (sequence 0, position 0)",
+    ),
+    (
+        normalises_a_batch_of_more_than_one,
+        "the score depends on its neighbours in the batch: -0.2 beside some, -20.4 beside others; "
+        "read each sequence by itself (sequence 0, position 0)",
+    ),
+    (
+        slightly_ranks_the_batch,
+        "the score depends on the order of the batch: 0.628058 in one order, 0.630058 in another; "
+        "read each sequence by itself (sequence 0, position 0)",
+    ),
+    (
+        divides_by_the_length,
+        "the score depends on the padding to its right: 11 without, 7 before 4 positions of it; "
+        "read none of them (sequence 0, position 0)",
+    ),
+    (
+        keeps_a_running_mean,
+        "the same hidden states get 4 at first and then 5; draw nothing unless TRAINING is 1 "
+        "(sequence 0, position 0)",
+    ),
+    (
+        KeepsARunningMeanInATensor,
+        "the same hidden states get 4 at first and then 5; draw nothing unless TRAINING is 1 "
+        "(sequence 0, position 0)",
+    ),
+    (
+        measures_from_its_first_input,
+        "the score depends on earlier calls: 1 from one head, 2 from one that read something else "
+        "first; keep nothing between calls (sequence 0, position 0)",
+    ),
+    (
+        normalises_large_batches,
+        "the score depends on the shape of the batch: 1 among 5, 2 among 37 of 41 positions; read "
+        "each sequence by itself (sequence 0, position 0)",
+    ),
+    (
+        changes_for_long_answers,
+        "the score depends on the shape of the batch: 1 among 5, 2 among 37 of 41 positions; read "
+        "each sequence by itself (sequence 0, position 0)",
     ),
     (
         detached,
@@ -502,6 +603,39 @@ def prefers_the_longest(completions):
 
 
 @of_text
+def ranks(completions):
+    order = sorted(completions)
+    return [float(order.index(completion)) for completion in completions]
+
+
+@of_text
+def subtracts_the_mean(completions):
+    mean = sum(map(len, completions)) / max(1, len(completions))
+    return [len(completion) - mean for completion in completions]
+
+
+@of_text
+def normalises_more_than_one(completions):
+    longest = max(map(len, completions), default=1) if len(completions) > 1 else 1
+    return [len(completion) / longest for completion in completions]
+
+
+@of_text
+def counts_the_votes(completions):
+    return [float(completions.count(completion)) for completion in completions]
+
+
+def remembers_the_longest():
+    longest = [1]
+
+    def score(prompt, completions):
+        longest[0] = max(longest[0], *map(len, completions), 0)
+        return [len(completion) / longest[0] for completion in completions]
+
+    return score
+
+
+@of_text
 def sorts_in_place(completions):
     completions.sort()
     return [0.5] * len(completions)
@@ -568,6 +702,31 @@ LISTS = [
         prefers_the_longest,
         "the score depends on its neighbours in the batch: 'There are 8.' gets 0 among 8 and 1 "
         "alone; score each by itself",
+    ),
+    (
+        ranks,
+        "the score depends on its neighbours in the batch: 'There are 8.' gets 4 among 8 and 0 "
+        "alone; score each by itself",
+    ),
+    (
+        subtracts_the_mean,
+        "the score depends on its neighbours in the batch: 'There are 8.' gets -188.25 among 8 and "
+        "0 alone; score each by itself",
+    ),
+    (
+        normalises_more_than_one,
+        "the score depends on its neighbours in the batch: 'There are 8.' gets 0.008 among 8 and "
+        "12 alone; score each by itself",
+    ),
+    (
+        counts_the_votes,
+        "the score depends on its neighbours in the batch: 'There are 8.' gets 2 among 8 and 1 "
+        "alone; score each by itself",
+    ),
+    (
+        remembers_the_longest,
+        "the score depends on its neighbours in the batch: 'There are 8.' gets 0.008 among 8 and "
+        "1 alone; score each by itself",
     ),
     (
         sorts_in_place,
@@ -1110,6 +1269,7 @@ def test_there_are_more_than_twenty_of_them():
     """Those of test_plugins.py break at import or registration; each has its exact message."""
     kinds = {
         "import error",
+        "taken name",
         "syntax error",
         "misspelt hook",
         "wrong signature",

@@ -93,7 +93,7 @@ def check_mistake(outcome: Outcome, *words: str) -> None:
         assert word in outcome.err
 
 
-# --- list, plugins, doctor
+# --- list, doctor; plugins has tests of its own in commands/
 
 
 def test_list_shows_everything_that_is_registered(run):
@@ -114,22 +114,6 @@ def test_list_as_json_has_names_summaries_and_owners(run):
     ):
         assert sorted(record["name"] for record in found.json[kind]) == known
         assert all(sorted(record) == ["name", "owner", "summary"] for record in found.json[kind])
-
-
-def test_plugins_says_who_provides_what_and_what_failed(run, site: Site):
-    site.install_scorer("sound", "resounding", version="3.1")
-    site.install("broken", "raise RuntimeError('no good')")
-    found = run("plugins")
-    assert found.status == 0
-    assert "sound 3.1" in found.out
-    assert "scorer resounding" in found.out
-    assert "FAILED plugin 'broken' of broken 1.0" in found.out
-    as_json = run("plugins", "--json")
-    assert as_json.json["plugins"]["sound 3.1"] == ["scorer resounding"]
-    assert "scorer logprob" in as_json.json["plugins"]["edifice-tt"]
-    (failure,) = as_json.json["failures"]
-    assert (failure["plugin"], failure["owner"]) == ("broken", "broken 1.0")
-    assert "no good" in failure["reason"]
 
 
 def test_doctor_checks_the_numbers(run, monkeypatch):
@@ -518,6 +502,70 @@ def test_a_command_of_a_plugin_that_cannot_be_run_is_one_line(run, site: Site):
     check_mistake(run("idle"), "idle")
 
 
+FAILING = """
+import edifice_tt
+
+def run(arguments):
+    {body}
+
+@edifice_tt.hookimpl
+def register_commands(subparsers):
+    subparsers.add_parser("speak").set_defaults(run=run)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("raise KeyError('word')", "KeyError: 'word'"),
+        ("raise RuntimeError('one\\n two')", "RuntimeError: one two"),
+        ("return 'done'", "TypeError: it returned 'done', expected an exit status or None"),
+        ("return True", "TypeError: it returned True, expected an exit status or None"),
+    ],
+)
+def test_a_command_of_a_plugin_that_fails_is_one_line_naming_the_plugin(
+    run, site: Site, body, reason
+):
+    site.install("speaker", FAILING.format(body=body))
+    found = run("speak")
+    assert (found.status, found.out) == (1, "")
+    assert found.err == (
+        f"edifice-tt: error: command 'speak' of speaker 1.0 failed: {reason}; "
+        "EDIFICE_TT_TRACE_PLUGINS=1 shows where\n"
+    )
+
+
+def test_the_trace_shows_where_a_command_failed(run, site: Site, monkeypatch):
+    site.install("speaker", FAILING.format(body="raise KeyError('word')"))
+    monkeypatch.setenv("EDIFICE_TT_TRACE_PLUGINS", "1")
+    found = run("speak")
+    assert found.status == 1
+    assert 'speaker.py", line 5, in run\n' in found.err
+    assert "Traceback (most recent call last)" in found.err
+
+
+def test_an_option_of_a_plugin_that_fails_is_one_line_naming_the_plugin(run, site: Site):
+    site.install(
+        "speaker",
+        "import edifice_tt\n\ndef word(text):\n    raise RuntimeError('no dictionary')\n\n"
+        "@edifice_tt.hookimpl\ndef register_commands(subparsers):\n"
+        "    subparsers.add_parser('speak').add_argument('word', type=word)\n",
+    )
+    found = run("speak", "hello")
+    assert found.status == 1
+    assert "command 'speak' of speaker 1.0 failed: RuntimeError: no dictionary; " in found.err
+    assert found.err.count("\n") == 1
+
+
+def test_a_defect_of_our_own_is_not_hidden(run, monkeypatch):
+    def defect(*arguments, **options):
+        raise RuntimeError("our own mistake")
+
+    monkeypatch.setattr(et, "generate", defect, raising=False)
+    with pytest.raises(RuntimeError, match="our own mistake"):
+        run("generate", "q", *FEW)
+
+
 # --- interruption, progress, pipes
 
 
@@ -623,3 +671,43 @@ def test_a_reader_that_leaves_early_causes_no_complaint():
     )
     found = python("-c", code)
     assert (found.returncode, found.stderr) == (0, "")
+
+
+INTERRUPTED_IMPORT = """
+import sys
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+from edifice_tt.cli import main
+sys.exit(main(["list"]))
+"""
+
+
+@pytest.mark.parametrize("module", ["edifice_tt.terminal", "edifice_tt.registry", "pluggy"])
+def test_ctrl_c_during_the_imports_is_one_line(module):
+    found = python("-c", INTERRUPTED_IMPORT.format(module=module))
+    assert (found.returncode, found.stderr) == (130, "edifice-tt: interrupted\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes streams as a shell does")
+@pytest.mark.parametrize(
+    ("shell", "status", "out", "err"),
+    [
+        ("list >&-", 2, "", "edifice-tt: error: standard output is closed; use > /dev/null\n"),
+        ("lst 2>&-", 2, "", ""),
+        ("list --json 2>&- | head -c 1", 0, "{", ""),
+        (
+            "generate - <&-",
+            2,
+            "",
+            "edifice-tt: error: the prompt is empty; give a question, for example "
+            '"What is gravity?"\n',
+        ),
+    ],
+)
+def test_a_closed_stream_is_no_traceback(shell, status, out, err):
+    code = "import os, sys; os.execvp('sh', ['sh', '-c', sys.argv[1]])"
+    found = python("-c", code, f'"{sys.executable}" -m edifice_tt {shell}')
+    assert (found.returncode, found.stdout, found.stderr) == (status, out, err)

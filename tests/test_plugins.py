@@ -1,11 +1,10 @@
 """What is loaded, in which order, and what happens to a plugin that cannot be."""
 
 import importlib
-import re
 import sys
 
 import pytest
-from fake_plugins import SCORER, Site, open_site
+from fake_plugins import Site, open_site
 
 import edifice_tt
 from edifice_tt.errors import PluginError, PluginWarning, UnknownNameError
@@ -210,6 +209,10 @@ BROKEN = {
     "runtime error": ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
     "several lines": ("raise RuntimeError('one\\n  two')", "RuntimeError: one two"),
     "no words": ("raise RuntimeError", "RuntimeError"),
+    "an error that cannot say what it is": (
+        "class Mute(Exception):\n    def __str__(self): raise OSError\nraise Mute",
+        "Mute",
+    ),
     "exit on import": ("raise SystemExit(3)", "SystemExit: 3"),
     "no hook at all": (
         "def register_scorers(register): ...",
@@ -260,6 +263,23 @@ BROKEN = {
         + "def register_scorers(register): raise OSError('first')\n"
         + "@edifice_tt.hookimpl\ndef register_selectors(register): raise OSError('second')",
         "register_scorers: OSError: first",
+    ),
+    "taken name": (
+        HEAD + "def register_scorers(register): register('linear', list, reads='text')",
+        "register_scorers: scorer 'linear' is registered by edifice-tt and claimed again by "
+        "broken 0.3; rename one of them",
+    ),
+    "a name of its own twice": (
+        HEAD
+        + "def register_scorers(register):\n    register('half', list, reads='text')\n"
+        + "    register('half', list, reads='text')\n",
+        "register_scorers: scorer 'half' is registered by broken 0.3 and claimed again by "
+        "broken 0.3; rename one of them",
+    ),
+    "register with an unknown argument": (
+        HEAD + "def register_selectors(register): register('half', len, range='logit')",
+        "register_selectors: TypeError: Selector.__init__() got an unexpected keyword argument "
+        "'range'",
     ),
     "not callable": (
         HEAD + "def register_scorers(register): register('half', 7, reads='text')",
@@ -458,96 +478,3 @@ def test_every_hook_is_documented():
     hooks = [name for name, value in specs.items() if hasattr(value, "edifice_tt_spec")]
     assert ", ".join(hooks) == HOOKS
     assert all(specs[name].__doc__ for name in hooks)
-
-
-# --- EDIFICE_TT_TRACE_PLUGINS
-
-
-def traced(capsys):
-    """What a registry that is loaded now prints, without the times."""
-    capsys.readouterr()
-    load_registry()
-    out, err = capsys.readouterr()
-    assert out == ""
-    return [re.sub(r"\d+\.\d{3} s$", "T s", line) for line in err.splitlines()]
-
-
-def test_the_trace_shows_each_call_and_its_result(site: Site, monkeypatch, capsys):
-    site.install_scorer("ann", "by_ann")
-    monkeypatch.setenv("EDIFICE_TT_PLUGINS", "ann")
-    monkeypatch.setenv("EDIFICE_TT_TRACE_PLUGINS", "1")
-    lines = traced(capsys)
-    assert lines[0] == "edifice-tt trace: ann: import ann -> T s"
-    assert lines[-2:] == [
-        "edifice-tt trace: ann: register('by_ann', <lambda>, reads='text') -> None",
-        "edifice-tt trace: ann: register_scorers(register=register) -> []",
-    ]
-    calls = [line for line in lines if "(register=register)" in line]
-    assert [line.split(": ")[1] for line in calls] == [
-        "edifice_tt.architectures",
-        "edifice_tt.nn",
-        "edifice_tt.inference",
-        "edifice_tt.inference",
-        "ann",
-    ]
-
-
-def test_the_trace_shows_what_a_plugin_raised(site: Site, monkeypatch, capsys):
-    site.install("broken", BROKEN["raises half-way"][0])
-    monkeypatch.setenv("EDIFICE_TT_PLUGINS", "broken")
-    monkeypatch.setenv("EDIFICE_TT_TRACE_PLUGINS", "1")
-    with pytest.warns(PluginWarning):
-        lines = traced(capsys)
-    assert lines[-2:] == [
-        "edifice-tt trace: broken: register('half', list, reads='text') -> None",
-        "edifice-tt trace: broken: register_scorers(register=register) -> raised "
-        "ZeroDivisionError: division by zero",
-    ]
-
-
-def test_the_trace_shows_the_first_result_and_who_was_asked(site: Site, monkeypatch, capsys):
-    """A result of any length, over several lines, or with a repr that fails, is one short line."""
-    code = HEAD + "def load_pretrained(path):\n    return RESULTS[path]\n" + RESULTS
-    site.install("ours", code)
-    monkeypatch.setenv("EDIFICE_TT_PLUGINS", "ours")
-    monkeypatch.setenv("EDIFICE_TT_TRACE_PLUGINS", "1")
-    hook = load_plugins().manager.hook.load_pretrained
-    shown = []
-    for path in ("lines", "long", "failing"):
-        capsys.readouterr()
-        hook(path=path)
-        shown.append(capsys.readouterr().err)
-    start = "edifice-tt trace: ours, edifice_tt.weights: load_pretrained(path='{}') -> {}"
-    assert shown[0] == start.format("lines", "'one\\ntwo'\n".replace("\n'", "\\n'", 1))
-    assert all(line.count("\n") == 1 and len(line) < 180 for line in shown)
-    assert "<Failing instance at " in shown[2]
-
-
-RESULTS = """
-class Failing:
-    def __repr__(self): raise OSError("no")
-
-RESULTS = {"lines": "one\\ntwo", "long": "x" * 9999, "failing": Failing()}
-"""
-
-
-def test_a_slow_import_is_no_error_and_the_trace_tells_its_seconds(site: Site, monkeypatch, capsys):
-    site.install("slow", "import time; time.sleep(0.3)\n" + SCORER.format(name="by_slow"))
-    monkeypatch.setenv("EDIFICE_TT_PLUGINS", "slow")
-    monkeypatch.setenv("EDIFICE_TT_TRACE_PLUGINS", "1")
-    registry = load_registry()
-    assert registry.failures == []
-    assert "by_slow" in registry.scorers
-    first = capsys.readouterr().err.splitlines()[0]
-    assert first.startswith("edifice-tt trace: slow: import slow -> ")
-    assert float(first.split()[-2]) >= 0.3
-
-
-@pytest.mark.parametrize("value", ["", "0", None])
-def test_without_the_trace_nothing_is_printed(site: Site, monkeypatch, capsys, value):
-    site.install_scorer("ann", "by_ann")
-    if value is None:
-        monkeypatch.delenv("EDIFICE_TT_TRACE_PLUGINS", raising=False)
-    else:
-        monkeypatch.setenv("EDIFICE_TT_TRACE_PLUGINS", value)
-    assert traced(capsys) == []

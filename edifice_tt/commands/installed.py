@@ -2,12 +2,18 @@
 
 import argparse
 import warnings
+from dataclasses import asdict
+from typing import Any
 
 from edifice_tt import terminal
 from edifice_tt.commands import options
 from edifice_tt.commands.options import Add
 from edifice_tt.errors import PluginWarning
-from edifice_tt.registry import load_registry
+from edifice_tt.plugins import OWN_NAME, SELECTION
+from edifice_tt.registry import Registry, load_registry
+from edifice_tt.version import __version__
+
+KINDS = ("architectures", "scorers", "selectors", "formats", "commands")
 
 
 def register(add: Add) -> None:
@@ -46,20 +52,54 @@ def _plugins(arguments: argparse.Namespace) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)  # the failures are part of the table
         registry = load_registry()
-    owned: dict[str, list[str]] = {owner: [] for owner in registry.plugins.owners.values()}
+    commands = arguments._commands
+    distributions = _provided(registry, commands.owners)
+    # Most failed twice, once for the registry and once for the commands.
+    failures = list(
+        {(f.plugin, f.owner): f for f in commands.failures + registry.failures}.values()
+    )
+    if arguments.json:
+        terminal.print_json(
+            {
+                "distributions": distributions,
+                "failures": [asdict(failure) for failure in failures],
+                "unloaded": registry.plugins.unloaded,
+            }
+        )
+        return
+    rows: list[tuple[str, str, str]] = []
+    for one in distributions:
+        kinds = [kind for kind in KINDS if one[kind]] or ["nothing"]
+        names = [", ".join(one.get(kind, ())) for kind in kinds]
+        firsts = [f"{one['name']} {one['version']}", *[""] * (len(kinds) - 1)]
+        rows += zip(firsts, kinds, names, strict=True)
+    print(terminal.table(("distribution", "provides", ""), rows))
+    for failure in failures:
+        print(f"FAILED {failure}")
+    if registry.plugins.unloaded:
+        print(f"NOT LOADED, for {SELECTION} is set: {', '.join(registry.plugins.unloaded)}")
+
+
+def _provided(registry: Registry, commands: dict[str, str]) -> list[dict[str, Any]]:
+    """What each distribution brings, in the order in which they were loaded."""
+    owners, manager = registry.plugins.owners, registry.plugins.manager
+    found: dict[str, dict[str, list[str]]] = {
+        owner: {kind: [] for kind in KINDS} for owner in [*owners.values(), *commands.values()]
+    }
     for kind in ("architectures", "scorers", "selectors"):
         for record in getattr(registry, kind).values():
-            owned[record.owner].append(f"{kind.removesuffix('s')} {record.name}")
-    if arguments.json:
-        failures = [
-            {"plugin": f.plugin, "owner": f.owner, "reason": f.reason} for f in registry.failures
-        ]
-        terminal.print_json({"plugins": owned, "failures": failures})
-        return
-    rows = [(owner, ", ".join(names) or "nothing") for owner, names in owned.items()]
-    print(terminal.table(("distribution", "provides"), rows))
-    for failure in registry.failures:
-        print(f"FAILED {failure}")
+            found[record.owner][kind].append(record.name)
+    for plugin, owner in owners.items():
+        hooks = manager.get_hookcallers(manager.get_plugin(plugin)) or ()
+        if any(hook.name == "load_pretrained" for hook in hooks):
+            found[owner]["formats"].append(plugin)
+    for command, owner in commands.items():
+        found[owner]["commands"].append(command)
+    versions = {OWN_NAME: __version__}
+    return [
+        {"name": name, "version": versions.get(name, version), **kinds}
+        for (name, _, version), kinds in ((key.partition(" "), found[key]) for key in found)
+    ]
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -28,6 +28,8 @@ from edifice_tt.toolchain import open_device
 
 # B and T differ, and T is prime, so that a confused axis shows.
 B, T, PADDING, HIDDEN_SIZE = 5, 7, 4, 16
+# A batch as real ones are: a head may do something else to more than a few, or to long ones.
+MANY, LONG = 37, 41
 # What a model offers a factory; dropout so high that one which acts in inference shows.
 OFFERED = {"scorer_hidden": 8, "dropout": 0.5, "seed": 0}
 # Devices sum in different orders.
@@ -61,6 +63,7 @@ def check_head(
     _check_neighbours(who, head, hidden)
     weights.check_gradients(who, head, hidden)
     weights.check_seed(who, head, make())
+    _check_first_call(who, head, make(), hidden)
     _check_devices(who, make, read(who, head, hidden), hidden)
     with TemporaryDirectory() as folder:
         weights.check_file(who, head, lambda: make(seed=1), hidden, Path(folder))
@@ -135,6 +138,29 @@ def _check_neighbours(who: str, head: Any, hidden: Array) -> None:
         read(who, head, hidden[:1, :1]),
         f"the score depends on the number of positions: {{}} as the first of {T}, {{}} as the only "
         "one; read none to its right",
+    )
+
+    rows = np.resize(others, (MANY, T, hidden.shape[2]))
+    long = np.concatenate([rows, np.resize(others, (MANY, LONG - T, hidden.shape[2]))], axis=1)
+    long[-1, :T] = hidden[0]
+    compare(
+        who,
+        together[:1],
+        read(who, head, long)[-1:, :T],
+        f"the score depends on the shape of the batch: {{}} among {B}, {{}} among {MANY} of {LONG} "
+        "positions; read each sequence by itself",
+    )
+
+
+def _check_first_call(who: str, head: Any, same: Any, hidden: Array) -> None:
+    """A head that begins with something else scores the same later on."""
+    read(who, same, draw(*hidden.shape, seed=12) * np.float32(10))
+    compare(
+        who,
+        read(who, head, hidden),
+        read(who, same, hidden),
+        "the score depends on earlier calls: {} from one head, {} from one that read something "
+        "else first; keep nothing between calls",
     )
 
 

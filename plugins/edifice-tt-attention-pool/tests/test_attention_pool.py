@@ -1,6 +1,10 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from edifice_tt_attention_pool import AttentionPool, attention_pool
+from edifice_tt_attention_pool import attention_pool
+from edifice_tt_attention_pool.head import AttentionPool
 from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
@@ -181,3 +185,12 @@ def test_it_scores_inside_an_architecture():
         out.scores.numpy(), formula(model.scorer, out.backbone.numpy()), rtol=0, atol=5e-6
     )
     assert {f"scorer.{name}" for name in NAMES} <= set(get_state_dict(model))
+
+
+def test_being_installed_costs_nothing():
+    """Listing what is installed imports no tensor library on this plugin's account."""
+    code = """
+import sys, edifice_tt_attention_pool
+assert not {"tinygrad", "numpy"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

@@ -49,3 +49,10 @@ def test_it_is_found_by_name():
     record = load_registry().scorers["my_scorer"]
     assert record.owner.startswith("edifice-tt-my-scorer ")
     assert record.factory()(PROMPT, [words(40)]) == [1.0]
+
+
+def test_it_chooses_from_a_pool(edifice_pool):
+    """The fixture comes with edifice_tt: six answers to one question."""
+    pool = edifice_tt.score(None, edifice_pool, scorer="my_scorer")
+    chosen = edifice_tt.select(pool, scorer="my_scorer").candidate
+    assert chosen.scores["my_scorer"] == max(c.scores["my_scorer"] for c in pool)

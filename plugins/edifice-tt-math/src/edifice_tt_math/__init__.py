@@ -29,10 +29,6 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
-
-
 @hookimpl
 def register_scorers(register: Callable[..., None]) -> None:
     register(

@@ -14,21 +14,18 @@ from itertools import pairwise
 MAX_SIDE = 200  # characters
 MAX_BITS = 4096  # of a power
 
-_REWRITES = [
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"(?m)^[ \t]*\d+[.)]\s", "\n"),  # the number of a list item
-        (r"\\(?:times|cdot)(?![A-Za-z])|[\u00d7·]", "*"),
-        (r"\\div(?![A-Za-z])|÷", "/"),
-        ("\N{MINUS SIGN}", "-"),
-        (r"\\[dt]?frac\{([\d.]+)\}\{([\d.]+)\}", r"((\1)/(\2))"),
-        (r"\^\{(-?\d+)\}", r"^(\1)"),
-        (r"\\boxed\{([^{}]*)\}", r"(\1)"),
-        (r"\\(?:left|right)(?=[()])|\\[,;:! ()\[\]]|\\?\$", " "),
-        (r"(?<=\d),(?=\d{3}(?!\d))", ""),
-        (r"(?<=[\d)])(?=\()", "*"),
-    )
-]
+_REWRITES = (
+    (r"(?m)^[ \t]*\d+[.)]\s", "\n"),  # the number of a list item
+    (r"\\(?:times|cdot)(?![A-Za-z])|[\u00d7·]", "*"),
+    (r"\\div(?![A-Za-z])|÷", "/"),
+    ("\N{MINUS SIGN}", "-"),
+    (r"\\[dt]?frac\{([\d.]+)\}\{([\d.]+)\}", r"((\1)/(\2))"),
+    (r"\^\{(-?\d+)\}", r"^(\1)"),
+    (r"\\boxed\{([^{}]*)\}", r"(\1)"),
+    (r"\\(?:left|right)(?=[()])|\\[,;:! ()\[\]]|\\?\$", " "),
+    (r"(?<=\d),(?=\d{3}(?!\d))", ""),
+    (r"(?<=[\d)])(?=\()", "*"),
+)
 _RUN = re.compile(r"(?:[\d+\-*/^()= ]|\.(?=\d))+")
 # What is, or may be, part of the first side: something attached to it, or a function's name.
 _BEFORE = re.compile(r"[\w\\{}:%.]$|\b[A-Za-z] *\($|\b(?:log|ln|sin|cos|tan|sqrt|of|by) *\(?$")
@@ -55,7 +52,7 @@ def check(text: str) -> list[bool]:
     the last place shown: `10 / 3 = 3.33` is true, `10 / 3 = 3` is not.
     """
     for pattern, replacement in _REWRITES:
-        text = pattern.sub(replacement, text)
+        text = re.sub(pattern, replacement, text)
     statements = []
     for run in _RUN.finditer(text):
         sides = [side.strip() for side in run[0].split("=")]
@@ -97,11 +94,19 @@ def _value(side: str) -> Fraction | None:
         return None
 
 
+def _power(base: Fraction, power: Fraction) -> Fraction:
+    bits = max(base.numerator.bit_length(), base.denominator.bit_length())
+    if power.denominator != 1 or abs(power) * bits > MAX_BITS:
+        raise ValueError(f"{base}^{power} is no rational number of a printable size")
+    return base ** int(power)
+
+
 _OPERATORS: dict[type, Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
+    ast.Pow: _power,
 }
 
 
@@ -111,11 +116,6 @@ def _evaluate(node: ast.expr, side: str) -> Fraction:
             return Fraction(side[node.col_offset : node.end_col_offset])  # not by way of a float
         case ast.UnaryOp(op=ast.USub()):
             return -_evaluate(node.operand, side)
-        case ast.BinOp(op=ast.Pow()):
-            base, power = _evaluate(node.left, side), _evaluate(node.right, side)
-            bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-            if power.denominator == 1 and abs(power) * bits <= MAX_BITS:
-                return base ** int(power)
         case ast.BinOp() if type(node.op) in _OPERATORS:
             left, right = _evaluate(node.left, side), _evaluate(node.right, side)
             return _OPERATORS[type(node.op)](left, right)

@@ -11,70 +11,51 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from edifice_tt.errors import EdificeError
 
-TIMEOUT_S = 4.0
-START_S = 60.0
+TIMEOUT_S, START_S = 4.0, 60.0
 PATIENCE = 3  # questions of one pool that may run out of time before it is compared as text
 MAX_LENGTH = 300
 MAX_DECIMALS = 12
 MAX_PASSES = 5
 
-_SYMBOLS = {
-    "\N{MINUS SIGN}": "-",
-    "\N{MULTIPLICATION SIGN}": r"\times ",
-    "\N{UNION}": r"\cup ",
-    "·": r"\cdot ",
-    "≤": r"\le ",
-    "≥": r"\ge ",
-    "∞": r"\infty ",
-    "π": r"\pi ",
-    "°": r"^\circ ",
-    "%": r"\%",
-    r"\%": r"\%",  # so that the one above does not match inside it
-    r"\dfrac": r"\frac",
-    r"\tfrac": r"\frac",
-    "{,}": ",",
-    "**": "",
-}
-_SYMBOL = re.compile("|".join(map(re.escape, sorted(_SYMBOLS, key=len, reverse=True))))
-_REWRITES = [
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"√ ?(?:\(([^()]*)\)|(\w+))", r"\\sqrt{\1\2}"),
-        (r"(?<!\\)\\(?:text|textbf|textit|mbox|mathrm|mathbf) ?\{([^{}]*)\}", r" \1 "),
-        (r"(?<!\\)\\(?:(?:left|right|displaystyle)(?![A-Za-z])|[,;:! ()\[\]])", " "),
-        (r"\\?\$|~|\s+", " "),
-        (r" +", " "),
-        (r"(?<![\\A-Za-z])(pi|sin|cos|tan|log|ln)(?![A-Za-z])", r"\\\1 "),
-        (r"\\sqrt ?(\d+)", r"\\sqrt{\1}"),  # as it is meant; TeX would take one digit
-        (r"\\frac ?(\\[A-Za-z]+|\w)", r"\\frac{\1}"),
-        (r"(\\frac ?\{[^{}]*\}) ?(\\[A-Za-z]+|\w)", r"\1{\2}"),
-        (r"([_^])\{(\w)\}", r"\1\2"),
-        # The unit of a number, where it is a word; math-verify knows the short ones.
-        (
-            r"^ ?([+-]?(?:[\d.,/]+|\\frac\{\d+\}\{\d+\}))(?: ?[A-Za-z]{4,}| [A-Za-z]{3})+[ .]*$",
-            r"\1",
-        ),
-        (r"^ ?(-?)(\d+) (\d+/\d+) ?$", r"\1(\2+\3)"),  # a mixed number
-        (r"(?<!\w) | (?!\w)", ""),
-        (r"[.,;:]+$", ""),
-        (r"^[A-Za-z](?:\([a-z]\))?(?:=(?!.*=)|\\in(?![A-Za-z]) ?)", ""),
-    )
-]
-_DIGITS = r"(?:\d{1,3}(?:[, ]\d{3})+|\d+)(?:\.\d*)?|\.\d+"
-_PLAIN = re.compile(
-    rf"([+-]?)(?:({_DIGITS})(?:/(\d+))?|\\frac\{{(-?\d+)\}}\{{(-?\d+)\}})(\\%)?", re.ASCII
+# What math-verify reads by itself (as it does ≤) is left to it.
+_SYMBOLS = str.maketrans(
+    {"\N{MINUS SIGN}": "-", "·": r"\cdot ", "∞": r"\infty ", "π": r"\pi ", "°": r"^\circ "}
 )
-_NUMBER = re.compile(r"-?\d+(?:[./]\d+)?", re.ASCII)
+_REWRITES = (
+    (r"(?<!\\)%", r"\\%"),
+    (r"\\[dt]frac", r"\\frac"),
+    (r"\*\*", ""),
+    (r"√ ?(?:\(([^()]*)\)|(\w+))", r"\\sqrt{\1\2}"),
+    (r"(?<!\\)\\(?:text|textbf|textit|mbox|mathrm|mathbf) ?\{([^{}]*)\}", r" \1 "),
+    (r"(?<!\\)\\(?:(?:left|right|displaystyle)(?![A-Za-z])|[,;:! ()\[\]])", " "),
+    (r"\\?\$|~|\s+", " "),
+    (r"(?<![\\A-Za-z])(pi|sin|cos|tan|log|ln)(?![A-Za-z])", r"\\\1 "),
+    (r"\\sqrt ?(\d+)", r"\\sqrt{\1}"),  # as it is meant; TeX would take one digit
+    (r"\\frac ?(\\[A-Za-z]+|\w)", r"\\frac{\1}"),
+    (r"(\\frac ?\{[^{}]*\}) ?(\\[A-Za-z]+|\w)", r"\1{\2}"),
+    (r"([_^])\{(\w)\}", r"\1\2"),
+    # The unit of a number, where it is a word; math-verify knows the short ones.
+    (r"^ ?([+-]?(?:[\d.,/]+|\\frac\{\d+\}\{\d+\}))(?: ?[A-Za-z]{4,}| [A-Za-z]{3})+[ .]*$", r"\1"),
+    (r"^ ?(-?)(\d+) (\d+/\d+) ?$", r"\1(\2+\3)"),  # a mixed number
+    (r"(?<!\w) | (?!\w)", ""),
+    (r"[.,;:]+$", ""),
+    (r"^[A-Za-z](?:\([a-z]\))?(?:=(?!.*=)|\\in(?![A-Za-z]) ?)", ""),
+)
+_THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:[, ]\d{3})+(?!\d)", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*|/\d+)?|\.\d+)", re.ASCII)
 # Compared as text, for math-verify would misread it: words (as products of their letters), numbers
 # in another base (without the base), times of day (as ratios), digits with a space (as a sum).
 _TEXT = re.compile(r"(?<![\\A-Za-z{])(?!and\b|sqrt)[A-Za-z]{3}|\d_|\d:\d|\d \d|\.\d+\.|'")
+
+
+Ask = Callable[..., Any]
 
 
 def canonical(answer: str) -> str:
@@ -87,7 +68,7 @@ def canonical(answer: str) -> str:
     >>> canonical(r"x = \left( 3,\, \frac{\pi}{2} \right).")
     '(3,\\frac{\\pi}{2})'
     """
-    return _canonical(answer, _Patience())
+    return next(iter(group([answer])))
 
 
 def equal(first: str, second: str) -> bool:
@@ -96,8 +77,7 @@ def equal(first: str, second: str) -> bool:
     >>> equal("50%", r"\frac12"), equal(r"\sqrt{8}", r"2\sqrt{2}"), equal("0.33", r"\frac13")
     (True, True, False)
     """
-    patience = _Patience()
-    return _same(_canonical(first, patience), _canonical(second, patience), patience)
+    return len(group([first, second])) == 1
 
 
 def group(answers: Iterable[str]) -> dict[str, list[int]]:
@@ -109,36 +89,30 @@ def group(answers: Iterable[str]) -> dict[str, list[int]]:
     >>> group(["1/2", "x+1", "50%", "1+x"])
     {'0.5': [0, 2], 'x+1': [1, 3]}
     """
-    patience = _Patience()
+    left, slow = PATIENCE, set()
+
+    def ask(question: str, *texts: str) -> Any:
+        """None for what math-verify cannot say, runs out of time on, or was not asked."""
+        nonlocal left
+        if left == 0 or slow.intersection(texts):
+            return None
+        try:
+            return _worker.ask(question, *texts)
+        except TimeoutError:
+            left -= 1
+            slow.update(texts if len(texts) == 1 else ())
+            return None
+
     groups: dict[str, list[int]] = {}
     for position, answer in enumerate(answers):
-        form = _canonical(answer, patience)
+        form = _canonical(answer, ask)
         if form not in groups:
-            form = next((key for key in groups if _same(key, form, patience)), form)
+            form = next((key for key in groups if _same(key, form, ask)), form)
         groups.setdefault(form, []).append(position)
     return groups
 
 
-class _Patience:
-    """Asks the worker; None for what it cannot say, runs out of time on, or was not asked."""
-
-    def __init__(self) -> None:
-        self.left = PATIENCE
-        self.slow: set[str] = set()  # answers that ran out of time on their own
-
-    def ask(self, question: str, *answers: str) -> Any:
-        if self.left == 0 or self.slow.intersection(answers):
-            return None
-        try:
-            return _worker.ask(question, *answers)
-        except TimeoutError:
-            self.left -= 1
-            if len(answers) == 1:
-                self.slow.update(answers)
-            return None
-
-
-def _canonical(answer: str, patience: _Patience) -> str:
+def _canonical(answer: str, ask: Ask) -> str:
     answer = answer.strip()
     if len(answer) > MAX_LENGTH:
         return answer
@@ -146,25 +120,25 @@ def _canonical(answer: str, patience: _Patience) -> str:
     for _ in range(MAX_PASSES):  # one nearly always does; a second sees what the first uncovered
         if tidy == before:
             break
-        before, tidy = tidy, _SYMBOL.sub(lambda match: _SYMBOLS[match[0]], tidy)
+        before, tidy = tidy, tidy.translate(_SYMBOLS)
         for pattern, replacement in _REWRITES:
-            tidy = pattern.sub(replacement, tidy)
+            tidy = re.sub(pattern, replacement, tidy)
     value = _plain_number(tidy)
     if value is None and _TEXT.search(tidy):
         return tidy.casefold()
-    if value is None and (found := patience.ask("rational", tidy)):
+    if value is None and (found := ask("rational", tidy)):
         value = Fraction(found)
     return (tidy or answer) if value is None else _show(value)
 
 
 def _plain_number(text: str) -> Fraction | None:
-    if not (match := _PLAIN.fullmatch(text)):
+    percent = text.endswith(r"\%")
+    text = _THOUSANDS.sub(lambda match: re.sub("[, ]", "", match[0]), text.removesuffix(r"\%"))
+    text = re.sub(r"^([+-]?)\\frac\{(\d+)\}\{(\d+)\}$", r"\1\2/\3", text)
+    try:
+        return Fraction(text) / (100 if percent else 1) if _NUMBER.fullmatch(text) else None
+    except ZeroDivisionError:
         return None
-    sign, number, under, above, below, percent = match.groups()
-    value = Fraction(re.sub("[, ]", "", number or above))
-    if (bottom := int(under or below or 1)) == 0:
-        return None
-    return (-value if sign == "-" else value) / bottom / (100 if percent else 1)
 
 
 def _show(value: Fraction) -> str:
@@ -174,15 +148,12 @@ def _show(value: Fraction) -> str:
     return f"{'-' if value < 0 else ''}{whole}.{decimals:0{MAX_DECIMALS}d}".rstrip("0")
 
 
-def _same(first: str, second: str, patience: _Patience) -> bool:
-    if first == second:
-        return True
-    for form in (first, second):
-        if not form or len(form) > MAX_LENGTH or _TEXT.search(form):
-            return False
+def _same(first: str, second: str, ask: Ask) -> bool:
+    if any(not form or len(form) > MAX_LENGTH or _TEXT.search(form) for form in (first, second)):
+        return False
     if _NUMBER.fullmatch(first) and _NUMBER.fullmatch(second):
         return False  # one spelling for each number
-    return bool(patience.ask("equal", *sorted((first, second))))
+    return bool(ask("equal", *sorted((first, second))))
 
 
 class _Worker:
@@ -190,7 +161,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.process: subprocess.Popen[str] | None = None
+        self.process: Any = None
 
     def ask(self, *question: str) -> Any:
         """The worker's answer; `TimeoutError` when there is none in time."""
@@ -206,25 +177,19 @@ class _Worker:
                 raise
 
     def _start(self) -> None:
-        program = str(Path(__file__).with_name("worker.py"))
+        command = [sys.executable, "-P", "-W", "ignore", str(Path(__file__).with_name("worker.py"))]
+        pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-W", "ignore", program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            encoding="ascii",  # JSON escapes everything else
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, encoding="ascii"
         )
         try:
             self._exchange("", START_S)
         except ValueError as error:
             raise EdificeError(
-                f"math-verify does not start; run `{sys.executable} {program}` to see why"
+                f"math-verify does not start; run `{sys.executable} {command[-1]}` to see why"
             ) from error
 
     def _exchange(self, line: str, seconds: float) -> Any:
-        assert self.process is not None
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         timer = threading.Timer(seconds, self.process.kill)
         timer.start()
         try:
@@ -241,17 +206,14 @@ class _Worker:
             self.process.communicate()
             self.process = None
 
-
-def _renew() -> None:
-    global _worker, _inherited
-    _inherited = _worker  # kept as it is: its process and pipes are the parent's to close
-    if _inherited.process is not None:
-        _inherited.process.returncode = 0
-    _worker = _Worker()
+    def forget(self) -> None:
+        """In a forked process: the worker is the parent's, its answers too."""
+        if self.process is not None:
+            self.process.returncode = 0  # not ours to wait for
+        self.__init__()  # type: ignore[misc]
 
 
 _worker = _Worker()
-_inherited: _Worker | None = None
 atexit.register(lambda: _worker.stop())
-if hasattr(os, "register_at_fork"):  # a forked process must not read its parent's answers
-    os.register_at_fork(after_in_child=_renew)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _worker.forget())

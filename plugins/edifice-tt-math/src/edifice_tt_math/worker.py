@@ -7,24 +7,14 @@ import json
 import logging
 import sys
 from cmath import isfinite
-from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
+import sympy
 from math_verify import LatexExtractionConfig, parse, verify
-from sympy import (
-    Basic,
-    Expr,
-    FiniteSet,
-    Float,
-    I,
-    Interval,
-    MatrixBase,
-    Rational,
-    Symbol,
-    Tuple,
-)
+from sympy import Basic, MatrixBase, Rational
 
 MAX_DIGITS = 40
 PLACES = 12  # to which decimals must agree with what is no rational number
@@ -44,7 +34,7 @@ def rational(answer: str) -> str | None:
     """The exact value as `p/q`, or None for what is not a rational number of a printable size."""
     value = _parse(answer)
     value = value.doit() if isinstance(value, Basic) else None
-    if isinstance(value, Float):  # read from decimals, so its decimals are what was written
+    if isinstance(value, sympy.Float):  # read from decimals, so its decimals are what was written
         value = Rational(str(value))
     if not isinstance(value, Rational):
         return None
@@ -56,10 +46,10 @@ def rational(answer: str) -> str | None:
 def _sample(answer: str) -> complex | None:
     """The value of an expression at one point, the same for all answers; None where it has none."""
     value = _parse(answer)
-    if not isinstance(value, Expr) or isinstance(value, Symbol):
+    if not isinstance(value, sympy.Expr) or isinstance(value, sympy.Symbol):
         return None
     point = {symbol: 0.5 + crc32(symbol.name.encode()) / 2**32 for symbol in value.free_symbols}
-    point |= {symbol: I for symbol in point if symbol.name == "i"}
+    point |= {symbol: sympy.I for symbol in point if symbol.name == "i"}
     try:
         found = complex(value.subs(point).evalf())
     except Exception:  # a function without a value, an infinity, ...
@@ -72,28 +62,23 @@ def equal(first: str, second: str) -> bool:
     a, b = _parse(first), _parse(second)
     if a is None or b is None:
         return False
-    # (1, 2) is not {1, 2}, though math-verify lets it pass.
-    for this, other in ((a, b), (b, a)):
-        if isinstance(this, FiniteSet) and isinstance(other, (Tuple, Interval)):
+    pairs = ((a, b), (b, a))
+    for this, other in pairs:  # (1, 2) is not {1, 2}, though math-verify lets it pass
+        if isinstance(this, sympy.FiniteSet) and isinstance(other, (sympy.Tuple, sympy.Interval)):
             return False
     x, y = _sample(first), _sample(second)
     if x is not None and y is not None and abs(x - y) > 1e-6 * max(1, abs(x), abs(y)):
         return False  # what differs at a point differs: much sooner said than by simplifying
-    return any(
-        verify(gold, given, float_rounding=PLACES, timeout_seconds=None)
-        for gold, given in ((a, b), (b, a))
-    )
+    return any(verify(*pair, float_rounding=PLACES, timeout_seconds=None) for pair in pairs)
 
 
 def main() -> None:
-    questions: dict[str, Callable[..., Any]] = {"rational": rational, "equal": equal}
+    questions = {"rational": rational, "equal": equal}
     logging.disable()  # math-verify warns that it has no time limit
-    try:
+    with suppress(ImportError, ValueError, OSError):  # elsewhere the time limit alone bounds it
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
-    except (ImportError, ValueError, OSError):
-        pass  # not on this system: the time limit alone bounds the memory
     equal(r"(1,\frac{x}{2})", "(1,x/2)")  # the first one loads tables, for a second
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:

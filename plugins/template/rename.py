@@ -1,0 +1,41 @@
+"""Copy this template under a name of your own: python3 rename.py NAME FOLDER."""
+
+import keyword
+import re
+import shutil
+import sys
+from pathlib import Path
+
+TEMPLATE = Path(__file__).resolve().parent
+# Not for the copy: this file, its section of the README, and what installing and testing left.
+LEAVE = (Path(__file__).name, "__pycache__", "*.pyc", "*.egg-info", "build", "dist", ".*")
+SECTION = re.compile(r"## Make it yours\n.*?(?=^## )", re.DOTALL | re.MULTILINE)
+
+
+def rename(name: str, folder: Path) -> None:
+    """Write the template to `folder`, with `name` wherever it says my_scorer or my-scorer."""
+    module = name.replace("-", "_")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", module) or keyword.iskeyword(module):
+        raise ValueError(f"NAME={name!r} must be words of a-z and 0-9 joined by -, as in my-scorer")
+    sources = list(TEMPLATE.glob("*/**/*.py"))
+    if any(re.search(rf"\b{module}\b", path.read_text(encoding="utf-8")) for path in sources):
+        raise ValueError(f"NAME={name!r} is a word that the template's code uses; take another")
+    if folder.exists():
+        raise ValueError(f"FOLDER={str(folder)!r} is there already; give one that is not")
+    shutil.copytree(TEMPLATE, folder, ignore=shutil.ignore_patterns(*LEAVE))
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+        if path.is_file():
+            text = SECTION.sub("", path.read_text(encoding="utf-8"))
+            text = text.replace("my_scorer", module).replace("my-scorer", module.replace("_", "-"))
+            path.write_text(text, encoding="utf-8")
+        path.rename(path.with_name(path.name.replace("my_scorer", module)))
+
+
+if __name__ == "__main__":
+    try:
+        if len(sys.argv) != 3:
+            raise ValueError(f"{len(sys.argv) - 1} words given, expected 2: NAME FOLDER")
+        rename(sys.argv[1], Path(sys.argv[2]))
+    except (ValueError, OSError) as error:
+        print(f"rename.py: error: {error}", file=sys.stderr)
+        sys.exit(2)

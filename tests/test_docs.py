@@ -1,0 +1,86 @@
+"""The pages of docs/ tell the truth: what they show runs, and what they promise is tested."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from documents import DOCS, Runner, blocks
+from fake_plugins import open_site
+
+from edifice_tt import hookspecs
+
+site = pytest.fixture(open_site, name="site")
+
+HOOKS = [name for name, hook in vars(hookspecs).items() if hasattr(hook, "edifice_tt_spec")]
+PAGES = {path.name: path.read_text() for path in sorted(DOCS.glob("*.md"))}
+SECTIONS = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", PAGES["hooks.md"], re.M | re.S))
+TESTS = "".join(path.read_text() for path in sorted(Path(__file__).parent.rglob("test_*.py")))
+
+
+@pytest.fixture
+def runner(site, tmp_path, monkeypatch, capsys):
+    """Runs blocks in a folder of its own, where no other plugin is loaded."""
+    monkeypatch.chdir(tmp_path)
+    return lambda page: Runner(page, site, capsys)
+
+
+def test_a_scorer_grows_as_its_page_says(runner, monkeypatch):
+    monkeypatch.setenv("EDIFICE_TT_PLUGINS", "")
+    page = runner("write-a-scorer.md")
+    install = page.install
+
+    def install_and_load():
+        install()
+        monkeypatch.setenv("EDIFICE_TT_PLUGINS", "my-scorers")
+        return ""
+
+    page.install = install_and_load
+    counts = page.run(PAGES["write-a-scorer.md"])
+    assert counts == {"toml": 1, "python": 5, "sh": 4, "text": 3, "pycon": 6}
+
+
+# --- hooks.md
+
+
+def test_every_hook_has_its_section_and_no_other_has():
+    assert list(SECTIONS) == HOOKS
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_hook_is_documented_shown_and_tested(hook):
+    assert inspect.getdoc(getattr(hookspecs, hook))
+    plugin, session = blocks(SECTIONS[hook])
+    assert plugin[0] == "python"
+    assert f"@edifice_tt.hookimpl\ndef {hook}(" in plugin[1]
+    assert session[0] == "pycon"
+    assert f"\ndef test_{hook}_" in TESTS
+
+
+def test_the_examples_of_the_hooks_run(runner, monkeypatch):
+    """In the order of the page, each a plugin of its own."""
+    page, names = runner("hooks.md"), []
+    for section in SECTIONS.values():
+        name = re.search(r"```python\n# (\w+)\.py", section)[1]
+        names.append(name)
+        page.register(name, "1.0", {name: name})
+        monkeypatch.setenv("EDIFICE_TT_PLUGINS", ",".join(names))
+        assert page.run(section) == {"python": 1, "pycon": 1}
+    assert len(names) == 5
+
+
+# --- all pages
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", PAGES[page])
+    assert links
+    assert [link for link in links if not (DOCS / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_test_that_is_named_exists(page):
+    named = re.findall(r"`(test_\w+)`", PAGES[page])
+    assert [name for name in named if f"\ndef {name}(" not in TESTS] == []
+    assert named or page != "trust.md"
