@@ -144,6 +144,14 @@ def _check_lists(
     neighbours = "the score depends on its neighbours in the batch"
     places = f"{{}} among {len(items)} and {{}} alone; score each by itself"
     _compare(who, items, together, alone, places, neighbours)
+    # More than a few, as real pools are; and a scorer that did not begin with the first of them.
+    many = ask([*items] * 4)[: len(items)]
+    places = f"{{}} among {len(items)} and {{}} among {4 * len(items)}; score each by itself"
+    _compare(who, items, together, many, places, neighbours)
+    later = ask([*items[1:], items[0]], make())
+    begun = f"{{}} and, beginning with another {noun}, {{}}; keep nothing between calls"
+    again = "the score depends on earlier calls"
+    _compare(who, items, together, [later[-1], *later[:-1]], begun, again)
     if (found := attempt(who, f"on no {noun}s", lambda: scorer([]))) != []:
         raise BrokenPromise(f"{who} gives {found!r:.60} for no {noun}s, expected []")
 
