@@ -104,6 +104,17 @@ def open_device(name: str | None = None) -> str:
     return str(Device.canonicalize(wanted))
 
 
+def devices_beside(device: str) -> list[str]:
+    """A device and those that can share its work: one a core for the CPU, else itself alone."""
+    if device != "CPU":
+        return [device]
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return ["CPU", *(f"CPU:{core}" for core in range(1, cores))]
+
+
 def list_devices() -> list[str]:
     """The devices that open on this machine, in tinygrad's order of preference."""
     from tinygrad.device import ALL_DEVICES, Device

@@ -11,19 +11,25 @@ from typing import NamedTuple
 from tinygrad import Tensor
 
 from edifice_tt.nn import cpu, kernels
+from edifice_tt.nn.kernels import Weight
 
 
 class Memory(NamedTuple):
     """Keys and values to attend to, and how many of them, from the first, each query may see."""
 
     kv: Tensor  # keys and values (2, B or 1, S, K, E)
-    seen: Tensor  # int32 (T,), or (1,) when all queries see the same
+    seen: Tensor  # int32 (T,), never fewer from one query to the next; or (1,), the same for all
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`y = x W^T + b`: x (..., in), weight (out, in), bias (out) -> (..., out)."""
+def linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, rows: Tensor | None = None
+) -> Tensor:
+    """`y = x W^T + b`: x (..., in), weight (out, in), bias (out) -> (..., out).
+
+    With `rows` (how many, then which) the others may be left out, and hold anything.
+    """
     if cpu.serves(x, weight, bias):
-        return kernels.linear(x, weight, bias, linear_formula)
+        return kernels.linear(x, Weight(weight, bias=bias), linear_formula, rows)
     return linear_formula(x, weight, bias)
 
 
@@ -62,14 +68,18 @@ def attention(q: Tensor, memories: Sequence[Memory]) -> Tensor:
     (Ainslie et al., 2023, arXiv:2305.13245). Several memories let N candidates share the keys and
     values of their prompt, which then stand in memory once.
     """
-    if cpu.serves(q, *(memory.kv for memory in memories)):
-        return kernels.attention(q, [(m.kv, m.seen.contiguous()) for m in memories], _flat)
+    B, T, _, _ = q.shape
+    *shared, own = memories
+    batches = [memory.kv.shape[1] for memory in memories]
+    if batches in ([B], [1, B]) and cpu.serves(q, *(memory.kv for memory in memories)):
+        counts = [*(memory.seen for memory in shared), own.seen.expand(T)]
+        pairs = [(m.kv, count.contiguous()) for m, count in zip(memories, counts, strict=True)]
+        return kernels.attention(q, pairs, _flat)
     return attention_formula(q, memories)
 
 
 def _flat(q: Tensor, *rest: Tensor) -> Tensor:
-    kvs, counts = rest[: len(rest) // 2], rest[len(rest) // 2 :]
-    return attention_formula(q, [Memory(kv, n) for kv, n in zip(kvs, counts, strict=True)])
+    return attention_formula(q, [Memory(*pair) for pair in zip(rest[::2], rest[1::2], strict=True)])
 
 
 def attention_formula(q: Tensor, memories: Sequence[Memory]) -> Tensor:

@@ -23,7 +23,13 @@ class Kind(NamedTuple):
     block_bytes: int
 
 
-KINDS = {"Q4_0": Kind(2, 18), "Q4_1": Kind(3, 20), "Q8_0": Kind(8, 34)}
+KINDS = {
+    "F16": Kind(1, 64),
+    "BF16": Kind(30, 64),
+    "Q4_0": Kind(2, 18),
+    "Q4_1": Kind(3, 20),
+    "Q8_0": Kind(8, 34),
+}
 
 
 def dequantize(blocks: Tensor, kind: str) -> Tensor:
@@ -49,10 +55,13 @@ class QuantizedLinear:
         self.kind = kind
         self.blocks = blocks
 
-    def __call__(self, x: Tensor) -> Tensor:
+    @property
+    def packed(self) -> kernels.Weight:
+        return kernels.Weight(self.blocks, self.kind)
+
+    def __call__(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         if cpu.serves(x) and self.blocks.device == x.device:
-            size = KINDS[self.kind].block_bytes
-            return kernels.quantized_linear(x, self.blocks, self.kind, size, _FORMULAS[self.kind])
+            return kernels.linear(x, self.packed, _FORMULAS[self.kind], rows)
         return _FORMULAS[self.kind](x, self.blocks)
 
     def rows(self, ids: Tensor) -> Tensor:
