@@ -104,7 +104,7 @@ class Decoder:
         rows = np.zeros(1 + B * T, dtype=np.int32)
         rows[: 1 + len(wanted)] = [len(wanted), *wanted]
         inputs = [Tensor(array, device=self.model.device) for array in (token_ids, rows)]
-        # A handful of small kernels: worker processes for the compiler would cost more than they do.
+        # A handful of small kernels: starting the compiler's worker processes would take longer.
         with Context(PARALLEL=0):
             Tensor.realize(*inputs)
             hidden, logits = self._captures[shape](*inputs, list(cache.layers), shared, *bound)

@@ -6,6 +6,7 @@ while a kernel runs. What a row reads and draws depends on nothing that its neig
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 from threading import Event
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.inference.decoder import Decoder, Logits, decoder_of
+from edifice_tt.nn.backbone import KVCache
 from edifice_tt.toolchain import devices_beside
 
 Row = TypeVar("Row")
@@ -46,18 +48,24 @@ def decode(
     for other in others:
         other.take_prompt(lead)
     size = min(batch_size, -(-len(rows) // len(decoders)))
-    batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+    batches = SimpleQueue[Sequence[Row]]()
+    for start in range(0, len(rows), size):
+        batches.put(rows[start : start + size])
     stop = Event()
 
     def work(decoder: Decoder) -> None:
+        # One size for all batches, or a smaller one would be captured while others replay.
+        cache = decoder.empty_cache(size, tokens)
         try:
-            while batches and not stop.is_set():
-                _decode_batch(decoder, batches.pop(0), logits, tokens, draw, stop)
+            while not stop.is_set():
+                _decode_batch(decoder, cache, batches.get_nowait(), logits, tokens, draw, stop)
+        except Empty:
+            return
         except BaseException:
             stop.set()
             raise
 
-    if len(batches) == 1 or not others:
+    if tokens == 1 or not others or batches.qsize() == 1:
         work(lead)
         return
     for decoder in decoders:  # captured one after the other, since tinygrad captures one at a time
@@ -74,6 +82,7 @@ def decode(
 
 def _decode_batch(
     decoder: Decoder,
+    cache: KVCache,
     rows: Sequence[Row],
     logits: Logits,
     tokens: int,
@@ -81,13 +90,13 @@ def _decode_batch(
     stop: Event,
 ) -> None:
     drawn = {slot: draw(row, logits, 0) for slot, row in enumerate(rows)}
-    cache = decoder.empty_cache(len(rows), tokens)
     ids = np.zeros((cache.batch, 1), dtype=np.int32)
     for position in range(1, tokens):
-        active = [slot for slot, token in drawn.items() if token is not None]
+        active = {slot: token for slot, token in drawn.items() if token is not None}
         if not active or stop.is_set():
             return
-        ids[active, 0] = [drawn[slot] for slot in active]
+        for slot, token in active.items():
+            ids[slot] = token
         behind = cache.holding(position - 1, decoder.prompt)
-        _, following = decoder.step(ids, behind, active)
+        _, following = decoder.step(ids, behind, list(active))
         drawn = {slot: draw(rows[slot], following[slot], position) for slot in active}

@@ -155,12 +155,12 @@ def block(
     name = "_".join(
         map(str, ["block", B, T, D, H, K, E, F, room, prefix_room, kind, biased, rows is None])
     )
+    before = ("0", "0") if prefix is None else ("prefix", "shared[0]")
+    at, wanted = ("0", B * T) if rows is None else ("rows + 1", "rows[0]")
     body = f"""layer w = {{{D}, {H}, {K}, {E}, {F}, {layer.norm_eps!r}f, attn_norm, ffn_norm,
              {weights}}};
-    cache tail = {{own, {B}, {room}}}, common = {{(float *){"0" if prefix is None else "prefix"}, 1, {prefix_room}}};
-    block(out, x, {T}, w, tail, common, seen[0], {"0" if prefix is None else "shared[0]"},
-          {"0" if rows is None else "rows + 1"}, {B * T if rows is None else "rows[0]"}, cos, sin,
-          scratch);"""
+    cache tail = {{own, {B}, {room}}}, common = {{(float *){before[0]}, 1, {prefix_room}}};
+    block(out, x, {T}, w, tail, common, seen[0], {before[1]}, {at}, {wanted}, cos, sin, scratch);"""
     out = Tensor.invalids(B, T, D, dtype=dtypes.float32, device=x.device)
     written = {"out": out, "own": own, "scratch": scratch}
     return cpu.call(name, _library(), body, written, arguments.read, gradient)

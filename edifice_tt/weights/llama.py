@@ -111,12 +111,12 @@ def _map_arrays(
         raw = header.data[entry.start : entry.stop]
         kind = _KINDS.get(entry.ggml_type)
         if name in ours and entry.ggml_type == _F32:
-            rows = finite = raw.view(np.float32).reshape(entry.shape).copy()
+            rows: NDArray[Any] = raw.view(np.float32).reshape(entry.shape).copy()
         elif name in ours and kind is not None and not entry.shape[-1] % BLOCK:
-            rows, finite = raw.reshape(entry.shape[0], -1), _scales(raw, kind)
+            rows = raw.reshape(entry.shape[0], -1)
         else:
             continue
-        if not np.isfinite(finite).all():
+        if not np.isfinite(rows if kind is None else _scales(raw, kind)).all():
             raise header.error(f"weight {name!r} holds NaN or infinity; the file is damaged")
         if num_heads := _interleaved(ours[name].removesuffix(".weight"), model.config):
             pairs = rows.reshape(num_heads, -1, 2, rows.shape[1])  # as interleaved_to_half_split
