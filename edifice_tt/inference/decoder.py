@@ -101,8 +101,9 @@ class Decoder:
         if prefix is not None:
             bound.append(_bind("prefix", prefix.length, prefix.capacity))
             shared = list(prefix.layers)
-        rows = np.zeros(1 + B * T, dtype=np.int32)
-        rows[: 1 + len(wanted)] = [len(wanted), *wanted]
+        rows = np.zeros(3 + B * T, dtype=np.int32)
+        said = [prefix.length if prefix else 0, cache.length, len(wanted), *wanted]
+        rows[: len(said)] = said
         inputs = [Tensor(array, device=self.model.device) for array in (token_ids, rows)]
         # A handful of small kernels: starting the compiler's worker processes would take longer.
         with Context(PARALLEL=0):
@@ -122,7 +123,7 @@ class Decoder:
             prefix = KVCache(tuple(shared), rest[0]) if shared else None
             lm = model()
             assert lm is not None
-            hidden = lm.read(ids, KVCache(tuple(own), length, prefix, rows)).contiguous()
+            hidden = lm.read(ids, KVCache(tuple(own), length, prefix, rows))
             if ids.shape[1] == 1:  # decoding
                 logits = lm.logits(hidden[:, 0], rows)  # (B, V)
             else:

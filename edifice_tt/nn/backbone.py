@@ -94,8 +94,9 @@ class KVCache:
 
     `length` tokens of the capacity S are filled; reading more writes behind them, in place.
     `prefix` holds what all rows read before: its batch is 1, so N candidates share one prompt.
-    `rows`, int32, is how many of the B * T tokens that are read next are wanted, and then which;
-    what becomes of the others, nobody may ask.
+    `rows`, int32, says it to a kernel: what the prefix and these buffers hold, how many of the
+    B * T tokens that are read next are wanted, and which; what becomes of the others, nobody may
+    ask. Without it all are wanted.
     """
 
     layers: tuple[Tensor, ...]
@@ -140,6 +141,13 @@ class KVCache:
     ) -> "KVCache":
         """The same buffers, said to hold `length` tokens, behind `prefix`."""
         return replace(self, length=length, prefix=prefix, rows=rows)
+
+    def wanting_all(self, x: Tensor) -> "KVCache":
+        """The same, with `rows` for all tokens of x (B, T, D)."""
+        B, T, _ = x.shape
+        shared = 0 if self.prefix is None else self.prefix.length
+        rows = np.array([shared, self.length, B * T, *range(B * T)], dtype=np.int32)
+        return replace(self, rows=Tensor(rows, device=x.device))
 
     def seen(self, tokens: int, device: str) -> list[Tensor]:
         """How many positions of the prefix (if any) and of this cache T new tokens may see."""
@@ -192,9 +200,9 @@ class Block:
         if not self.is_one_kernel(x):
             return self._formula(x, tables, seen, cache, layer)
         if cache is None:
-            return kernels.block(x, self._layer, tables, seen, gradient=self._gradient)
+            return kernels.block(x, self._layer, tables, gradient=self._gradient)
         prefix = None if cache.prefix is None else cache.prefix.layers[layer]
-        return kernels.block(x, self._layer, tables, seen, cache.layers[layer], prefix, cache.rows)
+        return kernels.block(x, self._layer, tables, cache.layers[layer], prefix, cache.rows)
 
     def is_one_kernel(self, x: Tensor) -> bool:
         """Whether the layer runs as one kernel: on a CPU with a C compiler, and not in training."""
@@ -235,7 +243,7 @@ class Block:
     def _gradient(self) -> cpu.Gradient:
         # One object a layer: it is part of what tinygrad recognises a scheduled graph by.
         def gradient(of_out: UOp, call: UOp) -> tuple[UOp | None, ...]:
-            x, cos, sin, attn_norm, ffn_norm, seen, *rest = (Tensor(uop) for uop in call.src[4:])
+            x, cos, sin, attn_norm, ffn_norm, *rest = (Tensor(uop) for uop in call.src[4:])
             layer, given = self._layer, [attn_norm, ffn_norm, *rest]
             weights = [layer.attn_norm, layer.ffn_norm]
             weights += [
@@ -243,13 +251,14 @@ class Block:
             ]
             # The same layer on the Tensors that the kernel read.
             memo: dict[int, Any] = {id(w): t for w, t in zip(weights, given, strict=True)}
-            y = deepcopy(self, memo)._formula(x, (cos, sin), [seen], None, 0)
+            seen = [count_up(1, x.shape[1], str(x.device))]
+            y = deepcopy(self, memo)._formula(x, (cos, sin), seen, None, 0)
             floats = [t for t in given if t.is_floating_point()]
             of_x, *found = y.gradient(x, *floats, gradient=Tensor(of_out))
             by_weight = {id(t): g.uop for t, g in zip(floats, found, strict=True)}
             of_attn_norm, of_ffn_norm, *others = (by_weight.get(id(t)) for t in given)
             written = None, None, None
-            return *written, of_x.uop, None, None, of_attn_norm, of_ffn_norm, None, *others
+            return *written, of_x.uop, None, None, of_attn_norm, of_ffn_norm, *others
 
         return gradient
 
@@ -272,6 +281,8 @@ class Backbone:
         T, device = x.shape[1], str(x.device)
         tables = self.rotations(T if cache is None else cache.span, device)
         seen = [count_up(1, T, device)] if cache is None else cache.seen(T, device)
+        if cache is not None and cache.rows is None:
+            cache = cache.wanting_all(x)
         for layer, block in enumerate(self.blocks):
             read = partial(block, tables=tables, seen=seen, cache=cache, layer=layer)
             if cache is not None and not block.is_one_kernel(x):

@@ -41,7 +41,7 @@ class Linear:
 
     def rows(self, ids: Tensor) -> Tensor:
         """Rows of the weight, as an embedding gives them: ids (B, T) -> (B, T, in)."""
-        return self.weight[ids]
+        return ops.lookup(ids, self.weight)
 
 
 class RMSNorm:

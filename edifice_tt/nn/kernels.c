@@ -129,6 +129,26 @@ static inline WIDE void unpack(float *y, const unsigned char *q, long depth, kin
 
 static const long block_bytes[] = {128, 64, 64, 18, 20, 34}; // of 32 weights of each kind
 
+// y (depth): a row of floats that is copied, or of blocks that are unpacked.
+static WIDE void unpack_row(float *y, weight w, long row, long depth) {
+  const unsigned char *from = (const unsigned char *)w.data + row * depth * block_bytes[w.kind] / 32;
+  if (w.kind == F32)
+    for (long k = 0; k < depth; k++) y[k] = ((const float *)from)[k];
+  if (w.kind == F16) unpack(y, from, depth, F16);
+  if (w.kind == BF16) unpack(y, from, depth, BF16);
+  if (w.kind == Q4_0) unpack(y, from, depth, Q4_0);
+  if (w.kind == Q4_1) unpack(y, from, depth, Q4_1);
+  if (w.kind == Q8_0) unpack(y, from, depth, Q8_0);
+}
+
+// out (count, depth): the rows of w that `ids` name; zeros for an id that is not in 0 .. rows - 1.
+static WIDE void lookup(float *out, const int *ids, long count, weight w, long rows, long depth) {
+  for (long i = 0; i < count; i++)
+    if (ids[i] >= 0 && ids[i] < rows) unpack_row(out + i * depth, w, ids[i], depth);
+    else
+      for (long k = 0; k < depth; k++) out[i * depth + k] = 0;
+}
+
 // One tile: y[j][i] = x[i] . w[j].
 static inline WIDE void tile(float y[TILE_COLUMNS][WIDTH], const float *const *x,
                              const float *const *w, long depth) {
@@ -165,14 +185,9 @@ static WIDE void product(float *out, const float *x, const int *at, long rows, w
       for (long n = 0; n < wide; n += TILE_COLUMNS) {
         const float *wp[TILE_COLUMNS];
         for (int j = 0; j < TILE_COLUMNS; j++) {
-          const unsigned char *row = (const unsigned char *)w.data +
-                                     MIN(left + n + j, columns - 1) * depth * block_bytes[w.kind] / 32;
-          wp[j] = w.kind == F32 ? (const float *)row : panel + j * depth;
-          if (w.kind == F16) unpack(panel + j * depth, row, depth, F16);
-          if (w.kind == BF16) unpack(panel + j * depth, row, depth, BF16);
-          if (w.kind == Q4_0) unpack(panel + j * depth, row, depth, Q4_0);
-          if (w.kind == Q4_1) unpack(panel + j * depth, row, depth, Q4_1);
-          if (w.kind == Q8_0) unpack(panel + j * depth, row, depth, Q8_0);
+          long row = MIN(left + n + j, columns - 1);
+          wp[j] = w.kind == F32 ? (const float *)w.data + row * depth : panel + j * depth;
+          if (w.kind != F32) unpack_row(panel + j * depth, w, row, depth);
         }
         for (long m = 0; m < group; m += TILE_ROWS) {
           const float *xp[TILE_ROWS];
@@ -337,13 +352,28 @@ static WIDE void attend(float *out, const float *q, long rows, long H, long K, l
 
 // --- the rest of a layer
 
-static WIDE void rms_norm(float *out, const float *x, const float *gain, long size, float eps) {
-  vec squares = 0;
-  for (long k = 0; k < WHOLE(size); k += WIDTH) squares += LOAD(x + k) * LOAD(x + k);
-  float total = sum(squares);
-  for (long k = WHOLE(size); k < size; k++) total += x[k] * x[k];
+// A root-mean-square norm, or with a bias a layer norm.
+static WIDE void norm(float *out, const float *x, const float *gain, const float *bias, long size,
+                      float eps) {
+  vec squares = 0, all = 0;
+  float total = 0, mean = 0;
+  if (bias) {
+    for (long k = 0; k < WHOLE(size); k += WIDTH) all += LOAD(x + k);
+    mean = sum(all);
+    for (long k = WHOLE(size); k < size; k++) mean += x[k];
+    mean /= size;
+  }
+  for (long k = 0; k < WHOLE(size); k += WIDTH) {
+    vec centred = LOAD(x + k) - mean;
+    squares += centred * centred;
+  }
+  total = sum(squares);
+  for (long k = WHOLE(size); k < size; k++) total += (x[k] - mean) * (x[k] - mean);
   float scale = 1 / __builtin_sqrtf(total / size + eps);
-  for (long k = 0; k < size; k++) out[k] = x[k] * scale * gain[k];
+  for (long k = 0; k < size; k++) {
+    float y = (x[k] - mean) * scale * gain[k];
+    out[k] = bias ? y + bias[k] : y;
+  }
 }
 
 // One head (E), in place: the pairs (i, i + E/2) turned by their angles.
@@ -401,7 +431,7 @@ static WIDE void block(float *out, const float *x, long T, layer w, cache own, c
       batch[i] = at[i] / T;
       sees[i] = MIN(seen + at[i] % T, own.room);
       for (long d = 0; d < D; d++) stream[i * D + d] = x[at[i] * D + d];
-      rms_norm(h + i * D, stream + i * D, w.attn_norm, D, w.eps);
+      norm(h + i * D, stream + i * D, w.attn_norm, 0, D, w.eps);
     }
     product(q, h, 0, group, w.q, Q, D, panel, 0);
     for (int of_values = 0; of_values < 2; of_values++) {
@@ -418,7 +448,7 @@ static WIDE void block(float *out, const float *x, long T, layer w, cache own, c
     attend(mixed, q, group, w.H, w.K, E, prefix.kv, prefix.room, shared, own.kv, own.room, own.batch,
            batch, sees, p, width);
     product(stream, mixed, 0, group, w.o, D, Q, panel, 1);
-    for (int i = 0; i < group; i++) rms_norm(h + i * D, stream + i * D, w.ffn_norm, D, w.eps);
+    for (int i = 0; i < group; i++) norm(h + i * D, stream + i * D, w.ffn_norm, 0, D, w.eps);
     product(gate, h, 0, group, w.gate, F, D, panel, 0);
     product(up, h, 0, group, w.up, F, D, panel, 0);
     silu_gate(gate, up, group * F);

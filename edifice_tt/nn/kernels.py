@@ -50,8 +50,7 @@ def linear(
 ) -> Tensor:
     """`y = x W^T + b`: x (..., in) -> (..., out).
 
-    `rows`, when given, is how many rows are wanted and then which, int32; the others are not
-    computed, and hold anything.
+    With `rows` (see `KVCache`) the others are not computed, and hold anything.
     """
     columns, depth = weight.data.shape[0], x.shape[-1]
     count = x.numel() // depth
@@ -62,11 +61,39 @@ def linear(
     if rows is not None:
         arguments.read["rows"] = rows
         name += "_some"
-    at, wanted = ("0", count) if rows is None else ("rows + 1", "rows[0]")
+    at, wanted = ("0", count) if rows is None else ("rows + 3", "rows[2]")
     body = f"float panel[TILE_COLUMNS * {depth} + GROUP * STRIP];\n"
     body += f"product(out, x, {at}, {wanted}, {w}, {columns}, {depth}, panel, 0);"
     out = Tensor.invalids(*x.shape[:-1], columns, dtype=dtypes.float32, device=x.device)
     gradient = cpu.gradient_of(formula) if rows is None else None
+    return cpu.call(name, _library(), body, {"out": out}, arguments.read, gradient)
+
+
+def lookup(ids: Tensor, weight: Weight, depth: int, formula: Callable[..., Tensor]) -> Tensor:
+    """Rows of a weight, as an embedding gives them: int32 ids (...) -> (..., in)."""
+    rows, count = weight.data.shape[0], ids.numel()
+    arguments = _Arguments(ids=ids)
+    w = arguments.weight("w", weight)
+    out = Tensor.invalids(*ids.shape, depth, dtype=dtypes.float32, device=ids.device)
+    name = f"lookup_{count}_{rows}_{depth}_{weight.kind}"
+    body = f"lookup(out, ids, {count}, {w}, {rows}, {depth});"
+    gradient = cpu.gradient_of(formula)
+    return cpu.call(name, _library(), body, {"out": out}, arguments.read, gradient)
+
+
+def norm(
+    x: Tensor, gain: Tensor, bias: Tensor | None, eps: float, formula: Callable[..., Tensor]
+) -> Tensor:
+    """The root-mean-square norm of the last axis, or the layer norm if there is a bias."""
+    size = x.shape[-1]
+    count = x.numel() // size
+    arguments = _Arguments(x=x, gain=gain, bias=bias)
+    name = f"norm_{count}_{size}_{'rms' if bias is None else 'layer'}"
+    given = "0" if bias is None else "bias"
+    body = f"""for (long i = 0; i < {count}; i++)
+      norm(out + i * {size}, x + i * {size}, gain, {given}, {size}, {eps!r}f);"""
+    out = Tensor.invalids(*x.shape, dtype=dtypes.float32, device=x.device)
+    gradient = cpu.gradient_of(formula)
     return cpu.call(name, _library(), body, {"out": out}, arguments.read, gradient)
 
 
@@ -117,7 +144,6 @@ def block(
     x: Tensor,
     layer: Layer,
     tables: tuple[Tensor, Tensor],
-    seen: Sequence[Tensor],
     own: Tensor | None = None,
     prefix: Tensor | None = None,
     rows: Tensor | None = None,
@@ -126,7 +152,7 @@ def block(
     """A whole pre-norm layer, x (B, T, D) -> (B, T, D), behind what `own` and `prefix` hold.
 
     `tables` are cos and sin of all positions; `own` (2, B, S, K, E) takes the new keys and values,
-    in place; `seen` are as in `attention`, and `rows` as in `linear`.
+    in place. `rows` (see `KVCache`) says what both hold, and which rows are wanted.
     """
     B, T, D = x.shape
     H, K, E = layer.num_heads, layer.num_kv_heads, layer.head_dim
@@ -146,8 +172,6 @@ def block(
         attn_norm=layer.attn_norm,
         ffn_norm=layer.ffn_norm,
         prefix=prefix,
-        shared=None if prefix is None else seen[0],
-        seen=seen[-1],
         rows=rows,
     )
     weights = ", ".join(arguments.weight(name, w) for name, w in layer.weights.items())
@@ -155,12 +179,14 @@ def block(
     name = "_".join(
         map(str, ["block", B, T, D, H, K, E, F, room, prefix_room, kind, biased, rows is None])
     )
-    before = ("0", "0") if prefix is None else ("prefix", "shared[0]")
-    at, wanted = ("0", B * T) if rows is None else ("rows + 1", "rows[0]")
+    shared, seen, at, wanted = ("rows[0]", "rows[1] + 1", "rows + 3", "rows[2]")
+    if rows is None:
+        shared, seen, at, wanted = ("0", "1", "0", str(B * T))
+    common = "0" if prefix is None else "prefix"
     body = f"""layer w = {{{D}, {H}, {K}, {E}, {F}, {layer.norm_eps!r}f, attn_norm, ffn_norm,
              {weights}}};
-    cache tail = {{own, {B}, {room}}}, common = {{(float *){before[0]}, 1, {prefix_room}}};
-    block(out, x, {T}, w, tail, common, seen[0], {before[1]}, {at}, {wanted}, cos, sin, scratch);"""
+    cache tail = {{own, {B}, {room}}}, common = {{(float *){common}, 1, {prefix_room}}};
+    block(out, x, {T}, w, tail, common, {seen}, {shared}, {at}, {wanted}, cos, sin, scratch);"""
     out = Tensor.invalids(B, T, D, dtype=dtypes.float32, device=x.device)
     written = {"out": out, "own": own, "scratch": scratch}
     return cpu.call(name, _library(), body, written, arguments.read, gradient)

@@ -5,10 +5,11 @@ Shapes everywhere in this library: **B** batch, **T** tokens, **D** hidden size,
 positions that attention looks back on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import NamedTuple
 
-from tinygrad import Tensor
+from tinygrad import Tensor, dtypes
 
 from edifice_tt.nn import cpu, kernels
 from edifice_tt.nn.kernels import Weight
@@ -40,15 +41,44 @@ def linear_formula(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Root-mean-square norm over the last axis (Zhang and Sennrich, 2019, arXiv:1910.07467)."""
+    if cpu.serves(x, weight):
+        return kernels.norm(x, weight, None, eps, _with_eps(rms_norm_formula, eps))
+    return rms_norm_formula(x, weight, eps)
+
+
+def rms_norm_formula(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     x32 = x.float()
     return (x32 * (x32.square().mean(-1, keepdim=True) + eps).rsqrt()).cast(x.dtype) * weight
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Layer norm over the last axis, biased variance (Ba et al., 2016, arXiv:1607.06450)."""
+    if cpu.serves(x, weight, bias):
+        return kernels.norm(x, weight, bias, eps, _with_eps(layer_norm_formula, eps))
+    return layer_norm_formula(x, weight, bias, eps)
+
+
+def layer_norm_formula(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     centred = x.float() - x.float().mean(-1, keepdim=True)
     scale = (centred.square().mean(-1, keepdim=True) + eps).rsqrt()
     return (centred * scale).cast(x.dtype) * weight + bias
+
+
+@cache
+def _with_eps(formula: Callable[..., Tensor], eps: float) -> Callable[..., Tensor]:
+    return partial(formula, eps=eps)
+
+
+def lookup(ids: Tensor, weight: Tensor) -> Tensor:
+    """Rows of a weight (rows, D), as an embedding gives them: int ids (...) -> (..., D)."""
+    if cpu.serves(weight) and ids.device == weight.device:
+        ids = ids.cast(dtypes.int32)
+        return kernels.lookup(ids, Weight(weight), weight.shape[1], lookup_formula)
+    return lookup_formula(ids, weight)
+
+
+def lookup_formula(ids: Tensor, weight: Tensor) -> Tensor:
+    return weight[ids]
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from tinygrad.llm.gguf import ggml_data_to_tensor
 from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.nn import cpu, kernels, ops
+from edifice_tt.nn.cpu import compiles_c
 
 BLOCK = 32  # weights in a block
 
@@ -45,6 +46,11 @@ def _formula(kind: str, x: Tensor, blocks: Tensor) -> Tensor:
     return ops.linear_formula(x, dequantize(blocks, kind))
 
 
+def _rows(kind: str, ids: Tensor, blocks: Tensor) -> Tensor:
+    return dequantize(blocks[ids], kind)
+
+
+_ROWS = {kind: partial(_rows, kind) for kind in KINDS}
 _FORMULAS = {kind: partial(_formula, kind) for kind in KINDS}
 
 
@@ -66,7 +72,11 @@ class QuantizedLinear:
 
     def rows(self, ids: Tensor) -> Tensor:
         """Rows of the weight: ids (B, T) -> (B, T, in)."""
-        return dequantize(self.blocks[ids], self.kind)
+        if compiles_c(str(ids.device)) and self.blocks.device == ids.device:
+            depth = self.blocks.shape[1] // KINDS[self.kind].block_bytes * BLOCK
+            ids = ids.cast(dtypes.int32)
+            return kernels.lookup(ids, self.packed, depth, _ROWS[self.kind])
+        return _rows(self.kind, ids, self.blocks)
 
 
 def layer_at(model: Any, path: str) -> Any:
