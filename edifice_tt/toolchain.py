@@ -104,6 +104,17 @@ def open_device(name: str | None = None) -> str:
     return str(Device.canonicalize(wanted))
 
 
+def devices_beside(device: str) -> list[str]:
+    """A device and those that can share its work: one a core for the CPU, else itself alone."""
+    if device != "CPU":
+        return [device]
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return ["CPU", *(f"CPU:{core}" for core in range(1, cores))]
+
+
 def list_devices() -> list[str]:
     """The devices that open on this machine, in tinygrad's order of preference."""
     from tinygrad.device import ALL_DEVICES, Device
@@ -123,9 +134,25 @@ def _first_device() -> str:
     from tinygrad.device import ALL_DEVICES, Device
 
     for kind in ALL_DEVICES[: ALL_DEVICES.index("CPU")]:
-        with suppress(Exception):
-            return str(Device[kind].device)
+        if kind not in _VENDORS or _has_card(*_VENDORS[kind]):
+            with suppress(Exception):
+                return str(Device[kind].device)
     return "CPU"
+
+
+# Drivers that take half a second to find that there is no card: its vendor on the PCI bus, and the
+# file by which a container sees it.
+_VENDORS = {"AMD": ("0x1002", "/dev/kfd"), "NV": ("0x10de", "/dev/nvidiactl")}
+
+
+def _has_card(vendor: str, device_file: str) -> bool:
+    if sys.platform != "linux" or Path(device_file).exists():
+        return True
+    for card in Path("/sys/bus/pci/devices").glob("*/vendor"):
+        with suppress(OSError):
+            if card.read_text().strip() == vendor:
+                return True
+    return False
 
 
 def require(module: str, extra: str) -> ModuleType:

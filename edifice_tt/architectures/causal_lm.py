@@ -118,9 +118,9 @@ class CausalLM:
         """Hidden states (B, T, D) after the final norm; token_ids (B, T) follow the cache."""
         return self.backbone(self.token_embedding.rows(token_ids), cache)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """hidden (..., D) -> float32 logits (..., V)."""
-        return (self.lm_head or self.token_embedding)(hidden).cast(dtypes.float32)
+    def logits(self, hidden: Tensor, rows: Tensor | None = None) -> Tensor:
+        """hidden (..., D) -> float32 logits (..., V); `rows` as in `ops.linear`."""
+        return (self.lm_head or self.token_embedding)(hidden, rows).cast(dtypes.float32)
 
     def _check(self, token_ids: Tensor | Sequence[Sequence[int]]) -> Tensor:
         ids = token_ids if isinstance(token_ids, Tensor) else Tensor(token_ids, dtype=dtypes.int32)

@@ -1,36 +1,38 @@
 """Runs a language model step by step: reads a prompt once, then decodes rows in lock-step.
 
-Knows tokens, caches and captured graphs; knows no sampling and no text. A model's decoder is kept
-as long as the model, so a second prompt compiles nothing.
+Knows tokens, caches, captured graphs and devices; knows no sampling and no text. A model's decoders
+are kept as long as the model, so a second prompt compiles nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy, deepcopy
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from numpy.typing import NDArray
 from tinygrad import Tensor, TinyJit, UOp
+from tinygrad.helpers import Context
 from tinygrad.nn.state import get_parameters
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.nn.backbone import KVCache
+from edifice_tt.nn.init import share
 
-CHUNK = 32  # tokens that a prompt is read in: one compiled shape serves every prompt
-ROOM = 64  # capacities are multiples of this, so that few shapes are compiled
-ROWS = 8  # candidates a decode step advances together, unless told otherwise
+CHUNK = 64  # tokens that a prompt is read in: one compiled shape serves every prompt
+ROOM = 64  # capacities are this or twice, four times, ... as much, so that few shapes are compiled
+ROWS = 32  # the most candidates that a decode step advances together, unless told otherwise
 
 Logits = NDArray[np.floating[Any]]
 
 
 class Decoder:
-    """The captured steps of one model, one a shape."""
+    """The captured steps of one model on one device, one a shape."""
 
-    def __init__(self, model: CausalLM) -> None:
-        # Weak, or the table of decoders would keep every model alive.
-        self._model = ref(model)
+    def __init__(self, model: Callable[[], CausalLM | None]) -> None:
+        self._model = model
         self._captures: dict[tuple[int, ...], Any] = {}
-        self.weights = _buffers(model)
+        self.weights = _buffers(self.model)
         self.prompt: KVCache | None = None
 
     @property
@@ -40,10 +42,10 @@ class Decoder:
         return model
 
     def empty_cache(self, rows: int, tokens: int) -> KVCache:
-        """Room for that many rows and (at least) tokens."""
-        return KVCache.empty(
-            self.model.config.backbone, rows, -(-tokens // ROOM) * ROOM, self.model.device
-        )
+        """Room for at least that many rows and tokens; both are rounded up to a power of two."""
+        capacity = ROOM << ((tokens - 1) // ROOM).bit_length()
+        batch = 1 << (rows - 1).bit_length()
+        return KVCache.empty(self.model.config.backbone, batch, capacity, self.model.device)
 
     def read_prompt(self, token_ids: Sequence[int]) -> Logits:
         """Read a prompt into `self.prompt`, which all rows share; returns the logits (V,) after."""
@@ -53,6 +55,18 @@ class Decoder:
         self.prompt = self.prompt.holding(len(token_ids))
         after: Logits = logits[0]
         return after
+
+    def take_prompt(self, other: "Decoder") -> None:
+        """Share the prompt that another device's decoder has read."""
+        assert other.prompt is not None
+        layers = tuple(share(layer, self.model.device) for layer in other.prompt.layers)
+        self.prompt = KVCache(layers, other.prompt.length)
+
+    def warm_up(self, rows: int, tokens: int) -> None:
+        """Capture the decode step that so many rows and tokens behind the prompt will replay."""
+        cache = self.empty_cache(rows, tokens)
+        ids = np.zeros((cache.batch, 1), dtype=np.int32)
+        self.step(ids, cache.holding(0, self.prompt), [0])
 
     def read(self, token_ids: Sequence[int], cache: KVCache) -> list[tuple[NDArray[Any], Logits]]:
         """Read one row's tokens chunk by chunk, behind what the cache holds.
@@ -65,30 +79,36 @@ class Decoder:
             chunk = list(token_ids[start : start + CHUNK])
             padded = np.array([chunk + [0] * (CHUNK - len(chunk))], dtype=np.int32)  # (1, CHUNK)
             behind = cache.holding(cache.length + start, cache.prefix)
-            hidden, logits = self.step(padded, behind, last=len(chunk) - 1)
+            hidden, logits = self.step(padded, behind, range(len(chunk)))
             steps.append((hidden.numpy()[0, : len(chunk)], logits))
         return steps
 
     def step(
-        self, token_ids: NDArray[np.int32], cache: KVCache, last: int = 0
+        self, token_ids: NDArray[np.int32], cache: KVCache, wanted: Sequence[int]
     ) -> tuple[Tensor, Logits]:
-        """Read tokens (B, T) behind the cache, in place.
+        """Read tokens (B, T) behind the cache, in place; only those `wanted`, where that is faster.
 
         Returns the hidden states (B, T, D), valid until the next step, and the logits (B, V) after
-        the tokens at `last`.
+        each row's token, or (1, V) after the last one wanted when T > 1.
         """
         B, T = token_ids.shape
         prefix = cache.prefix
         shape = (B, T, cache.capacity, prefix.capacity if prefix else 0)
         if shape not in self._captures:
             self._captures[shape] = self._capture(cache)
-        bound = [_bind("length", cache.length, cache.capacity), _bind("last", last, T)]
+        bound = [_bind("length", cache.length, cache.capacity), _bind("last", wanted[-1], B * T)]
         shared: list[Tensor] = []
         if prefix is not None:
             bound.append(_bind("prefix", prefix.length, prefix.capacity))
             shared = list(prefix.layers)
-        ids = Tensor(token_ids, device=self.model.device).realize()
-        hidden, logits = self._captures[shape](ids, list(cache.layers), shared, *bound)
+        rows = np.zeros(3 + B * T, dtype=np.int32)
+        said = [prefix.length if prefix else 0, cache.length, len(wanted), *wanted]
+        rows[: len(said)] = said
+        inputs = [Tensor(array, device=self.model.device) for array in (token_ids, rows)]
+        # A handful of small kernels: starting the compiler's worker processes would take longer.
+        with Context(PARALLEL=0):
+            Tensor.realize(*inputs)
+            hidden, logits = self._captures[shape](*inputs, list(cache.layers), shared, *bound)
         return hidden, logits.numpy()
 
     def _capture(self, cache: KVCache) -> Any:
@@ -97,14 +117,17 @@ class Decoder:
         self.model.backbone.rotations(cache.span, self.model.device)
 
         def step(
-            ids: Tensor, own: list[Tensor], shared: list[Tensor], *bound: UOp
+            ids: Tensor, rows: Tensor, own: list[Tensor], shared: list[Tensor], *bound: UOp
         ) -> tuple[Tensor, Tensor]:
             length, last, *rest = bound
             prefix = KVCache(tuple(shared), rest[0]) if shared else None
             lm = model()
             assert lm is not None
-            hidden = lm.read(ids, KVCache(tuple(own), length, prefix)).contiguous()  # (B, T, D)
-            logits = lm.logits(hidden[:, last : last + 1])[:, 0].contiguous()  # (B, V)
+            hidden = lm.read(ids, KVCache(tuple(own), length, prefix, rows))
+            if ids.shape[1] == 1:  # decoding
+                logits = lm.logits(hidden[:, 0], rows)  # (B, V)
+            else:
+                logits = lm.logits(hidden[:, last : last + 1])[:, 0]  # (1, V)
             return hidden, logits
 
         capture = TinyJit(step)
@@ -118,16 +141,30 @@ def _bind(name: str, value: int | UOp, limit: int) -> UOp:
     return UOp.variable(name, 0, limit).bind(value)
 
 
-_decoders: WeakKeyDictionary[CausalLM, Decoder] = WeakKeyDictionary()
+_decoders: WeakKeyDictionary[CausalLM, dict[str, Decoder]] = WeakKeyDictionary()
 
 
-def decoder_of(model: CausalLM) -> Decoder:
-    """The model's decoder, made at first use and dropped with the model."""
-    decoder = _decoders.get(model)
+def decoder_of(model: CausalLM, device: str | None = None) -> Decoder:
+    """The model's decoder on a device (its own), made at first use and dropped with the model."""
+    device = device or model.device
+    table = _decoders.setdefault(model, {})
+    own = table.get(model.device)
     # A capture replays the buffers that it saw; weights put in their place need a new one.
-    if decoder is None or decoder.weights != _buffers(model):
-        decoder = _decoders[model] = Decoder(model)
-    return decoder
+    if own is None or own.weights != _buffers(model):
+        table.clear()
+        # Weak, or the table of decoders would keep every model alive.
+        table[model.device] = Decoder(ref(model))
+    if device not in table:
+        replica = _replicate(model, device)
+        table[device] = Decoder(lambda: replica)
+    return table[device]
+
+
+def _replicate(model: CausalLM, device: str) -> CausalLM:
+    """The model on another device; where devices share their memory, the same weights."""
+    bare = copy(model)
+    bare.tokenizer = None
+    return deepcopy(bare, {id(w): share(w, device) for w in get_parameters(model)})
 
 
 def _buffers(model: CausalLM) -> list[UOp]:

@@ -1,21 +1,20 @@
 """Prompt -> pool: samples N candidates that share the prompt's keys and values.
 
-Rows decode in lock-step, in batches of one fixed shape. Finished rows leave, and batches close up,
-so the work is that of as many batches as the unfinished rows fill. Knows no scorer and no rule.
+Rows decode in lock-step, in batches that the devices share out; finished rows cost nothing more.
+Knows no scorer and no rule.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
-
-import numpy as np
-from tinygrad import Tensor
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.inference.candidates import Candidate, Pool
-from edifice_tt.inference.decoder import ROWS, Decoder, Logits, decoder_of
+from edifice_tt.inference.decoder import ROWS, Logits
+from edifice_tt.inference.lockstep import decode, decoders_for
 from edifice_tt.inference.sampling import Sampler
-from edifice_tt.nn.backbone import KVCache, check_count
+from edifice_tt.nn.backbone import check_count
 from edifice_tt.weights.tokenizer import TextStream
 
 Prompt = str | Sequence[dict[str, str]]
@@ -44,13 +43,15 @@ def generate(
     stop: Iterable[str | int] = (),
     on_token: Callable[[Event], None] | None = None,
     batch_size: int = ROWS,
+    devices: Sequence[str] | None = None,
 ) -> Pool:
     """Sample `n` candidate answers to one prompt.
 
     A str is read as it is; a list of `{"role": ..., "content": ...}` goes through the model's chat
     template. `stop` holds strings and token ids that end an answer, beside the model's own.
-    Candidate i depends on (seed, i) alone: the first 4 of n=16 are those of n=4, and `batch_size`
-    (rows that decode together: more memory, fewer passes over the weights) changes nothing.
+    Candidate i depends on (seed, i) alone: the first 4 of n=16 are those of n=4. `batch_size` (the
+    most rows that decode together: more memory, fewer passes over the weights) and `devices`
+    (tinygrad devices that share the rows out; by default every core, on a CPU) change nothing.
 
     Ctrl-C returns the candidates that are finished (`settings["interrupted"]` says so); with none
     finished it is a KeyboardInterrupt. Raises `ValueError` for an empty prompt, one that does not
@@ -74,11 +75,18 @@ def generate(
         "stop": [*stops.strings, *stops.extra_ids],
     }
     rows = [_Row(i, TextStream(lm.tokenizer)) for i in range(n)]
+    one_at_a_time, tokens = Lock(), min(max_tokens, room)
+
+    def draw(row: _Row, logits: Logits, position: int) -> int | None:
+        token, logprob = sampler.draw(logits, row.index, position)
+        with one_at_a_time:
+            text = row.add(token, logprob, stops, last=position + 1 == tokens)
+            if on_token is not None:
+                on_token(Event(row.index, token, text, row.finish_reason))
+        return None if row.finish_reason else token
+
     try:
-        decoder = decoder_of(lm)
-        logits = decoder.read_prompt(ids)
-        batches = _Batches(decoder, rows, batch_size, min(max_tokens, room))
-        _decode(batches, {row.index: logits for row in rows}, sampler, stops, on_token)
+        decode(decoders_for(lm, devices, n), ids, rows, tokens, batch_size, draw)
     except KeyboardInterrupt:
         if not any(row.finish_reason for row in rows):
             raise
@@ -185,74 +193,3 @@ class _Row:
         return Candidate(
             self.index, self.text, tuple(self.ids), tuple(self.logprobs), self.finish_reason
         )
-
-
-def _decode(
-    batches: "_Batches",
-    logits: dict[int, Logits],
-    sampler: Sampler,
-    stops: _Stops,
-    on_token: Callable[[Event], None] | None,
-) -> None:
-    for position in range(batches.tokens):
-        for row in batches.active():
-            token, logprob = sampler.draw(logits[row.index], row.index, position)
-            text = row.add(token, logprob, stops, last=position + 1 == batches.tokens)
-            if on_token is not None:
-                on_token(Event(row.index, token, text, row.finish_reason))
-        if not batches.active():
-            return
-        batches.close_up()
-        logits = batches.step(position)
-
-
-class _Batches:
-    """Rows in batches of one shape, each with a cache of what its rows said so far."""
-
-    def __init__(self, decoder: Decoder, rows: list[_Row], batch_size: int, tokens: int) -> None:
-        self.decoder = decoder
-        self.batch_size = batch_size
-        self.tokens = tokens
-        self.batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-        self.caches = [decoder.empty_cache(batch_size, tokens) for _ in self.batches]
-
-    def active(self) -> list[_Row]:
-        return [row for batch in self.batches for row in batch if not row.finish_reason]
-
-    def step(self, position: int) -> dict[int, Logits]:
-        """Read each active row's last token; returns the logits (V,) that follow, by row."""
-        following: dict[int, Logits] = {}
-        for batch, cache in zip(self.batches, self.caches, strict=True):
-            last = [row.ids[-1] for row in batch]
-            padded = np.array(last + [0] * (self.batch_size - len(last)), dtype=np.int32)
-            behind = cache.holding(position, self.decoder.prompt)
-            _, logits = self.decoder.step(padded[:, None], behind)
-            following |= {row.index: logits[slot] for slot, row in enumerate(batch)}
-        return following
-
-    def close_up(self) -> None:
-        """Move the active rows together when that empties a batch."""
-        active = self.active()
-        if -(-len(active) // self.batch_size) == len(self.batches):
-            return
-        places = [
-            (b, slot)
-            for b, batch in enumerate(self.batches)
-            for slot, row in enumerate(batch)
-            if not row.finish_reason
-        ]
-        groups = range(0, len(active), self.batch_size)
-        caches = [self._gather(places[i : i + self.batch_size]) for i in groups]
-        self.batches = [active[i : i + self.batch_size] for i in groups]
-        self.caches = caches
-
-    def _gather(self, places: list[tuple[int, int]]) -> KVCache:
-        # Through the host: it happens at most once a batch, and compiles nothing.
-        layers = []
-        for layer in range(len(self.caches[0].layers)):
-            sources = {b: self.caches[b].layers[layer].numpy() for b in {b for b, _ in places}}
-            gathered = np.zeros_like(next(iter(sources.values())))  # (2, B, S, K, E)
-            for slot, (b, old) in enumerate(places):
-                gathered[:, slot] = sources[b][:, old]
-            layers.append(Tensor(gathered, device=self.decoder.model.device).realize())
-        return KVCache(tuple(layers))

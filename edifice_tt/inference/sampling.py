@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+STRETCH = 256
+
 
 @dataclass(frozen=True)
 class Sampler:
@@ -46,24 +48,27 @@ class Sampler:
         Returns the token and its log-probability under the untempered, unfiltered model.
         """
         exact = logits.astype(np.float64)
-        if np.isnan(exact).any() or not np.isfinite(top := exact.max()):
+        top = exact.max()  # NaN if there is one
+        if not np.isfinite(top):
             raise ValueError("the model's logits are not finite; its weights are damaged")
+        exact -= top
         if self.temperature == 0:
             token = int(exact.argmax())
         else:
-            probabilities = self.probabilities(exact)
-            cumulative = probabilities.cumsum()
-            number = uniform(self.seed, index, position) * cumulative[-1]
-            token = int(np.searchsorted(cumulative, number, side="right"))
-            if token >= len(exact):  # the product rounded up to the sum itself
-                token = int(np.flatnonzero(probabilities)[-1])
-        return token, float(exact[token] - top - np.log(np.exp(exact - top).sum()))
+            token = _pick(self._weights(exact), uniform(self.seed, index, position))
+        return token, float(exact[token] - np.log(np.exp(exact).sum()))
 
     def probabilities(self, logits: Floats) -> Floats:
         """The distribution (V,) that is drawn from; what is filtered out has probability 0."""
+        weights = self._weights(logits - logits.max())
+        total: Floats = weights / weights.sum()
+        return total
+
+    def _weights(self, logits: Floats) -> Floats:
+        """The same up to a factor, from logits whose largest is 0."""
         with np.errstate(over="ignore"):  # a tiny temperature gives -inf: weight 0, as it should
-            scaled = (logits - logits.max()) / self.temperature
-        weights = np.exp(scaled)
+            weights = logits / self.temperature
+        np.exp(weights, out=weights)
         if self.top_k and self.top_k < len(weights):
             least = np.partition(weights, -self.top_k)[-self.top_k]
             equal = np.flatnonzero(weights == least)
@@ -80,8 +85,22 @@ class Sampler:
             nucleus = np.zeros_like(weights)
             nucleus[order[:size]] = weights[order[:size]]
             weights = nucleus
-        total: Floats = weights / weights.sum()
-        return total
+        return weights
+
+
+def _pick(weights: Floats, number: float) -> int:
+    """The index at which the running sum of the weights passes `number` times the whole."""
+    # Stretch by stretch: a running sum over the whole vocabulary takes longer than all the rest.
+    starts = np.arange(0, len(weights), STRETCH)
+    sums = np.add.reduceat(weights, starts).cumsum()
+    sought = number * sums[-1]
+    stretch = min(int(np.searchsorted(sums, sought, side="right")), len(sums) - 1)
+    before = sums[stretch - 1] if stretch else 0.0
+    part = weights[starts[stretch] : starts[stretch] + STRETCH]
+    found = int(starts[stretch] + np.searchsorted(part.cumsum(), sought - before, side="right"))
+    if found >= len(weights) or not weights[found]:  # a sum was rounded up beyond the last one
+        found = int(np.flatnonzero(weights[: found + 1])[-1])
+    return found
 
 
 def uniform(seed: int, index: int, position: int) -> float:

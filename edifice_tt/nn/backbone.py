@@ -4,15 +4,20 @@ Reads hidden states, gives hidden states; knows neither tokens nor scores. The k
 an argument, never an attribute.
 """
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Literal
+from functools import cached_property, partial
+from typing import Any, Literal
 
 import numpy as np
 from tinygrad import Tensor, UOp, dtypes
 from tinygrad.function import function
+from tinygrad.helpers import TRAINING
+from tinygrad.nn.state import get_parameters
 
+from edifice_tt.nn import cpu, kernels
 from edifice_tt.nn.blocks import Attention, LayerNorm, RMSNorm, SwiGLU, rope_tables
+from edifice_tt.nn.init import wrap
 from edifice_tt.nn.ops import Memory
 
 
@@ -89,17 +94,24 @@ class KVCache:
 
     `length` tokens of the capacity S are filled; reading more writes behind them, in place.
     `prefix` holds what all rows read before: its batch is 1, so N candidates share one prompt.
+    `rows`, int32, says it to a kernel: what the prefix and these buffers hold, how many of the
+    B * T tokens that are read next are wanted, and which; what becomes of the others, nobody may
+    ask. Without it all are wanted.
     """
 
     layers: tuple[Tensor, ...]
     length: int | UOp = 0
     prefix: "KVCache | None" = None
+    rows: Tensor | None = None
 
     @classmethod
     def empty(cls, config: BackboneConfig, batch: int, capacity: int, device: str) -> "KVCache":
         shape = (2, batch, capacity, config.num_kv_heads, config.head_dim)
         # Zeros, not empty: a masked position still multiplies its value by a weight of 0.
-        layers = [Tensor.zeros(*shape, device=device).clone() for _ in range(config.num_layers)]
+        zeros = np.zeros(shape, dtype=np.float32)
+        if device.split(":")[0] == "CPU":
+            return cls(tuple(wrap(zeros.copy(), device) for _ in range(config.num_layers)))
+        layers = [Tensor(zeros, device=device) for _ in range(config.num_layers)]
         Tensor.realize(*layers)
         return cls(tuple(layers))
 
@@ -121,9 +133,21 @@ class KVCache:
         """The largest number of positions that this cache and its prefix can hold."""
         return self.capacity + (self.prefix.capacity if self.prefix else 0)
 
-    def holding(self, length: int | UOp, prefix: "KVCache | None" = None) -> "KVCache":
+    def holding(
+        self,
+        length: int | UOp,
+        prefix: "KVCache | None" = None,
+        rows: Tensor | None = None,
+    ) -> "KVCache":
         """The same buffers, said to hold `length` tokens, behind `prefix`."""
-        return replace(self, length=length, prefix=prefix)
+        return replace(self, length=length, prefix=prefix, rows=rows)
+
+    def wanting_all(self, x: Tensor) -> "KVCache":
+        """The same, with `rows` for all tokens of x (B, T, D)."""
+        B, T, _ = x.shape
+        shared = 0 if self.prefix is None else self.prefix.length
+        rows = np.array([shared, self.length, B * T, *range(B * T)], dtype=np.int32)
+        return replace(self, rows=Tensor(rows, device=x.device))
 
     def seen(self, tokens: int, device: str) -> list[Tensor]:
         """How many positions of the prefix (if any) and of this cache T new tokens may see."""
@@ -150,6 +174,7 @@ class Block:
     """One pre-norm layer: `x + attention(norm(x))`, then `x + swiglu(norm(x))`."""
 
     def __init__(self, config: BackboneConfig, rng: np.random.Generator | None) -> None:
+        self.config = config
         self.dropout = config.dropout
         self.attn_norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.attn = Attention(
@@ -166,15 +191,76 @@ class Block:
     def __call__(
         self,
         x: Tensor,
-        rotation: tuple[Tensor, Tensor],
+        tables: tuple[Tensor, Tensor],
+        seen: list[Tensor],
+        cache: KVCache | None = None,
+        layer: int = 0,
+    ) -> Tensor:
+        """x (B, T, D) -> (B, T, D); `tables` are cos and sin (S, E/2) of all positions."""
+        if not self.is_one_kernel(x):
+            return self._formula(x, tables, seen, cache, layer)
+        if cache is None:
+            return kernels.block(x, self._layer, tables, gradient=self._gradient)
+        prefix = None if cache.prefix is None else cache.prefix.layers[layer]
+        return kernels.block(x, self._layer, tables, cache.layers[layer], prefix, cache.rows)
+
+    def is_one_kernel(self, x: Tensor) -> bool:
+        """Whether the layer runs as one kernel: on a CPU with a C compiler, and not in training."""
+        weights = (w for w in get_parameters(self) if w.dtype != dtypes.uint8)
+        return not TRAINING and cpu.serves(x, *weights)
+
+    def _formula(
+        self,
+        x: Tensor,
+        tables: tuple[Tensor, Tensor],
         seen: list[Tensor],
         cache: KVCache | None,
         layer: int,
     ) -> Tensor:
-        q, kv = self.attn.project(self.attn_norm(x), *rotation)
+        start = 0 if cache is None else cache.position
+        cos, sin = (table[start : start + x.shape[1]] for table in tables)  # each (T, E/2)
+        q, kv = self.attn.project(self.attn_norm(x), cos, sin)
         memories = [Memory(kv, seen[0])] if cache is None else cache.remember(layer, kv, seen)
         x = x + self.attn.attend(q, memories).dropout(self.dropout)  # (B, T, D)
         return (x + self.ffn(self.ffn_norm(x)).dropout(self.dropout)).contiguous()  # (B, T, D)
+
+    @property
+    def _layer(self) -> kernels.Layer:
+        attn, ffn, c = self.attn, self.ffn, self.config
+        parts = {"q": attn.q_proj, "k": attn.k_proj, "v": attn.v_proj, "o": attn.o_proj}
+        parts |= {"gate": ffn.gate_proj, "up": ffn.up_proj, "down": ffn.down_proj}
+        return kernels.Layer(
+            c.num_heads,
+            c.num_kv_heads,
+            c.head_dim,
+            c.norm_eps,
+            self.attn_norm.weight,
+            self.ffn_norm.weight,
+            {name: part.packed for name, part in parts.items()},
+        )
+
+    @cached_property
+    def _gradient(self) -> cpu.Gradient:
+        # One object a layer: it is part of what tinygrad recognises a scheduled graph by.
+        def gradient(of_out: UOp, call: UOp) -> tuple[UOp | None, ...]:
+            x, cos, sin, attn_norm, ffn_norm, *rest = (Tensor(uop) for uop in call.src[4:])
+            layer, given = self._layer, [attn_norm, ffn_norm, *rest]
+            weights = [layer.attn_norm, layer.ffn_norm]
+            weights += [
+                t for w in layer.weights.values() for t in (w.data, w.bias) if t is not None
+            ]
+            # The same layer on the Tensors that the kernel read.
+            memo: dict[int, Any] = {id(w): t for w, t in zip(weights, given, strict=True)}
+            seen = [count_up(1, x.shape[1], str(x.device))]
+            y = deepcopy(self, memo)._formula(x, (cos, sin), seen, None, 0)
+            floats = [t for t in given if t.is_floating_point()]
+            of_x, *found = y.gradient(x, *floats, gradient=Tensor(of_out))
+            by_weight = {id(t): g.uop for t, g in zip(floats, found, strict=True)}
+            of_attn_norm, of_ffn_norm, *others = (by_weight.get(id(t)) for t in given)
+            written = None, None, None
+            return *written, of_x.uop, None, None, of_attn_norm, of_ffn_norm, *others
+
+        return gradient
 
 
 class Backbone:
@@ -193,12 +279,13 @@ class Backbone:
     def __call__(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
         """x (B, T, D) -> (B, T, D); with a cache, x follows what the cache holds."""
         T, device = x.shape[1], str(x.device)
-        start, span = (0, T) if cache is None else (cache.position, cache.span)
-        cos, sin = (table[start : start + T] for table in self.rotations(span, device))  # (T, E/2)
+        tables = self.rotations(T if cache is None else cache.span, device)
         seen = [count_up(1, T, device)] if cache is None else cache.seen(T, device)
+        if cache is not None and cache.rows is None:
+            cache = cache.wanting_all(x)
         for layer, block in enumerate(self.blocks):
-            read = partial(block, rotation=(cos, sin), seen=seen, cache=cache, layer=layer)
-            if cache is not None:
+            read = partial(block, tables=tables, seen=seen, cache=cache, layer=layer)
+            if cache is not None and not block.is_one_kernel(x):
                 # As a function of its own, a layer like the one before is not scheduled again.
                 # No gradient reaches the weights in it; behind a cache none is asked for.
                 read = function(read, precompile=True, allow_implicit=True)

@@ -10,6 +10,7 @@ import numpy as np
 from tinygrad import Tensor
 
 from edifice_tt.nn import ops
+from edifice_tt.nn.kernels import Weight
 from edifice_tt.nn.ops import Memory
 
 
@@ -31,12 +32,16 @@ class Linear:
             self.weight = Tensor(rng.uniform(-limit, limit, (out_size, in_size)).astype(np.float32))
         self.bias = Tensor.zeros(out_size).contiguous() if bias else None
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return ops.linear(x, self.weight, self.bias)
+    @property
+    def packed(self) -> Weight:
+        return Weight(self.weight, bias=self.bias)
+
+    def __call__(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        return ops.linear(x, self.weight, self.bias, rows)
 
     def rows(self, ids: Tensor) -> Tensor:
         """Rows of the weight, as an embedding gives them: ids (B, T) -> (B, T, in)."""
-        return self.weight[ids]
+        return ops.lookup(ids, self.weight)
 
 
 class RMSNorm:

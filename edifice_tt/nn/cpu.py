@@ -6,7 +6,7 @@ holds the operations that take nearly all the time in C. They enter as programs 
 and captures them like its own. A gradient is that of the formula.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -15,37 +15,9 @@ from tinygrad.helpers import Context
 from tinygrad.renderer.cstyle import ClangRenderer
 from tinygrad.uop.ops import KernelInfo, Ops, ProgramInfo, UOp
 
-Formula = Callable[..., Tensor]
+Gradient = Callable[[UOp, UOp], tuple[UOp | None, ...]]
 
-# Vector width and register tile (rows x columns) by instruction set: as many accumulators as there
-# are registers for, each a variable of its own, since clang keeps an array of them in memory.
-_TILES = (("__AVX512F__", 16, 8, 3), ("__AVX2__", 8, 3, 3), ("__ARM_NEON", 4, 4, 4), ("1", 4, 2, 2))
-
-_PRELUDE = """
-#define WIDTH {width}
-#define WIDE __attribute__((min_vector_width(512)))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-typedef float vec __attribute__((ext_vector_type(WIDTH), aligned(4)));
-typedef int ivec __attribute__((ext_vector_type(WIDTH), aligned(4)));
-#define LOAD(p) (*(const vec*)(p))
-#define STORE(p, v) (*(vec*)(p) = (v))
-static inline WIDE float sum(vec v) {{
-  float total[WIDTH];
-  STORE(total, v);
-  for (int half = WIDTH / 2; half; half /= 2)
-    for (int i = 0; i < half; i++) total[i] += total[i + half];
-  return total[0];
-}}
-"""
-
-
-def for_each_width(write: Callable[..., str]) -> str:
-    """One source for all processors: the preprocessor keeps the branch of the one at hand."""
-    branches = [
-        f"#{'el' if nth else ''}if {test}\n{_PRELUDE.format(width=width)}\n{write(width, *tile)}"
-        for nth, (test, width, *tile) in enumerate(_TILES)
-    ]
-    return "\n".join([*branches, "#endif"])
+_C_TYPES = {dtypes.float32: "float", dtypes.int32: "int", dtypes.uint8: "unsigned char"}
 
 
 @cache
@@ -70,28 +42,48 @@ def serves(*tensors: Tensor | None) -> bool:
     )
 
 
-def signature(names: Sequence[str]) -> str:
-    out, *inputs = names
-    return ", ".join([f"float *restrict {out}", *(f"const float *restrict {n}" for n in inputs)])
+def write(
+    name: str, library: str, body: str, written: Mapping[str, Tensor], read: Mapping[str, Tensor]
+) -> str:
+    """The C source of a function with that body, behind what the library holds."""
+    parameters = [f"{_C_TYPES[t.dtype]} *restrict {of}" for of, t in written.items()]
+    parameters += [f"const {_C_TYPES[t.dtype]} *restrict {of}" for of, t in read.items()]
+    return f"{library}\nWIDE void {name}({', '.join(parameters)}) {{\n{body}\n}}\n"
 
 
-def call(name: str, source: str, out: Tensor, inputs: Sequence[Tensor], formula: Formula) -> Tensor:
-    def program(*parameters: UOp) -> UOp:
-        sink = UOp.sink(*parameters, arg=KernelInfo(name=name))
+def call(
+    name: str,
+    library: str,
+    body: str,
+    written: Mapping[str, Tensor],
+    read: Mapping[str, Tensor],
+    gradient: Gradient | None = None,
+) -> Tensor:
+    """Call `body`, C that knows each Tensor by its name here; returns the first that it writes."""
+    tensors = [*written.values(), *read.values()]
+    source = write(name, library, body, written, read)
+
+    def program(*slots: UOp) -> UOp:
+        sink = UOp.sink(*slots, arg=KernelInfo(name=name))
         # tinygrad reads the signature from the linearised code, so that is all it holds.
-        linear = UOp(Ops.LINEAR, src=(*(parameter.base for parameter in parameters), sink))
-        slots = tuple(range(len(parameters)))
-        info = ProgramInfo(name=name, globals=slots, outs=slots[:1], ins=slots[1:])
+        linear = UOp(Ops.LINEAR, src=(*(slot.base for slot in slots), sink))
+        numbers = tuple(range(len(slots)))
+        # What is written may be read as well: it is only ours to change in place.
+        info = ProgramInfo(
+            name=name, globals=numbers, outs=numbers[: len(written)], ins=numbers[1:]
+        )
         return UOp(Ops.PROGRAM, src=(sink, linear, UOp(Ops.SOURCE, arg=source)), arg=info)
 
-    results: list[Any] = out.custom_kernel(*inputs, fxn=program, grad_fxn=_gradient_of(formula))
+    results: list[Any] = tensors[0].custom_kernel(*tensors[1:], fxn=program, grad_fxn=gradient)
     return results[0]
 
 
 # One function a formula: tinygrad recognises a layer that it has scheduled before only if the
 # gradient function is the same object.
 @cache
-def _gradient_of(formula: Formula) -> Callable[[UOp, UOp], tuple[UOp | None, ...]]:
+def gradient_of(formula: Callable[..., Tensor]) -> Gradient:
+    """The gradient of a kernel that writes one Tensor, through the formula of what it reads."""
+
     def gradient(of_out: UOp, call: UOp) -> tuple[UOp | None, ...]:
         given = [Tensor(uop) for uop in call.src[2:]]
         floats = [tensor for tensor in given if tensor.is_floating_point()]

@@ -5,25 +5,32 @@ Shapes everywhere in this library: **B** batch, **T** tokens, **D** hidden size,
 positions that attention looks back on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import NamedTuple
 
-from tinygrad import Tensor
+from tinygrad import Tensor, dtypes
 
 from edifice_tt.nn import cpu, kernels
+from edifice_tt.nn.kernels import Weight
 
 
 class Memory(NamedTuple):
     """Keys and values to attend to, and how many of them, from the first, each query may see."""
 
     kv: Tensor  # keys and values (2, B or 1, S, K, E)
-    seen: Tensor  # int32 (T,), or (1,) when all queries see the same
+    seen: Tensor  # int32 (T,), never fewer from one query to the next; or (1,), the same for all
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`y = x W^T + b`: x (..., in), weight (out, in), bias (out) -> (..., out)."""
+def linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, rows: Tensor | None = None
+) -> Tensor:
+    """`y = x W^T + b`: x (..., in), weight (out, in), bias (out) -> (..., out).
+
+    With `rows` (how many, then which) the others may be left out, and hold anything.
+    """
     if cpu.serves(x, weight, bias):
-        return kernels.linear(x, weight, bias, linear_formula)
+        return kernels.linear(x, Weight(weight, bias=bias), linear_formula, rows)
     return linear_formula(x, weight, bias)
 
 
@@ -34,15 +41,44 @@ def linear_formula(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Root-mean-square norm over the last axis (Zhang and Sennrich, 2019, arXiv:1910.07467)."""
+    if cpu.serves(x, weight):
+        return kernels.norm(x, weight, None, eps, _with_eps(rms_norm_formula, eps))
+    return rms_norm_formula(x, weight, eps)
+
+
+def rms_norm_formula(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     x32 = x.float()
     return (x32 * (x32.square().mean(-1, keepdim=True) + eps).rsqrt()).cast(x.dtype) * weight
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Layer norm over the last axis, biased variance (Ba et al., 2016, arXiv:1607.06450)."""
+    if cpu.serves(x, weight, bias):
+        return kernels.norm(x, weight, bias, eps, _with_eps(layer_norm_formula, eps))
+    return layer_norm_formula(x, weight, bias, eps)
+
+
+def layer_norm_formula(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     centred = x.float() - x.float().mean(-1, keepdim=True)
     scale = (centred.square().mean(-1, keepdim=True) + eps).rsqrt()
     return (centred * scale).cast(x.dtype) * weight + bias
+
+
+@cache
+def _with_eps(formula: Callable[..., Tensor], eps: float) -> Callable[..., Tensor]:
+    return partial(formula, eps=eps)
+
+
+def lookup(ids: Tensor, weight: Tensor) -> Tensor:
+    """Rows of a weight (rows, D), as an embedding gives them: int ids (...) -> (..., D)."""
+    if cpu.serves(weight) and ids.device == weight.device:
+        ids = ids.cast(dtypes.int32)
+        return kernels.lookup(ids, Weight(weight), weight.shape[1], lookup_formula)
+    return lookup_formula(ids, weight)
+
+
+def lookup_formula(ids: Tensor, weight: Tensor) -> Tensor:
+    return weight[ids]
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -62,14 +98,18 @@ def attention(q: Tensor, memories: Sequence[Memory]) -> Tensor:
     (Ainslie et al., 2023, arXiv:2305.13245). Several memories let N candidates share the keys and
     values of their prompt, which then stand in memory once.
     """
-    if cpu.serves(q, *(memory.kv for memory in memories)):
-        return kernels.attention(q, [(m.kv, m.seen.contiguous()) for m in memories], _flat)
+    B, T, _, _ = q.shape
+    *shared, own = memories
+    batches = [memory.kv.shape[1] for memory in memories]
+    if batches in ([B], [1, B]) and cpu.serves(q, *(memory.kv for memory in memories)):
+        counts = [*(memory.seen for memory in shared), own.seen.expand(T)]
+        pairs = [(m.kv, count.contiguous()) for m, count in zip(memories, counts, strict=True)]
+        return kernels.attention(q, pairs, _flat)
     return attention_formula(q, memories)
 
 
 def _flat(q: Tensor, *rest: Tensor) -> Tensor:
-    kvs, counts = rest[: len(rest) // 2], rest[len(rest) // 2 :]
-    return attention_formula(q, [Memory(kv, n) for kv, n in zip(kvs, counts, strict=True)])
+    return attention_formula(q, [Memory(*pair) for pair in zip(rest[::2], rest[1::2], strict=True)])
 
 
 def attention_formula(q: Tensor, memories: Sequence[Memory]) -> Tensor:

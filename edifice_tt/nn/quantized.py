@@ -12,6 +12,7 @@ from tinygrad.llm.gguf import ggml_data_to_tensor
 from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.nn import cpu, kernels, ops
+from edifice_tt.nn.cpu import compiles_c
 
 BLOCK = 32  # weights in a block
 
@@ -23,7 +24,13 @@ class Kind(NamedTuple):
     block_bytes: int
 
 
-KINDS = {"Q4_0": Kind(2, 18), "Q4_1": Kind(3, 20), "Q8_0": Kind(8, 34)}
+KINDS = {
+    "F16": Kind(1, 64),
+    "BF16": Kind(30, 64),
+    "Q4_0": Kind(2, 18),
+    "Q4_1": Kind(3, 20),
+    "Q8_0": Kind(8, 34),
+}
 
 
 def dequantize(blocks: Tensor, kind: str) -> Tensor:
@@ -39,6 +46,11 @@ def _formula(kind: str, x: Tensor, blocks: Tensor) -> Tensor:
     return ops.linear_formula(x, dequantize(blocks, kind))
 
 
+def _rows(kind: str, ids: Tensor, blocks: Tensor) -> Tensor:
+    return dequantize(blocks[ids], kind)
+
+
+_ROWS = {kind: partial(_rows, kind) for kind in KINDS}
 _FORMULAS = {kind: partial(_formula, kind) for kind in KINDS}
 
 
@@ -49,15 +61,22 @@ class QuantizedLinear:
         self.kind = kind
         self.blocks = blocks
 
-    def __call__(self, x: Tensor) -> Tensor:
+    @property
+    def packed(self) -> kernels.Weight:
+        return kernels.Weight(self.blocks, self.kind)
+
+    def __call__(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         if cpu.serves(x) and self.blocks.device == x.device:
-            size = KINDS[self.kind].block_bytes
-            return kernels.quantized_linear(x, self.blocks, self.kind, size, _FORMULAS[self.kind])
+            return kernels.linear(x, self.packed, _FORMULAS[self.kind], rows)
         return _FORMULAS[self.kind](x, self.blocks)
 
     def rows(self, ids: Tensor) -> Tensor:
         """Rows of the weight: ids (B, T) -> (B, T, in)."""
-        return dequantize(self.blocks[ids], self.kind)
+        if compiles_c(str(ids.device)) and self.blocks.device == ids.device:
+            depth = self.blocks.shape[1] // KINDS[self.kind].block_bytes * BLOCK
+            ids = ids.cast(dtypes.int32)
+            return kernels.lookup(ids, self.packed, depth, _ROWS[self.kind])
+        return _rows(self.kind, ids, self.blocks)
 
 
 def layer_at(model: Any, path: str) -> Any:

@@ -138,6 +138,22 @@ class GGUFHeader:
         except UnicodeDecodeError:
             raise self.error(f"the text at byte {start} is not UTF-8; download it again") from None
 
+    def _texts(self, count: int) -> list[str]:
+        # A vocabulary holds a hundred thousand: one look ahead for all, where nothing is wrong.
+        content, at, spans = self._content, self._position, []
+        for _ in range(count):
+            end = at + 8 + int.from_bytes(content[at : at + 8], "little")
+            spans.append((at + 8, end))
+            at = end
+        if at > len(content):
+            return [self._text() for _ in range(count)]  # says where the file ends
+        try:
+            texts = [content[start:end].decode() for start, end in spans]
+        except UnicodeDecodeError:
+            return [self._text() for _ in range(count)]  # says which is not UTF-8
+        self._position = at
+        return texts
+
     def _value(self, key: str) -> Any:
         if (kind := self._number("<u4")) in _NUMBERS:
             return self._number(_NUMBERS[kind])
@@ -148,7 +164,7 @@ class GGUFHeader:
             if kind in _NUMBERS:
                 return self._numbers(_NUMBERS[kind], count)
             if kind == _TEXT:
-                return [self._text() for _ in range(self._believe(count, 8))]
+                return self._texts(self._believe(count, 8))
         raise self.error(f"key {key!r} has a value of unknown type {kind}; the file is damaged")
 
     def _entry(self, name: str, start: int) -> Entry:

@@ -7,13 +7,15 @@ import os
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.errors import CheckpointError
 from edifice_tt.nn.cpu import compiles_c
-from edifice_tt.nn.quantized import KINDS, QuantizedLinear, layer_at
+from edifice_tt.nn.init import wrap
+from edifice_tt.nn.quantized import BLOCK, KINDS, QuantizedLinear, layer_at
 from edifice_tt.toolchain import open_device
 from edifice_tt.weights.gguf import GGUFHeader, read_tensors
 from edifice_tt.weights.safetensors import check_fit, differences, foreign
@@ -30,6 +32,8 @@ _LAYERS = {
 }
 # fmt: on
 _ROPE_FACTORS = "rope_freqs.weight"
+_F32 = 0  # of the types of GGUF files
+_KINDS = {kind.ggml_type: name for name, kind in KINDS.items()}
 
 
 def interleaved_to_half_split(weight: Tensor, num_heads: int) -> Tensor:
@@ -70,47 +74,65 @@ def load_gguf(path: str | os.PathLike[str], device: str | None = None) -> Causal
     found = {name: (shape, dtypes.float32) for name, shape in shapes.items()}
     check_fit(header.path, differences(weights, found))
     opened = open_device(device)
-    interleaved = {"q_proj": config.num_heads, "k_proj": config.num_kv_heads}
-    layers = _read_quantized(header, ours, interleaved, opened)
-    tensors = read_tensors(header, opened, left_out=layers)
+    # On the CPU weights stay in their blocks, in the file, and are read from there when needed.
+    arrays = _map_arrays(header, model, ours) if compiles_c(opened) else {}
+    tensors = read_tensors(header, opened, left_out=arrays)
     for name, weight in weights.items():
         theirs, layer = _name_in_file(name), name.removesuffix(".weight")
-        if theirs in layers:
+        if (array := arrays.get(theirs)) is None:
+            tensor = tensors[theirs]
+            if num_heads := _interleaved(layer, config):
+                # One at a time: the second of a shape finds its schedule in tinygrad's cache.
+                tensor = interleaved_to_half_split(tensor, num_heads).realize()
+            weight.replace(tensor)
+        elif array.dtype == np.float32:
+            weight.replace(wrap(array, opened))
+        else:
             parent, _, attribute = layer.rpartition(".")
-            setattr(layer_at(model, parent) if parent else model, attribute, layers[theirs])
-            continue
-        tensor = tensors[theirs]
-        if (num_heads := interleaved.get(layer.split(".")[-1])) is not None:
-            # One at a time: the second of a shape finds its schedule in tinygrad's cache.
-            tensor = interleaved_to_half_split(tensor, num_heads).realize()
-        weight.replace(tensor)
+            kind = _KINDS[header.entries[theirs].ggml_type]
+            quantized = QuantizedLinear(wrap(array, opened), kind)
+            setattr(layer_at(model, parent) if parent else model, attribute, quantized)
     model.tokenizer = tokenizer
     return model
 
 
-def _read_quantized(
-    header: GGUFHeader, ours: dict[str, str], interleaved: dict[str, int], device: str
-) -> dict[str, QuantizedLinear]:
-    """The weights that stay in their blocks: those of a kind and on a device with a kernel."""
-    if not compiles_c(device):
-        return {}
-    kinds = {kind.ggml_type: name for name, kind in KINDS.items()}
-    layers = {}
+def _interleaved(layer: str, config: CausalLMConfig) -> int:
+    """The number of heads whose rows stand as rotary pairs; 0 for other layers."""
+    heads = {"q_proj": config.num_heads, "k_proj": config.num_kv_heads}
+    return heads.get(layer.split(".")[-1], 0)
+
+
+def _map_arrays(
+    header: GGUFHeader, model: CausalLM, ours: dict[str, str]
+) -> dict[str, NDArray[Any]]:
+    """The weights that need no conversion: float32 (a copy), or blocks (..., bytes of a row)."""
+    arrays: dict[str, NDArray[Any]] = {}
     for name, entry in header.entries.items():
-        if name not in ours or entry.ggml_type not in kinds:
+        raw = header.data[entry.start : entry.stop]
+        kind = _KINDS.get(entry.ggml_type)
+        if name in ours and entry.ggml_type == _F32:
+            rows: NDArray[Any] = raw.view(np.float32).reshape(entry.shape).copy()
+        elif name in ours and kind is not None and not entry.shape[-1] % BLOCK:
+            rows = raw.reshape(entry.shape[0], -1)
+        else:
             continue
-        kind = kinds[entry.ggml_type]
-        raw = header.data[entry.start : entry.stop].reshape(-1, KINDS[kind].block_bytes)
-        scales = raw[:, : 4 if kind == "Q4_1" else 2].copy().view(np.float16)
-        if not np.isfinite(scales).all():
+        if not np.isfinite(rows if kind is None else _scales(raw, kind)).all():
             raise header.error(f"weight {name!r} holds NaN or infinity; the file is damaged")
-        rows = raw.reshape(entry.shape[0], -1)
-        if (num_heads := interleaved.get(ours[name].split(".")[-2])) is not None:
+        if num_heads := _interleaved(ours[name].removesuffix(".weight"), model.config):
             pairs = rows.reshape(num_heads, -1, 2, rows.shape[1])  # as interleaved_to_half_split
-            rows = pairs.swapaxes(1, 2).reshape(rows.shape)
-        blocks = Tensor(np.ascontiguousarray(rows), device=device).realize()
-        layers[name] = QuantizedLinear(blocks, kind)
-    return layers
+            rows = np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(rows.shape))
+        arrays[name] = rows
+    return arrays
+
+
+def _scales(raw: NDArray[np.uint8], kind: str) -> NDArray[Any]:
+    """What can be NaN or infinite in the blocks of a weight."""
+    if kind == "F16":
+        return raw.view(np.float16)
+    if kind == "BF16":
+        return (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    scales = raw.reshape(-1, KINDS[kind].block_bytes)[:, : 4 if kind == "Q4_1" else 2]
+    return np.ascontiguousarray(scales).view(np.float16)
 
 
 def _read_config(header: GGUFHeader) -> CausalLMConfig:

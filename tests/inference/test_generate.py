@@ -80,16 +80,17 @@ def _bytes(say):
 
 @pytest.fixture
 def steps(monkeypatch):
-    """The shape (rows, tokens) of each step that the model takes."""
-    shapes = []
+    """How many tokens (rows, each) every step of the model is asked for."""
+    asked = []
     step = Decoder.step
 
-    def counted(self, token_ids, *arguments, **options):
-        shapes.append(token_ids.shape)
-        return step(self, token_ids, *arguments, **options)
+    def counted(self, token_ids, cache, wanted):
+        decoding = token_ids.shape[1] == 1
+        asked.append((len(wanted), 1) if decoding else (1, len(wanted)))
+        return step(self, token_ids, cache, wanted)
 
     monkeypatch.setattr(Decoder, "step", counted)
-    return shapes
+    return asked
 
 
 # --- seeds and batches
@@ -118,8 +119,11 @@ def test_the_first_of_many_are_those_of_few(tiny_lm, pool, n):
 
 
 @pytest.mark.parametrize("batch_size", [3, 16])
-def test_the_batch_size_changes_nothing(tiny_lm, pool, batch_size):
-    other = et.generate(tiny_lm, PROMPT, n=16, seed=3, batch_size=batch_size, **HOT)
+@pytest.mark.parametrize("devices", [["CPU"], ["CPU", "CPU:1", "CPU:2"]])
+def test_neither_the_batch_size_nor_the_devices_change_anything(tiny_lm, pool, batch_size, devices):
+    other = et.generate(
+        tiny_lm, PROMPT, n=16, seed=3, batch_size=batch_size, devices=devices, **HOT
+    )
     assert other == pool
 
 
@@ -158,8 +162,8 @@ def test_a_greedy_answer_takes_the_most_likely_token_every_time(tiny_lm):
         assert text[start:] == list(logits.argmax(-1)[start - 1 : -1])
 
 
-def test_rows_that_move_to_another_batch_keep_what_they_said(tiny_lm, script, steps):
-    """Survivors of both batches end up together; a mixed-up cache would show in their numbers."""
+def test_rows_whose_neighbours_have_ended_keep_what_they_said(tiny_lm, script):
+    """Only survivors are computed; a mixed-up cache would show in their numbers."""
     says = [f"{i:x}" * (30 if i in (1, 6, 9, 15) else 3 + i % 3) for i in range(16)]
     script(*says)
     pool = et.generate(tiny_lm, PROMPT, n=16, max_tokens=40)
@@ -173,24 +177,23 @@ def test_rows_that_move_to_another_batch_keep_what_they_said(tiny_lm, script, st
 
 def test_the_prompt_is_read_once_for_all_candidates(tiny_lm, steps):
     et.generate(tiny_lm, "x" * (CHUNK + 3), n=16, max_tokens=1)
-    assert steps == [(1, CHUNK), (1, CHUNK)]
+    assert steps == [(1, CHUNK), (1, 3)]
 
 
-def test_finished_rows_cost_nothing_once_a_batch_can_close_up(tiny_lm, script, steps):
-    """After each position there are as many steps as full batches are needed, and no more."""
+def test_finished_rows_cost_nothing_more(tiny_lm, script, steps):
+    """After each position only the rows that go on are computed."""
     lengths = [3, 20, 1, 9, 3, 3, 12, 1, 5, 20, 2, 2, 4, 7, 1, 6]
     script(*("a" * (length - 1) for length in lengths))  # and the end-of-sequence
-    pool = et.generate(tiny_lm, PROMPT, n=16, max_tokens=40)
+    pool = et.generate(tiny_lm, PROMPT, n=16, max_tokens=40, devices=["CPU"])
     assert [len(c.token_ids) for c in pool] == lengths
-    needed = [-(-sum(length > said for length in lengths) // 8) for said in range(1, 20)]
-    assert steps == [(1, CHUNK)] + [(8, 1)] * sum(needed)
-    assert sum(needed) < 2 * 19  # otherwise closing up saved nothing
+    going_on = [sum(length > said for length in lengths) for said in range(1, 20)]
+    assert steps == [(1, len(tiny_lm.tokenizer.encode(PROMPT)))] + [(rows, 1) for rows in going_on]
 
 
 def test_when_all_are_finished_no_step_follows(tiny_lm, script, steps):
     script("", "", "")
     et.generate(tiny_lm, PROMPT, n=3, max_tokens=40)
-    assert steps == [(1, CHUNK)]
+    assert len(steps) == 1
 
 
 # --- how an answer ends

@@ -6,12 +6,15 @@ than this one can be compiled and run as well.
 
 import ctypes
 import subprocess
+from functools import partial
 
 import numpy as np
 import pytest
 from tinygrad import Tensor
+from tinygrad.nn.state import get_parameters
 
 from edifice_tt.nn import cpu, ops, quantized
+from edifice_tt.nn.backbone import Backbone, BackboneConfig, KVCache, count_up
 from edifice_tt.nn.ops import Memory
 from edifice_tt.toolchain import prepare_compiler
 
@@ -25,9 +28,16 @@ def normal(rng, *shape):
 
 
 def source_of(monkeypatch, call):
+    """The name and the source of the kernel that a call would run."""
     caught = []
-    monkeypatch.setattr(cpu, "call", lambda name, source, out, *_: caught.append(source) or out)
-    call()
+
+    def catch(name, library, body, written, read, gradient=None):
+        caught.append((name, cpu.write(name, library, body, written, read)))
+        return next(iter(written.values()))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cpu, "call", catch)
+        call()
     return caught[0]
 
 
@@ -111,6 +121,11 @@ def test_the_gradient_of_attention_is_that_of_its_formula(rng):
 def blocks(rng, kind, columns, depth):
     """Random blocks, their scales small and finite."""
     size = quantized.KINDS[kind].block_bytes
+    floats = (rng.standard_normal((columns, depth)) / 10).astype(np.float32)
+    if kind == "F16":
+        return floats.astype(np.float16).view(np.uint8)
+    if kind == "BF16":
+        return (floats.view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
     raw = rng.integers(0, 256, (columns, depth // 32, size), dtype=np.uint8)
     scales = 4 if kind == "Q4_1" else 2
     values = (rng.standard_normal((columns, depth // 32, scales // 2)) / 10).astype(np.float16)
@@ -143,29 +158,104 @@ def test_quantised_blocks_are_read_as_the_format_defines(rng):
     assert layer(unit).numpy()[:, 0] == pytest.approx(expected, abs=1e-7)
 
 
+def layer_and_input(rng, B, T, **options):
+    """A layer of prime-ish sizes: 2 of 6 heads hold keys, and no size is a multiple of a vector."""
+    sizes = {"hidden_size": 42, "num_layers": 1, "num_heads": 6, "num_kv_heads": 2, "ffn_size": 37}
+    config = BackboneConfig(**{**sizes, "head_dim": 10, **options})
+    backbone = Backbone(config, np.random.default_rng(5))
+    x = Tensor(normal(rng, B, T, config.hidden_size)).realize()
+    return backbone.blocks[0], x, backbone.rotations(64, "CPU"), [count_up(1, T, "CPU")]
+
+
+@pytest.mark.parametrize(("B", "T"), [(1, 1), (2, 7), (3, 70)])  # 70: more than a group of rows
+@pytest.mark.parametrize("head_dim", [10, 64])
+def test_a_whole_layer_equals_its_formula(rng, B, T, head_dim):
+    block, x, tables, seen = layer_and_input(rng, B, T, head_dim=head_dim)
+    tables = Backbone(block.config).rotations(128, "CPU")
+    assert block.is_one_kernel(x)
+    expected = block._formula(x, tables, seen, None, 0).numpy()
+    assert block(x, tables, seen).numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_whole_layer_behind_a_prompt_equals_its_formula(rng):
+    """A shared prompt of 5 tokens, 3 own tokens, then 2 more; two of three rows are wanted."""
+    block, x, tables, _ = layer_and_input(rng, 3, 2)
+    results = []
+    for one_kernel in (True, False):
+        prefix, own = (KVCache.empty(block.config, b, 8, "CPU") for b in (1, 3))
+        r = np.random.default_rng(3)
+        prompt, tail = (Tensor(normal(r, b, t, 42)) for b, t in ((1, 5), (3, 3)))
+        read = partial(run_layer, block, tables, one_kernel)
+        read(prompt, prefix.holding(0)).realize()
+        prefix = prefix.holding(5)
+        first = read(tail, own.holding(0, prefix)).numpy()
+        held = [5, int(tail.shape[1])]
+        wanted = Tensor(np.array([*held, 4, 0, 1, 4, 5], dtype=np.int32))
+        then = read(x, own.holding(3, prefix, wanted)).numpy()
+        results.append((first, then[[0, 2]]))
+    for kernel, formula in zip(*results, strict=True):
+        assert kernel == pytest.approx(formula, abs=1e-5)
+
+
+def run_layer(block, tables, one_kernel, x, cache):
+    seen = cache.seen(x.shape[1], "CPU")
+    cache = cache if cache.rows is not None else cache.wanting_all(x)
+    read = block if one_kernel else block._formula
+    return read(x, tables, seen, cache, 0)
+
+
+def test_the_gradient_of_a_whole_layer_is_that_of_its_formula(rng):
+    block, x, tables, seen = layer_and_input(rng, 2, 3, bias=True)
+    gradients = []
+    for read in (block, partial(block._formula, cache=None, layer=0)):
+        tensors = [x, *get_parameters(block)]
+        found = read(x, tables, seen).square().sum().gradient(*tensors)
+        gradients.append([gradient.numpy() for gradient in found])
+    assert len(gradients[0]) == 1 + 2 + 2 * 7
+    for ours, formula in zip(*gradients, strict=True):
+        assert ours == pytest.approx(formula, rel=1e-3, abs=1e-4)
+        assert np.abs(ours).max() > 1e-3
+
+
 @pytest.mark.parametrize("flags", OTHERS)
 def test_the_branches_for_other_x86_processors_compute_the_same(rng, flags, tmp_path, monkeypatch):
     x, w, b = (normal(rng, *shape) for shape in ((7, 37), (13, 37), (13,)))
-    source = source_of(monkeypatch, lambda: ops.linear(Tensor(x), Tensor(w), Tensor(b)))
+    kernel = source_of(monkeypatch, lambda: ops.linear(Tensor(x), Tensor(w), Tensor(b)))
     out = np.zeros((7, 13), np.float32)
-    run(build(tmp_path, source, flags), "linear_7_13_37_bias", out, x, w, b)
+    run(build(tmp_path, kernel, flags), out, x, w, b)
     assert out == pytest.approx(x.astype(np.float64) @ w.T + b, abs=1e-5)
 
-    raw = blocks(rng, "Q4_1", 13, 96)
-    layer, x = quantized.QuantizedLinear(Tensor(raw), "Q4_1"), normal(rng, 7, 96)
-    expected = x @ quantized.dequantize(layer.blocks, "Q4_1").numpy().T
-    source = source_of(monkeypatch, lambda: layer(Tensor(x)))
-    run(build(tmp_path, source, flags), "linear_7_13_96_Q4_1", out, x, raw)
-    assert out == pytest.approx(expected, abs=1e-4)
+    for kind in quantized.KINDS:
+        raw = blocks(rng, kind, 13, 96)
+        layer, x = quantized.QuantizedLinear(Tensor(raw), kind), normal(rng, 7, 96)
+        expected = x @ quantized.dequantize(layer.blocks, kind).numpy().T
+        kernel = source_of(monkeypatch, lambda layer=layer, x=x: layer(Tensor(x)))
+        run(build(tmp_path, kernel, flags), out, x, raw)
+        assert out == pytest.approx(expected, abs=1e-4)
 
     q, both = normal(rng, 3, 3, 4, 22), memories(rng, 3, 22)
     expected = ops.attention_formula(Tensor(q), both).numpy()
-    source = source_of(monkeypatch, lambda: ops.attention(Tensor(q), both))
-    name = "attention_3_3_4_22_1_7_2_3_4_2_1_3"
+    kernel = source_of(monkeypatch, lambda: ops.attention(Tensor(q), both))
     out = np.zeros_like(q)
-    arrays = [m.kv.numpy() for m in both] + [m.seen.numpy() for m in both]
-    run(build(tmp_path, source, flags), name, out, q, *arrays)
+    arrays = [tensor.numpy() for memory in both for tensor in memory]
+    run(build(tmp_path, kernel, flags), out, q, *arrays)
     assert out == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("flags", OTHERS)
+def test_a_whole_layer_is_the_same_on_other_x86_processors(rng, flags, tmp_path, monkeypatch):
+    block, x, tables, seen = layer_and_input(rng, 3, 5)
+    caught = {}
+    with monkeypatch.context() as patch:
+        patch.setattr(cpu, "call", lambda *given: caught.update(given=given) or x)
+        block(x, tables, seen)
+    name, library, body, written, read, _ = caught["given"]
+    arrays = [np.zeros(t.shape, np.float32) for t in written.values()]
+    arrays += [t.numpy() for t in read.values()]
+    kernel = name, cpu.write(name, library, body, written, read)
+    run(build(tmp_path, kernel, flags), *arrays)
+    expected = block._formula(x, tables, seen, None, 0).numpy()
+    assert arrays[0] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("target", ["aarch64-linux-gnu", "arm64-apple-macos14"])
@@ -184,12 +274,13 @@ def test_the_branch_for_arm_compiles(rng, target, tmp_path, monkeypatch):
         lambda: ops.attention(q, both),
         lambda: layer(wide),
     ):
-        source = source_of(monkeypatch, call)
-        build(tmp_path, source, f"--target={target} -mcpu=apple-m1 -nostdlib -c")
+        kernel = source_of(monkeypatch, call)
+        build(tmp_path, kernel, f"--target={target} -mcpu=apple-m1 -nostdlib -c")
 
 
-def build(folder, source, flags):
-    """Compile as tinygrad does, warnings being errors; returns the path."""
+def build(folder, kernel, flags):
+    """Compile as tinygrad does, warnings being errors; returns the function."""
+    name, source = kernel
     out = folder / f"{abs(hash((source, flags)))}.so"
     command = [prepare_compiler(), "-x", "c", "-O2", "-fPIC", "-ffreestanding", "-Werror"]
     command += ["-fno-math-errno", "-nostdlib", "-march=native", "-shared"]
@@ -198,11 +289,11 @@ def build(folder, source, flags):
     command += [*flags.split(), "-", "-o", str(out)]
     done = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return out
+    return None if "--target" in flags else getattr(ctypes.CDLL(str(out)), name)
 
 
-def run(library, name, *arrays):
-    getattr(ctypes.CDLL(str(library)), name)(
+def run(function, *arrays):
+    function(
         *(
             np.ascontiguousarray(a).ctypes.data_as(ctypes.c_void_p)
             if i

@@ -1,0 +1,102 @@
+"""Many rows behind one prompt, in lock-step, shared out over devices. Knows no text and no scorer.
+
+Each device works through batches of its own on a thread of its own: tinygrad leaves Python's lock
+while a kernel runs. What a row reads and draws depends on nothing that its neighbours do.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
+from threading import Event
+from typing import TypeVar
+
+import numpy as np
+
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.inference.decoder import Decoder, Logits, decoder_of
+from edifice_tt.nn.backbone import KVCache
+from edifice_tt.toolchain import devices_beside
+
+Row = TypeVar("Row")
+# (row, logits (V,), position) -> the row's next token, or None when it has ended
+Draw = Callable[[Row, Logits, int], int | None]
+
+SHARE = 8  # rows that make one more device worth while: a kernel's tile, filled
+
+
+def decoders_for(lm: CausalLM, devices: Sequence[str] | None, rows: int) -> list[Decoder]:
+    """The decoders to share `rows` out to: of the devices named, or of as many as are of use."""
+    if devices is None:
+        devices = devices_beside(lm.device)[: -(-rows // SHARE)]
+    return [decoder_of(lm, device) for device in devices]
+
+
+def decode(
+    decoders: Sequence[Decoder],
+    prompt: Sequence[int],
+    rows: Sequence[Row],
+    tokens: int,
+    batch_size: int,
+    draw: Draw[Row],
+) -> None:
+    """Read the prompt, then draw up to `tokens` tokens for each row.
+
+    The prompt is read once. An exception on one device, or Ctrl-C, ends all after their step.
+    """
+    lead, *others = decoders
+    logits = lead.read_prompt(prompt)
+    for other in others:
+        other.take_prompt(lead)
+    size = min(batch_size, -(-len(rows) // len(decoders)))
+    batches = SimpleQueue[Sequence[Row]]()
+    for start in range(0, len(rows), size):
+        batches.put(rows[start : start + size])
+    stop = Event()
+
+    def work(decoder: Decoder) -> None:
+        # One size for all batches, or a smaller one would be captured while others replay.
+        cache = decoder.empty_cache(size, tokens)
+        try:
+            while not stop.is_set():
+                _decode_batch(decoder, cache, batches.get_nowait(), logits, tokens, draw, stop)
+        except Empty:
+            return
+        except BaseException:
+            stop.set()
+            raise
+
+    if tokens == 1 or not others or batches.qsize() == 1:
+        work(lead)
+        return
+    for decoder in decoders:  # captured one after the other, since tinygrad captures one at a time
+        decoder.warm_up(size, tokens)
+    with ThreadPoolExecutor(len(decoders)) as pool:
+        futures = [pool.submit(work, decoder) for decoder in decoders]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            stop.set()
+            raise
+
+
+def _decode_batch(
+    decoder: Decoder,
+    cache: KVCache,
+    rows: Sequence[Row],
+    logits: Logits,
+    tokens: int,
+    draw: Draw[Row],
+    stop: Event,
+) -> None:
+    drawn = {slot: draw(row, logits, 0) for slot, row in enumerate(rows)}
+    ids = np.zeros((cache.batch, 1), dtype=np.int32)
+    for position in range(1, tokens):
+        active = {slot: token for slot, token in drawn.items() if token is not None}
+        if not active or stop.is_set():
+            return
+        for slot, token in active.items():
+            ids[slot] = token
+        behind = cache.holding(position - 1, decoder.prompt)
+        _, following = decoder.step(ids, behind, list(active))
+        drawn = {slot: draw(rows[slot], following[slot], position) for slot in active}

@@ -1,0 +1,459 @@
+// The operations that take nearly all the time, for tinygrad's CPU device; `kernels.py` puts the
+// sizes and the entry function around them. Each has its formula in `ops`, `quantized` or `blocks`.
+//
+// Every row is summed in one fixed order, whatever the number of rows; so a candidate's numbers are
+// the same bits alone and in any batch.
+
+// The width of a vector, and a tile (rows x columns) of as many accumulators as there are registers
+// for. LANES: the even lanes of two vectors side by side; their neighbours are the odd ones.
+#if defined(__AVX512F__)
+#define WIDTH 16
+#define TILE_ROWS 8
+#define TILE_COLUMNS 3
+#define LANES(odd) odd, odd + 2, odd + 4, odd + 6, odd + 8, odd + 10, odd + 12, odd + 14, odd + 16, \
+  odd + 18, odd + 20, odd + 22, odd + 24, odd + 26, odd + 28, odd + 30
+#elif defined(__AVX2__)
+#define WIDTH 8
+#define TILE_ROWS 3
+#define TILE_COLUMNS 3
+#define LANES(odd) odd, odd + 2, odd + 4, odd + 6, odd + 8, odd + 10, odd + 12, odd + 14
+#elif defined(__ARM_NEON)
+#define WIDTH 4
+#define TILE_ROWS 4
+#define TILE_COLUMNS 4
+#define LANES(odd) odd, odd + 2, odd + 4, odd + 6
+#else
+#define WIDTH 4
+#define TILE_ROWS 2
+#define TILE_COLUMNS 2
+#define LANES(odd) odd, odd + 2, odd + 4, odd + 6
+#endif
+
+// Without it clang splits 512-bit vectors in two, at half the speed.
+#define WIDE __attribute__((min_vector_width(512)))
+#define UNROLL _Pragma("clang loop unroll(full)")
+#define GROUP 64 // rows that go through a product or a layer together, so that all stays near
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+typedef float vec __attribute__((ext_vector_type(WIDTH), aligned(4)));
+typedef int ivec __attribute__((ext_vector_type(WIDTH), aligned(4)));
+#define LOAD(p) (*(const vec *)(p))
+#define STORE(p, v) (*(vec *)(p) = (v))
+#define WHOLE(size) ((size) - (size) % WIDTH)
+
+static inline WIDE vec pairs(vec a, vec b) {
+  return __builtin_shufflevector(a, b, LANES(0)) + __builtin_shufflevector(a, b, LANES(1));
+}
+
+// total[i]: the sum of the i-th vector, neighbours first, however many vectors there are. Two
+// vectors of pairs make one vector of sums, so the work of one sum serves many.
+static inline WIDE void sums(float *total, const vec *vectors, int count) {
+  vec level[TILE_ROWS];
+  UNROLL for (int i = 0; i < TILE_ROWS; i++) level[i] = vectors[MIN(i, count - 1)];
+  UNROLL for (int lanes = WIDTH, n = TILE_ROWS; lanes > 1; lanes /= 2, n = (n + 1) / 2)
+    UNROLL for (int i = 0; i < (n + 1) / 2; i++)
+      level[i] = pairs(level[2 * i], level[MIN(2 * i + 1, n - 1)]);
+  STORE(total, level[0]);
+}
+
+static inline WIDE float sum(vec v) {
+  float total[WIDTH];
+  sums(total, &v, 1);
+  return total[0];
+}
+
+// exp(x) for x <= 0: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2], within 2 units in the last
+// place; ln 2 in two parts, the first short enough that n times it is exact.
+static inline WIDE vec vexp(vec x) {
+  x = x > -87.0f ? x : (vec)(-87.0f);
+  vec n = __builtin_elementwise_floor(x * 1.44269504f + 0.5f);
+  vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  vec p = 1.98412698e-4f;
+  p = p * r + 1.38888889e-3f;
+  p = p * r + 8.33333333e-3f;
+  p = p * r + 4.16666667e-2f;
+  p = p * r + 1.66666667e-1f;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  ivec power = (__builtin_convertvector(n, ivec) + 127) << 23;
+  return p * *(vec *)&power;
+}
+
+// --- weights: rows of floats, or of blocks of 32 as GGUF files store them
+
+typedef enum { F32, F16, BF16, Q4_0, Q4_1, Q8_0 } kind;
+typedef struct {
+  const void *data;  // (columns, depth)
+  const float *bias; // (columns), or none
+  kind kind;
+} weight;
+
+typedef unsigned char octets __attribute__((ext_vector_type(16), aligned(1)));
+typedef signed char signed_octets __attribute__((ext_vector_type(16), aligned(1)));
+typedef float floats __attribute__((ext_vector_type(16), aligned(4)));
+typedef _Float16 halves __attribute__((ext_vector_type(16), aligned(2)));
+typedef unsigned short shorts __attribute__((ext_vector_type(16), aligned(2)));
+typedef unsigned int words __attribute__((ext_vector_type(16), aligned(4)));
+#define FLOATS(b) __builtin_convertvector(b, floats)
+#define HALF(p) ((float)*(const _Float16 *)(p))
+
+// Products of a half with a few bits are exact, so these are the very numbers that de-quantising
+// in float32 gives.
+static inline WIDE void unpack(float *y, const unsigned char *q, long depth, kind kind) {
+  for (float *end = y + depth; y < end; y += 32) {
+    float d = kind == F16 || kind == BF16 ? 0 : HALF(q);
+    if (kind == F16 || kind == BF16) {
+      for (int i = 0; i < 32; i += 16)
+        if (kind == F16) *(floats *)(y + i) = FLOATS(*(const halves *)(q + 2 * i));
+        else *(words *)(y + i) = __builtin_convertvector(*(const shorts *)(q + 2 * i), words) << 16;
+      q += 64;
+    } else if (kind == Q4_0) {
+      octets b = *(const octets *)(q + 2);
+      *(floats *)y = (FLOATS(b & 15) - 8) * d;
+      *(floats *)(y + 16) = (FLOATS(b >> 4) - 8) * d;
+      q += 18;
+    } else if (kind == Q4_1) {
+      float m = HALF(q + 2);
+      octets b = *(const octets *)(q + 4);
+      *(floats *)y = FLOATS(b & 15) * d + m;
+      *(floats *)(y + 16) = FLOATS(b >> 4) * d + m;
+      q += 20;
+    } else {
+      const signed_octets *b = (const signed_octets *)(q + 2);
+      *(floats *)y = FLOATS(b[0]) * d;
+      *(floats *)(y + 16) = FLOATS(b[1]) * d;
+      q += 34;
+    }
+  }
+}
+
+static const long block_bytes[] = {128, 64, 64, 18, 20, 34}; // of 32 weights of each kind
+
+// y (depth): a row of floats that is copied, or of blocks that are unpacked.
+static WIDE void unpack_row(float *y, weight w, long row, long depth) {
+  const unsigned char *from = (const unsigned char *)w.data + row * depth * block_bytes[w.kind] / 32;
+  if (w.kind == F32)
+    for (long k = 0; k < depth; k++) y[k] = ((const float *)from)[k];
+  if (w.kind == F16) unpack(y, from, depth, F16);
+  if (w.kind == BF16) unpack(y, from, depth, BF16);
+  if (w.kind == Q4_0) unpack(y, from, depth, Q4_0);
+  if (w.kind == Q4_1) unpack(y, from, depth, Q4_1);
+  if (w.kind == Q8_0) unpack(y, from, depth, Q8_0);
+}
+
+// out (count, depth): the rows of w that `ids` name; zeros for an id that is not in 0 .. rows - 1.
+static WIDE void lookup(float *out, const int *ids, long count, weight w, long rows, long depth) {
+  for (long i = 0; i < count; i++)
+    if (ids[i] >= 0 && ids[i] < rows) unpack_row(out + i * depth, w, ids[i], depth);
+    else
+      for (long k = 0; k < depth; k++) out[i * depth + k] = 0;
+}
+
+// One tile: y[j][i] = x[i] . w[j].
+static inline WIDE void tile(float y[TILE_COLUMNS][WIDTH], const float *const *x,
+                             const float *const *w, long depth) {
+  vec a[TILE_COLUMNS][TILE_ROWS];
+  UNROLL for (int j = 0; j < TILE_COLUMNS; j++)
+    UNROLL for (int i = 0; i < TILE_ROWS; i++) a[j][i] = 0;
+  for (long k = 0; k < WHOLE(depth); k += WIDTH) {
+    vec wk[TILE_COLUMNS];
+    UNROLL for (int j = 0; j < TILE_COLUMNS; j++) wk[j] = LOAD(w[j] + k);
+    UNROLL for (int i = 0; i < TILE_ROWS; i++) {
+      vec v = LOAD(x[i] + k);
+      UNROLL for (int j = 0; j < TILE_COLUMNS; j++) a[j][i] += v * wk[j];
+    }
+  }
+  UNROLL for (int j = 0; j < TILE_COLUMNS; j++) {
+    sums(y[j], a[j], TILE_ROWS);
+    for (long k = WHOLE(depth); k < depth; k++)
+      for (int i = 0; i < TILE_ROWS; i++) y[j][i] += x[i][k] * w[j][k];
+  }
+}
+
+#define STRIP (16 * TILE_COLUMNS) // columns that are gathered before they are stored
+
+// out (rows, columns) = x (rows, depth) W^T + b, added to what `out` holds if `add`; of both only the
+// rows that `at` lists, if it is given. Behind the last row or column the last one is computed
+// again, and not stored. The panel of one tile's columns is unpacked once and serves all rows; it
+// has room for TILE_COLUMNS x depth, and behind that for a strip of GROUP rows.
+static WIDE void product(float *out, const float *x, const int *at, long rows, weight w,
+                         long columns, long depth, float *panel, int add) {
+  float *strip = panel + TILE_COLUMNS * depth;
+  for (long first = 0; first < rows; first += GROUP)
+    for (long left = 0; left < columns; left += STRIP) {
+      long group = MIN(GROUP, rows - first), wide = MIN(STRIP, columns - left);
+      for (long n = 0; n < wide; n += TILE_COLUMNS) {
+        const float *wp[TILE_COLUMNS];
+        for (int j = 0; j < TILE_COLUMNS; j++) {
+          long row = MIN(left + n + j, columns - 1);
+          wp[j] = w.kind == F32 ? (const float *)w.data + row * depth : panel + j * depth;
+          if (w.kind != F32) unpack_row(panel + j * depth, w, row, depth);
+        }
+        for (long m = 0; m < group; m += TILE_ROWS) {
+          const float *xp[TILE_ROWS];
+          float y[TILE_COLUMNS][WIDTH];
+          for (int i = 0; i < TILE_ROWS; i++) {
+            long row = first + MIN(m + i, group - 1);
+            xp[i] = x + (at ? at[row] : row) * depth;
+          }
+          tile(y, xp, wp, depth);
+          for (int i = 0; i < MIN(TILE_ROWS, group - m); i++)
+            for (int j = 0; j < TILE_COLUMNS; j++) strip[(m + i) * STRIP + n + j] = y[j][i];
+        }
+      }
+      // A row's columns together: rows often lie a power of two apart, and would share cache lines.
+      for (long m = 0; m < group; m++) {
+        float *to = out + (at ? at[first + m] : first + m) * columns + left;
+        const float *y = strip + m * STRIP;
+        for (long n = 0; n < wide; n++) {
+          float value = w.bias ? y[n] + w.bias[left + n] : y[n];
+          to[n] = add ? to[n] + value : value;
+        }
+      }
+    }
+}
+
+// --- attention: each of the queries (count, E) over a shared prefix and over memories of their own
+
+typedef struct {
+  const float *keys, *values; // (positions, K, E), at the head's first
+  long stride;                // floats from one position to the next
+} memory;
+
+// p[i][s] = q[i] . key[s], for s < positions; p's rows are `width` apart.
+static WIDE void scores(float *p, long width, const float *const *q, long count, memory at,
+                        long positions, long E) {
+  // A tile has more rows than columns: few queries stand in its columns, and the keys in its rows.
+  for (long i = 0; count <= TILE_COLUMNS && i < positions; i += TILE_ROWS) {
+    const float *keys[TILE_ROWS], *qp[TILE_COLUMNS];
+    float y[TILE_COLUMNS][WIDTH];
+    for (int r = 0; r < TILE_ROWS; r++) keys[r] = at.keys + MIN(i + r, positions - 1) * at.stride;
+    for (int j = 0; j < TILE_COLUMNS; j++) qp[j] = q[MIN(j, count - 1)];
+    tile(y, keys, qp, E);
+    for (int j = 0; j < count; j++)
+      for (int r = 0; r < MIN(TILE_ROWS, positions - i); r++) p[j * width + i + r] = y[j][r];
+  }
+  if (count <= TILE_COLUMNS) return;
+  for (long s = 0; s < positions; s += TILE_COLUMNS) {
+    const float *keys[TILE_COLUMNS];
+    for (int j = 0; j < TILE_COLUMNS; j++) keys[j] = at.keys + MIN(s + j, positions - 1) * at.stride;
+    for (long i = 0; i < count; i += TILE_ROWS) {
+      const float *qp[TILE_ROWS];
+      float y[TILE_COLUMNS][WIDTH];
+      for (int r = 0; r < TILE_ROWS; r++) qp[r] = q[MIN(i + r, count - 1)];
+      tile(y, qp, keys, E);
+      for (int r = 0; r < MIN(TILE_ROWS, count - i); r++)
+        for (int j = 0; j < MIN(TILE_COLUMNS, positions - s); j++)
+          p[(i + r) * width + s + j] = y[j][r];
+    }
+  }
+}
+
+// p[s] = exp(scale p[s]) / their sum, for s < count. What stands behind them up to a whole vector
+// is overwritten.
+static WIDE void softmax(float *p, long count, float scale) {
+  float top = -1e30f;
+  for (long s = 0; s < count; s++) {
+    p[s] *= scale;
+    top = p[s] > top ? p[s] : top;
+  }
+  // The last vector is filled up with what exp makes next to nothing of.
+  for (long s = count; s % WIDTH; s++) p[s] = top - 100;
+  vec all = 0;
+  for (long s = 0; s < count; s += WIDTH) {
+    vec w = vexp(LOAD(p + s) - top);
+    STORE(p + s, w);
+    all += w;
+  }
+  float share = 1 / sum(all);
+  for (long s = 0; s < count; s++) p[s] *= share;
+}
+
+// out[i] += sum over s of p[i][s] value[s]
+static WIDE void mix(float *const *out, const float *p, long width, long count, memory at,
+                     long positions, long E) {
+  for (long i = 0; i < count; i += 4)
+    for (long e = 0; e < E; e += 4 * WIDTH) {
+      // Behind the last query the last one is computed again, and not stored.
+      float *op[4];
+      const float *pp[4];
+      for (int r = 0; r < 4; r++) {
+        op[r] = out[MIN(i + r, count - 1)] + e;
+        pp[r] = p + MIN(i + r, count - 1) * width;
+      }
+      if (E - e >= 4 * WIDTH) {
+        vec a[4][4];
+        UNROLL for (int r = 0; r < 4; r++)
+          UNROLL for (int c = 0; c < 4; c++) a[r][c] = LOAD(op[r] + c * WIDTH);
+        for (long s = 0; s < positions; s++) {
+          const float *v = at.values + s * at.stride + e;
+          UNROLL for (int c = 0; c < 4; c++) {
+            vec vc = LOAD(v + c * WIDTH);
+            UNROLL for (int r = 0; r < 4; r++) a[r][c] += vc * pp[r][s];
+          }
+        }
+        for (int r = 0; r < MIN(4, count - i); r++)
+          UNROLL for (int c = 0; c < 4; c++) STORE(op[r] + c * WIDTH, a[r][c]);
+        continue;
+      }
+      for (int r = 0; r < MIN(4, count - i); r++)
+        for (long s = 0; s < positions; s++)
+          for (long f = 0; f < E - e; f++) op[r][f] += pp[r][s] * at.values[s * at.stride + e + f];
+    }
+}
+
+#define QUERY_ROWS 8 // rows whose scores are held at a time
+
+// q, out (rows, H, E). Row i attends to the first `shared` positions of the prefix and to the first
+// seen[i] of its own memory, that of batch row batch[i]. Rows of one batch row stand together, and
+// see more from one to the next. `p` has room for QUERY_ROWS H/K scores as wide as `width`, a
+// multiple of WIDTH.
+static WIDE void attend(float *out, const float *q, long rows, long H, long K, long E,
+                        const float *prefix, long prefix_room, long shared, const float *own,
+                        long own_room, long own_batch, const int *batch, const int *seen, float *p,
+                        long width) {
+  long rep = H / K, stride = K * E;
+  float scale = 1 / __builtin_sqrtf((float)E);
+  for (long g = 0; g < K; g++)
+    for (long first = 0; first < rows; first += QUERY_ROWS) {
+      long count = MIN(QUERY_ROWS, rows - first);
+      const float *qs[QUERY_ROWS * rep];
+      float *outs[QUERY_ROWS * rep];
+      for (long i = 0; i < count * rep; i++) {
+        long at = ((first + i / rep) * H + g * rep + i % rep) * E;
+        qs[i] = q + at;
+        outs[i] = out + at;
+        for (long e = 0; e < E; e++) outs[i][e] = 0;
+      }
+      memory common = {prefix + g * E, prefix + prefix_room * stride + g * E, stride};
+      if (shared) scores(p, width, qs, count * rep, common, shared, E);
+      for (int pass = 0; pass < 2; pass++) {
+        if (pass && shared) mix(outs, p, width, count * rep, common, shared, E);
+        for (long i = 0, end; i < count; i = end) {
+          for (end = i + 1; end < count && batch[first + end] == batch[first + i];) end++;
+          long queries = (end - i) * rep, most = seen[first + end - 1];
+          const float *base = own + batch[first + i] * own_room * stride + g * E;
+          memory tail = {base, base + own_batch * own_room * stride, stride};
+          float *row = p + i * rep * width;
+          if (pass) {
+            mix(outs + i * rep, row + shared, width, queries, tail, most, E);
+            continue;
+          }
+          scores(row + shared, width, qs + i * rep, queries, tail, most, E);
+          for (long n = 0; n < queries; n++) {
+            long sees = seen[first + i + n / rep];
+            softmax(row + n * width, shared + sees, scale);
+            for (long s = shared + sees; s < shared + most; s++) row[n * width + s] = 0;
+          }
+        }
+      }
+    }
+}
+
+// --- the rest of a layer
+
+// A root-mean-square norm, or with a bias a layer norm.
+static WIDE void norm(float *out, const float *x, const float *gain, const float *bias, long size,
+                      float eps) {
+  vec squares = 0, all = 0;
+  float total = 0, mean = 0;
+  if (bias) {
+    for (long k = 0; k < WHOLE(size); k += WIDTH) all += LOAD(x + k);
+    mean = sum(all);
+    for (long k = WHOLE(size); k < size; k++) mean += x[k];
+    mean /= size;
+  }
+  for (long k = 0; k < WHOLE(size); k += WIDTH) {
+    vec centred = LOAD(x + k) - mean;
+    squares += centred * centred;
+  }
+  total = sum(squares);
+  for (long k = WHOLE(size); k < size; k++) total += (x[k] - mean) * (x[k] - mean);
+  float scale = 1 / __builtin_sqrtf(total / size + eps);
+  for (long k = 0; k < size; k++) {
+    float y = (x[k] - mean) * scale * gain[k];
+    out[k] = bias ? y + bias[k] : y;
+  }
+}
+
+// One head (E), in place: the pairs (i, i + E/2) turned by their angles.
+static WIDE void rotate(float *x, const float *cos, const float *sin, long E) {
+  for (long i = 0; i < E / 2; i++) {
+    float a = x[i], b = x[i + E / 2];
+    x[i] = a * cos[i] - b * sin[i];
+    x[i + E / 2] = b * cos[i] + a * sin[i];
+  }
+}
+
+// gate = silu(gate) * up; exp only of what is not positive, so that nothing overflows.
+static WIDE void silu_gate(float *gate, const float *up, long size) {
+  for (long k = 0; k < size; k += WIDTH) {
+    float last[2][WIDTH];
+    long lanes = MIN(WIDTH, size - k);
+    for (long i = 0; i < lanes && lanes < WIDTH; i++) last[0][i] = gate[k + i], last[1][i] = up[k + i];
+    vec g = LOAD(lanes < WIDTH ? last[0] : gate + k), u = LOAD(lanes < WIDTH ? last[1] : up + k);
+    vec e = vexp(-__builtin_elementwise_abs(g));
+    g *= (g < 0 ? e : (vec)1.0f) / (1 + e) * u;
+    if (lanes == WIDTH) STORE(gate + k, g);
+    else
+      for (long i = 0; i < lanes; i++) gate[k + i] = g[i];
+  }
+}
+
+typedef struct {
+  long D, H, K, E, F; // sizes, as everywhere in this library
+  float eps;
+  const float *attn_norm, *ffn_norm;
+  weight q, k, v, o, gate, up, down;
+} layer;
+
+typedef struct {
+  float *kv;  // keys, then values: (2, batch, room, K, E)
+  long batch, room;
+} cache;
+
+// out = the layer's output for tokens x (batch, T, D), whose keys and values it writes into `own`
+// from position seen - 1 on; they come after the first `shared` positions of `prefix`. Only `count`
+// of the batch * T rows are read, those that `rows` lists in ascending order, or all if it is none.
+static WIDE void block(float *out, const float *x, long T, layer w, cache own, cache prefix,
+                       long seen, long shared, const int *rows, long count, const float *cos,
+                       const float *sin, float *scratch) {
+  long D = w.D, Q = w.H * w.E, KV = w.K * w.E, E = w.E, F = w.F;
+  long width = (prefix.room + own.room + 15) / 16 * 16;
+  float *stream = scratch, *h = stream + GROUP * D, *q = h + GROUP * D, *kv = q + GROUP * Q,
+        *mixed = kv + GROUP * KV, *gate = mixed + GROUP * Q, *up = gate + GROUP * F,
+        *p = up + GROUP * F, *panel = p + QUERY_ROWS * (w.H / w.K) * width;
+  for (long first = 0; first < count; first += GROUP) {
+    long group = MIN(GROUP, count - first);
+    int at[GROUP], batch[GROUP], sees[GROUP];
+    for (int i = 0; i < group; i++) {
+      at[i] = rows ? rows[first + i] : first + i;
+      batch[i] = at[i] / T;
+      sees[i] = MIN(seen + at[i] % T, own.room);
+      for (long d = 0; d < D; d++) stream[i * D + d] = x[at[i] * D + d];
+      norm(h + i * D, stream + i * D, w.attn_norm, 0, D, w.eps);
+    }
+    product(q, h, 0, group, w.q, Q, D, panel, 0);
+    for (int of_values = 0; of_values < 2; of_values++) {
+      product(kv, h, 0, group, of_values ? w.v : w.k, KV, D, panel, 0);
+      for (int i = 0; i < group; i++) {
+        long angle = (shared + sees[i] - 1) * (E / 2);
+        float *to = own.kv + ((of_values * own.batch + batch[i]) * own.room + sees[i] - 1) * KV;
+        for (long e = 0; e < KV; e++) to[e] = kv[i * KV + e];
+        if (of_values) continue;
+        for (long g = 0; g < w.K; g++) rotate(to + g * E, cos + angle, sin + angle, E);
+        for (long g = 0; g < w.H; g++) rotate(q + i * Q + g * E, cos + angle, sin + angle, E);
+      }
+    }
+    attend(mixed, q, group, w.H, w.K, E, prefix.kv, prefix.room, shared, own.kv, own.room, own.batch,
+           batch, sees, p, width);
+    product(stream, mixed, 0, group, w.o, D, Q, panel, 1);
+    for (int i = 0; i < group; i++) norm(h + i * D, stream + i * D, w.ffn_norm, 0, D, w.eps);
+    product(gate, h, 0, group, w.gate, F, D, panel, 0);
+    product(up, h, 0, group, w.up, F, D, panel, 0);
+    silu_gate(gate, up, group * F);
+    product(stream, gate, 0, group, w.down, D, F, panel, 1);
+    for (int i = 0; i < group; i++)
+      for (long d = 0; d < D; d++) out[at[i] * D + d] = stream[i * D + d];
+  }
+}
