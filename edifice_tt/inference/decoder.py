@@ -5,7 +5,7 @@ are kept as long as the model, so a second prompt compiles nothing.
 """
 
 from collections.abc import Callable, Sequence
-from copy import copy, deepcopy
+from copy import copy
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
@@ -17,7 +17,7 @@ from tinygrad.nn.state import get_parameters
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.nn.backbone import KVCache
-from edifice_tt.nn.init import share
+from edifice_tt.nn.init import in_memory, replicate, share, view
 
 CHUNK = 64  # tokens that a prompt is read in: one compiled shape serves every prompt
 ROOM = 64  # capacities are this or twice, four times, ... as much, so that few shapes are compiled
@@ -53,7 +53,7 @@ class Decoder:
             self.prompt = self.empty_cache(1, len(token_ids))
         *_, (_, logits) = self.read(token_ids, self.prompt.holding(0))
         self.prompt = self.prompt.holding(len(token_ids))
-        after: Logits = logits[0]
+        after: Logits = logits[0].copy()
         return after
 
     def take_prompt(self, other: "Decoder") -> None:
@@ -88,8 +88,8 @@ class Decoder:
     ) -> tuple[Tensor, Logits]:
         """Read tokens (B, T) behind the cache, in place; only those `wanted`, where that is faster.
 
-        Returns the hidden states (B, T, D), valid until the next step, and the logits (B, V) after
-        each row's token, or (1, V) after the last one wanted when T > 1.
+        Returns the hidden states (B, T, D) and the logits (B, V) after each row's token, or (1, V)
+        after the last one wanted when T > 1; both are valid until the next step.
         """
         B, T = token_ids.shape
         prefix = cache.prefix
@@ -109,7 +109,7 @@ class Decoder:
         with Context(PARALLEL=0):
             Tensor.realize(*inputs)
             hidden, logits = self._captures[shape](*inputs, list(cache.layers), shared, *bound)
-        return hidden, logits.numpy()
+        return hidden, view(logits) if in_memory(self.model.device) else logits.numpy()
 
     def _capture(self, cache: KVCache) -> Any:
         model = self._model
@@ -155,16 +155,11 @@ def decoder_of(model: CausalLM, device: str | None = None) -> Decoder:
         # Weak, or the table of decoders would keep every model alive.
         table[model.device] = Decoder(ref(model))
     if device not in table:
-        replica = _replicate(model, device)
+        bare = copy(model)
+        bare.tokenizer = None  # large, and of no use to a decoder
+        replica = replicate(bare, device)
         table[device] = Decoder(lambda: replica)
     return table[device]
-
-
-def _replicate(model: CausalLM, device: str) -> CausalLM:
-    """The model on another device; where devices share their memory, the same weights."""
-    bare = copy(model)
-    bare.tokenizer = None
-    return deepcopy(bare, {id(w): share(w, device) for w in get_parameters(model)})
 
 
 def _buffers(model: CausalLM) -> list[UOp]:

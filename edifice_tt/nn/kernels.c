@@ -5,28 +5,27 @@
 // the same bits alone and in any batch.
 
 // The width of a vector, and a tile (rows x columns) of as many accumulators as there are registers
-// for. LANES: the even lanes of two vectors side by side; their neighbours are the odd ones.
+// for. QUADS(f): f(i) for the first lane i of each four lanes.
 #if defined(__AVX512F__)
 #define WIDTH 16
-#define TILE_ROWS 8
-#define TILE_COLUMNS 3
-#define LANES(odd) odd, odd + 2, odd + 4, odd + 6, odd + 8, odd + 10, odd + 12, odd + 14, odd + 16, \
-  odd + 18, odd + 20, odd + 22, odd + 24, odd + 26, odd + 28, odd + 30
+#define TILE_ROWS 3
+#define TILE_COLUMNS 8
+#define QUADS(f) f(0), f(4), f(8), f(12)
 #elif defined(__AVX2__)
 #define WIDTH 8
 #define TILE_ROWS 3
-#define TILE_COLUMNS 3
-#define LANES(odd) odd, odd + 2, odd + 4, odd + 6, odd + 8, odd + 10, odd + 12, odd + 14
+#define TILE_COLUMNS 4
+#define QUADS(f) f(0), f(4)
 #elif defined(__ARM_NEON)
 #define WIDTH 4
 #define TILE_ROWS 4
 #define TILE_COLUMNS 4
-#define LANES(odd) odd, odd + 2, odd + 4, odd + 6
+#define QUADS(f) f(0)
 #else
 #define WIDTH 4
-#define TILE_ROWS 2
-#define TILE_COLUMNS 2
-#define LANES(odd) odd, odd + 2, odd + 4, odd + 6
+#define TILE_ROWS 1
+#define TILE_COLUMNS 4
+#define QUADS(f) f(0)
 #endif
 
 // Without it clang splits 512-bit vectors in two, at half the speed.
@@ -40,25 +39,46 @@ typedef int ivec __attribute__((ext_vector_type(WIDTH), aligned(4)));
 #define STORE(p, v) (*(vec *)(p) = (v))
 #define WHOLE(size) ((size) - (size) % WIDTH)
 
-static inline WIDE vec pairs(vec a, vec b) {
-  return __builtin_shufflevector(a, b, LANES(0)) + __builtin_shufflevector(a, b, LANES(1));
-}
+// Sums of neighbours: lanes of a and b in turn (LOW + HIGH), then pairs of lanes (FIRST + SECOND).
+// Within each quad of lanes, which is what processors do fastest.
+#define LOW(i) i, i + WIDTH, i + 1, i + 1 + WIDTH
+#define HIGH(i) i + 2, i + 2 + WIDTH, i + 3, i + 3 + WIDTH
+#define FIRST(i) i, i + 1, i + WIDTH, i + 1 + WIDTH
+#define SECOND(i) i + 2, i + 3, i + 2 + WIDTH, i + 3 + WIDTH
+#define ADD(a, b, one, other) \
+  (__builtin_shufflevector(a, b, QUADS(one)) + __builtin_shufflevector(a, b, QUADS(other)))
 
-// total[i]: the sum of the i-th vector, neighbours first, however many vectors there are. Two
-// vectors of pairs make one vector of sums, so the work of one sum serves many.
-static inline WIDE void sums(float *total, const vec *vectors, int count) {
-  vec level[TILE_ROWS];
-  UNROLL for (int i = 0; i < TILE_ROWS; i++) level[i] = vectors[MIN(i, count - 1)];
-  UNROLL for (int lanes = WIDTH, n = TILE_ROWS; lanes > 1; lanes /= 2, n = (n + 1) / 2)
-    UNROLL for (int i = 0; i < (n + 1) / 2; i++)
-      level[i] = pairs(level[2 * i], level[MIN(2 * i + 1, n - 1)]);
-  STORE(total, level[0]);
+// total[j]: the sum of the j-th of TILE_COLUMNS vectors, always in the same order.
+static inline WIDE void sums(float *total, const vec *v) {
+  vec quads[TILE_COLUMNS / 4];
+  UNROLL for (int j = 0; j < TILE_COLUMNS / 4; j++) {
+    const vec *of = v + 4 * j;
+    quads[j] = ADD(ADD(of[0], of[1], LOW, HIGH), ADD(of[2], of[3], LOW, HIGH), FIRST, SECOND);
+  }
+#if WIDTH == 16
+  vec both = __builtin_shufflevector(quads[0], quads[1], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20,
+                                     21, 22, 23) +
+             __builtin_shufflevector(quads[0], quads[1], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27,
+                                     28, 29, 30, 31);
+  typedef float eight __attribute__((ext_vector_type(8), aligned(4)));
+  *(eight *)total = __builtin_shufflevector(both, both, 0, 1, 2, 3, 8, 9, 10, 11) +
+                    __builtin_shufflevector(both, both, 4, 5, 6, 7, 12, 13, 14, 15);
+#else
+  typedef float four __attribute__((ext_vector_type(4), aligned(4)));
+  four sum = __builtin_shufflevector(quads[0], quads[0], 0, 1, 2, 3);
+#if WIDTH == 8
+  sum += __builtin_shufflevector(quads[0], quads[0], 4, 5, 6, 7);
+#endif
+  *(four *)total = sum;
+#endif
 }
 
 static inline WIDE float sum(vec v) {
-  float total[WIDTH];
-  sums(total, &v, 1);
-  return total[0];
+  float lanes[WIDTH];
+  STORE(lanes, v);
+  UNROLL for (int half = WIDTH / 2; half; half /= 2)
+    UNROLL for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
+  return lanes[0];
 }
 
 // exp(x) for x <= 0: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2], within 2 units in the last
@@ -149,68 +169,65 @@ static WIDE void lookup(float *out, const int *ids, long count, weight w, long r
       for (long k = 0; k < depth; k++) out[i * depth + k] = 0;
 }
 
-// One tile: y[j][i] = x[i] . w[j].
-static inline WIDE void tile(float y[TILE_COLUMNS][WIDTH], const float *const *x,
+// One tile: y[i][j] = x[i] . w[j].
+static inline WIDE void tile(float y[TILE_ROWS][WIDTH], const float *const *x,
                              const float *const *w, long depth) {
-  vec a[TILE_COLUMNS][TILE_ROWS];
-  UNROLL for (int j = 0; j < TILE_COLUMNS; j++)
-    UNROLL for (int i = 0; i < TILE_ROWS; i++) a[j][i] = 0;
+  vec a[TILE_ROWS][TILE_COLUMNS];
+  UNROLL for (int i = 0; i < TILE_ROWS; i++)
+    UNROLL for (int j = 0; j < TILE_COLUMNS; j++) a[i][j] = 0;
   for (long k = 0; k < WHOLE(depth); k += WIDTH) {
-    vec wk[TILE_COLUMNS];
-    UNROLL for (int j = 0; j < TILE_COLUMNS; j++) wk[j] = LOAD(w[j] + k);
-    UNROLL for (int i = 0; i < TILE_ROWS; i++) {
-      vec v = LOAD(x[i] + k);
-      UNROLL for (int j = 0; j < TILE_COLUMNS; j++) a[j][i] += v * wk[j];
+    vec xk[TILE_ROWS];
+    UNROLL for (int i = 0; i < TILE_ROWS; i++) xk[i] = LOAD(x[i] + k);
+    UNROLL for (int j = 0; j < TILE_COLUMNS; j++) {
+      vec v = LOAD(w[j] + k);
+      UNROLL for (int i = 0; i < TILE_ROWS; i++) a[i][j] += xk[i] * v;
     }
   }
-  UNROLL for (int j = 0; j < TILE_COLUMNS; j++) {
-    sums(y[j], a[j], TILE_ROWS);
+  UNROLL for (int i = 0; i < TILE_ROWS; i++) {
+    sums(y[i], a[i]);
     for (long k = WHOLE(depth); k < depth; k++)
-      for (int i = 0; i < TILE_ROWS; i++) y[j][i] += x[i][k] * w[j][k];
+      for (int j = 0; j < TILE_COLUMNS; j++) y[i][j] += x[i][k] * w[j][k];
   }
 }
-
-#define STRIP (16 * TILE_COLUMNS) // columns that are gathered before they are stored
 
 // out (rows, columns) = x (rows, depth) W^T + b, added to what `out` holds if `add`; of both only the
 // rows that `at` lists, if it is given. Behind the last row or column the last one is computed
 // again, and not stored. The panel of one tile's columns is unpacked once and serves all rows; it
-// has room for TILE_COLUMNS x depth, and behind that for a strip of GROUP rows.
+// has room for TILE_COLUMNS x depth.
 static WIDE void product(float *out, const float *x, const int *at, long rows, weight w,
                          long columns, long depth, float *panel, int add) {
-  float *strip = panel + TILE_COLUMNS * depth;
-  for (long first = 0; first < rows; first += GROUP)
-    for (long left = 0; left < columns; left += STRIP) {
-      long group = MIN(GROUP, rows - first), wide = MIN(STRIP, columns - left);
-      for (long n = 0; n < wide; n += TILE_COLUMNS) {
-        const float *wp[TILE_COLUMNS];
-        for (int j = 0; j < TILE_COLUMNS; j++) {
-          long row = MIN(left + n + j, columns - 1);
-          wp[j] = w.kind == F32 ? (const float *)w.data + row * depth : panel + j * depth;
-          if (w.kind != F32) unpack_row(panel + j * depth, w, row, depth);
-        }
-        for (long m = 0; m < group; m += TILE_ROWS) {
-          const float *xp[TILE_ROWS];
-          float y[TILE_COLUMNS][WIDTH];
-          for (int i = 0; i < TILE_ROWS; i++) {
-            long row = first + MIN(m + i, group - 1);
-            xp[i] = x + (at ? at[row] : row) * depth;
-          }
-          tile(y, xp, wp, depth);
-          for (int i = 0; i < MIN(TILE_ROWS, group - m); i++)
-            for (int j = 0; j < TILE_COLUMNS; j++) strip[(m + i) * STRIP + n + j] = y[j][i];
-        }
+  for (long first = 0; first < rows; first += GROUP) {
+    long group = MIN(GROUP, rows - first);
+    const float *from[GROUP + TILE_ROWS];
+    for (long m = 0; m < group + TILE_ROWS; m++) {
+      long row = first + MIN(m, group - 1);
+      from[m] = x + (at ? at[row] : row) * depth;
+    }
+    for (long n = 0; n < columns; n += TILE_COLUMNS) {
+      const float *wp[TILE_COLUMNS];
+      long wide = MIN(TILE_COLUMNS, columns - n);
+      for (int j = 0; j < TILE_COLUMNS; j++) {
+        long row = MIN(n + j, columns - 1);
+        wp[j] = w.kind == F32 ? (const float *)w.data + row * depth : panel + j * depth;
+        if (w.kind != F32 && j < wide) unpack_row(panel + j * depth, w, row, depth);
       }
-      // A row's columns together: rows often lie a power of two apart, and would share cache lines.
-      for (long m = 0; m < group; m++) {
-        float *to = out + (at ? at[first + m] : first + m) * columns + left;
-        const float *y = strip + m * STRIP;
-        for (long n = 0; n < wide; n++) {
-          float value = w.bias ? y[n] + w.bias[left + n] : y[n];
-          to[n] = add ? to[n] + value : value;
+      for (long m = 0; m < group; m += TILE_ROWS) {
+        float y[TILE_ROWS][WIDTH];
+        tile(y, from + m, wp, depth);
+        for (int i = 0; i < MIN(TILE_ROWS, group - m); i++) {
+          float *to = out + (at ? at[first + m + i] : first + m + i) * columns + n;
+          for (int j = 0; j < TILE_COLUMNS; j++) {
+            if (w.bias) y[i][j] += w.bias[MIN(n + j, columns - 1)];
+            if (add) y[i][j] += to[MIN(j, wide - 1)];
+          }
+          if (wide == TILE_COLUMNS)
+            for (int j = 0; j < TILE_COLUMNS; j++) to[j] = y[i][j];
+          else
+            for (int j = 0; j < wide; j++) to[j] = y[i][j];
         }
       }
     }
+  }
 }
 
 // --- attention: each of the queries (count, E) over a shared prefix and over memories of their own
@@ -223,28 +240,17 @@ typedef struct {
 // p[i][s] = q[i] . key[s], for s < positions; p's rows are `width` apart.
 static WIDE void scores(float *p, long width, const float *const *q, long count, memory at,
                         long positions, long E) {
-  // A tile has more rows than columns: few queries stand in its columns, and the keys in its rows.
-  for (long i = 0; count <= TILE_COLUMNS && i < positions; i += TILE_ROWS) {
-    const float *keys[TILE_ROWS], *qp[TILE_COLUMNS];
-    float y[TILE_COLUMNS][WIDTH];
-    for (int r = 0; r < TILE_ROWS; r++) keys[r] = at.keys + MIN(i + r, positions - 1) * at.stride;
-    for (int j = 0; j < TILE_COLUMNS; j++) qp[j] = q[MIN(j, count - 1)];
-    tile(y, keys, qp, E);
-    for (int j = 0; j < count; j++)
-      for (int r = 0; r < MIN(TILE_ROWS, positions - i); r++) p[j * width + i + r] = y[j][r];
-  }
-  if (count <= TILE_COLUMNS) return;
   for (long s = 0; s < positions; s += TILE_COLUMNS) {
     const float *keys[TILE_COLUMNS];
     for (int j = 0; j < TILE_COLUMNS; j++) keys[j] = at.keys + MIN(s + j, positions - 1) * at.stride;
     for (long i = 0; i < count; i += TILE_ROWS) {
       const float *qp[TILE_ROWS];
-      float y[TILE_COLUMNS][WIDTH];
+      float y[TILE_ROWS][WIDTH];
       for (int r = 0; r < TILE_ROWS; r++) qp[r] = q[MIN(i + r, count - 1)];
       tile(y, qp, keys, E);
       for (int r = 0; r < MIN(TILE_ROWS, count - i); r++)
         for (int j = 0; j < MIN(TILE_COLUMNS, positions - s); j++)
-          p[(i + r) * width + s + j] = y[j][r];
+          p[(i + r) * width + s + j] = y[r][j];
     }
   }
 }

@@ -13,7 +13,7 @@ from tinygrad import Tensor, dtypes
 
 from edifice_tt.nn import cpu
 
-GROUP, QUERY_ROWS, MOST_COLUMNS = 64, 8, 4  # as in kernels.c; the last over all its tiles
+GROUP, QUERY_ROWS, MOST_COLUMNS = 64, 8, 8  # as in kernels.c; the last over all its tiles
 
 
 @cache
@@ -62,7 +62,7 @@ def linear(
         arguments.read["rows"] = rows
         name += "_some"
     at, wanted = ("0", count) if rows is None else ("rows + 3", "rows[2]")
-    body = f"float panel[TILE_COLUMNS * {depth} + GROUP * STRIP];\n"
+    body = f"float panel[TILE_COLUMNS * {depth}];\n"
     body += f"product(out, x, {at}, {wanted}, {w}, {columns}, {depth}, panel, 0);"
     out = Tensor.invalids(*x.shape[:-1], columns, dtype=dtypes.float32, device=x.device)
     gradient = cpu.gradient_of(formula) if rows is None else None
@@ -163,7 +163,7 @@ def block(
     room, prefix_room = own.shape[2], 0 if prefix is None else prefix.shape[2]
     width = -(-(prefix_room + room) // 16) * 16
     floats = GROUP * (2 * D + 2 * H * E + K * E + 2 * F) + QUERY_ROWS * H // K * width
-    floats += MOST_COLUMNS * (max(D, F, H * E) + 16 * GROUP)
+    floats += MOST_COLUMNS * max(D, F, H * E)
     scratch = Tensor.invalids(floats, dtype=dtypes.float32, device=x.device)
     arguments = _Arguments(
         x=x,

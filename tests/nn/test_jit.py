@@ -75,3 +75,25 @@ def test_training_does_not_replay_the_capture_of_inference(inputs):
     with Context(TRAINING=1):
         noisy = fast(Tensor(inputs[0])).scores.numpy()
     assert np.abs(quiet - noisy).max() > 1e-3
+
+
+@pytest.mark.parametrize("devices", [["CPU"], ["CPU", "CPU:1"], ["CPU", "CPU:1", "CPU:2"], None])
+def test_the_devices_change_no_number(devices):
+    """Parts of one and two rows; three calls, since the third replays side by side."""
+    model, rng = make(1), np.random.default_rng(4)
+    inputs = [rng.standard_normal((5, 80, 8)).astype(np.float32) for _ in range(3)]
+    fast = et.jit(model, devices=devices)
+    results = [fast(Tensor(x)) for x in inputs]
+    for x, result in zip(inputs, results, strict=True):
+        eager = model(Tensor(x))
+        assert (result.backbone.numpy() == eager.backbone.numpy()).all()
+        assert (result.scores.numpy() == eager.scores.numpy()).all()
+
+
+def test_every_device_sees_a_weight_that_changed_in_place():
+    model = make(1)
+    fast = et.jit(model, devices=["CPU", "CPU:1"])
+    x = Tensor(np.ones((2, 3, 8), np.float32))
+    before = [fast(x).scores.numpy() for _ in range(3)][-1]
+    model.scorer.dense2.bias.assign(model.scorer.dense2.bias + 1).realize()
+    assert fast(x).scores.numpy() == pytest.approx(before + 1, abs=1e-6)
