@@ -27,7 +27,7 @@ def register(add: Add) -> None:
     grade = add("grade", _grade, "mark which candidates of a pool file are right")
     grade.add_argument("pool", type=Path, help="pool file with gold answers; it is rewritten")
     grade.add_argument(
-        "--answer", default="text", help=f"how to extract answers: {EXTRACTORS} (default: text)"
+        "--answer", required=True, help=f"how to extract answers: {EXTRACTORS}"
     )
     take = add("import-pool", _import, "make a pool file of candidates sampled elsewhere")
     take.add_argument(

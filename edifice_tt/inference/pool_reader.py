@@ -52,28 +52,34 @@ class PoolFile:
     def _scan(self, file: BinaryIO) -> None:
         for number, line in enumerate(file, 1):
             try:
-                try:
-                    record = decode(line)
-                except ValueError:
-                    if number == 1 or line.endswith(b"\n"):
-                        raise
-                    warnings.warn(
-                        f"{self.path}, line {number}: cut off after {len(line)} bytes; "
-                        "this last line is left out",
-                        PoolWarning,
-                        stacklevel=5,
-                    )
-                    break
+                record = decode(line)
+            except (ValueError, RecursionError) as error:
+                if number > 1 and not line.endswith(b"\n") and isinstance(error, ValueError):
+                    self._leave_out(number, len(line))
+                    return
+                raise self._damage(number, line, error) from error
+            try:
                 owner = self._take(check(record), record, number)
-            except (ValueError, OverflowError, RecursionError):
-                what = "not a pool file" if number == 1 else "damaged pool file"
-                if number == 1 and line.startswith(b"\xef\xbb\xbf"):
-                    error = ValueError("it begins with a byte order mark; save it without one")
-                raise CheckpointError(f"{self.path}, line {number}: {what}: {error}") from error
+            except (ValueError, OverflowError) as error:
+                raise self._damage(number, line, error) from error
             self._starts.append(self.size)
             self._owners.append(owner)
             self.size += len(line)
             self.ended = line.endswith(b"\n")
+
+    def _leave_out(self, number: int, num_bytes: int) -> None:
+        warnings.warn(
+            f"{self.path}, line {number}: cut off after {num_bytes} bytes; this last line is left "
+            "out",
+            PoolWarning,
+            stacklevel=5,
+        )
+
+    def _damage(self, number: int, line: bytes, reason: Exception) -> CheckpointError:
+        what = "not a pool file" if number == 1 else "damaged pool file"
+        if number == 1 and line.startswith(b"\xef\xbb\xbf"):
+            reason = ValueError("it begins with a byte order mark; save it without one")
+        return CheckpointError(f"{self.path}, line {number}: {what}: {reason}")
 
     def _take(self, kind: str, record: dict[str, Any], number: int) -> int:
         """Keep what a line declares; returns which problem it is of, -1 for none."""
