@@ -26,18 +26,14 @@ def register(add: Add) -> None:
     select.add_argument("pool", type=Path, help="pool file")
     grade = add("grade", _grade, "mark which candidates of a pool file are right")
     grade.add_argument("pool", type=Path, help="pool file with gold answers; it is rewritten")
-    grade.add_argument(
-        "--answer", required=True, help=f"how to extract answers: {EXTRACTORS}"
-    )
+    grade.add_argument("--answer", required=True, help=f"how to extract answers: {EXTRACTORS}")
     take = add("import-pool", _import, "make a pool file of candidates sampled elsewhere")
     take.add_argument(
         "source", type=Path, help='JSON lines, a problem each, with "candidates" or "completions"'
     )
     take.add_argument("--scorer", default="score", help="name of their scores (default: score)")
     take.add_argument(
-        "--range",
-        default="unbounded",
-        help="what their scores are: probability, logit or unbounded (default: unbounded)",
+        "--range", help="what their scores are: probability, logit or unbounded (default: unknown)"
     )
     take.add_argument("--model", help="name of the model that sampled them")
     take.add_argument("--answer", help=f"extract answers and mark them: {EXTRACTORS}")

@@ -83,13 +83,13 @@ class Pool:
         scorer: str,
         scores: Sequence[float],
         *,
-        range: str = "unbounded",
+        range: str | None = None,
         steps: Sequence[Sequence[float]] = (),
     ) -> "Pool":
         """A pool with one more score a candidate, in the pool's order.
 
-        `range` is what the scorer declares of its numbers; `steps` are a process scorer's numbers,
-        one sequence a candidate, empty when it has none.
+        `range` is what the scorer declares of its numbers, None when that is not known; `steps` are
+        a process scorer's numbers, one sequence a candidate, empty when it has none.
         """
         candidates: list[Candidate] = []
         for candidate, score in zip(self.candidates, scores, strict=True):
@@ -98,7 +98,9 @@ class Pool:
                 own[scorer] = tuple(steps[len(candidates)])
             scored = {**candidate.scores, scorer: score}
             candidates.append(replace(candidate, scores=scored, step_scores=own))
-        ranges = {**self.ranges, scorer: range}
+        ranges = {name: held for name, held in self.ranges.items() if name != scorer}
+        if range is not None:
+            ranges[scorer] = range
         return replace(self, candidates=tuple(candidates), ranges=ranges)
 
     def to_dict(self) -> dict[str, Any]:

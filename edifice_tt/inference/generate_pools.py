@@ -19,11 +19,10 @@ from edifice_tt.inference.pool_file import PoolWriter, differing
 from edifice_tt.inference.pool_lines import header_line
 from edifice_tt.inference.settings import describe_sampling
 
-_DEFAULTS = {
-    name: parameter.default
-    for name, parameter in signature(generate).parameters.items()
-    if name in signature(describe_sampling).parameters and name not in ("lm", "prompt")
-}
+# What `generate` takes and what of it is written into the file, with defaults.
+_EACH = {"lm", "prompt", "problem", "gold", "indices", "on_token", "on_finish"}
+_OPTIONS = {n: p.default for n, p in signature(generate).parameters.items() if n not in _EACH}
+_WRITTEN = [name for name in _OPTIONS if name in signature(describe_sampling).parameters]
 
 
 def generate_pools(
@@ -112,13 +111,13 @@ def open_run(
     **options: Any,
 ) -> Run:
     """Check problems and options, and open the file; `force` replaces one that is there."""
-    for name in options.keys() - _DEFAULTS.keys() - {"batch_size"}:
-        raise unknown_name("option of generate_pools", name, [*_DEFAULTS, "batch_size"])
-    options = {**_DEFAULTS, **options}
+    for name in options.keys() - _OPTIONS.keys():
+        raise unknown_name("option of generate_pools", name, _OPTIONS)
+    options = {**_OPTIONS, **options}
     if not isinstance(options["stop"], str):  # which is a mistake that will be told
         options["stop"] = list(options["stop"])
     path, problems = Path(path), list(problems)
-    settings = _check_problems(lm, problems, {name: options[name] for name in _DEFAULTS})
+    settings = _check_problems(lm, problems, {name: options[name] for name in _WRITTEN})
     if not (resume and path.exists()):
         if path.exists() and not force:
             raise EdificeError(

@@ -78,17 +78,13 @@ def _pool_lines(pools: Iterable[Pool], scorers: Scorers) -> Iterator[bytes]:
         for scorer in sorted({name for candidate in pool for name in candidate.scores}):
             if scorer not in declared:
                 declared.add(scorer)
-                known = {"range": pool.ranges.get(scorer, "unbounded")}
-                yield _declare(scorer, {**scorers.get(scorer, {}), **known})
+                about = scorers.get(scorer, {})
+                yield scorer_line(
+                    scorer, pool.ranges.get(scorer), about.get("owner"), about.get("fingerprint")
+                )
             yield score_lines(pool, scorer)
     if settings is None:
         raise ValueError("there are no pools to write")
-
-
-def _declare(scorer: str, known: Mapping[str, str | None]) -> bytes:
-    return scorer_line(
-        scorer, known.get("range") or "unbounded", known.get("owner"), known.get("fingerprint")
-    )
 
 
 def differing(
@@ -152,8 +148,9 @@ class PoolWriter:
                 f"{self.path}: it has no candidate {min(missing)} of problem {pool.problem!r}, so "
                 "it cannot take its score; save the pool first"
             )
-        about = {"range": pool.ranges.get(scorer), "owner": owner, "fingerprint": fingerprint}
-        lines = b"" if scorer in self._declared else _declare(scorer, about)
+        lines = b""
+        if scorer not in self._declared:
+            lines = scorer_line(scorer, pool.ranges.get(scorer), owner, fingerprint)
         self._append(lines + score_lines(pool, scorer))
         self._declared.add(scorer)
 

@@ -37,7 +37,7 @@ def import_pools(
     source: str | os.PathLike[str],
     *,
     scorer: str = "score",
-    range: str = "unbounded",
+    range: str | None = None,
     model: str | None = None,
 ) -> Iterator[Pool]:
     """Read candidates that others sampled, one problem a line, as a stream of pools.
@@ -48,7 +48,7 @@ def import_pools(
     what gave the scores and `range` what they are. Raises `CheckpointError` with file and line
     number, and leaves fields out that a pool does not hold, with one `PoolWarning`.
     """
-    if range not in RANGES:
+    if range is not None and range not in RANGES:
         raise ValueError(f"range={range!r} must be one of {', '.join(RANGES)}")
     settings = {} if model is None else {"model": model}
     left_out: dict[str, None] = {}  # names in order
@@ -70,7 +70,7 @@ def import_pools(
                 left_out.update(dict.fromkeys(fields))
             except ValueError as error:
                 raise ValueError(f"candidate {index}: {error}") from error
-        ranges = {scorer: range} if any(c.scores for c in candidates) else {}
+        ranges = {} if range is None or not any(c.scores for c in candidates) else {scorer: range}
         return Pool(prompt, tuple(candidates), settings, problem, gold, ranges)
 
     yield from _read(source, read)
@@ -82,7 +82,7 @@ def import_pools(
         )
 
 
-def _candidate(index: int, fields: Any, scorer: str, range: str) -> Candidate:
+def _candidate(index: int, fields: Any, scorer: str, range: str | None) -> Candidate:
     if type(fields) is not dict:
         raise ValueError(f"{fields!r:.40} must be an object")
     if fields.keys().isdisjoint(("text", "answer", "correct", "score")):

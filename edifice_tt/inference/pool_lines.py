@@ -70,7 +70,7 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
     },
     "scorer": {
         "scorer": _TEXT,
-        "range": Field(f"one of {', '.join(RANGES)}", RANGES.__contains__),
+        "range": Field(f"one of {', '.join(RANGES)}, or null", (*RANGES, None).__contains__),
         "owner": _TEXT_OR_NULL,
         "fingerprint": _TEXT_OR_NULL,
     },
@@ -172,7 +172,9 @@ def candidate_line(problem: str, candidate: Candidate) -> bytes:
     return encode("candidate", problem=problem, **fields)
 
 
-def scorer_line(scorer: str, range: str, owner: str | None, fingerprint: str | None) -> bytes:
+def scorer_line(
+    scorer: str, range: str | None, owner: str | None, fingerprint: str | None
+) -> bytes:
     """What stands before a scorer's first score."""
     return encode("scorer", scorer=scorer, range=range, owner=owner, fingerprint=fingerprint)
 

@@ -37,7 +37,7 @@ def merge_pools(
                 f"{other!r:.60}; merge files of one model and one sampling"
             )
         for scorer in first.scorers.keys() & file.scorers.keys():
-            ranges = [str(f.scorers[scorer]["range"]) for f in (first, file)]
+            ranges = [f.scorers[scorer]["range"] for f in (first, file)]
             if ranges[0] != ranges[1]:
                 raise CheckpointError(
                     f"scorer {scorer!r} has the range {ranges[0]!r} in {first.path} and "

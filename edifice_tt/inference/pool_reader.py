@@ -179,6 +179,7 @@ class PoolFile:
                 steps[index][scorer] = tuple(map(float, record["steps"]))
         made = (to_candidate(candidates[i], scores[i], steps[i]) for i in sorted(candidates))
         used = {name for given in scores.values() for name in given}
-        ranges = {name: str(self.scorers[name]["range"]) for name in sorted(used)}
+        declared = {name: self.scorers[name]["range"] for name in sorted(used)}
+        ranges = {name: range for name, range in declared.items() if range is not None}
         about = self.problems[problem]
         return Pool(about["prompt"], tuple(made), self.settings, problem, about["gold"], ranges)

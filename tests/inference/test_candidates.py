@@ -62,7 +62,7 @@ def test_a_pool_as_a_dict_is_what_json_holds():
         "scores": {"a": 2.0},
         "step_scores": {},
     }
-    assert (read["problem"], read["gold"], read["ranges"]) == ("0", "4", {"a": "unbounded"})
+    assert (read["problem"], read["gold"], read["ranges"]) == ("0", "4", {})
 
 
 def test_scores_come_with_their_range_and_their_steps():

@@ -465,6 +465,7 @@ BAD_FILES = [
     (*of_candidate("correct text", correct="true"), "correct"),
     (*of_candidate("seconds negative", seconds=-1.0), "seconds"),
     (*of_candidate("seconds infinite", seconds=math.inf), "seconds"),
+    ("range a number", lines(*START, {**SCORER, "range": 1}), 3, "range"),
     ("range other", lines(*START, {**SCORER, "range": "percent"}), 3, "percent"),
     ("owner number", lines(*START, {**SCORER, "owner": 3}), 3, "owner"),
     ("score of an undeclared scorer", lines(*START, CANDIDATE, SCORE), 4, "'s', which no line"),
