@@ -38,7 +38,7 @@ def register(add: Add) -> None:
     take.add_argument("--model", help="name of the model that sampled them")
     take.add_argument("--answer", help=f"extract answers and mark them: {EXTRACTORS}")
     merge = add("merge", _merge, "unite pool files of one model and one sampling")
-    merge.add_argument("pools", type=Path, nargs="+", metavar="POOL", help="pool files")
+    merge.add_argument("pools", type=Path, nargs="+", help="pool files; later scores count")
     for command in (take, merge):
         command.add_argument(
             "-o", "--output", type=options.new_file, required=True, help="pool file to write"
