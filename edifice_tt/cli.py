@@ -42,10 +42,11 @@ def _run(argv: Sequence[str] | None) -> int:
     import warnings
 
     from edifice_tt import terminal
-    from edifice_tt.errors import EdificeError, PluginWarning
+    from edifice_tt.errors import EdificeError, PluginWarning, PoolWarning
 
     warnings.showwarning = terminal.show_each_once()
     warnings.simplefilter("once", PluginWarning)
+    warnings.simplefilter("always", PoolWarning)
     arguments = argparse.Namespace(command="")
     try:
         parser = make_parser()
