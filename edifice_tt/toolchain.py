@@ -132,12 +132,17 @@ def list_devices() -> list[str]:
 
 def _first_device() -> str:
     from tinygrad.device import ALL_DEVICES, Device
+    from tinygrad.helpers import DEV
 
+    found = "CPU"
     for kind in ALL_DEVICES[: ALL_DEVICES.index("CPU")]:
         if kind not in _VENDORS or _has_card(*_VENDORS[kind]):
             with suppress(Exception):
-                return str(Device[kind].device)
-    return "CPU"
+                found = str(Device[kind].device)
+                break
+    if not repr(DEV):
+        DEV.value = found  # or tinygrad would search once more for the same
+    return found
 
 
 # Drivers that take half a second to find that there is no card: its vendor on the PCI bus, and the

@@ -17,7 +17,7 @@ from tinygrad.nn.state import get_parameters
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.nn.backbone import KVCache
-from edifice_tt.nn.init import in_memory, replicate, share, view
+from edifice_tt.nn.init import in_memory, replicate, share, view, wrap
 
 CHUNK = 64  # tokens that a prompt is read in: one compiled shape serves every prompt
 ROOM = 64  # capacities are this or twice, four times, ... as much, so that few shapes are compiled
@@ -32,8 +32,11 @@ class Decoder:
     def __init__(self, model: Callable[[], CausalLM | None]) -> None:
         self._model = model
         self._captures: dict[tuple[int, ...], Any] = {}
+        self._inputs: dict[tuple[int, ...], list[Tensor]] = {}
+        self._caches: dict[tuple[int, int], KVCache] = {}
         self.weights = _buffers(self.model)
         self.prompt: KVCache | None = None
+        self._taken: tuple[Tensor, ...] = ()  # whose layers `prompt` shares
 
     @property
     def model(self) -> CausalLM:
@@ -42,15 +45,22 @@ class Decoder:
         return model
 
     def empty_cache(self, rows: int, tokens: int) -> KVCache:
-        """Room for at least that many rows and tokens; both are rounded up to a power of two."""
-        capacity = ROOM << ((tokens - 1) // ROOM).bit_length()
-        batch = 1 << (rows - 1).bit_length()
-        return KVCache.empty(self.model.config.backbone, batch, capacity, self.model.device)
+        """Room for at least that many rows and tokens; both are rounded up to a power of two.
+
+        The same room each time: a capture writes to the buffers that it saw.
+        """
+        size = 1 << (rows - 1).bit_length(), _capacity(tokens)
+        if size not in self._caches:
+            self._caches[size] = self._make_cache(*size)
+        return self._caches[size]
+
+    def _make_cache(self, rows: int, capacity: int) -> KVCache:
+        return KVCache.empty(self.model.config.backbone, rows, capacity, self.model.device)
 
     def read_prompt(self, token_ids: Sequence[int]) -> Logits:
         """Read a prompt into `self.prompt`, which all rows share; returns the logits (V,) after."""
         if self.prompt is None or self.prompt.capacity < len(token_ids):
-            self.prompt = self.empty_cache(1, len(token_ids))
+            self.prompt = self._make_cache(1, _capacity(len(token_ids)))
         *_, (_, logits) = self.read(token_ids, self.prompt.holding(0))
         self.prompt = self.prompt.holding(len(token_ids))
         after: Logits = logits[0].copy()
@@ -59,8 +69,12 @@ class Decoder:
     def take_prompt(self, other: "Decoder") -> None:
         """Share the prompt that another device's decoder has read."""
         assert other.prompt is not None
-        layers = tuple(share(layer, self.model.device) for layer in other.prompt.layers)
-        self.prompt = KVCache(layers, other.prompt.length)
+        if self._taken is not other.prompt.layers or not in_memory(self.model.device):
+            self._taken = other.prompt.layers
+            layers = tuple(share(layer, self.model.device) for layer in self._taken)
+            self.prompt = KVCache(layers)
+        assert self.prompt is not None
+        self.prompt = self.prompt.holding(other.prompt.length)
 
     def warm_up(self, rows: int, tokens: int) -> None:
         """Capture the decode step that so many rows and tokens behind the prompt will replay."""
@@ -93,37 +107,47 @@ class Decoder:
         """
         B, T = token_ids.shape
         prefix = cache.prefix
-        shape = (B, T, cache.capacity, prefix.capacity if prefix else 0)
+        shape = (B, T, id(cache.layers), id(prefix.layers) if prefix else 0)
         if shape not in self._captures:
             self._captures[shape] = self._capture(cache)
         bound = [_bind("length", cache.length, cache.capacity), _bind("last", wanted[-1], B * T)]
-        shared: list[Tensor] = []
         if prefix is not None:
             bound.append(_bind("prefix", prefix.length, prefix.capacity))
-            shared = list(prefix.layers)
         rows = np.zeros(3 + B * T, dtype=np.int32)
         said = [prefix.length if prefix else 0, cache.length, len(wanted), *wanted]
         rows[: len(said)] = said
-        inputs = [Tensor(array, device=self.model.device) for array in (token_ids, rows)]
         # A handful of small kernels: starting the compiler's worker processes would take longer.
         with Context(PARALLEL=0):
-            Tensor.realize(*inputs)
-            hidden, logits = self._captures[shape](*inputs, list(cache.layers), shared, *bound)
+            inputs = self._put(shape, token_ids, rows)
+            hidden, logits = self._captures[shape](*inputs, *bound)
         return hidden, view(logits) if in_memory(self.model.device) else logits.numpy()
 
+    def _put(self, shape: tuple[int, ...], *arrays: NDArray[np.int32]) -> list[Tensor]:
+        """The arrays on the device; on a CPU in the same Tensors each time, which costs nothing."""
+        device = self.model.device
+        if not in_memory(device):
+            inputs = [Tensor(array, device=device) for array in arrays]
+            Tensor.realize(*inputs)
+            return inputs
+        if shape not in self._inputs:
+            self._inputs[shape] = [wrap(np.empty_like(array), device) for array in arrays]
+        for tensor, array in zip(self._inputs[shape], arrays, strict=True):
+            np.copyto(view(tensor), array)
+        return self._inputs[shape]
+
     def _capture(self, cache: KVCache) -> Any:
-        model = self._model
+        model, own = self._model, cache.layers
+        shared = cache.prefix.layers if cache.prefix else None
         # Made before the capture, so that making it is not part of what is replayed.
         self.model.backbone.rotations(cache.span, self.model.device)
 
-        def step(
-            ids: Tensor, rows: Tensor, own: list[Tensor], shared: list[Tensor], *bound: UOp
-        ) -> tuple[Tensor, Tensor]:
+        # The caches are no arguments: tinygrad would look at each of their layers in every step.
+        def step(ids: Tensor, rows: Tensor, *bound: UOp) -> tuple[Tensor, Tensor]:
             length, last, *rest = bound
-            prefix = KVCache(tuple(shared), rest[0]) if shared else None
+            prefix = KVCache(shared, rest[0]) if shared else None
             lm = model()
             assert lm is not None
-            hidden = lm.read(ids, KVCache(tuple(own), length, prefix, rows))
+            hidden = lm.read(ids, KVCache(own, length, prefix, rows))
             if ids.shape[1] == 1:  # decoding
                 logits = lm.logits(hidden[:, 0], rows)  # (B, V)
             else:
@@ -135,6 +159,10 @@ class Decoder:
         # scheduling a deep model once more takes seconds.
         capture.cnt = 1
         return capture
+
+
+def _capacity(tokens: int) -> int:
+    return ROOM << ((tokens - 1) // ROOM).bit_length()
 
 
 def _bind(name: str, value: int | UOp, limit: int) -> UOp:

@@ -199,7 +199,8 @@ def read_tensors(
     header: GGUFHeader, device: str, left_out: Container[str] = ()
 ) -> dict[str, Tensor]:
     """All tensors of a file whose header has been read, on a device that has been opened."""
-    if not header.entries:
+    entries = {name: entry for name, entry in header.entries.items() if name not in left_out}
+    if not entries:
         return {}
     raw = Tensor(header.data, device=device).realize()
     num_bad = Tensor.zeros(1, dtype=dtypes.int32, device=device).contiguous().realize()
@@ -217,9 +218,7 @@ def read_tensors(
     graphs: dict[tuple[int, int], Any] = {}
     unit = Variable("unit", 0, len(header.data) // header.alignment + 1)
     tensors = {}
-    for name, entry in header.entries.items():
-        if name in left_out:
-            continue
+    for name, entry in entries.items():
         key = (entry.ggml_type, math.prod(entry.shape))
         if key not in graphs:
             graphs[key] = TinyJit(partial(dequantise, *key))
