@@ -5,7 +5,9 @@ than this one can be compiled and run as well.
 """
 
 import ctypes
+import shutil
 import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -245,37 +247,88 @@ def test_the_branches_for_other_x86_processors_compute_the_same(rng, flags, tmp_
 @pytest.mark.parametrize("flags", OTHERS)
 def test_a_whole_layer_is_the_same_on_other_x86_processors(rng, flags, tmp_path, monkeypatch):
     block, x, tables, seen = layer_and_input(rng, 3, 5)
+    kernel, written, read = block_kernel(monkeypatch, block, x, tables, seen)
+    run(build(tmp_path, kernel, flags), *written, *read)
+    expected = block._formula(x, tables, seen, None, 0).numpy()
+    assert written[0] == pytest.approx(expected, abs=1e-5)
+
+
+MAIN = """
+#include <stdio.h>
+#include <stdlib.h>
+int main(void) {
+  long sizes[] = {SIZES};
+  void *a[sizeof sizes / sizeof *sizes];
+  for (int i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    a[i] = malloc(sizes[i]);
+    if (fread(a[i], 1, sizes[i], stdin) != sizes[i]) return 1;
+  }
+  NAME(ARGUMENTS);
+  return fwrite(a[0], 1, sizes[0], stdout) != sizes[0];
+}
+"""
+
+
+@pytest.mark.parametrize("target", ["aarch64-linux-musl", "aarch64-macos"])
+def test_the_branch_for_arm_compiles_and_computes_the_same(rng, target, tmp_path, monkeypatch):
+    """Compiled where ziglang is installed, for Linux also run where qemu is."""
+    pytest.importorskip("ziglang")
+    x, w = normal(rng, 7, 37), normal(rng, 13, 37)
+    q, both = normal(rng, 3, 3, 4, 22), memories(rng, 3, 22)
+    raw, wide = blocks(rng, "Q4_1", 13, 96), normal(rng, 7, 96)
+    layer = quantized.QuantizedLinear(Tensor(raw), "Q4_1")
+    block, tokens, tables, seen = layer_and_input(rng, 3, 5)
+    whole, written, read = block_kernel(monkeypatch, block, tokens, tables, seen)
+    for kernel, arrays, expected in (
+        (
+            source_of(monkeypatch, lambda: ops.linear(Tensor(x), Tensor(w))),
+            [np.zeros((7, 13), np.float32), x, w],
+            x @ w.T,
+        ),
+        (
+            source_of(monkeypatch, lambda: layer(Tensor(wide))),
+            [np.zeros((7, 13), np.float32), wide, raw],
+            wide @ quantized.dequantize(layer.blocks, "Q4_1").numpy().T,
+        ),
+        (
+            source_of(monkeypatch, lambda: ops.attention(Tensor(q), both)),
+            [np.zeros_like(q), q, *(tensor.numpy() for memory in both for tensor in memory)],
+            ops.attention_formula(Tensor(q), both).numpy(),
+        ),
+        (whole, [*written, *read], block._formula(tokens, tables, seen, None, 0).numpy()),
+    ):
+        program = build_for_arm(tmp_path, kernel, target, arrays)
+        qemu = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+        if target == "aarch64-linux-musl" and qemu:
+            given = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+            done = subprocess.run([qemu, program], input=given, capture_output=True, check=True)
+            found = np.frombuffer(done.stdout, np.float32).reshape(expected.shape)
+            assert found == pytest.approx(expected, abs=1e-4)
+
+
+def block_kernel(monkeypatch, block, x, tables, seen):
+    """The kernel of a whole layer, and the arrays that it writes and reads."""
     caught = {}
     with monkeypatch.context() as patch:
         patch.setattr(cpu, "call", lambda *given: caught.update(given=given) or x)
         block(x, tables, seen)
     name, library, body, written, read, _ = caught["given"]
-    arrays = [np.zeros(t.shape, np.float32) for t in written.values()]
-    arrays += [t.numpy() for t in read.values()]
     kernel = name, cpu.write(name, library, body, written, read)
-    run(build(tmp_path, kernel, flags), *arrays)
-    expected = block._formula(x, tables, seen, None, 0).numpy()
-    assert arrays[0] == pytest.approx(expected, abs=1e-5)
+    zeros = [np.zeros(tensor.shape, np.float32) for tensor in written.values()]
+    return kernel, zeros, [tensor.numpy() for tensor in read.values()]
 
 
-@pytest.mark.parametrize("target", ["aarch64-linux-gnu", "arm64-apple-macos14"])
-def test_the_branch_for_arm_compiles(rng, target, tmp_path, monkeypatch):
-    """Compiled and not run: there is no such processor here."""
-    clang = prepare_compiler()
-    targets = subprocess.run([clang, "--print-targets"], capture_output=True, text=True, check=True)
-    if "aarch64" not in targets.stdout:
-        pytest.skip("this clang has no back end for Arm")
-    x, w = Tensor(normal(rng, 7, 37)), Tensor(normal(rng, 13, 37))
-    q, both = Tensor(normal(rng, 3, 3, 4, 22)), memories(rng, 3, 22)
-    layer = quantized.QuantizedLinear(Tensor(blocks(rng, "Q4_1", 13, 96)), "Q4_1")
-    wide = Tensor(normal(rng, 7, 96))
-    for call in (
-        lambda: ops.linear(x, w),
-        lambda: ops.attention(q, both),
-        lambda: layer(wide),
-    ):
-        kernel = source_of(monkeypatch, call)
-        build(tmp_path, kernel, f"--target={target} -mcpu=apple-m1 -nostdlib -c")
+def build_for_arm(folder, kernel, target, arrays):
+    name, source = kernel
+    sizes = ", ".join(str(array.nbytes) for array in arrays)
+    arguments = ", ".join(f"a[{i}]" for i in range(len(arrays)))
+    main = MAIN.replace("SIZES", sizes).replace("NAME", name).replace("ARGUMENTS", arguments)
+    out = folder / f"{name[:50]}-{target}"
+    command = [sys.executable, "-m", "ziglang", "cc", f"--target={target}", "-mcpu=apple_m1"]
+    command += ["-x", "c", "-O2", "-Werror=incompatible-pointer-types", "-", "-o", str(out)]
+    done = subprocess.run(command, input=source + main, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out
 
 
 def build(folder, kernel, flags):
@@ -284,12 +337,10 @@ def build(folder, kernel, flags):
     out = folder / f"{abs(hash((source, flags)))}.so"
     command = [prepare_compiler(), "-x", "c", "-O2", "-fPIC", "-ffreestanding", "-Werror"]
     command += ["-fno-math-errno", "-nostdlib", "-march=native", "-shared"]
-    if "--target" in flags:
-        command = [part for part in command if part not in ("-march=native", "-shared")]
     command += [*flags.split(), "-", "-o", str(out)]
     done = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return None if "--target" in flags else getattr(ctypes.CDLL(str(out)), name)
+    return getattr(ctypes.CDLL(str(out)), name)
 
 
 def run(function, *arrays):
