@@ -19,12 +19,20 @@ if TYPE_CHECKING:
     from edifice_tt.errors import NameTakenError as NameTakenError
     from edifice_tt.errors import PluginError as PluginError
     from edifice_tt.errors import PluginWarning as PluginWarning
+    from edifice_tt.errors import PoolWarning as PoolWarning
     from edifice_tt.errors import ToolchainError as ToolchainError
     from edifice_tt.errors import UnknownNameError as UnknownNameError
     from edifice_tt.hookspecs import hookimpl as hookimpl
     from edifice_tt.inference.candidates import Candidate as Candidate
     from edifice_tt.inference.candidates import Pool as Pool
+    from edifice_tt.inference.candidates import Problem as Problem
     from edifice_tt.inference.generate import generate as generate
+    from edifice_tt.inference.generate_pools import generate_pools as generate_pools
+    from edifice_tt.inference.grade import grade as grade
+    from edifice_tt.inference.pool_file import read_pools as read_pools
+    from edifice_tt.inference.pool_file import write_pools as write_pools
+    from edifice_tt.inference.pool_import import import_pools as import_pools
+    from edifice_tt.inference.pool_merge import merge_pools as merge_pools
     from edifice_tt.inference.score import score as score
     from edifice_tt.inference.select import Choice as Choice
     from edifice_tt.inference.select import select as select
@@ -49,7 +57,7 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "errors": "CheckpointError EdificeError NameTakenError PluginError PluginWarning "
-    "ToolchainError UnknownNameError",
+    "PoolWarning ToolchainError UnknownNameError",
     "hookspecs": "hookimpl",
     "registry": "architecture build list_architectures list_scorers list_selectors output_size "
     "recommended_defaults",
@@ -58,8 +66,13 @@ _ROOMS = {
     "weights.checkpoint": "load save",
     "weights.edifice": "load_edifice save_edifice",
     "weights.pretrained": "load_pretrained",
-    "inference.candidates": "Candidate Pool",
+    "inference.candidates": "Candidate Pool Problem",
     "inference.generate": "generate",
+    "inference.generate_pools": "generate_pools",
+    "inference.grade": "grade",
+    "inference.pool_file": "read_pools write_pools",
+    "inference.pool_import": "import_pools",
+    "inference.pool_merge": "merge_pools",
     "inference.score": "score",
     "inference.select": "Choice select",
     "study.curve": "scaling_curve",

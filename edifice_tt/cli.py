@@ -13,7 +13,7 @@ from typing import Any
 from edifice_tt import terminal
 from edifice_tt.commands import installed, pools, sampling
 from edifice_tt.commands.options import Add
-from edifice_tt.errors import EdificeError, PluginWarning
+from edifice_tt.errors import EdificeError, PluginWarning, PoolWarning
 from edifice_tt.plugins import load_plugins
 from edifice_tt.version import __version__
 
@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns 0, 1 (a check failed), 2 (a mistake) or 130 (Ctrl-C)."""
     warnings.showwarning = terminal.show_each_once()
     warnings.simplefilter("once", PluginWarning)
+    warnings.simplefilter("always", PoolWarning)
     try:
         parser = make_parser()
         arguments = parser.parse_args(argv)

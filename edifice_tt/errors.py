@@ -36,6 +36,10 @@ class PluginWarning(UserWarning):
     """A plugin failed and was left out; everything else keeps working."""
 
 
+class PoolWarning(UserWarning):
+    """Something of a pool file was left out; everything else was read."""
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str], note: str = "") -> UnknownNameError:
     """The error for a name that is not there: nearest names first, then all of them.
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -24,7 +25,7 @@ def show_each_once() -> Callable[..., None]:
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         if str(message) not in shown:
             shown.add(str(message))
-            print(f"edifice-tt: warning: {message}", file=sys.stderr)
+            warn(str(message))
 
     return show
 
@@ -32,6 +33,11 @@ def show_each_once() -> Callable[..., None]:
 def print_json(value: Any) -> None:
     """Print a value as JSON that any reader accepts: NaN is an error."""
     print(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2))
+
+
+def warn(message: str) -> None:
+    """Tell what a result lacks, whoever reads it."""
+    print(f"edifice-tt: warning: {message}", file=sys.stderr)
 
 
 def say(message: str) -> None:
@@ -75,6 +81,19 @@ def show_choice(pool: Any, choice: Any) -> str:
     return f"{choice.text}\n\n{show_candidates(pool, chosen=choice.index)}"
 
 
+def show_choices(choices: Sequence[tuple[str, Any]]) -> str:
+    """A line a problem: its id, the chosen index, and the answer or else the text."""
+    width = max(30, shutil.get_terminal_size((100, 24)).columns - 30)
+    rows = []
+    for problem, choice in choices:
+        if choice is None:
+            rows.append((problem, "-", ""))
+            continue
+        text = choice.candidate.answer or choice.text
+        rows.append((problem, str(choice.index), textwrap.shorten(text, width, placeholder=" ...")))
+    return table(("problem", "#", "answer"), rows)
+
+
 def show_checks(checks: Sequence[Any]) -> str:
     """The table of what the doctor looked at, then its advice."""
     marks = {True: "ok", False: "FAIL", None: ""}
@@ -84,16 +103,23 @@ def show_checks(checks: Sequence[Any]) -> str:
 
 
 @contextmanager
-def sampling_progress(n: int, max_tokens: int) -> Iterator[Callable[[Any], None] | None]:
-    """A bar over the tokens of all candidates; yields the callback that moves it."""
+def sampling_progress(
+    n: int, max_tokens: int, done: int = 0
+) -> Iterator[Callable[[Any], None] | None]:
+    """A bar over the tokens of `n` candidates; yields the callback that moves it.
+
+    They may be of several problems, one after the other; `done` others were finished before.
+    """
     if not sys.stderr.isatty():
         yield None
         return
     from tinygrad.helpers import tqdm
 
-    bar = tqdm(total=max(n, 0) * max(max_tokens, 0), desc=f"0/{n} finished", unit=" tokens")
-    counts = [0] * max(n, 0)
-    finished = 0
+    finished, total = done, done + max(n, 0)
+    bar = tqdm(
+        total=max(n, 0) * max(max_tokens, 0), desc=f"{done}/{total} finished", unit=" tokens"
+    )
+    counts: Counter[int] = Counter()
 
     def on_token(event: Any) -> None:
         nonlocal finished
@@ -101,8 +127,8 @@ def sampling_progress(n: int, max_tokens: int) -> Iterator[Callable[[Any], None]
         step = 1
         if event.finish_reason:
             finished += 1
-            step += max_tokens - counts[event.index]  # those it will not need
-            bar.set_description(f"{finished}/{n} finished")
+            step += max_tokens - counts.pop(event.index)  # those it will not need
+            bar.set_description(f"{finished}/{total} finished")
         bar.update(step)
 
     try:

@@ -14,7 +14,10 @@ from edifice_tt import cli
 
 site = pytest.fixture(open_site, name="site")
 
-COMMANDS = ["list", "plugins", "doctor", "pull", "generate", "score", "select", "best-of"]
+COMMANDS = [
+    *("list", "plugins", "doctor", "pull", "generate", "best-of"),
+    *("score", "select", "grade", "import-pool", "merge"),
+]
 FEW = ["--model", "tiny", "-n", "4", "--max-tokens", "6"]
 
 
@@ -80,6 +83,12 @@ def pool_file(tmp_path):
     )
     pool.save(tmp_path / "pool.jsonl")
     return tmp_path / "pool.jsonl"
+
+
+def timeless(pool):
+    """A pool as JSON without the time that each candidate took."""
+    candidates = [{**candidate, "seconds": None} for candidate in pool["candidates"]]
+    return {**pool, "candidates": candidates}
 
 
 def check_mistake(outcome: Outcome, *words: str) -> None:
@@ -165,7 +174,7 @@ def test_generate_as_json_is_the_pool(run, tiny_lm):
     found = run("generate", "hello", *FEW, "--raw", "--seed", "5", "--json")
     assert (found.status, found.err) == (0, "")
     pool = et.generate(tiny_lm, "hello", n=4, seed=5, max_tokens=6)
-    assert found.json == json.loads(json.dumps(pool.to_dict()))
+    assert timeless(found.json) == timeless(json.loads(json.dumps(pool.to_dict())))
 
 
 def test_generate_writes_a_pool_that_can_be_read(run, tmp_path, tiny_lm):
@@ -207,6 +216,111 @@ def test_a_dash_reads_the_prompt_from_standard_input(run, monkeypatch):
     check_mistake(run("generate", "-", *FEW), "the prompt is empty")
 
 
+# --- generate into a file
+
+
+@pytest.fixture
+def problems(tmp_path):
+    """Three problems, one without an id, one without a gold answer."""
+    path = tmp_path / "problems.jsonl"
+    path.write_text(
+        '{"problem": "sum", "prompt": "1 + 1?", "gold": 2}\n'
+        '{"prompt": "hello"}\n{"problem": "last", "prompt": "bye", "gold": "x"}\n'
+    )
+    return path
+
+
+def test_generate_makes_a_pool_of_many_problems(run, tmp_path, tiny_lm, problems):
+    path = tmp_path / "pool.jsonl"
+    found = run("generate", "--problems", problems, *FEW, "--raw", "--answer", "text", "-o", path)
+    assert (found.status, found.out, found.err) == (0, "", "")
+    given = {"n": 4, "max_tokens": 6, "answer": "text"}
+    assert list(et.read_pools(path)) == [
+        et.generate(tiny_lm, "1 + 1?", problem="sum", gold="2", **given),
+        et.generate(tiny_lm, "hello", problem="1", **given),
+        et.generate(tiny_lm, "bye", problem="last", gold="x", **given),
+    ]
+
+
+def test_generate_resumes_and_says_what_it_made(run, tmp_path, problems):
+    path, whole = tmp_path / "pool", tmp_path / "whole"
+    given = ("generate", "--problems", problems, *FEW, "--json")
+    counts = {"problems": 3, "candidates": 12}
+    assert run(*given, "-o", whole).json == {"pool": str(whole), **counts, "made": 12}
+    path.write_bytes(b"".join(whole.read_bytes().splitlines(keepends=True)[:8]) + b'{"kin')
+    found = run(*given, "-o", path, "--resume")
+    assert found.status == 0
+    assert found.json == {"pool": str(path), **counts, "made": 7}
+    assert found.err.count("\n") == 1
+    assert f"warning: {path}, line 9: cut off after 5 bytes" in found.err
+    assert list(et.read_pools(path)) == list(et.read_pools(whole))
+    assert run(*given, "-o", path, "--resume").json["made"] == 0
+
+
+def test_ctrl_c_in_a_file_says_how_to_go_on(run, tmp_path, monkeypatch, problems):
+    from edifice_tt.inference import generate_pools
+
+    real, path = generate_pools.generate, tmp_path / "pool"
+
+    def interrupted(*arguments, problem, **options):
+        if problem == "last":
+            raise KeyboardInterrupt
+        return real(*arguments, problem=problem, **options)
+
+    monkeypatch.setattr(generate_pools, "generate", interrupted)
+    given = ("generate", "--problems", problems, *FEW, "-o", path)
+    found = run(*given)
+    assert (found.status, found.out) == (130, "")
+    assert found.err == (
+        f"edifice-tt: interrupted; 8 of 12 candidates are in {path}; the same command with "
+        "--resume makes the others\n"
+    )
+    monkeypatch.setattr(generate_pools, "generate", real)
+    assert run(*given, "--resume").status == 0
+    assert [len(pool) for pool in et.read_pools(path)] == [4, 4, 4]
+
+
+@pytest.mark.parametrize("command", ["generate", "best-of"])
+def test_a_file_is_not_written_over_unless_it_is_forced(run, request, tmp_path, command):
+    path = tmp_path / "pool"
+    path.write_text("precious")
+    given = (command, "q", *FEW, "-o", path)
+    words = ["exists", "--force"] + ["--resume"] * (command == "generate")
+    check_mistake(run(*given), str(path), *words)
+    assert path.read_text() == "precious"
+    assert run(*given, "--force").status == 0
+    assert len(et.Pool.load(path)) == 4
+
+
+def test_resuming_with_other_settings_is_one_line(run, tmp_path):
+    path = tmp_path / "pool"
+    run("generate", "q", *FEW, "-o", path)
+    found = run("generate", "q", *FEW, "--seed", 3, "-o", path, "--resume")
+    check_mistake(found, str(path), "was made with seed=0, given seed=3")
+    check_mistake(run("generate", "other", *FEW, "-o", path, "--resume"), "prompt=")
+    check_mistake(run("generate", "q", *FEW, "--raw", "-o", path, "--resume"), "template='chat'")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], ["either a prompt or --problems"]),
+        (["q", "--problems", "x", "-o", "pool"], ["either a prompt or --problems"]),
+        (["--problems", "x"], ["--problems need", "-o"]),
+        (["q", "--resume"], ["--resume", "-o"]),
+        (["q", "--resume", "--force", "-o", "pool"], ["--force", "--resume"]),
+        (["--problems", "nowhere", "-o", "pool"], ["nowhere", "No such file"]),
+    ],
+    ids=str,
+)
+def test_a_mistake_about_the_file_is_found_before_any_work(
+    run, no_sampling, tmp_path, monkeypatch, given, words
+):
+    monkeypatch.chdir(tmp_path)
+    check_mistake(run("generate", *given), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- score and select
 
 
@@ -223,7 +337,8 @@ def test_score_appends_to_the_file_and_shows_the_scores(run, pool_file):
 def test_score_as_json_is_the_scored_pool(run, pool_file):
     found = run("score", pool_file, "--json")
     assert (found.status, found.err) == (0, "")
-    assert [c["scores"] for c in found.json["candidates"]] == [
+    (pool,) = found.json
+    assert [c["scores"] for c in pool["candidates"]] == [
         {"logprob": -1.5},
         {"logprob": -0.5},
         {"logprob": -4.0},
@@ -245,26 +360,160 @@ def test_select_prints_the_text_of_the_choice_alone(run, pool_file):
 
 def test_select_takes_a_rule_and_what_it_compares(run, pool_file):
     by_number = run("select", pool_file, "--rule", "majority", "--answer", "number", "--json")
-    assert by_number.json == {
-        "choice": {
-            "index": 0,
-            "text": "it is 3",
-            "rule": "majority",
-            "tally": {"3": 1.0, "4": 1.0, "0": 1.0},
-            "abstained": 0,
-        }
+    (found,) = by_number.json
+    assert (found["problem"], found["gold"]) == ("0", None)
+    assert found["choice"] == {
+        "index": 0,
+        "text": "it is 3",
+        "rule": "majority",
+        "tally": {"3": 1.0, "4": 1.0, "0": 1.0},
+        "abstained": 0,
     }
     given = ["--rule", "majority", "--answer", r"regex:\d"]
     assert run("select", pool_file, *given).out == "it is 3\n"
     given = ["--rule", "majority", "--answer", r"regex:[4]"]
-    assert run("select", pool_file, *given, "--json").json["choice"]["index"] == 1
+    assert run("select", pool_file, *given, "--json").json[0]["choice"]["index"] == 1
 
 
 def test_select_takes_the_scorer_to_compare(run, pool_file):
     run("score", pool_file)
     found = run("select", pool_file, "--scorer", "logprob", "--json")
-    assert found.json["choice"]["index"] == 1
-    assert found.json["choice"]["tally"] == {"0": -1.5, "1": -0.5, "2": -4.0}
+    assert found.json[0]["choice"]["index"] == 1
+    assert found.json[0]["choice"]["tally"] == {"0": -1.5, "1": -0.5, "2": -4.0}
+
+
+# --- pools of many problems
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Two problems; in the second nobody has a number for an answer."""
+    settings = {"model": "big"}
+    first = (et.Candidate(0, "it\nis 3", (1,), (-1.0,)), et.Candidate(1, "so 4", (2,), (-0.5,)))
+    second = (et.Candidate(0, "dunno", (1,), (-2.0,)),)
+    pools = [et.Pool("q", first, settings, "a", "3"), et.Pool("r", second, settings, "b", "5")]
+    et.write_pools(tmp_path / "many.jsonl", pools)
+    return tmp_path / "many.jsonl"
+
+
+def test_score_scores_every_problem_and_appends(run, many):
+    before = many.read_bytes()
+    found = run("score", many)
+    assert (found.status, found.err) == (0, "")
+    assert "3 candidates of 2 problems" in found.out
+    assert many.read_bytes().startswith(before)
+    line = json.loads(many.read_bytes()[len(before) :].splitlines()[0])
+    assert (line["kind"], line["owner"]) == ("scorer", f"edifice-tt {et.__version__}")
+    assert line["range"] == "unbounded"
+    scores = [[c.scores["logprob"] for c in pool] for pool in et.read_pools(many)]
+    assert scores == [[-1.0, -0.5], [-2.0]]
+    again = run("score", many, "--json")
+    assert [pool["problem"] for pool in again.json] == ["a", "b"]
+    assert [[c.scores["logprob"] for c in pool] for pool in et.read_pools(many)] == scores
+
+
+def test_select_prints_a_line_a_problem(run, many):
+    run("score", many)
+    found = run("select", many)
+    assert (found.status, found.err) == (0, "")
+    assert [line.split() for line in found.out.splitlines()] == [
+        ["problem", "#", "answer"],
+        ["a", "1", "so", "4"],
+        ["b", "0", "dunno"],
+    ]
+    as_json = run("select", many, "--json").json
+    assert [(c["problem"], c["gold"], c["choice"]["index"]) for c in as_json] == [
+        ("a", "3", 1),
+        ("b", "5", 0),
+    ]
+
+
+def test_select_goes_on_where_a_problem_has_no_choice(run, many):
+    given = ("select", many, "--rule", "majority", "--answer", "number")
+    found = run(*given)
+    assert found.status == 0
+    assert [line.split()[:2] for line in found.out.splitlines()[1:]] == [["a", "0"], ["b", "-"]]
+    assert found.err.count("\n") == 1
+    assert "warning: no choice for 1 of 2 problems" in found.err
+    assert [c["choice"] and c["choice"]["index"] for c in run(*given, "--json").json] == [0, None]
+
+
+def test_grade_marks_what_is_right_and_keeps_the_scores(run, many):
+    run("score", many)
+    before = list(et.read_pools(many))
+    found = run("grade", many, "--answer", "number")
+    assert (found.status, found.err) == (0, "")
+    assert "1 of 3 candidates of 2 problems" in found.out
+    assert "1 have no answer" in found.out
+    first, second = et.read_pools(many)
+    assert [(c.answer, c.correct) for c in first] == [("3", True), ("4", False)]
+    assert [(c.answer, c.correct) for c in second] == [(None, False)]
+    assert [c.scores for pool in (first, second) for c in pool] == [
+        c.scores for pool in before for c in pool
+    ]
+    assert b'"owner":"edifice-tt' in many.read_bytes()
+    counts = run("grade", many, "--answer", "number", "--json").json
+    assert counts == {
+        "pool": str(many),
+        "problems": 2,
+        "candidates": 3,
+        "right": 1,
+        "without_answer": 1,
+    }
+
+
+def test_grading_without_a_gold_answer_names_the_line(run, pool_file):
+    before = pool_file.read_bytes()
+    found = run("grade", pool_file, "--answer", "number")
+    check_mistake(found, f"{pool_file}, line 2", "problem '0' has no gold answer")
+    check_mistake(run("grade", pool_file, "--answer", "numbr"), "no gold answer")
+    assert pool_file.read_bytes() == before
+
+
+def test_import_pool_reads_what_others_sampled(run, tmp_path):
+    source, path = tmp_path / "source.jsonl", tmp_path / "pool"
+    source.write_text(
+        '{"problem": "p", "gold": "4", "candidates": [{"answer": "4", "correct": true,'
+        ' "score": 0.5, "num_tokens": 7},'
+        ' {"answer": "5", "correct": false, "score": 0.75, "num_tokens": 9}]}\n'
+        '{"prompt": "q", "completions": ["so 3"], "answer": 3}\n'
+    )
+    given = ("import-pool", source, "--scorer", "prm", "--range", "probability", "-o", path)
+    assert run(*given, "--json").json == {
+        "pool": str(path),
+        "problems": 2,
+        "candidates": 3,
+        "right": 1,
+    }
+    first, _ = et.read_pools(path)
+    assert first.ranges == {"prm": "probability"}
+    assert [(c.correct, c.num_tokens, c.scores["prm"]) for c in first] == [
+        (True, 7, 0.5),
+        (False, 9, 0.75),
+    ]
+    check_mistake(run(*given), str(path), "exists", "--force")
+    assert run(*given, "--answer", "number", "--force", "--json").json["right"] == 2
+    assert run("select", path, "--rule", "majority").status == 0
+
+
+def test_merge_unites_files(run, tmp_path, many, pool_file):
+    path = tmp_path / "merged"
+    found = run("merge", many, many, "-o", path, "--json")
+    assert found.json == {"pool": str(path), "problems": 2, "candidates": 3}
+    assert list(et.read_pools(path)) == list(et.read_pools(many))
+    found = run("merge", many, pool_file, "-o", path, "--force")
+    check_mistake(found, f"{many}, line 1", f"{pool_file}, line 1", "model='big'", "'tiny'")
+    assert list(et.read_pools(path)) == list(et.read_pools(many))
+
+
+def test_what_cannot_be_imported_is_one_line_and_leaves_no_file(run, tmp_path):
+    source, path = tmp_path / "source.jsonl", tmp_path / "pool"
+    source.write_text('{"completions": ["a"]}\n{"completions": 5}\n')
+    found = run("import-pool", source, "-o", path)
+    check_mistake(found, f"{source}, line 2", "completions=5 must be a list")
+    check_mistake(run("import-pool", tmp_path / "no", "-o", path), "No such file")
+    check_mistake(run("import-pool", source, "-o", path, "--range", "x"), "range='x'")
+    assert sorted(tmp_path.iterdir()) == [source]
 
 
 # --- best-of
@@ -290,7 +539,7 @@ def test_best_of_as_json_has_the_choice_and_the_pool(run, tiny_lm, tmp_path):
     assert (found.status, found.err) == (0, "")
     pool = et.score(tiny_lm, et.generate(tiny_lm, "hello", n=4, max_tokens=6))
     assert found.json["choice"] == et.select(pool).to_dict()
-    assert found.json["pool"] == json.loads(json.dumps(pool.to_dict()))
+    assert timeless(found.json["pool"]) == timeless(json.loads(json.dumps(pool.to_dict())))
     assert et.Pool.load(path) == pool
 
 
@@ -353,7 +602,6 @@ def test_best_of_whose_scorer_fails_still_keeps_what_it_sampled(run, site: Site,
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ([], ["prompt"]),
         ([""], ["the prompt is empty"]),
         ([" \n"], ["the prompt is empty"]),
         (["q", "-n", "many"], ["-n", "many"]),
@@ -432,6 +680,10 @@ def test_an_unknown_device_lists_those_that_are_there(run):
         (["list", "extra"], ["extra"]),
         (["score"], ["pool"]),
         (["select"], ["pool"]),
+        (["best-of"], ["prompt"]),
+        (["grade", "pool"], ["--answer"]),
+        (["import-pool", "source"], ["--output"]),
+        (["merge", "-o", "pool"], ["pools"]),
         (["pull"], ["model"]),
     ],
     ids=str,
@@ -440,15 +692,15 @@ def test_a_command_that_is_none_is_one_line(run, given, words):
     check_mistake(run(*given), *words)
 
 
-@pytest.mark.parametrize("command", ["score", "select"])
+@pytest.mark.parametrize("command", [["score"], ["select"], ["grade", "--answer", "text"]], ids=str)
 def test_a_pool_file_that_is_missing_or_foreign_is_one_line(run, tmp_path, command):
     missing, foreign, binary = tmp_path / "a b.jsonl", tmp_path / "text", tmp_path / "binary"
     foreign.write_text("hello\n")
     binary.write_bytes(bytes(range(256)))
-    check_mistake(run(command, missing), str(missing), "No such file")
-    check_mistake(run(command, foreign), f"{foreign}, line 1", "not a pool file")
-    check_mistake(run(command, binary), str(binary), "not a pool file")
-    check_mistake(run(command, tmp_path), str(tmp_path))
+    check_mistake(run(*command, missing), str(missing), "No such file")
+    check_mistake(run(*command, foreign), f"{foreign}, line 1", "not a pool file")
+    check_mistake(run(*command, binary), str(binary), "not a pool file")
+    check_mistake(run(*command, tmp_path), str(tmp_path))
     assert not missing.exists()
     assert foreign.read_text() == "hello\n"
 
@@ -553,7 +805,8 @@ def test_progress_is_shown_to_a_person_and_not_to_a_file(run, request, command):
     request.getfixturevalue("terminal")
     shown = run(command, "q", *FEW, "--json")
     assert "4/4 finished" in shown.err
-    assert shown.out == silent.out
+    shown_pool, silent_pool = (x.json.get("pool", x.json) for x in (shown, silent))
+    assert timeless(shown_pool) == timeless(silent_pool)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

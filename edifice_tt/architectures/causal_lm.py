@@ -15,6 +15,7 @@ from tinygrad import Tensor, dtypes
 from edifice_tt.architectures.options import defaults, make_config
 from edifice_tt.nn.backbone import Backbone, BackboneConfig, KVCache, check_count
 from edifice_tt.nn.blocks import Linear
+from edifice_tt.nn.fingerprint import fingerprint
 from edifice_tt.nn.init import place
 from edifice_tt.nn.quantized import QuantizedLinear
 from edifice_tt.nn.scorers import make_head
@@ -102,6 +103,11 @@ class CausalLM:
     @property
     def device(self) -> str:
         return str(self.backbone.final_norm.weight.device)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash over weights and config, which tells this model from any other."""
+        return fingerprint(self)
 
     def __call__(self, token_ids: Tensor | Sequence[Sequence[int]]) -> CausalLMOutput:
         """token_ids (B, T) int -> logits (B, T, V), backbone (B, T, D), scores (B, T, 1) or None.

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edifice_tt.errors import EdificeError
+
 DEFAULT_MODEL = "smollm2-135m"
 # (name, function, summary, *groups of arguments) -> the command's parser
 Add = Callable[..., argparse.ArgumentParser]
@@ -16,8 +18,11 @@ def add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", help="tinygrad device, for example METAL, CUDA, CL or CPU")
 
 
-def add_sampling(command: argparse.ArgumentParser) -> None:
+def add_prompt(command: argparse.ArgumentParser) -> None:
     command.add_argument("prompt", help="the question; - reads it from standard input")
+
+
+def add_sampling(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--model", default=DEFAULT_MODEL, help="catalog name or file (default: %(default)s)"
     )
@@ -51,6 +56,16 @@ def new_file(text: str) -> Path:
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise argparse.ArgumentTypeError(f"cannot write {text}: no such folder, or not writable")
     return path
+
+
+def check_new(arguments: argparse.Namespace) -> None:
+    """Refuse to write over a file; `--resume` and `--force` say what to do with it."""
+    if not arguments.output.exists() or arguments.force or getattr(arguments, "resume", False):
+        return
+    resume = "--resume to complete it, " if "resume" in arguments else ""
+    raise EdificeError(
+        f"{arguments.output} exists; use {resume}--force to replace it, or another name"
+    )
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:

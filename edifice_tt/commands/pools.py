@@ -1,12 +1,19 @@
-"""Commands on pool files: score, select."""
+"""Commands on pool files: score, select, grade, import-pool, merge."""
 
 import argparse
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import edifice_tt as et
 from edifice_tt import terminal
 from edifice_tt.commands import options
 from edifice_tt.commands.options import Add
+from edifice_tt.errors import EdificeError
+from edifice_tt.version import __version__
+
+EXTRACTORS = "text, number, boxed or regex:PATTERN"
 
 
 def register(add: Add) -> None:
@@ -15,25 +22,156 @@ def register(add: Add) -> None:
     score.add_argument("pool", type=Path, help="pool file; the scores are appended")
     score.add_argument("--scorer", default="logprob", help="registered scorer (default: logprob)")
     score.add_argument("--model", help="model, for a scorer that reads hidden states")
-    select = add("select", _select, "choose a candidate from a pool file", options.add_selection)
+    select = add("select", _select, "choose a candidate of each problem", options.add_selection)
     select.add_argument("pool", type=Path, help="pool file")
+    grade = add("grade", _grade, "mark which candidates of a pool file are right")
+    grade.add_argument("pool", type=Path, help="pool file with gold answers; it is rewritten")
+    grade.add_argument("--answer", required=True, help=f"how to extract answers: {EXTRACTORS}")
+    take = add("import-pool", _import, "make a pool file of candidates sampled elsewhere")
+    take.add_argument(
+        "source", type=Path, help='JSON lines, a problem each, with "candidates" or "completions"'
+    )
+    take.add_argument("--scorer", default="score", help="name of their scores (default: score)")
+    take.add_argument(
+        "--range", help="what their scores are: probability, logit or unbounded (default: unknown)"
+    )
+    take.add_argument("--model", help="name of the model that sampled them")
+    take.add_argument("--answer", help=f"extract answers and mark them: {EXTRACTORS}")
+    merge = add("merge", _merge, "unite pool files of one model and one sampling")
+    merge.add_argument("pools", type=Path, nargs="+", help="pool files; later scores count")
+    for command in (take, merge):
+        command.add_argument(
+            "-o", "--output", type=options.new_file, required=True, help="pool file to write"
+        )
+        command.add_argument("--force", action="store_true", help="replace it if it is there")
 
 
 def _score(arguments: argparse.Namespace) -> None:
-    pool = et.Pool.load(arguments.pool)
-    lm = et.load_pretrained(arguments.model, device=arguments.device) if arguments.model else None
-    pool = et.score(lm, pool, scorer=arguments.scorer)
-    pool.append_scores(arguments.pool, arguments.scorer)
+    from edifice_tt.inference.pool_file import PoolWriter
+    from edifice_tt.inference.score import check_scorer
+
+    with PoolWriter(arguments.pool) as writer:  # opened first: a mistake in it costs no loading
+        pools = writer.file.with_problems()
+        lm = None
+        if arguments.model:
+            lm = et.load_pretrained(arguments.model, device=arguments.device)
+        record = check_scorer(lm, arguments.scorer)
+        own = record.owner == "edifice-tt"
+        owner = f"{record.owner} {__version__}" if own else record.owner
+        fingerprint = lm.fingerprint if lm is not None and record.reads == "hidden" else None
+        shown, count = [], 0
+        for pool in pools:
+            pool = et.score(lm, pool, scorer=arguments.scorer)
+            pool = replace(pool, ranges={**pool.ranges, arguments.scorer: record.range})
+            writer.add_scores(pool, arguments.scorer, owner, fingerprint)
+            count += len(pool)
+            if arguments.json:
+                shown.append(pool.to_dict())
+            elif len(pools.problems) == 1:
+                print(terminal.show_candidates(pool))
     if arguments.json:
-        terminal.print_json(pool.to_dict())
-    else:
-        print(terminal.show_candidates(pool))
+        terminal.print_json(shown)
+    elif len(pools.problems) > 1:
+        print(
+            f"{count} candidates of {len(pools.problems)} problems in {arguments.pool} have a "
+            f"score by {arguments.scorer}"
+        )
 
 
 def _select(arguments: argparse.Namespace) -> None:
-    pool = et.Pool.load(arguments.pool)
-    choice = et.select(pool, arguments.rule, **options.selection_options(arguments))
+    given = options.selection_options(arguments)
+    rows: list[tuple[Any, Any]] = []
+    reason: Exception | None = None
+    for pool in et.read_pools(arguments.pool):
+        try:
+            choice = et.select(pool, arguments.rule, **given)
+        except (EdificeError, ValueError) as error:
+            reason, choice = reason or error, None
+        rows.append((replace(pool, candidates=()), choice))
+    if reason is not None and not any(choice for _, choice in rows):
+        raise reason
     if arguments.json:
-        terminal.print_json({"choice": choice.to_dict()})
+        terminal.print_json(
+            [
+                {"problem": pool.problem, "gold": pool.gold, "choice": choice and choice.to_dict()}
+                for pool, choice in rows
+            ]
+        )
+    elif len(rows) == 1:
+        print(rows[0][1].text)
     else:
-        print(choice.text)
+        print(terminal.show_choices([(pool.problem, choice) for pool, choice in rows]))
+    if reason is not None:
+        count = sum(choice is None for _, choice in rows)
+        terminal.warn(f"no choice for {count} of {len(rows)} problems; of the first: {reason}")
+
+
+def _grade(arguments: argparse.Namespace) -> None:
+    from edifice_tt.inference.pool_reader import PoolFile
+
+    file = PoolFile(arguments.pool).with_problems()
+    counts = {"candidates": 0, "right": 0, "without_answer": 0}
+    for name, about in file.problems.items():
+        if about["gold"] is None:
+            raise EdificeError(
+                f"{arguments.pool}, line {file.lines[name]}: problem {name!r} has no gold answer, "
+                "so its candidates cannot be graded"
+            )
+    et.write_pools(arguments.pool, _graded(file, arguments.answer, counts), file.scorers)
+    _tell_graded(arguments, arguments.pool, len(file.problems), counts)
+
+
+def _graded(pools: Any, answer: str, counts: dict[str, int]) -> Iterator[Any]:
+    for pool in pools:
+        pool = et.grade(pool, answer)
+        counts["candidates"] += len(pool)
+        counts["right"] += sum(c.correct is True for c in pool)
+        counts["without_answer"] += sum(c.answer is None for c in pool)
+        yield pool
+
+
+def _tell_graded(
+    arguments: argparse.Namespace, path: Path, problems: int, counts: dict[str, int]
+) -> None:
+    if arguments.json:
+        terminal.print_json({"pool": str(path), "problems": problems, **counts})
+        return
+    none = f", {counts['without_answer']} have no answer" if counts["without_answer"] else ""
+    right = f"{counts['right']} of {counts['candidates']} candidates"
+    print(f"{right} of {problems} problems in {path} are right{none}")
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    options.check_new(arguments)
+    pools = et.import_pools(
+        arguments.source, scorer=arguments.scorer, range=arguments.range, model=arguments.model
+    )
+    counts = {"problems": 0, "candidates": 0, "right": 0}
+
+    def counted() -> Iterator[Any]:
+        for pool in pools:
+            if arguments.answer and pool.gold is not None:
+                pool = et.grade(pool, arguments.answer)
+            counts["problems"] += 1
+            counts["candidates"] += len(pool)
+            counts["right"] += sum(c.correct is True for c in pool)
+            yield pool
+
+    et.write_pools(arguments.output, counted())
+    if arguments.json:
+        terminal.print_json({"pool": str(arguments.output), **counts})
+    else:
+        terminal.say(
+            f"{counts['candidates']} candidates of {counts['problems']} problems in "
+            f"{arguments.output}, {counts['right']} of them right"
+        )
+
+
+def _merge(arguments: argparse.Namespace) -> None:
+    options.check_new(arguments)
+    problems, candidates = et.merge_pools(arguments.pools, arguments.output)
+    if arguments.json:
+        counts = {"problems": problems, "candidates": candidates}
+        terminal.print_json({"pool": str(arguments.output), **counts})
+    else:
+        terminal.say(f"{candidates} candidates of {problems} problems in {arguments.output}")

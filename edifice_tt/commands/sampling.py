@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 import edifice_tt as et
@@ -14,26 +15,97 @@ from edifice_tt.registry import load_registry
 def register(add: Add) -> None:
     """Add the commands of this room."""
     generate = add("generate", _generate, "sample candidates into a pool", options.add_sampling)
+    generate.add_argument("prompt", nargs="?", help="the question; - reads it from standard input")
     generate.add_argument(
-        "-o", "--output", type=options.new_file, help="pool file (default: print it)"
+        "--problems",
+        type=Path,
+        metavar="FILE",
+        help='many questions, JSON lines of {"prompt", "problem", "gold"}; needs -o',
     )
+    generate.add_argument(
+        "--answer",
+        help="extract answers (text, number, boxed, regex:PATTERN) and mark those that are right",
+    )
+    generate.add_argument(
+        "-o", "--output", type=options.new_file, help="pool file (default: print the candidates)"
+    )
+    how = generate.add_mutually_exclusive_group()
+    how.add_argument("--resume", action="store_true", help="make only what the file lacks")
+    how.add_argument("--force", action="store_true", help="replace the file if it is there")
     best = add(
-        "best-of", _best_of, "sample, score, select", options.add_sampling, options.add_selection
+        "best-of",
+        _best_of,
+        "sample, score, select",
+        options.add_prompt,
+        options.add_sampling,
+        options.add_selection,
     )
     best.add_argument(
         "-o", "--output", type=options.new_file, help="keep the scored pool in this file"
     )
+    best.add_argument("--force", action="store_true", help="replace the file if it is there")
 
 
-def _generate(arguments: argparse.Namespace) -> None:
-    pool = _sample(arguments, *_open(arguments))
+def _generate(arguments: argparse.Namespace) -> int | None:
+    if (arguments.prompt is None) == (arguments.problems is None):
+        raise ValueError("give either a prompt or --problems FILE, with one JSON object a line")
     if arguments.output:
-        pool.save(arguments.output)
-        terminal.say(f"{len(pool)} candidates in {arguments.output}")
+        return _generate_file(arguments)
+    if arguments.problems or arguments.resume or arguments.force:
+        option = "--problems" if arguments.problems else "--resume and --force"
+        raise ValueError(f"{option} need a pool file; name it with -o POOL")
+    prompt = options.read_prompt(arguments)
+    lm = _open(arguments)
+    pool = _sample(arguments, prompt, lm)
     if arguments.json:
         terminal.print_json(pool.to_dict())
-    elif not arguments.output:
+    else:
         print(terminal.show_candidates(pool))
+    return None
+
+
+def _generate_file(arguments: argparse.Namespace) -> int:
+    from edifice_tt.inference.generate_pools import open_run
+    from edifice_tt.inference.pool_import import read_problems
+
+    options.check_new(arguments)
+    if arguments.problems:
+        problems = read_problems(arguments.problems)
+    else:
+        problems = [et.Problem(options.read_prompt(arguments))]
+    lm = _open(arguments)
+    problems = [
+        et.Problem(_prompt(arguments, str(p.prompt), lm), p.problem, p.gold) for p in problems
+    ]
+    path, status = arguments.output, 0
+    given = {**options.settings(arguments), "stop": arguments.stop, "answer": arguments.answer}
+    with open_run(
+        lm, problems, path, resume=arguments.resume, force=arguments.force, **given
+    ) as run:
+        total = arguments.n * len(problems)
+        done = total - run.num_missing
+        if done:
+            terminal.say(f"{done} of {total} candidates are in {path}")
+        try:
+            with terminal.sampling_progress(
+                run.num_missing, arguments.max_tokens, done
+            ) as on_token:
+                run.sample(on_token)
+        except KeyboardInterrupt:
+            status = 130
+        done += run.num_made
+    if status:
+        print(
+            f"edifice-tt: interrupted; {done} of {total} candidates are in {path}; the same "
+            "command with --resume makes the others",
+            file=sys.stderr,
+        )
+    else:
+        terminal.say(f"{total} candidates in {path}")
+    if arguments.json:
+        counts = {"problems": len(problems), "candidates": done, "made": run.num_made}
+        terminal.print_json({"pool": str(path), **counts})
+    return status
 
 
 def _best_of(arguments: argparse.Namespace) -> None:
@@ -48,7 +120,10 @@ def _best_of(arguments: argparse.Namespace) -> None:
     record = found.find("scorer", arguments.scorer or "logprob")
     scorer = record.name
     select.check_range(found.find("selector", arguments.rule), scorer, record.range)
-    prompt, lm = _open(arguments)
+    if arguments.output:
+        options.check_new(arguments)
+    prompt = options.read_prompt(arguments)
+    lm = _open(arguments)
     score.check_scorer(lm, scorer)
     pool, choice = _sample(arguments, prompt, lm), None
     try:
@@ -67,25 +142,30 @@ def _show_best(arguments: argparse.Namespace, pool: Any, choice: Any) -> None:
         print(terminal.show_choice(pool, choice))
 
 
-def _open(arguments: argparse.Namespace) -> tuple[str, Any]:
-    from edifice_tt.inference.generate import check_settings
+def _open(arguments: argparse.Namespace) -> Any:
+    from edifice_tt.inference.settings import check_settings
 
-    prompt = options.read_prompt(arguments)
     check_settings(**options.settings(arguments))
     terminal.say(f"loading {arguments.model}")
-    return prompt, et.load_pretrained(arguments.model, device=arguments.device)
+    return et.load_pretrained(arguments.model, device=arguments.device)
+
+
+def _prompt(arguments: argparse.Namespace, prompt: str, lm: Any) -> Any:
+    """What the model is given: chat messages where it knows chats, unless told otherwise."""
+    if arguments.raw or not lm.tokenizer.has_chat_template:
+        return prompt
+    chat = [{"role": "system", "content": arguments.system}] if arguments.system else []
+    return [*chat, {"role": "user", "content": prompt}]
 
 
 def _sample(arguments: argparse.Namespace, prompt: str, lm: Any) -> Any:
-    chat = [{"role": "system", "content": arguments.system}] if arguments.system else []
-    chat.append({"role": "user", "content": prompt})
-    templated = lm.tokenizer.has_chat_template and not arguments.raw
     with terminal.sampling_progress(arguments.n, arguments.max_tokens) as on_token:
         pool = et.generate(
             lm,
-            chat if templated else prompt,
+            _prompt(arguments, prompt, lm),
             **options.settings(arguments),
             stop=arguments.stop,
+            answer=arguments.answer if arguments.command == "generate" else None,
             on_token=on_token,
         )
     if pool.settings.get("interrupted"):

@@ -1,21 +1,15 @@
-"""Candidates, the pool that holds them, and the pool's file. Knows no model and no tensor.
+"""The records: candidates, the pool that holds them, problems. Knows no model, tensor or format.
 
-A pool file is JSON lines: a header, then a line per candidate, then a line per score, so that
-scores can be added later by appending. What each field means stands at the record.
+What each field means stands at its record; how it is written down, in `pool_lines`.
 """
 
-import json
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from edifice_tt.errors import CheckpointError, unknown_name
-from edifice_tt.files import write_atomically
+from edifice_tt.errors import unknown_name
 
-SCHEMA = 1
 FINISH_REASONS = ("eos", "stop", "length", "unknown")
 
 
@@ -29,7 +23,8 @@ class Candidate:
     else sampled it. `answer` is what a selector compares, when it has been extracted already;
     `correct` says whether it is right, None where nobody knows. `num_tokens` counts the tokens,
     also where their ids are not kept. `seconds` is the time from the start of its problem's
-    sampling to its end. `step_scores` are a process scorer's numbers, one a step.
+    sampling to its end; candidates that differ in nothing else are equal. `step_scores` are a
+    process scorer's numbers, one a step.
     """
 
     index: int
@@ -40,7 +35,7 @@ class Candidate:
     answer: str | None = None
     correct: bool | None = None
     num_tokens: int = 0
-    seconds: float | None = None
+    seconds: float | None = field(default=None, compare=False)
     scores: Mapping[str, float] = field(default_factory=dict)
     step_scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -83,13 +78,30 @@ class Pool:
         names = [set(candidate.scores) for candidate in self.candidates]
         return sorted(set.intersection(*names)) if names else []
 
-    def with_scores(self, scorer: str, scores: list[float]) -> "Pool":
-        """A pool with one more score a candidate, in the pool's order."""
-        scored = (
-            replace(candidate, scores={**candidate.scores, scorer: value})
-            for candidate, value in zip(self.candidates, scores, strict=True)
-        )
-        return replace(self, candidates=tuple(scored))
+    def with_scores(
+        self,
+        scorer: str,
+        scores: Sequence[float],
+        *,
+        range: str | None = None,
+        steps: Sequence[Sequence[float]] = (),
+    ) -> "Pool":
+        """A pool with one more score a candidate, in the pool's order.
+
+        `range` is what the scorer declares of its numbers, None when that is not known; `steps` are
+        a process scorer's numbers, one sequence a candidate, empty when it has none.
+        """
+        candidates: list[Candidate] = []
+        for candidate, score in zip(self.candidates, scores, strict=True):
+            own = {name: s for name, s in candidate.step_scores.items() if name != scorer}
+            if steps:
+                own[scorer] = tuple(steps[len(candidates)])
+            scored = {**candidate.scores, scorer: score}
+            candidates.append(replace(candidate, scores=scored, step_scores=own))
+        ranges = {name: held for name, held in self.ranges.items() if name != scorer}
+        if range is not None:
+            ranges[scorer] = range
+        return replace(self, candidates=tuple(candidates), ranges=ranges)
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON."""
@@ -103,156 +115,40 @@ class Pool:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the pool to a file, atomically."""
-        text = "".join(pool_lines(self)).encode()
-        write_atomically(Path(path), lambda file: file.write(text))
+        """Write the pool to a file of its own, atomically."""
+        from edifice_tt.inference.pool_file import write_pools
+
+        write_pools(path, [self])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Pool":
-        """Read a pool file.
+        """Read a pool file of one problem.
 
-        Raises `CheckpointError` with file and line number for anything that is not as written.
+        Raises `CheckpointError` with file and line number for anything that is not as written, and
+        for a file of several problems: `edifice_tt.read_pools` reads these.
         """
-        return read_pool(Path(path))
+        from edifice_tt.inference.pool_file import read_pool
+
+        return read_pool(path)
 
     def append_scores(self, path: str | os.PathLike[str], scorer: str) -> None:
-        """Add one scorer's scores to the file of this pool; a later score replaces an earlier."""
-        text = "".join(score_lines(self, scorer)).encode()
-        with Path(path).open("rb+") as file:  # not "a": that would make a file of scores alone
-            before = file.read()
-            if not before.endswith(b"\n"):  # an editor may have taken the last line's end
-                text = b"\n" + text
-            try:
-                file.write(text)
-                file.flush()
-            except OSError:  # a full disk: half a line would make all of the pool unreadable
-                os.truncate(path, len(before))
-                raise
+        """Add one scorer's scores to the file of this pool; a later score replaces an earlier one.
+
+        Raises `CheckpointError` when the file lacks one of the candidates.
+        """
+        from edifice_tt.inference.pool_file import PoolWriter
+
+        with PoolWriter(path) as writer:
+            writer.add_scores(self, scorer)
 
 
-def pool_lines(pool: Pool) -> Iterator[str]:
-    """The lines of a pool file, in order."""
-    yield _line("pool", schema=SCHEMA, prompt=pool.prompt, settings=dict(pool.settings))
-    for candidate in pool:
-        fields = candidate.to_dict()
-        del fields["scores"], fields["step_scores"]
-        yield _line("candidate", **fields)
-    for scorer in sorted({name for candidate in pool for name in candidate.scores}):
-        yield from score_lines(pool, scorer)
+@dataclass(frozen=True)
+class Problem:
+    """A question to sample answers to: its prompt, a text or chat messages, its id, its answer."""
 
-
-def score_lines(pool: Pool, scorer: str) -> Iterator[str]:
-    """The lines that add one scorer's scores to a pool file."""
-    for candidate in pool:
-        if scorer in candidate.scores:
-            score = candidate.scores[scorer]
-            yield _line("score", scorer=scorer, index=candidate.index, score=score)
-
-
-def _line(kind: str, **fields: Any) -> str:
-    text = json.dumps({"kind": kind, **fields}, ensure_ascii=False, allow_nan=False)
-    return text + "\n"
-
-
-def read_pool(path: Path) -> Pool:
-    """See `Pool.load`."""
-    try:
-        # Not splitlines: that also splits at U+2028 and U+0085, which JSON leaves as they are.
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path}: not a pool file, it is not UTF-8 text") from error
-    if lines == [""]:
-        raise CheckpointError(f"{path}: not a pool file, it is empty")
-    header: dict[str, Any] = {}
-    candidates: dict[int, Candidate] = {}
-    for number, line in enumerate(lines, 1):
-        try:
-            kind, fields = _read_line(line)
-            if (kind == "pool") != (number == 1):
-                raise ValueError("the first line, and no other, must be a pool header")
-            if kind == "pool":
-                header = fields
-            elif kind == "candidate":
-                candidate = _read_candidate(fields)
-                if candidate.index in candidates:
-                    raise ValueError(f"candidate {candidate.index} is there twice")
-                candidates[candidate.index] = candidate
-            else:
-                _read_score(fields, candidates)
-        except (ValueError, OverflowError, RecursionError) as error:
-            what = "not a pool file" if number == 1 else "damaged pool file"
-            raise CheckpointError(f"{path}, line {number}: {what}: {error}") from error
-    if not candidates:
-        raise CheckpointError(f"{path}: the pool holds no candidates")
-    return Pool(header["prompt"], tuple(candidates.values()), header["settings"])
-
-
-# The kinds of lines; what each field of them must be, in words and as a check.
-_COUNT = "a whole number, at least 0", lambda x: type(x) is int and x >= 0
-_NUMBER = "a finite number", lambda x: type(x) in (int, float) and math.isfinite(x)
-_TEXT = "text", lambda x: isinstance(x, str)
-_FIELDS: dict[str, dict[str, tuple[str, Callable[[Any], bool]]]] = {
-    "pool": {
-        "schema": (str(SCHEMA), lambda x: type(x) is int and x == SCHEMA),
-        "prompt": _TEXT,
-        "settings": ("an object", lambda x: isinstance(x, dict)),
-    },
-    "candidate": {
-        "index": _COUNT,
-        "text": _TEXT,
-        "token_ids": ("a list of token ids", lambda x: _all(_COUNT[1], x)),
-        "token_logprobs": ("a list of finite numbers", lambda x: _all(_NUMBER[1], x)),
-        "finish_reason": (f"one of {', '.join(FINISH_REASONS)}", lambda x: x in FINISH_REASONS),
-        "answer": ("text or null", lambda x: x is None or isinstance(x, str)),
-        "correct": ("true, false or null", lambda x: x is None or isinstance(x, bool)),
-        "num_tokens": _COUNT,
-        "seconds": ("a number or null", lambda x: x is None or _NUMBER[1](x)),
-    },
-    "score": {"scorer": _TEXT, "index": _COUNT, "score": _NUMBER},
-}
-
-
-def _all(check: Callable[[Any], bool], value: Any) -> bool:
-    return isinstance(value, list) and all(map(check, value))
-
-
-def _read_line(line: str) -> tuple[str, dict[str, Any]]:
-    """The kind of a line and its fields, each of the right type."""
-    record = json.loads(line, parse_constant=_reject_constant)
-    if not isinstance(record, dict):
-        raise ValueError("it must be a JSON object")
-    kind = record.pop("kind", None)
-    if not isinstance(kind, str) or kind not in _FIELDS:
-        raise ValueError(f"kind={kind!r:.40} must be one of {', '.join(_FIELDS)}")
-    expected = _FIELDS[kind]
-    if missing := [name for name in expected if name not in record]:
-        raise ValueError(f"a {kind} needs {', '.join(missing)}")
-    for name, value in record.items():
-        if name not in expected:
-            raise ValueError(f"a {kind} has no field {name!r:.40}")
-        what, check = expected[name]
-        if not check(value):
-            raise ValueError(f"{name}={value!r:.40} must be {what}")
-    return kind, record
-
-
-def _reject_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number that a pool may hold")
-
-
-def _read_candidate(fields: dict[str, Any]) -> Candidate:
-    logprobs = tuple(map(float, fields.pop("token_logprobs")))
-    return Candidate(token_ids=tuple(fields.pop("token_ids")), token_logprobs=logprobs, **fields)
-
-
-def _read_score(fields: dict[str, Any], candidates: dict[int, Candidate]) -> None:
-    index = fields["index"]
-    if index not in candidates:
-        raise ValueError(f"a score for candidate {index}, which is not there")
-    scores = {**candidates[index].scores, fields["scorer"]: float(fields["score"])}
-    candidates[index] = replace(candidates[index], scores=scores)
+    prompt: str | Sequence[dict[str, str]]
+    problem: str = "0"
+    gold: str | None = None
 
 
 def score_of(pool_scorers: list[str], scorer: str | None) -> str:

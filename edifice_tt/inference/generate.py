@@ -4,9 +4,9 @@ Rows decode in lock-step, in batches of one fixed shape. Finished rows leave, an
 so the work is that of as many batches as the unfinished rows fill. Knows no scorer and no rule.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from tinygrad import Tensor
@@ -14,11 +14,11 @@ from tinygrad import Tensor
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.inference.candidates import Candidate, Pool
 from edifice_tt.inference.decoder import ROWS, Decoder, Logits, decoder_of
-from edifice_tt.inference.sampling import Sampler
+from edifice_tt.inference.grade import grader
+from edifice_tt.inference.sampling import Sampler, problem_seed
+from edifice_tt.inference.settings import Prompt, Stops, describe_sampling
 from edifice_tt.nn.backbone import KVCache, check_count
 from edifice_tt.weights.tokenizer import TextStream
-
-Prompt = str | Sequence[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -42,63 +42,79 @@ def generate(
     top_p: float = 1.0,
     max_tokens: int = 128,
     stop: Iterable[str | int] = (),
+    problem: str = "0",
+    gold: str | None = None,
+    answer: str | None = None,
+    indices: Iterable[int] | None = None,
     on_token: Callable[[Event], None] | None = None,
+    on_finish: Callable[[Candidate], None] | None = None,
     batch_size: int = ROWS,
 ) -> Pool:
     """Sample `n` candidate answers to one prompt.
 
     A str is read as it is; a list of `{"role": ..., "content": ...}` goes through the model's chat
     template. `stop` holds strings and token ids that end an answer, beside the model's own.
-    Candidate i depends on (seed, i) alone: the first 4 of n=16 are those of n=4, and `batch_size`
-    (rows that decode together: more memory, fewer passes over the weights) changes nothing.
+    Candidate i depends on (seed, problem, i) alone: the first 4 of n=16 are those of n=4, `indices`
+    makes only these of the n, and `batch_size` (rows that decode together: more memory, fewer
+    passes over the weights) changes nothing. With an extractor named by `answer` the candidates
+    have answers, and with `gold` are marked as right or wrong.
 
     Ctrl-C returns the candidates that are finished (`settings["interrupted"]` says so); with none
     finished it is a KeyboardInterrupt. Raises `ValueError` for an empty prompt, one that does not
     fit the context, and settings that cannot work.
     """
-    sampler = check_settings(n, max_tokens, temperature, top_k, top_p, seed)
+    started = time.perf_counter()
+    stops = Stops.of(lm, stop)
+    settings = describe_sampling(
+        lm,
+        prompt,
+        n=n,
+        seed=seed,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        stop=[*stops.strings, *stops.extra_ids],
+        answer=answer,
+    )
     check_count("batch_size", batch_size)
-    stops = _Stops.of(lm, stop)
+    wanted = _check_indices(n, indices)
+    sampler = Sampler(temperature, top_k, top_p, problem_seed(seed, problem))
     text = render_prompt(lm, prompt)
     ids = encode_prompt(lm, text)
+    mark = grader(answer, gold)
     room = lm.config.context_length - len(ids)
-    settings: dict[str, Any] = {
-        "model": lm.name,
-        "prompt_tokens": len(ids),
-        "n": n,
-        "seed": seed,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "max_tokens": max_tokens,
-        "stop": [*stops.strings, *stops.extra_ids],
-    }
-    rows = [_Row(i, TextStream(lm.tokenizer)) for i in range(n)]
+    rows = {i: _Row(i, TextStream(lm.tokenizer)) for i in wanted}
+    finished: dict[int, Candidate] = {}
+
+    def watch(event: Event) -> None:
+        if event.finish_reason:
+            seconds = time.perf_counter() - started
+            candidate = replace(mark(rows[event.index].candidate()), seconds=seconds)
+            finished[event.index] = candidate
+            if on_finish is not None:
+                on_finish(candidate)
+        if on_token is not None:
+            on_token(event)
+
     try:
         decoder = decoder_of(lm)
         logits = decoder.read_prompt(ids)
-        batches = _Batches(decoder, rows, batch_size, min(max_tokens, room))
-        _decode(batches, {row.index: logits for row in rows}, sampler, stops, on_token)
+        batches = _Batches(decoder, [*rows.values()], batch_size, min(max_tokens, room))
+        _decode(batches, dict.fromkeys(rows, logits), sampler, stops, watch)
     except KeyboardInterrupt:
-        if not any(row.finish_reason for row in rows):
+        if not finished:
             raise
         settings["interrupted"] = True
-    finished = (row.candidate() for row in rows if row.finish_reason)
-    return Pool(text, tuple(finished), settings)
+    candidates = tuple(finished[i] for i in sorted(finished))
+    return Pool(text, candidates, settings, problem, gold)
 
 
-def check_settings(
-    n: int, max_tokens: int, temperature: float, top_k: int, top_p: float, seed: int
-) -> Sampler:
-    """The sampler; raises `ValueError` for settings that cannot work, whatever the model."""
-    check_count("n", n)
-    check_count("max_tokens", max_tokens)
-    if temperature == 0 and n > 1:
-        raise ValueError(
-            f"temperature=0 always takes the most likely token, so all n={n} candidates would be "
-            "the same; use n=1 or a temperature above 0"
-        )
-    return Sampler(temperature, top_k, top_p, seed)
+def _check_indices(n: int, indices: Iterable[int] | None) -> list[int]:
+    wanted = sorted(set(range(n) if indices is None else indices))
+    if not wanted or not 0 <= wanted[0] <= wanted[-1] < n:
+        raise ValueError(f"indices={indices!r:.60} must hold numbers from 0 to n - 1 = {n - 1}")
+    return wanted
 
 
 def render_prompt(lm: CausalLM, prompt: Prompt) -> str:
@@ -122,32 +138,6 @@ def encode_prompt(lm: CausalLM, text: str) -> list[int]:
     return ids
 
 
-@dataclass(frozen=True)
-class _Stops:
-    strings: tuple[str, ...]
-    extra_ids: tuple[int, ...]
-    eos_ids: frozenset[int]
-
-    @classmethod
-    def of(cls, lm: CausalLM, stop: Iterable[str | int]) -> "_Stops":
-        if isinstance(stop, str):
-            raise ValueError(f"stop={stop!r} must be a list of strings and token ids: [{stop!r}]")
-        stop = list(stop)
-        ids = range(lm.config.vocab_size)
-        if not all(s in ids if type(s) is int else s and isinstance(s, str) for s in stop):
-            raise ValueError(
-                f"stop={stop!r} must hold non-empty strings and token ids from 0 to {ids[-1]} only"
-            )
-        strings = tuple(s for s in stop if isinstance(s, str))
-        eos_ids = lm.tokenizer.stop_ids if lm.tokenizer else frozenset()
-        return cls(strings, tuple(s for s in stop if isinstance(s, int)), eos_ids)
-
-    def possible_start(self, text: str) -> int:
-        """How many of the last characters may be the beginning of a stop string."""
-        starts = (s[:size] for s in self.strings for size in range(len(s) - 1, 0, -1))
-        return max((len(start) for start in starts if text.endswith(start)), default=0)
-
-
 @dataclass
 class _Row:
     """A candidate in the making."""
@@ -160,7 +150,7 @@ class _Row:
     finish_reason: str | None = None
     shown: int = 0  # characters that have been handed out for streaming
 
-    def add(self, token: int, logprob: float, stops: _Stops, last: bool) -> str:
+    def add(self, token: int, logprob: float, stops: Stops, last: bool) -> str:
         """Take one more token; returns the text that is now sure to stay."""
         self.ids.append(token)
         self.logprobs.append(logprob)
@@ -191,7 +181,7 @@ def _decode(
     batches: "_Batches",
     logits: dict[int, Logits],
     sampler: Sampler,
-    stops: _Stops,
+    stops: Stops,
     on_token: Callable[[Event], None] | None,
 ) -> None:
     for position in range(batches.tokens):

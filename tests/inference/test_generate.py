@@ -5,6 +5,7 @@ computes every step.
 """
 
 import gc
+import time
 import weakref
 
 import numpy as np
@@ -125,6 +126,53 @@ def test_the_batch_size_changes_nothing(tiny_lm, pool, batch_size):
 
 def test_the_candidates_stand_in_order(pool):
     assert [c.index for c in pool] == list(range(16))
+
+
+@pytest.mark.parametrize("indices", [[0], [2, 13], [15, 5, 9]])
+def test_any_of_the_candidates_can_be_made_alone(tiny_lm, pool, indices):
+    some = et.generate(tiny_lm, PROMPT, n=16, seed=3, indices=indices, **HOT)
+    assert some.candidates == tuple(pool.candidates[i] for i in sorted(indices))
+
+
+def test_the_draws_of_different_problems_are_independent(tiny_lm, pool):
+    """Of the 16, those that say much; equal seeds would make them equal throughout."""
+    problems = ["0", "1", "math-1"]
+    pools = [et.generate(tiny_lm, PROMPT, n=16, seed=3, problem=p, **HOT) for p in problems]
+    assert [p.problem for p in pools] == problems
+    assert pools[0] == pool  # the problem "0" keeps the seed itself
+    assert len({c.token_ids for p in pools for c in p if len(c.token_ids) > 5}) > 30
+
+
+# --- answers and time
+
+
+def test_answers_are_extracted_and_held_against_the_gold_answer(tiny_lm, script):
+    script("It is 12.", "1 + 1 = 13", "dunno")
+    given = {"n": 3, "max_tokens": 30, "gold": "12.0", "answer": "number"}
+    pool = et.generate(tiny_lm, PROMPT, **given)
+    assert [(c.answer, c.correct) for c in pool] == [("12", True), ("13", False), (None, False)]
+    assert (pool.gold, pool.settings["answer"]) == ("12.0", "number")
+    unknown = et.generate(tiny_lm, PROMPT, **{**given, "gold": None})
+    assert [(c.answer, c.correct) for c in unknown] == [("12", None), ("13", None), (None, None)]
+    assert et.generate(tiny_lm, PROMPT, **{**given, "answer": None}).candidates[0].answer is None
+
+
+def test_each_candidate_is_handed_out_once_when_it_is_finished(tiny_lm, script):
+    script("abcd", "a", "abcdefgh", "ab")
+    finished = []
+    pool = et.generate(tiny_lm, PROMPT, n=4, max_tokens=30, on_finish=finished.append)
+    assert [c.index for c in finished] == [1, 3, 0, 2]
+    assert sorted(finished, key=lambda c: c.index) == list(pool)
+
+
+def test_seconds_go_from_the_start_to_the_candidates_end(tiny_lm, script):
+    script("abcd", "a", "abcdefgh", "ab")
+    started = time.perf_counter()
+    pool = et.generate(tiny_lm, PROMPT, n=4, max_tokens=30)
+    whole = time.perf_counter() - started
+    seconds = [pool.candidates[index].seconds for index in (1, 3, 0, 2)]  # as they end
+    assert seconds == sorted(seconds)
+    assert 0 < seconds[0] < seconds[-1] <= whole
 
 
 # --- the model with its cache is the model without
@@ -399,22 +447,21 @@ def test_chat_messages_go_through_the_models_template(tiny_lm):
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
-    text_bytes = len("system\nBe brief." + "\n" + "user\nHi" + "\n" + "assistant\n")
-    assert pool.settings["prompt_tokens"] == text_bytes + 5  # a control token is one token
-    assert et.generate(tiny_lm, pool.prompt, n=2, max_tokens=4) == pool
+    raw = et.generate(tiny_lm, pool.prompt, n=2, max_tokens=4)
+    assert raw.candidates == pool.candidates
+    assert (pool.settings["template"], raw.settings["template"]) == ("chat", "raw")
 
 
 def test_a_text_is_read_as_it_is(tiny_lm):
     pool = et.generate(tiny_lm, "  spaced\n", n=1, max_tokens=1)
     assert pool.prompt == "  spaced\n"
-    assert pool.settings["prompt_tokens"] == len("  spaced\n")
 
 
 def test_the_settings_say_how_to_sample_it_again(tiny_lm):
     given = {"n": 3, "seed": 9, "temperature": 1.5, "top_k": 7, "top_p": 0.9, "max_tokens": 6}
     pool = et.generate(tiny_lm, PROMPT, stop=["\n", 5], **given)
-    expected = {**given, "model": "tiny", "prompt_tokens": len(PROMPT), "stop": ["\n", 5]}
-    assert pool.settings == expected
+    about = {"model": "tiny", "fingerprint": tiny_lm.fingerprint, "template": "raw"}
+    assert pool.settings == {**given, **about, "stop": ["\n", 5]}
     assert et.generate(tiny_lm, pool.prompt, stop=pool.settings["stop"], **given) == pool
 
 
@@ -449,6 +496,10 @@ def test_prompts_after_each_other_do_not_disturb_each_other(tiny_lm, pool):
         ("q", {"top_k": -1}, "top_k=-1 must be"),
         ("q", {"top_p": 0}, "top_p=0 must be"),
         ("q", {"seed": -1}, "seed=-1 must be"),
+        ("q", {"indices": []}, r"indices=\[\] must hold numbers from 0 to n - 1 = 15"),
+        ("q", {"indices": [3, 16]}, r"indices=\[3, 16\] must hold numbers from 0 to n - 1 = 15"),
+        ("q", {"indices": [-1]}, r"indices=\[-1\] must hold"),
+        ("q", {"answer": "regex:("}, "not a regular expression"),
         ("q", {"stop": "abc"}, r"stop='abc' must be a list .*\['abc'\]"),
         ("q", {"stop": [""]}, r"stop=\[''\] must hold non-empty strings and token ids"),
         ("q", {"stop": [1.5]}, r"stop=\[1.5\] must hold"),

@@ -334,7 +334,8 @@ def test_the_command_line_knows_rule_and_scorer(tmp_path, capsys):
     path = tmp_path / "pool.jsonl"
     Pool("?", texts("It is 3.", r"\boxed{0.5}", r"\boxed{\frac12}")).save(path)
     assert cli.main(["select", str(path), "--rule", "math_majority", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["choice"]["tally"] == {"3": 1.0, "0.5": 2.0}
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["choice"]["tally"] == {"3": 1.0, "0.5": 2.0}
     assert cli.main(["score", str(path), "--scorer", "math_valid"]) == 0
     capsys.readouterr()
     Pool("?", texts("dunno")).save(path)

@@ -1,0 +1,192 @@
+"""Many problems -> one pool file, written as candidates finish and completed when it broke off.
+
+Knows which candidates are missing; `generate` makes them, `pool_file` writes them.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.errors import EdificeError, unknown_name
+from edifice_tt.files import write_atomically
+from edifice_tt.inference.candidates import Candidate, Pool, Problem
+from edifice_tt.inference.generate import Event, encode_prompt, generate, render_prompt
+from edifice_tt.inference.pool_file import PoolWriter, differing
+from edifice_tt.inference.pool_lines import header_line
+from edifice_tt.inference.settings import describe_sampling
+
+# What `generate` takes and what of it is written into the file, with defaults.
+_EACH = {"lm", "prompt", "problem", "gold", "indices", "on_token", "on_finish"}
+_OPTIONS = {n: p.default for n, p in signature(generate).parameters.items() if n not in _EACH}
+_WRITTEN = [name for name in _OPTIONS if name in signature(describe_sampling).parameters]
+
+
+def generate_pools(
+    lm: CausalLM,
+    problems: Iterable[Problem],
+    path: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    on_token: Callable[[Event], None] | None = None,
+    **options: Any,
+) -> int:
+    """Sample candidates to many problems into a pool file; returns how many were made.
+
+    Each candidate is written when it finishes, so that a run that is killed loses at most a line.
+    `resume=True` makes what is missing in the file, and the result is that of a run that was never
+    broken off. `options` are those of `generate`; `edifice_tt.read_pools` reads the file.
+
+    Ctrl-C is a KeyboardInterrupt, with every finished candidate in the file. Raises `EdificeError`
+    for a file that exists, or that another model, other settings or other problems made, and
+    `ValueError` as `generate` does, before anything is sampled.
+    """
+    with open_run(lm, problems, path, resume=resume, **options) as run:
+        return run.sample(on_token)
+
+
+class Run:
+    """A pool file and what is still `missing` in it: problems with the indices of candidates."""
+
+    def __init__(
+        self, lm: CausalLM, writer: PoolWriter, problems: list[Problem], options: dict[str, Any]
+    ) -> None:
+        self.lm = lm
+        self.writer = writer
+        self.options = options
+        self.num_made = 0
+        present = writer.file.indices
+        every = range(options["n"])
+        self.missing = [
+            (problem, indices)
+            for problem in problems
+            if (indices := sorted({*every} - present.get(problem.problem, set())))
+        ]
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.writer.__exit__(*error)
+
+    @property
+    def num_missing(self) -> int:
+        return sum(len(indices) for _, indices in self.missing)
+
+    def sample(self, on_token: Callable[[Event], None] | None = None) -> int:
+        """Make what is missing; returns how many candidates were made."""
+        for problem, indices in self.missing:
+            text = render_prompt(self.lm, problem.prompt)
+            empty = Pool(text, (), problem=problem.problem, gold=problem.gold)
+
+            def write(candidate: Candidate, empty: Pool = empty) -> None:
+                self.writer.add_candidates(replace(empty, candidates=(candidate,)))
+                self.num_made += 1
+
+            pool = generate(
+                self.lm,
+                problem.prompt,
+                problem=problem.problem,
+                gold=problem.gold,
+                indices=indices,
+                on_token=on_token,
+                on_finish=write,
+                **self.options,
+            )
+            if pool.settings.get("interrupted"):
+                raise KeyboardInterrupt
+        return self.num_made
+
+
+def open_run(
+    lm: CausalLM,
+    problems: Iterable[Problem],
+    path: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    force: bool = False,
+    **options: Any,
+) -> Run:
+    """Check problems and options, and open the file; `force` replaces one that is there."""
+    for name in options.keys() - _OPTIONS.keys():
+        raise unknown_name("option of generate_pools", name, _OPTIONS)
+    options = {**_OPTIONS, **options}
+    if not isinstance(options["stop"], str):  # which is a mistake that will be told
+        options["stop"] = list(options["stop"])
+    path, problems = Path(path), list(problems)
+    settings = _check_problems(lm, problems, {name: options[name] for name in _WRITTEN})
+    if not (resume and path.exists()):
+        if path.exists() and not force:
+            raise EdificeError(
+                f"{path} exists; use --resume to complete it, --force to replace it, or another "
+                "name (resume=True in Python)"
+            )
+        header = header_line(settings)
+        write_atomically(path, lambda file: file.write(header))
+    writer = PoolWriter(path)
+    try:
+        if resume:
+            _check_same(lm, writer, settings, problems)
+        return Run(lm, writer, problems, options)
+    except BaseException:
+        writer.__exit__()
+        raise
+
+
+def _check_problems(
+    lm: CausalLM, problems: list[Problem], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings of the file. Raises before the first token for what would fail at the last."""
+    if not problems:
+        raise ValueError("there are no problems; give at least one")
+    seen: set[str] = set()
+    for problem in problems:
+        if problem.problem in seen:
+            raise ValueError(f"problem {problem.problem!r} is there twice; give each another id")
+        seen.add(problem.problem)
+    settings = describe_sampling(lm, problems[0].prompt, **options)
+    for problem in problems:
+        if isinstance(problem.prompt, str) != isinstance(problems[0].prompt, str):
+            raise ValueError("some prompts are texts and some are chats; make them all of one kind")
+        try:
+            encode_prompt(lm, render_prompt(lm, problem.prompt))
+        except ValueError as error:
+            raise ValueError(f"problem {problem.problem!r}: {error}") from error
+    return settings
+
+
+def _check_same(
+    lm: CausalLM, writer: PoolWriter, settings: dict[str, Any], problems: list[Problem]
+) -> None:
+    """Raise `EdificeError` when the file is that of another model, other settings or problems."""
+    path, file = writer.path, writer.file
+    held = {name: value for name, value in file.settings.items() if name != "model"}
+    given = {name: value for name, value in settings.items() if name != "model"}
+    if different := differing(held, given):
+        name, theirs, ours = different
+        models = (
+            f" (model {file.settings.get('model')!r}, given {lm.name!r})"
+            if name == "fingerprint"
+            else ""
+        )
+        raise EdificeError(
+            f"{path} was made with {name}={theirs!r}, given {name}={ours!r}{models}; resume it "
+            "with what it was made with, or write to another file"
+        )
+    asked = {problem.problem: problem for problem in problems}
+    for name, about in file.problems.items():
+        if name not in asked:
+            raise EdificeError(
+                f"{path} holds problem {name!r}, which is not among those given; resume it with "
+                "its own problems, or write to another file"
+            )
+        now = {"prompt": render_prompt(lm, asked[name].prompt), "gold": asked[name].gold}
+        for field, ours in now.items():
+            if about[field] != ours:
+                raise EdificeError(
+                    f"{path}: problem {name!r} has {field}={about[field]!r:.60}, given {ours!r:.60}"
+                    "; resume it with its own problems, or write to another file"
+                )

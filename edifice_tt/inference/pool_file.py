@@ -1,0 +1,180 @@
+"""Pool files: streamed in, written whole, or added to line by line. Knows what keeps a file whole.
+
+What a line says is for `pool_lines`, how a file is read for `pool_reader`. Knows no model.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from edifice_tt.errors import CheckpointError
+from edifice_tt.files import write_atomically
+from edifice_tt.inference.candidates import Pool
+from edifice_tt.inference.pool_lines import (
+    candidate_line,
+    header_line,
+    problem_line,
+    score_lines,
+    scorer_line,
+)
+from edifice_tt.inference.pool_reader import PoolFile
+
+Scorers = Mapping[str, Mapping[str, str | None]]
+
+
+def read_pools(path: str | os.PathLike[str]) -> Iterator[Pool]:
+    """Read a pool file problem by problem, in the file's order, candidates by index.
+
+    The whole file is checked before the first pool is given; memory holds one problem at a time.
+    A last line that was cut off in writing is left out with a `PoolWarning`. Raises
+    `CheckpointError` with file and line number for anything else that is not as written.
+    """
+    return iter(PoolFile(path).with_problems())
+
+
+def read_pool(path: str | os.PathLike[str]) -> Pool:
+    """See `Pool.load`."""
+    file = PoolFile(path).with_problems()
+    if len(file.problems) > 1:
+        raise CheckpointError(
+            f"{path}: it holds {len(file.problems)} problems; read them with edifice_tt.read_pools"
+        )
+    return next(iter(file))
+
+
+def write_pools(
+    path: str | os.PathLike[str], pools: Iterable[Pool], scorers: Scorers | None = None
+) -> None:
+    """Write pools of one model and one sampling into a file, atomically; they may be streamed.
+
+    `scorers` tells of a scorer what pools do not: its `owner` and its `fingerprint`. Raises
+    `ValueError` for pools of different settings, for a problem that is there twice, and for none.
+    """
+    lines = _pool_lines(pools, scorers or {})
+    first = next(lines)
+    write_atomically(Path(path), lambda file: [file.write(line) for line in (first, *lines)])
+
+
+def _pool_lines(pools: Iterable[Pool], scorers: Scorers) -> Iterator[bytes]:
+    settings: Mapping[str, Any] | None = None
+    seen: set[str] = set()
+    declared: set[str] = set()
+    for pool in pools:
+        if settings is None:
+            settings = pool.settings
+            yield header_line(settings)
+        if different := differing(settings, pool.settings):
+            name, one, other = different
+            raise ValueError(
+                f"problem {pool.problem!r} has {name}={other!r}, the ones before {one!r}; "
+                "write pools of different settings to files of their own"
+            )
+        if pool.problem in seen:
+            raise ValueError(f"problem {pool.problem!r} is there twice; give each another name")
+        seen.add(pool.problem)
+        yield problem_line(pool)
+        yield from (candidate_line(pool.problem, candidate) for candidate in pool)
+        for scorer in sorted({name for candidate in pool for name in candidate.scores}):
+            if scorer not in declared:
+                declared.add(scorer)
+                about = scorers.get(scorer, {})
+                yield scorer_line(
+                    scorer, pool.ranges.get(scorer), about.get("owner"), about.get("fingerprint")
+                )
+            yield score_lines(pool, scorer)
+    if settings is None:
+        raise ValueError("there are no pools to write")
+
+
+def differing(
+    settings: Mapping[str, Any], others: Mapping[str, Any]
+) -> tuple[str, Any, Any] | None:
+    """The first setting in which two differ, with both values; None when they are the same."""
+    for name in (*settings, *others):
+        if (one := settings.get(name)) != (other := others.get(name)):
+            return name, one, other
+    return None
+
+
+class PoolWriter:
+    """Appends to a pool file, each time with one write, so that what stands there stays whole.
+
+    `file` is what was there; a last line that was cut off is removed. One writer at a time holds a
+    file. Raises `CheckpointError` as `read_pools` does, and when another process is writing.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        try:
+            self._raw = self.path.open("r+b", buffering=0)  # not "a": that would make a new file
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
+        try:
+            _lock(self._raw, self.path)
+            self.file = PoolFile(path)
+            self._declared: set[str] = set()
+            self._started = set(self.file.problems)
+            self._raw.truncate(self.file.size)
+            if not self.file.ended:
+                self._append(b"\n")
+        except BaseException:
+            self._raw.close()
+            raise
+
+    def __enter__(self) -> "PoolWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._raw.close()
+
+    def add_candidates(self, pool: Pool) -> None:
+        """Append a pool's candidates, behind the line of their problem if it is a new one."""
+        lines = b"" if pool.problem in self._started else problem_line(pool)
+        lines += b"".join(candidate_line(pool.problem, candidate) for candidate in pool)
+        self._append(lines)
+        self._started.add(pool.problem)
+
+    def add_scores(
+        self, pool: Pool, scorer: str, owner: str | None = None, fingerprint: str | None = None
+    ) -> None:
+        """Append one scorer's scores of a pool; later scores replace earlier ones.
+
+        Raises `CheckpointError` when the file lacks one of the candidates.
+        """
+        present = self.file.indices.get(pool.problem, set())
+        if missing := {c.index for c in pool} - present:
+            raise CheckpointError(
+                f"{self.path}: it has no candidate {min(missing)} of problem {pool.problem!r}, so "
+                "it cannot take its score; save the pool first"
+            )
+        lines = b""
+        if scorer not in self._declared:
+            lines = scorer_line(scorer, pool.ranges.get(scorer), owner, fingerprint)
+        self._append(lines + score_lines(pool, scorer))
+        self._declared.add(scorer)
+
+    def _append(self, lines: bytes) -> None:
+        before = self._raw.seek(0, os.SEEK_END)
+        rest = memoryview(lines)
+        try:
+            while rest:
+                rest = rest[self._raw.write(rest) :]
+        except BaseException as error:  # a full disk, Ctrl-C: half a line would harm the file
+            self._raw.truncate(before)
+            if isinstance(error, OSError):
+                raise OSError(error.errno, error.strerror, str(self.path)) from error
+            raise
+
+
+def _lock(file: Any, path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not on this system: then it is up to its users
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CheckpointError(f"{path}: another process is writing to it; wait for it") from None
+    except OSError:  # a file system without locks
+        return

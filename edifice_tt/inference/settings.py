@@ -1,0 +1,87 @@
+"""How candidates are sampled, checked and written down: the settings, and what ends an answer."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.inference.grade import grader
+from edifice_tt.inference.sampling import Sampler
+from edifice_tt.nn.backbone import check_count
+from edifice_tt.nn.fingerprint import fingerprint
+
+Prompt = str | Sequence[dict[str, str]]
+
+
+def describe_sampling(
+    lm: CausalLM,
+    prompt: Prompt,
+    *,
+    n: int,
+    seed: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    max_tokens: int,
+    stop: Iterable[str | int],
+    answer: str | None,
+) -> dict[str, Any]:
+    """The settings of a pool; raises `ValueError` for those that cannot work."""
+    check_settings(n, max_tokens, temperature, top_k, top_p, seed)
+    grader(answer, None)
+    stops = Stops.of(lm, stop)
+    settings: dict[str, Any] = {
+        "model": lm.name,
+        "fingerprint": fingerprint(lm),
+        "template": "raw" if isinstance(prompt, str) else "chat",
+        "n": n,
+        "seed": seed,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "max_tokens": max_tokens,
+        "stop": [*stops.strings, *stops.extra_ids],
+    }
+    return settings if answer is None else {**settings, "answer": answer}
+
+
+def check_settings(
+    n: int, max_tokens: int, temperature: float, top_k: int, top_p: float, seed: int
+) -> Sampler:
+    """The sampler; raises `ValueError` for settings that cannot work, whatever the model."""
+    check_count("n", n)
+    check_count("max_tokens", max_tokens)
+    if temperature == 0 and n > 1:
+        raise ValueError(
+            f"temperature=0 always takes the most likely token, so all n={n} candidates would be "
+            "the same; use n=1 or a temperature above 0"
+        )
+    return Sampler(temperature, top_k, top_p, seed)
+
+
+@dataclass(frozen=True)
+class Stops:
+    """What ends an answer: strings and token ids, and the model's own end tokens."""
+
+    strings: tuple[str, ...]
+    extra_ids: tuple[int, ...]
+    eos_ids: frozenset[int]
+
+    @classmethod
+    def of(cls, lm: CausalLM, stop: Iterable[str | int]) -> "Stops":
+        if isinstance(stop, str):
+            raise ValueError(f"stop={stop!r} must be a list of strings and token ids: [{stop!r}]")
+        stop = list(stop)
+        ids = range(lm.config.vocab_size)
+        if not all(s in ids if type(s) is int else s and isinstance(s, str) for s in stop):
+            raise ValueError(
+                f"stop={stop!r} must hold non-empty strings and token ids from 0 to {ids[-1]} only"
+            )
+        strings = tuple(s for s in stop if isinstance(s, str))
+        eos_ids = lm.tokenizer.stop_ids if lm.tokenizer else frozenset()
+        return cls(strings, tuple(s for s in stop if isinstance(s, int)), eos_ids)
+
+    def possible_start(self, text: str) -> int:
+        """How many of the last characters may be the beginning of a stop string."""
+        starts = (s[:size] for s in self.strings for size in range(len(s) - 1, 0, -1))
+        return max((len(start) for start in starts if text.endswith(start)), default=0)
