@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edifice_tt import terminal
-from edifice_tt.commands import installed, pools, sampling
+from edifice_tt.commands import curve, installed, pools, sampling
 from edifice_tt.commands.options import Add
 from edifice_tt.errors import EdificeError, PluginWarning, PoolWarning
 from edifice_tt.plugins import load_plugins
@@ -55,7 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
         title="commands", dest="command", metavar="COMMAND", required=True
     )
 
-    for room in (installed, sampling, pools):
+    for room in (installed, sampling, pools, curve):
         room.register(_adder(commands))
     plugins = load_plugins()
     plugins.call_each(lambda *_: ({"subparsers": commands}, lambda: None), "register_commands")
