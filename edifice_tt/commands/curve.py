@@ -10,9 +10,11 @@ from edifice_tt import terminal
 from edifice_tt.commands import curve_table, options
 from edifice_tt.commands.options import Add
 from edifice_tt.errors import EdificeError, unknown_name
+from edifice_tt.files import write_atomically
 from edifice_tt.inference.answers import extractor
 from edifice_tt.inference.pool_reader import PoolFile
 from edifice_tt.registry import load_registry
+from edifice_tt.report.page import render_report
 
 
 def register(add: Add) -> None:
@@ -122,6 +124,11 @@ def _curve(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         pool=file.path.name,
     )
+    if arguments.output:
+        pools = terminal.progress(file, len(file.problems), "reading once more")
+        page = render_report(curve, pools, answer=arguments.answer, everything=arguments.all)
+        write_atomically(arguments.output, lambda out: out.write(page))
+        terminal.say(f"report: {arguments.output}")
     if arguments.json:
         terminal.print_json(curve.to_dict())
     else:

@@ -103,10 +103,11 @@ def _remarks(curve: Curve) -> Iterator[str]:
         yield f"Forecast of the oracle: {shown}."
     if curve.abstentions:
         yield f"{curve.abstentions} of {curve.candidates} candidates have no answer: they abstain."
-    yield advice(curve)
+    if curve.comparisons:
+        yield _advice(curve)
 
 
-def advice(curve: Curve) -> str:
+def _advice(curve: Curve) -> str:
     """In a sentence, how many problems would tell the rules apart."""
     points = f"{curve.advice.difference * 100:g} points"
     if curve.advice.problems is None:
