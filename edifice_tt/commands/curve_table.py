@@ -1,6 +1,7 @@
 """A curve as text for a terminal, 80 columns and up. Knows the records; computes nothing."""
 
 import shutil
+import textwrap
 from collections.abc import Iterator
 
 from edifice_tt.study.quality import ScorerQuality
@@ -20,7 +21,7 @@ def show_curve(curve: Curve) -> str:
         *_accuracy(curve, width),
         *_comparisons(curve),
         *_scorers(curve),
-        "\n".join(_remarks(curve)),
+        "\n".join(textwrap.fill(remark, width) for remark in _remarks(curve)),
     ]
     return "\n\n".join(parts)
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from edifice_tt.report.svg import Frame, brief, draw, marker, percent, text
+from edifice_tt.report.svg import Frame, brief, draw, marker, percent, round_ticks, text
 from edifice_tt.study.forecast import Forecast
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
@@ -25,11 +25,11 @@ def accuracy_chart(curve: Curve, wide: bool) -> str:
     """Accuracy against k by rule, with whiskers; wide ones name their lines at the end."""
     values = [v for rule in curve.rules for v in (*rule.low, *rule.high)]
     ys, ticks = _shares(min(values), max(values))
-    label = max(len(rule.label) for rule in curve.rules) * 8 + 40 if wide else 22
+    label = max(len(rule.label) for rule in curve.rules) * 8 + 90 if wide else 22
     frame = Frame(
         *((960, 470) if wide else (360, 340)),
         46,
-        min(label, 300),
+        min(label, 360),
         14,
         50,
         _span(curve.ks),
@@ -53,7 +53,7 @@ def accuracy_chart(curve: Curve, wide: bool) -> str:
         parts.append(f'<g class="rule {shade(rule, i)}">')
         parts.append(_band(frame, curve.ks, rule))
         parts.append(f'<path class="line" d="{frame.path(curve.ks, rule.accuracy)}"/>')
-        parts.extend(_points(frame, curve.ks, rule, i, (i - middle) * (4.5 if wide else 3)))
+        parts.extend(_points(frame, curve.ks, rule, i, (i - middle) * (3 if wide else 2)))
         parts.append("</g>")
     if wide:
         parts.extend(_end_labels(frame, curve))
@@ -99,8 +99,9 @@ def _end_labels(frame: Frame, curve: Curve) -> Iterator[str]:
     x = frame.x(curve.ks[-1]) + 12
     for place, (y, i) in zip(places, ends, strict=True):
         rule = curve.rules[i]
+        words = f"{rule.label} {percent(rule.accuracy[-1])}"
         yield f'<g class="name {shade(rule, i)}"><path class="leader" d="M{x:g},{y:g}L{x + 12:g},'
-        yield f'{place:g}"/>{text(x + 17, place + 4.5, rule.label, "label")}</g>'
+        yield f'{place:g}"/>{text(x + 17, place + 4.5, words, "label")}</g>'
 
 
 def forecast_chart(curve: Curve, forecast: Forecast, measured: RuleCurve | None) -> str:
@@ -169,10 +170,11 @@ def histogram_chart(quality: ScorerQuality) -> str:
             )
         side = frame.top + 10 if sign > 0 else frame.height - frame.bottom - 4
         parts.append(text(frame.left + 4, side, f"{sum(counts)} {name}", "label"))
-        parts.append(text(frame.left - 8, frame.y(sign * most) + 4, str(most), "tick end"))
+        at = frame.y(sign * most) + (4 if sign > 0 else -2)
+        parts.append(text(frame.left - 8, at, str(most), "tick end"))
     parts.append(f'<path class="axis" d="M{frame.left:g},{frame.y(0):g}H{frame.width - 22:g}"/>')
-    ticks = [edges[0], (edges[0] + edges[-1]) / 2, edges[-1]]
-    parts.extend(frame.columns(ticks, [f"{value:.3g}" for value in ticks]))
+    ticks = round_ticks(edges[0], edges[-1])
+    parts.extend(frame.columns(ticks, [f"{value:g}" for value in ticks]))
     parts.append(text((frame.left + 378) / 2, 282, "score", "title middle"))
     return draw(frame, f"Scores of {quality.scorer}, right above and wrong below", parts)
 

@@ -212,4 +212,5 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme)
 showTheme();
 theme.hidden = false;
 byId("tools").hidden = false;
+byId("unscripted").hidden = true;
 update();

@@ -4,7 +4,7 @@ Every piece is complete: its texts are escaped, and it stands anywhere in a page
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from html import escape
 
 from edifice_tt.report.charts import (
@@ -86,21 +86,17 @@ def exactness(curve: Curve) -> str:
     )
 
 
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]], name: str) -> str:
-    """A table that scrolls by itself; cells are HTML."""
+def _table(header: Iterable[str], rows: Iterable[Iterable[str]], name: str, style: str = "") -> str:
+    """A table that scrolls by itself where it is too wide; cells are HTML."""
     head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<th scope="row">{cell}</th>' if i == 0 else f"<td>{cell}</td>"
-            for i, cell in enumerate(row)
-        )
-        + "</tr>"
-        for row in rows
-    )
+    lines = []
+    for first, *others in rows:
+        cells = "".join(f"<td>{cell}</td>" for cell in others)
+        lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
+        f'<table class="{style}"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody>'
+        "</table></div>"
     )
 
 
@@ -128,8 +124,8 @@ def comparisons(curve: Curve) -> str:
         (
             escape(one.label),
             whisker(one.low, one.difference, one.high, edge),
-            f"{one.difference * 100:+.1f}",
-            f"{one.low * 100:+.1f} to {one.high * 100:+.1f}",
+            f"{one.difference * 100:+.1f}"
+            f"<small>{one.low * 100:+.1f} to {one.high * 100:+.1f}</small>",
         )
         for one in last
     ]
@@ -144,7 +140,7 @@ def comparisons(curve: Curve) -> str:
     return (
         f'<section><h3>Against {against}, with {_candidates(curve.ks[-1])}</h3><div class="text">'
         f"<p>In points of accuracy, on the same problems. {needed}</p></div>"
-        + _table(("rule", "", "difference", "interval"), rows, "differences")
+        + _table(("rule", "", "difference"), rows, "differences", "tight")
         + "</section>"
     )
 
@@ -166,34 +162,59 @@ def forecast(curve: Curve) -> str:
 def scorers(curve: Curve) -> str:
     if not curve.scorers:
         return ""
-    header = ("scorer", "AUROC", "within a problem", "ECE", "Brier", "with length", "best n")
-    table = _table(header, map(_quality, curve.scorers), "scorers")
+    rows = (
+        [f"{name}<small>{why}</small>", *map(cell, curve.scorers)] for name, why, cell in _QUALITIES
+    )
+    names = (
+        f"{escape(x.scorer)}<small>{x.range or 'range unknown'}</small>" for x in curve.scorers
+    )
     figures = "".join(
         f'<h3>{escape(one.scorer)}</h3><div class="pair">{"".join(_figures(one))}</div>'
         for one in curve.scorers
     )
     return (
-        '<section aria-labelledby="scorers"><h2 id="scorers">Scorers</h2><div class="text"><p>'
-        "AUROC is the chance that a right candidate scores above a wrong one: of any problem, or "
-        "of the same one, which is what a choice needs. ECE and Brier say how far scores are from "
-        "probabilities, 0 is best. Beyond the best n, more candidates do not help best-of-n."
-        f"</p></div>{table}{figures}</section>"
+        '<section aria-labelledby="scorers"><h2 id="scorers">Can the scorers tell?</h2>'
+        + _table(["", *names], rows, "scorers", "tight measures")
+        + f"{figures}</section>"
     )
 
 
-def _quality(one: ScorerQuality) -> tuple[str, ...]:
-    def number(value: float | None) -> str:
-        return "&ndash;" if value is None else f"{value:.3f}"
+def _number(value: float | None) -> str:
+    return "&ndash;" if value is None else f"{value:.3f}"
 
-    return (
-        escape(one.scorer) + f"<small>{escape(one.range or 'range unknown')}</small>",
-        number(one.auroc_pooled),
-        number(one.auroc_within) + f"<small>{one.mixed_problems} mixed problems</small>",
-        number(one.ece),
-        number(one.brier),
-        number(one.length_correlation),
-        f"{one.best_k}<small>{percent(one.peak_accuracy)}</small>",
-    )
+
+_QUALITIES: tuple[tuple[str, str, Callable[[ScorerQuality], str]], ...] = (
+    (
+        "AUROC",
+        "how often a right candidate scores above a wrong one, of any problem",
+        lambda one: _number(one.auroc_pooled),
+    ),
+    (
+        "AUROC within a problem",
+        "of the same problem, as a choice needs it; mean over mixed problems",
+        lambda one: f"{_number(one.auroc_within)}<small>{one.mixed_problems} mixed</small>",
+    ),
+    (
+        "Calibration error (ECE)",
+        "mean distance of score and share of right ones; 0 is best",
+        lambda one: _number(one.ece),
+    ),
+    (
+        "Brier score",
+        "mean squared distance of score and truth; 0 is best",
+        lambda one: _number(one.brier),
+    ),
+    (
+        "Correlation with length",
+        "Spearman's, of score and number of tokens",
+        lambda one: _number(one.length_correlation),
+    ),
+    (
+        "Best n",
+        "more candidates do not help best-of-n; its accuracy there",
+        lambda one: f"{one.best_k}<small>{percent(one.peak_accuracy)}</small>",
+    ),
+)
 
 
 def _figures(one: ScorerQuality) -> Iterator[str]:

@@ -82,6 +82,21 @@ def brief(value: float) -> str:
     return f"{value:.3g}"
 
 
+def round_ticks(low: float, high: float) -> list[float]:
+    """Two to eight round numbers between these; these themselves when there are none.
+
+    >>> round_ticks(-7.87, 6.9), round_ticks(0.0, 1.0)
+    ([-5.0, 0.0, 5.0], [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    """
+    span = high - low
+    if not span > 0:
+        return [low]
+    size = 10.0 ** math.floor(math.log10(span / 3))
+    step = max(step for step in (size, 2 * size, 5 * size) if step <= span / 2.9)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [float(f"{i * step:.12g}") for i in range(first, last + 1)] or [low, high]
+
+
 def marker(number: int, x: float = 0, y: float = 0) -> str:
     shape = MARKERS[number % len(MARKERS)]
     return f'<path class="dot" transform="translate({x:g},{y:g})" d="{shape}"/>'
