@@ -112,7 +112,7 @@ def test_estimates_by_drawing_are_marked_with_their_error(tmp_path):
     pools = list(et.read_pools(write(tmp_path / "a.jsonl", ["RW" * 15] * 2, scale=0.1)))
     curve = et.scaling_curve(pools, ["weighted", "majority"], [1, 15], bootstrap=10)
     text = curve_table.show_curve(curve)
-    (marked,) = [line for line in text.splitlines() if line.startswith("weighted")]
+    marked = next(line for line in text.splitlines() if line.startswith("weighted"))
     assert re.fullmatch(r"weighted . judge +0\.500 +0\.\d{3}~", marked)
     error = max(curve.rules[0].monte_carlo_error)
     assert f"~ +-{error:.4f} " in text
