@@ -3,18 +3,19 @@
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import edifice_tt as et
 from edifice_tt import terminal
-from edifice_tt.commands import curve_table, options
+from edifice_tt.commands import options
 from edifice_tt.commands.options import Add
 from edifice_tt.errors import EdificeError, unknown_name
 from edifice_tt.files import write_atomically
 from edifice_tt.inference.answers import extractor
-from edifice_tt.inference.pool_reader import PoolFile
 from edifice_tt.registry import load_registry
-from edifice_tt.report.page import render_report
+
+if TYPE_CHECKING:
+    from edifice_tt.inference.pool_reader import PoolFile
 
 
 def register(add: Add) -> None:
@@ -97,6 +98,10 @@ def _seed(text: str) -> int:
 
 
 def _curve(arguments: argparse.Namespace) -> None:
+    from edifice_tt.commands.curve_table import show_curve
+    from edifice_tt.inference.pool_reader import PoolFile
+    from edifice_tt.report.page import render_report
+
     for rule in arguments.rules or ():
         load_registry().find("selector", rule)
     if arguments.answer is not None:
@@ -132,10 +137,10 @@ def _curve(arguments: argparse.Namespace) -> None:
     if arguments.json:
         terminal.print_json(curve.to_dict())
     else:
-        print(curve_table.show_curve(curve))
+        print(show_curve(curve))
 
 
-def _check_sizes(file: PoolFile, ks: Sequence[int] | None) -> None:
+def _check_sizes(file: "PoolFile", ks: Sequence[int] | None) -> None:
     """Raise `EdificeError` for a problem with fewer candidates than are asked for."""
     for problem, indices in file.indices.items():
         if len(indices) < max(ks or [1]):
@@ -146,7 +151,7 @@ def _check_sizes(file: PoolFile, ks: Sequence[int] | None) -> None:
             )
 
 
-def _default_rules(file: PoolFile, scorers: Sequence[str]) -> list[str]:
+def _default_rules(file: "PoolFile", scorers: Sequence[str]) -> list[str]:
     """The rules that these scores allow; only scores of unknown range are looked at."""
     ranges = {file.scorers[name]["range"] for name in scorers}
     unknown = [name for name in scorers if file.scorers[name]["range"] is None]
@@ -167,7 +172,7 @@ def _default_rules(file: PoolFile, scorers: Sequence[str]) -> list[str]:
     ]
 
 
-def _read(file: PoolFile, scorers: Sequence[str], then: str) -> Iterator[Any]:
+def _read(file: "PoolFile", scorers: Sequence[str], then: str) -> Iterator[Any]:
     """The pools of a file, with the line of the first candidate that cannot be measured."""
     for pool in terminal.progress(file, len(file.problems), "reading"):
         for candidate in pool:
@@ -189,6 +194,6 @@ def _read(file: PoolFile, scorers: Sequence[str], then: str) -> Iterator[Any]:
     terminal.say(then)
 
 
-def _at(file: PoolFile, pool: Any, candidate: Any, message: str) -> EdificeError:
+def _at(file: "PoolFile", pool: Any, candidate: Any, message: str) -> EdificeError:
     line = file.line_of(pool.problem, candidate.index)
     return EdificeError(f"{file.path}, line {line}: {message}")
