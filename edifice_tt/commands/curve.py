@@ -130,10 +130,9 @@ def _curve(arguments: argparse.Namespace) -> None:
         pool=file.path.name,
     )
     if arguments.output:
-        pools = terminal.progress(file, len(file.problems), "reading once more")
-        page = render_report(curve, pools, answer=arguments.answer, everything=arguments.all)
+        terminal.say(f"writing {arguments.output}")
+        page = render_report(curve, file, answer=arguments.answer, everything=arguments.all)
         write_atomically(arguments.output, lambda out: out.write(page))
-        terminal.say(f"report: {arguments.output}")
     if arguments.json:
         terminal.print_json(curve.to_dict())
     else:

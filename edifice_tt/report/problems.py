@@ -4,7 +4,7 @@ A report must open fast whatever the size of its pool, so problems are taken in 
 until there are enough of them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,7 @@ def collect(
     """The problems of a report. Stops reading `pools` when there is enough."""
     # The ceiling and the baseline choose by knowing and by chance: nothing to learn from either.
     rules = [rule for rule in curve.rules if rule.rule not in ("oracle", "random")]
+    choosers = [_chooser(rule, answer) for rule in rules]
     problems: list[dict[str, Any]] = []
     used = left_out = cut = 0
     for pool in pools:
@@ -50,7 +51,7 @@ def collect(
             limits = (_size(pool.candidates), max((len(c.text) for c in pool), default=0))
         elif len(problems) == MOST_PROBLEMS or used >= MOST_CHARACTERS:
             break
-        chosen = [_choice(pool, rule, answer) for rule in rules]
+        chosen = [choose(pool) for choose in choosers]
         kept = _kept(pool, limits[0], {index for index in chosen if index is not None})
         used += _size(kept)
         left_out += len(pool) - len(kept)
@@ -75,15 +76,22 @@ def collect(
     )
 
 
-def _choice(pool: Pool, rule: RuleCurve, answer: str | None) -> int | None:
-    """The index that a rule chooses from all candidates; None where it finds nothing to choose."""
+def _chooser(rule: RuleCurve, answer: str | None) -> Callable[[Pool], int | None]:
+    """pool -> the index that a rule chooses of all candidates, None where it finds nothing."""
+    record = registry.selector(rule.rule)  # once: looking it up takes longer than most rules
     options: dict[str, Any] = {} if rule.scorer is None else {"scorer": rule.scorer}
-    if answer is not None and registry.selector(rule.rule).takes("answer"):
+    if answer is not None and record.takes("answer"):
         options["answer"] = answer
-    try:
-        return select(pool, rule.rule, **options).index
-    except (EdificeError, ValueError):
-        return None
+
+    def choose(pool: Pool) -> int | None:
+        try:
+            return record.function(pool.candidates, **options).index
+        except (EdificeError, ValueError):
+            return None
+        except Exception:  # foreign code: select says whose
+            return select(pool, record.name, **options).index
+
+    return choose
 
 
 def _kept(pool: Pool, most: int, chosen: set[int]) -> list[Candidate]:
