@@ -57,14 +57,14 @@ def refuses(outcome, *words):
 def test_json_is_the_curve_of_the_same_arguments(run, tmp_path):
     path = write(tmp_path / "a.jsonl")
     given = ["--rules", "majority,oracle", "--rules", "best_of_n", "--ks", "1,3", "--seed", "5"]
-    given += ["--level", "0.8", "--bootstrap", "30", "--scorer", "odds", "--answer", "text"]
+    given += ["--level", "0.8", "--bootstrap", "30", "--scorer", "odds", "--answer", "regex:W"]
     status, out, err = run(path, "--json", *given)
     expected = et.scaling_curve(
         et.read_pools(path),
         ["majority", "oracle", "best_of_n"],
         [1, 3],
         scorers=["odds"],
-        answer="text",
+        answer="regex:W",
         level=0.8,
         bootstrap=30,
         seed=5,

@@ -11,7 +11,7 @@ from typing import Any
 from edifice_tt import registry
 from edifice_tt.errors import EdificeError
 from edifice_tt.inference.candidates import Candidate, Pool
-from edifice_tt.inference.select import select
+from edifice_tt.inference.select import Choice, select
 from edifice_tt.study.records import Curve, RuleCurve
 
 MOST_PROBLEMS = 200
@@ -85,7 +85,8 @@ def _chooser(rule: RuleCurve, answer: str | None) -> Callable[[Pool], int | None
 
     def choose(pool: Pool) -> int | None:
         try:
-            return record.function(pool.candidates, **options).index
+            choice: Choice = record.function(pool.candidates, **options)
+            return choice.index
         except (EdificeError, ValueError):
             return None
         except Exception:  # foreign code: select says whose

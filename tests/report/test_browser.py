@@ -88,6 +88,12 @@ def names(page):
     return page.locator(".problem > summary .id").all_inner_texts()
 
 
+def candidates(page, count):
+    """Those of the opened problem; a page hears a moment later that something was opened."""
+    page.locator(".candidate").nth(count - 1).wait_for()
+    return page.locator(".candidate").all()
+
+
 def overflow(page):
     return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
 
@@ -137,10 +143,10 @@ def test_a_problem_and_a_candidate_open_by_keyboard_and_tell_everything(open_pag
     page.keyboard.press("/")
     page.keyboard.type("question 4?")
     page.locator(".problem > summary").press("Enter")
-    first, second = page.locator(".candidate").all()
+    first, second = candidates(page, 2)
     assert "\N{BALLOT X} wrong" in second.inner_text()  # of the first scorer's order
     page.get_by_label("Candidates by").select_option("judge")
-    first, second = page.locator(".candidate").all()
+    first, second = candidates(page, 2)
     shown = first.inner_text()
     assert "\N{BALLOT X} wrong" in shown
     for words in ("#1", "judge 0.667", "13 tokens", "ended by eos", "no answer"):
@@ -150,6 +156,7 @@ def test_a_problem_and_a_candidate_open_by_keyboard_and_tell_everything(open_pag
     assert "\N{CHECK MARK} right" in second.inner_text()
     assert "chosen by majority" in second.inner_text()
     second.locator("summary").press("Enter")
+    second.locator("pre").wait_for()
     assert second.locator("pre").inner_text() == f"the long way to 4\n{EVIL}"
 
 
@@ -157,6 +164,7 @@ def test_markup_in_a_pool_stays_text(open_page):
     page = open_page()
     page.locator(".problem > summary").first.click()
     page.locator(".candidate > summary").first.click()
+    page.locator(".candidate pre").first.wait_for()
     assert page.locator("img").count() == 0
     assert page.locator("script").count() == 2
     assert page.title().endswith("accuracy against candidates")
@@ -183,8 +191,8 @@ def test_dark_and_light_follow_the_system_until_the_button_is_pressed(open_page)
 def test_nothing_is_wider_than_the_window(open_page, width):
     page = open_page(viewport={"width": width, "height": 780})
     page.locator(".problem > summary").nth(1).click()
-    for one in page.locator(".problem[open] .candidate > summary").all():
-        one.click()
+    for one in candidates(page, 2):
+        one.locator("summary").click()
     for more in page.locator(".more > summary").all():
         more.click()
     assert page.locator(".candidate[open]").count() == 2
