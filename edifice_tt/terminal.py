@@ -4,9 +4,11 @@ import argparse
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+
+Item = TypeVar("Item")
 
 from edifice_tt.errors import NameTakenError, PluginError
 
@@ -91,6 +93,22 @@ def say(message: str) -> None:
     """Tell a waiting person what goes on; silent when nobody watches."""
     if sys.stderr.isatty():
         print(message, file=sys.stderr)
+
+
+def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """The items, behind a bar while somebody watches."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from tinygrad.helpers import tqdm
+
+    bar = tqdm(total=total, desc=what, unit=" problems")
+    try:
+        for item in items:
+            yield item
+            bar.update(1)
+    finally:
+        bar.update(close=True)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -16,7 +16,7 @@ site = pytest.fixture(open_site, name="site")
 
 COMMANDS = [
     *("list", "plugins", "doctor", "pull", "generate", "best-of"),
-    *("score", "select", "grade", "import-pool", "merge"),
+    *("score", "select", "grade", "import-pool", "merge", "curve"),
 ]
 FEW = ["--model", "tiny", "-n", "4", "--max-tokens", "6"]
 
@@ -346,8 +346,13 @@ def test_select_takes_a_rule_and_what_it_compares(run, pool_file):
     by_number = run("select", pool_file, "--rule", "majority", "--answer", "number", "--json")
     (found,) = by_number.json
     assert (found["problem"], found["gold"]) == ("0", None)
-    assert found["choice"]["index"] == 0
-    assert found["choice"]["tally"] == {"3": 1.0, "4": 1.0, "0": 1.0}
+    assert found["choice"] == {
+        "index": 0,
+        "text": "it is 3",
+        "rule": "majority",
+        "tally": {"3": 1.0, "4": 1.0, "0": 1.0},
+        "abstained": 0,
+    }
     given = ["--rule", "majority", "--answer", r"regex:\d"]
     assert run("select", pool_file, *given).out == "it is 3\n"
     given = ["--rule", "majority", "--answer", r"regex:[4]"]

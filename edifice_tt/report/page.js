@@ -1,0 +1,216 @@
+"use strict";
+// Texts of the pool are set by textContent alone.
+const data = JSON.parse(document.getElementById("data").textContent);
+const problems = data.problems;
+const byId = (id) => document.getElementById(id);
+const STEP = 50;
+let limit = STEP;
+
+function make(tag, style, text) {
+  const element = document.createElement(tag);
+  if (style) element.className = style;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+function add(parent, ...children) {
+  for (const child of children) if (child) parent.appendChild(child);
+  return parent;
+}
+
+function kindOf(problem) {
+  if (problem.right === problem.total) return "solved";
+  return problem.right ? "mixed" : "unsolved";
+}
+
+function haystack(problem) {
+  const parts = [problem.id, problem.prompt, problem.gold || ""];
+  for (const candidate of problem.candidates) parts.push(candidate.answer || "", candidate.text);
+  return parts.join("\n").toLowerCase();
+}
+
+function ordered(problem, by) {
+  const list = problem.candidates.slice();
+  if (by >= 0) list.sort((a, b) => (b.scores[by] ?? -Infinity) - (a.scores[by] ?? -Infinity) || a.index - b.index);
+  return list;
+}
+
+function strip(problem) {
+  const space = "http://www.w3.org/2000/svg";
+  const list = ordered(problem, data.scorers.length ? 0 : -1);
+  const svg = document.createElementNS(space, "svg");
+  svg.setAttribute("class", "strip");
+  svg.setAttribute("viewBox", `0 0 ${Math.max(list.length, 24) * 4} 22`);
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.setAttribute("aria-hidden", "true");
+  for (const right of [true, false]) {
+    const path = document.createElementNS(space, "path");
+    path.setAttribute("class", right ? "right" : "wrong");
+    path.setAttribute("d", list.map((c, i) => (c.right !== right ? "" : right ? `M${i * 4},1h3v20h-3z` : `M${i * 4},15h3v6h-3z`)).join(""));
+    svg.appendChild(path);
+  }
+  return svg;
+}
+
+function verdict(right) {
+  return make("span", "verdict " + (right ? "right" : "wrong"), right ? "\u2713 right" : "\u2717 wrong");
+}
+
+function candidateElement(problem, candidate) {
+  const row = make(candidate.text ? "summary" : "div", "row");
+  const about = ["#" + candidate.index];
+  data.scorers.forEach((name, i) => {
+    const score = candidate.scores[i];
+    if (score !== null) about.push((data.scorers.length > 1 ? name + " " : "score ") + score.toFixed(3));
+  });
+  if (candidate.tokens !== null) about.push(candidate.tokens + " tokens");
+  if (candidate.seconds !== null) about.push(candidate.seconds.toFixed(1) + " s");
+  if (candidate.end !== null) about.push("ended by " + candidate.end);
+  add(row, verdict(candidate.right), make("span", "answer", candidate.answer ?? "no answer"));
+  add(row, make("span", "about", about.join(" \u00b7 ")));
+  problem.chosen.forEach((index, i) => {
+    if (index === candidate.index) add(row, make("span", "chosen", "chosen by " + data.choices[i]));
+  });
+  if (!candidate.text) return add(make("div", "candidate"), row);
+  return add(make("details", "candidate"), row, make("pre", "", candidate.text));
+}
+
+function inside(problem) {
+  const box = make("div", "inside");
+  if (problem.prompt) add(box, make("pre", "", problem.prompt));
+  const facts = make("dl", "facts");
+  if (problem.gold !== null) add(facts, make("dt", "", "right answer"), make("dd", "answer", problem.gold));
+  problem.chosen.forEach((index, i) => {
+    const found = problem.candidates.find((candidate) => candidate.index === index);
+    const value = make("dd", "", found ? "#" + index + " " : "nothing to choose");
+    add(facts, make("dt", "", data.choices[i]), add(value, found && verdict(found.right)));
+  });
+  add(box, facts);
+  for (const candidate of ordered(problem, Number(byId("order").value))) add(box, candidateElement(problem, candidate));
+  const missing = problem.total - problem.candidates.length;
+  if (missing) add(box, make("p", "about", `${missing} more candidates are left out.`));
+  return box;
+}
+
+const elements = new Map();
+function problemElement(problem) {
+  if (elements.has(problem)) return elements.get(problem);
+  const element = make("details", "problem " + kindOf(problem));
+  const ask = problem.prompt.length > 200 ? problem.prompt.slice(0, 200) + "\u2026" : problem.prompt;
+  const summary = add(make("summary"), make("span", "id", problem.id));
+  add(summary, make("span", "ask", ask || (problem.gold ?? "")), strip(problem));
+  add(element, add(summary, make("span", "count", `${problem.right} of ${problem.total} right`)));
+  element.addEventListener("toggle", () => {
+    if (element.open && element.children.length === 1) add(element, inside(problem));
+    highlight();
+  });
+  elements.set(problem, element);
+  return element;
+}
+
+function missedBy(problem, rule) {
+  const index = problem.chosen[rule];
+  const found = problem.candidates.find((candidate) => candidate.index === index);
+  return !(found && found.right);
+}
+
+function update() {
+  const words = byId("search").value.trim().toLowerCase();
+  const kind = document.querySelector("#kinds input:checked").value;
+  const missed = byId("missed").value;
+  const matches = problems.filter((problem) => {
+    if (kind !== "all" && kindOf(problem) !== kind) return false;
+    if (missed !== "" && !missedBy(problem, Number(missed))) return false;
+    if (!words) return true;
+    problem.haystack ??= haystack(problem);
+    return problem.haystack.includes(words);
+  });
+  byId("list").replaceChildren(...matches.slice(0, limit).map(problemElement));
+  byId("found").textContent = matches.length ? `${matches.length} of ${problems.length} problems` : "No problem matches.";
+  byId("next").hidden = matches.length <= limit;
+  byId("next").textContent = `Show ${Math.min(STEP, matches.length - limit)} more`;
+  highlight();
+}
+
+function highlight() {
+  if (!CSS.highlights) return;
+  CSS.highlights.delete("found");
+  const words = byId("search").value.trim().toLowerCase();
+  if (!words) return;
+  const ranges = [];
+  const walker = document.createTreeWalker(byId("list"), NodeFilter.SHOW_TEXT);
+  while (ranges.length < 2000 && walker.nextNode()) {
+    const node = walker.currentNode;
+    const text = node.data.toLowerCase();
+    if (text.length !== node.data.length) continue;
+    for (let at = text.indexOf(words); at >= 0; at = text.indexOf(words, at + words.length)) {
+      const range = document.createRange();
+      range.setStart(node, at);
+      range.setEnd(node, at + words.length);
+      ranges.push(range);
+    }
+  }
+  CSS.highlights.set("found", new Highlight(...ranges));
+}
+
+function option(select, value, text) {
+  const element = make("option", "", text);
+  element.value = value;
+  add(byId(select), element);
+}
+
+function refresh() {
+  limit = STEP;
+  update();
+}
+
+for (const kind of ["all", "solved", "mixed", "unsolved"]) {
+  const input = make("input");
+  Object.assign(input, { type: "radio", name: "kind", value: kind, checked: kind === "all" });
+  const count = kind === "all" ? problems.length : problems.filter((problem) => kindOf(problem) === kind).length;
+  input.addEventListener("change", refresh);
+  add(byId("kinds"), add(make("label"), input, make("span", "", `${kind} ${count}`)));
+}
+data.choices.forEach((label, i) => option("missed", i, label));
+byId("missed").parentElement.hidden = !data.choices.length;
+data.scorers.forEach((name, i) => option("order", i, name));
+option("order", -1, "number");
+byId("order").parentElement.hidden = !data.scorers.length;
+byId("search").addEventListener("input", refresh);
+byId("missed").addEventListener("change", refresh);
+byId("order").addEventListener("change", () => {
+  for (const [problem, element] of elements) if (element.children.length > 1) element.lastChild.replaceWith(inside(problem));
+  highlight();
+});
+byId("next").addEventListener("click", () => {
+  const first = byId("list").children.length;
+  limit += STEP;
+  update();
+  byId("list").children[first].firstChild.focus();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || /INPUT|SELECT|TEXTAREA/.test(event.target.tagName)) return;
+  event.preventDefault();
+  byId("search").focus();
+});
+
+const root = document.documentElement;
+const theme = byId("theme");
+function isDark() {
+  return root.classList.contains("dark") || (!root.classList.contains("light") && matchMedia("(prefers-color-scheme: dark)").matches);
+}
+function showTheme() {
+  theme.setAttribute("aria-pressed", String(isDark()));
+}
+theme.addEventListener("click", () => {
+  const dark = !isDark();
+  root.classList.toggle("dark", dark);
+  root.classList.toggle("light", !dark);
+  showTheme();
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
+showTheme();
+theme.hidden = false;
+byId("tools").hidden = false;
+byId("unscripted").hidden = true;
+update();
