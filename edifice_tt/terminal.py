@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
-Item = TypeVar("Item")
-
 from edifice_tt.errors import NameTakenError, PluginError
+
+Item = TypeVar("Item")
 
 
 class Parser(argparse.ArgumentParser):
