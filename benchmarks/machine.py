@@ -6,13 +6,16 @@ Every other script prints these beside its times.
 import json
 import os
 import platform
+import subprocess
 import sys
+from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 
 from peer import Peer, start_peers
 from timing import arguments, cores
 
-from edifice_tt import __version__
+import edifice_tt
 
 SIDE = 2048
 MEGABYTES = 512
@@ -44,14 +47,27 @@ def limits(python: str, repeats: int = 5) -> dict[str, float]:
 
 
 def versions() -> dict[str, str]:
-    """The interpreter, the library under test, and the load that others make at the moment."""
+    """What is measured, and the load that others make at the moment."""
     load = f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
     return {
         "Python": platform.python_version(),
-        "edifice_tt": __version__,
+        "edifice_tt": f"{edifice_tt.__version__}{_commit()}",
         "tinygrad": version("tinygrad"),
         "load average": load,
     }
+
+
+def _commit() -> str:
+    """The last commit of the library that was imported, and whether it was changed since."""
+    git = ("git", "-C", str(Path(edifice_tt.__file__).parent))
+    with suppress(OSError, subprocess.CalledProcessError):
+        last, changed = (
+            subprocess.run([*git, *command, "--", "."], capture_output=True, text=True, check=True)
+            for command in (("log", "-1", "--format=%h"), ("status", "--porcelain"))
+        )
+        if last.stdout:
+            return f" ({last.stdout.strip()}{', changed' if changed.stdout else ''})"
+    return ""  # a release, or somebody else's repository
 
 
 def main() -> None:

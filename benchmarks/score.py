@@ -53,7 +53,8 @@ def main() -> None:
             calls = max(1, 32 // batch)
             subjects = {OURS: partial(ours, fast, x, calls)}
             if torch:
-                out = fast(Tensor(x))
+                for shift in (2, 1, 0):  # the third call is a replay, which is what is timed
+                    out = fast(Tensor(x + shift))
                 np.savez(example, x=x, hidden=out.backbone.numpy(), scores=out.scores.numpy())
                 for how in ("eager", "compiled"):
                     off = torch("check", example=example, how=how)
