@@ -20,8 +20,12 @@ _open: dict[str, Any] = {}
 def _say_nothing(level: int, text: bytes, data: ctypes.c_void_p) -> None: ...
 
 
-def load(gguf: str, threads: int, rows: int, prompt: int, new: int) -> None:
-    """Room for `rows` sequences of `prompt` shared and `new` own tokens."""
+def load(gguf: str, threads: int, rows: int, prompt: int, new: int, shared: bool = True) -> None:
+    """Room for `rows` sequences of `prompt` and `new` tokens.
+
+    With `shared` all sequences live in one pool of cells, the prompt once; without, each has cells
+    and a copy of the prompt of its own, which can be faster.
+    """
     llama_cpp.llama_log_set(_say_nothing, ctypes.c_void_p(0))
     if "model" not in _open:
         llama_cpp.llama_backend_init()
@@ -31,9 +35,8 @@ def load(gguf: str, threads: int, rows: int, prompt: int, new: int) -> None:
         llama_cpp.llama_free(_open.pop("context"))
         llama_cpp.llama_batch_free(_open.pop("batch"))
     settings = llama_cpp.llama_context_default_params()
-    # One pool of cells for all sequences: a copied prompt then stands in memory once.
-    settings.kv_unified = True
-    settings.n_ctx = prompt + rows * new
+    settings.kv_unified = shared
+    settings.n_ctx = prompt + rows * new if shared else rows * (prompt + new)
     settings.n_batch = settings.n_ubatch = max(512, rows)
     settings.n_seq_max = rows
     settings.n_threads = settings.n_threads_batch = threads
