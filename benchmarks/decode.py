@@ -1,0 +1,63 @@
+"""Tokens a second of N candidates in all, behind one shared prompt, beside llama.cpp and others.
+
+SmolLM2-135M in 4-bit blocks (llama.cpp and we) or float32 (transformers); the prompt is read
+before the clock starts. Ours samples every token and makes texts of them; the peers only compute
+the logits.
+"""
+
+from functools import partial
+
+import machine
+from language_model import (
+    PEERS,
+    check_same_token,
+    decode_seconds,
+    load_endless,
+    model_file,
+    prompts,
+)
+from peer import start_peers
+from timing import OURS, Report, arguments, take_turns
+
+COPIES = "llama.cpp Q4_1, copies"
+PROMPT, STEPS = 128, 63  # the first of 64 tokens comes from the prompt's logits
+
+
+def main() -> None:
+    options = arguments(
+        __doc__ or "",
+        rows={"type": int, "nargs": "+", "default": [1, 4, 16, 32, 64], "help": "candidates"},
+        batch_size={"type": int, "default": 0, "help": "of generate (default: its own)"},
+    )
+    steps = 7 if options.quick else STEPS
+    lm = load_endless()
+    report = Report(
+        f"decode, SmolLM2-135M, a shared prompt of {PROMPT} tokens, {steps} steps",
+        machine.versions(),
+        machine.limits(options.peers),
+        options.json,
+        "tokens/s",
+    )
+    peers = start_peers(options.peers, PEERS)
+    if "llama_cpp_lm" in peers:  # both of its ways to keep a prompt; the faster one counts
+        peers[COPIES] = start_peers(options.peers, ["llama_cpp_lm"])["llama_cpp_lm"]
+    texts = prompts(lm, PROMPT)
+    ids = lm.tokenizer.encode(next(texts))
+    more = {"batch_size": options.batch_size} if options.batch_size else {}
+    for rows in options.rows:
+        subjects = {OURS: lambda rows=rows: decode_seconds(lm, next(texts), rows, steps, **more)}
+        for module, peer in peers.items():
+            size = {"rows": rows, "prompt": PROMPT, "new": steps, "threads": options.threads}
+            how = {"shared": False} if module == COPIES else {}
+            peer("load", gguf=model_file(), **size, **how)
+            report.versions |= peer.versions
+            name = PEERS.get(module, module)
+            subjects[name] = partial(peer, "decode", ids=ids, rows=rows, steps=steps)
+        check_same_token(lm, next(texts), peers)
+        times = take_turns(subjects, options.repeats, warm_up=1)
+        report.add(f"N = {rows}", times, amount=rows * steps)
+    report.show()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""The language model under test, its prompts and its peers: for decode, prefill and growth."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from peer import Peer
+
+import edifice_tt as et
+from edifice_tt.weights import catalog
+
+MODEL = "smollm2-135m"
+PEERS = {"llama_cpp_lm": "llama.cpp Q4_1", "transformers_lm": "transformers float32"}
+_TEXT = (
+    "A river carries water from the hills to the sea. On its way it turns the wheels of mills, "
+    "waters the fields of farmers and takes boats from town to town. In spring the snow melts and "
+    "the river is wide and brown; in summer it is narrow and clear, and children walk across it. "
+)
+
+
+def model_file() -> str:
+    """The model's file, downloaded first where it is not here."""
+    return str(catalog.pull(MODEL))
+
+
+def load_endless() -> Any:
+    """The model with nothing that ends an answer early, so that steps are measured."""
+    lm = et.load_pretrained(MODEL)
+    lm.tokenizer = replace(lm.tokenizer, stop_ids=frozenset())
+    return lm
+
+
+def prompts(lm: Any, tokens: int) -> Iterator[str]:
+    """Ever other texts of exactly that many tokens, so that none has been read before."""
+    nth = 0
+    while True:
+        nth += 1
+        ids = lm.tokenizer.encode(f"Note {nth}. " + _TEXT * (tokens // 32 + 1))[:tokens]
+        text = lm.tokenizer.decode(ids)
+        if len(ids) != tokens or lm.tokenizer.encode(text) != ids:
+            raise SystemExit(f"no prompt of {tokens} tokens could be made; use another length")
+        yield text
+
+
+def read_seconds(lm: Any, prompt: str) -> float:
+    """Seconds to read a prompt and draw one token."""
+    start = time.perf_counter()
+    et.generate(lm, prompt, n=1, max_tokens=1)
+    return time.perf_counter() - start
+
+
+def decode_seconds(lm: Any, prompt: str, rows: int, steps: int, **options: Any) -> float:
+    """Seconds of `steps` decode steps of `rows` candidates, sampling and texts with them."""
+    times: list[float] = []
+    options |= {"n": rows, "max_tokens": steps + 1}
+    et.generate(lm, prompt, on_token=lambda _: times.append(time.perf_counter()), **options)
+    if len(times) != rows * (steps + 1):
+        raise SystemExit(f"{len(times)} tokens came, expected {rows * (steps + 1)}")
+    return times[-1] - times[rows - 1]  # from the moment when every row had its first token
+
+
+def check_same_token(lm: Any, prompt: str, peers: dict[str, Peer]) -> None:
+    """Every peer must think the same token the most likely after the prompt."""
+    greedy = et.generate(lm, prompt, n=1, temperature=0, max_tokens=1).candidates[0].token_ids[0]
+    for name, peer in peers.items():
+        theirs = peer("prefill", ids=lm.tokenizer.encode(prompt))["token"]
+        if theirs != greedy:
+            texts = [lm.tokenizer.decode([token]) for token in (theirs, greedy)]
+            raise SystemExit(f"after the prompt {name} says {texts[0]!r}, we {texts[1]!r}")

@@ -1,0 +1,52 @@
+"""transformers in float32: a prompt once, its keys and values given to N rows, then steps.
+
+Steps read fixed tokens and nothing is sampled, which is generous to it.
+"""
+
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+# The last two read GGUF files; a missing one is said at once, by name.
+VERSIONS = {name: version(name) for name in ("transformers", "torch", "gguf", "accelerate")}
+_open: dict[str, Any] = {}
+
+
+def load(gguf: str, threads: int, rows: int, prompt: int, new: int) -> None:
+    """The model of a GGUF file, its weights de-quantised to float32."""
+    torch.set_num_threads(threads)
+    if "model" not in _open:
+        folder, name = Path(gguf).parent, Path(gguf).name
+        _open["model"] = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=name, dtype=torch.float32
+        ).eval()
+
+
+def prefill(ids: list[int]) -> dict[str, Any]:
+    """Seconds to read a prompt, and the most likely token after it."""
+    start = time.perf_counter()
+    token = int(_read(ids, transformers.DynamicCache(config=_open["model"].config)))
+    return {"seconds": time.perf_counter() - start, "token": token}
+
+
+@torch.inference_mode()
+def decode(ids: list[int], rows: int, steps: int) -> float:
+    """Seconds for `steps` steps of `rows` rows behind one prompt."""
+    cache = transformers.DynamicCache(config=_open["model"].config)
+    _read(ids, cache)
+    cache.batch_repeat_interleave(rows)
+    start = time.perf_counter()
+    for step in range(steps):
+        tokens = torch.full((rows, 1), ids[step % len(ids)])
+        _open["model"](tokens, past_key_values=cache, use_cache=True)
+    return time.perf_counter() - start
+
+
+@torch.inference_mode()
+def _read(ids: list[int], cache: Any) -> torch.Tensor:
+    out = _open["model"](torch.tensor([ids]), past_key_values=cache, logits_to_keep=1)
+    return out.logits[0, -1].argmax()

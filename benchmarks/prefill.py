@@ -1,0 +1,55 @@
+"""Tokens a second in reading one prompt, beside llama.cpp and transformers.
+
+Ours encodes the text and samples one token; the peers are given token ids.
+"""
+
+from functools import partial
+
+import machine
+from language_model import (
+    PEERS,
+    check_same_token,
+    load_endless,
+    model_file,
+    prompts,
+    read_seconds,
+)
+from peer import Peer, start_peers
+from timing import OURS, Report, arguments, take_turns
+
+
+def main() -> None:
+    options = arguments(
+        __doc__ or "",
+        tokens={"type": int, "nargs": "+", "default": [512], "help": "tokens of the prompt"},
+    )
+    lm = load_endless()
+    report = Report(
+        "reading a prompt, SmolLM2-135M",
+        machine.versions(),
+        machine.limits(options.peers),
+        options.json,
+        "tokens/s",
+    )
+    peers = start_peers(options.peers, PEERS)
+    for tokens in options.tokens:
+        texts = prompts(lm, tokens)
+        ids = lm.tokenizer.encode(next(texts))
+        subjects = {OURS: lambda texts=texts: read_seconds(lm, next(texts))}
+        for module, peer in peers.items():
+            size = {"threads": options.threads, "rows": 1, "prompt": tokens, "new": 1}
+            peer("load", gguf=model_file(), **size)
+            report.versions |= peer.versions
+            subjects[PEERS[module]] = partial(their_seconds, peer, ids)
+        check_same_token(lm, next(texts), peers)
+        times = take_turns(subjects, options.repeats, warm_up=2)
+        report.add(f"{tokens} tokens", times, amount=tokens)
+    report.show()
+
+
+def their_seconds(peer: Peer, ids: list[int]) -> float:
+    return float(peer("prefill", ids=ids)["seconds"])
+
+
+if __name__ == "__main__":
+    main()
