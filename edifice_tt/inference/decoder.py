@@ -34,6 +34,7 @@ class Decoder:
         self._captures: dict[tuple[int, ...], Any] = {}
         self.weights = _buffers(self.model)
         self.prompt: KVCache | None = None
+        self._held: list[int] | None = None  # the prompt's tokens, when it was read here
 
     @property
     def model(self) -> CausalLM:
@@ -48,11 +49,17 @@ class Decoder:
         return KVCache.empty(self.model.config.backbone, batch, capacity, self.model.device)
 
     def read_prompt(self, token_ids: Sequence[int]) -> Logits:
-        """Read a prompt into `self.prompt`, which all rows share; returns the logits (V,) after."""
-        if self.prompt is None or self.prompt.capacity < len(token_ids):
-            self.prompt = self.empty_cache(1, len(token_ids))
-        *_, (_, logits) = self.read(token_ids, self.prompt.holding(0))
-        self.prompt = self.prompt.holding(len(token_ids))
+        """Read a prompt into `self.prompt`, which all rows share; returns the logits (V,) after.
+
+        Whole chunks that it has in common with the prompt before are not read again.
+        """
+        if self.prompt is None or self._held is None or self.prompt.capacity < len(token_ids):
+            self.prompt, self._held = self.empty_cache(1, len(token_ids)), []
+        same = [a == b for a, b in zip(token_ids[:-1], self._held, strict=False)]
+        kept = (same.index(False) if False in same else len(same)) // CHUNK * CHUNK
+        self._held = self._held[:kept]  # all that is sure, should the reading break off
+        *_, (_, logits) = self.read(token_ids[kept:], self.prompt.holding(kept))
+        self.prompt, self._held = self.prompt.holding(len(token_ids)), list(token_ids)
         after: Logits = logits[0].copy()
         return after
 
@@ -60,7 +67,7 @@ class Decoder:
         """Share the prompt that another device's decoder has read."""
         assert other.prompt is not None
         layers = tuple(share(layer, self.model.device) for layer in other.prompt.layers)
-        self.prompt = KVCache(layers, other.prompt.length)
+        self.prompt, self._held = KVCache(layers, other.prompt.length), None
 
     def warm_up(self, rows: int, tokens: int) -> None:
         """Capture the decode step that so many rows and tokens behind the prompt will replay."""
@@ -127,7 +134,8 @@ class Decoder:
             if ids.shape[1] == 1:  # decoding
                 logits = lm.logits(hidden[:, 0], rows)  # (B, V)
             else:
-                logits = lm.logits(hidden[:, last : last + 1])[:, 0]  # (1, V)
+                flat = hidden.reshape(1, -1, hidden.shape[2])
+                logits = lm.logits(flat[:, last : last + 1])[:, 0]  # (1, V)
             return hidden, logits
 
         capture = TinyJit(step)
