@@ -36,6 +36,7 @@ class Decoder:
         self._caches: dict[tuple[int, int], KVCache] = {}
         self.weights = _buffers(self.model)
         self.prompt: KVCache | None = None
+        self._held: list[int] | None = None  # the prompt's tokens, when it was read here
         self._taken: tuple[Tensor, ...] = ()  # whose layers `prompt` shares
 
     @property
@@ -58,11 +59,17 @@ class Decoder:
         return KVCache.empty(self.model.config.backbone, rows, capacity, self.model.device)
 
     def read_prompt(self, token_ids: Sequence[int]) -> Logits:
-        """Read a prompt into `self.prompt`, which all rows share; returns the logits (V,) after."""
-        if self.prompt is None or self.prompt.capacity < len(token_ids):
-            self.prompt = self._make_cache(1, _capacity(len(token_ids)))
-        *_, (_, logits) = self.read(token_ids, self.prompt.holding(0))
-        self.prompt = self.prompt.holding(len(token_ids))
+        """Read a prompt into `self.prompt`, which all rows share; returns the logits (V,) after.
+
+        Whole chunks that it has in common with the prompt before are not read again.
+        """
+        if self.prompt is None or self._held is None or self.prompt.capacity < len(token_ids):
+            self.prompt, self._held = self._make_cache(1, _capacity(len(token_ids))), []
+        same = [a == b for a, b in zip(token_ids[:-1], self._held, strict=False)]
+        kept = (same.index(False) if False in same else len(same)) // CHUNK * CHUNK
+        self._held = self._held[:kept]  # all that is sure, should the reading break off
+        *_, (_, logits) = self.read(token_ids[kept:], self.prompt.holding(kept))
+        self.prompt, self._held = self.prompt.holding(len(token_ids)), list(token_ids)
         after: Logits = logits[0].copy()
         return after
 
@@ -72,7 +79,7 @@ class Decoder:
         if self._taken is not other.prompt.layers or not in_memory(self.model.device):
             self._taken = other.prompt.layers
             layers = tuple(share(layer, self.model.device) for layer in self._taken)
-            self.prompt = KVCache(layers)
+            self.prompt, self._held = KVCache(layers), None
         assert self.prompt is not None
         self.prompt = self.prompt.holding(other.prompt.length)
 
@@ -151,7 +158,8 @@ class Decoder:
             if ids.shape[1] == 1:  # decoding
                 logits = lm.logits(hidden[:, 0], rows)  # (B, V)
             else:
-                logits = lm.logits(hidden[:, last : last + 1])[:, 0]  # (1, V)
+                flat = hidden.reshape(1, -1, hidden.shape[2])
+                logits = lm.logits(flat[:, last : last + 1])[:, 0]  # (1, V)
             return hidden, logits
 
         capture = TinyJit(step)

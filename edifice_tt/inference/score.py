@@ -5,15 +5,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from tinygrad import Tensor
 
 from edifice_tt import registry
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.errors import EdificeError, PluginError
-from edifice_tt.inference.candidates import Candidate, Pool
-from edifice_tt.inference.decoder import Decoder, decoder_of
-from edifice_tt.inference.generate import encode_prompt
+from edifice_tt.inference.candidates import Pool
+from edifice_tt.inference.hidden import read_hidden
 from edifice_tt.inference.steps import DEFAULT, check_reduction, reduce_steps
 
 
@@ -160,35 +158,11 @@ def check_scorer(lm: CausalLM | None, scorer: str) -> registry.Scorer:
 
 
 def _score_hidden(lm: CausalLM, head: Any, pool: Pool) -> list[float]:
-    decoder = decoder_of(lm)
-    prompt = encode_prompt(lm, pool.prompt)
-    room = lm.config.context_length - len(prompt)
-    answers = [_token_ids(lm, candidate, room) for candidate in pool]
-    decoder.read_prompt(prompt)
-    # One candidate at a time, in one shape: its number cannot depend on its neighbours.
-    return [_score_one(lm, head, decoder, ids) for ids in answers]
-
-
-def _token_ids(lm: CausalLM, candidate: Candidate, room: int) -> list[int]:
-    ids = list(candidate.token_ids) or lm.tokenizer.encode(candidate.text)
-    who, size = f"candidate {candidate.index}", lm.config.vocab_size
-    if not ids:
-        raise EdificeError(f"{who} is empty: no hidden state to score")
-    if len(ids) > room:
-        raise EdificeError(f"{who} has {len(ids)} tokens, the model's context has room for {room}")
-    if strange := [i for i in ids if not 0 <= i < size]:
-        raise EdificeError(
-            f"{who} has token id {strange[0]}, the model's go from 0 to {size - 1}; the pool is "
-            "another model's"
-        )
-    return ids
-
-
-def _score_one(lm: CausalLM, head: Any, decoder: Decoder, ids: list[int]) -> float:
-    # Chunks are padded, so the cache needs room for the padding too.
-    cache = decoder.empty_cache(1, len(ids)).holding(0, decoder.prompt)
-    hidden = np.concatenate([chunk for chunk, _ in decoder.read(ids, cache)])[None]  # (1, T, D)
-    return float(head(Tensor(hidden, device=lm.device)).numpy()[0, -1, 0])
+    # The head reads one candidate at a time: its number cannot depend on its neighbours.
+    return [
+        float(head(Tensor(states[None], device=lm.device)).numpy()[0, -1, 0])
+        for states in read_hidden(lm, pool)
+    ]
 
 
 def mean_logprob(token_logprobs: list[list[float]]) -> list[float]:
