@@ -13,8 +13,10 @@ import numpy as np
 from tinygrad import Tensor, dtypes
 
 from edifice_tt.architectures.options import defaults, make_config
-from edifice_tt.nn.backbone import Backbone, BackboneConfig, KVCache, check_count
+from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.blocks import Linear
+from edifice_tt.nn.cache import KVCache
+from edifice_tt.nn.config import BackboneConfig, check_count
 from edifice_tt.nn.fingerprint import fingerprint
 from edifice_tt.nn.init import place
 from edifice_tt.nn.quantized import QuantizedLinear
@@ -120,9 +122,16 @@ class CausalLM:
             self.logits(hidden), hidden, self.scorer(hidden) if self.scorer else None
         )
 
-    def read(self, token_ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Hidden states (B, T, D) after the final norm; token_ids (B, T) follow the cache."""
-        return self.backbone(self.token_embedding.rows(token_ids), cache)
+    def read(
+        self, given: Tensor, cache: KVCache | None = None, part: range | None = None
+    ) -> Tensor:
+        """Hidden states (B, T, D) of token ids (B, T) that follow the cache.
+
+        `part` are the layers to go through, as in `Backbone`; those behind the first are given
+        hidden states.
+        """
+        first = part is None or part.start == 0
+        return self.backbone(self.token_embedding.rows(given) if first else given, cache, part)
 
     def logits(self, hidden: Tensor, rows: Tensor | None = None) -> Tensor:
         """hidden (..., D) -> float32 logits (..., V); `rows` as in `ops.linear`."""

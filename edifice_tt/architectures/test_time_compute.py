@@ -12,8 +12,9 @@ import numpy as np
 from tinygrad import Tensor, dtypes
 
 from edifice_tt.architectures.options import defaults, make_config
-from edifice_tt.nn.backbone import Backbone, BackboneConfig, check_count
+from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.blocks import Linear
+from edifice_tt.nn.config import BackboneConfig, check_count
 from edifice_tt.nn.init import place
 from edifice_tt.nn.scorers import make_head
 from edifice_tt.toolchain import open_device

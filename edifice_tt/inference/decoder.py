@@ -4,7 +4,7 @@ Knows tokens, caches, captured graphs and devices; knows no sampling and no text
 are kept as long as the model, so a second prompt compiles nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -16,7 +16,7 @@ from tinygrad.helpers import Context
 from tinygrad.nn.state import get_parameters
 
 from edifice_tt.architectures.causal_lm import CausalLM
-from edifice_tt.nn.backbone import KVCache
+from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.init import in_memory, replicate, share, view, wrap
 
 CHUNK = 64  # tokens that a prompt is read in: one compiled shape serves every prompt
@@ -63,12 +63,23 @@ class Decoder:
 
         Whole chunks that it has in common with the prompt before are not read again.
         """
+        kept = self.begin_prompt(token_ids)
+        assert self.prompt is not None
+        *_, (_, logits) = self.read(token_ids[kept:], self.prompt.holding(kept))
+        return self.end_prompt(token_ids, logits)
+
+    def begin_prompt(self, token_ids: Sequence[int]) -> int:
+        """Make room for a prompt; returns how many of its tokens are held already."""
         if self.prompt is None or self._held is None or self.prompt.capacity < len(token_ids):
             self.prompt, self._held = self._make_cache(1, _capacity(len(token_ids))), []
         same = [a == b for a, b in zip(token_ids[:-1], self._held, strict=False)]
         kept = (same.index(False) if False in same else len(same)) // CHUNK * CHUNK
         self._held = self._held[:kept]  # all that is sure, should the reading break off
-        *_, (_, logits) = self.read(token_ids[kept:], self.prompt.holding(kept))
+        return kept
+
+    def end_prompt(self, token_ids: Sequence[int], logits: Logits) -> Logits:
+        """Hold the prompt, which has been read whole; returns its logits (V,), to keep."""
+        assert self.prompt is not None
         self.prompt, self._held = self.prompt.holding(len(token_ids)), list(token_ids)
         after: Logits = logits[0].copy()
         return after
@@ -96,27 +107,31 @@ class Decoder:
         its last.
         """
         steps = []
-        for start in range(0, len(token_ids), CHUNK):
-            chunk = list(token_ids[start : start + CHUNK])
-            padded = np.array([chunk + [0] * (CHUNK - len(chunk))], dtype=np.int32)  # (1, CHUNK)
-            behind = cache.holding(cache.length + start, cache.prefix)
-            hidden, logits = self.step(padded, behind, range(len(chunk)))
-            steps.append((hidden.numpy()[0, : len(chunk)], logits))
+        for start, (ids, count) in enumerate(chunks_of(token_ids)):
+            behind = cache.holding(cache.length + start * CHUNK, cache.prefix)
+            hidden, logits = self.step(ids, behind, range(count))
+            steps.append((hidden.numpy()[0, :count], logits))
         return steps
 
     def step(
-        self, token_ids: NDArray[np.int32], cache: KVCache, wanted: Sequence[int]
+        self,
+        given: NDArray[Any],
+        cache: KVCache,
+        wanted: Sequence[int],
+        part: range | None = None,
     ) -> tuple[Tensor, Logits]:
         """Read tokens (B, T) behind the cache, in place; only those `wanted`, where that is faster.
 
         Returns the hidden states (B, T, D) and the logits (B, V) after each row's token, or (1, V)
-        after the last one wanted when T > 1; both are valid until the next step.
+        after the last one wanted when T > 1; both are valid until the next step. `part` are the
+        layers to go through, as in `CausalLM.read`; there are no logits before the last one.
         """
-        B, T = token_ids.shape
-        prefix = cache.prefix
-        shape = (B, T, id(cache.layers), id(prefix.layers) if prefix else 0)
+        B, T = given.shape[:2]
+        prefix, last = cache.prefix, self.model.config.num_layers
+        part = range(last) if part is None else part
+        shape = (B, T, id(cache.layers), id(prefix.layers) if prefix else 0, part.start, part.stop)
         if shape not in self._captures:
-            self._captures[shape] = self._capture(cache)
+            self._captures[shape] = self._capture(cache, part)
         bound = [_bind("length", cache.length, cache.capacity), _bind("last", wanted[-1], B * T)]
         if prefix is not None:
             bound.append(_bind("prefix", prefix.length, prefix.capacity))
@@ -125,11 +140,11 @@ class Decoder:
         rows[: len(said)] = said
         # A handful of small kernels: starting the compiler's worker processes would take longer.
         with Context(PARALLEL=0):
-            inputs = self._put(shape, token_ids, rows)
+            inputs = self._put(shape, given, rows)
             hidden, logits = self._captures[shape](*inputs, *bound)
         return hidden, view(logits) if in_memory(self.model.device) else logits.numpy()
 
-    def _put(self, shape: tuple[int, ...], *arrays: NDArray[np.int32]) -> list[Tensor]:
+    def _put(self, shape: tuple[int, ...], *arrays: NDArray[Any]) -> list[Tensor]:
         """The arrays on the device; on a CPU in the same Tensors each time, which costs nothing."""
         device = self.model.device
         if not in_memory(device):
@@ -142,20 +157,22 @@ class Decoder:
             np.copyto(view(tensor), array)
         return self._inputs[shape]
 
-    def _capture(self, cache: KVCache) -> Any:
+    def _capture(self, cache: KVCache, part: range) -> Any:
         model, own = self._model, cache.layers
         shared = cache.prefix.layers if cache.prefix else None
         # Made before the capture, so that making it is not part of what is replayed.
         self.model.backbone.rotations(cache.span, self.model.device)
 
         # The caches are no arguments: tinygrad would look at each of their layers in every step.
-        def step(ids: Tensor, rows: Tensor, *bound: UOp) -> tuple[Tensor, Tensor]:
+        def step(given: Tensor, rows: Tensor, *bound: UOp) -> tuple[Tensor, Tensor]:
             length, last, *rest = bound
             prefix = KVCache(shared, rest[0]) if shared else None
             lm = model()
             assert lm is not None
-            hidden = lm.read(ids, KVCache(own, length, prefix, rows))
-            if ids.shape[1] == 1:  # decoding
+            hidden = lm.read(given, KVCache(own, length, prefix, rows), part)
+            if part.stop < lm.config.num_layers:
+                return hidden, hidden
+            if given.shape[1] == 1:  # decoding
                 logits = lm.logits(hidden[:, 0], rows)  # (B, V)
             else:
                 flat = hidden.reshape(1, -1, hidden.shape[2])
@@ -167,6 +184,15 @@ class Decoder:
         # scheduling a deep model once more takes seconds.
         capture.cnt = 1
         return capture
+
+
+def chunks_of(token_ids: Sequence[int]) -> Iterator[tuple[NDArray[np.int32], int]]:
+    """The tokens in arrays (1, CHUNK), and how many each holds before its padding."""
+    for start in range(0, len(token_ids), CHUNK):
+        chunk = token_ids[start : start + CHUNK]
+        ids = np.zeros((1, CHUNK), dtype=np.int32)
+        ids[0, : len(chunk)] = chunk
+        yield ids, len(chunk)
 
 
 def _capacity(tokens: int) -> int:

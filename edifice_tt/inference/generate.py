@@ -16,7 +16,7 @@ from edifice_tt.inference.grade import grader
 from edifice_tt.inference.lockstep import decode, decoders_for
 from edifice_tt.inference.sampling import Sampler, problem_seed
 from edifice_tt.inference.settings import Prompt, Stops, describe_sampling
-from edifice_tt.nn.backbone import check_count
+from edifice_tt.nn.config import check_count
 from edifice_tt.weights.tokenizer import TextStream
 
 
@@ -103,7 +103,7 @@ def generate(
         return None if row.finish_reason else token
 
     try:
-        decode(decoders_for(lm, devices, len(rows)), ids, rows, tokens, batch_size, draw)
+        decode(decoders_for(lm, devices, len(rows), ids), ids, rows, tokens, batch_size, draw)
     except KeyboardInterrupt:
         if not finished:
             raise

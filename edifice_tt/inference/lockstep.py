@@ -14,7 +14,8 @@ import numpy as np
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.inference.decoder import Decoder, Logits, decoder_of
-from edifice_tt.nn.backbone import KVCache
+from edifice_tt.inference.prefill import LONG, read_prompt
+from edifice_tt.nn.cache import KVCache
 from edifice_tt.toolchain import devices_beside
 
 Row = TypeVar("Row")
@@ -24,10 +25,13 @@ Draw = Callable[[Row, Logits, int], int | None]
 SHARE = 8  # rows that make one more device worth while: a kernel's tile, filled
 
 
-def decoders_for(lm: CausalLM, devices: Sequence[str] | None, rows: int) -> list[Decoder]:
-    """The decoders to share `rows` out to: of the devices named, or of as many as are of use."""
+def decoders_for(
+    lm: CausalLM, devices: Sequence[str] | None, rows: int, prompt: Sequence[int]
+) -> list[Decoder]:
+    """The decoders to share the work out to: of the devices named, or of as many as are of use."""
     if devices is None:
-        devices = devices_beside(lm.device)[: -(-rows // SHARE)]
+        useful = max(-(-rows // SHARE), 2 if len(prompt) > LONG else 1)
+        devices = devices_beside(lm.device)[:useful]
     return [decoder_of(lm, device) for device in devices]
 
 
@@ -43,11 +47,8 @@ def decode(
 
     The prompt is read once. An exception on one device, or Ctrl-C, ends all after their step.
     """
-    lead, *others = decoders
-    logits = lead.read_prompt(prompt)
-    for other in others:
-        other.take_prompt(lead)
-    size = min(batch_size, -(-len(rows) // len(decoders)))
+    logits = read_prompt(decoders, prompt)
+    size = min(batch_size, max(SHARE, -(-len(rows) // len(decoders))))
     batches = SimpleQueue[Sequence[Row]]()
     for start in range(0, len(rows), size):
         batches.put(rows[start : start + size])
@@ -65,8 +66,8 @@ def decode(
             stop.set()
             raise
 
-    if tokens == 1 or not others or batches.qsize() == 1:
-        work(lead)
+    if tokens == 1 or len(decoders) == 1 or batches.qsize() == 1:
+        work(decoders[0])
         return
     for decoder in decoders:  # captured one after the other, since tinygrad captures one at a time
         decoder.warm_up(size, tokens)

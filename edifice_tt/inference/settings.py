@@ -7,7 +7,7 @@ from typing import Any
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.inference.grade import grader
 from edifice_tt.inference.sampling import Sampler
-from edifice_tt.nn.backbone import check_count
+from edifice_tt.nn.config import check_count
 from edifice_tt.nn.fingerprint import fingerprint
 
 Prompt = str | Sequence[dict[str, str]]

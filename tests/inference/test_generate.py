@@ -85,10 +85,10 @@ def steps(monkeypatch):
     asked = []
     step = Decoder.step
 
-    def counted(self, token_ids, cache, wanted):
-        decoding = token_ids.shape[1] == 1
+    def counted(self, given, cache, wanted, part=None):
+        decoding = given.shape[1] == 1
         asked.append((len(wanted), 1) if decoding else (1, len(wanted)))
-        return step(self, token_ids, cache, wanted)
+        return step(self, given, cache, wanted, part)
 
     monkeypatch.setattr(Decoder, "step", counted)
     return asked
@@ -126,6 +126,34 @@ def test_neither_the_batch_size_nor_the_devices_change_anything(tiny_lm, pool, b
         tiny_lm, PROMPT, n=16, seed=3, batch_size=batch_size, devices=devices, **HOT
     )
     assert other == pool
+
+
+@pytest.mark.parametrize("chunks", [2.2, 3, 3.7])
+def test_a_long_prompt_is_read_the_same_by_several_devices(tiny_lm, chunks):
+    """Each device goes through its layers; the second prompt shares two chunks with the first."""
+    text = "".join(chr(97 + i * i % 26) for i in range(int(chunks * CHUNK)))
+    for prompt in (text, (text[: 2 * CHUNK + 5] + text[::-1])[: len(text)]):
+        fresh = {"n": 2, "max_tokens": 3, "temperature": 4.0}
+        pools = [
+            et.generate(tiny_lm, prompt, devices=devices, **fresh)
+            for devices in (["CPU"], ["CPU", "CPU:1"])
+        ]
+        one, two = ([(c.token_ids, c.token_logprobs) for c in pool] for pool in pools)
+        assert one == two
+
+
+def test_a_device_that_fails_in_a_long_prompt_ends_it(tiny_lm, monkeypatch):
+    step, calls = Decoder.step, []
+
+    def fail(self, given, cache, wanted, part=None):
+        calls.append(part)
+        if len(calls) == 5:
+            raise RuntimeError("lost the device")
+        return step(self, given, cache, wanted, part)
+
+    monkeypatch.setattr(Decoder, "step", fail)
+    with pytest.raises(RuntimeError, match="lost the device"):
+        et.generate(tiny_lm, "z" * 3 * CHUNK, n=1, max_tokens=2, devices=["CPU", "CPU:1"])
 
 
 def test_the_candidates_stand_in_order(pool):

@@ -7,7 +7,9 @@ from tinygrad import Tensor
 from tinygrad.helpers import Context
 from tinygrad.nn.state import get_state_dict
 
-from edifice_tt.nn.backbone import Backbone, BackboneConfig, KVCache
+from edifice_tt.nn.backbone import Backbone
+from edifice_tt.nn.cache import KVCache
+from edifice_tt.nn.config import BackboneConfig
 
 LLAMA = BackboneConfig(
     hidden_size=30,

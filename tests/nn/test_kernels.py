@@ -16,7 +16,9 @@ from tinygrad import Tensor
 from tinygrad.nn.state import get_parameters
 
 from edifice_tt.nn import cpu, ops, quantized
-from edifice_tt.nn.backbone import Backbone, BackboneConfig, KVCache, count_up
+from edifice_tt.nn.backbone import Backbone
+from edifice_tt.nn.cache import KVCache, count_up
+from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.ops import Memory
 from edifice_tt.toolchain import prepare_compiler
 

@@ -1,0 +1,92 @@
+"""Keys and values of what has been read. An argument, never an attribute; knows no layer."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tinygrad import Tensor, UOp, dtypes
+
+from edifice_tt.nn.config import BackboneConfig
+from edifice_tt.nn.init import in_memory, wrap
+from edifice_tt.nn.ops import Memory
+
+
+@dataclass(frozen=True)
+class KVCache:
+    """Keys and values of the tokens read so far, one buffer (2, B, S, K, E) a layer.
+
+    `length` tokens of the capacity S are filled; reading more writes behind them, in place.
+    `prefix` holds what all rows read before: its batch is 1, so N candidates share one prompt.
+    `rows`, int32, says it to a kernel: what the prefix and these buffers hold, how many of the
+    B * T tokens that are read next are wanted, and which; what becomes of the others, nobody may
+    ask. Without it all are wanted.
+    """
+
+    layers: tuple[Tensor, ...]
+    length: int | UOp = 0
+    prefix: "KVCache | None" = None
+    rows: Tensor | None = None
+
+    @classmethod
+    def empty(cls, config: BackboneConfig, batch: int, capacity: int, device: str) -> "KVCache":
+        shape = (2, batch, capacity, config.num_kv_heads, config.head_dim)
+        # Zeros, not empty: a masked position still multiplies its value by a weight of 0.
+        zeros = np.zeros(shape, dtype=np.float32)
+        if in_memory(device):
+            return cls(tuple(wrap(zeros.copy(), device) for _ in range(config.num_layers)))
+        layers = [Tensor(zeros, device=device) for _ in range(config.num_layers)]
+        Tensor.realize(*layers)
+        return cls(tuple(layers))
+
+    @property
+    def batch(self) -> int:
+        return int(self.layers[0].shape[1])
+
+    @property
+    def capacity(self) -> int:
+        return int(self.layers[0].shape[2])
+
+    @property
+    def position(self) -> int | UOp:
+        """The position in the text of the next token to be read."""
+        return self.length if self.prefix is None else self.prefix.length + self.length
+
+    @property
+    def span(self) -> int:
+        """The largest number of positions that this cache and its prefix can hold."""
+        return self.capacity + (self.prefix.capacity if self.prefix else 0)
+
+    def holding(
+        self,
+        length: int | UOp,
+        prefix: "KVCache | None" = None,
+        rows: Tensor | None = None,
+    ) -> "KVCache":
+        """The same buffers, said to hold `length` tokens, behind `prefix`."""
+        return replace(self, length=length, prefix=prefix, rows=rows)
+
+    def wanting_all(self, x: Tensor) -> "KVCache":
+        """The same, with `rows` for all tokens of x (B, T, D)."""
+        B, T, _ = x.shape
+        shared = 0 if self.prefix is None else self.prefix.length
+        rows = np.array([shared, self.length, B * T, *range(B * T)], dtype=np.int32)
+        return replace(self, rows=Tensor(rows, device=x.device))
+
+    def seen(self, tokens: int, device: str) -> list[Tensor]:
+        """How many positions of the prefix (if any) and of this cache T new tokens may see."""
+        own = count_up(self.length + 1, tokens, device)
+        return [own] if self.prefix is None else [count_up(self.prefix.length, 1, device), own]
+
+    def remember(self, layer: int, kv: Tensor, seen: list[Tensor]) -> list[Memory]:
+        """Write keys and values (2, B, T, K, E) of new tokens; returns what they may attend to."""
+        buffer = self.layers[layer]
+        window = buffer[:, :, self.length : self.length + kv.shape[2]]
+        # The supported way to write in place inside a captured graph: whatever reads `own` is
+        # ordered after the store.
+        own = Tensor(buffer.uop.after(window.uop.store(kv.cast(buffer.dtype).uop)))
+        buffers = [own] if self.prefix is None else [self.prefix.layers[layer], own]
+        return [Memory(kv, count) for kv, count in zip(buffers, seen, strict=True)]
+
+
+def count_up(start: int | UOp, tokens: int, device: str) -> Tensor:
+    """start, start + 1, ...: int32 (T,)."""
+    return (Tensor.arange(tokens) + start).cast(dtypes.int32).clone(device)

@@ -1,0 +1,71 @@
+"""Sizes and constants of a backbone, and the checks of numbers that options share."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Sizes and constants of a backbone. Derived values are None until `__post_init__`.
+
+    Raises `ValueError` for sizes that cannot work, naming the values that would.
+    """
+
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int = 0  # 0: hidden_size // num_heads, floored as in the original
+    ffn_size: int = 0  # 0: hidden_size * 2.667, rounded up to a multiple of 8, as in the original
+    bias: bool = True
+    final_norm: Literal["layer_norm", "rms_norm"] = "layer_norm"
+    norm_eps: float = 1e-6
+    final_norm_eps: float = 1e-5
+    rope_base: float = 10000.0
+    rope_factors: tuple[float, ...] | None = None  # divides each of the E/2 frequencies
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for option in ("hidden_size", "num_layers", "num_heads", "num_kv_heads"):
+            check_count(option, getattr(self, option))
+        if self.num_heads % self.num_kv_heads:
+            divisors = [k for k in range(1, self.num_heads + 1) if self.num_heads % k == 0]
+            raise ValueError(
+                f"num_heads={self.num_heads} must be a multiple of num_kv_heads="
+                f"{self.num_kv_heads}; use num_kv_heads={_either(divisors)}"
+            )
+        if not self.head_dim:
+            object.__setattr__(self, "head_dim", self.hidden_size // self.num_heads)
+        if self.head_dim % 2 or not self.head_dim:
+            heads = range(self.num_kv_heads, self.hidden_size + 1, self.num_kv_heads)
+            work = [h for h in heads if self.hidden_size // h % 2 == 0]
+            nearest = sorted(sorted(work, key=lambda h: abs(h - self.num_heads))[:4])
+            advice = f"num_heads={_either(nearest)}" if nearest else "a larger hidden_size"
+            raise ValueError(
+                f"head_dim={self.head_dim} (hidden_size={self.hidden_size} // num_heads="
+                f"{self.num_heads}) must be even and at least 2, since rotary positions turn "
+                f"pairs; use {advice}"
+            )
+        if not self.ffn_size:
+            # 2.667 and the rounding are the original's; half-up, like Elixir's round/1.
+            rounded = int(self.hidden_size * 2.667 + 0.5)
+            object.__setattr__(self, "ffn_size", -(-rounded // 8) * 8)
+        check_count("ffn_size", self.ffn_size)
+        check_dropout(self.dropout)
+
+
+def check_count(option: str, value: object) -> None:
+    """Raise `ValueError` unless the value is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{option}={value!r} must be a whole number, at least 1")
+
+
+def check_dropout(value: float) -> None:
+    """Raise `ValueError` unless the value is a probability below 1."""
+    if not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ValueError(f"dropout={value!r} must be at least 0 and below 1")
+
+
+def _either(values: list[int]) -> str:
+    *most, last = map(str, values)
+    return f"{', '.join(most)} or {last}" if most else last
