@@ -11,6 +11,7 @@ from fake_plugins import Site, open_site
 
 import edifice_tt as et
 from edifice_tt import cli
+from edifice_tt.registry import load_registry
 
 site = pytest.fixture(open_site, name="site")
 
@@ -361,6 +362,71 @@ def test_select_takes_the_scorer_to_compare(run, pool_file):
     assert found.json[0]["choice"]["tally"] == {"0": -1.5, "1": -0.5, "2": -4.0}
 
 
+JUDGE = """
+import edifice_tt
+
+@edifice_tt.hookimpl
+def register_scorers(register):
+    steps = lambda prompt, completions: [[0.5, 0.25, 0.75] for _ in completions]
+    register("judge", lambda: steps, reads="text", range="probability", level="step")
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "score"), [((), 0.75), (("--reduce", "min"), 0.25), (("--reduce", "mean"), 0.5)]
+)
+def test_score_reduces_steps_as_it_is_told(run, site: Site, pool_file, how, score):
+    site.install("judge", JUDGE)
+    assert run("score", pool_file, "--scorer", "judge", *how).status == 0
+    for candidate in et.Pool.load(pool_file):
+        assert candidate.scores == {"judge": score}
+        assert candidate.step_scores == {"judge": (0.5, 0.25, 0.75)}
+    best = run("best-of", "q", *FEW, "--scorer", "judge", *how, "--json").json["pool"]
+    assert best["candidates"][0]["scores"] == {"judge": score}
+
+
+def test_an_option_of_a_rule_reaches_it(run, site: Site, pool_file):
+    tallies = [
+        run("select", pool_file, "--rule", "random", "--option", f"seed={i}", "--json").json[0]
+        for i in range(20)
+    ]
+    assert {one["choice"]["index"] for one in tallies} == {0, 1, 2}
+    site.install("judge", JUDGE)
+    run("score", pool_file, "--scorer", "judge")
+    given = ("select", pool_file, "--rule", "pessimistic", "--json", "--option")
+    assert run(*given, "delta=1").json[0]["choice"]["tally"]["it is 3"] == 0.75
+    check_mistake(run(*given, "delta=7"), "delta=7.0 must be above 0")
+
+
+def test_an_option_has_the_type_that_the_rule_says(run, site: Site, pool_file):
+    site.install(
+        "picky",
+        "import edifice_tt\nfrom edifice_tt import Choice\n\n"
+        "def picky(candidates, *, a: int | None = None, b: float = 2, c=True, d: str = '', **e):\n"
+        "    raise ValueError(repr((a, b, c, d, e)))\n\n"
+        "@edifice_tt.hookimpl\ndef register_selectors(register):\n"
+        "    register('picky', picky)\n",
+    )
+    given = ("select", pool_file, "--rule", "picky")
+    found = run(*given, *(f"--option={one}" for one in ("a=3", "b=4", "c=false", "d=5", "e=6")))
+    check_mistake(found, "(3, 4.0, False, '5', {'e': 6})")
+    loose = run(*given, "--option=f=x=y", "--option=g=0.5", "--option=h=true")
+    check_mistake(loose, "{'f': 'x=y', 'g': 0.5, 'h': True}")
+    check_mistake(run(*given, "--option=c=7"), "c=7", "expects true or false")
+
+
+@pytest.mark.parametrize("command", ["select", "best-of"])
+def test_the_help_names_the_rules_that_an_option_serves(run, command):
+    parser = cli.make_parser()
+    (commands,) = (a for a in parser._actions if a.metavar == "COMMAND")
+    texts = {a.dest: a.help for a in commands.choices[command]._actions}
+    for rule, record in load_registry().selectors.items():
+        if record.owner == "edifice-tt":
+            assert rule in texts["rule"]
+            for option in record.options:
+                assert rule in texts[option if option in ("scorer", "answer") else "option"]
+
+
 # --- pools of many problems
 
 
@@ -623,7 +689,16 @@ def test_a_setting_that_cannot_work_is_one_line(run, command, given, words):
         (["--scorer", "logprop"], ["'logprop'", "did you mean 'logprob'"]),
         (["--rule", "majority", "--answer", "regex:("], ["not a regular expression"]),
         (["--rule", "majority", "--answer", "numbr"], ["did you mean 'number'"]),
-        (["--rule", "best_of_n", "--answer", "number"], ["--answer", "majority", "weighted"]),
+        (["--rule", "best_of_n", "--answer", "number"], ["'answer'", "majority", "weighted"]),
+        (["--rule", "random", "--option", "seed"], ["NAME=VALUE"]),
+        (["--rule", "random", "--option", "seed=x"], ["seed=x", "expects a whole number"]),
+        (["--rule", "random", "--option", "sed=3"], ["'sed'", "did you mean 'seed'"]),
+        (["--rule", "random", "--option", "seed=1", "--option", "seed=2"], ["given twice"]),
+        (["--rule", "majority", "--option", "answer=text"], ["--answer text"]),
+        (["--rule", "majority", "--option", "delta=1"], ["'delta'", "pessimistic"]),
+        (["--rule", "oracle"], ["needs to know what is right", "edifice-tt generate --problems"]),
+        (["--reduce", "mena"], ["did you mean 'mean'"]),
+        (["--reduce", "mean"], ["'logprob' gives one score an answer"]),
         (["--rule", "weighted"], ["'logprob' declares range='unbounded'; use rule best_of_n"]),
     ],
     ids=str,
@@ -689,7 +764,10 @@ def test_what_a_pool_cannot_give_is_one_line(run, pool_file):
     check_mistake(run("score", pool_file, "--scorer", "logprop"), "did you mean 'logprob'")
     check_mistake(run("score", pool_file, "--scorer", "linear"), "no model")
     check_mistake(run("select", pool_file), "score them first", "`edifice-tt score`")
-    check_mistake(run("select", pool_file, "--answer", "number"), "--answer", "majority")
+    check_mistake(run("select", pool_file, "--answer", "number"), "'answer'", "majority")
+    check_mistake(run("score", pool_file, "--reduce", "mean"), "'logprob' gives one score")
+    oracle = run("select", pool_file, "--rule", "oracle")
+    check_mistake(oracle, "correct=None", "`edifice-tt grade POOL --answer ...`")
     check_mistake(run("select", pool_file, "--scorer", "x"), "'x'")
     check_mistake(run("select", pool_file, "--rule", "majorty"), "did you mean 'majority'")
     check_mistake(run("select", pool_file, "--rule", "majority", "--answer", "regex:("), "regular")

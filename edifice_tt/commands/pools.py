@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import edifice_tt as et
-from edifice_tt import terminal
+from edifice_tt import registry, terminal
 from edifice_tt.commands import options
 from edifice_tt.commands.options import Add
 from edifice_tt.errors import EdificeError
 from edifice_tt.version import __version__
-
-EXTRACTORS = "text, number, boxed or regex:PATTERN"
 
 
 def register(add: Add) -> None:
@@ -22,11 +20,14 @@ def register(add: Add) -> None:
     score.add_argument("pool", type=Path, help="pool file; the scores are appended")
     score.add_argument("--scorer", default="logprob", help="registered scorer (default: logprob)")
     score.add_argument("--model", help="model, for a scorer that reads hidden states")
+    options.add_reduce(score)
     select = add("select", _select, "choose a candidate of each problem", options.add_selection)
     select.add_argument("pool", type=Path, help="pool file")
     grade = add("grade", _grade, "mark which candidates of a pool file are right")
     grade.add_argument("pool", type=Path, help="pool file with gold answers; it is rewritten")
-    grade.add_argument("--answer", required=True, help=f"how to extract answers: {EXTRACTORS}")
+    grade.add_argument(
+        "--answer", required=True, help=f"how to extract answers: {options.EXTRACTORS}"
+    )
     take = add("import-pool", _import, "make a pool file of candidates sampled elsewhere")
     take.add_argument(
         "source", type=Path, help='JSON lines, a problem each, with "candidates" or "completions"'
@@ -36,7 +37,7 @@ def register(add: Add) -> None:
         "--range", help="what their scores are: probability, logit or unbounded (default: unknown)"
     )
     take.add_argument("--model", help="name of the model that sampled them")
-    take.add_argument("--answer", help=f"extract answers and mark them: {EXTRACTORS}")
+    take.add_argument("--answer", help=f"extract answers and mark them: {options.EXTRACTORS}")
     merge = add("merge", _merge, "unite pool files of one model and one sampling")
     merge.add_argument("pools", type=Path, nargs="+", help="pool files; later scores count")
     for command in (take, merge):
@@ -48,8 +49,9 @@ def register(add: Add) -> None:
 
 def _score(arguments: argparse.Namespace) -> None:
     from edifice_tt.inference.pool_file import PoolWriter
-    from edifice_tt.inference.score import check_scorer
+    from edifice_tt.inference.score import check_reduce, check_scorer
 
+    check_reduce(registry.scorer(arguments.scorer), arguments.reduce)
     with PoolWriter(arguments.pool) as writer:  # opened first: a mistake in it costs no loading
         pools = writer.file.with_problems()
         lm = None
@@ -61,8 +63,7 @@ def _score(arguments: argparse.Namespace) -> None:
         fingerprint = lm.fingerprint if lm is not None and record.reads == "hidden" else None
         shown, count = [], 0
         for pool in pools:
-            pool = et.score(lm, pool, scorer=arguments.scorer)
-            pool = replace(pool, ranges={**pool.ranges, arguments.scorer: record.range})
+            pool = et.score(lm, pool, scorer=arguments.scorer, reduce=arguments.reduce)
             writer.add_scores(pool, arguments.scorer, owner, fingerprint)
             count += len(pool)
             if arguments.json:
@@ -79,7 +80,9 @@ def _score(arguments: argparse.Namespace) -> None:
 
 
 def _select(arguments: argparse.Namespace) -> None:
-    given = options.selection_options(arguments)
+    given = options.rule_options(arguments, registry.selector(arguments.rule))
+    if arguments.scorer is not None:
+        given["scorer"] = arguments.scorer
     rows: list[tuple[Any, Any]] = []
     reason: Exception | None = None
     for pool in et.read_pools(arguments.pool):

@@ -23,8 +23,7 @@ def register(add: Add) -> None:
         help='many questions, JSON lines of {"prompt", "problem", "gold"}; needs -o',
     )
     generate.add_argument(
-        "--answer",
-        help="extract answers (text, number, boxed, regex:PATTERN) and mark those that are right",
+        "--answer", help=f"extract answers and mark those that are right: {options.EXTRACTORS}"
     )
     generate.add_argument(
         "-o", "--output", type=options.new_file, help="pool file (default: print the candidates)"
@@ -39,6 +38,7 @@ def register(add: Add) -> None:
         options.add_prompt,
         options.add_sampling,
         options.add_selection,
+        options.add_reduce,
     )
     best.add_argument(
         "-o", "--output", type=options.new_file, help="keep the scored pool in this file"
@@ -109,17 +109,21 @@ def _generate_file(arguments: argparse.Namespace) -> int:
 
 
 def _best_of(arguments: argparse.Namespace) -> None:
-    from edifice_tt.inference import answers, score, select
+    from edifice_tt.inference import score, select
 
     # What can be wrong is found before minutes of sampling.
-    chosen = {} if arguments.answer is None else {"answer": arguments.answer}
-    select.check_options(arguments.rule, chosen)
-    if chosen:
-        answers.extractor(arguments.answer)
     found = load_registry()
+    rule = found.find("selector", arguments.rule)
+    chosen = options.rule_options(arguments, rule)
     record = found.find("scorer", arguments.scorer or "logprob")
     scorer = record.name
-    select.check_range(found.find("selector", arguments.rule), scorer, record.range)
+    select.check_range(rule, scorer, record.range)
+    score.check_reduce(record, arguments.reduce)
+    if rule.name == "oracle":
+        raise ValueError(
+            "rule 'oracle' needs to know what is right, which best-of is not told; sample with "
+            "`edifice-tt generate --problems FILE --answer ... -o POOL`, then `edifice-tt select`"
+        )
     if arguments.output:
         options.check_new(arguments)
     prompt = options.read_prompt(arguments)
@@ -127,7 +131,7 @@ def _best_of(arguments: argparse.Namespace) -> None:
     score.check_scorer(lm, scorer)
     pool, choice = _sample(arguments, prompt, lm), None
     try:
-        pool = et.score(lm, pool, scorer=scorer)
+        pool = et.score(lm, pool, scorer=scorer, reduce=arguments.reduce)
         choice = et.select(pool, arguments.rule, **chosen)
     finally:  # what was sampled is not lost when the scorer fails or the rule chooses nobody
         _show_best(arguments, pool, choice)
