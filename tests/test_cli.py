@@ -913,10 +913,12 @@ def test_ctrl_c_with_some_candidates_finished_chooses_among_them(run, monkeypatc
 
     monkeypatch.setattr(et, "generate", interrupted, raising=False)
     found = run("best-of", "q", *FEW, "--json")
-    assert found.status == 0
+    assert found.status == 130
     assert found.err == "edifice-tt: interrupted; 2 candidates are finished\n"
     assert found.json["choice"]["index"] in (1, 2)
     assert found.json["pool"]["settings"]["interrupted"] is True
+    found = run("generate", "q", *FEW, "--json")
+    assert (found.status, len(found.json["candidates"])) == (130, 2)
 
 
 @pytest.mark.parametrize("command", ["generate", "best-of"])
@@ -942,6 +944,22 @@ def test_the_help_of_a_command_explains_each_option(run, command):
             assert option in found.out
     assert "--json" in found.out
     assert command in run("--help").out
+
+
+def test_the_help_groups_the_commands_and_names_who_brings_others(run, site: Site):
+    site.install(
+        "speaker",
+        "import edifice_tt\n\n@edifice_tt.hookimpl\ndef register_commands(subparsers):\n"
+        "    subparsers.add_parser('speak', help='say it')\n",
+    )
+    shown = run("--help").out
+    sections = dict(section.split(":\n", 1) for section in shown.split("\n\n")[2:-1])
+    listed = {h: [line.split()[0] for line in s.splitlines()] for h, s in sections.items()}
+    assert list(sections)[-2:] == ["from speaker 1.0", "options"]
+    assert listed["from speaker 1.0"] == ["speak"]
+    assert listed["sample answers"] == ["best-of", "generate"]
+    assert listed["what is here"] == ["list", "plugins", "doctor", "pull"]
+    assert {"score", "select", "merge"} <= set(listed["pool files"])
 
 
 def test_the_version_is_printed(run):

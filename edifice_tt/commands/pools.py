@@ -13,6 +13,8 @@ from edifice_tt.commands.options import Add
 from edifice_tt.errors import EdificeError
 from edifice_tt.version import __version__
 
+HEADING = "pool files"
+
 
 def register(add: Add) -> None:
     """Add the commands of this room."""

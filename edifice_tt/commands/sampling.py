@@ -11,9 +11,24 @@ from edifice_tt.commands import options
 from edifice_tt.commands.options import Add
 from edifice_tt.registry import load_registry
 
+HEADING = "sample answers"
+
 
 def register(add: Add) -> None:
     """Add the commands of this room."""
+    best = add(
+        "best-of",
+        _best_of,
+        "sample, score, select",
+        options.add_prompt,
+        options.add_sampling,
+        options.add_selection,
+        options.add_reduce,
+    )
+    best.add_argument(
+        "-o", "--output", type=options.new_file, help="keep the scored pool in this file"
+    )
+    best.add_argument("--force", action="store_true", help="replace the file if it is there")
     generate = add("generate", _generate, "sample candidates into a pool", options.add_sampling)
     generate.add_argument("prompt", nargs="?", help="the question; - reads it from standard input")
     generate.add_argument(
@@ -31,22 +46,9 @@ def register(add: Add) -> None:
     how = generate.add_mutually_exclusive_group()
     how.add_argument("--resume", action="store_true", help="make only what the file lacks")
     how.add_argument("--force", action="store_true", help="replace the file if it is there")
-    best = add(
-        "best-of",
-        _best_of,
-        "sample, score, select",
-        options.add_prompt,
-        options.add_sampling,
-        options.add_selection,
-        options.add_reduce,
-    )
-    best.add_argument(
-        "-o", "--output", type=options.new_file, help="keep the scored pool in this file"
-    )
-    best.add_argument("--force", action="store_true", help="replace the file if it is there")
 
 
-def _generate(arguments: argparse.Namespace) -> int | None:
+def _generate(arguments: argparse.Namespace) -> int:
     if (arguments.prompt is None) == (arguments.problems is None):
         raise ValueError("give either a prompt or --problems FILE, with one JSON object a line")
     if arguments.output:
@@ -61,7 +63,7 @@ def _generate(arguments: argparse.Namespace) -> int | None:
         terminal.print_json(pool.to_dict())
     else:
         print(terminal.show_candidates(pool))
-    return None
+    return _status(pool)
 
 
 def _generate_file(arguments: argparse.Namespace) -> int:
@@ -108,7 +110,7 @@ def _generate_file(arguments: argparse.Namespace) -> int:
     return status
 
 
-def _best_of(arguments: argparse.Namespace) -> None:
+def _best_of(arguments: argparse.Namespace) -> int:
     from edifice_tt.inference import score, select
 
     # What can be wrong is found before minutes of sampling.
@@ -137,6 +139,12 @@ def _best_of(arguments: argparse.Namespace) -> None:
         _show_best(arguments, pool, choice)
         if arguments.output:
             pool.save(arguments.output)
+    return _status(pool)
+
+
+def _status(pool: Any) -> int:
+    # What is finished is shown, yet whoever goes on by the status must know that it is not all.
+    return 130 if pool.settings.get("interrupted") else 0
 
 
 def _show_best(arguments: argparse.Namespace, pool: Any, choice: Any) -> None:
