@@ -457,6 +457,37 @@ def test_score_scores_every_problem_and_appends(run, many):
     assert [[c.scores["logprob"] for c in pool] for pool in et.read_pools(many)] == scores
 
 
+def test_a_scorer_that_does_not_come_to_the_end_leaves_the_file_as_it_was(
+    run, site: Site, many, monkeypatch
+):
+    site.install(
+        "judge",
+        "import edifice_tt\n\ndef score(prompt, completions):\n"
+        "    if prompt == 'r':\n        raise ConnectionError('hung up')\n"
+        "    return [1.0 for _ in completions]\n\n"
+        "@edifice_tt.hookimpl\ndef register_scorers(register):\n"
+        "    register('judge', lambda: score, reads='text')\n",
+    )
+    run("score", many)
+    before, score = many.read_bytes(), et.score
+
+    def interrupted(lm, pool, **options):
+        if pool.problem == "b":
+            raise KeyboardInterrupt
+        return score(lm, pool, **options)
+
+    monkeypatch.setattr(et, "score", interrupted, raising=False)
+    assert run("score", many).status == 130
+    assert many.read_bytes() == before
+    monkeypatch.setattr(et, "score", score, raising=False)
+    line = next(i for i, text in enumerate(before.splitlines(), 1) if b'"problem":"b"' in text)
+    found = run("score", many, "--scorer", "judge")
+    check_mistake(found, "scorer 'judge' of judge 1.0 failed: ConnectionError: hung up")
+    assert f"{many}, line {line}, problem 'b': " in found.err
+    assert many.read_bytes() == before
+    assert [pool.scorers for pool in et.read_pools(many)] == [["logprob"], ["logprob"]]
+
+
 def test_select_prints_a_line_a_problem(run, many):
     run("score", many)
     found = run("select", many)
@@ -757,6 +788,41 @@ def test_a_pool_file_that_is_missing_or_foreign_is_one_line(run, tmp_path, comma
     check_mistake(run(*command, tmp_path), str(tmp_path))
     assert not missing.exists()
     assert foreign.read_text() == "hello\n"
+
+
+TORN = {
+    "half a line in the middle": (b'{"kind":"candidate","problem"\n', "not JSON"),
+    "a foreign kind": (b'{"kind":"vote"}\n', "kind='vote' must be one of"),
+    "a second header": (b'{"kind":"pool","schema":2,"settings":{}}\n', "edifice-tt merge"),
+    "an unknown problem": (
+        b'{"kind":"score","problem":"x","index":0,"scorer":"s","score":1}\n',
+        "problem 'x', which no line before declares",
+    ),
+    "no UTF-8": (b'{"kind":"\xff"}\n', "not UTF-8"),
+    "a problem twice": (b'{"kind":"problem","problem":"0","prompt":"","gold":null}\n', "twice"),
+    "a scorer that is none": (
+        b'{"kind":"score","problem":"0","index":0,"scorer":"s","score":1}\n',
+        "'s', which no line before declares",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", TORN)
+@pytest.mark.parametrize(
+    "command", ["score", "select --rule majority", "grade --answer text", "merge -o merged"]
+)
+def test_a_damaged_line_is_named_by_every_command(
+    run, pool_file, tmp_path, monkeypatch, command, damage
+):
+    monkeypatch.chdir(tmp_path)
+    line, words = TORN[damage]
+    rows = pool_file.read_bytes().splitlines(keepends=True)
+    torn = b"".join([*rows[:4], line, *rows[4:]])
+    pool_file.write_bytes(torn)
+    name, *options = command.split()
+    check_mistake(run(name, pool_file, *options), f"{pool_file}, line 5: damaged", words)
+    assert pool_file.read_bytes() == torn
+    assert not (tmp_path / "merged").exists()
 
 
 def test_what_a_pool_cannot_give_is_one_line(run, pool_file):

@@ -65,7 +65,14 @@ def _score(arguments: argparse.Namespace) -> None:
         fingerprint = lm.fingerprint if lm is not None and record.reads == "hidden" else None
         shown, count = [], 0
         for pool in pools:
-            pool = et.score(lm, pool, scorer=arguments.scorer, reduce=arguments.reduce)
+            try:
+                pool = et.score(lm, pool, scorer=arguments.scorer, reduce=arguments.reduce)
+            except BaseException as error:
+                writer.take_back()  # half a file with scores would look like a whole one
+                if not isinstance(error, EdificeError | ValueError):
+                    raise
+                line = f"line {pools.lines[pool.problem]}, problem {pool.problem!r}"
+                raise EdificeError(f"{arguments.pool}, {line}: {error}") from error
             writer.add_scores(pool, arguments.scorer, owner, fingerprint)
             count += len(pool)
             if arguments.json:
