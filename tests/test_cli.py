@@ -560,6 +560,7 @@ def test_import_pool_reads_what_others_sampled(run, tmp_path):
         "problems": 2,
         "candidates": 3,
         "right": 1,
+        "without_answer": 1,
     }
     first, _ = et.read_pools(path)
     assert first.ranges == {"prm": "probability"}

@@ -29,9 +29,9 @@ def make_config(config_class: type[C], architecture: str, options: dict[str, Any
 
 
 def check_seed(value: object) -> None:
-    """Raise `ValueError` unless the value is a whole number of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"seed={value!r} must be a whole number, at least 0")
+    """Raise `ValueError` unless the value is a whole number of 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**64:
+        raise ValueError(f"seed={value!r} must be a whole number from 0 to 2^64 - 1")
 
 
 def check_positive(option: str, value: float) -> None:

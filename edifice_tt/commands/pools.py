@@ -1,7 +1,7 @@
 """Commands on pool files: score, select, grade, import-pool, merge."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,35 +122,32 @@ def _grade(arguments: argparse.Namespace) -> None:
     from edifice_tt.inference.pool_reader import PoolFile
 
     file = PoolFile(arguments.pool).with_problems()
-    counts = {"candidates": 0, "right": 0, "without_answer": 0}
     for name, about in file.problems.items():
         if about["gold"] is None:
             raise EdificeError(
                 f"{arguments.pool}, line {file.lines[name]}: problem {name!r} has no gold answer, "
                 "so its candidates cannot be graded"
             )
+    counts = dict.fromkeys(("problems", "candidates", "right", "without_answer"), 0)
     et.write_pools(arguments.pool, _graded(file, arguments.answer, counts), file.scorers)
-    _tell_graded(arguments, arguments.pool, len(file.problems), counts)
+    if arguments.json:
+        terminal.print_json({"pool": str(arguments.pool), **counts})
+        return
+    none = f", {counts['without_answer']} have no answer" if counts["without_answer"] else ""
+    right = f"{counts['right']} of {counts['candidates']} candidates"
+    print(f"{right} of {counts['problems']} problems in {arguments.pool} are right{none}")
 
 
-def _graded(pools: Any, answer: str, counts: dict[str, int]) -> Iterator[Any]:
+def _graded(pools: Iterable[Any], answer: str | None, counts: dict[str, int]) -> Iterator[Any]:
+    """The pools, graded where that is asked for and can be, and counted as they pass."""
     for pool in pools:
-        pool = et.grade(pool, answer)
+        if answer is not None and pool.gold is not None:
+            pool = et.grade(pool, answer)
+        counts["problems"] += 1
         counts["candidates"] += len(pool)
         counts["right"] += sum(c.correct is True for c in pool)
         counts["without_answer"] += sum(c.answer is None for c in pool)
         yield pool
-
-
-def _tell_graded(
-    arguments: argparse.Namespace, path: Path, problems: int, counts: dict[str, int]
-) -> None:
-    if arguments.json:
-        terminal.print_json({"pool": str(path), "problems": problems, **counts})
-        return
-    none = f", {counts['without_answer']} have no answer" if counts["without_answer"] else ""
-    right = f"{counts['right']} of {counts['candidates']} candidates"
-    print(f"{right} of {problems} problems in {path} are right{none}")
 
 
 def _import(arguments: argparse.Namespace) -> None:
@@ -158,18 +155,8 @@ def _import(arguments: argparse.Namespace) -> None:
     pools = et.import_pools(
         arguments.source, scorer=arguments.scorer, range=arguments.range, model=arguments.model
     )
-    counts = {"problems": 0, "candidates": 0, "right": 0}
-
-    def counted() -> Iterator[Any]:
-        for pool in pools:
-            if arguments.answer and pool.gold is not None:
-                pool = et.grade(pool, arguments.answer)
-            counts["problems"] += 1
-            counts["candidates"] += len(pool)
-            counts["right"] += sum(c.correct is True for c in pool)
-            yield pool
-
-    et.write_pools(arguments.output, counted())
+    counts = dict.fromkeys(("problems", "candidates", "right", "without_answer"), 0)
+    et.write_pools(arguments.output, _graded(pools, arguments.answer, counts))
     if arguments.json:
         terminal.print_json({"pool": str(arguments.output), **counts})
     else:

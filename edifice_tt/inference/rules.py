@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from random import Random
 
+from edifice_tt.architectures.options import check_seed
 from edifice_tt.inference.answers import extractor, whole_text
 from edifice_tt.inference.candidates import Candidate
 from edifice_tt.inference.select import Choice, check_scores, scorer_of
@@ -115,8 +116,7 @@ def random(candidates: Sequence[Candidate], seed: int = 0) -> Choice:
     problem's id into the seed. `tally` maps an index to its probability. Raises `ValueError` for a
     seed that is no whole number from 0 to 2^64 - 1.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
-        raise ValueError(f"seed={seed!r} must be a whole number from 0 to 2^64 - 1")
+    check_seed(seed)
     ordered = _in_order(candidates)
     # Not `choice`: only `random` is promised to draw the same in every version of Python.
     drawn = ordered[int(Random(seed).random() * len(ordered))]

@@ -12,6 +12,7 @@ from typing import Any
 from edifice_tt import registry
 from edifice_tt.errors import EdificeError, PluginError, UnknownNameError, unknown_name
 from edifice_tt.inference.candidates import Candidate, Pool
+from edifice_tt.tracing import one_line
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,7 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
     except (EdificeError, ValueError):
         raise
     except Exception as error:  # foreign code: whatever it raises, the caller learns whose it is
-        reason = f"{type(error).__name__}: {error}"
-        raise PluginError(f"rule {rule!r} of {record.owner} failed: {reason}") from error
+        raise PluginError(f"rule {rule!r} of {record.owner} failed: {one_line(error)}") from error
     if not isinstance(choice, Choice):
         raise PluginError(f"rule {rule!r} of {record.owner} gave {choice!r:.60}, expected a Choice")
     return choice

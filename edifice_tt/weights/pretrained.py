@@ -8,6 +8,7 @@ from edifice_tt.errors import CheckpointError, EdificeError, PluginError, unknow
 from edifice_tt.nn.init import place
 from edifice_tt.plugins import load_plugins
 from edifice_tt.toolchain import open_device
+from edifice_tt.tracing import one_line
 from edifice_tt.weights import catalog
 from edifice_tt.weights.checkpoint import load
 from edifice_tt.weights.gguf import is_gguf
@@ -37,8 +38,7 @@ def load_pretrained(model: str | os.PathLike[str], device: str | None = None) ->
         except EdificeError:
             raise
         except Exception as error:  # foreign code
-            reason = f"{type(error).__name__}: {error}"
-            raise PluginError(f"{path}: a plugin failed to load it: {reason}") from error
+            raise PluginError(f"{path}: a plugin failed to load it: {one_line(error)}") from error
     if lm is None:
         if path.is_file() and (size := path.stat().st_size) < 4:  # no format's first word
             raise CheckpointError(f"{path}: the file has {size} bytes, too few to hold a model")

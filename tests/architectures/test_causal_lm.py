@@ -76,8 +76,8 @@ def test_lists_arrays_and_tensors_are_the_same_ids():
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("seed", -1, "a whole number, at least 0"),
-        ("seed", 0.5, "a whole number, at least 0"),
+        ("seed", -1, "a whole number from 0 to 2^64 - 1"),
+        ("seed", 0.5, "a whole number from 0 to 2^64 - 1"),
         ("head_dim", -4, "a whole number, at least 1"),
         ("ffn_size", -8, "a whole number, at least 1"),
         ("scorer_hidden", 0, "a whole number, at least 1"),
