@@ -1,4 +1,4 @@
-"""Commands that sample: generate, best-of."""
+"""Commands that sample: best-of, generate."""
 
 import argparse
 import sys
