@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edifice_tt.errors import ToolchainError as ToolchainError
     from edifice_tt.errors import UnknownNameError as UnknownNameError
     from edifice_tt.hookspecs import hookimpl as hookimpl
+    from edifice_tt.inference.answers import extractor as extractor
     from edifice_tt.inference.candidates import Candidate as Candidate
     from edifice_tt.inference.candidates import Pool as Pool
     from edifice_tt.inference.candidates import Problem as Problem
@@ -32,10 +33,13 @@ if TYPE_CHECKING:
     from edifice_tt.inference.pool_file import read_pools as read_pools
     from edifice_tt.inference.pool_file import write_pools as write_pools
     from edifice_tt.inference.pool_import import import_pools as import_pools
+    from edifice_tt.inference.pool_import import read_problems as read_problems
     from edifice_tt.inference.pool_merge import merge_pools as merge_pools
+    from edifice_tt.inference.rules import group_by_answer as group_by_answer
     from edifice_tt.inference.score import score as score
     from edifice_tt.inference.select import Choice as Choice
     from edifice_tt.inference.select import select as select
+    from edifice_tt.inference.steps import reduce_steps as reduce_steps
     from edifice_tt.nn.jit import jit as jit
     from edifice_tt.registry import architecture as architecture
     from edifice_tt.registry import build as build
@@ -66,15 +70,18 @@ _ROOMS = {
     "weights.checkpoint": "load save",
     "weights.edifice": "load_edifice save_edifice",
     "weights.pretrained": "load_pretrained",
+    "inference.answers": "extractor",
     "inference.candidates": "Candidate Pool Problem",
     "inference.generate": "generate",
     "inference.generate_pools": "generate_pools",
     "inference.grade": "grade",
     "inference.pool_file": "read_pools write_pools",
-    "inference.pool_import": "import_pools",
+    "inference.pool_import": "import_pools read_problems",
     "inference.pool_merge": "merge_pools",
+    "inference.rules": "group_by_answer",
     "inference.score": "score",
     "inference.select": "Choice select",
+    "inference.steps": "reduce_steps",
     "study.curve": "scaling_curve",
     "study.records": "Curve",
     "study.statistics": "best_of_k pass_at_k",

@@ -109,7 +109,10 @@ def make_parser() -> "Parser":
     from edifice_tt.version import __version__
 
     parser = terminal.Parser(
-        prog="edifice-tt", description="Sample N answers, score them, keep the best."
+        prog="edifice-tt",
+        description="Sample N answers, score them, keep the best.",
+        epilog="`edifice-tt COMMAND --help` explains one. Exit status: 0, or 1 when a check or a "
+        "plugin failed, 2 for a mistake, 130 after Ctrl-C.",
     )
     parser.add_argument("--version", action="version", version=f"edifice-tt {__version__}")
     commands: Any = parser.add_subparsers(
@@ -119,10 +122,10 @@ def make_parser() -> "Parser":
         required=True,
         action=terminal.Commands,
     )
-    commands.begin(OWN_NAME)
-    for room in (installed, sampling, pools, curve):
+    for room in (sampling, pools, curve, installed):
+        commands.begin(OWN_NAME, room.HEADING)
         room.register(_adder(commands))
-    commands.keep()
+        commands.keep()
 
     def begin(_: str, owner: str) -> tuple[dict[str, Any], Callable[[], None]]:
         commands.begin(owner)

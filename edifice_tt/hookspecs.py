@@ -66,7 +66,8 @@ def register_selectors(register: Callable[..., None]) -> None:
     Call `register(name, function, needs=, summary=)`; `function(candidates, **options)` takes a
     tuple of `Candidate` and returns a `Choice`, which also counts those that `abstained`. It is
     pure: no model, no file, no randomness but what an option `seed` fixes; and what it chooses does
-    not depend on the order of the candidates.
+    not depend on the order of the candidates. Into `seed` `edifice_tt.select` mixes the problem's
+    id, so that each problem has draws of its own.
 
     `needs` is None, `"probability"` or `"logit"`: the scores that the rule can use. The function
     then takes an option `scorer`. `edifice_tt.select` always gives it, and refuses a scorer that

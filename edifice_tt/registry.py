@@ -79,10 +79,10 @@ class Selector:
             )
 
     @property
-    def options(self) -> list[str]:
-        """The names of its options: the parameters after the candidates, without a `**`."""
+    def options(self) -> dict[str, inspect.Parameter]:
+        """Its options by name: the parameters after the candidates, without a `**`."""
         parameters = list(_parameters(self.function).values())[1:]
-        return [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        return {p.name: p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
 
     def takes(self, option: str) -> bool:
         """Whether its function has an option of that name, or takes any."""

@@ -14,31 +14,50 @@ Item = TypeVar("Item")
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse prints its whole usage before a mistake; this one says it in one line."""
+    """argparse prints its whole usage before a mistake; this one says it in one line.
+
+    Its help shows the commands under their headings.
+    """
+
+    def format_help(self) -> str:
+        commands = [action for action in self._actions if isinstance(action, Commands)]
+        if not commands:
+            return super().format_help()
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        options = {"options": self._get_optional_actions()}
+        for heading, actions in (commands[0].sections() | options).items():
+            formatter.start_section(heading)
+            formatter.add_arguments(actions)
+            formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
 
 
 class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
-    """The sub-commands, who owns each, and the plugins that failed to add theirs.
+    """The sub-commands, who owns each and its heading, and the plugins that failed to add theirs.
 
     What a plugin adds stays only if it is kept.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.owner = ""
+        self.owner = self.heading = ""
         self.owners: dict[str, str] = {}
+        self.headings: dict[str, str] = {}
         self.added: list[str] = []
         self.failures: list[Any] = []
 
-    def begin(self, owner: str) -> None:
+    def begin(self, owner: str, heading: str = "") -> None:
         """From here on `owner` adds commands; those added before and not kept are dropped."""
         for name in self.added:
-            del self.choices[name], self.owners[name]
+            del self.choices[name], self.owners[name], self.headings[name]
         self._choices_actions = [a for a in self._choices_actions if a.dest in self.choices]
-        self.owner, self.added = owner, []
+        self.owner, self.heading, self.added = owner, heading or f"from {owner}", []
 
     def keep(self) -> None:
         """Keep what was added since `begin`."""
@@ -61,8 +80,16 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
             ) from error
         command = super().add_parser(name, **options)
         self.owners |= dict.fromkeys(names, self.owner)
+        self.headings |= dict.fromkeys(names, self.heading)
         self.added += names
         return command
+
+    def sections(self) -> dict[str, list[argparse.Action]]:
+        """What the help shows of each command, by heading."""
+        found: dict[str, list[argparse.Action]] = {}
+        for action in self._choices_actions:
+            found.setdefault(self.headings[action.dest], []).append(action)
+        return found
 
 
 def show_each_once() -> Callable[..., None]:

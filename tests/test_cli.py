@@ -11,6 +11,7 @@ from fake_plugins import Site, open_site
 
 import edifice_tt as et
 from edifice_tt import cli
+from edifice_tt.registry import load_registry
 
 site = pytest.fixture(open_site, name="site")
 
@@ -366,6 +367,71 @@ def test_select_takes_the_scorer_to_compare(run, pool_file):
     assert found.json[0]["choice"]["tally"] == {"0": -1.5, "1": -0.5, "2": -4.0}
 
 
+JUDGE = """
+import edifice_tt
+
+@edifice_tt.hookimpl
+def register_scorers(register):
+    steps = lambda prompt, completions: [[0.5, 0.25, 0.75] for _ in completions]
+    register("judge", lambda: steps, reads="text", range="probability", level="step")
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "score"), [((), 0.75), (("--reduce", "min"), 0.25), (("--reduce", "mean"), 0.5)]
+)
+def test_score_reduces_steps_as_it_is_told(run, site: Site, pool_file, how, score):
+    site.install("judge", JUDGE)
+    assert run("score", pool_file, "--scorer", "judge", *how).status == 0
+    for candidate in et.Pool.load(pool_file):
+        assert candidate.scores == {"judge": score}
+        assert candidate.step_scores == {"judge": (0.5, 0.25, 0.75)}
+    best = run("best-of", "q", *FEW, "--scorer", "judge", *how, "--json").json["pool"]
+    assert best["candidates"][0]["scores"] == {"judge": score}
+
+
+def test_an_option_of_a_rule_reaches_it(run, site: Site, pool_file):
+    tallies = [
+        run("select", pool_file, "--rule", "random", "--option", f"seed={i}", "--json").json[0]
+        for i in range(20)
+    ]
+    assert {one["choice"]["index"] for one in tallies} == {0, 1, 2}
+    site.install("judge", JUDGE)
+    run("score", pool_file, "--scorer", "judge")
+    given = ("select", pool_file, "--rule", "pessimistic", "--json", "--option")
+    assert run(*given, "delta=1").json[0]["choice"]["tally"]["it is 3"] == 0.75
+    check_mistake(run(*given, "delta=7"), "delta=7.0 must be above 0")
+
+
+def test_an_option_has_the_type_that_the_rule_says(run, site: Site, pool_file):
+    site.install(
+        "picky",
+        "import edifice_tt\nfrom edifice_tt import Choice\n\n"
+        "def picky(candidates, *, a: int | None = None, b: float = 2, c=True, d: str = '', **e):\n"
+        "    raise ValueError(repr((a, b, c, d, e)))\n\n"
+        "@edifice_tt.hookimpl\ndef register_selectors(register):\n"
+        "    register('picky', picky)\n",
+    )
+    given = ("select", pool_file, "--rule", "picky")
+    found = run(*given, *(f"--option={one}" for one in ("a=3", "b=4", "c=false", "d=5", "e=6")))
+    check_mistake(found, "(3, 4.0, False, '5', {'e': 6})")
+    loose = run(*given, "--option=f=x=y", "--option=g=0.5", "--option=h=true")
+    check_mistake(loose, "{'f': 'x=y', 'g': 0.5, 'h': True}")
+    check_mistake(run(*given, "--option=c=7"), "c=7", "expects true or false")
+
+
+@pytest.mark.parametrize("command", ["select", "best-of"])
+def test_the_help_names_the_rules_that_an_option_serves(run, command):
+    parser = cli.make_parser()
+    (commands,) = (a for a in parser._actions if a.metavar == "COMMAND")
+    texts = {a.dest: a.help for a in commands.choices[command]._actions}
+    for rule, record in load_registry().selectors.items():
+        if record.owner == "edifice-tt":
+            assert rule in texts["rule"]
+            for option in record.options:
+                assert rule in texts[option if option in ("scorer", "answer") else "option"]
+
+
 # --- pools of many problems
 
 
@@ -394,6 +460,37 @@ def test_score_scores_every_problem_and_appends(run, many):
     again = run("score", many, "--json")
     assert [pool["problem"] for pool in again.json] == ["a", "b"]
     assert [[c.scores["logprob"] for c in pool] for pool in et.read_pools(many)] == scores
+
+
+def test_a_scorer_that_does_not_come_to_the_end_leaves_the_file_as_it_was(
+    run, site: Site, many, monkeypatch
+):
+    site.install(
+        "judge",
+        "import edifice_tt\n\ndef score(prompt, completions):\n"
+        "    if prompt == 'r':\n        raise ConnectionError('hung up')\n"
+        "    return [1.0 for _ in completions]\n\n"
+        "@edifice_tt.hookimpl\ndef register_scorers(register):\n"
+        "    register('judge', lambda: score, reads='text')\n",
+    )
+    run("score", many)
+    before, score = many.read_bytes(), et.score
+
+    def interrupted(lm, pool, **options):
+        if pool.problem == "b":
+            raise KeyboardInterrupt
+        return score(lm, pool, **options)
+
+    monkeypatch.setattr(et, "score", interrupted, raising=False)
+    assert run("score", many).status == 130
+    assert many.read_bytes() == before
+    monkeypatch.setattr(et, "score", score, raising=False)
+    line = next(i for i, text in enumerate(before.splitlines(), 1) if b'"problem":"b"' in text)
+    found = run("score", many, "--scorer", "judge")
+    check_mistake(found, "scorer 'judge' of judge 1.0 failed: ConnectionError: hung up")
+    assert f"{many}, line {line}, problem 'b': " in found.err
+    assert many.read_bytes() == before
+    assert [pool.scorers for pool in et.read_pools(many)] == [["logprob"], ["logprob"]]
 
 
 def test_select_prints_a_line_a_problem(run, many):
@@ -468,6 +565,7 @@ def test_import_pool_reads_what_others_sampled(run, tmp_path):
         "problems": 2,
         "candidates": 3,
         "right": 1,
+        "without_answer": 1,
     }
     first, _ = et.read_pools(path)
     assert first.ranges == {"prm": "probability"}
@@ -628,7 +726,16 @@ def test_a_setting_that_cannot_work_is_one_line(run, command, given, words):
         (["--scorer", "logprop"], ["'logprop'", "did you mean 'logprob'"]),
         (["--rule", "majority", "--answer", "regex:("], ["not a regular expression"]),
         (["--rule", "majority", "--answer", "numbr"], ["did you mean 'number'"]),
-        (["--rule", "best_of_n", "--answer", "number"], ["--answer", "majority", "weighted"]),
+        (["--rule", "best_of_n", "--answer", "number"], ["'answer'", "majority", "weighted"]),
+        (["--rule", "random", "--option", "seed"], ["NAME=VALUE"]),
+        (["--rule", "random", "--option", "seed=x"], ["seed=x", "expects a whole number"]),
+        (["--rule", "random", "--option", "sed=3"], ["'sed'", "did you mean 'seed'"]),
+        (["--rule", "random", "--option", "seed=1", "--option", "seed=2"], ["given twice"]),
+        (["--rule", "majority", "--option", "answer=text"], ["--answer text"]),
+        (["--rule", "majority", "--option", "delta=1"], ["'delta'", "pessimistic"]),
+        (["--rule", "oracle"], ["needs to know what is right", "edifice-tt generate --problems"]),
+        (["--reduce", "mena"], ["did you mean 'mean'"]),
+        (["--reduce", "mean"], ["'logprob' gives one score an answer"]),
         (["--rule", "weighted"], ["'logprob' declares range='unbounded'; use rule best_of_n"]),
     ],
     ids=str,
@@ -689,12 +796,50 @@ def test_a_pool_file_that_is_missing_or_foreign_is_one_line(run, tmp_path, comma
     assert foreign.read_text() == "hello\n"
 
 
+TORN = {
+    "half a line in the middle": (b'{"kind":"candidate","problem"\n', "not JSON"),
+    "a foreign kind": (b'{"kind":"vote"}\n', "kind='vote' must be one of"),
+    "a second header": (b'{"kind":"pool","schema":2,"settings":{}}\n', "edifice-tt merge"),
+    "an unknown problem": (
+        b'{"kind":"score","problem":"x","index":0,"scorer":"s","score":1}\n',
+        "problem 'x', which no line before declares",
+    ),
+    "no UTF-8": (b'{"kind":"\xff"}\n', "not UTF-8"),
+    "a problem twice": (b'{"kind":"problem","problem":"0","prompt":"","gold":null}\n', "twice"),
+    "a scorer that is none": (
+        b'{"kind":"score","problem":"0","index":0,"scorer":"s","score":1}\n',
+        "'s', which no line before declares",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", TORN)
+@pytest.mark.parametrize(
+    "command", ["score", "select --rule majority", "grade --answer text", "merge -o merged"]
+)
+def test_a_damaged_line_is_named_by_every_command(
+    run, pool_file, tmp_path, monkeypatch, command, damage
+):
+    monkeypatch.chdir(tmp_path)
+    line, words = TORN[damage]
+    rows = pool_file.read_bytes().splitlines(keepends=True)
+    torn = b"".join([*rows[:4], line, *rows[4:]])
+    pool_file.write_bytes(torn)
+    name, *options = command.split()
+    check_mistake(run(name, pool_file, *options), f"{pool_file}, line 5: damaged", words)
+    assert pool_file.read_bytes() == torn
+    assert not (tmp_path / "merged").exists()
+
+
 def test_what_a_pool_cannot_give_is_one_line(run, pool_file):
     before = pool_file.read_bytes()
     check_mistake(run("score", pool_file, "--scorer", "logprop"), "did you mean 'logprob'")
     check_mistake(run("score", pool_file, "--scorer", "linear"), "no model")
     check_mistake(run("select", pool_file), "score them first", "`edifice-tt score`")
-    check_mistake(run("select", pool_file, "--answer", "number"), "--answer", "majority")
+    check_mistake(run("select", pool_file, "--answer", "number"), "'answer'", "majority")
+    check_mistake(run("score", pool_file, "--reduce", "mean"), "'logprob' gives one score")
+    oracle = run("select", pool_file, "--rule", "oracle")
+    check_mistake(oracle, "correct=None", "`edifice-tt grade POOL --answer ...`")
     check_mistake(run("select", pool_file, "--scorer", "x"), "'x'")
     check_mistake(run("select", pool_file, "--rule", "majorty"), "did you mean 'majority'")
     check_mistake(run("select", pool_file, "--rule", "majority", "--answer", "regex:("), "regular")
@@ -840,10 +985,12 @@ def test_ctrl_c_with_some_candidates_finished_chooses_among_them(run, monkeypatc
 
     monkeypatch.setattr(et, "generate", interrupted, raising=False)
     found = run("best-of", "q", *FEW, "--json")
-    assert found.status == 0
+    assert found.status == 130
     assert found.err == "edifice-tt: interrupted; 2 candidates are finished\n"
     assert found.json["choice"]["index"] in (1, 2)
     assert found.json["pool"]["settings"]["interrupted"] is True
+    found = run("generate", "q", *FEW, "--json")
+    assert (found.status, len(found.json["candidates"])) == (130, 2)
 
 
 @pytest.mark.parametrize("command", ["generate", "best-of"])
@@ -869,6 +1016,22 @@ def test_the_help_of_a_command_explains_each_option(run, command):
             assert option in found.out
     assert "--json" in found.out
     assert command in run("--help").out
+
+
+def test_the_help_groups_the_commands_and_names_who_brings_others(run, site: Site):
+    site.install(
+        "speaker",
+        "import edifice_tt\n\n@edifice_tt.hookimpl\ndef register_commands(subparsers):\n"
+        "    subparsers.add_parser('speak', help='say it')\n",
+    )
+    shown = run("--help").out
+    sections = dict(section.split(":\n", 1) for section in shown.split("\n\n")[2:-1])
+    listed = {h: [line.split()[0] for line in s.splitlines()] for h, s in sections.items()}
+    assert list(sections)[-2:] == ["from speaker 1.0", "options"]
+    assert listed["from speaker 1.0"] == ["speak"]
+    assert listed["sample answers"] == ["best-of", "generate"]
+    assert listed["what is here"] == ["list", "plugins", "doctor", "pull"]
+    assert {"score", "select", "merge"} <= set(listed["pool files"])
 
 
 def test_the_version_is_printed(run):

@@ -5,14 +5,14 @@ embedding's weight, and, when asked for, a head that scores every position from 
 states that choose the next token. Knows no file format and no sampling.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from tinygrad import Tensor, dtypes
 
-from edifice_tt.architectures.options import defaults, make_config
+from edifice_tt.architectures.inputs import Given, as_numbers, check_token_ids, is_integer
+from edifice_tt.architectures.options import check_positive, check_seed, defaults, make_config
 from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.cache import KVCache
@@ -49,10 +49,17 @@ class CausalLMConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_count("vocab_size", self.vocab_size)
-        check_count("context_length", self.context_length)
+        for option in ("vocab_size", "context_length", "scorer_hidden"):
+            check_count(option, getattr(self, option))
+        for option in ("head_dim", "ffn_size"):
+            if getattr(self, option):
+                check_count(option, getattr(self, option))
+        for option in ("norm_eps", "rope_base"):
+            check_positive(option, getattr(self, option))
+        check_seed(self.seed)
         if self.rope_factors is not None:  # a checkpoint's JSON gives a list
             object.__setattr__(self, "rope_factors", tuple(self.rope_factors))
+        _ = self.backbone  # checks the rest
 
     @property
     def backbone(self) -> BackboneConfig:
@@ -111,10 +118,11 @@ class CausalLM:
         """A hash over weights and config, which tells this model from any other."""
         return fingerprint(self)
 
-    def __call__(self, token_ids: Tensor | Sequence[Sequence[int]]) -> CausalLMOutput:
+    def __call__(self, token_ids: Given) -> CausalLMOutput:
         """token_ids (B, T) int -> logits (B, T, V), backbone (B, T, D), scores (B, T, 1) or None.
 
-        Raises `ValueError` for a wrong shape or a text longer than the context.
+        Raises `ValueError` for a wrong shape, an id that the vocabulary does not have, or a text
+        longer than the context. Ids in a graph that is being captured are not looked at.
         """
         ids = self._check(token_ids)
         hidden = self.read(ids)  # (B, T, D)
@@ -137,9 +145,9 @@ class CausalLM:
         """hidden (..., D) -> float32 logits (..., V); `rows` as in `ops.linear`."""
         return (self.lm_head or self.token_embedding)(hidden, rows).cast(dtypes.float32)
 
-    def _check(self, token_ids: Tensor | Sequence[Sequence[int]]) -> Tensor:
-        ids = token_ids if isinstance(token_ids, Tensor) else Tensor(token_ids, dtype=dtypes.int32)
-        if ids.ndim != 2 or 0 in ids.shape or not dtypes.is_int(ids.dtype):
+    def _check(self, token_ids: Given) -> Tensor:
+        ids = as_numbers("token_ids", token_ids)
+        if ids.ndim != 2 or 0 in ids.shape or not is_integer(ids):
             raise ValueError(
                 f"token_ids has shape {ids.shape} and {ids.dtype}, expected (B, T) integers with "
                 "at least one token"
@@ -149,7 +157,10 @@ class CausalLM:
                 f"a text of {ids.shape[1]} tokens is longer than the model's context of "
                 f"{self.config.context_length}; shorten it"
             )
-        return ids.to(self.device)
+        check_token_ids(ids, self.config.vocab_size)
+        if isinstance(ids, Tensor):
+            return ids.to(self.device)
+        return Tensor(ids.astype(np.int32), device=self.device)
 
 
 def build(*, device: str | None = None, **options: Any) -> CausalLM:
@@ -161,7 +172,7 @@ def build(*, device: str | None = None, **options: Any) -> CausalLM:
 
 
 def output_size(**options: Any) -> int:
-    """The width of the hidden states."""
+    """The width of the hidden states: `hidden_size`."""
     return make_config(CausalLMConfig, NAME, {"vocab_size": 1, **options}).hidden_size
 
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tinygrad import Tensor, dtypes
 
-from edifice_tt.architectures.options import defaults, make_config
+from edifice_tt.architectures.inputs import Given, as_numbers
+from edifice_tt.architectures.options import check_seed, defaults, make_config
 from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.config import BackboneConfig, check_count
@@ -51,6 +52,7 @@ class TestTimeComputeConfig:
     def __post_init__(self) -> None:
         for option in ("embed_dim", "scorer_hidden", "seq_len"):
             check_count(option, getattr(self, option))
+        check_seed(self.seed)
         _ = self.backbone  # checks the rest
 
     @property
@@ -92,17 +94,20 @@ class TestTimeCompute:
     def device(self) -> str:
         return str(self.backbone.final_norm.weight.device)
 
-    def __call__(self, x: Tensor) -> TestTimeComputeOutput:
+    def __call__(self, x: Given) -> TestTimeComputeOutput:
         """x (B, T, embed_dim) -> backbone (B, T, D), scores (B, T, 1).
 
         Raises `ValueError` naming the shape expected; the original fails inside a layer.
         """
-        if x.ndim != 3 or x.shape[2] != self.config.embed_dim or 0 in x.shape:
+        given = as_numbers("input", x)
+        if given.ndim != 3 or given.shape[2] != self.config.embed_dim or 0 in given.shape:
             raise ValueError(
-                f"input has shape {x.shape}, expected (batch, tokens, "
+                f"input has shape {given.shape}, expected (batch, tokens, "
                 f"embed_dim={self.config.embed_dim}) with at least one of each"
             )
-        x = x.to(self.device)
+        if not isinstance(given, Tensor):
+            given = Tensor(given.astype(np.float32))
+        x = given.to(self.device)
         if self.input_projection is not None:
             x = self.input_projection(x)  # (B, T, D)
         hidden = self.backbone(x)  # (B, T, D)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from edifice_tt.inference.pool_reader import PoolFile
 
 
+HEADING = "measure"
+
+
 def register(add: Add) -> None:
     """Add the command of this room."""
     curve = add("curve", _curve, "accuracy against the number of candidates, by rule")

@@ -13,6 +13,7 @@ from edifice_tt.plugins import OWN_NAME, SELECTION
 from edifice_tt.registry import Registry, load_registry
 from edifice_tt.version import __version__
 
+HEADING = "what is here"
 KINDS = ("architectures", "scorers", "selectors", "formats", "commands")
 
 

@@ -1,19 +1,19 @@
 """Commands on pool files: score, select, grade, import-pool, merge."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import edifice_tt as et
-from edifice_tt import terminal
+from edifice_tt import registry, terminal
 from edifice_tt.commands import options
 from edifice_tt.commands.options import Add
 from edifice_tt.errors import EdificeError
 from edifice_tt.version import __version__
 
-EXTRACTORS = "text, number, boxed or regex:PATTERN"
+HEADING = "pool files"
 
 
 def register(add: Add) -> None:
@@ -22,11 +22,14 @@ def register(add: Add) -> None:
     score.add_argument("pool", type=Path, help="pool file; the scores are appended")
     score.add_argument("--scorer", default="logprob", help="registered scorer (default: logprob)")
     score.add_argument("--model", help="model, for a scorer that reads hidden states")
+    options.add_reduce(score)
     select = add("select", _select, "choose a candidate of each problem", options.add_selection)
     select.add_argument("pool", type=Path, help="pool file")
     grade = add("grade", _grade, "mark which candidates of a pool file are right")
     grade.add_argument("pool", type=Path, help="pool file with gold answers; it is rewritten")
-    grade.add_argument("--answer", required=True, help=f"how to extract answers: {EXTRACTORS}")
+    grade.add_argument(
+        "--answer", required=True, help=f"how to extract answers: {options.EXTRACTORS}"
+    )
     take = add("import-pool", _import, "make a pool file of candidates sampled elsewhere")
     take.add_argument(
         "source", type=Path, help='JSON lines, a problem each, with "candidates" or "completions"'
@@ -36,7 +39,7 @@ def register(add: Add) -> None:
         "--range", help="what their scores are: probability, logit or unbounded (default: unknown)"
     )
     take.add_argument("--model", help="name of the model that sampled them")
-    take.add_argument("--answer", help=f"extract answers and mark them: {EXTRACTORS}")
+    take.add_argument("--answer", help=f"extract answers and mark them: {options.EXTRACTORS}")
     merge = add("merge", _merge, "unite pool files of one model and one sampling")
     merge.add_argument("pools", type=Path, nargs="+", help="pool files; later scores count")
     for command in (take, merge):
@@ -48,8 +51,9 @@ def register(add: Add) -> None:
 
 def _score(arguments: argparse.Namespace) -> None:
     from edifice_tt.inference.pool_file import PoolWriter
-    from edifice_tt.inference.score import check_scorer
+    from edifice_tt.inference.score import check_reduce, check_scorer
 
+    check_reduce(registry.scorer(arguments.scorer), arguments.reduce)
     with PoolWriter(arguments.pool) as writer:  # opened first: a mistake in it costs no loading
         pools = writer.file.with_problems()
         lm = None
@@ -61,8 +65,14 @@ def _score(arguments: argparse.Namespace) -> None:
         fingerprint = lm.fingerprint if lm is not None and record.reads == "hidden" else None
         shown, count = [], 0
         for pool in pools:
-            pool = et.score(lm, pool, scorer=arguments.scorer)
-            pool = replace(pool, ranges={**pool.ranges, arguments.scorer: record.range})
+            try:
+                pool = et.score(lm, pool, scorer=arguments.scorer, reduce=arguments.reduce)
+            except BaseException as error:
+                writer.take_back()  # half a file with scores would look like a whole one
+                if not isinstance(error, EdificeError | ValueError):
+                    raise
+                line = f"line {pools.lines[pool.problem]}, problem {pool.problem!r}"
+                raise EdificeError(f"{arguments.pool}, {line}: {error}") from error
             writer.add_scores(pool, arguments.scorer, owner, fingerprint)
             count += len(pool)
             if arguments.json:
@@ -79,7 +89,9 @@ def _score(arguments: argparse.Namespace) -> None:
 
 
 def _select(arguments: argparse.Namespace) -> None:
-    given = options.selection_options(arguments)
+    given = options.rule_options(arguments, registry.selector(arguments.rule))
+    if arguments.scorer is not None:
+        given["scorer"] = arguments.scorer
     rows: list[tuple[Any, Any]] = []
     reason: Exception | None = None
     for pool in et.read_pools(arguments.pool):
@@ -110,35 +122,32 @@ def _grade(arguments: argparse.Namespace) -> None:
     from edifice_tt.inference.pool_reader import PoolFile
 
     file = PoolFile(arguments.pool).with_problems()
-    counts = {"candidates": 0, "right": 0, "without_answer": 0}
     for name, about in file.problems.items():
         if about["gold"] is None:
             raise EdificeError(
                 f"{arguments.pool}, line {file.lines[name]}: problem {name!r} has no gold answer, "
                 "so its candidates cannot be graded"
             )
+    counts = dict.fromkeys(("problems", "candidates", "right", "without_answer"), 0)
     et.write_pools(arguments.pool, _graded(file, arguments.answer, counts), file.scorers)
-    _tell_graded(arguments, arguments.pool, len(file.problems), counts)
+    if arguments.json:
+        terminal.print_json({"pool": str(arguments.pool), **counts})
+        return
+    none = f", {counts['without_answer']} have no answer" if counts["without_answer"] else ""
+    right = f"{counts['right']} of {counts['candidates']} candidates"
+    print(f"{right} of {counts['problems']} problems in {arguments.pool} are right{none}")
 
 
-def _graded(pools: Any, answer: str, counts: dict[str, int]) -> Iterator[Any]:
+def _graded(pools: Iterable[Any], answer: str | None, counts: dict[str, int]) -> Iterator[Any]:
+    """The pools, graded where that is asked for and can be, and counted as they pass."""
     for pool in pools:
-        pool = et.grade(pool, answer)
+        if answer is not None and pool.gold is not None:
+            pool = et.grade(pool, answer)
+        counts["problems"] += 1
         counts["candidates"] += len(pool)
         counts["right"] += sum(c.correct is True for c in pool)
         counts["without_answer"] += sum(c.answer is None for c in pool)
         yield pool
-
-
-def _tell_graded(
-    arguments: argparse.Namespace, path: Path, problems: int, counts: dict[str, int]
-) -> None:
-    if arguments.json:
-        terminal.print_json({"pool": str(path), "problems": problems, **counts})
-        return
-    none = f", {counts['without_answer']} have no answer" if counts["without_answer"] else ""
-    right = f"{counts['right']} of {counts['candidates']} candidates"
-    print(f"{right} of {problems} problems in {path} are right{none}")
 
 
 def _import(arguments: argparse.Namespace) -> None:
@@ -146,18 +155,8 @@ def _import(arguments: argparse.Namespace) -> None:
     pools = et.import_pools(
         arguments.source, scorer=arguments.scorer, range=arguments.range, model=arguments.model
     )
-    counts = {"problems": 0, "candidates": 0, "right": 0}
-
-    def counted() -> Iterator[Any]:
-        for pool in pools:
-            if arguments.answer and pool.gold is not None:
-                pool = et.grade(pool, arguments.answer)
-            counts["problems"] += 1
-            counts["candidates"] += len(pool)
-            counts["right"] += sum(c.correct is True for c in pool)
-            yield pool
-
-    et.write_pools(arguments.output, counted())
+    counts = dict.fromkeys(("problems", "candidates", "right", "without_answer"), 0)
+    et.write_pools(arguments.output, _graded(pools, arguments.answer, counts))
     if arguments.json:
         terminal.print_json({"pool": str(arguments.output), **counts})
     else:

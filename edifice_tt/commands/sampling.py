@@ -1,4 +1,4 @@
-"""Commands that sample: generate, best-of."""
+"""Commands that sample: best-of, generate."""
 
 import argparse
 import sys
@@ -11,9 +11,24 @@ from edifice_tt.commands import options
 from edifice_tt.commands.options import Add
 from edifice_tt.registry import load_registry
 
+HEADING = "sample answers"
+
 
 def register(add: Add) -> None:
     """Add the commands of this room."""
+    best = add(
+        "best-of",
+        _best_of,
+        "sample, score, select",
+        options.add_prompt,
+        options.add_sampling,
+        options.add_selection,
+        options.add_reduce,
+    )
+    best.add_argument(
+        "-o", "--output", type=options.new_file, help="keep the scored pool in this file"
+    )
+    best.add_argument("--force", action="store_true", help="replace the file if it is there")
     generate = add("generate", _generate, "sample candidates into a pool", options.add_sampling)
     generate.add_argument("prompt", nargs="?", help="the question; - reads it from standard input")
     generate.add_argument(
@@ -23,8 +38,7 @@ def register(add: Add) -> None:
         help='many questions, JSON lines of {"prompt", "problem", "gold"}; needs -o',
     )
     generate.add_argument(
-        "--answer",
-        help="extract answers (text, number, boxed, regex:PATTERN) and mark those that are right",
+        "--answer", help=f"extract answers and mark those that are right: {options.EXTRACTORS}"
     )
     generate.add_argument(
         "-o", "--output", type=options.new_file, help="pool file (default: print the candidates)"
@@ -32,21 +46,9 @@ def register(add: Add) -> None:
     how = generate.add_mutually_exclusive_group()
     how.add_argument("--resume", action="store_true", help="make only what the file lacks")
     how.add_argument("--force", action="store_true", help="replace the file if it is there")
-    best = add(
-        "best-of",
-        _best_of,
-        "sample, score, select",
-        options.add_prompt,
-        options.add_sampling,
-        options.add_selection,
-    )
-    best.add_argument(
-        "-o", "--output", type=options.new_file, help="keep the scored pool in this file"
-    )
-    best.add_argument("--force", action="store_true", help="replace the file if it is there")
 
 
-def _generate(arguments: argparse.Namespace) -> int | None:
+def _generate(arguments: argparse.Namespace) -> int:
     if (arguments.prompt is None) == (arguments.problems is None):
         raise ValueError("give either a prompt or --problems FILE, with one JSON object a line")
     if arguments.output:
@@ -61,7 +63,7 @@ def _generate(arguments: argparse.Namespace) -> int | None:
         terminal.print_json(pool.to_dict())
     else:
         print(terminal.show_candidates(pool))
-    return None
+    return _status(pool)
 
 
 def _generate_file(arguments: argparse.Namespace) -> int:
@@ -108,18 +110,22 @@ def _generate_file(arguments: argparse.Namespace) -> int:
     return status
 
 
-def _best_of(arguments: argparse.Namespace) -> None:
-    from edifice_tt.inference import answers, score, select
+def _best_of(arguments: argparse.Namespace) -> int:
+    from edifice_tt.inference import score, select
 
     # What can be wrong is found before minutes of sampling.
-    chosen = {} if arguments.answer is None else {"answer": arguments.answer}
-    select.check_options(arguments.rule, chosen)
-    if chosen:
-        answers.extractor(arguments.answer)
     found = load_registry()
+    rule = found.find("selector", arguments.rule)
+    chosen = options.rule_options(arguments, rule)
     record = found.find("scorer", arguments.scorer or "logprob")
     scorer = record.name
-    select.check_range(found.find("selector", arguments.rule), scorer, record.range)
+    select.check_range(rule, scorer, record.range)
+    score.check_reduce(record, arguments.reduce)
+    if rule.name == "oracle":
+        raise ValueError(
+            "rule 'oracle' needs to know what is right, which best-of is not told; sample with "
+            "`edifice-tt generate --problems FILE --answer ... -o POOL`, then `edifice-tt select`"
+        )
     if arguments.output:
         options.check_new(arguments)
     prompt = options.read_prompt(arguments)
@@ -127,12 +133,18 @@ def _best_of(arguments: argparse.Namespace) -> None:
     score.check_scorer(lm, scorer)
     pool, choice = _sample(arguments, prompt, lm), None
     try:
-        pool = et.score(lm, pool, scorer=scorer)
+        pool = et.score(lm, pool, scorer=scorer, reduce=arguments.reduce)
         choice = et.select(pool, arguments.rule, **chosen)
     finally:  # what was sampled is not lost when the scorer fails or the rule chooses nobody
         _show_best(arguments, pool, choice)
         if arguments.output:
             pool.save(arguments.output)
+    return _status(pool)
+
+
+def _status(pool: Any) -> int:
+    # What is finished is shown, yet whoever goes on by the status must know that it is not all.
+    return 130 if pool.settings.get("interrupted") else 0
 
 
 def _show_best(arguments: argparse.Namespace, pool: Any, choice: Any) -> None:

@@ -1,7 +1,7 @@
 """Prompt -> pool: samples N candidates that share the prompt's keys and values.
 
-Rows decode in lock-step, in batches that the devices share out; finished rows cost nothing more.
-Knows no scorer and no rule.
+Rows decode in lock-step, in batches that the devices share out; on a CPU finished rows cost nothing
+more. Knows no scorer and no rule.
 """
 
 import time

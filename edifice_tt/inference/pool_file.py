@@ -118,6 +118,7 @@ class PoolWriter:
             self._raw.truncate(self.file.size)
             if not self.file.ended:
                 self._append(b"\n")
+            self._start = self._raw.seek(0, os.SEEK_END)
         except BaseException:
             self._raw.close()
             raise
@@ -153,6 +154,10 @@ class PoolWriter:
             lines = scorer_line(scorer, pool.ranges.get(scorer), owner, fingerprint)
         self._append(lines + score_lines(pool, scorer))
         self._declared.add(scorer)
+
+    def take_back(self) -> None:
+        """Remove all that this writer has appended."""
+        self._raw.truncate(self._start)
 
     def _append(self, lines: bytes) -> None:
         before = self._raw.seek(0, os.SEEK_END)

@@ -103,7 +103,7 @@ def _is_settings(x: Any) -> bool:
 
 
 def decode(line: bytes) -> Any:
-    """What a line says as JSON. Raises `ValueError` for one that is no JSON or no UTF-8."""
+    """What a line says as JSON. Raises `ValueError` for one that is no JSON or no Unicode."""
     try:
         text = line.decode()
         value, end = _DECODER.raw_decode(text)  # less work than json.loads, on short lines
@@ -112,6 +112,11 @@ def decode(line: bytes) -> Any:
     except json.JSONDecodeError as error:
         what = error.msg[0].lower() + error.msg[1:].removesuffix(" at")
         raise ValueError(f"not JSON, {what} at column {error.colno}") from error
+    if "\\ud" in text or "\\uD" in text:  # an escape of half a character, perhaps without the other
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("a text holds half a character, a lone surrogate") from error
     if text[end:] not in ("\n", "", "\r\n"):
         raise ValueError(f"not one JSON object, more follows at column {end + 1}")
     return value

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from random import Random
 
+from edifice_tt.architectures.options import check_seed
 from edifice_tt.inference.answers import extractor, whole_text
 from edifice_tt.inference.candidates import Candidate
 from edifice_tt.inference.select import Choice, check_scores, scorer_of
@@ -111,11 +112,11 @@ def pessimistic(
 def random(candidates: Sequence[Candidate], seed: int = 0) -> Choice:
     """A candidate drawn uniformly, the baseline: what one sample alone gives.
 
-    The draw depends on `seed` and on the candidates' indices alone. `tally` maps an index to its
-    probability. Raises `ValueError` for a seed that is no whole number from 0 on.
+    The draw depends on `seed` and on the candidates' indices alone; `edifice_tt.select` mixes the
+    problem's id into the seed. `tally` maps an index to its probability. Raises `ValueError` for a
+    seed that is no whole number from 0 to 2^64 - 1.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed={seed!r} must be a whole number, at least 0")
+    check_seed(seed)
     ordered = _in_order(candidates)
     # Not `choice`: only `random` is promised to draw the same in every version of Python.
     drawn = ordered[int(Random(seed).random() * len(ordered))]
@@ -133,8 +134,8 @@ def oracle(candidates: Sequence[Candidate]) -> Choice:
         if candidate.correct is None:
             raise ValueError(
                 f"rule 'oracle' needs to know what is right, but candidate {candidate.index} has "
-                "correct=None; mark every candidate correct or not, or use a rule that needs no "
-                "marks, such as majority"
+                "correct=None; mark them first: edifice_tt.grade in Python, `edifice-tt grade POOL "
+                "--answer ...` on the command line"
             )
     right = [candidate for candidate in ordered if candidate.correct]
     tally = {str(c.index): float(bool(c.correct)) for c in ordered}

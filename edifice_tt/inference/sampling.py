@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edifice_tt.architectures.options import check_seed
+
 Floats = NDArray[np.float64]
 
 STRETCH = 256
@@ -36,12 +38,7 @@ class Sampler:
             raise ValueError(f"top_k={self.top_k} must be a whole number, at least 0 (0: all)")
         if not _is_number(self.top_p) or not 0 < self.top_p <= 1:
             raise ValueError(f"top_p={self.top_p} must be above 0 and at most 1 (1: all)")
-        if (
-            isinstance(self.seed, bool)
-            or not isinstance(self.seed, int)
-            or not 0 <= self.seed < 2**64
-        ):
-            raise ValueError(f"seed={self.seed} must be a whole number from 0 to 2^64 - 1")
+        check_seed(self.seed)
 
     def draw(self, logits: NDArray[np.floating], index: int, position: int) -> tuple[int, float]:
         """The token that candidate `index` draws at `position`, from logits (V,).

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from tinygrad import Tensor
@@ -13,6 +12,7 @@ from edifice_tt.errors import EdificeError, PluginError
 from edifice_tt.inference.candidates import Pool
 from edifice_tt.inference.hidden import read_hidden
 from edifice_tt.inference.steps import DEFAULT, check_reduction, reduce_steps
+from edifice_tt.tracing import one_line
 
 
 def score(
@@ -43,13 +43,13 @@ def score(
         )
     else:
         values = _call(record, pool)
+    steps: list[tuple[float, ...]] = []
     if record.level == "step":
         steps = _check_steps(record, values, pool)
         scores = [reduce_steps(numbers, reduce or DEFAULT) for numbers in steps]
     else:
-        steps = None
         scores = _check_scores(record, values, pool)
-    return _with_steps(pool.with_scores(scorer, scores), record, steps)
+    return pool.with_scores(scorer, scores, range=record.range, steps=steps)
 
 
 def check_reduce(record: registry.Scorer, reduce: str | None) -> None:
@@ -69,17 +69,6 @@ def check_reduce(record: registry.Scorer, reduce: str | None) -> None:
         )
 
 
-def _with_steps(pool: Pool, record: registry.Scorer, steps: list[tuple[float, ...]] | None) -> Pool:
-    """The scored pool with the scorer's range and its steps, or with none of an earlier run."""
-    candidates = []
-    for place, candidate in enumerate(pool):
-        kept = {name: old for name, old in candidate.step_scores.items() if name != record.name}
-        added = {} if steps is None else {record.name: steps[place]}
-        candidates.append(replace(candidate, step_scores=kept | added))
-    ranges = {**pool.ranges, record.name: record.range}
-    return replace(pool, candidates=tuple(candidates), ranges=ranges)
-
-
 def _call(record: registry.Scorer, pool: Pool) -> Any:
     try:
         function = record.factory()
@@ -87,7 +76,7 @@ def _call(record: registry.Scorer, pool: Pool) -> Any:
             return function(pool.prompt, [candidate.text for candidate in pool])
         return function([list(candidate.token_logprobs) for candidate in pool])
     except Exception as error:  # foreign code: whatever it raises, the caller learns whose it is
-        raise PluginError(f"{_who(record)} failed: {_one_line(error)}") from error
+        raise PluginError(f"{_who(record)} failed: {one_line(error)}") from error
 
 
 def _check_scores(record: registry.Scorer, values: Any, pool: Pool) -> list[float]:
@@ -122,7 +111,7 @@ def _read(
     except Exception as error:  # foreign code too, where the values are computed as they are read
         given = " ".join(repr(values).split())
         raise PluginError(
-            f"{_who(record)} gave {given:.60}, expected {expected} ({_one_line(error)})"
+            f"{_who(record)} gave {given:.60}, expected {expected} ({one_line(error)})"
         ) from error
     if len(found) != len(pool):
         raise PluginError(f"{_who(record)} gave {len(found)} scores for {len(pool)} candidates")
@@ -139,10 +128,6 @@ def _check_value(record: registry.Scorer, value: float, place: str) -> None:
 
 def _who(record: registry.Scorer) -> str:
     return f"scorer {record.name!r} of {record.owner}"
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def check_scorer(lm: CausalLM | None, scorer: str) -> registry.Scorer:

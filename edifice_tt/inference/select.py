@@ -12,6 +12,7 @@ from typing import Any
 from edifice_tt import registry
 from edifice_tt.errors import EdificeError, PluginError, UnknownNameError, unknown_name
 from edifice_tt.inference.candidates import Candidate, Pool
+from edifice_tt.tracing import one_line
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,10 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
     """Choose one candidate by a registered rule.
 
     `options` go to the rule, for example `scorer=` and `answer=`. The declared range of the scores
-    is the pool's, else that of the installed scorer. Raises `UnknownNameError` for an unknown rule
-    or option, `ValueError` for an empty pool, an index that two candidates have, and scores that
-    the rule cannot use, and `PluginError` for a rule that fails or gives no `Choice`.
+    is the pool's, else that of the installed scorer. A rule that draws by an option `seed` is given
+    a pool's own, of the seed and the problem. Raises `UnknownNameError` for an unknown rule or
+    option, `ValueError` for an empty pool, an index that two candidates have, and scores that the
+    rule cannot use, and `PluginError` for a rule that fails or gives no `Choice`.
     """
     found = registry.load_registry()
     record: registry.Selector = found.find("selector", rule)
@@ -71,16 +73,31 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
         check_range(record, scorer, declared)
         check_scores(rule, record.needs, candidates, scorer)
         options["scorer"] = scorer
+    if isinstance(pool, Pool):
+        options = of_problem(record, options, pool.problem)
     try:
         choice = record.function(candidates, **options)
     except (EdificeError, ValueError):
         raise
     except Exception as error:  # foreign code: whatever it raises, the caller learns whose it is
-        reason = f"{type(error).__name__}: {error}"
-        raise PluginError(f"rule {rule!r} of {record.owner} failed: {reason}") from error
+        raise PluginError(f"rule {rule!r} of {record.owner} failed: {one_line(error)}") from error
     if not isinstance(choice, Choice):
         raise PluginError(f"rule {rule!r} of {record.owner} gave {choice!r:.60}, expected a Choice")
     return choice
+
+
+def of_problem(
+    record: registry.Selector, options: Mapping[str, Any], problem: str
+) -> dict[str, Any]:
+    """Options for one problem: a rule's `seed`, mixed with its id, draws anew for each of many."""
+    from edifice_tt.inference.sampling import problem_seed  # here, so that listing needs no NumPy
+
+    if "seed" not in record.options:
+        return dict(options)
+    seed = options.get("seed", record.options["seed"].default)
+    if type(seed) is not int or not 0 <= seed < 2**64:  # what it takes instead is the rule's affair
+        return dict(options)
+    return {**options, "seed": problem_seed(seed, problem)}
 
 
 def check_options(rule: str, options: Iterable[str]) -> None:
@@ -99,7 +116,7 @@ def _check_options(
         if not others:
             raise unknown_name(f"option of rule {record.name}", option, record.options)
         raise UnknownNameError(
-            f"rule {record.name!r} takes no option {option!r} (--{option}), only: "
+            f"rule {record.name!r} takes no option {option!r}, only: "
             f"{', '.join(record.options) or 'none'}; leave it out, or use a rule that takes it: "
             f"{', '.join(others)}"
         )

@@ -32,6 +32,11 @@ class CompiledModel:
         self._runners: dict[str, _Runner] = {}
 
     def __call__(self, x: Tensor) -> Any:
+        if not isinstance(x, Tensor):
+            raise ValueError(
+                f"jit needs a Tensor, given {type(x).__name__}; use tinygrad.Tensor(...), of the "
+                "dtype that the model is to be compiled for"
+            )
         runners = [self._runner(device, str(x.device)) for device in self._devices_for(x)]
         parts = _split(x, len(runners))
         pairs = list(zip(runners, parts, strict=True))

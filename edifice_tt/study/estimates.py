@@ -6,13 +6,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress
 from math import log
+from typing import Any
 
 import numpy as np
 
 from edifice_tt import registry
 from edifice_tt.errors import EdificeError
 from edifice_tt.inference.candidates import Candidate
-from edifice_tt.inference.select import Choice, select
+from edifice_tt.inference.select import Choice, of_problem, select
 from edifice_tt.study.problems import Problem
 from edifice_tt.study.statistics import Floats, best_of_ks, stacks
 from edifice_tt.study.subsets import Masks, Weigh, over_subsets, weighted_vote
@@ -94,7 +95,10 @@ def evaluate_rule(
         if answer is not None and "answer" in takes:
             options["answer"] = answer
         for at, problem in enumerate(problems):
-            value = _chosen(foreign, problem, options) if foreign else _voted(rule, scorer, problem)
+            if foreign:
+                value = _chosen(foreign, problem, of_problem(foreign, options, problem.name))
+            else:
+                value = _voted(rule, scorer, problem)
             found = over_subsets(value, len(problem), ks, draws, (seed, at))
             accuracy[at], variance[at] = found.accuracy, found.variance
         if foreign and not accuracy.any():
@@ -139,7 +143,7 @@ def _voted(rule: str, scorer: str | None, problem: Problem) -> Callable[[Masks],
 
 
 def _chosen(
-    record: registry.Selector, problem: Problem, options: Mapping[str, str]
+    record: registry.Selector, problem: Problem, options: Mapping[str, Any]
 ) -> Callable[[Masks], Floats]:
     """subsets (draws, N) -> whether the rule's choice is right (draws).
 
@@ -159,7 +163,7 @@ def _chosen(
 
 
 def _choose(
-    record: registry.Selector, candidates: Sequence[Candidate], options: Mapping[str, str]
+    record: registry.Selector, candidates: Sequence[Candidate], options: Mapping[str, Any]
 ) -> Choice:
     """`select` without looking the rule up again, which would take longer than most rules."""
     try:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edifice_tt.errors import unknown_name
-from edifice_tt.inference.answers import extractor, whole_text
 from edifice_tt.inference.candidates import Candidate, Pool
+from edifice_tt.inference.rules import answers_of
 from edifice_tt.study.statistics import Floats
 
 
@@ -68,12 +68,7 @@ def read_problems(
 
 
 def _answers(pool: Pool, answer: str | None) -> NDArray[np.int64]:
-    if answer is None and any(candidate.answer is not None for candidate in pool):
-        given = [candidate.answer for candidate in pool]
-        found = [None if text is None else whole_text(text) for text in given]
-    else:
-        extract = extractor(answer or "text")
-        found = [extract(candidate.text) for candidate in pool]
+    found = answers_of(pool.candidates, answer)
     numbers = {text: i for i, text in enumerate(dict.fromkeys(a for a in found if a is not None))}
     return np.array([-1 if text is None else numbers[text] for text in found], np.int64)
 

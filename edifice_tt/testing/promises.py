@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from edifice_tt.toolchain import list_devices
+from edifice_tt.tracing import one_line
 
 R = TypeVar("R")
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -27,12 +28,6 @@ def attempt(who: str, when: str, call: Callable[[], R]) -> R:
         raise
     except Exception as error:
         raise BrokenPromise(f"{who} raises {when}: {one_line(error)}") from error
-
-
-def one_line(error: BaseException) -> str:
-    """An error's type and message, without line breaks."""
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def describe(kind: str, name: str, owner: str) -> str:

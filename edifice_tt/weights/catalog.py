@@ -59,7 +59,11 @@ def cache_folder() -> Path:
     """Where downloads are kept: `EDIFICE_TT_HOME`, or the platform's folder for caches."""
     if home := os.environ.get("EDIFICE_TT_HOME"):
         return Path(home).expanduser()
-    return Path(require("platformdirs", extra="lm").user_cache_path("edifice_tt"))
+    try:
+        platformdirs = require("platformdirs", extra="lm")
+    except ToolchainError as error:
+        raise ToolchainError(f"{error}; or set EDIFICE_TT_HOME to a folder for models") from error
+    return Path(platformdirs.user_cache_path("edifice_tt"))
 
 
 def find(name: str) -> CatalogModel:

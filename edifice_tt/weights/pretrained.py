@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from edifice_tt.errors import CheckpointError, EdificeError, PluginError
+from edifice_tt.errors import CheckpointError, EdificeError, PluginError, unknown_name
 from edifice_tt.nn.init import place
 from edifice_tt.plugins import load_plugins
 from edifice_tt.toolchain import open_device
+from edifice_tt.tracing import one_line
 from edifice_tt.weights import catalog
 from edifice_tt.weights.checkpoint import load
 from edifice_tt.weights.gguf import is_gguf
@@ -19,15 +20,14 @@ def load_pretrained(model: str | os.PathLike[str], device: str | None = None) ->
     """Load a language model: a catalog name, a GGUF file, a Hugging Face folder, or a saved model.
 
     An installed plugin may read further formats. A catalog model that is not on this machine is
-    downloaded first. Raises `UnknownNameError` for a name that is neither a path nor in the
-    catalog, and `CheckpointError` for a file that nobody can read.
+    downloaded first. A name of the catalog is the catalog's model even beside a folder of that
+    name, which is `./name`. Raises `UnknownNameError` for a name that is neither a path nor in the
+    catalog, and `CheckpointError` for a file that is not there or that nobody can read.
     """
+    named = _find(model)
     opened = open_device(device)
-    path = Path(model)
-    name = path.stem
-    if not path.exists():
-        name = catalog.find(os.fspath(model)).name
-        path = catalog.pull(name)
+    path = Path(model) if named is None else catalog.pull(named)
+    name = named or path.stem
     if not os.access(path, os.R_OK):
         raise CheckpointError(f"{path}: permission denied")
     # Our own formats first; a plugin sees only the path, and the first that knows it answers.
@@ -38,15 +38,36 @@ def load_pretrained(model: str | os.PathLike[str], device: str | None = None) ->
         except EdificeError:
             raise
         except Exception as error:  # foreign code
-            reason = f"{type(error).__name__}: {error}"
-            raise PluginError(f"{path}: a plugin failed to load it: {reason}") from error
+            raise PluginError(f"{path}: a plugin failed to load it: {one_line(error)}") from error
     if lm is None:
+        if path.is_file() and (size := path.stat().st_size) < 4:  # no format's first word
+            raise CheckpointError(f"{path}: the file has {size} bytes, too few to hold a model")
         raise CheckpointError(
             f"{path}: no installed format reads it; edifice_tt reads GGUF files and Hugging Face "
             "folders of llama models"
         )
     lm.name = name
     return place(lm, opened)
+
+
+def _find(model: str | os.PathLike[str]) -> str | None:
+    """The catalog's name that is meant, or None for a path that is there."""
+    text, known = os.fspath(model), [entry.name for entry in catalog.CATALOG]
+    if not text.strip():
+        raise ValueError(
+            f"model={text!r} names no model; give a name of the catalog ({', '.join(known)}), a "
+            "GGUF file or a Hugging Face folder"
+        )
+    if isinstance(model, str) and model in known:
+        return model
+    if Path(model).exists():
+        return None
+    looks_like_a_path = Path(text).name != text or Path(text).suffix[1:].isalpha()
+    if looks_like_a_path or not isinstance(model, str):
+        raise CheckpointError(
+            f"{text}: there is no such file or folder; the catalog has: {', '.join(known)}"
+        )
+    raise unknown_name("model", text, known)
 
 
 def load_builtin(path: Path) -> Any:

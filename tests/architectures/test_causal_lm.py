@@ -51,12 +51,48 @@ def test_a_compiled_model_without_a_head_gives_no_scores():
         (Tensor.ones(2, 3), r"expected \(B, T\) integers"),
         (Tensor.zeros(1, 0, dtype="int32"), "at least one token"),
         ([[0] * 2049], "a text of 2049 tokens is longer than the model's context of 2048"),
+        ([[1, 2], [3]], "token_ids has rows of different lengths; pad"),
+        ([[1.5]], r"expected \(B, T\) integers"),
+        ("what is it", "expected a Tensor, an array or nested lists of numbers"),
+        ([[1, 13, 14]], "token id 13 is not in the vocabulary; the model's ids go from 0 to 12"),
+        (np.array([[0, -1]]), "token id -1 is not in the vocabulary"),
+        (np.array([[2**32]]), "token id 4294967296 is not in the vocabulary"),
+        (Tensor([[12, 13]]), "token id 13 is not in the vocabulary"),
     ],
 )
 def test_wrong_token_ids_are_one_clear_error(ids, message):
     lm = et.build("causal_lm", **SIZES)
     with pytest.raises(ValueError, match=message):
         lm(ids)
+
+
+def test_lists_arrays_and_tensors_are_the_same_ids():
+    lm = et.build("causal_lm", **SIZES)
+    expected = lm(IDS).logits.numpy()
+    for ids in (np.array(IDS), np.array(IDS, np.uint8), Tensor(IDS), tuple(map(tuple, IDS))):
+        assert (lm(ids).logits.numpy() == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("seed", -1, "a whole number from 0 to 2^64 - 1"),
+        ("seed", 0.5, "a whole number from 0 to 2^64 - 1"),
+        ("head_dim", -4, "a whole number, at least 1"),
+        ("ffn_size", -8, "a whole number, at least 1"),
+        ("scorer_hidden", 0, "a whole number, at least 1"),
+        ("hidden_size", -3, "a whole number, at least 1"),
+        ("rope_base", 0, "a finite number above 0"),
+        ("rope_base", float("nan"), "a finite number above 0"),
+        ("norm_eps", -1, "a finite number above 0"),
+        ("norm_eps", "1e-5", "a finite number above 0"),
+    ],
+)
+def test_an_option_that_cannot_work_is_named_with_what_is_expected(option, value, expected):
+    for ask in (et.build, et.output_size):
+        with pytest.raises(ValueError, match=option) as caught:
+            ask("causal_lm", **{**SIZES, option: value})
+        assert str(caught.value) == f"{option}={value!r} must be {expected}"
 
 
 def test_output_size_and_defaults_come_from_the_config():

@@ -53,6 +53,18 @@ def test_nothing_to_select_from_is_an_error(scores):
         et.select_best_of_n(scores)
 
 
+def test_an_array_or_lists_are_an_input_too(rng):
+    model = et.build("test_time_compute", **SMALL)
+    x = rng.normal(size=(2, 3, 8)).astype(np.float32)
+    expected = model(Tensor(x)).scores.numpy()
+    for given in (x, x.astype(np.float64), x.tolist()):
+        assert (model(given).scores.numpy() == expected).all()
+    with pytest.raises(ValueError, match="input has rows of different lengths"):
+        model([[[1.0] * 8], [[1.0] * 7]])
+    with pytest.raises(ValueError, match="seed=-1 must be a whole number from 0"):
+        et.build("test_time_compute", **SMALL, seed=-1)
+
+
 def test_a_built_model_matches_numpy_at_prime_sizes(rng):
     model = et.build(
         "test_time_compute",

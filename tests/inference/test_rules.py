@@ -307,6 +307,17 @@ def test_random_draws_by_the_seed_and_not_by_the_order():
     assert et.select(pool, "random").tally == dict.fromkeys("01234", 0.2)
 
 
+def test_random_draws_anew_for_each_problem_of_one_seed():
+    """As `generate` does; 100 problems at one place would be 1 in 100 to the 99th."""
+    candidates = scored(*range(100))
+    pools = [et.Pool("q", candidates, problem=str(i)) for i in range(100)]
+    drawn = [et.select(pool, "random", seed=3).index for pool in pools]
+    assert len(set(drawn)) > 50
+    assert drawn == [et.select(pool, "random", seed=3).index for pool in pools]
+    assert drawn[0] == et.select(candidates, "random", seed=3).index  # problem "0" keeps the seed
+    assert drawn[1:] != [et.select(pool, "random").index for pool in pools[1:]]
+
+
 def test_random_is_uniform_over_the_seeds():
     """Chi-square with 6 degrees of freedom is above 22.5 once in a thousand; the draw is fixed."""
     pool = tuple(et.Candidate(i, "x") for i in (2, 3, 5, 7, 11, 13, 17))
@@ -325,7 +336,7 @@ def test_random_draws_what_it_drew_yesterday():
 def test_a_seed_that_is_no_count_is_an_error(seed):
     with pytest.raises(ValueError, match="seed") as caught:
         et.select(said("a"), "random", seed=seed)
-    assert str(caught.value) == f"seed={seed!r} must be a whole number, at least 0"
+    assert str(caught.value) == f"seed={seed!r} must be a whole number from 0 to 2^64 - 1"
 
 
 # --- oracle
@@ -346,8 +357,9 @@ def test_oracle_refuses_candidates_of_which_nobody_knows():
     with pytest.raises(ValueError, match="oracle") as caught:
         et.select(marked(True, None, False, None)[::-1], "oracle")
     assert str(caught.value) == (
-        "rule 'oracle' needs to know what is right, but candidate 1 has correct=None; mark every "
-        "candidate correct or not, or use a rule that needs no marks, such as majority"
+        "rule 'oracle' needs to know what is right, but candidate 1 has correct=None; mark them "
+        "first: edifice_tt.grade in Python, `edifice-tt grade POOL --answer ...` on the command "
+        "line"
     )
 
 

@@ -266,19 +266,19 @@ def test_two_candidates_with_one_index_are_an_error():
         (
             "best_of_n",
             "answer",
-            "rule 'best_of_n' takes no option 'answer' (--answer), only: scorer; leave it out, or "
+            "rule 'best_of_n' takes no option 'answer', only: scorer; leave it out, or "
             "use a rule that takes it: majority, pessimistic, weighted, weighted_logit",
         ),
         (
             "majority",
             "scorer",
-            "rule 'majority' takes no option 'scorer' (--scorer), only: answer; leave it out, or "
+            "rule 'majority' takes no option 'scorer', only: answer; leave it out, or "
             "use a rule that takes it: best_of_n, pessimistic, weighted, weighted_logit",
         ),
         (
             "oracle",
             "seed",
-            "rule 'oracle' takes no option 'seed' (--seed), only: none; leave it out, or use a "
+            "rule 'oracle' takes no option 'seed', only: none; leave it out, or use a "
             "rule that takes it: random",
         ),
         (

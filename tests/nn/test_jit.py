@@ -97,3 +97,11 @@ def test_every_device_sees_a_weight_that_changed_in_place():
     before = [fast(x).scores.numpy() for _ in range(3)][-1]
     model.scorer.dense2.bias.assign(model.scorer.dense2.bias + 1).realize()
     assert fast(x).scores.numpy() == pytest.approx(before + 1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "x", [[[[1.0] * 8]], np.ones((1, 1, 8), np.float32)], ids=["list", "array"]
+)
+def test_what_is_no_tensor_is_one_clear_error(x):
+    with pytest.raises(ValueError, match="jit needs a Tensor, given"):
+        et.jit(make(seed=0))(x)

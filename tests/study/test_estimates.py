@@ -197,6 +197,19 @@ def test_a_foreign_rule_is_asked_for_each_scorer_and_told_the_extractor(foreign,
     assert asked == {("p", None), ("z", None), (None, None), ("p", "number"), ("z", "number")}
 
 
+def test_a_foreign_rule_that_draws_has_a_seed_of_each_problem_as_in_select(foreign, rng):
+    seeds = []
+
+    def rule(candidates, seed=3):
+        seeds.append(seed)
+        return et.Choice(candidates[0], "foreign", {})
+
+    foreign(rule)
+    candidates = made(rng)[0].candidates
+    evaluated("foreign", [et.Pool("q", candidates, problem=name) for name in ("0", "1")])
+    assert list(dict.fromkeys(seeds)) == [3, 5118781747784767378]
+
+
 def test_a_subset_from_which_a_foreign_rule_cannot_choose_is_wrong(foreign, rng):
     foreign(lambda candidates: et.select(candidates, "majority", answer="number"))
     candidates = (et.Candidate(0, "none", correct=True), et.Candidate(1, "7", correct=True))

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import importlib.util
 import random
+import sys
 import zipfile
 from collections import namedtuple
 from pathlib import Path
@@ -101,6 +102,15 @@ def test_home_variable_moves_the_cache(monkeypatch, tmp_path):
 def test_tilde_in_the_home_variable_is_expanded(monkeypatch):
     monkeypatch.setenv("EDIFICE_TT_HOME", "~/models-of-mine")
     assert catalog.cache_folder() == Path.home() / "models-of-mine"
+
+
+def test_without_platformdirs_the_extra_and_the_variable_are_named(monkeypatch):
+    monkeypatch.delenv("EDIFICE_TT_HOME", raising=False)
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    with pytest.raises(ToolchainError) as caught:
+        catalog.pull("smollm2-135m")
+    assert "'edifice-tt[lm]'" in str(caught.value)
+    assert str(caught.value).endswith("; or set EDIFICE_TT_HOME to a folder for models")
 
 
 def test_cache_is_the_platforms_folder_otherwise(monkeypatch):

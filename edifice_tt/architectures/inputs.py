@@ -1,0 +1,50 @@
+"""What a model is given -> an array or a Tensor, checked; knows no model."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from tinygrad import Tensor, dtypes
+from tinygrad.engine.realize import capturing
+
+Given: TypeAlias = Tensor | ArrayLike
+
+
+def as_numbers(name: str, given: Given) -> Tensor | NDArray[Any]:
+    """A Tensor as it is; an array or nested lists as an array.
+
+    Raises `ValueError` for rows of different lengths and for what holds no numbers.
+    """
+    if isinstance(given, Tensor):
+        return given
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} has rows of different lengths; pad the shorter ones on the right"
+        ) from error
+    if array.dtype.kind not in "iuf":
+        raise ValueError(
+            f"{name} is {given!r:.40}, expected a Tensor, an array or nested lists of numbers"
+        )
+    return array
+
+
+def check_token_ids(given: Tensor | NDArray[Any], vocab_size: int) -> None:
+    """Raise `ValueError` for the first token id that is not in 0 .. vocab_size - 1.
+
+    A graph that is being captured has no values yet: nothing is looked at there.
+    """
+    if capturing:
+        return
+    ids = given.numpy() if isinstance(given, Tensor) else given
+    strange = ids[(ids < 0) | (ids >= vocab_size)]
+    if strange.size:
+        raise ValueError(
+            f"token id {strange[0]} is not in the vocabulary; the model's ids go from 0 to "
+            f"{vocab_size - 1}"
+        )
+
+
+def is_integer(given: Tensor | NDArray[Any]) -> bool:
+    return dtypes.is_int(given.dtype) if isinstance(given, Tensor) else given.dtype.kind in "iu"
