@@ -104,7 +104,7 @@ def _show_traceback() -> None:
 def make_parser() -> "Parser":
     """The parser with every command, those of plugins included."""
     from edifice_tt import terminal
-    from edifice_tt.commands import installed, pools, sampling
+    from edifice_tt.commands import installed, pools, sampling, training
     from edifice_tt.plugins import OWN_NAME, load_plugins
     from edifice_tt.version import __version__
 
@@ -120,7 +120,7 @@ def make_parser() -> "Parser":
         action=terminal.Commands,
     )
     commands.begin(OWN_NAME)
-    for room in (installed, sampling, pools):
+    for room in (installed, sampling, pools, training):
         room.register(_adder(commands))
     commands.keep()
 

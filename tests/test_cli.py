@@ -16,7 +16,7 @@ site = pytest.fixture(open_site, name="site")
 
 COMMANDS = [
     *("list", "plugins", "doctor", "pull", "generate", "best-of"),
-    *("score", "select", "grade", "import-pool", "merge"),
+    *("score", "select", "grade", "import-pool", "merge", "tasks", "train"),
 ]
 FEW = ["--model", "tiny", "-n", "4", "--max-tokens", "6"]
 

@@ -10,6 +10,7 @@ from typing import Any
 from edifice_tt.errors import EdificeError
 
 DEFAULT_MODEL = "smollm2-135m"
+DEFAULT_MAX_TOKENS = 128
 # (name, function, summary, *groups of arguments) -> the command's parser
 Add = Callable[..., argparse.ArgumentParser]
 
@@ -31,7 +32,9 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
     command.add_argument("--temperature", type=float, default=0.8, help="default: %(default)s")
     command.add_argument("--top-k", type=int, default=0, help="0: all tokens (default)")
     command.add_argument("--top-p", type=float, default=1.0, help="1: all tokens (default)")
-    command.add_argument("--max-tokens", type=int, default=128, help="default: %(default)s")
+    command.add_argument(
+        "--max-tokens", type=int, help=f"default: {DEFAULT_MAX_TOKENS}, or the task's"
+    )
     command.add_argument(
         "--stop", action="append", default=[], metavar="TEXT", help="end an answer here; repeatable"
     )
@@ -48,6 +51,23 @@ def add_selection(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--answer", help="what majority compares: text, number, boxed or regex:PATTERN"
     )
+
+
+def add_verifier(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--verifier", metavar="FILE", help="score with a head of edifice-tt train, not --scorer"
+    )
+
+
+def open_verifier(arguments: argparse.Namespace) -> Any:
+    """The verifier of `--verifier`, or None; not both it and `--scorer` can be asked for."""
+    if arguments.verifier is None:
+        return None
+    if arguments.scorer is not None:
+        raise ValueError("give either --scorer or --verifier")
+    import edifice_tt as et
+
+    return et.load_verifier(arguments.verifier, device=arguments.device)
 
 
 def new_file(text: str) -> Path:
@@ -69,6 +89,8 @@ def check_new(arguments: argparse.Namespace) -> None:
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.max_tokens is None:
+        arguments.max_tokens = DEFAULT_MAX_TOKENS
     names = ("n", "max_tokens", "temperature", "top_k", "top_p", "seed")
     return {name: getattr(arguments, name) for name in names}
 
