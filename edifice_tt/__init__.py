@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from edifice_tt.inference.select import Choice as Choice
     from edifice_tt.inference.select import select as select
     from edifice_tt.inference.steps import reduce_steps as reduce_steps
+    from edifice_tt.inference.verifier import Verifier as Verifier
+    from edifice_tt.inference.verifier import load_verifier as load_verifier
     from edifice_tt.nn.jit import jit as jit
     from edifice_tt.registry import architecture as architecture
     from edifice_tt.registry import build as build
@@ -52,7 +54,11 @@ if TYPE_CHECKING:
     from edifice_tt.study.records import Curve as Curve
     from edifice_tt.study.statistics import best_of_k as best_of_k
     from edifice_tt.study.statistics import pass_at_k as pass_at_k
+    from edifice_tt.study.tasks import list_tasks as list_tasks
+    from edifice_tt.study.tasks import make_problems as make_problems
     from edifice_tt.study.voting import majority_at_k as majority_at_k
+    from edifice_tt.training.fit import Fit as Fit
+    from edifice_tt.training.fit import fit_scorer as fit_scorer
     from edifice_tt.weights.checkpoint import load as load
     from edifice_tt.weights.checkpoint import save as save
     from edifice_tt.weights.edifice import load_edifice as load_edifice
@@ -82,10 +88,13 @@ _ROOMS = {
     "inference.score": "score",
     "inference.select": "Choice select",
     "inference.steps": "reduce_steps",
+    "inference.verifier": "Verifier load_verifier",
     "study.curve": "scaling_curve",
     "study.records": "Curve",
     "study.statistics": "best_of_k pass_at_k",
+    "study.tasks": "list_tasks make_problems",
     "study.voting": "majority_at_k",
+    "training.fit": "Fit fit_scorer",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
 __all__ = sorted(_HOMES)

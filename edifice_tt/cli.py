@@ -104,7 +104,7 @@ def _show_traceback() -> None:
 def make_parser() -> "Parser":
     """The parser with every command, those of plugins included."""
     from edifice_tt import terminal
-    from edifice_tt.commands import curve, installed, pools, sampling
+    from edifice_tt.commands import curve, installed, pools, sampling, training
     from edifice_tt.plugins import OWN_NAME, load_plugins
     from edifice_tt.version import __version__
 
@@ -122,7 +122,7 @@ def make_parser() -> "Parser":
         required=True,
         action=terminal.Commands,
     )
-    for room in (sampling, pools, curve, installed):
+    for room in (sampling, pools, training, curve, installed):
         commands.begin(OWN_NAME, room.HEADING)
         room.register(_adder(commands))
         commands.keep()

@@ -17,7 +17,7 @@ site = pytest.fixture(open_site, name="site")
 
 COMMANDS = [
     *("list", "plugins", "doctor", "pull", "generate", "best-of"),
-    *("score", "select", "grade", "import-pool", "merge", "curve"),
+    *("score", "select", "grade", "import-pool", "merge", "curve", "tasks", "train"),
 ]
 FEW = ["--model", "tiny", "-n", "4", "--max-tokens", "6"]
 

@@ -13,6 +13,7 @@ from edifice_tt.registry import Selector
 
 DEFAULT_MODEL = "smollm2-135m"
 EXTRACTORS = "text, number, boxed or regex:PATTERN"
+DEFAULT_MAX_TOKENS = 128
 # (name, function, summary, *groups of arguments) -> the command's parser
 Add = Callable[..., argparse.ArgumentParser]
 
@@ -34,7 +35,9 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
     command.add_argument("--temperature", type=float, default=0.8, help="default: %(default)s")
     command.add_argument("--top-k", type=int, default=0, help="0: all tokens (default)")
     command.add_argument("--top-p", type=float, default=1.0, help="1: all tokens (default)")
-    command.add_argument("--max-tokens", type=int, default=128, help="default: %(default)s")
+    command.add_argument(
+        "--max-tokens", type=int, help=f"default: {DEFAULT_MAX_TOKENS}, or the task's"
+    )
     command.add_argument(
         "--stop", action="append", default=[], metavar="TEXT", help="end an answer here; repeatable"
     )
@@ -77,6 +80,23 @@ def add_reduce(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_verifier(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--verifier", metavar="FILE", help="score with a head of edifice-tt train, not --scorer"
+    )
+
+
+def open_verifier(arguments: argparse.Namespace) -> Any:
+    """The verifier of `--verifier`, or None; not both it and `--scorer` can be asked for."""
+    if arguments.verifier is None:
+        return None
+    if arguments.scorer is not None:
+        raise ValueError("give either --scorer or --verifier")
+    import edifice_tt as et
+
+    return et.load_verifier(arguments.verifier, device=arguments.device)
+
+
 def new_file(text: str) -> Path:
     # Asked before minutes of sampling, not after.
     path = Path(text)
@@ -96,6 +116,8 @@ def check_new(arguments: argparse.Namespace) -> None:
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.max_tokens is None:
+        arguments.max_tokens = DEFAULT_MAX_TOKENS
     names = ("n", "max_tokens", "temperature", "top_k", "top_p", "seed")
     return {name: getattr(arguments, name) for name in names}
 

@@ -18,10 +18,20 @@ HEADING = "pool files"
 
 def register(add: Add) -> None:
     """Add the commands of this room."""
-    score = add("score", _score, "add a scorer's scores to a pool file", options.add_device)
+    score = add(
+        "score",
+        _score,
+        "add a scorer's scores to a pool file",
+        options.add_device,
+        options.add_verifier,
+    )
     score.add_argument("pool", type=Path, help="pool file; the scores are appended")
-    score.add_argument("--scorer", default="logprob", help="registered scorer (default: logprob)")
-    score.add_argument("--model", help="model, for a scorer that reads hidden states")
+    score.add_argument("--scorer", help="registered scorer (default: logprob)")
+    score.add_argument(
+        "--model",
+        help="model, for a scorer that reads hidden states "
+        f"(of a verifier: {options.DEFAULT_MODEL} unless told otherwise)",
+    )
     options.add_reduce(score)
     select = add("select", _select, "choose a candidate of each problem", options.add_selection)
     select.add_argument("pool", type=Path, help="pool file")
@@ -51,29 +61,27 @@ def register(add: Add) -> None:
 
 def _score(arguments: argparse.Namespace) -> None:
     from edifice_tt.inference.pool_file import PoolWriter
-    from edifice_tt.inference.score import check_reduce, check_scorer
+    from edifice_tt.inference.score import check_reduce
 
-    check_reduce(registry.scorer(arguments.scorer), arguments.reduce)
+    if arguments.verifier is None:
+        check_reduce(registry.scorer(arguments.scorer or "logprob"), arguments.reduce)
     with PoolWriter(arguments.pool) as writer:  # opened first: a mistake in it costs no loading
         pools = writer.file.with_problems()
-        lm = None
-        if arguments.model:
-            lm = et.load_pretrained(arguments.model, device=arguments.device)
-        record = check_scorer(lm, arguments.scorer)
-        own = record.owner == "edifice-tt"
-        owner = f"{record.owner} {__version__}" if own else record.owner
-        fingerprint = lm.fingerprint if lm is not None and record.reads == "hidden" else None
+        verifier = options.open_verifier(arguments)
+        model = arguments.model or (verifier and options.DEFAULT_MODEL)
+        lm = et.load_pretrained(model, device=arguments.device) if model else None
+        name, owner, fingerprint = _scorer_of(arguments, verifier, lm)
         shown, count = [], 0
         for pool in pools:
             try:
-                pool = et.score(lm, pool, scorer=arguments.scorer, reduce=arguments.reduce)
+                pool = et.score(lm, pool, scorer=verifier or name, reduce=arguments.reduce)
             except BaseException as error:
                 writer.take_back()  # half a file with scores would look like a whole one
                 if not isinstance(error, EdificeError | ValueError):
                     raise
                 line = f"line {pools.lines[pool.problem]}, problem {pool.problem!r}"
                 raise EdificeError(f"{arguments.pool}, {line}: {error}") from error
-            writer.add_scores(pool, arguments.scorer, owner, fingerprint)
+            writer.add_scores(pool, name, owner, fingerprint)
             count += len(pool)
             if arguments.json:
                 shown.append(pool.to_dict())
@@ -84,8 +92,23 @@ def _score(arguments: argparse.Namespace) -> None:
     elif len(pools.problems) > 1:
         print(
             f"{count} candidates of {len(pools.problems)} problems in {arguments.pool} have a "
-            f"score by {arguments.scorer}"
+            f"score by {name}"
         )
+
+
+def _scorer_of(
+    arguments: argparse.Namespace, verifier: et.Verifier | None, lm: Any
+) -> tuple[str, str, str | None]:
+    """Name and owner of the scorer, and the fingerprint of the model that it reads, if any."""
+    from edifice_tt.inference.score import check_scorer
+
+    if verifier is not None:
+        verifier.check(lm)
+        return verifier.name, f"verifier {arguments.verifier}", verifier.fingerprint
+    record = check_scorer(lm, arguments.scorer or "logprob")
+    own = record.owner == "edifice-tt"
+    owner = f"{record.owner} {__version__}" if own else record.owner
+    return record.name, owner, lm.fingerprint if lm and record.reads == "hidden" else None
 
 
 def _select(arguments: argparse.Namespace) -> None:

@@ -24,6 +24,7 @@ def register(add: Add) -> None:
         options.add_sampling,
         options.add_selection,
         options.add_reduce,
+        options.add_verifier,
     )
     best.add_argument(
         "-o", "--output", type=options.new_file, help="keep the scored pool in this file"
@@ -37,6 +38,9 @@ def register(add: Add) -> None:
         metavar="FILE",
         help='many questions, JSON lines of {"prompt", "problem", "gold"}; needs -o',
     )
+    generate.add_argument("--task", help="problems of a built-in task (edifice-tt tasks); needs -o")
+    generate.add_argument("--num", type=int, help="how many problems of the task (default: 100)")
+    generate.add_argument("--split", help="of the task: train (default) or test")
     generate.add_argument(
         "--answer", help=f"extract answers and mark those that are right: {options.EXTRACTORS}"
     )
@@ -49,12 +53,18 @@ def register(add: Add) -> None:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    if (arguments.prompt is None) == (arguments.problems is None):
-        raise ValueError("give either a prompt or --problems FILE, with one JSON object a line")
+    asked = [arguments.prompt, arguments.problems, arguments.task]
+    if sum(one is not None for one in asked) != 1:
+        raise ValueError(
+            "give either a prompt, --problems FILE, with one JSON object a line, or --task NAME"
+        )
+    if arguments.task is None and (arguments.num or arguments.split):
+        raise ValueError("--num and --split are for --task; leave them out")
     if arguments.output:
         return _generate_file(arguments)
-    if arguments.problems or arguments.resume or arguments.force:
-        option = "--problems" if arguments.problems else "--resume and --force"
+    if arguments.problems or arguments.task or arguments.resume or arguments.force:
+        many = "--task" if arguments.task else "--problems"
+        option = many if arguments.problems or arguments.task else "--resume and --force"
         raise ValueError(f"{option} need a pool file; name it with -o POOL")
     prompt = options.read_prompt(arguments)
     lm = _open(arguments)
@@ -71,7 +81,9 @@ def _generate_file(arguments: argparse.Namespace) -> int:
     from edifice_tt.inference.pool_import import read_problems
 
     options.check_new(arguments)
-    if arguments.problems:
+    if arguments.task:
+        problems = _task_problems(arguments)
+    elif arguments.problems:
         problems = read_problems(arguments.problems)
     else:
         problems = [et.Problem(options.read_prompt(arguments))]
@@ -110,6 +122,21 @@ def _generate_file(arguments: argparse.Namespace) -> int:
     return status
 
 
+def _task_problems(arguments: argparse.Namespace) -> list[et.Problem]:
+    """The task's problems; what it says of sampling becomes the arguments' where none is given."""
+    from edifice_tt.study.tasks import find_task
+
+    task = find_task(arguments.task)
+    num = 100 if arguments.num is None else arguments.num
+    problems = et.make_problems(task.name, num, split=arguments.split or "train")
+    arguments.raw = True  # examples to be continued, no conversation
+    arguments.answer = arguments.answer or task.answer
+    arguments.stop = arguments.stop or list(task.stop)
+    if arguments.max_tokens is None:
+        arguments.max_tokens = task.max_tokens
+    return problems
+
+
 def _best_of(arguments: argparse.Namespace) -> int:
     from edifice_tt.inference import score, select
 
@@ -117,10 +144,13 @@ def _best_of(arguments: argparse.Namespace) -> int:
     found = load_registry()
     rule = found.find("selector", arguments.rule)
     chosen = options.rule_options(arguments, rule)
-    record = found.find("scorer", arguments.scorer or "logprob")
-    scorer = record.name
-    select.check_range(rule, scorer, record.range)
-    score.check_reduce(record, arguments.reduce)
+    verifier = options.open_verifier(arguments)
+    if verifier is None:
+        record = found.find("scorer", arguments.scorer or "logprob")
+        select.check_range(rule, record.name, record.range)
+        score.check_reduce(record, arguments.reduce)
+    else:
+        select.check_range(rule, verifier.name, "probability")
     if rule.name == "oracle":
         raise ValueError(
             "rule 'oracle' needs to know what is right, which best-of is not told; sample with "
@@ -130,10 +160,13 @@ def _best_of(arguments: argparse.Namespace) -> int:
         options.check_new(arguments)
     prompt = options.read_prompt(arguments)
     lm = _open(arguments)
-    score.check_scorer(lm, scorer)
+    if verifier is None:
+        score.check_scorer(lm, record.name)
+    else:
+        verifier.check(lm)
     pool, choice = _sample(arguments, prompt, lm), None
     try:
-        pool = et.score(lm, pool, scorer=scorer, reduce=arguments.reduce)
+        pool = et.score(lm, pool, scorer=verifier or record.name, reduce=arguments.reduce)
         choice = et.select(pool, arguments.rule, **chosen)
     finally:  # what was sampled is not lost when the scorer fails or the rule chooses nobody
         _show_best(arguments, pool, choice)

@@ -4,26 +4,26 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from tinygrad import Tensor
-
 from edifice_tt import registry
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.errors import EdificeError, PluginError
 from edifice_tt.inference.candidates import Pool
 from edifice_tt.inference.hidden import read_hidden
 from edifice_tt.inference.steps import DEFAULT, check_reduction, reduce_steps
+from edifice_tt.inference.verifier import Verifier, read_head
 from edifice_tt.tracing import one_line
 
 
 def score(
-    lm: CausalLM | None, pool: Pool, scorer: str = "logprob", reduce: str | None = None
+    lm: CausalLM | None, pool: Pool, scorer: str | Verifier = "logprob", reduce: str | None = None
 ) -> Pool:
-    """Add a registered scorer's scores to a pool, and the range that it declares.
+    """Add a scorer's scores to a pool, and the range that it declares.
 
     Higher is better. A scorer that reads text or log-probabilities needs no model: `lm` may be
-    None. One that reads hidden states must be the model's own head (`lm.config.scorer`), and the
-    candidate's score is the head's number at its last token. Of a scorer of steps the numbers stay
-    in `step_scores`, and `reduce` makes one score of them (`last` by default; see
+    None. One that reads hidden states must be the model's own head (`lm.config.scorer`), or a
+    `Verifier` that was trained on the model, whose scores stand under its own name; the candidate's
+    score is the head's number at its last token. Of a scorer of steps the numbers stay in
+    `step_scores`, and `reduce` makes one score of them (`last` by default; see
     `steps.reduce_steps`).
 
     Raises `UnknownNameError` for an unknown scorer or reduction, `ValueError` for a reduction that
@@ -31,6 +31,12 @@ def score(
     `PluginError`, naming the owner, when it fails or breaks its declared range; the pool is never
     changed.
     """
+    if isinstance(scorer, Verifier):
+        if reduce is not None:
+            raise ValueError(f"a verifier has no steps to reduce; leave out reduce={reduce!r}")
+        scorer.check(lm)
+        assert lm is not None
+        return scorer.score(lm, pool)
     record = check_scorer(lm, scorer)
     check_reduce(record, reduce)
     if record.reads == "hidden":
@@ -143,11 +149,8 @@ def check_scorer(lm: CausalLM | None, scorer: str) -> registry.Scorer:
 
 
 def _score_hidden(lm: CausalLM, head: Any, pool: Pool) -> list[float]:
-    # The head reads one candidate at a time: its number cannot depend on its neighbours.
-    return [
-        float(head(Tensor(states[None], device=lm.device)).numpy()[0, -1, 0])
-        for states in read_hidden(lm, pool)
-    ]
+    values = read_head(head, read_hidden(lm, pool), lm.device)
+    return [float(numbers[-1]) for numbers in values]
 
 
 def mean_logprob(token_logprobs: list[list[float]]) -> list[float]:

@@ -1,0 +1,131 @@
+"""Commands that train: tasks, train."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import edifice_tt as et
+from edifice_tt import terminal
+from edifice_tt.commands import options
+from edifice_tt.commands.options import Add
+from edifice_tt.errors import EdificeError
+
+HEADING = "train a scorer"
+
+
+def register(add: Add) -> None:
+    """Add the commands of this room."""
+    add("tasks", _tasks, "show the tasks whose answers a program knows")
+    train = add("train", _train, "train a verifier on graded pool files", options.add_device)
+    train.add_argument("pools", type=Path, nargs="+", metavar="POOL", help="graded pool file")
+    train.add_argument(
+        "-o", "--output", type=options.new_file, required=True, help="verifier file to write"
+    )
+    train.add_argument(
+        "--model",
+        default=options.DEFAULT_MODEL,
+        help="the model that sampled the pools (default: %(default)s)",
+    )
+    train.add_argument("--scorer", default="mlp", help="registered head (default: mlp)")
+    train.add_argument("--name", help="name of its scores (default: that of the file)")
+    train.add_argument(
+        "--loss", default="outcome", help="outcome (default), pairwise, token or step"
+    )
+    train.add_argument("--layer", type=int, help="whose hidden states it reads (default: the last)")
+    train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    train.add_argument("--epochs", type=int, default=60, help="at most (default: %(default)s)")
+    train.add_argument("--lr", type=float, default=1e-3, help="default: %(default)s")
+    how = train.add_mutually_exclusive_group()
+    how.add_argument("--resume", action="store_true", help="go on with a run that broke off")
+    how.add_argument("--force", action="store_true", help="replace the file if it is there")
+
+
+def _tasks(arguments: argparse.Namespace) -> None:
+    from edifice_tt.study.tasks import TASKS
+
+    tasks = [TASKS[name] for name in sorted(TASKS)]
+    if arguments.json:
+        shown = [
+            {
+                "name": task.name,
+                "summary": task.summary,
+                "answer": task.answer,
+                "max_tokens": task.max_tokens,
+                "stop": list(task.stop),
+            }
+            for task in tasks
+        ]
+        terminal.print_json(shown)
+    else:
+        rows = [(task.name, task.summary, task.answer) for task in tasks]
+        print(terminal.table(("task", "asks for", "answer"), rows))
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from edifice_tt.inference.pool_reader import PoolFile
+    from edifice_tt.training.examples import check_pools
+    from edifice_tt.training.features import Features, features_beside
+    from edifice_tt.training.fit import FitOptions, features_needed
+
+    output: Path = arguments.output
+    checkpoint = Path(f"{output}.partial")
+    if not arguments.resume:
+        options.check_new(arguments)
+        if checkpoint.exists() and not arguments.force:
+            raise EdificeError(
+                f"{checkpoint} is there, of a run that broke off; use --resume to go on with it, "
+                "--force to begin anew"
+            )
+        checkpoint.unlink(missing_ok=True)
+    names = ("loss", "layer", "epochs", "lr")
+    given: dict[str, Any] = {name: getattr(arguments, name) for name in names}
+    given["name"] = arguments.name or output.stem
+    FitOptions(**given)  # a mistake in it costs no loading
+    pools = [pool for path in arguments.pools for pool in PoolFile(path).with_problems()]
+    check_pools(pools)
+    terminal.say(f"loading {arguments.model}")
+    lm = et.load_pretrained(arguments.model, device=arguments.device)
+    layer, positions = features_needed(lm, arguments.scorer, arguments.loss, arguments.layer)
+    states: dict[str, Any] = {}
+    features = None
+    for path in arguments.pools:
+        terminal.say(f"reading the hidden states of {path}")
+        features = features_beside(lm, path, layer, positions)
+        states |= features.states
+    assert features is not None
+    fit = et.fit_scorer(
+        lm,
+        pools,
+        arguments.scorer,
+        seed=arguments.seed,
+        features=Features(features.source, states),
+        checkpoint=checkpoint,
+        on_epoch=_tell,
+        **given,
+    )
+    fit.verifier.save(output)
+    checkpoint.unlink(missing_ok=True)
+    if arguments.json:
+        terminal.print_json({"verifier": str(output), **fit.to_dict()})
+    else:
+        print(_summary(fit, output))
+    if fit.stopped not in ("patience", "epochs"):
+        terminal.warn(f"{fit.stopped}; the weights of epoch {fit.best_epoch} are kept")
+
+
+def _tell(epoch: Any) -> None:
+    terminal.say(
+        f"epoch {epoch.epoch}: loss {epoch.loss:.4f}, held out {epoch.held_out_loss:.4f}, "
+        f"right above wrong {epoch.held_out_auroc:.3f}"
+    )
+
+
+def _summary(fit: et.Fit, output: Path) -> str:
+    q = fit.quality
+    pairs = "unknown" if q.auroc_within is None else f"{q.auroc_within:.3f}"
+    return (
+        f"{output}: {fit.verifier.scorer} at layer {fit.verifier.layer}, trained on "
+        f"{fit.num_train} problems, epoch {fit.best_epoch} of {len(fit.history)}\n"
+        f"on {fit.num_held_out} problems held out (they chose the epoch): right above wrong in a "
+        f"problem {pairs}, calibration error {q.ece:.3f}"
+    )

@@ -1,0 +1,199 @@
+"""A trained scorer head as a file of its own: made for one model, at one layer, calibrated.
+
+A file names a registered head and holds its weights; nothing that is named in it is imported or
+run. Knows how a head is applied; `training` makes one.
+"""
+
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tinygrad import Tensor
+from tinygrad.nn.state import get_state_dict
+
+from edifice_tt import registry
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.errors import CheckpointError, EdificeError, PoolWarning
+from edifice_tt.inference.candidates import Pool
+from edifice_tt.inference.hidden import ROWS, States, read_hidden
+from edifice_tt.nn.init import place
+from edifice_tt.nn.scorers import make_head
+from edifice_tt.toolchain import open_device
+from edifice_tt.version import __version__
+from edifice_tt.weights.safetensors import (
+    check_finite,
+    check_fit,
+    differences,
+    fill,
+    open_safetensors,
+    write_safetensors,
+)
+
+FORMAT, FORMAT_VERSION = "edifice_tt_verifier", "1"
+_SURE = 1e-6  # a head that declares probabilities counts as no surer than that
+_HEAD, _MEAN, _SCALE = "head.", "input.mean", "input.scale"
+
+
+@dataclass(frozen=True, eq=False)
+class Verifier:
+    """A head, what it was made for, and how its numbers become probabilities.
+
+    `scorer` and `options` are what the registered head is made with, `layer` and `fingerprint`
+    tell which hidden states of which model it reads. It is given (states - mean) * scale, and the
+    probability is sigmoid(slope * logit + offset). `trained_on` are digests of the prompts that it
+    was trained on, `figures` what was measured on the problems held out.
+    """
+
+    name: str
+    scorer: str
+    options: Mapping[str, Any]
+    layer: int
+    hidden_size: int
+    fingerprint: str
+    head: Any
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    slope: float = 1.0
+    offset: float = 0.0
+    trained_on: frozenset[str] = frozenset()
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self, lm: CausalLM | None) -> None:
+        """Raise `EdificeError` for a model that it was not trained on."""
+        if lm is None:
+            raise EdificeError(f"verifier {self.name!r} reads hidden states, so it needs its model")
+        if lm.config.hidden_size != self.hidden_size:
+            raise EdificeError(
+                f"verifier {self.name!r} reads hidden states of size {self.hidden_size}, those of "
+                f"model {lm.name!r} have {lm.config.hidden_size}; use the model that it was "
+                "trained on"
+            )
+        if lm.fingerprint != self.fingerprint:
+            raise EdificeError(
+                f"verifier {self.name!r} was trained on the model with fingerprint "
+                f"{self.fingerprint}, {lm.name!r} has {lm.fingerprint}; use that model, or train a "
+                "verifier on this one"
+            )
+
+    def score(self, lm: CausalLM, pool: Pool) -> Pool:
+        """The pool with a probability a candidate, that at its last token."""
+        self.check(lm)
+        if digest_of(pool.prompt) in self.trained_on:
+            warnings.warn(
+                f"verifier {self.name!r} was trained on problem {pool.problem!r}; how it scores "
+                "this says nothing about new problems",
+                PoolWarning,
+                stacklevel=3,
+            )
+        states = read_hidden(lm, pool, self.layer)
+        logits = [float(values[-1]) for values in self.logits(states)]
+        if not np.isfinite(logits).all():
+            raise EdificeError(f"verifier {self.name!r} gave a score that is not a finite number")
+        scores = [self.probability(logit) for logit in logits]
+        return pool.with_scores(self.name, scores, range="probability")
+
+    def logits(self, states: Sequence[NDArray[np.floating[Any]]]) -> list[States]:
+        """The head's logit (T,) at every position of each candidate's states (T, D)."""
+        device = str(next(iter(get_state_dict(self.head).values())).device)
+        ready = [(one.astype(np.float32) - self.mean) * self.scale for one in states]
+        values = read_head(self.head, ready, device)
+        if registry.scorer(self.scorer).range == "probability":
+            values = [np.clip(p, _SURE, 1 - _SURE) for p in values]
+            return [np.log(p / (1 - p)) for p in values]
+        return values
+
+    def probability(self, logit: float) -> float:
+        """The calibrated probability of being right."""
+        return float(np.exp(-np.logaddexp(0.0, -(self.slope * logit + self.offset))))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the verifier to a file, atomically."""
+        weights = get_state_dict(self.head)
+        device = str(next(iter(weights.values())).device)
+        tensors = {_HEAD + name: weight for name, weight in weights.items()}
+        tensors |= {_MEAN: Tensor(self.mean, device=device)}
+        tensors |= {_SCALE: Tensor(self.scale, device=device)}
+        described = {name: getattr(self, name) for name in _DESCRIBED}
+        described |= {"options": dict(self.options), "figures": dict(self.figures)}
+        described |= {"trained_on": sorted(self.trained_on)}
+        metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "edifice_tt": __version__}
+        write_safetensors(path, tensors, {**metadata, "verifier": json.dumps(described)})
+
+
+_DESCRIBED = ("name", "scorer", "layer", "hidden_size", "fingerprint", "slope", "offset")
+
+
+def load_verifier(path: str | os.PathLike[str], device: str | None = None) -> Verifier:
+    """Read a verifier that `Verifier.save` wrote; the head's name must be registered.
+
+    Raises `CheckpointError` for a damaged or foreign file and for weights that are not the head's,
+    `UnknownNameError` when the head is not installed.
+    """
+    file = open_safetensors(path)
+    if file.metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not a verifier; make one with edifice-tt train")
+    if (version := file.metadata.get("format_version")) != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format version {version}, this edifice_tt reads {FORMAT_VERSION}; update it"
+        )
+    try:
+        given = json.loads(file.metadata["verifier"])
+        fields = {name: given[name] for name in (*_DESCRIBED, "options", "figures")}
+        fields["trained_on"] = frozenset(given["trained_on"])
+        slope, offset = float(given["slope"]), float(given["offset"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: its description is damaged ({error})") from error
+    if not np.isfinite([slope, offset]).all():
+        raise CheckpointError(f"{path}: its calibration is not finite; the file is damaged")
+    opened = open_device(device)
+    head = place(new_head(given["scorer"], given["hidden_size"], given["options"]), opened)
+    weights = {_HEAD + name: weight for name, weight in get_state_dict(head).items()}
+    size = (given["hidden_size"],)
+    expected = {**weights, _MEAN: Tensor.zeros(*size), _SCALE: Tensor.zeros(*size)}
+    found = {key: (entry.shape, entry.dtype) for key, entry in file.entries.items()}
+    check_fit(file.path, differences(expected, found))
+    fill(weights, {name: name for name in weights}, file)
+    inputs = [file.read(name, opened) for name in (_MEAN, _SCALE)]
+    for name, tensor in zip((_MEAN, _SCALE), inputs, strict=True):
+        check_finite(file.path, name, tensor)
+    return Verifier(head=head, mean=inputs[0].numpy(), scale=inputs[1].numpy(), **fields)
+
+
+def new_head(scorer: str, hidden_size: int, options: Mapping[str, Any]) -> Any:
+    """The registered head, fresh."""
+    config: Any = SimpleNamespace(scorer=scorer, hidden_size=hidden_size, **options)
+    return make_head(config)
+
+
+def digest_of(text: str) -> str:
+    """A short digest that tells one text from another."""
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+def read_head(head: Any, states: Sequence[States], device: str) -> list[States]:
+    """A head's number (T,) at every position of each candidate's states (T, D).
+
+    Batches have fixed shapes and a candidate's follows from its own length, so that its numbers
+    cannot depend on its neighbours. A head reads nothing to its right, where the padding is.
+    """
+    lengths: dict[int, list[int]] = {}
+    for at, one in enumerate(states):
+        lengths.setdefault(1 << (len(one) - 1).bit_length(), []).append(at)
+    values: list[States] = [np.empty(0, np.float32)] * len(states)
+    for length, places in lengths.items():
+        for start in range(0, len(places), ROWS):
+            some = places[start : start + ROWS]
+            batch = np.zeros((ROWS, length, states[0].shape[1]), np.float32)
+            for row, i in enumerate(some):
+                batch[row, : len(states[i])] = states[i]
+            scores = head(Tensor(batch, device=device)).float().numpy()  # (B, T, 1)
+            for row, i in enumerate(some):
+                values[i] = scores[row, : len(states[i]), 0]
+    return values

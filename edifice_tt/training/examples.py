@@ -1,0 +1,191 @@
+"""Pools and their features -> arrays to fit a head to. Knows labels and masks; no loss, no head."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edifice_tt.errors import EdificeError
+from edifice_tt.inference.candidates import Candidate, Pool
+from edifice_tt.study.tasks import held_out as for_measuring
+from edifice_tt.training.features import Features
+
+Floats = NDArray[np.float32]
+# One number a token: what the head should say there, None where nothing is asked of it.
+Targets = Callable[[Candidate], Sequence[float | None]]
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A problem: each candidate's states (T, D), and targets and weights (T) beside them."""
+
+    pool: Pool
+    states: list[NDArray[np.float16]]
+    targets: list[Floats]
+    weights: list[Floats]
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        return np.array([bool(candidate.correct) for candidate in self.pool])
+
+    @property
+    def is_mixed(self) -> bool:
+        return bool(self.right.any() and not self.right.all())
+
+
+def check_pools(pools: Sequence[Pool]) -> None:
+    """Raise for pools that nothing can be learned from, or that would make a measurement worthless.
+
+    `ValueError` for candidates that nobody has marked, for marks that are all the same, and for a
+    problem that is there twice; `EdificeError` for problems of a task's test split.
+    """
+    seen: dict[str, str] = {}
+    for pool in pools:
+        if not len(pool):
+            raise ValueError(f"problem {pool.problem!r} has no candidates; leave it out")
+        if unmarked := [c.index for c in pool if c.correct is None]:
+            raise ValueError(
+                f"problem {pool.problem!r}: whether candidate {unmarked[0]} is right is not known; "
+                "mark the pool with edifice-tt grade"
+            )
+        if pool.prompt in seen:
+            raise ValueError(
+                f"problems {seen[pool.prompt]!r} and {pool.problem!r} have the same prompt, and "
+                "might be trained on and held out; leave one out"
+            )
+        seen[pool.prompt] = pool.problem
+    if measuring := for_measuring(pool.problem for pool in pools):
+        raise EdificeError(
+            f"problem {measuring[0]!r} and {len(measuring) - 1} more are of a test split, which is "
+            "for measuring; train on problems of the train split"
+        )
+    marks = {bool(candidate.correct) for pool in pools for candidate in pool}
+    if len(marks) < 2:
+        every = "no candidate is" if marks == {False} else "all candidates are"
+        raise ValueError(f"{every} right, so there is nothing to tell apart; use other problems")
+
+
+def split_pools(pools: Sequence[Pool], share: float, seed: int) -> tuple[list[Pool], list[Pool]]:
+    """Problems to train on and to hold out, both with right and wrong candidates of one problem.
+
+    Raises `ValueError` when fewer than two problems have both.
+    """
+    mixed = [len({bool(c.correct) for c in pool}) == 2 for pool in pools]
+    if sum(mixed) < 2:
+        raise ValueError(
+            f"{sum(mixed)} of {len(pools)} problems have right and wrong candidates, and at least "
+            "two are needed, one of them to hold out; sample more problems"
+        )
+    rng = np.random.default_rng([seed, 2])
+    out: set[int] = set()
+    for kind in (True, False):
+        places = rng.permutation([i for i, m in enumerate(mixed) if m is kind])
+        most = len(places) - 1 if kind else len(places)
+        out |= {int(i) for i in places[: min(most, max(int(kind), round(share * len(places))))]}
+    chosen = [i in out for i in range(len(pools))]
+    train = [pool for pool, held in zip(pools, chosen, strict=True) if not held]
+    return train, [pool for pool, held in zip(pools, chosen, strict=True) if held]
+
+
+def make_examples(
+    pools: Sequence[Pool], features: Features, targets: Targets | None, balance: float | None
+) -> list[Example]:
+    """Examples; without `targets` each candidate's last position says whether it is right.
+
+    Every candidate counts the same, whatever its length; `balance` is how often a candidate is
+    right, and makes right and wrong ones count the same together.
+    """
+    examples = []
+    for pool in pools:
+        states = features.of(pool)
+        wanted: list[Floats] = []
+        weights: list[Floats] = []
+        for candidate, one in zip(pool, states, strict=True):
+            asked = _asked(pool, candidate, len(one), targets)
+            mask = ~np.isnan(asked)
+            weight = mask / max(1, mask.sum())
+            if balance is not None:
+                weight = weight * (0.5 / (balance if candidate.correct else 1 - balance))
+            wanted.append(np.nan_to_num(asked).astype(np.float32))
+            weights.append(weight.astype(np.float32))
+        examples.append(Example(pool, states, wanted, weights))
+    return examples
+
+
+def _asked(
+    pool: Pool, candidate: Candidate, length: int, targets: Targets | None
+) -> NDArray[np.float64]:
+    """The targets (T) of a candidate, NaN where nothing is asked."""
+    if targets is None:
+        return np.array([np.nan] * (length - 1) + [float(bool(candidate.correct))])
+    given = list(targets(candidate))
+    where = f"candidate {candidate.index} of problem {pool.problem!r}"
+    if len(given) != length:
+        raise ValueError(f"targets gave {len(given)} numbers for the {length} tokens of {where}")
+    asked = np.array([np.nan if t is None else t for t in given], np.float64)
+    if ((asked < 0) | (asked > 1)).any():
+        raise ValueError(f"targets of {where} must be None or lie within 0 and 1")
+    return asked
+
+
+def every_token(candidate: Candidate) -> list[float | None]:
+    """The outcome as the target of every token. Source: Yu et al., 2023, arXiv:2311.09724."""
+    return [float(bool(candidate.correct))] * max(1, len(candidate.token_ids))
+
+
+def step_ends(lm: Any, separator: str = "\n") -> Targets:
+    """The outcome as the target of the last token of each step, and of the answer.
+
+    A step ends with the token that brings `separator`.
+    """
+
+    def targets(candidate: Candidate) -> list[float | None]:
+        texts = [lm.tokenizer.decode([token]) for token in candidate.token_ids]
+        ends = [separator in text for text in texts[:-1]] + [True]
+        return [float(bool(candidate.correct)) if end else None for end in ends]
+
+    return targets
+
+
+def batches(
+    examples: Sequence[Example], size: int, order: Sequence[int], shape: tuple[int, int]
+) -> list[tuple[Floats, Floats, Floats]]:
+    """States (P, N, T, D), targets and weights (P, N, T) of `size` problems at a time, padded."""
+    made = []
+    edges = [*range(0, len(order), size), len(order)]
+    depth = examples[0].states[0].shape[1]
+    for start, stop in pairwise(edges):
+        states = np.zeros((size, *shape, depth), np.float32)
+        targets, weights = (np.zeros((size, *shape), np.float32) for _ in range(2))
+        for place, number in enumerate(order[start:stop]):
+            example = examples[number]
+            for row, one in enumerate(example.states):
+                states[place, row, : len(one)] = one
+                targets[place, row, : len(one)] = example.targets[row]
+                weights[place, row, : len(one)] = example.weights[row]
+        made.append((states, targets, weights))
+    return made
+
+
+def shape_of(examples: Sequence[Example]) -> tuple[int, int]:
+    """The most candidates of a problem, and the most positions of a candidate."""
+    return (
+        max(len(example.states) for example in examples),
+        max(len(one) for example in examples for one in example.states),
+    )
+
+
+def moments(examples: Sequence[Example]) -> tuple[Floats, Floats]:
+    """Mean and reciprocal deviation (D) of all states, in float64 before they are rounded."""
+    count, total, squares = 0, np.float64(0), np.float64(0)
+    for one in (one for example in examples for one in example.states):
+        exact = one.astype(np.float64)
+        count, total = count + len(one), total + exact.sum(0)
+        squares = squares + np.square(exact).sum(0)
+    mean = np.asarray(total) / count
+    deviation = np.sqrt(np.maximum(np.asarray(squares) / count - mean**2, 0))
+    scale = 1 / np.where(deviation > 1e-6, deviation, 1.0)  # a constant stays 0
+    return mean.astype(np.float32), scale.astype(np.float32)

@@ -1,0 +1,191 @@
+"""What a head is trained on: hidden states of a pool's answers, kept in a file beside the pool.
+
+Each answer is known by its prompt and tokens, so a file serves any pool that holds it. The states
+are kept in half precision. Knows no labels and no head.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tinygrad import Tensor
+
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.errors import CheckpointError, EdificeError
+from edifice_tt.inference.candidates import Candidate, Pool
+from edifice_tt.inference.hidden import check_layer, read_hidden
+from edifice_tt.inference.pool_reader import PoolFile
+from edifice_tt.weights.safetensors import check_finite, open_safetensors, write_safetensors
+
+FORMAT, FORMAT_VERSION = "edifice_tt_features", "1"
+POSITIONS = ("last", "all")
+
+HalfStates = NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which states these are: of which model and tokenizer, at which layer and positions."""
+
+    fingerprint: str
+    tokenizer: str
+    layer: int
+    positions: str
+    hidden_size: int
+
+    @classmethod
+    def of(cls, lm: CausalLM, layer: int | None = None, positions: str = "last") -> "Source":
+        """Raises `ValueError` for a layer or positions that are not there."""
+        if positions not in POSITIONS:
+            raise ValueError(f"positions={positions!r} must be one of {', '.join(POSITIONS)}")
+        tokenizer = "" if lm.tokenizer is None else lm.tokenizer.to_json()
+        digest = sha256(tokenizer.encode()).hexdigest()[:16]
+        layer = check_layer(lm, layer)
+        return cls(lm.fingerprint, digest, layer, positions, lm.config.hidden_size)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Hidden states (T, D) of answers, by `key_of`; T is 1 where only the last is kept."""
+
+    source: Source
+    states: Mapping[str, HalfStates]
+
+    def of(self, pool: Pool) -> list[HalfStates]:
+        """Those of a pool's candidates; raises `EdificeError` for one that is not there."""
+        for candidate in pool:
+            if key_of(pool.prompt, candidate) not in self.states:
+                raise EdificeError(
+                    f"these features hold no candidate {candidate.index} of problem "
+                    f"{pool.problem!r}; compute them from this pool"
+                )
+        return [self.states[key_of(pool.prompt, candidate)] for candidate in pool]
+
+
+def key_of(prompt: str, candidate: Candidate) -> str:
+    """A short digest of an answer and the prompt before it."""
+    said = [prompt, list(candidate.token_ids) or candidate.text]
+    return sha256(json.dumps(said).encode()).hexdigest()[:24]
+
+
+def read_features(
+    lm: CausalLM,
+    pools: Iterable[Pool],
+    layer: int | None = None,
+    positions: str = "last",
+    known: Features | None = None,
+    on_pool: Callable[[Pool], None] | None = None,
+) -> Features:
+    """The hidden states of all candidates of some pools; those `known` are not computed again.
+
+    `layer` as in `read_hidden`; `positions` is `last` (of the last token) or `all`. Raises
+    `EdificeError` for a pool that another model sampled.
+    """
+    source = Source.of(lm, layer, positions)
+    states = dict(known.states) if known else {}
+    for pool in pools:
+        check_model(lm, pool)
+        keys = [key_of(pool.prompt, candidate) for candidate in pool]
+        if not all(key in states for key in keys):
+            found = read_hidden(lm, pool, source.layer)
+            states |= dict(zip(keys, (_half(s, positions) for s in found), strict=True))
+        if on_pool is not None:
+            on_pool(pool)
+    return Features(source, states)
+
+
+def check_model(lm: CausalLM, pool: Pool) -> None:
+    """Raise `EdificeError` for a pool that another model sampled."""
+    theirs = pool.settings.get("fingerprint")
+    if theirs not in (None, lm.fingerprint):
+        raise EdificeError(
+            f"problem {pool.problem!r} was sampled by model {pool.settings.get('model')!r} with "
+            f"fingerprint {theirs}, given {lm.name!r} with {lm.fingerprint}; a head reads the "
+            "states of the model that sampled"
+        )
+
+
+def _half(states: NDArray[np.float32], positions: str) -> HalfStates:
+    with np.errstate(over="ignore"):
+        half = (states[-1:] if positions == "last" else states).astype(np.float16)
+    if not np.isfinite(half).all():
+        raise EdificeError("a hidden state is not finite in half precision; use another layer")
+    return half
+
+
+def features_beside(
+    lm: CausalLM,
+    path: str | os.PathLike[str],
+    layer: int | None = None,
+    positions: str = "last",
+    on_pool: Callable[[Pool], None] | None = None,
+) -> Features:
+    """The features of a pool file, read from the file beside it, which is made or completed.
+
+    It is called as the pool file, the layer and the positions. Raises `CheckpointError` for one
+    that is damaged, or of another model.
+    """
+    source = Source.of(lm, layer, positions)
+    beside = Path(f"{os.fspath(path)}.layer{source.layer}-{positions}.safetensors")
+    known = load_features(beside, source) if beside.exists() else None
+    features = read_features(
+        lm, PoolFile(path).with_problems(), source.layer, positions, known, on_pool
+    )
+    if known is None or len(known.states) < len(features.states):
+        save_features(features, beside, lm.device, Path(path).name)
+    return features
+
+
+def save_features(
+    features: Features, path: str | os.PathLike[str], device: str, pool: str = ""
+) -> None:
+    """Write features to a file that says what they are, atomically."""
+    arrays = list(features.states.values())
+    lengths = np.array([len(one) for one in arrays], np.int32)
+    tensors = {
+        "states": Tensor(np.concatenate(arrays), device=device),
+        "lengths": Tensor(lengths, device=device),
+    }
+    described = {**vars(features.source), "pool": pool, "keys": list(features.states)}
+    metadata = {"format": FORMAT, "format_version": FORMAT_VERSION}
+    write_safetensors(path, tensors, {**metadata, "features": json.dumps(described)})
+
+
+def load_features(path: str | os.PathLike[str], expected: Source) -> Features:
+    """Read what `save_features` wrote.
+
+    Raises `CheckpointError` for a damaged or foreign file, and for one whose model, tokenizer,
+    layer, positions or hidden size is another than expected.
+    """
+    file = open_safetensors(path)
+    if (file.metadata.get("format"), file.metadata.get("format_version")) != (
+        FORMAT,
+        FORMAT_VERSION,
+    ):
+        raise CheckpointError(f"{path}: not a file of features that this edifice_tt reads")
+    try:
+        described: dict[str, Any] = json.loads(file.metadata["features"])
+        keys = described["keys"]
+        found = {name: described[name] for name in vars(expected)}
+        lengths = file.read("lengths", "CPU").numpy()
+        rows, size = file.entries["states"].shape
+        if len(keys) != len(lengths) or rows != lengths.sum() or size != found["hidden_size"]:
+            raise ValueError("its parts do not fit together")
+    except (KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged features ({error})") from error
+    for name, ours in vars(expected).items():
+        if found[name] != ours:
+            raise CheckpointError(
+                f"{path}: its features are of {name}={found[name]!r}, expected {ours!r}; delete "
+                "the file to compute them again"
+            )
+    tensor = file.read("states", "CPU")
+    check_finite(file.path, "states", tensor)
+    parts = np.split(tensor.numpy(), np.cumsum(lengths)[:-1])
+    return Features(expected, dict(zip(keys, parts, strict=True)))

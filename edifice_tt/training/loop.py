@@ -1,0 +1,184 @@
+"""The training loop: epochs over problems, and when to stop. Knows examples and a loss; no pool."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tinygrad import Context, Tensor, TinyJit
+from tinygrad.nn.optim import AdamW
+from tinygrad.nn.state import get_parameters, get_state_dict
+
+from edifice_tt.errors import EdificeError
+from edifice_tt.study.quality import auroc
+from edifice_tt.training.examples import Example, Floats, batches, shape_of
+from edifice_tt.training.losses import Loss
+from edifice_tt.training.progress import Epoch, Progress, random_counter
+
+_SURE = 1e-6  # a head that declares probabilities counts as no surer than that
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train, and how fast; as in `FitOptions`."""
+
+    lr: float
+    weight_decay: float
+    batch_problems: int
+    epochs: int
+    patience: int
+    seed: int
+
+
+class Loop:
+    """A head in training, with its optimiser and the captured steps."""
+
+    def __init__(
+        self,
+        head: Any,
+        loss: Loss,
+        examples: Sequence[Example],
+        held_out: Sequence[Example],
+        inputs: tuple[Floats, Floats],
+        schedule: Schedule,
+        device: str,
+        is_probability: bool,
+    ) -> None:
+        self.head, self.loss, self.schedule, self.device = head, loss, schedule, device
+        self.examples, self.held_out = examples, held_out
+        self.is_probability = is_probability
+        self.mean, self.scale = inputs
+        self.shape = shape_of([*examples, *held_out])
+        self.optimizer = AdamW(
+            get_parameters(head), lr=schedule.lr, weight_decay=schedule.weight_decay
+        )
+        self.counter = random_counter(device)
+        Tensor.realize(*self._tensors().values())
+        self._train: Any = TinyJit(self._train_step)
+        self._evaluate: Any = TinyJit(self._evaluate_step)
+
+    def run(
+        self,
+        progress: Progress,
+        keep: Callable[[Progress], None],
+        on_epoch: Callable[[Epoch], None] | None = None,
+    ) -> tuple[Progress, str]:
+        """Train from there on; returns where it ended, with the best weights in the head, and why.
+
+        `keep` is called after each epoch. Raises `EdificeError` for a loss that is not finite
+        before there are any weights to keep.
+        """
+        if progress.state is not None:
+            self._restore(progress.state)
+        reason = "epochs"
+        while len(progress.history) < self.schedule.epochs:
+            if len(progress.history) - progress.best_epoch >= self.schedule.patience:
+                reason = "patience"
+                break
+            try:
+                epoch = self._epoch(len(progress.history) + 1)
+            except FloatingPointError as error:
+                if progress.best is None:
+                    raise EdificeError(
+                        f"{error}; try a smaller lr than {self.schedule.lr}"
+                    ) from None
+                reason = str(error)
+                break
+            state = self._state()
+            losses = [one.held_out_loss for one in progress.history]
+            best = progress.best
+            best_epoch = progress.best_epoch
+            if best is None or epoch.held_out_loss < min(losses):
+                best, best_epoch = self._weights(), epoch.epoch
+            progress = Progress((*progress.history, epoch), best_epoch, state, best)
+            keep(progress)
+            if on_epoch is not None:
+                on_epoch(epoch)
+        assert progress.best is not None
+        for name, weight in get_state_dict(self.head).items():
+            weight.replace(Tensor(progress.best[name], device=self.device).realize())
+        return progress, reason
+
+    def _epoch(self, number: int) -> Epoch:
+        """One pass; raises `FloatingPointError`, saying where, for a loss that is not finite."""
+        order = np.random.default_rng([self.schedule.seed, 3, number]).permutation(
+            len(self.examples)
+        )
+        losses = []
+        for place, batch in enumerate(self._batches(self.examples, order.tolist())):
+            with Context(TRAINING=1):
+                losses.append(float(self._train(*batch).item()))
+            if not np.isfinite(losses[-1]):
+                raise FloatingPointError(
+                    f"the loss of batch {place} of epoch {number} is {losses[-1]}"
+                )
+        held_loss, pairs = self._measure()
+        if not np.isfinite(held_loss):
+            raise FloatingPointError(f"the loss held out after epoch {number} is {held_loss}")
+        return Epoch(number, float(np.mean(losses)), held_loss, pairs)
+
+    def _measure(self) -> tuple[float, float]:
+        """Loss and mean within-problem AUROC of the problems held out."""
+        total, pairs, size = 0.0, [], self.schedule.batch_problems
+        order = list(range(len(self.held_out)))
+        for start, batch in zip(
+            range(0, len(order), size), self._batches(self.held_out, order), strict=True
+        ):
+            loss, logits = (t.numpy() for t in self._evaluate(*batch))
+            some = self.held_out[start : start + size]
+            total += float(loss) * len(some)
+            for place, example in enumerate(some):
+                last = [logits[place, row, len(s) - 1] for row, s in enumerate(example.states)]
+                if example.is_mixed and np.isfinite(last).all():
+                    pairs.append(float(auroc([last], [example.right])[0]))
+        return total / len(order), float(np.mean(pairs)) if pairs else 0.5
+
+    def _batches(
+        self, examples: Sequence[Example], order: Sequence[int]
+    ) -> "list[tuple[Tensor, ...]]":
+        made = []
+        for states, targets, weights in batches(
+            examples, self.schedule.batch_problems, order, self.shape
+        ):
+            ready = (states - self.mean) * self.scale
+            arrays = (ready, targets, weights)
+            made.append(tuple(Tensor(array, device=self.device).realize() for array in arrays))
+        return made
+
+    def _logits(self, states: Tensor) -> Tensor:
+        P, N, T, D = states.shape
+        logits = self.head(states.reshape(P * N, T, D)).float().reshape(P, N, T)
+        if self.is_probability:
+            logits = logits.clip(_SURE, 1 - _SURE)
+            logits = (logits / (1 - logits)).log()
+        return logits
+
+    def _train_step(self, states: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        self.optimizer.zero_grad()
+        loss = self.loss(self._logits(states), targets, weights).backward()
+        return loss.realize(*self.optimizer.schedule_step())
+
+    def _evaluate_step(
+        self, states: Tensor, targets: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        logits = self._logits(states).contiguous()
+        return self.loss(logits, targets, weights).realize(), logits.realize()
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All that a step reads and changes."""
+        tensors = {f"head.{name}": weight for name, weight in get_state_dict(self.head).items()}
+        for name, tensor in get_state_dict(self.optimizer).items():
+            if not name.startswith("params."):
+                tensors[f"optimizer.{name}"] = tensor
+        return {**tensors, "random": self.counter}
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        return {name: tensor.numpy().copy() for name, tensor in self._tensors().items()}
+
+    def _weights(self) -> dict[str, NDArray[Any]]:
+        return {name: w.numpy().copy() for name, w in get_state_dict(self.head).items()}
+
+    def _restore(self, state: Any) -> None:
+        for name, tensor in self._tensors().items():
+            tensor.assign(Tensor(state[name], device=self.device)).realize()
