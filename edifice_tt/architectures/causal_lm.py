@@ -59,7 +59,12 @@ class CausalLMConfig:
         check_seed(self.seed)
         if self.rope_factors is not None:  # a checkpoint's JSON gives a list
             object.__setattr__(self, "rope_factors", tuple(self.rope_factors))
-        _ = self.backbone  # checks the rest
+        pairs = self.backbone.head_dim // 2  # asking for it checks the rest
+        if self.rope_factors is not None and len(self.rope_factors) != pairs:
+            raise ValueError(
+                f"rope_factors has {len(self.rope_factors)} numbers, expected {pairs}, half of "
+                "head_dim"
+            )
 
     @property
     def backbone(self) -> BackboneConfig:

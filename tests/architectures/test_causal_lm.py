@@ -3,7 +3,7 @@
 import numpy as np
 import numpy_reference as reference
 import pytest
-from tinygrad import Tensor
+from tinygrad import Tensor, TinyJit
 from tinygrad.nn.state import get_state_dict
 
 import edifice_tt as et
@@ -93,6 +93,22 @@ def test_an_option_that_cannot_work_is_named_with_what_is_expected(option, value
         with pytest.raises(ValueError, match=option) as caught:
             ask("causal_lm", **{**SIZES, option: value})
         assert str(caught.value) == f"{option}={value!r} must be {expected}"
+
+
+def test_rope_factors_are_one_a_pair():
+    with pytest.raises(
+        ValueError, match="rope_factors has 1 numbers, expected 3, half of head_dim"
+    ):
+        et.build("causal_lm", **SIZES, rope_factors=(2.0,))
+    assert et.output_size("causal_lm", **SIZES, rope_factors=[1.0, 2.0, 3.0]) == 12
+
+
+def test_ids_in_a_graph_that_is_captured_are_not_looked_at():
+    lm = et.build("causal_lm", **SIZES)
+    step = TinyJit(lambda ids: lm(ids).logits.realize())
+    expected = lm(IDS).logits.numpy()
+    for _ in range(3):
+        assert (step(Tensor(IDS).realize()).numpy() == expected).all()
 
 
 def test_output_size_and_defaults_come_from_the_config():
