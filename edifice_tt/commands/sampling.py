@@ -122,7 +122,7 @@ def _generate_file(arguments: argparse.Namespace) -> int:
     return status
 
 
-def _task_problems(arguments: argparse.Namespace) -> list[et.Problem]:
+def _task_problems(arguments: argparse.Namespace) -> "list[et.Problem]":
     """The task's problems; what it says of sampling becomes the arguments' where none is given."""
     from edifice_tt.study.tasks import find_task
 
