@@ -97,7 +97,7 @@ def _score(arguments: argparse.Namespace) -> None:
 
 
 def _scorer_of(
-    arguments: argparse.Namespace, verifier: "et.Verifier | None", lm: Any
+    arguments: argparse.Namespace, verifier: Any, lm: Any
 ) -> tuple[str, str, str | None]:
     """Name and owner of the scorer, and the fingerprint of the model that it reads, if any."""
     from edifice_tt.inference.score import check_scorer

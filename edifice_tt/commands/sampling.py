@@ -56,7 +56,7 @@ def _generate(arguments: argparse.Namespace) -> int:
     asked = [arguments.prompt, arguments.problems, arguments.task]
     if sum(one is not None for one in asked) != 1:
         raise ValueError(
-            "give either a prompt, --problems FILE, with one JSON object a line, or --task NAME"
+            "give either a prompt or --problems FILE, with one JSON object a line, or --task NAME"
         )
     if arguments.task is None and (arguments.num or arguments.split):
         raise ValueError("--num and --split are for --task; leave them out")
@@ -122,7 +122,7 @@ def _generate_file(arguments: argparse.Namespace) -> int:
     return status
 
 
-def _task_problems(arguments: argparse.Namespace) -> "list[et.Problem]":
+def _task_problems(arguments: argparse.Namespace) -> list[Any]:
     """The task's problems; what it says of sampling becomes the arguments' where none is given."""
     from edifice_tt.study.tasks import find_task
 

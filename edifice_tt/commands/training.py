@@ -120,7 +120,7 @@ def _tell(epoch: Any) -> None:
     )
 
 
-def _summary(fit: et.Fit, output: Path) -> str:
+def _summary(fit: Any, output: Path) -> str:
     q = fit.quality
     pairs = "unknown" if q.auroc_within is None else f"{q.auroc_within:.3f}"
     return (
