@@ -289,8 +289,8 @@ def test_resuming_with_other_settings_is_one_line(run, tmp_path):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ([], ["either a prompt, --problems FILE"]),
-        (["q", "--problems", "x", "-o", "pool"], ["either a prompt, --problems FILE"]),
+        ([], ["either a prompt or --problems"]),
+        (["q", "--problems", "x", "-o", "pool"], ["either a prompt or --problems"]),
         (["--problems", "x"], ["--problems need", "-o"]),
         (["q", "--resume"], ["--resume", "-o"]),
         (["q", "--resume", "--force", "-o", "pool"], ["--force", "--resume"]),
