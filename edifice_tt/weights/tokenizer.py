@@ -218,7 +218,7 @@ class TextStream:
 def _build_bpe(vocab: dict[str, int], kinds: dict[int, int], merges: list[str], pre: str) -> Any:
     tokenizers = require("tokenizers", extra="lm")
     # A byte without a token must still keep its neighbours from merging; `encode` drops these ids.
-    spare = {text: len(kinds) + i for i, text in enumerate(_BYTES.keys() - vocab.keys())}
+    spare = {text: len(kinds) + i for i, text in enumerate(sorted(_BYTES.keys() - vocab.keys()))}
     pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
     try:
         model = tokenizers.models.BPE(vocab | spare, pairs, ignore_merges=pre in _LLAMA3)

@@ -17,7 +17,7 @@ from edifice_tt.training.fit import features_needed
 
 site = pytest.fixture(open_site, name="site")
 
-FAST = {"lr": 0.02, "epochs": 12, "scorer_hidden": 8}
+FAST = {"lr": 0.04, "epochs": 7, "scorer_hidden": 8}
 
 
 def weights_of(fit):
@@ -89,15 +89,13 @@ def test_same_seed_gives_the_same_weights_bit_for_bit(lm, pools, whole):
     again = et.fit_scorer(lm, pools, dropout=0.2, **FAST)
     assert same(weights_of(whole), weights_of(again))
     assert again.history == whole.history
-    other = et.fit_scorer(lm, pools, seed=1, dropout=0.2, **FAST)
-    assert not same(weights_of(whole), weights_of(other))
+    assert not same(
+        weights_of(whole), weights_of(et.fit_scorer(lm, pools, seed=1, scorer_hidden=8, epochs=1))
+    )
 
 
-@pytest.mark.parametrize("epoch", [1, 5])
-def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(
-    lm, pools, whole, epoch, tmp_path
-):
-    path = tmp_path / "run"
+def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(lm, pools, whole, tmp_path):
+    path, epoch = tmp_path / "run", 3
 
     def kill(done):
         if done.epoch == epoch:
@@ -213,7 +211,7 @@ def register_scorers(register):
 
 def test_a_head_of_a_plugin_that_looks_back_and_gives_probabilities(lm, pools, site, tmp_path):
     site.install("heads", HEADS.format(factor=1), version="1.0")
-    fit = et.fit_scorer(lm, pools, "mean", lr=0.05, epochs=20)
+    fit = et.fit_scorer(lm, pools, "mean", lr=0.1, epochs=7)
     assert features_needed(lm, "mean") == (1, "all")
     assert fit.quality.auroc_within > 0.6
     fit.verifier.save(tmp_path / "mean")

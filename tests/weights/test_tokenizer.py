@@ -1,7 +1,10 @@
 """The tokenizer against llama.cpp's ids for a real model, and rule by rule on a handmade one."""
 
 import json
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -525,3 +528,24 @@ def test_folder_that_cannot_be_used_is_a_clear_error(tmp_path):
         (tmp_path / "tokenizer.json").write_text(content)
         with pytest.raises(CheckpointError, match=message):
             Tokenizer.from_folder(tmp_path)
+
+
+def test_a_tokenizer_is_written_the_same_by_every_process():
+    """Most bytes lack a token here, and a set of them has another order in each process."""
+    code = (
+        "from edifice_tt.weights.tokenizer import Tokenizer\n"
+        "given = {'model': 'gpt2', 'tokens': ['a', 'b', 'ab'], 'merges': ['a b']}\n"
+        "given = {f'tokenizer.ggml.{name}': value for name, value in given.items()}\n"
+        "print(Tokenizer.from_gguf(given).to_json())"
+    )
+    written = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(3)
+    }
+    assert len(written) == 1
