@@ -15,6 +15,7 @@ from tinygrad import Tensor
 import edifice_tt as et
 from edifice_tt.inference.decoder import CHUNK, Decoder
 from edifice_tt.inference.sampling import Sampler
+from edifice_tt.testing import byte_tokenizer
 
 PROMPT = "The answer"
 HOT = {"temperature": 4.0, "max_tokens": 40}  # the tiny model repeats itself when it is colder
@@ -608,10 +609,8 @@ def test_a_stop_that_is_no_token_of_the_model_is_an_error(tiny_lm, stop):
 
 def test_weights_that_are_replaced_are_used():
     """The captured steps hold buffers; a fine-tuned weight must not be ignored."""
-    import conftest
-
     lm = et.build("causal_lm", vocab_size=259, hidden_size=24, num_layers=1, context_length=64)
-    lm.tokenizer = conftest.byte_tokenizer()
+    lm.tokenizer = byte_tokenizer()
     before = et.generate(lm, "abc", n=2, max_tokens=4)
     weight = lm.token_embedding.weight
     weight.replace((weight * -3).contiguous().realize())
