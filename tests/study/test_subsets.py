@@ -102,10 +102,26 @@ def test_same_seed_gives_same_subsets_and_they_have_k_members():
 
     for seed in (1, 1, 2):
         over_subsets(value, 20, [3, 7], 50, [seed])
-    assert [set(masks.sum(axis=1)) for masks in seen[:2]] == [{3}, {7}]
-    assert (seen[0] <= seen[1]).all()  # those of 3 are parts of those of 7
-    assert (seen[0] == seen[2]).all()
-    assert (seen[0] != seen[4]).any()
+    once, again, other = seen  # one call for all sizes
+    threes, sevens = once[:50], once[50:]
+    assert (set(threes.sum(axis=1)), set(sevens.sum(axis=1))) == ({3}, {7})
+    assert (threes <= sevens).all()  # those of 3 are parts of those of 7
+    assert (once == again).all()
+    assert (once != other).any()
+
+
+def test_the_variance_is_that_of_the_mean_of_the_draws():
+    """Sizes with all subsets (1 of 7: nothing left to chance) and with drawn ones side by side."""
+    seen = []
+
+    def value(masks):
+        seen.append(masks @ np.array([1.0, 2.0, 3.0, 5.0, 7.0, 11.0, 13.0]))
+        return seen[0]
+
+    found = over_subsets(value, 7, [1, 3], 20, [4])
+    drawn = seen[0][7:]
+    assert found.accuracy == pytest.approx([6.0, drawn.mean()])
+    assert found.variance == pytest.approx([0.0, drawn.var(ddof=1) / 20])
 
 
 def test_one_draw_is_an_error():
