@@ -65,7 +65,7 @@ class FormulaDecoder:
     def warm_up(self, rows, tokens):
         pass
 
-    def empty_cache(self, rows, tokens):
+    def cache_for(self, rows, tokens):
         return SimpleNamespace(batch=rows, layers=(), holding=lambda *_: None)
 
     def step(self, token_ids, *_):

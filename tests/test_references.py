@@ -70,7 +70,7 @@ def test_logits_through_the_cache_are_those_without_it(smollm2):
     ids = number(1, "token_ids").tolist()
     assert len(ids) > 32
     decoder = decoder_of(smollm2)
-    cache = decoder.empty_cache(1, BUCKET)
+    cache = decoder.cache_for(1, BUCKET)
     hidden = np.concatenate([h for h, _ in decoder.read(ids, cache)])
     uncached = smollm2([ids + [0] * (BUCKET - len(ids))]).backbone.numpy()[0, : len(ids)]
     assert np.abs(hidden - uncached).max() < 1e-3

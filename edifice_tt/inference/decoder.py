@@ -45,10 +45,10 @@ class Decoder:
         assert model is not None
         return model
 
-    def empty_cache(self, rows: int, tokens: int) -> KVCache:
-        """Room for at least that many rows and tokens; both are rounded up to a power of two.
+    def cache_for(self, rows: int, tokens: int) -> KVCache:
+        """A cache with room for so many rows and tokens, both rounded up to a power of two.
 
-        The same room each time: a capture writes to the buffers that it saw.
+        The same one each time, whatever it holds: a capture writes to the buffers that it saw.
         """
         size = 1 << (rows - 1).bit_length(), _capacity(tokens)
         if size not in self._caches:
@@ -96,7 +96,7 @@ class Decoder:
 
     def warm_up(self, rows: int, tokens: int) -> None:
         """Capture the decode step that so many rows and tokens behind the prompt will replay."""
-        cache = self.empty_cache(rows, tokens)
+        cache = self.cache_for(rows, tokens)
         ids = np.zeros((cache.batch, 1), dtype=np.int32)
         self.step(ids, cache.holding(0, self.prompt), [0])
 

@@ -56,9 +56,9 @@ def generate(
     template. `stop` holds strings and token ids that end an answer, beside the model's own.
     Candidate i depends on (seed, problem, i) alone: the first 4 of n=16 are those of n=4, `indices`
     makes only these of the n. `batch_size` (the most rows that decode together: more memory, fewer
-    passes over the weights) and `devices` (tinygrad devices that share the rows out; by default
-    every core, on a CPU) change nothing. With an extractor named by `answer` the candidates have
-    answers, and with `gold` are marked as right or wrong.
+    passes over the weights) and `devices` (tinygrad devices of one kind that share the rows out; by
+    default every core, on a CPU) change nothing. With an extractor named by `answer` the candidates
+    have answers, and with `gold` are marked as right or wrong.
 
     Ctrl-C returns the candidates that are finished (`settings["interrupted"]` says so); with none
     finished it is a KeyboardInterrupt. Raises `ValueError` for an empty prompt, one that does not

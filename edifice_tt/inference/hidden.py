@@ -75,7 +75,7 @@ def check_layer(lm: CausalLM, layer: int | None) -> int:
 def _read_rows(decoder: Decoder, answers: Sequence[list[int]]) -> list[States]:
     longest = max(map(len, answers))
     # Chunks are padded, so the cache needs room for the padding too; it is rounded up to that.
-    cache = decoder.empty_cache(ROWS, longest)
+    cache = decoder.cache_for(ROWS, longest)
     parts: list[list[Any]] = [[] for _ in answers]
     for start in range(0, longest, TOKENS):
         ids = np.zeros((cache.batch, TOKENS), dtype=np.int32)

@@ -56,7 +56,7 @@ def decode(
 
     def work(decoder: Decoder) -> None:
         # One size for all batches, or a smaller one would be captured while others replay.
-        cache = decoder.empty_cache(size, tokens)
+        cache = decoder.cache_for(size, tokens)
         try:
             while not stop.is_set():
                 _decode_batch(decoder, cache, batches.get_nowait(), logits, tokens, draw, stop)

@@ -26,7 +26,6 @@ class Block:
 
     def __init__(self, config: BackboneConfig, rng: np.random.Generator | None) -> None:
         self.config = config
-        self.dropout = config.dropout
         self.attn_norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.attn = Attention(
             config.hidden_size,
@@ -72,8 +71,9 @@ class Block:
         cos, sin = (table[start : start + x.shape[1]] for table in tables)  # each (T, E/2)
         q, kv = self.attn.project(self.attn_norm(x), cos, sin)
         memories = [Memory(kv, seen[0])] if cache is None else cache.remember(layer, kv, seen)
-        x = x + self.attn.attend(q, memories).dropout(self.dropout)  # (B, T, D)
-        return (x + self.ffn(self.ffn_norm(x)).dropout(self.dropout)).contiguous()  # (B, T, D)
+        dropout = self.config.dropout
+        x = x + self.attn.attend(q, memories).dropout(dropout)  # (B, T, D)
+        return (x + self.ffn(self.ffn_norm(x)).dropout(dropout)).contiguous()  # (B, T, D)
 
     @property
     def _layer(self) -> kernels.Layer:

@@ -122,9 +122,10 @@ def jit(model: Any, devices: Sequence[str] | None = None) -> CompiledModel:
     """The same call, compiled once per input shape; its results are the caller's to keep.
 
     `jit(model)(x)` returns what `model(x)` returns, a named tuple of Tensors that begin with the
-    batch. `devices` share the batch out (by default every core, on a CPU); they change no number.
+    batch. `devices`, all of one kind, share the batch out (by default every core, on a CPU); they
+    change no number. Devices of a CPU read the weights where they lie, others a copy.
     The first two calls of a shape are slow (one runs eagerly, one captures); each instance has
-    captures of its own. Weights may change in place between calls; replace a weight by another
-    buffer, and you need a new `jit`.
+    captures of its own. Weights may change in place between calls, where no device has a copy;
+    replace a weight by another buffer, and you need a new `jit`.
     """
     return CompiledModel(model, devices)

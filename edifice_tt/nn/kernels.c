@@ -3,6 +3,10 @@
 //
 // Every row is summed in one fixed order, whatever the number of rows; so a candidate's numbers are
 // the same bits alone and in any batch.
+//
+// GROUP rows go through a product or a layer together, so that all stays near; the scores of
+// QUERY_ROWS rows are held at a time. These two and MOST_COLUMNS are defined by `kernels.py`, which
+// makes room by them.
 
 // The width of a vector, and a tile (rows x columns) of as many accumulators as there are registers
 // for. QUADS(f): f(i) for the first lane i of each four lanes.
@@ -28,10 +32,11 @@
 #define QUADS(f) f(0)
 #endif
 
+_Static_assert(TILE_COLUMNS <= MOST_COLUMNS, "room for a tile's columns");
+
 // Without it clang splits 512-bit vectors in two, at half the speed.
 #define WIDE __attribute__((min_vector_width(512)))
 #define UNROLL _Pragma("clang loop unroll(full)")
-#define GROUP 64 // rows that go through a product or a layer together, so that all stays near
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 typedef float vec __attribute__((ext_vector_type(WIDTH), aligned(4)));
 typedef int ivec __attribute__((ext_vector_type(WIDTH), aligned(4)));
@@ -307,8 +312,6 @@ static WIDE void mix(float *const *out, const float *p, long width, long count, 
           for (long f = 0; f < E - e; f++) op[r][f] += pp[r][s] * at.values[s * at.stride + e + f];
     }
 }
-
-#define QUERY_ROWS 8 // rows whose scores are held at a time
 
 // q, out (rows, H, E). Row i attends to the first `shared` positions of the prefix and to the first
 // seen[i] of its own memory, that of batch row batch[i]. Rows of one batch row stand together, and

@@ -13,12 +13,14 @@ from tinygrad import Tensor, dtypes
 
 from edifice_tt.nn import cpu
 
-GROUP, QUERY_ROWS, MOST_COLUMNS = 64, 8, 8  # as in kernels.c; the last over all its tiles
+GROUP, QUERY_ROWS, MOST_COLUMNS = 64, 8, 8  # rooms; what they hold stands in kernels.c
 
 
 @cache
 def _library() -> str:
-    return Path(__file__).with_name("kernels.c").read_text(encoding="utf-8")
+    sizes = {"GROUP": GROUP, "QUERY_ROWS": QUERY_ROWS, "MOST_COLUMNS": MOST_COLUMNS}
+    defines = "".join(f"#define {name} {size}\n" for name, size in sizes.items())
+    return defines + Path(__file__).with_name("kernels.c").read_text(encoding="utf-8")
 
 
 class Weight(NamedTuple):

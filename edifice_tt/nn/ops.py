@@ -27,7 +27,7 @@ def linear(
 ) -> Tensor:
     """`y = x W^T + b`: x (..., in), weight (out, in), bias (out) -> (..., out).
 
-    With `rows` (how many, then which) the others may be left out, and hold anything.
+    With `rows` (see `KVCache`) the others may be left out, and hold anything.
     """
     if cpu.serves(x, weight, bias):
         return kernels.linear(x, Weight(weight, bias=bias), linear_formula, rows)
