@@ -130,17 +130,28 @@ def test_neither_the_batch_size_nor_the_devices_change_anything(tiny_lm, pool, b
 
 
 @pytest.mark.parametrize("chunks", [2.2, 3, 3.7])
-def test_a_long_prompt_is_read_the_same_by_several_devices(tiny_lm, chunks):
-    """Each device goes through its layers; the second prompt shares two chunks with the first."""
+def test_a_long_prompt_is_read_the_same_by_several_devices(tiny_lm, monkeypatch, chunks):
+    """Each device goes through its layers; the second prompt shares one chunk with the first."""
+    parts, step = set(), Decoder.step
+
+    def noted(self, given, cache, wanted, part=None):
+        parts.add(part)
+        return step(self, given, cache, wanted, part)
+
+    monkeypatch.setattr(Decoder, "step", noted)
     text = "".join(chr(97 + i * i % 26) for i in range(int(chunks * CHUNK)))
-    for prompt in (text, (text[: 2 * CHUNK + 5] + text[::-1])[: len(text)]):
-        fresh = {"n": 2, "max_tokens": 3, "temperature": 4.0}
-        pools = [
-            et.generate(tiny_lm, prompt, devices=devices, **fresh)
-            for devices in (["CPU"], ["CPU", "CPU:1"])
-        ]
-        one, two = ([(c.token_ids, c.token_logprobs) for c in pool] for pool in pools)
-        assert one == two
+    prompts = ["what was read before is forgotten", text]
+    prompts.append((text[: CHUNK + 5] + text[::-1])[: len(text)])
+
+    def read(devices):
+        options = {"n": 2, "max_tokens": 3, "temperature": 4.0, "devices": devices}
+        pools = [et.generate(tiny_lm, prompt, **options) for prompt in prompts]
+        return [(c.token_ids, c.token_logprobs) for pool in pools for c in pool]
+
+    alone = read(["CPU"])
+    assert parts == {None}
+    assert read(["CPU", "CPU:1"]) == alone
+    assert parts == {None, range(1), range(1, 2)}
 
 
 def test_a_device_that_fails_in_a_long_prompt_ends_it(tiny_lm, monkeypatch):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from edifice_tt.inference.sampling import Sampler, uniform
+from edifice_tt.inference.sampling import STRETCH, Sampler, _pick, uniform
 
 # Unnormalised probabilities whose logarithms are logits: 0.4, 0.3, 0.2, 0.1.
 FOUR = np.log([4.0, 3.0, 2.0, 1.0])
@@ -292,3 +292,14 @@ def test_a_setting_that_cannot_work_is_named_with_its_value(option, value, expec
         Sampler(**{option: value})
     assert str(value) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [1, STRETCH, 3 * STRETCH + 7])
+def test_the_index_is_that_of_one_running_sum(size):
+    """Weights of eighths, so that every sum is exact, with zeros among them."""
+    weights = np.random.default_rng(size).integers(0, 4, size) / 8
+    weights[-1] = 0.125
+    for number in np.arange(0, 1, 1 / 64):
+        sought = number * weights.sum()
+        expected = np.searchsorted(weights.cumsum(), sought, side="right")
+        assert _pick(weights, number) == expected
