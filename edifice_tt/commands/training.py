@@ -87,12 +87,10 @@ def _train(arguments: argparse.Namespace) -> None:
     lm = et.load_pretrained(arguments.model, device=arguments.device)
     layer, positions = features_needed(lm, arguments.scorer, arguments.loss, arguments.layer)
     states: dict[str, Any] = {}
-    features = None
     for path in arguments.pools:
         terminal.say(f"reading the hidden states of {path}")
-        features = features_beside(lm, path, layer, positions)
+        features = features_beside(lm, path, [layer], positions)[layer]
         states |= features.states
-    assert features is not None
     fit = et.fit_scorer(
         lm,
         pools,

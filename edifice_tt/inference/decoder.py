@@ -72,6 +72,7 @@ class Decoder:
         """Make room for a prompt; returns how many of its tokens are held already."""
         if self.prompt is None or self._held is None or self.prompt.capacity < len(token_ids):
             self.prompt, self._held = self._make_cache(1, _capacity(len(token_ids))), []
+            self._taken = ()
         same = [a == b for a, b in zip(token_ids[:-1], self._held, strict=False)]
         kept = (same.index(False) if False in same else len(same)) // CHUNK * CHUNK
         self._held = self._held[:kept]  # all that is sure, should the reading break off
@@ -124,7 +125,8 @@ class Decoder:
 
         Returns the hidden states (B, T, D) and the logits (B, V) after each row's token, or (1, V)
         after the last one wanted when T > 1; both are valid until the next step. `part` are the
-        layers to go through, as in `CausalLM.read`; there are no logits before the last one.
+        layers to go through, as in `CausalLM.read`; before the last one there are no logits, but
+        the hidden states through the final norm.
         """
         B, T = given.shape[:2]
         prefix, last = cache.prefix, self.model.config.num_layers
@@ -171,7 +173,7 @@ class Decoder:
             assert lm is not None
             hidden = lm.read(given, KVCache(own, length, prefix, rows), part)
             if part.stop < lm.config.num_layers:
-                return hidden, hidden
+                return hidden, lm.backbone.final_norm(hidden)
             if given.shape[1] == 1:  # decoding
                 logits = lm.logits(hidden[:, 0], rows)  # (B, V)
             else:

@@ -6,7 +6,7 @@ are kept in half precision. Knows no labels and no head.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +19,7 @@ from tinygrad import Tensor
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.errors import CheckpointError, EdificeError
 from edifice_tt.inference.candidates import Candidate, Pool
-from edifice_tt.inference.hidden import check_layer, read_hidden
+from edifice_tt.inference.hidden import check_layer, read_layers
 from edifice_tt.inference.pool_reader import PoolFile
 from edifice_tt.weights.safetensors import check_finite, open_safetensors, write_safetensors
 
@@ -79,25 +79,46 @@ def read_features(
     pools: Iterable[Pool],
     layer: int | None = None,
     positions: str = "last",
-    known: Features | None = None,
     on_pool: Callable[[Pool], None] | None = None,
 ) -> Features:
-    """The hidden states of all candidates of some pools; those `known` are not computed again.
+    """The hidden states of all candidates of some pools; `layer` as in `read_hidden`.
 
-    `layer` as in `read_hidden`; `positions` is `last` (of the last token) or `all`. Raises
-    `EdificeError` for a pool that another model sampled.
+    `positions` is `last` (of the last token) or `all`. Raises `EdificeError` for a pool that
+    another model sampled.
     """
-    source = Source.of(lm, layer, positions)
-    states = dict(known.states) if known else {}
+    layer = check_layer(lm, layer)
+    return read_features_at(lm, pools, [layer], positions, on_pool=on_pool)[layer]
+
+
+def read_features_at(
+    lm: CausalLM,
+    pools: Iterable[Pool],
+    layers: Sequence[int],
+    positions: str = "last",
+    known: Mapping[int, Features] | None = None,
+    on_pool: Callable[[Pool], None] | None = None,
+) -> dict[int, Features]:
+    """What `read_features` gives, at several layers from one reading.
+
+    What is `known` of a layer is not computed again. `on_pool` is called for each pool that had to
+    be read, while others are being read: it may not compute on the model's device.
+    """
+    sources = {layer: Source.of(lm, layer, positions) for layer in layers}
+    held = {at: dict(known[at].states) if known and at in known else {} for at in layers}
+    missing = []
     for pool in pools:
         check_model(lm, pool)
         keys = [key_of(pool.prompt, candidate) for candidate in pool]
-        if not all(key in states for key in keys):
-            found = read_hidden(lm, pool, source.layer)
-            states |= dict(zip(keys, (_half(s, positions) for s in found), strict=True))
+        if not all(key in held[layer] for layer in layers for key in keys):
+            missing.append((pool, keys))
+    found = read_layers(lm, [pool for pool, _ in missing], layers)
+    for (pool, keys), states in zip(missing, found, strict=True):
+        for layer in layers:
+            halves = (_half(one, positions, layer) for one in states[layer])
+            held[layer] |= dict(zip(keys, halves, strict=True))
         if on_pool is not None:
             on_pool(pool)
-    return Features(source, states)
+    return {layer: Features(sources[layer], held[layer]) for layer in layers}
 
 
 def check_model(lm: CausalLM, pool: Pool) -> None:
@@ -111,35 +132,42 @@ def check_model(lm: CausalLM, pool: Pool) -> None:
         )
 
 
-def _half(states: NDArray[np.float32], positions: str) -> HalfStates:
+def _half(states: NDArray[np.float32], positions: str, layer: int) -> HalfStates:
     with np.errstate(over="ignore"):
         half = (states[-1:] if positions == "last" else states).astype(np.float16)
     if not np.isfinite(half).all():
-        raise EdificeError("a hidden state is not finite in half precision; use another layer")
+        raise EdificeError(
+            f"a hidden state of layer {layer} is not finite in half precision; use another layer"
+        )
     return half
 
 
 def features_beside(
     lm: CausalLM,
     path: str | os.PathLike[str],
-    layer: int | None = None,
+    layers: Sequence[int],
     positions: str = "last",
     on_pool: Callable[[Pool], None] | None = None,
-) -> Features:
-    """The features of a pool file, read from the file beside it, which is made or completed.
+) -> dict[int, Features]:
+    """The features of a pool file at each layer, kept in files beside it.
 
-    It is called as the pool file, the layer and the positions. Raises `CheckpointError` for one
-    that is damaged, or of another model.
+    Each is called as the pool file, the layer and the positions; those that are not there, or lack
+    candidates, are made from one reading. Raises `CheckpointError` for one that is damaged, or of
+    another model.
     """
-    source = Source.of(lm, layer, positions)
-    beside = Path(f"{os.fspath(path)}.layer{source.layer}-{positions}.safetensors")
-    known = load_features(beside, source) if beside.exists() else None
-    features = read_features(
-        lm, PoolFile(path).with_problems(), source.layer, positions, known, on_pool
-    )
-    if known is None or len(known.states) < len(features.states):
-        save_features(features, beside, lm.device, Path(path).name)
-    return features
+    sources = {layer: Source.of(lm, layer, positions) for layer in layers}
+    files = {
+        layer: Path(f"{os.fspath(path)}.layer{layer}-{positions}.safetensors") for layer in layers
+    }
+    known = {
+        layer: load_features(file, sources[layer]) for layer, file in files.items() if file.exists()
+    }
+    pools = PoolFile(path).with_problems()
+    found = read_features_at(lm, pools, layers, positions, known, on_pool)
+    for layer, features in found.items():
+        if layer not in known or len(known[layer].states) < len(features.states):
+            save_features(features, files[layer], lm.device, Path(path).name)
+    return found
 
 
 def save_features(

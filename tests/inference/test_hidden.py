@@ -9,7 +9,7 @@ from tinygrad import Tensor
 import edifice_tt as et
 from edifice_tt.errors import EdificeError
 from edifice_tt.inference.decoder import CHUNK, decoder_of
-from edifice_tt.inference.hidden import ROWS, TOKENS, read_hidden, view_at
+from edifice_tt.inference.hidden import ROWS, TOKENS, read_hidden, read_layers
 
 CONTEXT = 256
 LENGTHS = (1, TOKENS, TOKENS + 1, 2, 3 * TOKENS + 5)
@@ -56,13 +56,45 @@ def test_states_do_not_depend_on_the_other_candidates(tiny_lm, pool):
     assert all(np.array_equal(a, b) for a, b in zip(backwards[::-1], together, strict=True))
 
 
-def test_a_lower_layer_is_a_view_that_shares_every_weight(tiny_lm):
-    view = view_at(tiny_lm, 1)
-    assert len(view.backbone.blocks) == view.config.num_layers == 1
-    assert view.backbone.blocks[0] is tiny_lm.backbone.blocks[0]
-    assert view_at(tiny_lm, 1) is view
-    assert view_at(tiny_lm, 2) is tiny_lm
-    assert len(tiny_lm.backbone.blocks) == tiny_lm.config.num_layers == 2
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_several_layers_are_read_at_once_and_change_no_bit(tiny_lm, pool):
+    (both,) = read_layers(tiny_lm, [pool], (2, 1, 2))
+    assert list(both) == [1, 2]
+    for layer in (1, 2):
+        assert same(both[layer], read_hidden(tiny_lm, pool, layer))
+    assert not same(both[1], both[2])
+
+
+def test_devices_that_share_the_work_change_no_bit(tiny_lm, pool):
+    """Of one pool they share the answers, of several the pools, each with a prompt of its own."""
+    others = [replace(pool, prompt=prompt) for prompt in ("A?", "What " * 30, "Why?")]
+    pools = [*others, replace(pool, candidates=pool.candidates[3:5])]
+    two = ["CPU", "CPU:1"]
+    for some in ([pool], pools):
+        one_by_one = list(read_layers(tiny_lm, some, (1, 2), ["CPU"]))
+        together = list(read_layers(tiny_lm, some, (1, 2), two))
+        for expected, found in zip(one_by_one, together, strict=True):
+            assert [same(found[layer], expected[layer]) for layer in (1, 2)] == [True, True]
+
+
+def test_reading_leaves_sampling_as_it_was(tiny_lm, pool):
+    """On the same devices, whose prompt is one while sampling and is not while reading."""
+    how = {"n": 20, "max_tokens": 3, "devices": ["CPU", "CPU:1"]}
+    expected = et.generate(tiny_lm, "Where?", **how)
+    et.generate(tiny_lm, "Whence?", **how)
+    list(read_layers(tiny_lm, [pool, replace(pool, prompt="A?")], [2], how["devices"]))
+    found = et.generate(tiny_lm, "Where?", **how)
+    assert [c.token_logprobs for c in found] == [c.token_logprobs for c in expected]
+
+
+def test_pools_without_candidates_have_no_states(tiny_lm, pool):
+    empty = replace(pool, candidates=())
+    assert read_hidden(tiny_lm, empty) == []
+    assert [len(states[2]) for states in read_layers(tiny_lm, [empty, pool], [2])] == [0, ROWS + 3]
+    assert list(read_layers(tiny_lm, [], [2])) == []
 
 
 @pytest.mark.parametrize("layer", [0, 3, -1, True, 1.0])
@@ -71,10 +103,27 @@ def test_a_layer_that_is_not_there_is_refused(tiny_lm, pool, layer):
         read_hidden(tiny_lm, pool, layer)
 
 
-def test_an_empty_candidate_is_named(tiny_lm):
-    pool = et.Pool("q", (et.Candidate(0, "a"), et.Candidate(1, "")))
-    with pytest.raises(EdificeError, match="candidate 1 is empty"):
-        read_hidden(tiny_lm, pool)
+def test_no_layer_at_all_is_refused(tiny_lm, pool):
+    with pytest.raises(ValueError, match=r"layers=\[\] must name at least one"):
+        read_layers(tiny_lm, [pool], [])
+
+
+@pytest.mark.parametrize(
+    ("candidate", "words"),
+    [
+        (et.Candidate(1, ""), "candidate 1 is empty"),
+        (et.Candidate(1, "", (5,) * CONTEXT), "candidate 1 has 256 tokens, .* room for 255"),
+        (et.Candidate(1, "", (5, 259)), "candidate 1 has token id 259"),
+    ],
+)
+def test_a_candidate_that_cannot_be_read_is_named_before_anything_is_read(
+    tiny_lm, pool, candidate, words
+):
+    bad = et.Pool("q", (et.Candidate(0, "a"), candidate), problem="seven")
+    with pytest.raises(EdificeError, match=rf"^{words}"):
+        read_hidden(tiny_lm, bad)
+    with pytest.raises(EdificeError, match=rf"^problem 'seven': {words}"):
+        read_layers(tiny_lm, [pool, bad], [2])
 
 
 # --- what prompts have in common is read once

@@ -7,7 +7,7 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt.errors import CheckpointError, EdificeError
-from edifice_tt.inference.hidden import read_hidden
+from edifice_tt.inference.hidden import read_hidden, read_layers
 from edifice_tt.training import features
 from edifice_tt.training.features import Source, features_beside, load_features, read_features
 
@@ -26,27 +26,32 @@ def test_the_last_state_or_all_in_half_precision(lm, few):
         assert np.array_equal(one, many[-1:])
 
 
-def test_a_file_beside_the_pool_is_made_once_and_completed(lm, few, tmp_path, monkeypatch):
+def test_files_beside_the_pool_are_made_once_and_completed(tiny_lm, few, tmp_path, monkeypatch):
     path, reads = tmp_path / "pool.jsonl", []
-    monkeypatch.setattr(
-        features,
-        "read_hidden",
-        lambda *given: reads.append(given[1].problem) or read_hidden(*given),
-    )
+    few = [replace(pool, settings={}) for pool in few]
+
+    def reading(lm, pools, layers):
+        reads.extend((pool.problem, tuple(layers)) for pool in pools)
+        return read_layers(lm, pools, layers)
+
+    monkeypatch.setattr(features, "read_layers", reading)
     et.write_pools(path, few[:2])
-    first = features_beside(lm, path)
-    assert features_beside(lm, path).states.keys() == first.states.keys()
-    assert reads == ["0", "1"]
+    first = features_beside(tiny_lm, path, [2])[2]
+    assert features_beside(tiny_lm, path, [2])[2].states.keys() == first.states.keys()
+    assert reads == [("0", (2,)), ("1", (2,))]
     et.write_pools(path, few)
-    whole = features_beside(lm, path)
-    assert reads == ["0", "1", "2"]
-    fresh = read_features(lm, few)
-    for pool in few:
-        pairs = zip(whole.of(pool), fresh.of(pool), strict=True)
-        assert all(np.array_equal(one, other) for one, other in pairs)
+    whole = features_beside(tiny_lm, path, [1, 2])
+    assert reads[2:] == [(name, (1, 2)) for name in "012"]
+    for layer in (1, 2):
+        fresh = read_features(tiny_lm, few, layer)
+        assert whole[layer].source == fresh.source
+        for pool in few:
+            pairs = zip(whole[layer].of(pool), fresh.of(pool), strict=True)
+            assert all(np.array_equal(one, other) for one, other in pairs)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "pool.jsonl",
         "pool.jsonl.layer1-last.safetensors",
+        "pool.jsonl.layer2-last.safetensors",
     ]
 
 
@@ -95,9 +100,9 @@ def test_a_candidate_that_is_not_there_is_named(lm, few):
 
 def test_states_too_large_for_half_precision_are_refused(lm, few, monkeypatch):
     monkeypatch.setattr(
-        features, "read_hidden", lambda *given: [np.full((1, 16), 1e6, np.float32)] * 8
+        features, "read_layers", lambda *_: [{1: [np.full((1, 16), 1e6, np.float32)] * 8}] * 3
     )
-    with pytest.raises(EdificeError, match="not finite in half precision"):
+    with pytest.raises(EdificeError, match="state of layer 1 is not finite in half precision"):
         read_features(lm, few)
 
 
