@@ -112,10 +112,11 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _tell(epoch: Any) -> None:
-    terminal.say(
-        f"epoch {epoch.epoch}: loss {epoch.loss:.4f}, held out {epoch.held_out_loss:.4f}, "
-        f"right above wrong {epoch.held_out_auroc:.3f}"
-    )
+    part = f"fold {epoch.fold}" if epoch.fold else "all problems"
+    held = ""
+    if epoch.held_out_loss is not None:
+        held = f", held out {epoch.held_out_loss:.4f}, AUROC {epoch.held_out_auroc:.3f}"
+    terminal.say(f"{part}, epoch {epoch.epoch}: loss {epoch.loss:.4f}{held}")
 
 
 def _summary(fit: Any, output: Path) -> str:
@@ -123,7 +124,7 @@ def _summary(fit: Any, output: Path) -> str:
     pairs = "unknown" if q.auroc_within is None else f"{q.auroc_within:.3f}"
     return (
         f"{output}: {fit.verifier.scorer} at layer {fit.verifier.layer}, trained on "
-        f"{fit.num_train} problems, epoch {fit.best_epoch} of {len(fit.history)}\n"
-        f"on {fit.num_held_out} problems held out (they chose the epoch): right above wrong in a "
-        f"problem {pairs}, calibration error {q.ece:.3f}"
+        f"{fit.num_train} problems for {fit.best_epoch} epochs\n"
+        f"on problems held out (each once; they chose the epochs): right above wrong in a problem "
+        f"{pairs}, calibration error {q.ece:.3f}"
     )

@@ -1,6 +1,6 @@
 """Pools and their features -> arrays to fit a head to. Knows labels and masks; no loss, no head."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -68,10 +68,11 @@ def check_pools(pools: Sequence[Pool]) -> None:
         raise ValueError(f"{every} right, so there is nothing to tell apart; use other problems")
 
 
-def split_pools(pools: Sequence[Pool], share: float, seed: int) -> tuple[list[Pool], list[Pool]]:
-    """Problems to train on and to hold out, both with right and wrong candidates of one problem.
+def make_folds(pools: Sequence[Pool], num: int, seed: int) -> list[list[int]]:
+    """Which problems each of `num` folds holds out: every problem once, in random order.
 
-    Raises `ValueError` when fewer than two problems have both.
+    Each fold has a problem with right and wrong candidates, so there are fewer folds where there
+    are fewer of those. Raises `ValueError` when fewer than two problems have both.
     """
     mixed = [len({bool(c.correct) for c in pool}) == 2 for pool in pools]
     if sum(mixed) < 2:
@@ -79,15 +80,13 @@ def split_pools(pools: Sequence[Pool], share: float, seed: int) -> tuple[list[Po
             f"{sum(mixed)} of {len(pools)} problems have right and wrong candidates, and at least "
             "two are needed, one of them to hold out; sample more problems"
         )
-    rng = np.random.default_rng([seed, 2])
-    out: set[int] = set()
-    for kind in (True, False):
-        places = rng.permutation([i for i, m in enumerate(mixed) if m is kind])
-        most = len(places) - 1 if kind else len(places)
-        out |= {int(i) for i in places[: min(most, max(int(kind), round(share * len(places))))]}
-    chosen = [i in out for i in range(len(pools))]
-    train = [pool for pool, held in zip(pools, chosen, strict=True) if not held]
-    return train, [pool for pool, held in zip(pools, chosen, strict=True) if held]
+    rng, num = np.random.default_rng([seed, 2]), min(num, sum(mixed))
+    order = [i for kind in (True, False) for i in _shuffled(rng, mixed, kind)]
+    return [sorted(order[first::num]) for first in range(num)]
+
+
+def _shuffled(rng: np.random.Generator, mixed: Sequence[bool], kind: bool) -> list[int]:
+    return [int(i) for i in rng.permutation([i for i, m in enumerate(mixed) if m is kind])]
 
 
 def make_examples(
@@ -152,9 +151,8 @@ def step_ends(lm: Any, separator: str = "\n") -> Targets:
 
 def batches(
     examples: Sequence[Example], size: int, order: Sequence[int], shape: tuple[int, int]
-) -> list[tuple[Floats, Floats, Floats]]:
+) -> Iterator[tuple[Floats, Floats, Floats]]:
     """States (P, N, T, D), targets and weights (P, N, T) of `size` problems at a time, padded."""
-    made = []
     edges = [*range(0, len(order), size), len(order)]
     depth = examples[0].states[0].shape[1]
     for start, stop in pairwise(edges):
@@ -166,8 +164,7 @@ def batches(
                 states[place, row, : len(one)] = one
                 targets[place, row, : len(one)] = example.targets[row]
                 weights[place, row, : len(one)] = example.weights[row]
-        made.append((states, targets, weights))
-    return made
+        yield states, targets, weights
 
 
 def shape_of(examples: Sequence[Example]) -> tuple[int, int]:

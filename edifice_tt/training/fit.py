@@ -31,20 +31,16 @@ from edifice_tt.training.examples import (
     check_pools,
     every_token,
     make_examples,
+    make_folds,
     moments,
-    split_pools,
+    shape_of,
     step_ends,
 )
 from edifice_tt.training.features import Features, Source, check_model, read_features
+from edifice_tt.training.folds import train_in_folds
 from edifice_tt.training.loop import Loop, Schedule
 from edifice_tt.training.losses import outcome_loss, pairwise_loss
-from edifice_tt.training.progress import (
-    Epoch,
-    Progress,
-    load_progress,
-    save_progress,
-    seeded,
-)
+from edifice_tt.training.progress import Epoch, Run, load_run, save_run, seeded
 
 LOSSES = ("outcome", "pairwise", "token", "step")
 
@@ -54,9 +50,8 @@ class FitOptions:
     """How a head is fitted; raises `ValueError` for values that cannot work.
 
     `loss`: `outcome` (is the answer right, at its last token), `token` and `step` (the same at
-    every token, or where a step ends), `pairwise`. `held_out` is the share of problems that
-    decides when to stop and calibrates. After `patience` epochs without a better loss on them it
-    stops, and the best weights count.
+    every token, or where a step ends), `pairwise`. Each of `folds` parts of the problems is held
+    out once; a training stops after `patience` epochs without a better loss on it.
     """
 
     loss: str = "outcome"
@@ -68,7 +63,7 @@ class FitOptions:
     batch_problems: int = 8
     epochs: int = 60
     patience: int = 10
-    held_out: float = 0.25
+    folds: int = 4
     balance: bool = True
     margin: float = 0.0
     centre: float = 0.01
@@ -78,11 +73,11 @@ class FitOptions:
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise unknown_name("loss", self.loss, LOSSES)
-        for option in ("scorer_hidden", "batch_problems", "epochs", "patience"):
+        for option in ("scorer_hidden", "batch_problems", "epochs", "patience", "folds"):
             check_count(option, getattr(self, option))
         check_dropout(self.dropout)
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"held_out={self.held_out} must be above 0 and below 1")
+        if self.folds < 2:
+            raise ValueError(f"folds={self.folds} must be at least 2, or nothing is held out")
         for option in ("lr", "weight_decay", "margin", "centre"):
             value = getattr(self, option)
             if not 0 <= value < float("inf") or (option == "lr" and value == 0):
@@ -95,24 +90,25 @@ class FitOptions:
 class Fit:
     """A trained verifier and how it came about.
 
-    `quality` is measured on the problems held out, with the calibrated probabilities; they also
-    decided when to stop, so it flatters. `stopped` is `patience`, `epochs`, or what went wrong.
+    The problems stand in `pools`, each scored by a head that was trained without it; `quality` is
+    that of these scores. The folds also decided how long to train, so it flatters a little.
+    `best_epoch` is how many epochs the verifier was trained for, `stopped` is `patience`, `epochs`,
+    or what went wrong.
     """
 
     verifier: Verifier
     history: tuple[Epoch, ...]
     best_epoch: int
     num_train: int
-    num_held_out: int
     stopped: str
     quality: ScorerQuality
+    pools: tuple[Pool, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dict for JSON, without the weights."""
-        plain = {name: getattr(self, name) for name in ("best_epoch", "num_train", "num_held_out")}
+        """A plain dict for JSON, without the weights and the pools."""
+        plain = {name: getattr(self, name) for name in ("best_epoch", "num_train", "stopped")}
         history = [asdict(epoch) for epoch in self.history]
-        figures = dict(self.verifier.figures)
-        return {**plain, "stopped": self.stopped, "held_out": figures, "history": history}
+        return {**plain, "held_out": dict(self.verifier.figures), "history": history}
 
 
 def fit_scorer(
@@ -129,7 +125,9 @@ def fit_scorer(
 ) -> Fit:
     """Train a registered head on the hidden states of answers that are known to be right or wrong.
 
-    `options` are those of `FitOptions`. `features` spares the reading of the pools by the model;
+    Heads trained without a part of the problems say when to stop and calibrate; the verifier is
+    then trained on all. `options` are those of `FitOptions`. `features` spares the reading of the
+    pools by the model;
     `targets` gives a candidate's targets itself, a number within 0 and 1 or None (not asked) a
     token. Each epoch is kept in the file `checkpoint`; with the same arguments the run goes on from
     there. `on_epoch` is called after each.
@@ -143,38 +141,15 @@ def fit_scorer(
     check_pools(pools)
     for pool in pools:
         check_model(lm, pool)
-    training, held_out = split_pools(pools, settings.held_out, seed)
+    folds = make_folds(pools, settings.folds, seed)
     head_options = {"scorer_hidden": settings.scorer_hidden, "dropout": settings.dropout}
     head_options |= {"seed": seed}
     head = _head(lm, scorer, head_options)
     asked = targets or _targets(lm, settings.loss)
     positions = "all" if asked is not None or _looks_back(head, lm) else "last"
     features = _features(lm, pools, settings.layer, positions, features)
-    right = float(np.mean([bool(c.correct) for pool in training for c in pool]))
-    balance = right if settings.balance else None
-    examples, held = (
-        make_examples(some, features, asked, balance) for some in (training, held_out)
-    )
-    inputs = moments(examples)
-    key = _key([*examples, *held], vars(features.source), scorer, asdict(settings), seed)
-    schedule = {field.name: getattr(settings, field.name, seed) for field in fields(Schedule)}
-    is_probability = registry.scorer(scorer).range == "probability"
-    loss = (
-        pairwise_loss(settings.margin, settings.centre)
-        if settings.loss == "pairwise"
-        else outcome_loss
-    )
-    found = Progress() if checkpoint is None else load_progress(checkpoint, key)
-
-    def keep(progress: Progress) -> None:
-        if checkpoint is not None:
-            save_progress(progress, checkpoint, key, lm.device)
-
-    with seeded(seed):
-        loop = Loop(
-            head, loss, examples, held, inputs, Schedule(**schedule), lm.device, is_probability
-        )
-        progress, stopped = loop.run(found, keep, on_epoch)
+    right = float(np.mean([bool(c.correct) for pool in pools for c in pool]))
+    examples = make_examples(pools, features, asked, right if settings.balance else None)
     verifier = Verifier(
         settings.name,
         scorer,
@@ -183,29 +158,62 @@ def fit_scorer(
         lm.config.hidden_size,
         lm.fingerprint,
         head,
-        *inputs,
+        *moments(examples),
         trained_on=frozenset(digest_of(pool.prompt) for pool in pools),
     )
-    verifier, quality = _calibrate(verifier, held, settings.calibration)
-    sizes = len(training), len(held_out)
-    return Fit(verifier, progress.history, progress.best_epoch, *sizes, stopped, quality)
+    key = _key(examples, vars(features.source), scorer, asdict(settings), seed)
+    run = Run() if checkpoint is None else load_run(checkpoint, key)
+
+    def keep(run: Run) -> None:
+        if checkpoint is not None:
+            save_run(run, checkpoint, key, lm.device)
+
+    with seeded(seed):
+        loop = _loop(verifier, examples, settings, seed, lm.device)
+        run, stopped = train_in_folds(loop, verifier, examples, folds, run, keep, on_epoch)
+    places = [place for held in folds for place in held]
+    found = dict(zip(places, (one for fold in run.folds for one in fold.logits), strict=True))
+    logits = [found[place] for place in range(len(pools))]
+    verifier, scored, quality = _calibrate(verifier, pools, logits, settings.calibration)
+    history = [epoch for fold in run.folds for epoch in fold.history]
+    history += run.current.history
+    sizes = run.current.best_epoch, len(pools)
+    return Fit(verifier, tuple(history), *sizes, stopped, quality, scored)
+
+
+def _loop(
+    verifier: Verifier, examples: Sequence[Example], settings: FitOptions, seed: int, device: str
+) -> Loop:
+    given = {field.name: getattr(settings, field.name, seed) for field in fields(Schedule)}
+    pairs = pairwise_loss(settings.margin, settings.centre)
+    return Loop(
+        verifier.head,
+        pairs if settings.loss == "pairwise" else outcome_loss,
+        shape_of(examples),
+        (verifier.mean, verifier.scale),
+        Schedule(**given),
+        device,
+        registry.scorer(verifier.scorer).range == "probability",
+    )
 
 
 def _calibrate(
-    verifier: Verifier, held: Sequence[Example], method: str
-) -> tuple[Verifier, ScorerQuality]:
-    """The verifier with its calibration and figures, from the problems held out."""
-    logits = [
-        np.array([float(one[-1]) for one in verifier.logits(example.states)]) for example in held
-    ]
-    right = [example.right for example in held]
+    verifier: Verifier, pools: Sequence[Pool], logits: Sequence[Sequence[float]], method: str
+) -> tuple[Verifier, tuple[Pool, ...], ScorerQuality]:
+    """The verifier with its calibration and figures, and the pools with probabilities."""
+    right = [[bool(candidate.correct) for candidate in pool] for pool in pools]
     slope, offset = calibrate(np.concatenate(logits), np.concatenate(right), method)
     verifier = replace(verifier, slope=slope, offset=offset)
-    scores = [[verifier.probability(float(x)) for x in one] for one in logits]
+    scores = [[verifier.probability(x) for x in one] for one in logits]
     quality = assess_scorer(verifier.name, scores, right, score_range="probability")
     names = ("auroc_within", "auroc_pooled", "mixed_problems", "ece", "brier")
     figures = {name: getattr(quality, name) for name in names}
-    return replace(verifier, figures={"problems": len(held), **figures}), quality
+    verifier = replace(verifier, figures={"problems": len(pools), **figures})
+    scored = (
+        pool.with_scores(verifier.name, some, range="probability")
+        for pool, some in zip(pools, scores, strict=True)
+    )
+    return verifier, tuple(scored), quality
 
 
 def _key(examples: Sequence[Example], *settings: Any) -> str:

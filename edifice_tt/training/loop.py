@@ -1,6 +1,9 @@
-"""The training loop: epochs over problems, and when to stop. Knows examples and a loss; no pool."""
+"""The training loop: epochs over problems, and when to stop. Knows examples and a loss; no pool.
 
-from collections.abc import Callable, Sequence
+One loop serves many trainings of a head, each from the same weights; its steps are captured once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +14,9 @@ from tinygrad.nn.optim import AdamW
 from tinygrad.nn.state import get_parameters, get_state_dict
 
 from edifice_tt.errors import EdificeError
+from edifice_tt.nn.init import in_memory, view, wrap
 from edifice_tt.study.quality import auroc
-from edifice_tt.training.examples import Example, Floats, batches, shape_of
+from edifice_tt.training.examples import Example, Floats, batches
 from edifice_tt.training.losses import Loss
 from edifice_tt.training.progress import Epoch, Progress, random_counter
 
@@ -32,52 +36,60 @@ class Schedule:
 
 
 class Loop:
-    """A head in training, with its optimiser and the captured steps."""
+    """A head in training, with its optimiser and the captured steps.
+
+    `shape` is that of the largest problem, as `shape_of` finds it.
+    """
 
     def __init__(
         self,
         head: Any,
         loss: Loss,
-        examples: Sequence[Example],
-        held_out: Sequence[Example],
+        shape: tuple[int, int],
         inputs: tuple[Floats, Floats],
         schedule: Schedule,
         device: str,
         is_probability: bool,
     ) -> None:
         self.head, self.loss, self.schedule, self.device = head, loss, schedule, device
-        self.examples, self.held_out = examples, held_out
         self.is_probability = is_probability
         self.mean, self.scale = inputs
-        self.shape = shape_of([*examples, *held_out])
+        self.shape = shape
         self.optimizer = AdamW(
             get_parameters(head), lr=schedule.lr, weight_decay=schedule.weight_decay
         )
         self.counter = random_counter(device)
         Tensor.realize(*self._tensors().values())
+        self._begin = self._state()
+        self._inputs: list[Tensor] = []
         self._train: Any = TinyJit(self._train_step)
         self._evaluate: Any = TinyJit(self._evaluate_step)
 
     def run(
         self,
         progress: Progress,
-        keep: Callable[[Progress], None],
-        on_epoch: Callable[[Epoch], None] | None = None,
+        examples: Sequence[Example],
+        held_out: Sequence[Example] = (),
+        *,
+        fold: int = 0,
+        epochs: int | None = None,
+        keep: Callable[[Progress], None] = lambda progress: None,
+        on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     ) -> tuple[Progress, str]:
         """Train from there on; returns where it ended, with the best weights in the head, and why.
 
-        `keep` is called after each epoch. Raises `EdificeError` for a loss that is not finite
-        before there are any weights to keep.
+        Without problems held out the last weights are the best, after `epochs`. `keep` is called
+        after each epoch. Raises `EdificeError` for a loss that is not finite before there are any
+        weights to keep.
         """
-        if progress.state is not None:
-            self._restore(progress.state)
-        reason = "epochs"
-        while len(progress.history) < self.schedule.epochs:
-            if len(progress.history) - progress.best_epoch >= self.schedule.patience:
+        self._restore(progress.state or self._begin)
+        last, reason = epochs or self.schedule.epochs, "epochs"
+        while (number := len(progress.history) + 1) <= last:
+            if held_out and number - 1 - progress.best_epoch >= self.schedule.patience:
                 reason = "patience"
                 break
             try:
-                epoch = self._epoch(len(progress.history) + 1)
+                epoch = self._epoch(examples, held_out, fold, number)
             except FloatingPointError as error:
                 if progress.best is None:
                     raise EdificeError(
@@ -85,48 +97,48 @@ class Loop:
                     ) from None
                 reason = str(error)
                 break
-            state = self._state()
-            losses = [one.held_out_loss for one in progress.history]
-            best = progress.best
-            best_epoch = progress.best_epoch
-            if best is None or epoch.held_out_loss < min(losses):
-                best, best_epoch = self._weights(), epoch.epoch
-            progress = Progress((*progress.history, epoch), best_epoch, state, best)
+            best, best_epoch = progress.best, progress.best_epoch
+            if best is None or _is_best(epoch, progress.history):
+                best, best_epoch = self._weights(), number
+            progress = Progress((*progress.history, epoch), best_epoch, self._state(), best)
             keep(progress)
-            if on_epoch is not None:
-                on_epoch(epoch)
+            on_epoch(epoch)
         assert progress.best is not None
         for name, weight in get_state_dict(self.head).items():
-            weight.replace(Tensor(progress.best[name], device=self.device).realize())
+            weight.assign(Tensor(progress.best[name], device=self.device)).realize()
         return progress, reason
 
-    def _epoch(self, number: int) -> Epoch:
+    def _epoch(
+        self, examples: Sequence[Example], held_out: Sequence[Example], fold: int, number: int
+    ) -> Epoch:
         """One pass; raises `FloatingPointError`, saying where, for a loss that is not finite."""
-        order = np.random.default_rng([self.schedule.seed, 3, number]).permutation(
-            len(self.examples)
-        )
+        order = np.random.default_rng([self.schedule.seed, 3, number]).permutation(len(examples))
+        where = f"epoch {number}" + (f" of fold {fold}" if fold else "")
         losses = []
-        for place, batch in enumerate(self._batches(self.examples, order.tolist())):
+        for place, batch in enumerate(self._batches(examples, order.tolist())):
             with Context(TRAINING=1):
                 losses.append(float(self._train(*batch).item()))
             if not np.isfinite(losses[-1]):
-                raise FloatingPointError(
-                    f"the loss of batch {place} of epoch {number} is {losses[-1]}"
-                )
-        held_loss, pairs = self._measure()
+                raise FloatingPointError(f"the loss of batch {place} of {where} is {losses[-1]}")
+        loss = float(np.mean(losses))
+        if not held_out:
+            if not all(np.isfinite(weight).all() for weight in self._weights().values()):
+                raise FloatingPointError(f"the weights after {where} are not finite")
+            return Epoch(fold, number, loss)
+        held_loss, pairs = self._measure(held_out)
         if not np.isfinite(held_loss):
-            raise FloatingPointError(f"the loss held out after epoch {number} is {held_loss}")
-        return Epoch(number, float(np.mean(losses)), held_loss, pairs)
+            raise FloatingPointError(f"the loss held out after {where} is {held_loss}")
+        return Epoch(fold, number, loss, held_loss, pairs)
 
-    def _measure(self) -> tuple[float, float]:
+    def _measure(self, held_out: Sequence[Example]) -> tuple[float, float]:
         """Loss and mean within-problem AUROC of the problems held out."""
         total, pairs, size = 0.0, [], self.schedule.batch_problems
-        order = list(range(len(self.held_out)))
+        order = list(range(len(held_out)))
         for start, batch in zip(
-            range(0, len(order), size), self._batches(self.held_out, order), strict=True
+            range(0, len(order), size), self._batches(held_out, order), strict=True
         ):
             loss, logits = (t.numpy() for t in self._evaluate(*batch))
-            some = self.held_out[start : start + size]
+            some = held_out[start : start + size]
             total += float(loss) * len(some)
             for place, example in enumerate(some):
                 last = [logits[place, row, len(s) - 1] for row, s in enumerate(example.states)]
@@ -134,17 +146,18 @@ class Loop:
                     pairs.append(float(auroc([last], [example.right])[0]))
         return total / len(order), float(np.mean(pairs)) if pairs else 0.5
 
-    def _batches(
-        self, examples: Sequence[Example], order: Sequence[int]
-    ) -> "list[tuple[Tensor, ...]]":
-        made = []
-        for states, targets, weights in batches(
-            examples, self.schedule.batch_problems, order, self.shape
-        ):
-            ready = (states - self.mean) * self.scale
-            arrays = (ready, targets, weights)
-            made.append(tuple(Tensor(array, device=self.device).realize() for array in arrays))
-        return made
+    def _batches(self, examples: Sequence[Example], order: Sequence[int]) -> Iterator[list[Tensor]]:
+        """Batches on the device, each valid until the next."""
+        for states, *others in batches(examples, self.schedule.batch_problems, order, self.shape):
+            arrays = [(states - self.mean) * self.scale, *others]
+            if not in_memory(self.device):
+                yield [Tensor(array, device=self.device).realize() for array in arrays]
+                continue
+            if not self._inputs:  # the same Tensors each time, which costs nothing
+                self._inputs = [wrap(np.empty_like(array), self.device) for array in arrays]
+            for tensor, array in zip(self._inputs, arrays, strict=True):
+                np.copyto(view(tensor), array)
+            yield self._inputs
 
     def _logits(self, states: Tensor) -> Tensor:
         P, N, T, D = states.shape
@@ -182,3 +195,8 @@ class Loop:
     def _restore(self, state: Any) -> None:
         for name, tensor in self._tensors().items():
             tensor.assign(Tensor(state[name], device=self.device)).realize()
+
+
+def _is_best(epoch: Epoch, before: Sequence[Epoch]) -> bool:
+    losses = [one.held_out_loss for one in (*before, epoch) if one.held_out_loss is not None]
+    return not losses or losses[-1] < min(losses[:-1])

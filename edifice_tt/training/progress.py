@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +24,21 @@ Arrays = Mapping[str, NDArray[np.generic]]
 
 @dataclass(frozen=True)
 class Epoch:
-    """Losses of one pass over the problems; the share of right-above-wrong pairs held out."""
+    """Losses of one pass over the problems; the share of right-above-wrong pairs held out.
 
+    `fold` counts from 1; in the last training, on all problems, it is 0 and nothing is held out.
+    """
+
+    fold: int
     epoch: int
     loss: float
-    held_out_loss: float
-    held_out_auroc: float
+    held_out_loss: float | None = None
+    held_out_auroc: float | None = None
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The epochs so far, the weights after the last and those of the best."""
+    """The epochs of one training so far, the weights after the last and those of the best."""
 
     history: tuple[Epoch, ...] = ()
     best_epoch: int = 0
@@ -41,36 +46,56 @@ class Progress:
     best: Arrays | None = None
 
 
-def save_progress(progress: Progress, path: str | os.PathLike[str], key: str, device: str) -> None:
+@dataclass(frozen=True)
+class Fold:
+    """A training that has ended, and the logits of the candidates of each problem held out."""
+
+    history: tuple[Epoch, ...]
+    best_epoch: int
+    stopped: str
+    logits: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folds that have ended, and how far the training after them is."""
+
+    folds: tuple[Fold, ...] = ()
+    current: Progress = Progress()
+
+
+def save_run(run: Run, path: str | os.PathLike[str], key: str, device: str) -> None:
     """Write the state of a run, atomically; `key` tells it from any other run."""
-    assert progress.state is not None
-    assert progress.best is not None
-    parts = {"state": progress.state, "best": progress.best}
+    current = run.current
+    assert current.state is not None
+    assert current.best is not None
+    parts = {"state": current.state, "best": current.best}
     tensors = {
         f"{part}.{name}": Tensor(array, device=device)
         for part, arrays in parts.items()
         for name, array in arrays.items()
     }
-    history = [asdict(epoch) for epoch in progress.history]
-    run = {"key": key, "best_epoch": progress.best_epoch, "history": history}
-    write_safetensors(path, tensors, {"format": FORMAT, "run": json.dumps(run)})
+    history = [asdict(epoch) for epoch in current.history]
+    folds = [asdict(fold) for fold in run.folds]
+    said = {"key": key, "folds": folds, "best_epoch": current.best_epoch, "history": history}
+    write_safetensors(path, tensors, {"format": FORMAT, "run": json.dumps(said)})
 
 
-def load_progress(path: str | os.PathLike[str], key: str) -> Progress:
-    """What `save_progress` wrote, or nothing where there is no file.
+def load_run(path: str | os.PathLike[str], key: str) -> Run:
+    """What `save_run` wrote, or nothing where there is no file.
 
     Raises `CheckpointError` for a damaged or foreign file, `EdificeError` for that of a run with
     other data or options.
     """
     if not Path(path).exists():
-        return Progress()
+        return Run()
     file = open_safetensors(path)
     if file.metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not the checkpoint of a training run; use another name")
     try:
-        run = json.loads(file.metadata["run"])
-        history = tuple(Epoch(**epoch) for epoch in run["history"])
-        theirs, best_epoch = run["key"], int(run["best_epoch"])
+        said = json.loads(file.metadata["run"])
+        folds = tuple(_fold(fold) for fold in said["folds"])
+        theirs, best_epoch, history = said["key"], int(said["best_epoch"]), _history(said)
     except (KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error})") from error
     if theirs != key:
@@ -82,7 +107,16 @@ def load_progress(path: str | os.PathLike[str], key: str) -> Progress:
     for name in file.entries:
         part, _, rest = name.partition(".")
         parts[part][rest] = file.read(name, "CPU").numpy()
-    return Progress(history, best_epoch, parts["state"], parts["best"])
+    return Run(folds, Progress(history, best_epoch, parts["state"], parts["best"]))
+
+
+def _history(said: Mapping[str, Any]) -> tuple[Epoch, ...]:
+    return tuple(Epoch(**epoch) for epoch in said["history"])
+
+
+def _fold(said: Mapping[str, Any]) -> Fold:
+    logits = tuple(tuple(map(float, one)) for one in said["logits"])
+    return Fold(_history(said), int(said["best_epoch"]), str(said["stopped"]), logits)
 
 
 @contextmanager

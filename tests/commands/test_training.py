@@ -99,7 +99,7 @@ def test_mistakes_are_one_line(run, graded, argv, words):
 
 def test_train_then_score_then_best_of(run, graded, tiny_lm, tmp_path):
     shown = json.loads(run(*TRAIN, "--json"))
-    assert shown["num_train"] + shown["num_held_out"] == 12
+    assert shown["num_train"] == shown["held_out"]["problems"] == 12
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "judge.safetensors",
         "pool.jsonl",

@@ -1,5 +1,6 @@
 """Training finds what is there to be found, the same way each time, and refuses wrong use."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -9,15 +10,38 @@ from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
 import edifice_tt as et
-from edifice_tt.errors import EdificeError, UnknownNameError
+from edifice_tt.errors import CheckpointError, EdificeError, UnknownNameError
 from edifice_tt.study.quality import auroc
 from edifice_tt.training.examples import every_token, step_ends
-from edifice_tt.training.features import read_features
+from edifice_tt.training.features import POSITIONS, read_features
 from edifice_tt.training.fit import features_needed
 
 site = pytest.fixture(open_site, name="site")
 
-FAST = {"lr": 0.04, "epochs": 7, "scorer_hidden": 8}
+FAST = {"lr": 0.05, "epochs": 6, "scorer_hidden": 8, "folds": 2}
+
+
+@pytest.fixture(scope="module")
+def read(lm, pools):
+    """The features of all pools, by positions; `read(positions)`."""
+    found = {positions: read_features(lm, pools, positions=positions) for positions in POSITIONS}
+    return found.__getitem__
+
+
+@pytest.fixture(scope="module")
+def fit(lm, pools, read):
+    """Train on the first 28 of the problems, quickly."""
+
+    def fit(scorer="mlp", some=None, positions="last", **options):
+        some = pools[:28] if some is None else some
+        return et.fit_scorer(lm, some, scorer, **{"features": read(positions), **FAST, **options})
+
+    return fit
+
+
+@pytest.fixture(scope="module")
+def whole(fit):
+    return fit(dropout=0.2)
 
 
 def weights_of(fit):
@@ -37,114 +61,145 @@ def shuffled(pools):
     ]
 
 
-# --- it learns
-
-
-@pytest.mark.parametrize("loss", ["outcome", "pairwise", "token", "step"])
-def test_it_ranks_answers_to_problems_it_has_not_seen(lm, pools, loss):
-    """Twelve new problems of eight answers; by luck their mean AUROC is 0.5 with a deviation of
-    about 0.06, so 0.85 is out of luck's reach."""
-    fit = et.fit_scorer(lm, pools[:28], loss=loss, **FAST)
-    new = read_features(lm, pools[28:])
-    found = []
-    for pool in pools[28:]:
-        scores = [float(logits[-1]) for logits in fit.verifier.logits(new.of(pool))]
-        found.append(auroc([scores], [[bool(c.correct) for c in pool]])[0])
-    assert np.nanmean(found) > 0.85
-    assert fit.history[-1].loss < fit.history[0].loss
-    assert fit.verifier.figures["auroc_within"] == fit.quality.auroc_within > 0.8
-
-
-def test_where_nothing_is_to_be_learned_it_says_so(lm, pools):
-    """A coin's labels: held out the AUROC stays near a half, and the probabilities near 1/2."""
-    fit = et.fit_scorer(lm, shuffled(pools), held_out=0.5, **FAST)
-    assert 0.3 < fit.quality.auroc_within < 0.7
-    scores = [c.scores["verifier"] for c in score_quietly(lm, pools[0], fit.verifier)]
-    assert max(scores) - min(scores) < 0.6
-
-
 def score_quietly(lm, pool, verifier):
     return et.score(lm, pool, replace(verifier, trained_on=frozenset()))
 
 
-def test_probabilities_are_what_they_say(lm, pools):
-    fit = et.fit_scorer(lm, pools[:28], **FAST)
-    scored = [c for pool in pools[28:34] for c in et.score(lm, pool, fit.verifier)]
+# --- it learns
+
+
+@pytest.mark.parametrize("loss", ["outcome", "pairwise", "token", "step"])
+def test_it_ranks_answers_to_problems_it_has_not_seen(pools, read, fit, whole, loss):
+    """Twelve new problems of eight answers; by luck their mean AUROC is 0.5 with a deviation of
+    about 0.06, so 0.85 is out of luck's reach."""
+    positions = "last" if loss in ("outcome", "pairwise") else "all"
+    found = whole if loss == "outcome" else fit(loss=loss, positions=positions)
+    aurocs = []
+    for pool in pools[28:]:
+        scores = [float(logits[-1]) for logits in found.verifier.logits(read("last").of(pool))]
+        aurocs.append(auroc([scores], [[bool(c.correct) for c in pool]])[0])
+    assert np.nanmean(aurocs) > 0.85
+    assert found.history[-1].loss < found.history[0].loss
+    assert found.verifier.figures["auroc_within"] == found.quality.auroc_within > 0.8
+
+
+def test_where_nothing_is_to_be_learned_it_says_so(pools, fit):
+    """A coin's labels: held out the AUROC stays near a half, and the probabilities near 1/2."""
+    found = fit(some=shuffled(pools))
+    assert 0.35 < found.quality.auroc_within < 0.65
+    scores = [c.scores["verifier"] for pool in found.pools for c in pool]
+    assert max(scores) - min(scores) < 0.6
+
+
+def test_probabilities_are_what_they_say(lm, pools, whole):
+    scored = [c for pool in pools[28:36] for c in et.score(lm, pool, whole.verifier)]
     scores = np.array([c.scores["verifier"] for c in scored])
     right = np.array([bool(c.correct) for c in scored])
     assert np.mean((scores - right) ** 2) < 0.15  # 0.25 says nothing
     assert abs(scores.mean() - right.mean()) < 0.1
 
 
+def test_each_problem_is_scored_by_a_head_that_has_not_seen_it(pools, fit):
+    """A problem's marks turned round move its own scores by the temperature alone."""
+    turned = replace(
+        pools[3], candidates=tuple(replace(c, correct=not c.correct) for c in pools[3])
+    )
+    found = [
+        fit(
+            some=[*pools[:3], pool, *pools[4:28]],
+            epochs=1,
+            balance=False,
+            calibration="temperature",
+        )
+        for pool in (pools[3], turned)
+    ]
+    scores = [np.array([c.scores["verifier"] for c in one.pools[3]]) for one in found]
+    first, second = (np.log(p / (1 - p)) for p in scores)
+    np.testing.assert_allclose(first / second, first[0] / second[0], rtol=1e-4)
+    assert not same(*map(weights_of, found))
+    assert [pool.problem for pool in found[0].pools] == [pool.problem for pool in pools[:28]]
+
+
 # --- the same each time
 
 
 @pytest.fixture(scope="module")
-def whole(lm, pools):
-    return et.fit_scorer(lm, pools, dropout=0.2, **FAST)
+def again(fit):
+    """The same once more, without features; and random numbers around it, beside those alone."""
+    Tensor.manual_seed(5)
+    alone = Tensor.rand(3).tolist() + Tensor.rand(3).tolist()
+    Tensor.manual_seed(5)
+    around = Tensor.rand(3).tolist()
+    found = fit(dropout=0.2, features=None)
+    return found, around + Tensor.rand(3).tolist(), alone
 
 
-def test_same_seed_gives_the_same_weights_bit_for_bit(lm, pools, whole):
-    Tensor.manual_seed(123)
-    again = et.fit_scorer(lm, pools, dropout=0.2, **FAST)
-    assert same(weights_of(whole), weights_of(again))
-    assert again.history == whole.history
-    assert not same(
-        weights_of(whole), weights_of(et.fit_scorer(lm, pools, seed=1, scorer_hidden=8, epochs=1))
-    )
+def test_same_seed_gives_the_same_weights_bit_for_bit(fit, whole, again):
+    assert same(weights_of(whole), weights_of(again[0]))
+    assert again[0].history == whole.history
+    assert not same(weights_of(whole), weights_of(fit(seed=1, epochs=1)))
 
 
-def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(lm, pools, whole, tmp_path):
-    path, epoch = tmp_path / "run", 3
+def test_features_are_read_when_they_are_not_given(lm, whole, again):
+    assert features_needed(lm, "mlp") == (1, "last")
+    assert features_needed(lm, "mlp", "token") == (1, "all")
+    assert again[0].pools == whole.pools
 
-    def kill(done):
-        if done.epoch == epoch:
-            raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        et.fit_scorer(lm, pools, dropout=0.2, checkpoint=path, on_epoch=kill, **FAST)
+def test_it_leaves_the_callers_random_numbers_alone(again):
+    _, around, alone = again
+    assert around == alone
+
+
+def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(fit, whole, tmp_path):
+    """In a fold, and in the training on all problems."""
     seen = []
-    resumed = et.fit_scorer(
-        lm, pools, dropout=0.2, checkpoint=path, on_epoch=lambda e: seen.append(e.epoch), **FAST
-    )
-    assert seen == list(range(epoch + 1, len(whole.history) + 1))
+    for place in [(2, 1), (0, 2), None]:
+
+        def kill(epoch, place=place):
+            seen.append(epoch)
+            if (epoch.fold, epoch.epoch) == place:
+                raise KeyboardInterrupt
+
+        with nullcontext() if place is None else pytest.raises(KeyboardInterrupt):
+            resumed = fit(dropout=0.2, checkpoint=tmp_path / "run", on_epoch=kill)
+    assert tuple(seen) == resumed.history == whole.history
     assert same(weights_of(whole), weights_of(resumed))
-    assert resumed.history == whole.history
     assert resumed.verifier.slope == whole.verifier.slope
+    assert resumed.pools == whole.pools
 
 
-def test_a_checkpoint_of_another_run_is_refused(lm, pools, tmp_path):
+def test_a_checkpoint_of_another_run_is_refused(fit, pools, tmp_path):
     path = tmp_path / "run"
-    et.fit_scorer(lm, pools, checkpoint=path, **{**FAST, "epochs": 1})
+    fit(checkpoint=path, epochs=1)
     with pytest.raises(EdificeError, match=r"run is the checkpoint of a training with other"):
-        et.fit_scorer(lm, pools, checkpoint=path, **{**FAST, "epochs": 2})
+        fit(checkpoint=path, epochs=2)
     flipped = replace(pools[0].candidates[0], correct=not pools[0].candidates[0].correct)
     other = replace(pools[0], candidates=(flipped, *pools[0].candidates[1:]))
     with pytest.raises(EdificeError, match="with other problems or options"):
-        et.fit_scorer(lm, [other, *pools[1:]], checkpoint=path, **{**FAST, "epochs": 1})
+        fit(some=[other, *pools[1:28]], checkpoint=path, epochs=1)
+    path.write_bytes(path.read_bytes().replace(b"folds", b"flods"))
+    with pytest.raises(CheckpointError, match="description is damaged"):
+        fit(checkpoint=path, epochs=1)
 
 
-def test_it_leaves_the_callers_random_numbers_alone(lm, pools):
-    Tensor.manual_seed(5)
-    expected = Tensor.rand(3).tolist() + Tensor.rand(3).tolist()
-    Tensor.manual_seed(5)
-    found = Tensor.rand(3).tolist()
-    et.fit_scorer(lm, pools, **{**FAST, "epochs": 1})
-    assert found + Tensor.rand(3).tolist() == expected
-
-
-def test_it_stops_when_nothing_gets_better_and_keeps_the_best(lm, pools):
-    fit = et.fit_scorer(lm, shuffled(pools), lr=0.05, patience=3, scorer_hidden=8)
-    assert fit.stopped == "patience"
-    assert len(fit.history) == fit.best_epoch + 3
-    losses = [epoch.held_out_loss for epoch in fit.history]
-    assert losses.index(min(losses)) + 1 == fit.best_epoch
+def test_each_fold_stops_when_nothing_gets_better_and_their_mean_trains_on_all(pools, fit):
+    found = fit(some=shuffled(pools), epochs=60, patience=3)
+    assert found.stopped == "patience"
+    best = []
+    for fold in (1, 2):
+        losses = [epoch.held_out_loss for epoch in found.history if epoch.fold == fold]
+        best.append(losses.index(min(losses)) + 1)
+        assert len(losses) == best[-1] + 3
+    last = [epoch for epoch in found.history if epoch.fold == 0]
+    assert len(last) == found.best_epoch == round(sum(best) / 2)
+    assert {epoch.held_out_loss for epoch in last} == {None}
 
 
 # --- targets, features, heads of plugins
 
 
-def test_targets_may_be_ones_own_and_masked(lm, pools):
+def test_targets_may_be_ones_own_and_masked(fit):
     """Told the opposite, it ranks the wrong ones first; where nothing is asked, it hears nothing.
 
     A ranking by luck has a mean AUROC between 0.3 and 0.7, as above."""
@@ -152,8 +207,7 @@ def test_targets_may_be_ones_own_and_masked(lm, pools):
     def opposite(candidate):
         return [None, None, 1 - float(candidate.correct)]
 
-    fit = et.fit_scorer(lm, pools, targets=opposite, **FAST)
-    assert fit.quality.auroc_within < 0.2
+    assert fit(targets=opposite, positions="all").quality.auroc_within < 0.2
 
 
 def test_steps_end_where_the_separator_stands(lm):
@@ -164,18 +218,31 @@ def test_steps_end_where_the_separator_stands(lm):
 
 
 @pytest.mark.parametrize("given", [[1.0], [1.0, None, 2.0]])
-def test_targets_that_do_not_fit_are_named(lm, pools, given):
+def test_targets_that_do_not_fit_are_named(fit, given):
     with pytest.raises(ValueError, match=r"targets .* candidate 0 of problem"):
-        et.fit_scorer(lm, pools, targets=lambda c: given, **FAST)
+        fit(targets=lambda c: given, positions="all")
 
 
-def test_features_can_be_read_before(lm, pools, whole):
-    assert features_needed(lm, "mlp") == (1, "last")
-    assert features_needed(lm, "mlp", "token") == (1, "all")
-    fit = et.fit_scorer(lm, pools, dropout=0.2, features=read_features(lm, pools), **FAST)
-    assert same(weights_of(whole), weights_of(fit))
-    with pytest.raises(EdificeError, match="positions='last', this training needs 'all'"):
-        et.fit_scorer(lm, pools, loss="token", features=read_features(lm, pools), **FAST)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("fingerprint", "0" * 32),
+        ("tokenizer", "0" * 16),
+        ("layer", 7),
+        ("positions", "all"),
+        ("hidden_size", 99),
+    ],
+)
+def test_features_of_something_else_are_refused(fit, read, name, value):
+    features = read("last")
+    other = replace(features, source=replace(features.source, **{name: value}))
+    with pytest.raises(EdificeError, match=rf"features are of {name}={value!r}, this training nee"):
+        fit(features=other)
+
+
+def test_features_of_another_pool_are_refused(lm, pools, fit):
+    with pytest.raises(EdificeError, match="no candidate 0 of problem '1'; compute them from"):
+        fit(features=read_features(lm, pools[:1]))
 
 
 HEADS = """
@@ -209,51 +276,71 @@ def register_scorers(register):
 """
 
 
-def test_a_head_of_a_plugin_that_looks_back_and_gives_probabilities(lm, pools, site, tmp_path):
+def test_a_head_of_a_plugin_that_looks_back_and_gives_probabilities(lm, pools, fit, site, tmp_path):
     site.install("heads", HEADS.format(factor=1), version="1.0")
-    fit = et.fit_scorer(lm, pools, "mean", lr=0.1, epochs=7)
+    found = fit("mean", lr=0.1, positions="all")
     assert features_needed(lm, "mean") == (1, "all")
-    assert fit.quality.auroc_within > 0.6
-    fit.verifier.save(tmp_path / "mean")
+    assert found.quality.auroc_within > 0.6
+    found.verifier.save(tmp_path / "mean")
     again = et.load_verifier(tmp_path / "mean")
-    first, second = (score_quietly(lm, pools[0], v) for v in (fit.verifier, again))
+    first, second = (score_quietly(lm, pools[0], v) for v in (found.verifier, again))
     assert first == second
 
 
-def test_a_head_without_weights_cannot_be_trained(lm, pools, site):
+def test_a_head_without_weights_cannot_be_trained(fit, site):
     site.install("heads", HEADS.format(factor=1), version="1.0")
     with pytest.raises(EdificeError, match="'bare' has no weights"):
-        et.fit_scorer(lm, pools, "bare", **FAST)
+        fit("bare")
 
 
 # --- a loss that is not finite
 
 
-def test_a_loss_that_is_nan_from_the_start_is_an_error_that_names_the_batch(lm, pools, site):
+def test_a_loss_that_is_nan_from_the_start_is_an_error_that_names_the_batch(fit, site):
     site.install("heads", HEADS.format(factor="float('nan')"), version="1.0")
-    with pytest.raises(EdificeError, match="the loss of batch 0 of epoch 1 is nan"):
-        et.fit_scorer(lm, pools, "explodes", **FAST)
+    with pytest.raises(EdificeError, match="the loss of batch 0 of epoch 1 of fold 1 is nan"):
+        fit("explodes")
 
 
-def test_a_loss_that_becomes_nan_later_leaves_the_last_good_weights(lm, pools, monkeypatch):
+def poison(monkeypatch, fold, epoch, batch):
+    """Put NaN into a batch that is trained on."""
     from edifice_tt.training import loop
 
-    step, calls = loop.Loop._train_step, []
+    run, make, now = loop.Loop._epoch, loop.batches, []
 
-    def breaking(self, *batch):
-        if len(calls) == 4 * 2 + 1:  # four batches an epoch: the second of the third
-            weight = get_state_dict(self.head)["dense1.weight"]
-            weight.assign(weight * float("nan")).realize()
-        calls.append(1)
-        return step(self, *batch)
+    def begin(self, examples, held_out, *place):
+        now[:] = [place == (fold, epoch)]
+        return run(self, examples, held_out, *place)
 
-    monkeypatch.setattr(loop, "TinyJit", lambda function: function)
-    monkeypatch.setattr(loop.Loop, "_train_step", breaking)
-    fit = et.fit_scorer(lm, pools, **FAST)
-    assert fit.stopped == "the loss of batch 1 of epoch 3 is nan"
-    assert len(fit.history) == 2
-    assert all(np.isfinite(w).all() for w in weights_of(fit).values())
-    assert fit.quality.auroc_within > 0.5
+    def poisoned(*given):
+        is_here = now.pop() if now else False  # the first batches of an epoch are trained on
+        for number, (states, *others) in enumerate(make(*given)):
+            yield (states * (np.nan if is_here and number == batch else 1), *others)
+
+    monkeypatch.setattr(loop.Loop, "_epoch", begin)
+    monkeypatch.setattr(loop, "batches", poisoned)
+
+
+def test_a_loss_that_becomes_nan_later_leaves_the_last_good_weights(fit, monkeypatch):
+    poison(monkeypatch, fold=2, epoch=2, batch=1)
+    found = fit(epochs=3)
+    assert found.stopped == "the loss of batch 1 of epoch 2 of fold 2 is nan"
+    assert [epoch.epoch for epoch in found.history if epoch.fold == 2] == [1]
+    assert all(np.isfinite(w).all() for w in weights_of(found).values())
+    assert found.quality.auroc_within > 0.5
+
+
+def test_a_run_that_became_nan_goes_on_from_its_last_good_weights(
+    fit, whole, monkeypatch, tmp_path
+):
+    with monkeypatch.context() as patch:
+        poison(patch, fold=0, epoch=2, batch=1)
+        broken = fit(dropout=0.2, checkpoint=tmp_path / "run")
+    assert (broken.stopped, broken.best_epoch) == ("the loss of batch 1 of epoch 2 is nan", 1)
+    assert all(np.isfinite(w).all() for w in weights_of(broken).values())
+    resumed = fit(dropout=0.2, checkpoint=tmp_path / "run")
+    assert resumed.stopped == whole.stopped
+    assert same(weights_of(resumed), weights_of(whole))
 
 
 # --- wrong use
@@ -282,6 +369,11 @@ def foreign(pools):
         (lambda pools: pools[:1], ValueError, "1 of 1 problems have right and wrong"),
         (foreign, EdificeError, "sampled by model 'other' with fingerprint 000"),
         (
+            lambda pools: [*pools[:5], *foreign(pools[5:6])],
+            EdificeError,
+            "problem '5' was sampled by model 'other'",
+        ),
+        (
             lambda pools: [replace(pools[0], problem="largest-test-1a"), *pools[1:]],
             EdificeError,
             "'largest-test-1a' and 0 more are of a test split",
@@ -303,7 +395,7 @@ def test_pools_that_cannot_be_trained_on_are_refused(lm, pools, change, error, w
         ({"layer": 2}, ValueError, "layer=2 must be a whole number from 1 to 1"),
         ({"lr": 0}, ValueError, "lr=0 must be"),
         ({"epochs": 0}, ValueError, "epochs=0 must be"),
-        ({"held_out": 1.0}, ValueError, "held_out=1.0 must be"),
+        ({"folds": 1}, ValueError, "folds=1 must be at least 2"),
         ({"calibration": "none"}, ValueError, "must be platt or temperature"),
     ],
 )

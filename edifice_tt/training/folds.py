@@ -1,0 +1,54 @@
+"""Trainings without each part of the problems, then on all. Knows a loop and where it broke off.
+
+What a head says of problems that it was not trained on tells how long to train and how sure it may
+be, and every problem is used for both (Stone, 1974; stacking calls it out-of-fold).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from edifice_tt.inference.verifier import Verifier
+from edifice_tt.training.examples import Example
+from edifice_tt.training.loop import Loop
+from edifice_tt.training.progress import Epoch, Fold, Progress, Run
+
+
+def train_in_folds(
+    loop: Loop,
+    verifier: Verifier,
+    examples: Sequence[Example],
+    folds: Sequence[Sequence[int]],
+    run: Run,
+    keep: Callable[[Run], None],
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> tuple[Run, str]:
+    """Go on with a run to its end, the head then being trained on all; returns why it ended.
+
+    `folds` say which problems are held out in turn. The training on all takes as many epochs as
+    were best without a fold, on average. Raises `EdificeError` as the loop does.
+    """
+    tell = on_epoch or (lambda epoch: None)
+
+    def keep_current(progress: Progress) -> None:
+        keep(replace(run, current=progress))
+
+    for number, held in enumerate(folds[len(run.folds) :], len(run.folds) + 1):
+        out = [examples[place] for place in held]
+        rest = [example for place, example in enumerate(examples) if place not in held]
+        progress, stopped = loop.run(
+            run.current, rest, out, fold=number, keep=keep_current, on_epoch=tell
+        )
+        says = iter(verifier.logits([one for example in out for one in example.states]))
+        logits = tuple(tuple(float(next(says)[-1]) for _ in example.states) for example in out)
+        run = Run((*run.folds, Fold(progress.history, progress.best_epoch, stopped, logits)))
+    epochs = max(1, round(float(np.mean([fold.best_epoch for fold in run.folds]))))
+    progress, stopped = loop.run(
+        run.current, examples, epochs=epochs, keep=keep_current, on_epoch=tell
+    )
+    reasons = [fold.stopped for fold in run.folds]
+    if stopped == "epochs":  # as it should
+        failed = [reason for reason in reasons if reason not in ("patience", "epochs")]
+        stopped = failed[0] if failed else "epochs" if "epochs" in reasons else "patience"
+    return replace(run, current=progress), stopped
