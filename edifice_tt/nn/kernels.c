@@ -185,25 +185,32 @@ static WIDE void lookup(float *out, const int *ids, long count, weight w, long r
       for (long k = 0; k < depth; k++) out[i * depth + k] = 0;
 }
 
-// One tile: y[i][j] = x[i] . w[j].
-static inline WIDE void tile(float y[TILE_ROWS][WIDTH], const float *const *x,
-                             const float *const *w, long depth) {
+// One tile, or its first row or rows alone: y[i][j] = x[i] . w[j].
+static inline __attribute__((always_inline)) WIDE void
+tile_of(float y[TILE_ROWS][WIDTH], const float *const *x, const float *const *w, long depth,
+        int rows) {
   vec a[TILE_ROWS][TILE_COLUMNS];
-  UNROLL for (int i = 0; i < TILE_ROWS; i++)
+  UNROLL for (int i = 0; i < rows; i++)
     UNROLL for (int j = 0; j < TILE_COLUMNS; j++) a[i][j] = 0;
   for (long k = 0; k < WHOLE(depth); k += WIDTH) {
     vec xk[TILE_ROWS];
-    UNROLL for (int i = 0; i < TILE_ROWS; i++) xk[i] = LOAD(x[i] + k);
+    UNROLL for (int i = 0; i < rows; i++) xk[i] = LOAD(x[i] + k);
     UNROLL for (int j = 0; j < TILE_COLUMNS; j++) {
       vec v = LOAD(w[j] + k);
-      UNROLL for (int i = 0; i < TILE_ROWS; i++) a[i][j] += xk[i] * v;
+      UNROLL for (int i = 0; i < rows; i++) a[i][j] += xk[i] * v;
     }
   }
-  UNROLL for (int i = 0; i < TILE_ROWS; i++) {
+  UNROLL for (int i = 0; i < rows; i++) {
     sums(y[i], a[i]);
     for (long k = WHOLE(depth); k < depth; k++)
       for (int j = 0; j < TILE_COLUMNS; j++) y[i][j] += x[i][k] * w[j][k];
   }
+}
+
+static WIDE void tile(float y[TILE_ROWS][WIDTH], const float *const *x, const float *const *w,
+                      long depth, long rows) {
+  if (rows == 1) tile_of(y, x, w, depth, 1);
+  else tile_of(y, x, w, depth, TILE_ROWS);
 }
 
 // out (rows, columns) = x (rows, depth) W^T + b, added to what `out` holds if `add`; of both only the
@@ -229,7 +236,7 @@ static WIDE void product(float *out, const float *x, const int *at, long rows, w
       }
       for (long m = 0; m < group; m += TILE_ROWS) {
         float y[TILE_ROWS][WIDTH];
-        tile(y, from + m, wp, depth);
+        tile(y, from + m, wp, depth, group - m);
         for (int i = 0; i < MIN(TILE_ROWS, group - m); i++) {
           float *to = out + (at ? at[first + m + i] : first + m + i) * columns + n;
           for (int j = 0; j < TILE_COLUMNS; j++) {
@@ -263,7 +270,7 @@ static WIDE void scores(float *p, long width, const float *const *q, long count,
       const float *qp[TILE_ROWS];
       float y[TILE_ROWS][WIDTH];
       for (int r = 0; r < TILE_ROWS; r++) qp[r] = q[MIN(i + r, count - 1)];
-      tile(y, qp, keys, E);
+      tile(y, qp, keys, E, count - i);
       for (int r = 0; r < MIN(TILE_ROWS, count - i); r++)
         for (int j = 0; j < MIN(TILE_COLUMNS, positions - s); j++)
           p[(i + r) * width + s + j] = y[r][j];
@@ -275,7 +282,14 @@ static WIDE void scores(float *p, long width, const float *const *q, long count,
 // is overwritten.
 static WIDE void softmax(float *p, long count, float scale) {
   float top = -1e30f;
-  for (long s = 0; s < count; s++) {
+  vec tops = top;
+  for (long s = 0; s < WHOLE(count); s += WIDTH) {
+    vec scaled = LOAD(p + s) * scale;
+    STORE(p + s, scaled);
+    tops = scaled > tops ? scaled : tops;
+  }
+  for (int i = 0; i < WIDTH; i++) top = tops[i] > top ? tops[i] : top;
+  for (long s = WHOLE(count); s < count; s++) {
     p[s] *= scale;
     top = p[s] > top ? p[s] : top;
   }
