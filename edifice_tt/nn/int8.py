@@ -2,8 +2,8 @@
 
 Each row is taken in blocks of 32 numbers, rounded to -127 .. 127 times the block's largest
 magnitude / 127; with weights of 4 or 8 bits, sums within a block are then exact integers, and the
-scales of both are applied in float32. Several times the speed of float32, for another result: see
-`load_pretrained` for what it costs. Knows no file and no model.
+scales of both are applied in float32. Faster than float32, for another result: `load_pretrained`
+says what it costs. Knows no file and no model.
 """
 
 from functools import cache, partial
@@ -86,7 +86,7 @@ _formula_of, _rows_of = (cache(partial(partial, formula)) for formula in (_formu
 
 
 class Int8Linear(QuantizedLinear):
-    """A dense layer without bias; `blocks` (groups, bytes of a group) are what `group_rows` gave."""
+    """A dense layer without bias; its `blocks` are what `group_rows` gave: (groups, bytes)."""
 
     def __init__(self, blocks: Tensor, kind: str, out_size: int) -> None:
         super().__init__(blocks, kind)

@@ -209,8 +209,8 @@ def block(
     if rows is None:
         shared, seen, at, wanted = ("0", "1", "0", str(B * T))
     common = "0" if prefix is None else "prefix"
-    body = f"""layer w = {{{D}, {H}, {K}, {E}, {F}, {layer.norm_eps!r}f, {int(rounds)}, attn_norm, ffn_norm,
-             {weights}}};
+    body = f"""layer w = {{{D}, {H}, {K}, {E}, {F}, {layer.norm_eps!r}f, {int(rounds)},
+             attn_norm, ffn_norm, {weights}}};
     cache tail = {{own, {B}, {room}}}, common = {{(float *){common}, 1, {prefix_room}}};
     block(out, x, {T}, w, tail, common, {seen}, {shared}, {at}, {wanted}, cos, sin, scratch);"""
     out = Tensor.invalids(B, T, D, dtype=dtypes.float32, device=x.device)
