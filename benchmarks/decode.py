@@ -9,6 +9,7 @@ from functools import partial
 
 import machine
 from language_model import (
+    ACTIVATIONS,
     PEERS,
     check_same_token,
     decode_seconds,
@@ -27,12 +28,14 @@ def main() -> None:
     options = arguments(
         __doc__ or "",
         rows={"type": int, "nargs": "+", "default": [1, 4, 16, 32, 64], "help": "candidates"},
+        activations=ACTIVATIONS,
         batch_size={"type": int, "default": 0, "help": "of generate (default: its own)"},
     )
     steps = 7 if options.quick else STEPS
-    lm = load_endless()
+    lm = load_endless(options.activations)
     report = Report(
-        f"decode, SmolLM2-135M, a shared prompt of {PROMPT} tokens, {steps} steps",
+        f"decode, SmolLM2-135M, activations {options.activations}, a shared prompt of {PROMPT} "
+        f"tokens, {steps} steps",
         machine.versions(),
         machine.limits(options.peers),
         options.json,

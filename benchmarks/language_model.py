@@ -24,9 +24,16 @@ def model_file() -> str:
     return str(catalog.pull(MODEL))
 
 
-def load_endless() -> Any:
+ACTIVATIONS: dict[str, Any] = {
+    "choices": ["float32", "int8"],
+    "default": "float32",
+    "help": "of edifice_tt, as in load_pretrained (default: float32)",
+}
+
+
+def load_endless(activations: str = "float32") -> Any:
     """The model with nothing that ends an answer early, so that steps are measured."""
-    lm = et.load_pretrained(MODEL)
+    lm = et.load_pretrained(MODEL, activations=activations)
     lm.tokenizer = replace(lm.tokenizer, stop_ids=frozenset())
     return lm
 

@@ -7,6 +7,7 @@ from functools import partial
 
 import machine
 from language_model import (
+    ACTIVATIONS,
     PEERS,
     check_same_token,
     load_endless,
@@ -21,11 +22,12 @@ from timing import OURS, Report, arguments, take_turns
 def main() -> None:
     options = arguments(
         __doc__ or "",
+        activations=ACTIVATIONS,
         tokens={"type": int, "nargs": "+", "default": [512], "help": "tokens of the prompt"},
     )
-    lm = load_endless()
+    lm = load_endless(options.activations)
     report = Report(
-        "reading a prompt, SmolLM2-135M",
+        f"reading a prompt, SmolLM2-135M, activations {options.activations}",
         machine.versions(),
         machine.limits(options.peers),
         options.json,

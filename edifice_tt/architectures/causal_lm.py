@@ -94,9 +94,13 @@ class CausalLMOutput(NamedTuple):
 
 
 class CausalLM:
-    """The model. `name` and `tokenizer` are set by whatever loaded its weights."""
+    """The model. `name` and `tokenizer` are set by whatever loaded its weights.
+
+    So is `activations`, what those are rounded to before a product: "float32" (not) or "int8".
+    """
 
     architecture = NAME
+    activations = "float32"
 
     def __init__(self, config: CausalLMConfig, rng: np.random.Generator | None = None) -> None:
         self.config = config

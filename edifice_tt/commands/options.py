@@ -22,6 +22,16 @@ def add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", help="tinygrad device, for example METAL, CUDA, CL or CPU")
 
 
+def add_activations(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--activations",
+        default="float32",
+        metavar="KIND",
+        help="float32 (default), or int8: rounded, some times faster on a CPU with a quantised "
+        "model, and another model to its pools and verifiers",
+    )
+
+
 def add_prompt(command: argparse.ArgumentParser) -> None:
     command.add_argument("prompt", help="the question; - reads it from standard input")
 
@@ -44,6 +54,7 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
     command.add_argument("--system", help="system message of the chat template")
     command.add_argument("--raw", action="store_true", help="no chat template: continue the text")
     add_device(command)
+    add_activations(command)
 
 
 def add_selection(command: argparse.ArgumentParser) -> None:
@@ -84,6 +95,13 @@ def add_verifier(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--verifier", metavar="FILE", help="score with a head of edifice-tt train, not --scorer"
     )
+
+
+def load_model(name: str, arguments: argparse.Namespace) -> Any:
+    """The language model of that name, as `--device` and `--activations` say."""
+    import edifice_tt as et
+
+    return et.load_pretrained(name, device=arguments.device, activations=arguments.activations)
 
 
 def open_verifier(arguments: argparse.Namespace) -> Any:

@@ -192,7 +192,7 @@ def _open(arguments: argparse.Namespace) -> Any:
 
     check_settings(**options.settings(arguments))
     terminal.say(f"loading {arguments.model}")
-    return et.load_pretrained(arguments.model, device=arguments.device)
+    return options.load_model(arguments.model, arguments)
 
 
 def _prompt(arguments: argparse.Namespace, prompt: str, lm: Any) -> Any:

@@ -42,6 +42,8 @@ def describe_sampling(
         "max_tokens": max_tokens,
         "stop": [*stops.strings, *stops.extra_ids],
     }
+    if lm.activations != "float32":
+        settings["activations"] = lm.activations
     return settings if answer is None else {**settings, "answer": answer}
 
 

@@ -81,13 +81,17 @@ def call(
 # One function a formula: tinygrad recognises a layer that it has scheduled before only if the
 # gradient function is the same object.
 @cache
-def gradient_of(formula: Callable[..., Tensor]) -> Gradient:
-    """The gradient of a kernel that writes one Tensor, through the formula of what it reads."""
+def gradient_of(formula: Callable[..., Tensor], written: int = 1) -> Gradient:
+    """The gradient of a kernel through the formula of what it reads.
+
+    Of the Tensors that it writes only the first is read by anybody else.
+    """
 
     def gradient(of_out: UOp, call: UOp) -> tuple[UOp | None, ...]:
-        given = [Tensor(uop) for uop in call.src[2:]]
+        given = [Tensor(uop) for uop in call.src[1 + written :]]
         floats = [tensor for tensor in given if tensor.is_floating_point()]
         found = iter(formula(*given).gradient(*floats, gradient=Tensor(of_out)))
-        return None, *(next(found).uop if t.is_floating_point() else None for t in given)
+        of_given = (next(found).uop if t.is_floating_point() else None for t in given)
+        return *[None] * written, *of_given
 
     return gradient

@@ -38,6 +38,7 @@ _Static_assert(TILE_COLUMNS <= MOST_COLUMNS, "room for a tile's columns");
 #define WIDE __attribute__((min_vector_width(512)))
 #define UNROLL _Pragma("clang loop unroll(full)")
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
 typedef float vec __attribute__((ext_vector_type(WIDTH), aligned(4)));
 typedef int ivec __attribute__((ext_vector_type(WIDTH), aligned(4)));
 #define LOAD(p) (*(const vec *)(p))
@@ -105,13 +106,19 @@ static inline WIDE vec vexp(vec x) {
 }
 
 // --- weights: rows of floats, or of blocks of 32 as GGUF files store them
+// (`quantized`), or for products in whole numbers 16 rows at a time (`kernels_int8.c`)
 
-typedef enum { F32, F16, BF16, Q4_0, Q4_1, Q8_0 } kind;
+typedef enum { F32, F16, BF16, Q4_0, Q4_1, Q8_0, Q4_0x16, Q4_1x16, Q8_0x16 } kind;
 typedef struct {
   const void *data;  // (columns, depth)
   const float *bias; // (columns), or none
   kind kind;
 } weight;
+
+typedef struct rounded rounded;
+static void round_rows(rounded *, const float *, const int *, long, long);
+static void product_int8(float *, const rounded *, const int *, long, weight, long, long, int);
+static void unpack_grouped(float *, weight, long, long);
 
 typedef unsigned char octets __attribute__((ext_vector_type(16), aligned(1)));
 typedef signed char signed_octets __attribute__((ext_vector_type(16), aligned(1)));
@@ -156,6 +163,10 @@ static const long block_bytes[] = {128, 64, 64, 18, 20, 34}; // of 32 weights of
 
 // y (depth): a row of floats that is copied, or of blocks that are unpacked.
 static WIDE void unpack_row(float *y, weight w, long row, long depth) {
+  if (w.kind > Q8_0) {
+    unpack_grouped(y, w, row, depth);
+    return;
+  }
   const unsigned char *from = (const unsigned char *)w.data + row * depth * block_bytes[w.kind] / 32;
   if (w.kind == F32)
     for (long k = 0; k < depth; k++) y[k] = ((const float *)from)[k];
@@ -174,25 +185,32 @@ static WIDE void lookup(float *out, const int *ids, long count, weight w, long r
       for (long k = 0; k < depth; k++) out[i * depth + k] = 0;
 }
 
-// One tile: y[i][j] = x[i] . w[j].
-static inline WIDE void tile(float y[TILE_ROWS][WIDTH], const float *const *x,
-                             const float *const *w, long depth) {
+// One tile, or its first row or rows alone: y[i][j] = x[i] . w[j].
+static inline __attribute__((always_inline)) WIDE void
+tile_of(float y[TILE_ROWS][WIDTH], const float *const *x, const float *const *w, long depth,
+        int rows) {
   vec a[TILE_ROWS][TILE_COLUMNS];
-  UNROLL for (int i = 0; i < TILE_ROWS; i++)
+  UNROLL for (int i = 0; i < rows; i++)
     UNROLL for (int j = 0; j < TILE_COLUMNS; j++) a[i][j] = 0;
   for (long k = 0; k < WHOLE(depth); k += WIDTH) {
     vec xk[TILE_ROWS];
-    UNROLL for (int i = 0; i < TILE_ROWS; i++) xk[i] = LOAD(x[i] + k);
+    UNROLL for (int i = 0; i < rows; i++) xk[i] = LOAD(x[i] + k);
     UNROLL for (int j = 0; j < TILE_COLUMNS; j++) {
       vec v = LOAD(w[j] + k);
-      UNROLL for (int i = 0; i < TILE_ROWS; i++) a[i][j] += xk[i] * v;
+      UNROLL for (int i = 0; i < rows; i++) a[i][j] += xk[i] * v;
     }
   }
-  UNROLL for (int i = 0; i < TILE_ROWS; i++) {
+  UNROLL for (int i = 0; i < rows; i++) {
     sums(y[i], a[i]);
     for (long k = WHOLE(depth); k < depth; k++)
       for (int j = 0; j < TILE_COLUMNS; j++) y[i][j] += x[i][k] * w[j][k];
   }
+}
+
+static WIDE void tile(float y[TILE_ROWS][WIDTH], const float *const *x, const float *const *w,
+                      long depth, long rows) {
+  if (rows == 1) tile_of(y, x, w, depth, 1);
+  else tile_of(y, x, w, depth, TILE_ROWS);
 }
 
 // out (rows, columns) = x (rows, depth) W^T + b, added to what `out` holds if `add`; of both only the
@@ -218,7 +236,7 @@ static WIDE void product(float *out, const float *x, const int *at, long rows, w
       }
       for (long m = 0; m < group; m += TILE_ROWS) {
         float y[TILE_ROWS][WIDTH];
-        tile(y, from + m, wp, depth);
+        tile(y, from + m, wp, depth, group - m);
         for (int i = 0; i < MIN(TILE_ROWS, group - m); i++) {
           float *to = out + (at ? at[first + m + i] : first + m + i) * columns + n;
           for (int j = 0; j < TILE_COLUMNS; j++) {
@@ -252,7 +270,7 @@ static WIDE void scores(float *p, long width, const float *const *q, long count,
       const float *qp[TILE_ROWS];
       float y[TILE_ROWS][WIDTH];
       for (int r = 0; r < TILE_ROWS; r++) qp[r] = q[MIN(i + r, count - 1)];
-      tile(y, qp, keys, E);
+      tile(y, qp, keys, E, count - i);
       for (int r = 0; r < MIN(TILE_ROWS, count - i); r++)
         for (int j = 0; j < MIN(TILE_COLUMNS, positions - s); j++)
           p[(i + r) * width + s + j] = y[r][j];
@@ -264,7 +282,14 @@ static WIDE void scores(float *p, long width, const float *const *q, long count,
 // is overwritten.
 static WIDE void softmax(float *p, long count, float scale) {
   float top = -1e30f;
-  for (long s = 0; s < count; s++) {
+  vec tops = top;
+  for (long s = 0; s < WHOLE(count); s += WIDTH) {
+    vec scaled = LOAD(p + s) * scale;
+    STORE(p + s, scaled);
+    tops = scaled > tops ? scaled : tops;
+  }
+  for (int i = 0; i < WIDTH; i++) top = tops[i] > top ? tops[i] : top;
+  for (long s = WHOLE(count); s < count; s++) {
     p[s] *= scale;
     top = p[s] > top ? p[s] : top;
   }
@@ -412,9 +437,17 @@ static WIDE void silu_gate(float *gate, const float *up, long size) {
 typedef struct {
   long D, H, K, E, F; // sizes, as everywhere in this library
   float eps;
+  int rounds; // whether any weight takes rounded activations
   const float *attn_norm, *ffn_norm;
   weight q, k, v, o, gate, up, down;
 } layer;
+
+// A product of this layer: `rounded` are the rows of x where the layer rounds.
+static WIDE void multiply(float *out, const float *x, const rounded *rounded, long rows, weight w,
+                          long columns, long depth, float *panel, int add) {
+  if (w.kind > Q8_0) product_int8(out, rounded, 0, rows, w, columns, depth, add);
+  else product(out, x, 0, rows, w, columns, depth, panel, add);
+}
 
 typedef struct {
   float *kv;  // keys, then values: (2, batch, room, K, E)
@@ -432,6 +465,7 @@ static WIDE void block(float *out, const float *x, long T, layer w, cache own, c
   float *stream = scratch, *h = stream + GROUP * D, *q = h + GROUP * D, *kv = q + GROUP * Q,
         *mixed = kv + GROUP * KV, *gate = mixed + GROUP * Q, *up = gate + GROUP * F,
         *p = up + GROUP * F, *panel = p + QUERY_ROWS * (w.H / w.K) * width;
+  rounded *whole = (rounded *)(panel + MOST_COLUMNS * MAX(D, MAX(F, Q)));
   for (long first = 0; first < count; first += GROUP) {
     long group = MIN(GROUP, count - first);
     int at[GROUP], batch[GROUP], sees[GROUP];
@@ -442,9 +476,10 @@ static WIDE void block(float *out, const float *x, long T, layer w, cache own, c
       for (long d = 0; d < D; d++) stream[i * D + d] = x[at[i] * D + d];
       norm(h + i * D, stream + i * D, w.attn_norm, 0, D, w.eps);
     }
-    product(q, h, 0, group, w.q, Q, D, panel, 0);
+    if (w.rounds) round_rows(whole, h, 0, group, D);
+    multiply(q, h, whole, group, w.q, Q, D, panel, 0);
     for (int of_values = 0; of_values < 2; of_values++) {
-      product(kv, h, 0, group, of_values ? w.v : w.k, KV, D, panel, 0);
+      multiply(kv, h, whole, group, of_values ? w.v : w.k, KV, D, panel, 0);
       for (int i = 0; i < group; i++) {
         long angle = (shared + sees[i] - 1) * (E / 2);
         float *to = own.kv + ((of_values * own.batch + batch[i]) * own.room + sees[i] - 1) * KV;
@@ -456,12 +491,15 @@ static WIDE void block(float *out, const float *x, long T, layer w, cache own, c
     }
     attend(mixed, q, group, w.H, w.K, E, prefix.kv, prefix.room, shared, own.kv, own.room, own.batch,
            batch, sees, p, width);
-    product(stream, mixed, 0, group, w.o, D, Q, panel, 1);
+    if (w.rounds) round_rows(whole, mixed, 0, group, Q);
+    multiply(stream, mixed, whole, group, w.o, D, Q, panel, 1);
     for (int i = 0; i < group; i++) norm(h + i * D, stream + i * D, w.ffn_norm, 0, D, w.eps);
-    product(gate, h, 0, group, w.gate, F, D, panel, 0);
-    product(up, h, 0, group, w.up, F, D, panel, 0);
+    if (w.rounds) round_rows(whole, h, 0, group, D);
+    multiply(gate, h, whole, group, w.gate, F, D, panel, 0);
+    multiply(up, h, whole, group, w.up, F, D, panel, 0);
     silu_gate(gate, up, group * F);
-    product(stream, gate, 0, group, w.down, D, F, panel, 1);
+    if (w.rounds) round_rows(whole, gate, 0, group, F);
+    multiply(stream, gate, whole, group, w.down, D, F, panel, 1);
     for (int i = 0; i < group; i++)
       for (long d = 0; d < D; d++) out[at[i] * D + d] = stream[i * D + d];
   }

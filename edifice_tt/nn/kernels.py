@@ -14,21 +14,37 @@ from tinygrad import Tensor, dtypes
 from edifice_tt.nn import cpu
 
 GROUP, QUERY_ROWS, MOST_COLUMNS = 64, 8, 8  # rooms; what they hold stands in kernels.c
+ROUNDED_BYTES = 40  # of 32 activations; in kernels_int8.c
 
 
 @cache
 def _library() -> str:
     sizes = {"GROUP": GROUP, "QUERY_ROWS": QUERY_ROWS, "MOST_COLUMNS": MOST_COLUMNS}
+    sizes["ROUNDED_BYTES"] = ROUNDED_BYTES
     defines = "".join(f"#define {name} {size}\n" for name, size in sizes.items())
-    return defines + Path(__file__).with_name("kernels.c").read_text(encoding="utf-8")
+    files = (Path(__file__).with_name(name) for name in ("kernels.c", "kernels_int8.c"))
+    return defines + "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 class Weight(NamedTuple):
-    """A weight as a kernel reads it: (out, in) float32, or (out, bytes of a row) in blocks."""
+    """A weight as a kernel reads it: (out, in) float32, or (out, bytes of a row) in blocks.
+
+    Or (groups, bytes of a group), `out` rows in all; such a product takes rounded activations.
+    """
 
     data: Tensor
     kind: str = "F32"
     bias: Tensor | None = None
+    out: int | None = None
+
+    @property
+    def size(self) -> int:
+        return self.out or int(self.data.shape[0])
+
+
+def _rounded_floats(depth: int) -> int:
+    """The room, in floats, for as many rounded rows as go through a product together."""
+    return GROUP * (depth // 32) * ROUNDED_BYTES // 4
 
 
 class _Arguments:
@@ -54,7 +70,7 @@ def linear(
 
     With `rows` (see `KVCache`) the others are not computed, and hold anything.
     """
-    columns, depth = weight.data.shape[0], x.shape[-1]
+    columns, depth = weight.size, x.shape[-1]
     count = x.numel() // depth
     arguments = _Arguments(x=x)
     name = f"linear_{count}_{columns}_{depth}_{weight.kind}"
@@ -64,16 +80,22 @@ def linear(
         arguments.read["rows"] = rows
         name += "_some"
     at, wanted = ("0", count) if rows is None else ("rows + 3", "rows[2]")
-    body = f"float panel[TILE_COLUMNS * {depth}];\n"
-    body += f"product(out, x, {at}, {wanted}, {w}, {columns}, {depth}, panel, 0);"
     out = Tensor.invalids(*x.shape[:-1], columns, dtype=dtypes.float32, device=x.device)
-    gradient = cpu.gradient_of(formula) if rows is None else None
-    return cpu.call(name, _library(), body, {"out": out}, arguments.read, gradient)
+    written = {"out": out}
+    if weight.out is None:
+        body = f"float panel[TILE_COLUMNS * {depth}];\n"
+        body += f"product(out, x, {at}, {wanted}, {w}, {columns}, {depth}, panel, 0);"
+    else:
+        room = _rounded_floats(depth)
+        written["room"] = Tensor.invalids(room, dtype=dtypes.float32, device=x.device)
+        body = f"linear_int8(out, x, {at}, {wanted}, {w}, {columns}, {depth}, (rounded *)room);"
+    gradient = cpu.gradient_of(formula, len(written)) if rows is None else None
+    return cpu.call(name, _library(), body, written, arguments.read, gradient)
 
 
 def lookup(ids: Tensor, weight: Weight, depth: int, formula: Callable[..., Tensor]) -> Tensor:
     """Rows of a weight, as an embedding gives them: int32 ids (...) -> (..., in)."""
-    rows, count = weight.data.shape[0], ids.numel()
+    rows, count = weight.size, ids.numel()
     arguments = _Arguments(ids=ids)
     w = arguments.weight("w", weight)
     out = Tensor.invalids(*ids.shape, depth, dtype=dtypes.float32, device=ids.device)
@@ -158,7 +180,7 @@ def block(
     """
     B, T, D = x.shape
     H, K, E = layer.num_heads, layer.num_kv_heads, layer.head_dim
-    F = layer.weights["gate"].data.shape[0]
+    F = layer.weights["gate"].size
     kind = "".join(weight.kind for weight in layer.weights.values())
     if own is None:
         own = Tensor.invalids(2, B, T, K, E, dtype=dtypes.float32, device=x.device)
@@ -166,6 +188,8 @@ def block(
     width = -(-(prefix_room + room) // 16) * 16
     floats = GROUP * (2 * D + 2 * H * E + K * E + 2 * F) + QUERY_ROWS * H // K * width
     floats += MOST_COLUMNS * max(D, F, H * E)
+    rounds = any(weight.out is not None for weight in layer.weights.values())
+    floats += _rounded_floats(max(D, F, H * E)) if rounds else 0
     scratch = Tensor.invalids(floats, dtype=dtypes.float32, device=x.device)
     arguments = _Arguments(
         x=x,
@@ -185,8 +209,8 @@ def block(
     if rows is None:
         shared, seen, at, wanted = ("0", "1", "0", str(B * T))
     common = "0" if prefix is None else "prefix"
-    body = f"""layer w = {{{D}, {H}, {K}, {E}, {F}, {layer.norm_eps!r}f, attn_norm, ffn_norm,
-             {weights}}};
+    body = f"""layer w = {{{D}, {H}, {K}, {E}, {F}, {layer.norm_eps!r}f, {int(rounds)},
+             attn_norm, ffn_norm, {weights}}};
     cache tail = {{own, {B}, {room}}}, common = {{(float *){common}, 1, {prefix_room}}};
     block(out, x, {T}, w, tail, common, {seen}, {shared}, {at}, {wanted}, cos, sin, scratch);"""
     out = Tensor.invalids(B, T, D, dtype=dtypes.float32, device=x.device)

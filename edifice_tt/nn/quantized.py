@@ -60,23 +60,31 @@ class QuantizedLinear:
     def __init__(self, blocks: Tensor, kind: str) -> None:
         self.kind = kind
         self.blocks = blocks
+        self.formula, self.rows_formula = _FORMULAS[kind], _ROWS[kind]
 
     @property
     def packed(self) -> kernels.Weight:
         return kernels.Weight(self.blocks, self.kind)
 
+    @property
+    def in_size(self) -> int:
+        return int(self.blocks.shape[1]) // KINDS[self.kind].block_bytes * BLOCK
+
+    def floats(self) -> Tensor:
+        """The weight that the blocks stand for: float32 (out, in)."""
+        return dequantize(self.blocks, self.kind)
+
     def __call__(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         if cpu.serves(x) and self.blocks.device == x.device:
-            return kernels.linear(x, self.packed, _FORMULAS[self.kind], rows)
-        return _FORMULAS[self.kind](x, self.blocks)
+            return kernels.linear(x, self.packed, self.formula, rows)
+        return self.formula(x, self.blocks)
 
     def rows(self, ids: Tensor) -> Tensor:
         """Rows of the weight: ids (B, T) -> (B, T, in)."""
         if compiles_c(str(ids.device)) and self.blocks.device == ids.device:
-            depth = self.blocks.shape[1] // KINDS[self.kind].block_bytes * BLOCK
             ids = ids.cast(dtypes.int32)
-            return kernels.lookup(ids, self.packed, depth, _ROWS[self.kind])
-        return _rows(self.kind, ids, self.blocks)
+            return kernels.lookup(ids, self.packed, self.in_size, self.rows_formula)
+        return self.rows_formula(ids, self.blocks)
 
 
 def layer_at(model: Any, path: str) -> Any:
@@ -94,6 +102,6 @@ def float_state_dict(model: Any) -> dict[str, Tensor]:
     for name, tensor in get_state_dict(model).items():
         path, _, attribute = name.rpartition(".")
         if attribute == "blocks" and isinstance(layer := layer_at(model, path), QuantizedLinear):
-            name, tensor = f"{path}.weight", dequantize(tensor, layer.kind)
+            name, tensor = f"{path}.weight", layer.floats()
         weights[name] = tensor
     return weights

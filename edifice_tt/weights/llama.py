@@ -15,6 +15,7 @@ from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.errors import CheckpointError
 from edifice_tt.nn.cpu import compiles_c
 from edifice_tt.nn.init import wrap
+from edifice_tt.nn.int8 import GROUP_BYTES, Int8Linear, group_rows
 from edifice_tt.nn.quantized import BLOCK, KINDS, QuantizedLinear, layer_at
 from edifice_tt.toolchain import open_device
 from edifice_tt.weights.gguf import GGUFHeader, read_tensors
@@ -50,11 +51,14 @@ def _name_in_file(name: str) -> str:
     return f"blk.{index}.{_LAYERS[part]}.weight"
 
 
-def load_gguf(path: str | os.PathLike[str], device: str | None = None) -> CausalLM:
+def load_gguf(
+    path: str | os.PathLike[str], device: str | None = None, activations: str = "float32"
+) -> CausalLM:
     """Build the language model that a file holds, with its tokenizer.
 
-    Names and shapes are compared before a weight moves. Raises `CheckpointError` as `read_gguf`
-    does, for another architecture than `llama`, and with all differences in the weights at once.
+    `activations` as in `load_pretrained`. Names and shapes are compared before a weight moves.
+    Raises `CheckpointError` as `read_gguf` does, for another architecture than `llama`, and with
+    all differences in the weights at once; `ValueError` where activations cannot be rounded.
     """
     header = GGUFHeader(path)
     try:
@@ -74,6 +78,12 @@ def load_gguf(path: str | os.PathLike[str], device: str | None = None) -> Causal
     found = {name: (shape, dtypes.float32) for name, shape in shapes.items()}
     check_fit(header.path, differences(weights, found))
     opened = open_device(device)
+    int8 = check_activations(activations) == "int8"
+    if int8 and not compiles_c(opened):
+        raise ValueError(
+            f"activations='int8' needs tinygrad's CPU device with clang, given {opened}; use "
+            "device='CPU', or leave it out"
+        )
     # On the CPU weights stay in their blocks, in the file, and are read from there when needed.
     arrays = _map_arrays(header, model, ours) if compiles_c(opened) else {}
     tensors = read_tensors(header, opened, left_out=arrays)
@@ -89,11 +99,27 @@ def load_gguf(path: str | os.PathLike[str], device: str | None = None) -> Causal
             weight.replace(wrap(array, opened))
         else:
             parent, _, attribute = layer.rpartition(".")
-            kind = _KINDS[header.entries[theirs].ggml_type]
+            entry = header.entries[theirs]
+            kind = _KINDS[entry.ggml_type]
             quantized = QuantizedLinear(wrap(array, opened), kind)
+            if int8 and kind in GROUP_BYTES:
+                grouped = wrap(group_rows(array, kind), opened)
+                quantized, model.activations = Int8Linear(grouped, kind, entry.shape[0]), "int8"
             setattr(layer_at(model, parent) if parent else model, attribute, quantized)
+    if int8 and model.activations != "int8":
+        raise header.error(
+            f"activations='int8' is for weights in blocks of type {', '.join(GROUP_BYTES)}, and "
+            "this file has none; leave it out"
+        )
     model.tokenizer = tokenizer
     return model
+
+
+def check_activations(activations: str) -> str:
+    """The same; raises `ValueError` for what nobody can round to."""
+    if activations not in ("float32", "int8"):
+        raise ValueError(f"activations={activations!r} must be 'float32' or 'int8'")
+    return activations
 
 
 def _interleaved(layer: str, config: CausalLMConfig) -> int:

@@ -13,17 +13,30 @@ from edifice_tt.weights import catalog
 from edifice_tt.weights.checkpoint import load
 from edifice_tt.weights.gguf import is_gguf
 from edifice_tt.weights.huggingface import is_huggingface, load_huggingface
-from edifice_tt.weights.llama import load_gguf
+from edifice_tt.weights.llama import check_activations, load_gguf
 
 
-def load_pretrained(model: str | os.PathLike[str], device: str | None = None) -> Any:
+def load_pretrained(
+    model: str | os.PathLike[str], device: str | None = None, activations: str = "float32"
+) -> Any:
     """Load a language model: a catalog name, a GGUF file, a Hugging Face folder, or a saved model.
+
+    `activations="int8"` rounds what enters each product with weights of type Q4_0, Q4_1 or Q8_0 to
+    8 bits, as llama.cpp does: some times faster, on tinygrad's CPU device and for GGUF files only.
+    Weights of other types are multiplied in float32 as ever. It is another model, with another
+    fingerprint: on SmolLM2-135M the log-probability of a next token moves by 0.07 on average, the
+    KL divergence from the exact model is 0.004 nats, and in 96 % of positions the most likely token
+    is the same (llama.cpp, measured alike: 0.07, 0.004, 96 %).
 
     An installed plugin may read further formats. A catalog model that is not on this machine is
     downloaded first. A name of the catalog is the catalog's model even beside a folder of that
-    name, which is `./name`. Raises `UnknownNameError` for a name that is neither a path nor in the
-    catalog, and `CheckpointError` for a file that is not there or that nobody can read.
+    name, which is `./name`.
+
+    Raises `UnknownNameError` for a name that is neither a path nor in the catalog,
+    `CheckpointError` for a file that is not there or that nobody can read, and `ValueError` where
+    `activations` cannot be rounded.
     """
+    check_activations(activations)
     named = _find(model)
     opened = open_device(device)
     path = Path(model) if named is None else catalog.pull(named)
@@ -31,7 +44,7 @@ def load_pretrained(model: str | os.PathLike[str], device: str | None = None) ->
     if not os.access(path, os.R_OK):
         raise CheckpointError(f"{path}: permission denied")
     # Our own formats first; a plugin sees only the path, and the first that knows it answers.
-    lm = load_builtin(path)
+    lm = load_builtin(path) if activations == "float32" else _load_int8(path, opened)
     if lm is None:
         try:
             lm = load_plugins().manager.hook.load_pretrained(path=path)
@@ -68,6 +81,15 @@ def _find(model: str | os.PathLike[str]) -> str | None:
             f"{text}: there is no such file or folder; the catalog has: {', '.join(known)}"
         )
     raise unknown_name("model", text, known)
+
+
+def _load_int8(path: Path, device: str) -> Any:
+    if is_gguf(path):
+        return load_gguf(path, device, "int8")
+    raise ValueError(
+        f"activations='int8' is for GGUF files with weights of 4 or 8 bits, given {path}; leave it "
+        "out"
+    )
 
 
 def load_builtin(path: Path) -> Any:

@@ -1,17 +1,14 @@
 """The C kernels: equal to their formulas at any size, the same bits in any batch, on any processor.
 
-`source_of` catches the source that a call would compile, so that the branches for processors other
-than this one can be compiled and run as well.
+`kernel_of` catches what a call would compile, so that the branches for processors other than this
+one can be compiled and run as well.
 """
 
-import ctypes
-import shutil
-import subprocess
-import sys
 from functools import partial
 
 import numpy as np
 import pytest
+from processors import ARM, blocks, kernel_of, normal, run_here, run_on_arm
 from tinygrad import Tensor
 from tinygrad.nn.state import get_parameters
 
@@ -20,29 +17,10 @@ from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.cache import KVCache, count_up
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.ops import Memory
-from edifice_tt.toolchain import prepare_compiler
 
 # rows, columns, depth: one of everything, primes, and multiples of every tile and vector
 SHAPES = [(1, 1, 1), (2, 3, 5), (7, 13, 37), (8, 3, 16), (17, 29, 48), (24, 12, 33)]
 OTHERS = ("-mavx2 -mfma -mno-avx512f", "-mno-avx2 -mno-avx512f -mno-fma")
-
-
-def normal(rng, *shape):
-    return rng.standard_normal(shape).astype(np.float32)
-
-
-def source_of(monkeypatch, call):
-    """The name and the source of the kernel that a call would run."""
-    caught = []
-
-    def catch(name, library, body, written, read, gradient=None):
-        caught.append((name, cpu.write(name, library, body, written, read)))
-        return next(iter(written.values()))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(cpu, "call", catch)
-        call()
-    return caught[0]
 
 
 @pytest.mark.parametrize(("rows", "columns", "depth"), SHAPES)
@@ -120,21 +98,6 @@ def test_the_gradient_of_attention_is_that_of_its_formula(rng):
     for ours, formula in zip(*gradients, strict=True):
         assert ours == pytest.approx(formula, rel=1e-4, abs=1e-5)
         assert np.abs(ours).max() > 0.1
-
-
-def blocks(rng, kind, columns, depth):
-    """Random blocks, their scales small and finite."""
-    size = quantized.KINDS[kind].block_bytes
-    floats = (rng.standard_normal((columns, depth)) / 10).astype(np.float32)
-    if kind == "F16":
-        return floats.astype(np.float16).view(np.uint8)
-    if kind == "BF16":
-        return (floats.view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
-    raw = rng.integers(0, 256, (columns, depth // 32, size), dtype=np.uint8)
-    scales = 4 if kind == "Q4_1" else 2
-    values = (rng.standard_normal((columns, depth // 32, scales // 2)) / 10).astype(np.float16)
-    raw[:, :, :scales] = values.view(np.uint8)
-    return raw.reshape(columns, -1)
 
 
 @pytest.mark.parametrize("kind", quantized.KINDS)
@@ -224,136 +187,57 @@ def test_the_gradient_of_a_whole_layer_is_that_of_its_formula(rng):
 @pytest.mark.parametrize("flags", OTHERS)
 def test_the_branches_for_other_x86_processors_compute_the_same(rng, flags, tmp_path, monkeypatch):
     x, w, b = (normal(rng, *shape) for shape in ((7, 37), (13, 37), (13,)))
-    kernel = source_of(monkeypatch, lambda: ops.linear(Tensor(x), Tensor(w), Tensor(b)))
-    out = np.zeros((7, 13), np.float32)
-    run(build(tmp_path, kernel, flags), out, x, w, b)
-    assert out == pytest.approx(x.astype(np.float64) @ w.T + b, abs=1e-5)
+    kernel = kernel_of(monkeypatch, lambda: ops.linear(Tensor(x), Tensor(w), Tensor(b)))
+    expected = x.astype(np.float64) @ w.T + b
+    assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-5)
 
     for kind in quantized.KINDS:
-        raw = blocks(rng, kind, 13, 96)
-        layer, x = quantized.QuantizedLinear(Tensor(raw), kind), normal(rng, 7, 96)
+        layer = quantized.QuantizedLinear(Tensor(blocks(rng, kind, 13, 96)), kind)
+        x = normal(rng, 7, 96)
         expected = x @ quantized.dequantize(layer.blocks, kind).numpy().T
-        kernel = source_of(monkeypatch, lambda layer=layer, x=x: layer(Tensor(x)))
-        run(build(tmp_path, kernel, flags), out, x, raw)
-        assert out == pytest.approx(expected, abs=1e-4)
+        kernel = kernel_of(monkeypatch, lambda layer=layer, x=x: layer(Tensor(x)))
+        assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-4)
 
     q, both = normal(rng, 3, 3, 4, 22), memories(rng, 3, 22)
     expected = ops.attention_formula(Tensor(q), both).numpy()
-    kernel = source_of(monkeypatch, lambda: ops.attention(Tensor(q), both))
-    out = np.zeros_like(q)
-    arrays = [tensor.numpy() for memory in both for tensor in memory]
-    run(build(tmp_path, kernel, flags), out, q, *arrays)
-    assert out == pytest.approx(expected, abs=1e-6)
+    kernel = kernel_of(monkeypatch, lambda: ops.attention(Tensor(q), both))
+    assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("flags", OTHERS)
 def test_a_whole_layer_is_the_same_on_other_x86_processors(rng, flags, tmp_path, monkeypatch):
     block, x, tables, seen = layer_and_input(rng, 3, 5)
-    kernel, written, read = block_kernel(monkeypatch, block, x, tables, seen)
-    run(build(tmp_path, kernel, flags), *written, *read)
+    kernel = kernel_of(monkeypatch, lambda: block(x, tables, seen))
     expected = block._formula(x, tables, seen, None, 0).numpy()
-    assert written[0] == pytest.approx(expected, abs=1e-5)
+    assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-5)
 
 
-MAIN = """
-#include <stdio.h>
-#include <stdlib.h>
-int main(void) {
-  long sizes[] = {SIZES};
-  void *a[sizeof sizes / sizeof *sizes];
-  for (int i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-    a[i] = malloc(sizes[i]);
-    if (fread(a[i], 1, sizes[i], stdin) != sizes[i]) return 1;
-  }
-  NAME(ARGUMENTS);
-  return fwrite(a[0], 1, sizes[0], stdout) != sizes[0];
-}
-"""
-
-
-@pytest.mark.parametrize("target", ["aarch64-linux-musl", "aarch64-macos"])
+@pytest.mark.parametrize("target", ARM)
 def test_the_branch_for_arm_compiles_and_computes_the_same(rng, target, tmp_path, monkeypatch):
     """Compiled where ziglang is installed, for Linux also run where qemu is."""
     pytest.importorskip("ziglang")
     x, w = normal(rng, 7, 37), normal(rng, 13, 37)
     q, both = normal(rng, 3, 3, 4, 22), memories(rng, 3, 22)
-    raw, wide = blocks(rng, "Q4_1", 13, 96), normal(rng, 7, 96)
-    layer = quantized.QuantizedLinear(Tensor(raw), "Q4_1")
+    wide = normal(rng, 7, 96)
+    layer = quantized.QuantizedLinear(Tensor(blocks(rng, "Q4_1", 13, 96)), "Q4_1")
     block, tokens, tables, seen = layer_and_input(rng, 3, 5)
-    whole, written, read = block_kernel(monkeypatch, block, tokens, tables, seen)
-    for kernel, arrays, expected in (
+    for call, expected in (
+        (lambda: ops.linear(Tensor(x), Tensor(w)), x @ w.T),
         (
-            source_of(monkeypatch, lambda: ops.linear(Tensor(x), Tensor(w))),
-            [np.zeros((7, 13), np.float32), x, w],
-            x @ w.T,
-        ),
-        (
-            source_of(monkeypatch, lambda: layer(Tensor(wide))),
-            [np.zeros((7, 13), np.float32), wide, raw],
+            lambda: layer(Tensor(wide)),
             wide @ quantized.dequantize(layer.blocks, "Q4_1").numpy().T,
         ),
         (
-            source_of(monkeypatch, lambda: ops.attention(Tensor(q), both)),
-            [np.zeros_like(q), q, *(tensor.numpy() for memory in both for tensor in memory)],
+            lambda: ops.attention(Tensor(q), both),
             ops.attention_formula(Tensor(q), both).numpy(),
         ),
-        (whole, [*written, *read], block._formula(tokens, tables, seen, None, 0).numpy()),
+        (
+            lambda: block(tokens, tables, seen),
+            block._formula(tokens, tables, seen, None, 0).numpy(),
+        ),
     ):
-        program = build_for_arm(tmp_path, kernel, target, arrays)
-        qemu = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
-        if target == "aarch64-linux-musl" and qemu:
-            given = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
-            done = subprocess.run([qemu, program], input=given, capture_output=True, check=True)
-            found = np.frombuffer(done.stdout, np.float32).reshape(expected.shape)
-            assert found == pytest.approx(expected, abs=1e-4)
-
-
-def block_kernel(monkeypatch, block, x, tables, seen):
-    """The kernel of a whole layer, and the arrays that it writes and reads."""
-    caught = {}
-    with monkeypatch.context() as patch:
-        patch.setattr(cpu, "call", lambda *given: caught.update(given=given) or x)
-        block(x, tables, seen)
-    name, library, body, written, read, _ = caught["given"]
-    kernel = name, cpu.write(name, library, body, written, read)
-    zeros = [np.zeros(tensor.shape, np.float32) for tensor in written.values()]
-    return kernel, zeros, [tensor.numpy() for tensor in read.values()]
-
-
-def build_for_arm(folder, kernel, target, arrays):
-    name, source = kernel
-    sizes = ", ".join(str(array.nbytes) for array in arrays)
-    arguments = ", ".join(f"a[{i}]" for i in range(len(arrays)))
-    main = MAIN.replace("SIZES", sizes).replace("NAME", name).replace("ARGUMENTS", arguments)
-    out = folder / f"{name[:50]}-{target}"
-    command = [sys.executable, "-m", "ziglang", "cc", f"--target={target}", "-mcpu=apple_m1"]
-    command += ["-x", "c", "-O2", "-Werror=incompatible-pointer-types", "-", "-o", str(out)]
-    done = subprocess.run(command, input=source + main, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return out
-
-
-def build(folder, kernel, flags):
-    """Compile as tinygrad does, warnings being errors; returns the function."""
-    name, source = kernel
-    out = folder / f"{abs(hash((source, flags)))}.so"
-    command = [prepare_compiler(), "-x", "c", "-O2", "-fPIC", "-ffreestanding", "-Werror"]
-    command += ["-fno-math-errno", "-nostdlib", "-march=native", "-shared"]
-    command += [*flags.split(), "-", "-o", str(out)]
-    done = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return getattr(ctypes.CDLL(str(out)), name)
-
-
-def run(function, *arrays):
-    function(
-        *(
-            np.ascontiguousarray(a).ctypes.data_as(ctypes.c_void_p)
-            if i
-            else a.ctypes.data_as(ctypes.c_void_p)
-            for i, a in enumerate(arrays)
-        )
-    )
+        found = run_on_arm(kernel_of(monkeypatch, call), target, tmp_path)
+        assert found is None or found == pytest.approx(expected, abs=1e-4)
 
 
 def test_what_the_kernels_cannot_serve_takes_the_formula(rng):

@@ -480,6 +480,16 @@ def test_a_file_without_embedding_or_with_odd_freqs_is_refused(tmp_path: Path) -
         load_gguf(write_llama(tmp_path / "m.gguf", rope_freqs=np.ones(7)))
 
 
+def test_activations_are_rounded_only_where_a_kernel_and_a_weight_are_there_for_it(
+    tmp_path: Path,
+) -> None:
+    path = write_llama(tmp_path / "m.gguf")
+    with pytest.raises(CheckpointError, match=r"type Q4_0, Q4_1, Q8_0, and this file has none"):
+        load_gguf(path, activations="int8")
+    with pytest.raises(ValueError, match="needs tinygrad's CPU device with clang, given PYTHON"):
+        load_gguf(path, "PYTHON", activations="int8")
+
+
 def test_the_real_file_fills_the_real_model(smollm2_path: Path) -> None:
     assert len(GGUFHeader(smollm2_path).entries) == 272
     model = load_gguf(smollm2_path)

@@ -1,0 +1,202 @@
+// Products in whole numbers, behind `kernels.c`: activations rounded to 8 bits, weights of 4 or 8
+// bits as they are. Its formula stands in `int8`.
+//
+// Sums within a block of 32 are exact, and the scales of blocks are applied one block after the
+// other in float32, a lane being a column of the weight; so here, too, a row is the same bits alone
+// and in any batch.
+
+// The most rows of a tile: as many as there are registers for. What adds products of 4 neighbouring
+// bytes to the 32 bits of their lane: q (0 .. 255) times x, or where OFFSET is 0 signed q.
+#if defined(__AVX512F__) || defined(__ARM_NEON)
+#define MOST_ROWS 8
+#elif defined(__AVX2__)
+#define MOST_ROWS 4
+#else
+#define MOST_ROWS 1
+#endif
+#if defined(__ARM_FEATURE_DOTPROD)
+#define OFFSET 0
+#else
+#define OFFSET 128
+#endif
+
+typedef unsigned char quads __attribute__((ext_vector_type(4 * WIDTH), aligned(4)));
+typedef unsigned int uvec __attribute__((ext_vector_type(WIDTH), aligned(4)));
+typedef short pairs __attribute__((ext_vector_type(2 * WIDTH), aligned(4)));
+typedef _Float16 hvec __attribute__((ext_vector_type(WIDTH), aligned(2)));
+typedef signed char cvec __attribute__((ext_vector_type(WIDTH), aligned(1)));
+
+#if defined(__AVX512BW__)
+#define PAIRS __builtin_ia32_pmaddubsw512
+#define ADD_PAIRS __builtin_ia32_pmaddwd512
+#elif defined(__AVX2__) && WIDTH == 8
+#define PAIRS __builtin_ia32_pmaddubsw256
+#define ADD_PAIRS __builtin_ia32_pmaddwd256
+#endif
+
+static inline WIDE ivec dot(ivec sum, quads q, const signed char *x, int bits) {
+  ivec same = *(const int *)x;
+#if defined(__AVX512VNNI__)
+  return __builtin_ia32_vpdpbusd512(sum, (ivec)q, same);
+#elif defined(__ARM_FEATURE_DOTPROD)
+  __asm__("sdot %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(q), "w"(same));
+  return sum;
+#elif defined(PAIRS)
+  // Two products of 8 bits would not fit into the 16 bits that they are added in; of 4 they do.
+  sum += ADD_PAIRS((pairs)PAIRS((quads)(q & 15), (quads)same), (pairs)(short)1);
+  if (bits > 4) sum += ADD_PAIRS((pairs)PAIRS((quads)(q >> 4), (quads)same), (pairs)(short)1) << 4;
+  return sum;
+#else
+  UNROLL for (int i = 0; i < 4; i++) sum += (ivec)((uvec)q >> 8 * i & 255) * x[i];
+  return sum;
+#endif
+}
+
+struct rounded { // 32 activations: x times the scale; and the sum of all x
+  signed char x[32];
+  float scale, sum;
+};
+_Static_assert(sizeof(struct rounded) == ROUNDED_BYTES, "room for rounded activations");
+
+// to (depth / 32, rows): the rows of x (rows, depth), or those that `at` lists, rounded to the
+// nearest of -127 .. 127 times a scale, half to even. What is all but zero becomes zero.
+static WIDE void round_rows(rounded *to, const float *x, const int *at, long rows, long depth) {
+// A fused product and sum would round another way than other processors do.
+#pragma STDC FP_CONTRACT OFF
+  for (long m = 0; m < rows; m++) {
+    const float *from = x + (at ? at[m] : m) * depth;
+    for (long b = 0; b < depth / 32; b++, from += 32) {
+      rounded *r = to + b * rows + m;
+      ivec top = 0, all = 0; // floats without their sign are ordered as integers; NaN is the top
+      UNROLL for (int i = 0; i < 32; i += WIDTH)
+        top = __builtin_elementwise_max(top, *(const ivec *)(from + i) & 0x7fffffff);
+      int bits = __builtin_reduce_max(top);
+      float most;
+      __builtin_memcpy(&most, &bits, sizeof most);
+      float inverse = most > 1e-30f ? 127 / most : 0;
+      UNROLL for (int i = 0; i < 32; i += WIDTH) {
+        vec scaled = LOAD(from + i) * inverse;
+        vec shifted = scaled + 12582912.0f; // 1.5 * 2^23: the bits behind the point are rounded off
+        ivec whole = __builtin_convertvector(shifted - 12582912.0f, ivec);
+        *(cvec *)(r->x + i) = __builtin_convertvector(whole, cvec);
+        all += whole;
+      }
+      r->scale = most / 127;
+      r->sum = __builtin_reduce_add(all);
+    }
+  }
+}
+
+// --- weights in groups of 16 rows (here: columns of the product), block by block: 16 scales in
+// float32, or 16 halves and 16 minima; then of each column in turn 4 bytes, as in the file's block.
+// The last group is filled up with zeros.
+
+static const long group_bytes[] = {[Q4_0x16] = 320, [Q4_1x16] = 320, [Q8_0x16] = 576};
+
+// y (depth): one row of the weight.
+static WIDE void unpack_grouped(float *y, weight w, long row, long depth) {
+  const unsigned char *p =
+      (const unsigned char *)w.data + row / 16 * (depth / 32) * group_bytes[w.kind];
+  long n = row % 16;
+  for (float *end = y + depth; y < end; y += 32, p += group_bytes[w.kind]) {
+    float d = w.kind == Q4_1x16 ? HALF(p + 2 * n) : ((const float *)p)[n];
+    for (int k = 0; k < 32; k++) {
+      int in = w.kind == Q8_0x16 ? k : k % 16, q = p[64 + in / 4 * 64 + n * 4 + in % 4];
+      if (w.kind == Q8_0x16) y[k] = (signed char)q * d;
+      else q = k < 16 ? q & 15 : q >> 4;
+      if (w.kind == Q4_0x16) y[k] = (q - 8) * d;
+      if (w.kind == Q4_1x16) y[k] = q * d + HALF(p + 32 + 2 * n);
+    }
+  }
+}
+
+// One tile: out[i][0 .. 16] = x[i] . w for the 16 columns of a group; x's blocks are `stride` apart.
+static inline __attribute__((always_inline)) WIDE void
+whole_tile(float *const *out, const rounded *x, long stride, const unsigned char *w, long blocks,
+           kind kind, int add, int rows) {
+  for (int c = 0; c < 16; c += WIDTH) {
+    const unsigned char *p = w;
+    const rounded *xb = x;
+    vec a[MOST_ROWS];
+    UNROLL for (int i = 0; i < rows; i++) a[i] = 0;
+    for (long b = 0; b < blocks; b++, xb += stride, p += group_bytes[kind]) {
+      ivec s[MOST_ROWS];
+      UNROLL for (int i = 0; i < rows; i++) s[i] = 0;
+      UNROLL for (int j = 0; j < (kind == Q8_0x16 ? 8 : 4); j++) {
+        quads q = *(const quads *)(p + 64 + 64 * j + 4 * c);
+        if (kind == Q8_0x16) {
+          q ^= OFFSET;
+          UNROLL for (int i = 0; i < rows; i++) s[i] = dot(s[i], q, xb[i].x + 4 * j, 8);
+        } else {
+          quads low = q & 15, high = q >> 4;
+          UNROLL for (int i = 0; i < rows; i++) s[i] = dot(s[i], low, xb[i].x + 4 * j, 4);
+          UNROLL for (int i = 0; i < rows; i++) s[i] = dot(s[i], high, xb[i].x + 16 + 4 * j, 4);
+        }
+      }
+      vec d = LOAD(p + 4 * c), m = kind == Q4_0x16 ? -8 : -OFFSET;
+      if (kind == Q4_1x16) {
+        d = __builtin_convertvector(*(const hvec *)(p + 2 * c), vec);
+        m = __builtin_convertvector(*(const hvec *)(p + 32 + 2 * c), vec);
+      }
+      UNROLL for (int i = 0; i < rows; i++) {
+        vec y = __builtin_convertvector(s[i], vec);
+        // Without a minimum what is in brackets is a whole number below 2^24: exact.
+        y = kind == Q4_1x16 ? y * d + m * xb[i].sum : (y + m * xb[i].sum) * d;
+        a[i] += y * xb[i].scale;
+      }
+    }
+    UNROLL for (int i = 0; i < rows; i++) STORE(out[i] + c, add ? LOAD(out[i] + c) + a[i] : a[i]);
+  }
+}
+
+// out (rows, columns) = x W^T, as `product`; x are rows that `round_rows` was given with the same
+// `at`. At most GROUP rows.
+static inline __attribute__((always_inline)) WIDE void
+product_of(float *out, const rounded *x, const int *at, long rows, const unsigned char *data,
+           long columns, long depth, int add, kind kind) {
+  for (long n = 0; n < columns; n += 16) {
+    const unsigned char *group = data + n / 16 * (depth / 32) * group_bytes[kind];
+    long wide = MIN(16, columns - n), tile;
+    for (long m = 0; m < rows; m += tile) {
+      float last[MOST_ROWS][16], *to[MOST_ROWS], *into[MOST_ROWS];
+      for (tile = MOST_ROWS; tile > rows - m;) tile /= 2;
+      for (int i = 0; i < tile; i++) {
+        to[i] = into[i] = out + (at ? at[m + i] : m + i) * columns + n;
+        if (wide == 16) continue;
+        into[i] = last[i];
+        for (int j = 0; j < wide; j++) last[i][j] = to[i][j];
+      }
+#define TILE(size) \
+  if (tile == size) whole_tile(into, x + m, rows, group, depth / 32, kind, add, size);
+      TILE(1)
+#if MOST_ROWS >= 4
+      TILE(2) TILE(4)
+#endif
+#if MOST_ROWS >= 8
+      TILE(8)
+#endif
+      for (int i = 0; i < tile && wide < 16; i++)
+        for (int j = 0; j < wide; j++) to[i][j] = last[i][j];
+    }
+  }
+}
+
+// For each kind a copy of its own, in which the kind is a constant.
+static WIDE void product_int8(float *out, const rounded *x, const int *at, long rows, weight w,
+                              long columns, long depth, int add) {
+  if (w.kind == Q4_0x16) product_of(out, x, at, rows, w.data, columns, depth, add, Q4_0x16);
+  if (w.kind == Q4_1x16) product_of(out, x, at, rows, w.data, columns, depth, add, Q4_1x16);
+  if (w.kind == Q8_0x16) product_of(out, x, at, rows, w.data, columns, depth, add, Q8_0x16);
+}
+
+// The whole of a layer: any number of rows, rounded on the way.
+static WIDE void linear_int8(float *out, const float *x, const int *at, long rows, weight w,
+                             long columns, long depth, rounded *room) {
+  for (long first = 0; first < rows; first += GROUP) {
+    long group = MIN(GROUP, rows - first);
+    const float *from = at ? x : x + first * depth;
+    round_rows(room, from, at ? at + first : 0, group, depth);
+    product_int8(at ? out : out + first * columns, room, at ? at + first : 0, group, w, columns,
+                 depth, 0);
+  }
+}
