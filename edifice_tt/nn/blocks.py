@@ -30,7 +30,7 @@ class Linear:
         else:
             limit = (6 / (in_size + out_size)) ** 0.5
             self.weight = Tensor(rng.uniform(-limit, limit, (out_size, in_size)).astype(np.float32))
-        self.bias = Tensor.zeros(out_size).contiguous() if bias else None
+        self.bias = Tensor(np.zeros(out_size, np.float32)) if bias else None
 
     @property
     def packed(self) -> Weight:
@@ -49,7 +49,7 @@ class RMSNorm:
 
     def __init__(self, size: int, eps: float) -> None:
         self.eps = eps
-        self.weight = Tensor.ones(size).contiguous()
+        self.weight = Tensor(np.ones(size, np.float32))
 
     def __call__(self, x: Tensor) -> Tensor:
         return ops.rms_norm(x, self.weight, self.eps)
@@ -60,8 +60,8 @@ class LayerNorm:
 
     def __init__(self, size: int, eps: float) -> None:
         self.eps = eps
-        self.weight = Tensor.ones(size).contiguous()
-        self.bias = Tensor.zeros(size).contiguous()
+        self.weight = Tensor(np.ones(size, np.float32))
+        self.bias = Tensor(np.zeros(size, np.float32))
 
     def __call__(self, x: Tensor) -> Tensor:
         return ops.layer_norm(x, self.weight, self.bias, self.eps)
