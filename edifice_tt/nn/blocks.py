@@ -10,6 +10,7 @@ import numpy as np
 from tinygrad import Tensor
 
 from edifice_tt.nn import ops
+from edifice_tt.nn.init import unfilled
 from edifice_tt.nn.kernels import Weight
 from edifice_tt.nn.ops import Memory
 
@@ -26,7 +27,7 @@ class Linear:
         rng: np.random.Generator | None = None,
     ) -> None:
         if rng is None:
-            self.weight = Tensor.empty(out_size, in_size)
+            self.weight = unfilled(out_size, in_size)
         else:
             limit = (6 / (in_size + out_size)) ** 0.5
             self.weight = Tensor(rng.uniform(-limit, limit, (out_size, in_size)).astype(np.float32))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from tinygrad import Tensor, TinyJit
 from tinygrad.helpers import TRAINING
+from tinygrad.nn.state import get_parameters
 
 from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.cpu import serves
@@ -31,6 +32,8 @@ class CompiledModel:
     def __init__(self, model: Any, devices: Sequence[str] | None = None) -> None:
         self.model = model
         self._devices = devices
+        weights = get_parameters(model)
+        self._home = str(weights[0].device) if weights else None
         self._replicas: dict[str, Any] = {}
         self._parts: dict[tuple[Any, ...], list[_Part]] = {}
         self._threads: ThreadPoolExecutor | None = None
@@ -41,11 +44,13 @@ class CompiledModel:
                 f"jit needs a Tensor, given {type(x).__name__}; use tinygrad.Tensor(...), of the "
                 "dtype that the model is to be compiled for"
             )
+        device = str(x.device)
+        x = x.to(self._home or device)
         # Training draws dropout, so its graph is another one.
-        key = x.device, x.shape, x.dtype, bool(TRAINING)
+        key = x.shape, x.dtype, bool(TRAINING)
         if key not in self._parts:
             self._parts[key] = self._share_out(x)
-        parts, device = self._parts[key], str(x.device)
+        parts = self._parts[key]
         _hand_out(x, parts)
         self._run(parts)
         # A capture writes its results to the same buffers each time; the caller gets copies.
@@ -185,7 +190,7 @@ def _join(parts: Sequence[Tensor | None], axis: int, device: str) -> Tensor | No
     tensors = [part for part in parts if part is not None]
     if not tensors:
         return None
-    if all(_shares_memory(t) for t in tensors):
+    if in_memory(device) and all(_shares_memory(t) for t in tensors):
         return wrap(np.concatenate([view(t) for t in tensors], axis), device)
     return tensors[0].to(device).cat(*(t.to(device) for t in tensors[1:]), dim=axis).clone()
 
