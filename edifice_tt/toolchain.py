@@ -85,12 +85,15 @@ def open_device(name: str | None = None) -> str:
     when only the CPU is left and it has no clang.
     """
     from tinygrad import Device
-    from tinygrad.helpers import DEV
+    from tinygrad.helpers import BEAM, DEV, PARALLEL
 
     wanted = (name or DEV.device or _first_device()).upper()
     kind = wanted.split(":", maxsplit=1)[0]
     if kind == "CPU":
         prepare_compiler()
+        if not BEAM and "PARALLEL" not in os.environ:
+            # Ours are a handful of kernels: processes to compile them would take longer to start.
+            PARALLEL.value = 0
     try:
         if kind in NOT_FOR_COMPUTING:
             raise ValueError(f"{kind} holds data and computes nothing")

@@ -15,6 +15,7 @@ from edifice_tt.architectures.inputs import Given, as_numbers
 from edifice_tt.architectures.options import check_seed, defaults, make_config
 from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.blocks import Linear
+from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.config import BackboneConfig, check_count
 from edifice_tt.nn.init import place
 from edifice_tt.nn.scorers import make_head
@@ -94,10 +95,11 @@ class TestTimeCompute:
     def device(self) -> str:
         return str(self.backbone.final_norm.weight.device)
 
-    def __call__(self, x: Given) -> TestTimeComputeOutput:
+    def __call__(self, x: Given, cache: KVCache | None = None) -> TestTimeComputeOutput:
         """x (B, T, embed_dim) -> backbone (B, T, D), scores (B, T, 1).
 
-        Raises `ValueError` naming the shape expected; the original fails inside a layer.
+        With a cache, x follows what it holds, as in `Backbone`. Raises `ValueError` naming the
+        shape expected; the original fails inside a layer.
         """
         given = as_numbers("input", x)
         if given.ndim != 3 or given.shape[2] != self.config.embed_dim or 0 in given.shape:
@@ -110,7 +112,7 @@ class TestTimeCompute:
         x = given.to(self.device)
         if self.input_projection is not None:
             x = self.input_projection(x)  # (B, T, D)
-        hidden = self.backbone(x)  # (B, T, D)
+        hidden = self.backbone(x, cache)  # (B, T, D)
         return TestTimeComputeOutput(hidden, self.scorer(hidden))
 
 

@@ -16,6 +16,7 @@ from tinygrad.helpers import Context
 from tinygrad.nn.state import get_parameters
 
 from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.inference.programs import LinkedStep, Programs
 from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.init import in_memory, replicate, share, view, wrap
 
@@ -29,8 +30,12 @@ Logits = NDArray[np.floating[Any]]
 class Decoder:
     """The captured steps of one model on one device, one a shape."""
 
-    def __init__(self, model: Callable[[], CausalLM | None]) -> None:
+    def __init__(
+        self, model: Callable[[], CausalLM | None], programs: Programs | None = None
+    ) -> None:
         self._model = model
+        self.programs = programs or Programs(lambda: self.model)
+        self._linked: dict[tuple[int, ...], LinkedStep | None] = {}
         self._captures: dict[tuple[int, ...], Any] = {}
         self._inputs: dict[tuple[int, ...], list[Tensor]] = {}
         self._caches: dict[tuple[int, int], KVCache] = {}
@@ -132,15 +137,20 @@ class Decoder:
         prefix, last = cache.prefix, self.model.config.num_layers
         part = range(last) if part is None else part
         shape = (B, T, id(cache.layers), id(prefix.layers) if prefix else 0, part.start, part.stop)
+        said = [prefix.length if prefix else 0, cache.length, len(wanted), *wanted]
+        # A handful of small kernels: starting the compiler's worker processes would take longer.
+        with Context(PARALLEL=0):
+            if shape not in self._linked:
+                self._linked[shape] = self.programs.link(given, cache, part)
+            if (linked := self._linked[shape]) is not None:
+                return linked(given, said)
         if shape not in self._captures:
             self._captures[shape] = self._capture(cache, part)
         bound = [_bind("length", cache.length, cache.capacity), _bind("last", wanted[-1], B * T)]
         if prefix is not None:
             bound.append(_bind("prefix", prefix.length, prefix.capacity))
         rows = np.zeros(3 + B * T, dtype=np.int32)
-        said = [prefix.length if prefix else 0, cache.length, len(wanted), *wanted]
         rows[: len(said)] = said
-        # A handful of small kernels: starting the compiler's worker processes would take longer.
         with Context(PARALLEL=0):
             inputs = self._put(shape, given, rows)
             hidden, logits = self._captures[shape](*inputs, *bound)
@@ -209,7 +219,10 @@ _decoders: WeakKeyDictionary[CausalLM, dict[str, Decoder]] = WeakKeyDictionary()
 
 
 def decoder_of(model: CausalLM, device: str | None = None) -> Decoder:
-    """The model's decoder on a device (its own), made at first use and dropped with the model."""
+    """The model's decoder on a device (its own), made at first use and dropped with the model.
+
+    tinygrad's CPU devices only name the cores that work at the same time.
+    """
     device = device or model.device
     table = _decoders.setdefault(model, {})
     own = table.get(model.device)
@@ -219,11 +232,17 @@ def decoder_of(model: CausalLM, device: str | None = None) -> Decoder:
         # Weak, or the table of decoders would keep every model alive.
         table[model.device] = Decoder(ref(model))
     if device not in table:
-        bare = copy(model)
-        bare.tokenizer = None  # large, and of no use to a decoder
-        replica = replicate(bare, device)
-        table[device] = Decoder(lambda: replica)
+        table[device] = _another(table[model.device], model, device)
     return table[device]
+
+
+def _another(own: Decoder, model: CausalLM, device: str) -> Decoder:
+    if in_memory(model.device) and in_memory(device):
+        return Decoder(ref(model), own.programs)  # a core more, the same memory
+    bare = copy(model)
+    bare.tokenizer = None  # large, and of no use to a decoder
+    replica = replicate(bare, device)
+    return Decoder(lambda: replica)
 
 
 def _buffers(model: CausalLM) -> list[UOp]:

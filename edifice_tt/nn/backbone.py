@@ -59,6 +59,11 @@ class Block:
         weights = (w for w in get_parameters(self) if w.dtype != dtypes.uint8)
         return not TRAINING and cpu.serves(x, *weights)
 
+    @property
+    def kind(self) -> tuple[str, ...]:
+        """How its weights are stored; layers of one kind and config run the same program."""
+        return tuple(weight.kind for weight in self._layer.weights.values())
+
     def _formula(
         self,
         x: Tensor,

@@ -10,6 +10,7 @@ import numpy as np
 from tinygrad import Tensor
 
 from edifice_tt.nn import ops
+from edifice_tt.nn.init import unfilled
 from edifice_tt.nn.kernels import Weight
 from edifice_tt.nn.ops import Memory
 
@@ -26,11 +27,11 @@ class Linear:
         rng: np.random.Generator | None = None,
     ) -> None:
         if rng is None:
-            self.weight = Tensor.empty(out_size, in_size)
+            self.weight = unfilled(out_size, in_size)
         else:
             limit = (6 / (in_size + out_size)) ** 0.5
             self.weight = Tensor(rng.uniform(-limit, limit, (out_size, in_size)).astype(np.float32))
-        self.bias = Tensor.zeros(out_size).contiguous() if bias else None
+        self.bias = Tensor(np.zeros(out_size, np.float32)) if bias else None
 
     @property
     def packed(self) -> Weight:
@@ -49,7 +50,7 @@ class RMSNorm:
 
     def __init__(self, size: int, eps: float) -> None:
         self.eps = eps
-        self.weight = Tensor.ones(size).contiguous()
+        self.weight = Tensor(np.ones(size, np.float32))
 
     def __call__(self, x: Tensor) -> Tensor:
         return ops.rms_norm(x, self.weight, self.eps)
@@ -60,8 +61,8 @@ class LayerNorm:
 
     def __init__(self, size: int, eps: float) -> None:
         self.eps = eps
-        self.weight = Tensor.ones(size).contiguous()
-        self.bias = Tensor.zeros(size).contiguous()
+        self.weight = Tensor(np.ones(size, np.float32))
+        self.bias = Tensor(np.zeros(size, np.float32))
 
     def __call__(self, x: Tensor) -> Tensor:
         return ops.layer_norm(x, self.weight, self.bias, self.eps)

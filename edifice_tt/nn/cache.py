@@ -29,11 +29,12 @@ class KVCache:
     @classmethod
     def empty(cls, config: BackboneConfig, batch: int, capacity: int, device: str) -> "KVCache":
         shape = (2, batch, capacity, config.num_kv_heads, config.head_dim)
-        # Zeros, not empty: a masked position still multiplies its value by a weight of 0.
-        zeros = np.zeros(shape, dtype=np.float32)
+        # Zeros, not empty: a masked position still multiplies its value by a weight of 0. In memory
+        # they take none until they are written to.
+        zeros = [np.zeros(shape, dtype=np.float32) for _ in range(config.num_layers)]
         if in_memory(device):
-            return cls(tuple(wrap(zeros.copy(), device) for _ in range(config.num_layers)))
-        layers = [Tensor(zeros, device=device) for _ in range(config.num_layers)]
+            return cls(tuple(wrap(layer, device) for layer in zeros))
+        layers = [Tensor(layer, device=device) for layer in zeros]
         Tensor.realize(*layers)
         return cls(tuple(layers))
 

@@ -9,6 +9,8 @@ from weakref import WeakKeyDictionary
 from tinygrad import Tensor, UOp, dtypes
 from tinygrad.nn.state import get_state_dict
 
+from edifice_tt.nn.init import numbers
+
 _known: WeakKeyDictionary[Any, tuple[list[UOp], str]] = WeakKeyDictionary()
 
 
@@ -39,5 +41,7 @@ def _hash(model: Any, weights: dict[str, Tensor]) -> str:
         digest.update(json.dumps([name, list(weight.shape), str(weight.dtype)]).encode())
         # As bytes where Python 3.11 has no memory view: of 16-bit floats.
         plain = weight.dtype in (dtypes.float32, dtypes.uint8)
-        digest.update((weight if plain else weight.contiguous().bitcast(dtypes.uint8)).data())
+        stored = weight if plain else weight.contiguous().bitcast(dtypes.uint8)
+        held = numbers(stored)
+        digest.update(stored.data() if held is None else held.data)
     return digest.hexdigest()[:32]

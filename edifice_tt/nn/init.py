@@ -6,8 +6,11 @@ from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
-from tinygrad import Tensor, dtypes
+from tinygrad import Device, Tensor, UOp, dtypes
+from tinygrad.dtype import DType
+from tinygrad.helpers import prod
 from tinygrad.nn.state import get_parameters
+from tinygrad.uop import Ops
 
 M = TypeVar("M")
 
@@ -18,9 +21,18 @@ def place(model: M, device: str) -> M:
     """Move every weight to a device and realise them all; returns the model."""
     weights = get_parameters(model)
     for weight in weights:
-        weight.to_(device)
+        array = None if weight.uop.is_realized else numbers(weight)
+        if array is None or not in_memory(device):
+            weight.to_(device)
+        else:
+            weight.replace(wrap(array.copy(), device))
     Tensor.realize(*weights)
     return model
+
+
+def unfilled(*shape: int) -> Tensor:
+    """A weight that a loader brings. As `Tensor.empty`, which takes five times as long."""
+    return Tensor(UOp.new_buffer(Device.DEFAULT, prod(shape), dtypes.float32).reshape(shape))
 
 
 def replicate(model: M, device: str) -> M:
@@ -46,7 +58,21 @@ def share(tensor: Tensor, device: str) -> Tensor:
 
 def view(tensor: Tensor) -> NDArray[Any]:
     """A realised Tensor of tinygrad's CPU device as an array, where it lies."""
-    memory = tensor.uop.buffer.as_memoryview(force_zero_copy=True)
+    return _array(tensor.uop, tensor)
+
+
+def numbers(tensor: Tensor) -> NDArray[Any] | None:
+    """What a Tensor holds, where it lies in memory as it stands; None if it must be computed."""
+    # A Tensor that was made from an array is a copy of it that has not happened yet.
+    source = tensor.uop.src[0] if tensor.uop.op is Ops.COPY else tensor.uop
+    lies = source.device == "NPY" or (isinstance(source.device, str) and in_memory(source.device))
+    if not (lies and source.has_buffer_identity() and source.is_realized and tensor.dtype.fmt):
+        return None
+    return _array(source, tensor)
+
+
+def _array(source: UOp, tensor: Tensor) -> NDArray[Any]:
+    memory = source.buffer.as_memoryview(force_zero_copy=True)
     return np.frombuffer(memory, dtype=np.dtype(tensor.dtype.fmt)).reshape(tensor.shape)
 
 
@@ -56,8 +82,9 @@ def wrap(array: NDArray[np.generic], device: str) -> Tensor:
 
 
 def _from_memory(
-    address: int, shape: tuple[int, ...], dtype: object, device: str, owner: object
+    address: int, shape: tuple[int, ...], dtype: DType, device: str, owner: object
 ) -> Tensor:
-    tensor = Tensor.from_blob(address, shape, dtype=dtype, device=device)
-    finalize(tensor.uop.buffer, id, owner)  # keeps the owner of the memory alive as long
-    return tensor
+    # As `Tensor.from_blob`, which takes three times as long.
+    uop = UOp.new_buffer(device, prod(shape), dtype)
+    finalize(uop.buffer.allocate(external_ptr=address), id, owner)  # keeps the owner alive as long
+    return Tensor(uop.reshape(shape))

@@ -1,26 +1,29 @@
 """A model compiled once per input shape; knows no architecture.
 
 The captured graphs live here, per instance, never on the model: a Tensor on the model would be a
-weight, and a capture on its class would serve all instances. On a CPU every core takes its part of
-a batch.
+weight, and a capture on its class would serve all instances. On a CPU every core takes its part: of
+the batch, or of the tokens of a single text.
 """
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import inspect
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tinygrad import Tensor, TinyJit
 from tinygrad.helpers import TRAINING
+from tinygrad.nn.state import get_parameters
 
-from edifice_tt.nn.init import in_memory, replicate, view, wrap
+from edifice_tt.nn.cache import KVCache
+from edifice_tt.nn.cpu import serves
+from edifice_tt.nn.init import in_memory, numbers, replicate, view, wrap
+from edifice_tt.nn.replay import Replay, Signals, captured_by
 from edifice_tt.toolchain import devices_beside
 
-Part: TypeAlias = Tensor | NDArray[Any]
-
-PART = 128  # positions that make one more device worth while
+PART = 24  # positions that make one more core worth while
 
 
 class CompiledModel:
@@ -29,7 +32,11 @@ class CompiledModel:
     def __init__(self, model: Any, devices: Sequence[str] | None = None) -> None:
         self.model = model
         self._devices = devices
-        self._runners: dict[str, _Runner] = {}
+        weights = get_parameters(model)
+        self._home = str(weights[0].device) if weights else None
+        self._replicas: dict[str, Any] = {}
+        self._parts: dict[tuple[Any, ...], list[_Part]] = {}
+        self._threads: ThreadPoolExecutor | None = None
 
     def __call__(self, x: Tensor) -> Any:
         if not isinstance(x, Tensor):
@@ -37,93 +44,164 @@ class CompiledModel:
                 f"jit needs a Tensor, given {type(x).__name__}; use tinygrad.Tensor(...), of the "
                 "dtype that the model is to be compiled for"
             )
-        runners = [self._runner(device, str(x.device)) for device in self._devices_for(x)]
-        parts = _split(x, len(runners))
-        pairs = list(zip(runners, parts, strict=True))
-        # tinygrad captures one graph at a time; replayed they run side by side.
-        if len(pairs) > 1 and all(runner.has_captured(part) for runner, part in pairs):
-            with ThreadPoolExecutor(len(pairs)) as pool:
-                results = list(pool.map(lambda pair: pair[0](pair[1]), pairs))
-        else:
-            results = [runner(part) for runner, part in pairs]
+        device = str(x.device)
+        x = x.to(self._home or device)
+        # Training draws dropout, so its graph is another one.
+        key = x.shape, x.dtype, bool(TRAINING)
+        if key not in self._parts:
+            self._parts[key] = self._share_out(x)
+        parts = self._parts[key]
+        _hand_out(x, parts)
+        self._run(parts)
         # A capture writes its results to the same buffers each time; the caller gets copies.
-        fields = [_join(tensors, str(x.device)) for tensors in zip(*results, strict=True)]
+        columns = zip(*(part.out for part in parts), strict=True)
+        fields = [_join(tensors, parts[0].axis, device) for tensors in columns]
         Tensor.realize(*(t for t in fields if t is not None))
-        return type(results[0])(*fields)
+        return type(parts[0].out)(*fields)
 
-    def _devices_for(self, x: Tensor) -> Sequence[str]:
+    def _share_out(self, x: Tensor) -> "list[_Part]":
         own = str(x.device)
-        if self._devices is not None:
-            return self._devices[: x.shape[0]]
-        if TRAINING or x.ndim < 2 or not in_memory(own):  # dropout draws for a whole batch
-            return [own]
-        useful = min(x.shape[0], x.shape[0] * x.shape[1] // PART)
-        return devices_beside(own)[: max(1, useful)]
+        rows, tokens = (*x.shape, 1, 1)[:2]
+        if TRAINING or not x.shape:  # dropout draws for a whole batch
+            return [_Part(partial(_call, self.model), own)]
+        count = len(self._devices or devices_beside(own))
+        if not _shares_memory(x):
+            devices = list(self._devices or [own])[:rows]
+            models = [self._replica(device, own) for device in devices]
+            parts = _edges(rows, len(devices))
+            return [
+                _Part(partial(_call, m), d, 0, part)
+                for m, d, part in zip(models, devices, parts, strict=True)
+            ]
+        if self._devices is None:
+            count = max(1, min(count, rows * tokens // PART))
+        if rows == 1 < count and _reads_on(self.model) and serves(x):
+            cache = KVCache.empty(self.model.config.backbone, 1, tokens, own)
+            return [
+                _Part(_reader(self.model, cache, x, part), own, 1, part)
+                for part in _edges(tokens, min(count, tokens))
+            ]
+        call = partial(_call, self.model)
+        return [_Part(call, own, 0, part) for part in _edges(rows, min(count, rows))]
 
-    def _runner(self, device: str, own: str) -> "_Runner":
-        if device not in self._runners:
-            model = self.model if device == own else replicate(self.model, device)
-            self._runners[device] = _Runner(model, device)
-        return self._runners[device]
+    def _replica(self, device: str, own: str) -> Any:
+        if device == own:
+            return self.model
+        if device not in self._replicas:
+            self._replicas[device] = replicate(self.model, device)
+        return self._replicas[device]
 
-
-class _Runner:
-    """The captured graphs of a model on one device."""
-
-    def __init__(self, model: Any, device: str) -> None:
-        self.model = model
-        self.device = device
-        self._captures: dict[tuple[Any, ...], Any] = {}
-        self._inputs: dict[tuple[Any, ...], Tensor] = {}
-
-    def has_captured(self, x: Part) -> bool:
-        capture = self._captures.get(_key(x))
-        return capture is not None and capture.captured is not None
-
-    def __call__(self, x: Part) -> Any:
-        if (key := _key(x)) not in self._captures:
-            self._captures[key] = TinyJit(self._call_model)
-        if isinstance(x, Tensor):
-            return self._captures[key](x)
-        if key not in self._inputs:
-            self._inputs[key] = wrap(np.empty_like(x), self.device)
-        np.copyto(view(self._inputs[key]), x)
-        return self._captures[key](self._inputs[key])
-
-    def _call_model(self, x: Tensor) -> Any:
-        out = self.model(x)
-        return type(out)(*(t if t is None else t.contiguous() for t in out))
-
-
-def _key(x: Part) -> tuple[Any, ...]:
-    # Training draws dropout, so its graph is another one.
-    return x.shape, x.dtype, bool(TRAINING)
-
-
-def _split(x: Tensor, count: int) -> Sequence[Part]:
-    """The batch in so many parts, each to be copied into a buffer that a capture replays from."""
-    if not in_memory(str(x.device)):
-        return [x.clone().realize()]  # not a view, a constant or an unfinished sum
-    rows = view(x.contiguous().realize())
-    edges = [x.shape[0] * i // count for i in range(count + 1)]
-    return [rows[a:b] for a, b in pairwise(edges)]
+    def _run(self, parts: "list[_Part]") -> None:
+        # tinygrad captures one graph at a time; replayed they run side by side.
+        first, *others = parts
+        if not others or not all(part.is_captured for part in parts):
+            for part in parts:
+                part()
+            return
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor()  # a thread is started when needed
+        # Of one text, a part needs the keys and values of those before: layer waits for layer.
+        signals = [Signals() if part.axis else None for part in others]
+        ends = zip(others, signals, [*signals[1:], None], strict=True)
+        running = [self._threads.submit(part, *both) for part, *both in ends]
+        try:
+            first(None, signals[0])
+        finally:
+            wait(running)
+        for future in running:
+            future.result()
 
 
-def _join(parts: Sequence[Tensor | None], device: str) -> Tensor | None:
+class _Part:
+    """A share of every input of one shape: its captured graph, and the input that it reads."""
+
+    def __init__(
+        self, call: Callable[[Tensor], Any], device: str, axis: int = 0, part: range | None = None
+    ) -> None:
+        self.device, self.axis = device, axis
+        lead = (slice(None),) * axis
+        self.at = ... if part is None else (*lead, slice(part.start, part.stop))
+        self.given: Tensor | None = None
+        self.out: Any = None
+        self._jit = TinyJit(call)
+        self._replay: Replay | None = None
+
+    @property
+    def is_captured(self) -> bool:
+        return self._jit.captured is not None and (not self.axis or self._replay is not None)
+
+    def __call__(self, before: Signals | None = None, after: Signals | None = None) -> None:
+        if self._replay is not None:
+            self._replay(before, after)
+            return
+        self.out = self._jit(self.given)
+        if self._jit.captured and in_memory(self.device):
+            found = captured_by(self._jit, [self.given])
+            self._replay = Replay((found, {})) if found else None
+
+
+def _call(model: Any, x: Tensor, **options: Any) -> Any:
+    out = model(x, **options)
+    return type(out)(*(None if t is None else _own(t) for t in out))
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The Tensor in a buffer of its own, no view of another."""
+    return tensor if tensor.uop.has_buffer_identity(after_ok=True) else tensor.contiguous()
+
+
+def _reads_on(model: Any) -> bool:
+    """Whether a model can read a text part by part."""
+    return "cache" in inspect.signature(model).parameters
+
+
+def _reader(model: Any, cache: KVCache, x: Tensor, part: range) -> Callable[[Tensor], Any]:
+    behind = cache.holding(part.start).wanting_all(x[:, part.start : part.stop])
+    assert behind.rows is not None
+    behind.rows.realize()  # here, so that making it is no part of what is captured
+    return partial(_call, model, cache=behind)
+
+
+def _edges(size: int, count: int) -> list[range]:
+    return [range(a, b) for a, b in pairwise(size * i // count for i in range(count + 1))]
+
+
+def _shares_memory(x: Tensor) -> bool:
+    return in_memory(str(x.device)) and x.dtype.fmt is not None
+
+
+def _hand_out(x: Tensor, parts: Sequence[_Part]) -> None:
+    """Each part's share of an input, in a buffer that its capture replays from."""
+    if not _shares_memory(x):
+        for part in parts:
+            # Not a view, a constant or an unfinished sum.
+            part.given = x[part.at].clone(part.device).realize()
+        return
+    array = numbers(x)
+    array = view(x.contiguous().realize()) if array is None else array
+    for part in parts:
+        share = array[part.at]
+        if part.given is None:
+            part.given = wrap(np.empty_like(share, order="C"), part.device)
+        np.copyto(view(part.given), share)
+
+
+def _join(parts: Sequence[Tensor | None], axis: int, device: str) -> Tensor | None:
     tensors = [part for part in parts if part is not None]
     if not tensors:
         return None
-    if all(in_memory(str(t.device)) for t in tensors):
-        return wrap(np.concatenate([view(t) for t in tensors]), device)
-    return tensors[0].to(device).cat(*(t.to(device) for t in tensors[1:])).clone()
+    if in_memory(device) and all(_shares_memory(t) for t in tensors):
+        return wrap(np.concatenate([view(t) for t in tensors], axis), device)
+    return tensors[0].to(device).cat(*(t.to(device) for t in tensors[1:]), dim=axis).clone()
 
 
 def jit(model: Any, devices: Sequence[str] | None = None) -> CompiledModel:
     """The same call, compiled once per input shape; its results are the caller's to keep.
 
     `jit(model)(x)` returns what `model(x)` returns, a named tuple of Tensors that begin with the
-    batch. `devices`, all of one kind, share the batch out (by default every core, on a CPU); they
-    change no number. Devices of a CPU read the weights where they lie, others a copy.
+    batch. `devices`, all of one kind, share the batch out, and change no number; of a CPU's they
+    say how many cores to use, by default all. A model that takes a `cache`, as `Backbone` does, has
+    the tokens of a batch of one shared out.
     The first two calls of a shape are slow (one runs eagerly, one captures); each instance has
     captures of its own. Weights may change in place between calls, where no device has a copy;
     replace a weight by another buffer, and you need a new `jit`.
