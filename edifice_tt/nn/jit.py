@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tinygrad import Tensor, TinyJit
 from tinygrad.helpers import TRAINING
+from tinygrad.nn.state import get_parameters
 
 from edifice_tt.nn.init import in_memory, replicate, view, wrap
 from edifice_tt.toolchain import devices_beside
@@ -29,6 +30,8 @@ class CompiledModel:
     def __init__(self, model: Any, devices: Sequence[str] | None = None) -> None:
         self.model = model
         self._devices = devices
+        weights = get_parameters(model)
+        self._home = str(weights[0].device) if weights else None
         self._runners: dict[str, _Runner] = {}
 
     def __call__(self, x: Tensor) -> Any:
@@ -37,6 +40,8 @@ class CompiledModel:
                 f"jit needs a Tensor, given {type(x).__name__}; use tinygrad.Tensor(...), of the "
                 "dtype that the model is to be compiled for"
             )
+        given_on = str(x.device)
+        x = x.to(self._home or given_on)
         runners = [self._runner(device, str(x.device)) for device in self._devices_for(x)]
         parts = _split(x, len(runners))
         pairs = list(zip(runners, parts, strict=True))
@@ -47,7 +52,7 @@ class CompiledModel:
         else:
             results = [runner(part) for runner, part in pairs]
         # A capture writes its results to the same buffers each time; the caller gets copies.
-        fields = [_join(tensors, str(x.device)) for tensors in zip(*results, strict=True)]
+        fields = [_join(tensors, given_on) for tensors in zip(*results, strict=True)]
         Tensor.realize(*(t for t in fields if t is not None))
         return type(results[0])(*fields)
 
@@ -113,7 +118,7 @@ def _join(parts: Sequence[Tensor | None], device: str) -> Tensor | None:
     tensors = [part for part in parts if part is not None]
     if not tensors:
         return None
-    if all(in_memory(str(t.device)) for t in tensors):
+    if all(in_memory(d) for d in (device, *(str(t.device) for t in tensors))):
         return wrap(np.concatenate([view(t) for t in tensors]), device)
     return tensors[0].to(device).cat(*(t.to(device) for t in tensors[1:])).clone()
 
