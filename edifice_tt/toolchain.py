@@ -4,6 +4,7 @@ tinygrad's CPU device compiles with clang and nothing else. It takes the compile
 from `PATH`; its worker processes keep what they saw at its first use, so both are settled before.
 """
 
+import ctypes
 import os
 import platform
 import shutil
@@ -12,6 +13,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from edifice_tt.errors import ToolchainError
 
@@ -81,6 +83,8 @@ def open_device(name: str | None = None) -> str:
     """Open a tinygrad device and return its name; by default the first of tinygrad's order.
 
     The order is METAL, AMD, NV, CUDA, QCOM, CL, CPU; the environment variable `DEV` overrides it.
+    An OpenCL device that is the processor itself (PoCL) is passed over where there is a clang: the
+    CPU device does better there.
     Raises `ToolchainError` when the device asked for is not there (listing those that are), or
     when only the CPU is left and it has no clang.
     """
@@ -141,11 +145,23 @@ def _first_device() -> str:
     for kind in ALL_DEVICES[: ALL_DEVICES.index("CPU")]:
         if kind not in _VENDORS or _has_card(*_VENDORS[kind]):
             with suppress(Exception):
-                found = str(Device[kind].device)
+                device = Device[kind]
+                if kind == "CL" and _is_processor(device) and find_clang():
+                    continue
+                found = str(device.device)
                 break
     if not repr(DEV):
         DEV.value = found  # or tinygrad would search once more for the same
     return found
+
+
+def _is_processor(device: Any) -> bool:
+    """Whether an OpenCL device says of itself that it is a CPU."""
+    from tinygrad.runtime.autogen import opencl
+
+    kind = ctypes.c_uint64()
+    opencl.clGetDeviceInfo(device.cl_dev, opencl.CL_DEVICE_TYPE, 8, ctypes.byref(kind), None)
+    return bool(kind.value & opencl.CL_DEVICE_TYPE_CPU)
 
 
 # Drivers that take half a second to find that there is no card: its vendor on the PCI bus, and the

@@ -1,11 +1,16 @@
 """Finding the compiler and the device, and what is said when there is none."""
 
+import ctypes
 import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+import tinygrad.device
+from tinygrad.helpers import DEV, Target
+from tinygrad.runtime.autogen import opencl
 
 from edifice_tt import toolchain
 from edifice_tt.errors import ToolchainError
@@ -137,6 +142,29 @@ def test_devices_are_named_as_tinygrad_names_them():
     assert toolchain.open_device("cpu") == "CPU"
     assert toolchain.open_device("CPU:0") == "CPU"
     assert toolchain.open_device("CPU:1") == "CPU:1"
+
+
+CPU_TYPE, GPU_TYPE = 2, 4  # of OpenCL devices, by its specification
+
+
+@pytest.mark.parametrize(
+    ("kind", "clang", "chosen"),
+    [(GPU_TYPE, "clang", "CL"), (CPU_TYPE, "clang", "CPU"), (CPU_TYPE, None, "CL")],
+)
+def test_an_opencl_device_that_is_the_processor_is_chosen_only_without_clang(
+    monkeypatch, kind, clang, chosen
+):
+    def answer(device, name, size, place, _):
+        assert (device, name, size) == ("the device", 0x1000, 8)  # CL_DEVICE_TYPE
+        ctypes.cast(place, ctypes.POINTER(ctypes.c_uint64))[0] = kind
+
+    devices = {"CL": SimpleNamespace(device="CL", cl_dev="the device")}
+    monkeypatch.setattr(tinygrad.device, "Device", devices)
+    monkeypatch.setattr(opencl, "clGetDeviceInfo", answer)
+    monkeypatch.setattr(toolchain, "find_clang", lambda: clang)
+    monkeypatch.setattr(DEV, "_value", [Target()])
+    assert toolchain._first_device() == chosen
+    assert DEV.device == chosen  # for the Tensors that are made next
 
 
 def test_a_tensor_may_be_made_before_the_first_call(tmp_path):

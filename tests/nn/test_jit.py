@@ -77,6 +77,20 @@ def test_training_does_not_replay_the_capture_of_inference(inputs):
     assert np.abs(quiet - noisy).max() > 1e-3
 
 
+@pytest.mark.parametrize("rows", [2, 90])  # 90 rows of 3 tokens are enough for a second core
+@pytest.mark.parametrize(("home", "given_on"), [("CPU", "PYTHON"), ("CPU:1", "CPU")])
+def test_an_input_that_lies_elsewhere_is_read_where_the_model_is(inputs, home, given_on, rows):
+    """And the result comes back there: a Tensor is often made before the model chose a device."""
+    model = make(1, device=home)
+    x = np.resize(inputs[0], (rows, 3, 8))
+    expected = make(1)(Tensor(x)).scores.numpy()
+    fast = et.jit(model)
+    for _ in range(3):
+        scores = fast(Tensor(x, device=given_on)).scores
+        assert scores.device == given_on
+        assert (scores.numpy() == expected).all()
+
+
 @pytest.mark.parametrize("devices", [["CPU"], ["CPU", "CPU:1"], ["CPU", "CPU:1", "CPU:2"], None])
 def test_the_devices_change_no_number(devices):
     """Parts of one and two rows; three calls, since the third replays side by side."""
