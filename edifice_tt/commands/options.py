@@ -22,6 +22,21 @@ def add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", help="tinygrad device, for example METAL, CUDA, CL or CPU")
 
 
+def add_dtype(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--dtype",
+        help="store the weights as float32, float16 or bfloat16 (default: a CPU keeps the blocks "
+        "of a GGUF file, else float32)",
+    )
+
+
+def load(arguments: argparse.Namespace, model: str) -> Any:
+    """The model that `--model` names, as `--device` and `--dtype` say."""
+    import edifice_tt as et
+
+    return et.load_pretrained(model, device=arguments.device, dtype=arguments.dtype)
+
+
 def add_prompt(command: argparse.ArgumentParser) -> None:
     command.add_argument("prompt", help="the question; - reads it from standard input")
 
@@ -43,7 +58,19 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--system", help="system message of the chat template")
     command.add_argument("--raw", action="store_true", help="no chat template: continue the text")
+    command.add_argument(
+        "--batch-size",
+        type=int,
+        default=32,
+        help="candidates that decode together: fewer need less memory (default: %(default)s)",
+    )
     add_device(command)
+    command.add_argument(
+        "--devices",
+        metavar="A,B",
+        help="several of one kind that share the candidates, for example CUDA:0,CUDA:1",
+    )
+    add_dtype(command)
 
 
 def add_selection(command: argparse.ArgumentParser) -> None:
@@ -120,6 +147,20 @@ def settings(arguments: argparse.Namespace) -> dict[str, Any]:
         arguments.max_tokens = DEFAULT_MAX_TOKENS
     names = ("n", "max_tokens", "temperature", "top_k", "top_p", "seed")
     return {name: getattr(arguments, name) for name in names}
+
+
+def sharing(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How the work is shared out, which changes no number; sets `--device` to the first of several.
+
+    Raises `ValueError` for both `--device` and `--devices`.
+    """
+    if arguments.devices is None:
+        return {"batch_size": arguments.batch_size}
+    devices = arguments.devices.split(",")
+    if arguments.device not in (None, devices[0]):
+        raise ValueError("give either --device or --devices")
+    arguments.device = devices[0]
+    return {"batch_size": arguments.batch_size, "devices": devices}
 
 
 def rule_options(arguments: argparse.Namespace, record: Selector) -> dict[str, Any]:

@@ -23,6 +23,7 @@ def register(add: Add) -> None:
         _score,
         "add a scorer's scores to a pool file",
         options.add_device,
+        options.add_dtype,
         options.add_verifier,
     )
     score.add_argument("pool", type=Path, help="pool file; the scores are appended")
@@ -69,7 +70,7 @@ def _score(arguments: argparse.Namespace) -> None:
         pools = writer.file.with_problems()
         verifier = options.open_verifier(arguments)
         model = arguments.model or (verifier and options.DEFAULT_MODEL)
-        lm = et.load_pretrained(model, device=arguments.device) if model else None
+        lm = options.load(arguments, model) if model else None
         name, owner, fingerprint = _scorer_of(arguments, verifier, lm)
         shown, count = [], 0
         for pool in pools:

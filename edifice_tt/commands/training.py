@@ -16,7 +16,13 @@ HEADING = "train a scorer"
 def register(add: Add) -> None:
     """Add the commands of this room."""
     add("tasks", _tasks, "show the tasks whose answers a program knows")
-    train = add("train", _train, "train a verifier on graded pool files", options.add_device)
+    train = add(
+        "train",
+        _train,
+        "train a verifier on graded pool files",
+        options.add_device,
+        options.add_dtype,
+    )
     train.add_argument("pools", type=Path, nargs="+", metavar="POOL", help="graded pool file")
     train.add_argument(
         "-o", "--output", type=options.new_file, required=True, help="verifier file to write"
@@ -84,7 +90,7 @@ def _train(arguments: argparse.Namespace) -> None:
     pools = [pool for path in arguments.pools for pool in PoolFile(path).with_problems()]
     check_pools(pools)
     terminal.say(f"loading {arguments.model}")
-    lm = et.load_pretrained(arguments.model, device=arguments.device)
+    lm = options.load(arguments, arguments.model)
     layer, positions = features_needed(lm, arguments.scorer, arguments.loss, arguments.layer)
     states: dict[str, Any] = {}
     features = None

@@ -17,6 +17,7 @@ from edifice_tt.inference.lockstep import decode, decoders_for
 from edifice_tt.inference.sampling import Sampler, problem_seed
 from edifice_tt.inference.settings import Prompt, Stops, describe_sampling
 from edifice_tt.nn.config import check_count
+from edifice_tt.toolchain import open_devices
 from edifice_tt.weights.tokenizer import TextStream
 
 
@@ -79,6 +80,8 @@ def generate(
         answer=answer,
     )
     check_count("batch_size", batch_size)
+    if devices is not None:
+        devices = open_devices(devices, lm.device)
     wanted = _check_indices(n, indices)
     sampler = Sampler(temperature, top_k, top_p, problem_seed(seed, problem))
     text = render_prompt(lm, prompt)

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tinygrad import Tensor, TinyJit
 from tinygrad.helpers import TRAINING
+from tinygrad.nn.state import get_parameters
 
 from edifice_tt.nn.init import in_memory, replicate, view, wrap
-from edifice_tt.toolchain import devices_beside
+from edifice_tt.toolchain import devices_beside, open_devices
 
 Part: TypeAlias = Tensor | NDArray[Any]
 
@@ -128,4 +129,6 @@ def jit(model: Any, devices: Sequence[str] | None = None) -> CompiledModel:
     captures of its own. Weights may change in place between calls, where no device has a copy;
     replace a weight by another buffer, and you need a new `jit`.
     """
+    if devices is not None:
+        devices = open_devices(devices, str(get_parameters(model)[0].device))
     return CompiledModel(model, devices)

@@ -24,11 +24,19 @@ def _library() -> str:
 
 
 class Weight(NamedTuple):
-    """A weight as a kernel reads it: (out, in) float32, or (out, bytes of a row) in blocks."""
+    """A weight as a kernel reads it: (out, in) floats, or (out, bytes of a row) in blocks."""
 
     data: Tensor
     kind: str = "F32"
     bias: Tensor | None = None
+
+
+_KINDS = {dtypes.float32: "F32", dtypes.float16: "F16", dtypes.bfloat16: "BF16"}
+
+
+def pack(weight: Tensor, bias: Tensor | None = None) -> Weight:
+    """A weight (out, in) of any of these dtypes, with its bias."""
+    return Weight(weight, _KINDS[weight.dtype], bias)
 
 
 class _Arguments:

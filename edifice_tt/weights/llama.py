@@ -15,6 +15,7 @@ from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.errors import CheckpointError
 from edifice_tt.nn.cpu import compiles_c
 from edifice_tt.nn.init import wrap
+from edifice_tt.nn.precision import choose_dtype, store
 from edifice_tt.nn.quantized import BLOCK, KINDS, QuantizedLinear, layer_at
 from edifice_tt.toolchain import open_device
 from edifice_tt.weights.gguf import GGUFHeader, read_tensors
@@ -50,11 +51,14 @@ def _name_in_file(name: str) -> str:
     return f"blk.{index}.{_LAYERS[part]}.weight"
 
 
-def load_gguf(path: str | os.PathLike[str], device: str | None = None) -> CausalLM:
+def load_gguf(
+    path: str | os.PathLike[str], device: str | None = None, dtype: str | None = None
+) -> CausalLM:
     """Build the language model that a file holds, with its tokenizer.
 
-    Names and shapes are compared before a weight moves. Raises `CheckpointError` as `read_gguf`
-    does, for another architecture than `llama`, and with all differences in the weights at once.
+    `dtype` as in `load_pretrained`. Names and shapes are compared before a weight moves. Raises
+    `CheckpointError` as `read_gguf` does, for another architecture than `llama`, and with all
+    differences in the weights at once.
     """
     header = GGUFHeader(path)
     try:
@@ -74,9 +78,10 @@ def load_gguf(path: str | os.PathLike[str], device: str | None = None) -> Causal
     found = {name: (shape, dtypes.float32) for name, shape in shapes.items()}
     check_fit(header.path, differences(weights, found))
     opened = open_device(device)
+    dtype = choose_dtype(dtype, opened)
     # On the CPU weights stay in their blocks, in the file, and are read from there when needed.
     arrays = _map_arrays(header, model, ours) if compiles_c(opened) else {}
-    tensors = read_tensors(header, opened, left_out=arrays)
+    tensors = read_tensors(header, opened, left_out=arrays, dtype=dtype)
     for name, weight in weights.items():
         theirs, layer = _name_in_file(name), name.removesuffix(".weight")
         if (array := arrays.get(theirs)) is None:
@@ -93,7 +98,7 @@ def load_gguf(path: str | os.PathLike[str], device: str | None = None) -> Causal
             quantized = QuantizedLinear(wrap(array, opened), kind)
             setattr(layer_at(model, parent) if parent else model, attribute, quantized)
     model.tokenizer = tokenizer
-    return model
+    return store(model, dtype)
 
 
 def _interleaved(layer: str, config: CausalLMConfig) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 from edifice_tt.errors import CheckpointError, EdificeError, PluginError, unknown_name
 from edifice_tt.nn.init import place
+from edifice_tt.nn.precision import check_dtype, choose_dtype, store
 from edifice_tt.plugins import load_plugins
 from edifice_tt.toolchain import open_device
 from edifice_tt.tracing import one_line
@@ -16,14 +17,22 @@ from edifice_tt.weights.huggingface import is_huggingface, load_huggingface
 from edifice_tt.weights.llama import load_gguf
 
 
-def load_pretrained(model: str | os.PathLike[str], device: str | None = None) -> Any:
+def load_pretrained(
+    model: str | os.PathLike[str], device: str | None = None, dtype: str | None = None
+) -> Any:
     """Load a language model: a catalog name, a GGUF file, a Hugging Face folder, or a saved model.
+
+    `dtype` (`float32`, `float16` or `bfloat16`) is what dense layers and the embedding are stored
+    as; all sums stay float32. By default a CPU keeps a GGUF file's own blocks, and our own files
+    keep what they were saved with; the rest is float32. A device that has it not makes it float32,
+    which is one `PrecisionWarning`.
 
     An installed plugin may read further formats. A catalog model that is not on this machine is
     downloaded first. A name of the catalog is the catalog's model even beside a folder of that
     name, which is `./name`. Raises `UnknownNameError` for a name that is neither a path nor in the
     catalog, and `CheckpointError` for a file that is not there or that nobody can read.
     """
+    check_dtype(dtype)
     named = _find(model)
     opened = open_device(device)
     path = Path(model) if named is None else catalog.pull(named)
@@ -31,7 +40,7 @@ def load_pretrained(model: str | os.PathLike[str], device: str | None = None) ->
     if not os.access(path, os.R_OK):
         raise CheckpointError(f"{path}: permission denied")
     # Our own formats first; a plugin sees only the path, and the first that knows it answers.
-    lm = load_builtin(path)
+    lm = load_builtin(path, opened, dtype)
     if lm is None:
         try:
             lm = load_plugins().manager.hook.load_pretrained(path=path)
@@ -47,7 +56,9 @@ def load_pretrained(model: str | os.PathLike[str], device: str | None = None) ->
             "folders of llama models"
         )
     lm.name = name
-    return place(lm, opened)
+    if dtype is None:
+        return place(lm, opened)
+    return store(place(lm, opened), choose_dtype(dtype, opened))
 
 
 def _find(model: str | os.PathLike[str]) -> str | None:
@@ -70,10 +81,10 @@ def _find(model: str | os.PathLike[str]) -> str | None:
     raise unknown_name("model", text, known)
 
 
-def load_builtin(path: Path) -> Any:
+def load_builtin(path: Path, device: str | None = None, dtype: str | None = None) -> Any:
     """The formats that edifice_tt itself reads; None for any other."""
     if is_gguf(path):
-        return load_gguf(path)
+        return load_gguf(path, device, dtype)
     if path.suffix == ".safetensors" and path.is_file():
-        return load(path)
-    return load_huggingface(path) if is_huggingface(path) else None
+        return load(path, device, dtype)
+    return load_huggingface(path, device, dtype) if is_huggingface(path) else None
