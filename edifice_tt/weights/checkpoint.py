@@ -18,6 +18,7 @@ from edifice_tt.nn.precision import HALVES, check_dtype, choose_dtype, is_dense,
 from edifice_tt.nn.quantized import float_state_dict
 from edifice_tt.toolchain import open_device
 from edifice_tt.version import __version__
+from edifice_tt.weights.footprint import check_weights
 from edifice_tt.weights.safetensors import (
     check_fit,
     differences,
@@ -79,6 +80,9 @@ def load(path: str | os.PathLike[str], device: str | None = None, dtype: str | N
         name, options = file.metadata["architecture"], json.loads(file.metadata["options"])
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error})") from error
+    # What is built is there until the file's weights take its place.
+    shapes = [entry.shape for entry in file.entries.values()]
+    check_weights(file.path, shapes, open_device(device), copies=2)
     model = registry.build(name, device=device, **options)
     if "tokenizer" in file.metadata:
         from edifice_tt.weights.tokenizer import Tokenizer

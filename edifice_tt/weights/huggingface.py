@@ -16,6 +16,7 @@ from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.errors import CheckpointError
 from edifice_tt.nn.precision import HALVES, choose_dtype, narrow
 from edifice_tt.toolchain import open_device
+from edifice_tt.weights.footprint import check_weights
 from edifice_tt.weights.safetensors import (
     SafetensorsFile,
     check_finite,
@@ -72,6 +73,7 @@ def load_huggingface(path: Path, device: str | None = None, dtype: str | None = 
         kind = dtypes.float32 if entry.dtype in HALVES else entry.dtype
         found[ours.get(name, foreign(name, weights))] = (entry.shape, kind)
     check_fit(path, differences(weights, found))
+    check_weights(path, [shape for shape, _ in found.values()], opened, dtype)
     loaded = {}
     for theirs, name in ours.items():
         tensor = sources[theirs].read(theirs, opened, dtypes.float32)

@@ -18,6 +18,7 @@ from edifice_tt.nn.init import wrap
 from edifice_tt.nn.precision import choose_dtype, store
 from edifice_tt.nn.quantized import BLOCK, KINDS, QuantizedLinear, layer_at
 from edifice_tt.toolchain import open_device
+from edifice_tt.weights.footprint import check_weights
 from edifice_tt.weights.gguf import GGUFHeader, read_tensors
 from edifice_tt.weights.safetensors import check_fit, differences, foreign
 from edifice_tt.weights.tokenizer import Tokenizer
@@ -79,6 +80,7 @@ def load_gguf(
     check_fit(header.path, differences(weights, found))
     opened = open_device(device)
     dtype = choose_dtype(dtype, opened)
+    _check_room(header, opened, dtype)
     # On the CPU weights stay in their blocks, in the file, and are read from there when needed.
     arrays = _map_arrays(header, model, ours) if compiles_c(opened) else {}
     tensors = read_tensors(header, opened, left_out=arrays, dtype=dtype)
@@ -105,6 +107,20 @@ def _interleaved(layer: str, config: CausalLMConfig) -> int:
     """The number of heads whose rows stand as rotary pairs; 0 for other layers."""
     heads = {"q_proj": config.num_heads, "k_proj": config.num_kv_heads}
     return heads.get(layer.split(".")[-1], 0)
+
+
+def _check_room(header: GGUFHeader, device: str, dtype: str | None) -> None:
+    shapes, as_they_are = [], 0
+    for entry in header.entries.values():
+        kept = entry.ggml_type == _F32 or not entry.shape[-1] % BLOCK
+        kept = kept and dtype is None and entry.ggml_type in (_F32, *_KINDS)
+        if kept and compiles_c(device):
+            as_they_are += entry.stop - entry.start
+        else:
+            shapes.append(entry.shape)
+    if not compiles_c(device):  # where blocks are unpacked
+        as_they_are = len(header.data)
+    check_weights(header.path, shapes, device, dtype, beside=as_they_are)
 
 
 def _map_arrays(
