@@ -17,7 +17,6 @@ from edifice_tt.inference.decoder import CHUNK, ROOM, cache_size, held_decoder
 from edifice_tt.inference.lockstep import SHARE, devices_for
 from edifice_tt.memory import available_bytes, check_room
 from edifice_tt.nn.config import check_count
-from edifice_tt.nn.cpu import compiles_c
 from edifice_tt.nn.init import in_memory
 from edifice_tt.nn.kernels import GROUP, MOST_COLUMNS, QUERY_ROWS
 
@@ -102,7 +101,7 @@ def workspace_bytes(config: CausalLMConfig, device: str, rows: int, span: int) -
     """What a step holds beside caches and weights: hidden states, attention's scores, logits."""
     c = config.backbone
     heads = c.num_heads * c.head_dim
-    if compiles_c(device):  # as `kernels.block` makes room
+    if in_memory(device):  # as `kernels.block` makes room
         floats = GROUP * (2 * c.hidden_size + 2 * heads + 2 * c.ffn_size)
         floats += QUERY_ROWS * (c.num_heads // c.num_kv_heads) * span
         floats += MOST_COLUMNS * max(c.hidden_size, c.ffn_size, heads)

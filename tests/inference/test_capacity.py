@@ -104,8 +104,7 @@ def test_the_formula_is_what_the_decoder_rounds_to(
     assert needed_bytes(fresh_lm, given) == {"CPU": expected}
 
 
-def test_other_devices_each_need_the_prompt_and_the_weights(fresh_lm, monkeypatch):
-    monkeypatch.setattr(capacity, "compiles_c", lambda device: False)
+def test_other_devices_each_need_the_prompt_and_the_weights(fresh_lm):
     needed = needed_bytes(fresh_lm, Sampling(70, 64, 100, 32, ("GPU", "GPU:1")))
     space = capacity.workspace_bytes(fresh_lm.config, "GPU", 32, 128 + 128)
     each = 192 * (128 + 32 * 128) + space + capacity.weight_bytes(fresh_lm)
