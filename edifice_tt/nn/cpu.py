@@ -83,7 +83,11 @@ def call(
         numbers = tuple(range(len(slots)))
         # What is written may be read as well: it is only ours to change in place.
         info = ProgramInfo(
-            name=name, globals=numbers, outs=numbers[: len(written)], ins=numbers[1:]
+            name=name,
+            globals=numbers,
+            outs=numbers[: len(written)],
+            ins=numbers[1:],
+            local_size=(1, 1, 1),  # or tinygrad would search for one, on its default device
         )
         return UOp(Ops.PROGRAM, src=(sink, linear, UOp(Ops.SOURCE, arg=source)), arg=info)
 
