@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edifice_tt.errors import PluginError as PluginError
     from edifice_tt.errors import PluginWarning as PluginWarning
     from edifice_tt.errors import PoolWarning as PoolWarning
+    from edifice_tt.errors import PrecisionWarning as PrecisionWarning
     from edifice_tt.errors import ToolchainError as ToolchainError
     from edifice_tt.errors import UnknownNameError as UnknownNameError
     from edifice_tt.hookspecs import hookimpl as hookimpl
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "errors": "CheckpointError EdificeError NameTakenError PluginError PluginWarning "
-    "PoolWarning ToolchainError UnknownNameError",
+    "PoolWarning PrecisionWarning ToolchainError UnknownNameError",
     "hookspecs": "hookimpl",
     "registry": "architecture build list_architectures list_scorers list_selectors output_size "
     "recommended_defaults",

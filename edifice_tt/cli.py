@@ -42,11 +42,12 @@ def _run(argv: Sequence[str] | None) -> int:
     import warnings
 
     from edifice_tt import terminal
-    from edifice_tt.errors import EdificeError, PluginWarning, PoolWarning
+    from edifice_tt.errors import EdificeError, PluginWarning, PoolWarning, PrecisionWarning
 
     warnings.showwarning = terminal.show_each_once()
     warnings.simplefilter("once", PluginWarning)
     warnings.simplefilter("always", PoolWarning)
+    warnings.simplefilter("always", PrecisionWarning)
     arguments = argparse.Namespace(command="")
     try:
         parser = make_parser()

@@ -36,6 +36,10 @@ class PluginWarning(UserWarning):
     """A plugin failed and was left out; everything else keeps working."""
 
 
+class PrecisionWarning(UserWarning):
+    """Weights are stored in another dtype than the one asked for, since the device lacks it."""
+
+
 class PoolWarning(UserWarning):
     """Something of a pool file was left out; everything else was read."""
 

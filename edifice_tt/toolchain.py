@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -120,6 +121,27 @@ def devices_beside(device: str) -> list[str]:
     else:
         cores = os.cpu_count() or 1
     return ["CPU", *(f"CPU:{core}" for core in range(1, cores))]
+
+
+def open_devices(names: Sequence[str], beside: str) -> list[str]:
+    """Open several devices that share the work of a model on `beside`; returns their names.
+
+    Raises `ToolchainError` as `open_device` does, and `ValueError` for none, for one that is there
+    twice and for another kind than that of `beside`.
+    """
+    if isinstance(names, str) or not names:
+        raise ValueError(f"devices={names!r} must be a list of devices, for example [{beside!r}]")
+    opened = [open_device(name) for name in names]
+    if len(set(opened)) < len(opened):
+        raise ValueError(f"devices={opened} name one twice; give each once")
+    kind = beside.split(":")[0]
+    for name in opened:
+        if name.split(":")[0] != kind:
+            raise ValueError(
+                f"device {name!r} is of another kind than {beside!r}, where the model is; give "
+                f"devices of the kind {kind}"
+            )
+    return opened
 
 
 def list_devices() -> list[str]:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from fake_plugins import Site, open_site
 
 import edifice_tt as et
 from edifice_tt import cli
+from edifice_tt.errors import PrecisionWarning
 from edifice_tt.registry import load_registry
 
 site = pytest.fixture(open_site, name="site")
@@ -38,8 +40,8 @@ def run(monkeypatch, capsys, tiny_lm):
     """Run a command in this process; the model called `tiny` is there."""
     load_pretrained = et.load_pretrained
 
-    def load(model, device=None):
-        return tiny_lm if str(model) == "tiny" else load_pretrained(model, device=device)
+    def load(model, **options):
+        return tiny_lm if str(model) == "tiny" else load_pretrained(model, **options)
 
     monkeypatch.setattr(et, "load_pretrained", load, raising=False)
 
@@ -761,6 +763,45 @@ def test_an_unknown_model_names_those_that_are_known(run):
 def test_an_unknown_device_lists_those_that_are_there(run):
     outcome = run("generate", "q", "--model", "smollm2-135m", "--device", "NOSUCH")
     check_mistake(outcome, "NOSUCH", "devices here")
+
+
+def test_an_unknown_dtype_is_told_before_loading(run):
+    found = run("generate", "q", "--model", "smollm2-135m", "--dtype", "float61")
+    check_mistake(found, "unknown dtype 'float61'", "'float16'")
+
+
+def test_a_dtype_that_the_device_lacks_is_one_line_and_the_answers_come(run, tiny_lm, monkeypatch):
+    def load(model, device, dtype):
+        warnings.warn("device 'CPU' has no float16", PrecisionWarning, stacklevel=2)
+        return tiny_lm
+
+    monkeypatch.setattr(et, "load_pretrained", load, raising=False)
+    found = run("generate", "q", *FEW, "--dtype", "float16", "--json")
+    assert found.status == 0
+    assert len(found.json["candidates"]) == 4
+    assert found.err.count("device 'CPU' has no float16\n") == 1
+
+
+def test_devices_that_share_the_candidates_change_none(run):
+    one = run("generate", "q", *FEW, "--json")
+    two = run("generate", "q", *FEW, "--json", "--devices", "CPU,CPU:1", "--batch-size", "1")
+    assert [c["token_ids"] for c in one.json["candidates"]] == [
+        c["token_ids"] for c in two.json["candidates"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--devices", "CPU,CPU"], ["name one twice"]),
+        (["--devices", "CPU,NOSUCH"], ["NOSUCH", "devices here"]),
+        (["--devices", "CPU,PYTHON"], ["'PYTHON' is of another kind than 'CPU'"]),
+        (["--devices", "CPU:1,CPU", "--device", "CPU"], ["either --device or --devices"]),
+        (["--batch-size", "0"], ["batch_size=0"]),
+    ],
+)
+def test_devices_that_cannot_share_are_told(run, given, words):
+    check_mistake(run("generate", "q", *FEW, *given), *words)
 
 
 @pytest.mark.parametrize(

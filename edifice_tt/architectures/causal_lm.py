@@ -19,6 +19,7 @@ from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.config import BackboneConfig, check_count
 from edifice_tt.nn.fingerprint import fingerprint
 from edifice_tt.nn.init import place
+from edifice_tt.nn.precision import choose_dtype, store
 from edifice_tt.nn.quantized import QuantizedLinear
 from edifice_tt.nn.scorers import make_head
 from edifice_tt.toolchain import open_device
@@ -172,12 +173,17 @@ class CausalLM:
         return Tensor(ids.astype(np.int32), device=self.device)
 
 
-def build(*, device: str | None = None, **options: Any) -> CausalLM:
-    """A language model with random weights; `device` as in `toolchain.open_device`."""
+def build(*, device: str | None = None, dtype: str | None = None, **options: Any) -> CausalLM:
+    """A language model with random weights; `device` as in `toolchain.open_device`.
+
+    `dtype` stores the dense layers as `float32` (default), `float16` or `bfloat16`; see
+    `precision`.
+    """
     config = make_config(CausalLMConfig, NAME, options)
     opened = open_device(device)
+    dtype = choose_dtype(dtype, opened)
     model = CausalLM(config, np.random.default_rng([config.seed, 0]))
-    return place(model, opened)
+    return store(place(model, opened), dtype)
 
 
 def output_size(**options: Any) -> int:

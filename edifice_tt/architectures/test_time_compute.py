@@ -18,6 +18,7 @@ from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.config import BackboneConfig, check_count
 from edifice_tt.nn.init import place
+from edifice_tt.nn.precision import choose_dtype, store
 from edifice_tt.nn.scorers import make_head
 from edifice_tt.toolchain import open_device
 
@@ -116,19 +117,24 @@ class TestTimeCompute:
         return TestTimeComputeOutput(hidden, self.scorer(hidden))
 
 
-def build(*, device: str | None = None, **options: Any) -> TestTimeCompute:
+def build(
+    *, device: str | None = None, dtype: str | None = None, **options: Any
+) -> TestTimeCompute:
     """Build the model with glorot-uniform kernels, zero biases and unit gains.
 
     `window_size` stands for `seq_len` when that is not given, as in the original. Stricter than
     the original: sizes below 1, heads that do not divide and an odd head size are a `ValueError`
-    here, and `final_norm` starts at ones instead of at random.
+    here, and `final_norm` starts at ones instead of at random. `dtype` stores the dense layers as
+    `float32` (default), `float16` or `bfloat16`; see `precision`.
     """
     if "window_size" in options:
         options = {"seq_len": options["window_size"], **options}
         del options["window_size"]
     config = make_config(TestTimeComputeConfig, NAME, options)
     opened = open_device(device)
-    return place(TestTimeCompute(config, np.random.default_rng([config.seed, 0])), opened)
+    dtype = choose_dtype(dtype, opened)
+    model = TestTimeCompute(config, np.random.default_rng([config.seed, 0]))
+    return store(place(model, opened), dtype)
 
 
 def output_size(**options: Any) -> int:

@@ -21,12 +21,13 @@ def register(add: Add) -> None:
     """Add the commands of this room."""
     add("list", _list, "show architectures, scorers and selection rules")
     add("plugins", _plugins, "show who provides what, and what failed")
-    add(
+    doctor = add(
         "doctor",
         _doctor,
-        "check device, compiler, versions, plugins and numbers",
+        "check device, compiler, memory, plugins, numbers and speed",
         options.add_device,
     )
+    doctor.add_argument("--quick", action="store_true", help="leave out the speed")
     pull = add("pull", _pull, "download a model of the catalog")
     pull.add_argument("model", help=f"catalog name, for example {options.DEFAULT_MODEL}")
     pull.add_argument("--force", action="store_true", help="download even if it is here")
@@ -108,7 +109,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)  # the failures are among the checks
-        checks = doctor.diagnose(arguments.device)
+        checks = doctor.diagnose(arguments.device, arguments.quick, terminal.say)
     if arguments.json:
         terminal.print_json(doctor.to_dict(checks))
     else:

@@ -32,6 +32,22 @@ def add_activations(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_dtype(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--dtype",
+        help="store the weights as float32, float16 or bfloat16 (default: a CPU keeps the blocks "
+        "of a GGUF file, else float32)",
+    )
+
+
+def load(arguments: argparse.Namespace, model: str) -> Any:
+    """The model of that name, as `--device`, `--dtype` and `--activations` say."""
+    import edifice_tt as et
+
+    names = ("device", "dtype", "activations")
+    return et.load_pretrained(model, **{name: getattr(arguments, name) for name in names})
+
+
 def add_prompt(command: argparse.ArgumentParser) -> None:
     command.add_argument("prompt", help="the question; - reads it from standard input")
 
@@ -53,8 +69,20 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--system", help="system message of the chat template")
     command.add_argument("--raw", action="store_true", help="no chat template: continue the text")
+    command.add_argument(
+        "--batch-size",
+        type=int,
+        default=32,
+        help="candidates that decode together: fewer need less memory (default: %(default)s)",
+    )
     add_device(command)
     add_activations(command)
+    command.add_argument(
+        "--devices",
+        metavar="A,B",
+        help="several of one kind that share the candidates, for example CUDA:0,CUDA:1",
+    )
+    add_dtype(command)
 
 
 def add_selection(command: argparse.ArgumentParser) -> None:
@@ -97,13 +125,6 @@ def add_verifier(command: argparse.ArgumentParser) -> None:
     )
 
 
-def load_model(name: str, arguments: argparse.Namespace) -> Any:
-    """The language model of that name, as `--device` and `--activations` say."""
-    import edifice_tt as et
-
-    return et.load_pretrained(name, device=arguments.device, activations=arguments.activations)
-
-
 def open_verifier(arguments: argparse.Namespace) -> Any:
     """The verifier of `--verifier`, or None; not both it and `--scorer` can be asked for."""
     if arguments.verifier is None:
@@ -138,6 +159,20 @@ def settings(arguments: argparse.Namespace) -> dict[str, Any]:
         arguments.max_tokens = DEFAULT_MAX_TOKENS
     names = ("n", "max_tokens", "temperature", "top_k", "top_p", "seed")
     return {name: getattr(arguments, name) for name in names}
+
+
+def sharing(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How the work is shared out, which changes no number; sets `--device` to the first of several.
+
+    Raises `ValueError` for both `--device` and `--devices`.
+    """
+    if arguments.devices is None:
+        return {"batch_size": arguments.batch_size}
+    devices = arguments.devices.split(",")
+    if arguments.device not in (None, devices[0]):
+        raise ValueError("give either --device or --devices")
+    arguments.device = devices[0]
+    return {"batch_size": arguments.batch_size, "devices": devices}
 
 
 def rule_options(arguments: argparse.Namespace, record: Selector) -> dict[str, Any]:

@@ -24,6 +24,7 @@ def register(add: Add) -> None:
         "add a scorer's scores to a pool file",
         options.add_device,
         options.add_activations,
+        options.add_dtype,
         options.add_verifier,
     )
     score.add_argument("pool", type=Path, help="pool file; the scores are appended")
@@ -70,7 +71,7 @@ def _score(arguments: argparse.Namespace) -> None:
         pools = writer.file.with_problems()
         verifier = options.open_verifier(arguments)
         model = arguments.model or (verifier and options.DEFAULT_MODEL)
-        lm = options.load_model(model, arguments) if model else None
+        lm = options.load(arguments, model) if model else None
         name, owner, fingerprint = _scorer_of(arguments, verifier, lm)
         shown, count = [], 0
         for pool in pools:

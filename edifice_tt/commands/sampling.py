@@ -93,6 +93,7 @@ def _generate_file(arguments: argparse.Namespace) -> int:
     ]
     path, status = arguments.output, 0
     given = {**options.settings(arguments), "stop": arguments.stop, "answer": arguments.answer}
+    given |= arguments.sharing
     with open_run(
         lm, problems, path, resume=arguments.resume, force=arguments.force, **given
     ) as run:
@@ -191,8 +192,9 @@ def _open(arguments: argparse.Namespace) -> Any:
     from edifice_tt.inference.settings import check_settings
 
     check_settings(**options.settings(arguments))
+    arguments.sharing = options.sharing(arguments)
     terminal.say(f"loading {arguments.model}")
-    return options.load_model(arguments.model, arguments)
+    return options.load(arguments, arguments.model)
 
 
 def _prompt(arguments: argparse.Namespace, prompt: str, lm: Any) -> Any:
@@ -209,6 +211,7 @@ def _sample(arguments: argparse.Namespace, prompt: str, lm: Any) -> Any:
             lm,
             _prompt(arguments, prompt, lm),
             **options.settings(arguments),
+            **arguments.sharing,
             stop=arguments.stop,
             answer=arguments.answer if arguments.command == "generate" else None,
             on_token=on_token,

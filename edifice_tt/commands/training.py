@@ -22,6 +22,7 @@ def register(add: Add) -> None:
         "train a verifier on graded pool files",
         options.add_device,
         options.add_activations,
+        options.add_dtype,
     )
     train.add_argument("pools", type=Path, nargs="+", metavar="POOL", help="graded pool file")
     train.add_argument(
@@ -90,7 +91,7 @@ def _train(arguments: argparse.Namespace) -> None:
     pools = [pool for path in arguments.pools for pool in PoolFile(path).with_problems()]
     check_pools(pools)
     terminal.say(f"loading {arguments.model}")
-    lm = options.load_model(arguments.model, arguments)
+    lm = options.load(arguments, arguments.model)
     layer, positions = features_needed(lm, arguments.scorer, arguments.loss, arguments.layer)
     states: dict[str, Any] = {}
     for path in arguments.pools:

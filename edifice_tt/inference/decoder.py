@@ -38,7 +38,7 @@ class Decoder:
         self._linked: dict[tuple[int, ...], LinkedStep | None] = {}
         self._captures: dict[tuple[int, ...], Any] = {}
         self._inputs: dict[tuple[int, ...], list[Tensor]] = {}
-        self._caches: dict[tuple[int, int], KVCache] = {}
+        self.caches: dict[tuple[int, int], KVCache] = {}
         self.weights = _buffers(self.model)
         self.prompt: KVCache | None = None
         self._held: list[int] | None = None  # the prompt's tokens, when it was read here
@@ -55,10 +55,10 @@ class Decoder:
 
         The same one each time, whatever it holds: a capture writes to the buffers that it saw.
         """
-        size = 1 << (rows - 1).bit_length(), _capacity(tokens)
-        if size not in self._caches:
-            self._caches[size] = self._make_cache(*size)
-        return self._caches[size]
+        size = cache_size(rows, tokens)
+        if size not in self.caches:
+            self.caches[size] = self._make_cache(*size)
+        return self.caches[size]
 
     def _make_cache(self, rows: int, capacity: int) -> KVCache:
         return KVCache.empty(self.model.config.backbone, rows, capacity, self.model.device)
@@ -207,6 +207,11 @@ def chunks_of(token_ids: Sequence[int]) -> Iterator[tuple[NDArray[np.int32], int
         yield ids, len(chunk)
 
 
+def cache_size(rows: int, tokens: int) -> tuple[int, int]:
+    """Rows and tokens of the cache that has room for so many."""
+    return 1 << (rows - 1).bit_length(), _capacity(tokens)
+
+
 def _capacity(tokens: int) -> int:
     return ROOM << ((tokens - 1) // ROOM).bit_length()
 
@@ -216,6 +221,11 @@ def _bind(name: str, value: int | UOp, limit: int) -> UOp:
 
 
 _decoders: WeakKeyDictionary[CausalLM, dict[str, Decoder]] = WeakKeyDictionary()
+
+
+def held_decoder(model: CausalLM, device: str) -> Decoder | None:
+    """The model's decoder on a device, if there is one."""
+    return _decoders.get(model, {}).get(device)
 
 
 def decoder_of(model: CausalLM, device: str | None = None) -> Decoder:

@@ -11,12 +11,13 @@ from threading import Lock
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.inference.candidates import Candidate, Pool
+from edifice_tt.inference.capacity import check_capacity
 from edifice_tt.inference.decoder import ROWS, Logits
 from edifice_tt.inference.grade import grader
 from edifice_tt.inference.lockstep import decode, decoders_for
 from edifice_tt.inference.sampling import Sampler, problem_seed
 from edifice_tt.inference.settings import Prompt, Stops, describe_sampling
-from edifice_tt.nn.config import check_count
+from edifice_tt.toolchain import open_devices
 from edifice_tt.weights.tokenizer import TextStream
 
 
@@ -62,7 +63,8 @@ def generate(
 
     Ctrl-C returns the candidates that are finished (`settings["interrupted"]` says so); with none
     finished it is a KeyboardInterrupt. Raises `ValueError` for an empty prompt, one that does not
-    fit the context, and settings that cannot work.
+    fit the context, and settings that cannot work, and `EdificeError` for what the memory that is
+    left cannot hold.
     """
     started = time.perf_counter()
     stops = Stops.of(lm, stop)
@@ -78,7 +80,8 @@ def generate(
         stop=[*stops.strings, *stops.extra_ids],
         answer=answer,
     )
-    check_count("batch_size", batch_size)
+    if devices is not None:
+        devices = open_devices(devices, lm.device)
     wanted = _check_indices(n, indices)
     sampler = Sampler(temperature, top_k, top_p, problem_seed(seed, problem))
     text = render_prompt(lm, prompt)
@@ -86,6 +89,14 @@ def generate(
     mark = grader(answer, gold)
     room = lm.config.context_length - len(ids)
     rows = [_Row(i, TextStream(lm.tokenizer)) for i in wanted]
+    check_capacity(
+        lm,
+        prompt=len(ids),
+        n=len(rows),
+        tokens=min(max_tokens, room),
+        batch_size=batch_size,
+        devices=devices,
+    )
     finished: dict[int, Candidate] = {}
     one_at_a_time, tokens = Lock(), min(max_tokens, room)
 

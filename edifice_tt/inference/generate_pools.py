@@ -14,10 +14,12 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.errors import EdificeError, unknown_name
 from edifice_tt.files import write_atomically
 from edifice_tt.inference.candidates import Candidate, Pool, Problem
+from edifice_tt.inference.capacity import check_capacity
 from edifice_tt.inference.generate import Event, encode_prompt, generate, render_prompt
 from edifice_tt.inference.pool_file import PoolWriter, differing
 from edifice_tt.inference.pool_lines import header_line
 from edifice_tt.inference.settings import describe_sampling
+from edifice_tt.toolchain import open_devices
 
 # What `generate` takes and what of it is written into the file, with defaults.
 _EACH = {"lm", "prompt", "problem", "gold", "indices", "on_token", "on_finish"}
@@ -117,7 +119,16 @@ def open_run(
     if not isinstance(options["stop"], str):  # which is a mistake that will be told
         options["stop"] = list(options["stop"])
     path, problems = Path(path), list(problems)
-    settings = _check_problems(lm, problems, {name: options[name] for name in _WRITTEN})
+    settings, longest = _check_problems(lm, problems, {name: options[name] for name in _WRITTEN})
+    devices = options["devices"]
+    check_capacity(
+        lm,
+        prompt=longest,
+        n=options["n"],
+        tokens=min(options["max_tokens"], lm.config.context_length - longest),
+        batch_size=options["batch_size"],
+        devices=devices if devices is None else open_devices(devices, lm.device),
+    )
     if not (resume and path.exists()):
         if path.exists() and not force:
             raise EdificeError(
@@ -138,8 +149,11 @@ def open_run(
 
 def _check_problems(
     lm: CausalLM, problems: list[Problem], options: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The settings of the file. Raises before the first token for what would fail at the last."""
+) -> tuple[dict[str, Any], int]:
+    """The settings of the file, and the tokens of the longest prompt.
+
+    Raises before the first token for what would fail at the last.
+    """
     if not problems:
         raise ValueError("there are no problems; give at least one")
     seen: set[str] = set()
@@ -147,15 +161,15 @@ def _check_problems(
         if problem.problem in seen:
             raise ValueError(f"problem {problem.problem!r} is there twice; give each another id")
         seen.add(problem.problem)
-    settings = describe_sampling(lm, problems[0].prompt, **options)
+    settings, longest = describe_sampling(lm, problems[0].prompt, **options), 0
     for problem in problems:
         if isinstance(problem.prompt, str) != isinstance(problems[0].prompt, str):
             raise ValueError("some prompts are texts and some are chats; make them all of one kind")
         try:
-            encode_prompt(lm, render_prompt(lm, problem.prompt))
+            longest = max(longest, len(encode_prompt(lm, render_prompt(lm, problem.prompt))))
         except ValueError as error:
             raise ValueError(f"problem {problem.problem!r}: {error}") from error
-    return settings
+    return settings, longest
 
 
 def _check_same(

@@ -28,11 +28,17 @@ SHARE = 8  # rows that make one more device worth while: a kernel's tile, filled
 def decoders_for(
     lm: CausalLM, devices: Sequence[str] | None, rows: int, prompt: Sequence[int]
 ) -> list[Decoder]:
-    """The decoders to share the work out to: of the devices named, or of as many as are of use."""
-    if devices is None:
-        useful = max(-(-rows // SHARE), 2 if len(prompt) > LONG else 1)
-        devices = devices_beside(lm.device)[:useful]
-    return [decoder_of(lm, device) for device in devices]
+    """The decoders to share the work out to."""
+    return [decoder_of(lm, device) for device in devices_for(lm, devices, rows, len(prompt))]
+
+
+def devices_for(
+    lm: CausalLM, devices: Sequence[str] | None, rows: int, prompt: int
+) -> Sequence[str]:
+    """The devices named, or as many as are of use to so many rows behind `prompt` tokens."""
+    if devices is not None:
+        return devices
+    return devices_beside(lm.device)[: max(-(-rows // SHARE), 2 if prompt > LONG else 1)]
 
 
 def decode(

@@ -56,8 +56,8 @@ class Block:
 
     def is_one_kernel(self, x: Tensor) -> bool:
         """Whether the layer runs as one kernel: on a CPU with a C compiler, and not in training."""
-        weights = (w for w in get_parameters(self) if w.dtype != dtypes.uint8)
-        return not TRAINING and cpu.serves(x, *weights)
+        weights = [w for w in get_parameters(self) if w.dtype != dtypes.uint8]
+        return not TRAINING and cpu.serves(x, weights=weights)
 
     @property
     def kind(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from tinygrad import Tensor
 
 from edifice_tt.nn import ops
 from edifice_tt.nn.init import unfilled
-from edifice_tt.nn.kernels import Weight
+from edifice_tt.nn.kernels import Weight, pack
 from edifice_tt.nn.ops import Memory
 
 
@@ -35,7 +35,7 @@ class Linear:
 
     @property
     def packed(self) -> Weight:
-        return Weight(self.weight, bias=self.bias)
+        return pack(self.weight, self.bias)
 
     def __call__(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         return ops.linear(x, self.weight, self.bias, rows)

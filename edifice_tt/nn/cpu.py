@@ -6,7 +6,7 @@ holds the operations that take nearly all the time in C. They enter as programs 
 and captures them like its own. A gradient is that of the formula.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -17,7 +17,11 @@ from tinygrad.uop.ops import KernelInfo, Ops, ProgramInfo, UOp
 
 Gradient = Callable[[UOp, UOp], tuple[UOp | None, ...]]
 
+ROW = 32  # numbers of 16 bits are unpacked so many at a time, so a row is a multiple
+
+_HALVES = (dtypes.float16, dtypes.bfloat16)
 _C_TYPES = {dtypes.float32: "float", dtypes.int32: "int", dtypes.uint8: "unsigned char"}
+_C_TYPES |= dict.fromkeys(_HALVES, "unsigned short")
 
 
 @cache
@@ -29,17 +33,26 @@ def compiles_c(device: str) -> bool:
         return isinstance(Device[device].renderer, ClangRenderer)
 
 
-def serves(*tensors: Tensor | None) -> bool:
-    """Whether the kernels here can work on these tensors: float32, fixed shapes, compiled as C."""
-    given = [tensor for tensor in tensors if tensor is not None]
+def serves(*tensors: Tensor | None, weights: Sequence[Tensor] = ()) -> bool:
+    """Whether the kernels here can work on these tensors: float32, fixed shapes, compiled as C.
+
+    Of the `weights` matrices may be of 16 bits.
+    """
+    floats = [tensor for tensor in tensors if tensor is not None]
+    given = [*floats, *weights]
     device = given[0].device
     return (
         isinstance(device, str)
         and all(tensor.device == device for tensor in given)
-        and all(tensor.dtype == dtypes.float32 for tensor in given)
+        and all(tensor.dtype == dtypes.float32 for tensor in floats)
+        and all(weight.dtype == dtypes.float32 or _is_of_halves(weight) for weight in weights)
         and all(isinstance(size, int) and size for tensor in given for size in tensor.shape)
         and compiles_c(device)
     )
+
+
+def _is_of_halves(weight: Tensor) -> bool:
+    return weight.dtype in _HALVES and weight.ndim == 2 and weight.shape[1] % ROW == 0
 
 
 def write(
@@ -70,7 +83,11 @@ def call(
         numbers = tuple(range(len(slots)))
         # What is written may be read as well: it is only ours to change in place.
         info = ProgramInfo(
-            name=name, globals=numbers, outs=numbers[: len(written)], ins=numbers[1:]
+            name=name,
+            globals=numbers,
+            outs=numbers[: len(written)],
+            ins=numbers[1:],
+            local_size=(1, 1, 1),  # or tinygrad would search for one, on its default device
         )
         return UOp(Ops.PROGRAM, src=(sink, linear, UOp(Ops.SOURCE, arg=source)), arg=info)
 

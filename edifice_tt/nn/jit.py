@@ -21,7 +21,7 @@ from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.cpu import serves
 from edifice_tt.nn.init import in_memory, numbers, replicate, view, wrap
 from edifice_tt.nn.replay import Replay, Signals, captured_by
-from edifice_tt.toolchain import devices_beside
+from edifice_tt.toolchain import devices_beside, open_devices
 
 PART = 24  # positions that make one more core worth while
 
@@ -206,4 +206,6 @@ def jit(model: Any, devices: Sequence[str] | None = None) -> CompiledModel:
     captures of its own. Weights may change in place between calls, where no device has a copy;
     replace a weight by another buffer, and you need a new `jit`.
     """
+    if devices is not None:
+        devices = open_devices(devices, str(get_parameters(model)[0].device))
     return CompiledModel(model, devices)

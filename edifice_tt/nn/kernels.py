@@ -27,7 +27,7 @@ def _library() -> str:
 
 
 class Weight(NamedTuple):
-    """A weight as a kernel reads it: (out, in) float32, or (out, bytes of a row) in blocks.
+    """A weight as a kernel reads it: (out, in) floats, or (out, bytes of a row) in blocks.
 
     Or (groups, bytes of a group), `out` rows in all; such a product takes rounded activations.
     """
@@ -45,6 +45,14 @@ class Weight(NamedTuple):
 def _rounded_floats(depth: int) -> int:
     """The room, in floats, for as many rounded rows as go through a product together."""
     return GROUP * (depth // 32) * ROUNDED_BYTES // 4
+
+
+_KINDS = {dtypes.float32: "F32", dtypes.float16: "F16", dtypes.bfloat16: "BF16"}
+
+
+def pack(weight: Tensor, bias: Tensor | None = None) -> Weight:
+    """A weight (out, in) of any of these dtypes, with its bias."""
+    return Weight(weight, _KINDS[weight.dtype], bias)
 
 
 class _Arguments:

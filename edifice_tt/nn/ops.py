@@ -12,7 +12,6 @@ from typing import NamedTuple
 from tinygrad import Tensor, dtypes
 
 from edifice_tt.nn import cpu, kernels
-from edifice_tt.nn.kernels import Weight
 
 
 class Memory(NamedTuple):
@@ -29,8 +28,8 @@ def linear(
 
     With `rows` (see `KVCache`) the others may be left out, and hold anything.
     """
-    if cpu.serves(x, weight, bias):
-        return kernels.linear(x, Weight(weight, bias=bias), linear_formula, rows)
+    if cpu.serves(x, bias, weights=[weight]):
+        return kernels.linear(x, kernels.pack(weight, bias), linear_formula, rows)
     return linear_formula(x, weight, bias)
 
 
@@ -71,14 +70,14 @@ def _with_eps(formula: Callable[..., Tensor], eps: float) -> Callable[..., Tenso
 
 def lookup(ids: Tensor, weight: Tensor) -> Tensor:
     """Rows of a weight (rows, D), as an embedding gives them: int ids (...) -> (..., D)."""
-    if cpu.serves(weight) and ids.device == weight.device:
+    if cpu.serves(weights=[weight]) and ids.device == weight.device:
         ids = ids.cast(dtypes.int32)
-        return kernels.lookup(ids, Weight(weight), weight.shape[1], lookup_formula)
+        return kernels.lookup(ids, kernels.pack(weight), weight.shape[1], lookup_formula)
     return lookup_formula(ids, weight)
 
 
 def lookup_formula(ids: Tensor, weight: Tensor) -> Tensor:
-    return weight[ids]
+    return weight[ids].float()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

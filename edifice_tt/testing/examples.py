@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from edifice_tt import registry
-from edifice_tt.doctor import fill_with_waves
+from edifice_tt.doctor.formulas import fill_with_waves
 from edifice_tt.inference.candidates import Candidate, Pool
 from edifice_tt.weights.tokenizer import Tokenizer
 

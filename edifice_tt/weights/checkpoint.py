@@ -9,12 +9,16 @@ import os
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
 from edifice_tt import registry
 from edifice_tt.errors import CheckpointError, EdificeError
+from edifice_tt.nn.precision import HALVES, check_dtype, choose_dtype, is_dense, narrow, store
 from edifice_tt.nn.quantized import float_state_dict
+from edifice_tt.toolchain import open_device
 from edifice_tt.version import __version__
+from edifice_tt.weights.footprint import check_weights
 from edifice_tt.weights.safetensors import (
     check_fit,
     differences,
@@ -52,13 +56,17 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     write_safetensors(path, float_state_dict(model), metadata)
 
 
-def load(path: str | os.PathLike[str], device: str | None = None) -> Any:
+def load(path: str | os.PathLike[str], device: str | None = None, dtype: str | None = None) -> Any:
     """Build the model that a file describes and give it the file's weights.
+
+    `dtype` (`float32`, `float16` or `bfloat16`) is what dense layers are stored as; by default what
+    the file has, or float32 where the device has it not, which is one `PrecisionWarning`.
 
     Names, shapes and dtypes are compared before a weight moves. Raises `CheckpointError` for a
     damaged or foreign file and for any difference (all of them at once), `UnknownNameError` when
     the architecture or scorer is not installed.
     """
+    check_dtype(dtype)
     file = open_safetensors(path)
     if file.metadata.get("format") != FORMAT:
         raise CheckpointError(
@@ -72,6 +80,9 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> Any:
         name, options = file.metadata["architecture"], json.loads(file.metadata["options"])
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error})") from error
+    # What is built is there until the file's weights take its place.
+    shapes = [entry.shape for entry in file.entries.values()]
+    check_weights(file.path, shapes, open_device(device), copies=2)
     model = registry.build(name, device=device, **options)
     if "tokenizer" in file.metadata:
         from edifice_tt.weights.tokenizer import Tokenizer
@@ -79,6 +90,19 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> Any:
         model.tokenizer = Tokenizer.from_json(file.metadata["tokenizer"])
     weights = get_state_dict(model)
     found = {key: (entry.shape, entry.dtype) for key, entry in file.entries.items()}
+    halves = {
+        key: HALVES[kind]
+        for key, (_, kind) in found.items()
+        if kind in HALVES and key in weights and is_dense(model, key)
+    }
+    found |= {key: (found[key][0], weights[key].dtype) for key in halves}
     check_fit(file.path, differences(weights, found))
-    fill(weights, {key: key for key in weights}, file)
-    return model
+    opened = open_device(device)
+    asked = choose_dtype(dtype, opened)
+    kept = {kind: choose_dtype(kind, opened) for kind in set(halves.values()) if asked is None}
+
+    def as_stored(name: str, tensor: Tensor) -> Tensor:
+        return narrow(name, tensor, asked or kept.get(halves.get(name, "")))
+
+    fill(weights, {key: key for key in weights}, file, as_stored)
+    return store(model, asked)

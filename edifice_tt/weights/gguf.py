@@ -17,6 +17,7 @@ from tinygrad import Tensor, TinyJit, Variable, dtypes
 from tinygrad.llm.gguf import ggml_data_to_tensor
 
 from edifice_tt.errors import CheckpointError
+from edifice_tt.nn.precision import narrow
 from edifice_tt.toolchain import open_device
 from edifice_tt.weights.safetensors import check_finite
 
@@ -196,9 +197,12 @@ def read_gguf(path: str | os.PathLike[str], device: str | None = None) -> GGUFFi
 
 
 def read_tensors(
-    header: GGUFHeader, device: str, left_out: Container[str] = ()
+    header: GGUFHeader, device: str, left_out: Container[str] = (), dtype: str | None = None
 ) -> dict[str, Tensor]:
-    """All tensors of a file whose header has been read, on a device that has been opened."""
+    """All tensors of a file whose header has been read, on a device that has been opened.
+
+    They are float32, or the matrices `dtype`.
+    """
     entries = {name: entry for name, entry in header.entries.items() if name not in left_out}
     if not entries:
         return {}
@@ -225,7 +229,7 @@ def read_tensors(
         out = Tensor.empty(key[1], dtype=dtypes.float32, device=device)
         out.uop.buffer.allocate()  # a capture bakes in what has no memory yet
         graphs[key](unit.bind(entry.start // header.alignment), out)
-        tensors[name] = out.reshape(entry.shape)
+        tensors[name] = narrow(name, out.reshape(entry.shape), dtype)
     if num_bad.item():
         for name, tensor in tensors.items():
             check_finite(header.path, name, tensor)

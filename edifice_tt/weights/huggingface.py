@@ -1,7 +1,7 @@
 """Hugging Face folders of the `llama` type -> `causal_lm`.
 
 Reads `config.json`, safetensors (one file, or several with an index) and `tokenizer.json`; runs no
-code that a folder may hold. Weights of 16 bits become float32.
+code that a folder may hold. Weights become float32 unless told otherwise.
 """
 
 import json
@@ -14,7 +14,9 @@ from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.errors import CheckpointError
+from edifice_tt.nn.precision import HALVES, choose_dtype, narrow
 from edifice_tt.toolchain import open_device
+from edifice_tt.weights.footprint import check_weights
 from edifice_tt.weights.safetensors import (
     SafetensorsFile,
     check_finite,
@@ -40,7 +42,6 @@ _LAYERS = {
     "ffn.up_proj": "model.layers.{}.mlp.up_proj",
     "ffn.down_proj": "model.layers.{}.mlp.down_proj",
 }
-_FLOATS = (dtypes.float32, dtypes.float16, dtypes.bfloat16)
 
 
 def is_huggingface(path: Path) -> bool:
@@ -48,13 +49,14 @@ def is_huggingface(path: Path) -> bool:
     return (path / "config.json").is_file()
 
 
-def load_huggingface(path: Path, device: str | None = None) -> CausalLM:
+def load_huggingface(path: Path, device: str | None = None, dtype: str | None = None) -> CausalLM:
     """Build the language model that a folder holds, with its tokenizer.
 
     Raises `CheckpointError` for another model type than `llama`, a damaged or incomplete folder,
     and with all differences in the weights at once.
     """
     opened = open_device(device)
+    dtype = choose_dtype(dtype, opened)
     try:
         config = _read_config(json.loads((path / "config.json").read_text(encoding="utf-8")))
     except (ValueError, OSError) as error:
@@ -68,14 +70,15 @@ def load_huggingface(path: Path, device: str | None = None) -> CausalLM:
     found = {}
     for name, file in sources.items():
         entry = file.entries[name]
-        dtype = dtypes.float32 if entry.dtype in _FLOATS else entry.dtype
-        found[ours.get(name, foreign(name, weights))] = (entry.shape, dtype)
+        kind = dtypes.float32 if entry.dtype in HALVES else entry.dtype
+        found[ours.get(name, foreign(name, weights))] = (entry.shape, kind)
     check_fit(path, differences(weights, found))
+    check_weights(path, [shape for shape, _ in found.values()], opened, dtype)
     loaded = {}
     for theirs, name in ours.items():
-        tensor = sources[theirs].read(theirs, opened)
+        tensor = sources[theirs].read(theirs, opened, dtypes.float32)
         check_finite(path, theirs, tensor)
-        loaded[name] = tensor.cast(dtypes.float32).contiguous().realize()
+        loaded[name] = narrow(name, tensor, dtype)
     for name, tensor in loaded.items():
         weights[name].replace(tensor)
     model.tokenizer = tokenizer

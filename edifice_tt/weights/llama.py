@@ -16,8 +16,10 @@ from edifice_tt.errors import CheckpointError
 from edifice_tt.nn.cpu import compiles_c
 from edifice_tt.nn.init import wrap
 from edifice_tt.nn.int8 import GROUP_BYTES, Int8Linear, group_rows
+from edifice_tt.nn.precision import choose_dtype, store
 from edifice_tt.nn.quantized import BLOCK, KINDS, QuantizedLinear, layer_at
 from edifice_tt.toolchain import open_device
+from edifice_tt.weights.footprint import check_weights
 from edifice_tt.weights.gguf import GGUFHeader, read_tensors
 from edifice_tt.weights.safetensors import check_fit, differences, foreign
 from edifice_tt.weights.tokenizer import Tokenizer
@@ -52,13 +54,16 @@ def _name_in_file(name: str) -> str:
 
 
 def load_gguf(
-    path: str | os.PathLike[str], device: str | None = None, activations: str = "float32"
+    path: str | os.PathLike[str],
+    device: str | None = None,
+    dtype: str | None = None,
+    activations: str = "float32",
 ) -> CausalLM:
     """Build the language model that a file holds, with its tokenizer.
 
-    `activations` as in `load_pretrained`. Names and shapes are compared before a weight moves.
-    Raises `CheckpointError` as `read_gguf` does, for another architecture than `llama`, and with
-    all differences in the weights at once; `ValueError` where activations cannot be rounded.
+    `dtype` and `activations` as in `load_pretrained`. Names and shapes are compared before a weight
+    moves. Raises `CheckpointError` as `read_gguf` does, for another architecture than `llama`, and
+    with all differences in the weights at once; `ValueError` where activations cannot be rounded.
     """
     header = GGUFHeader(path)
     try:
@@ -84,9 +89,16 @@ def load_gguf(
             f"activations='int8' needs tinygrad's CPU device with clang, given {opened}; use "
             "device='CPU', or leave it out"
         )
+    if int8 and dtype is not None:
+        raise ValueError(
+            f"activations='int8' reads the file's own blocks, so dtype={dtype!r} has nothing to "
+            "store; leave one of them out"
+        )
+    dtype = choose_dtype(dtype, opened)
+    _check_room(header, opened, dtype)
     # On the CPU weights stay in their blocks, in the file, and are read from there when needed.
     arrays = _map_arrays(header, model, ours) if compiles_c(opened) else {}
-    tensors = read_tensors(header, opened, left_out=arrays)
+    tensors = read_tensors(header, opened, left_out=arrays, dtype=dtype)
     for name, weight in weights.items():
         theirs, layer = _name_in_file(name), name.removesuffix(".weight")
         if (array := arrays.get(theirs)) is None:
@@ -112,7 +124,7 @@ def load_gguf(
             "this file has none; leave it out"
         )
     model.tokenizer = tokenizer
-    return model
+    return store(model, dtype)
 
 
 def check_activations(activations: str) -> str:
@@ -126,6 +138,20 @@ def _interleaved(layer: str, config: CausalLMConfig) -> int:
     """The number of heads whose rows stand as rotary pairs; 0 for other layers."""
     heads = {"q_proj": config.num_heads, "k_proj": config.num_kv_heads}
     return heads.get(layer.split(".")[-1], 0)
+
+
+def _check_room(header: GGUFHeader, device: str, dtype: str | None) -> None:
+    shapes, as_they_are = [], 0
+    for entry in header.entries.values():
+        kept = entry.ggml_type == _F32 or not entry.shape[-1] % BLOCK
+        kept = kept and dtype is None and entry.ggml_type in (_F32, *_KINDS)
+        if kept and compiles_c(device):
+            as_they_are += entry.stop - entry.start
+        else:
+            shapes.append(entry.shape)
+    if not compiles_c(device):  # where blocks are unpacked
+        as_they_are = len(header.data)
+    check_weights(header.path, shapes, device, dtype, beside=as_they_are)
 
 
 def _map_arrays(

@@ -6,6 +6,7 @@ from typing import Any
 
 from edifice_tt.errors import CheckpointError, EdificeError, PluginError, unknown_name
 from edifice_tt.nn.init import place
+from edifice_tt.nn.precision import check_dtype, choose_dtype, store
 from edifice_tt.plugins import load_plugins
 from edifice_tt.toolchain import open_device
 from edifice_tt.tracing import one_line
@@ -17,9 +18,17 @@ from edifice_tt.weights.llama import check_activations, load_gguf
 
 
 def load_pretrained(
-    model: str | os.PathLike[str], device: str | None = None, activations: str = "float32"
+    model: str | os.PathLike[str],
+    device: str | None = None,
+    dtype: str | None = None,
+    activations: str = "float32",
 ) -> Any:
     """Load a language model: a catalog name, a GGUF file, a Hugging Face folder, or a saved model.
+
+    `dtype` (`float32`, `float16` or `bfloat16`) is what dense layers and the embedding are stored
+    as; all sums stay float32. By default a CPU keeps a GGUF file's own blocks, and our own files
+    keep what they were saved with; the rest is float32. A device that has it not makes it float32,
+    which is one `PrecisionWarning`.
 
     `activations="int8"` rounds what enters each product with weights of type Q4_0, Q4_1 or Q8_0 to
     8 bits, as llama.cpp does: some times faster, on tinygrad's CPU device and for GGUF files only.
@@ -37,6 +46,7 @@ def load_pretrained(
     `activations` cannot be rounded.
     """
     check_activations(activations)
+    check_dtype(dtype)
     named = _find(model)
     opened = open_device(device)
     path = Path(model) if named is None else catalog.pull(named)
@@ -44,7 +54,15 @@ def load_pretrained(
     if not os.access(path, os.R_OK):
         raise CheckpointError(f"{path}: permission denied")
     # Our own formats first; a plugin sees only the path, and the first that knows it answers.
-    lm = load_builtin(path) if activations == "float32" else _load_int8(path, opened)
+    if activations == "float32":
+        lm = load_builtin(path, opened, dtype)
+    elif is_gguf(path):
+        lm = load_gguf(path, opened, dtype, activations)
+    else:
+        raise ValueError(
+            f"activations={activations!r} is for GGUF files with weights of 4 or 8 bits, given "
+            f"{path}; leave it out"
+        )
     if lm is None:
         try:
             lm = load_plugins().manager.hook.load_pretrained(path=path)
@@ -60,7 +78,9 @@ def load_pretrained(
             "folders of llama models"
         )
     lm.name = name
-    return place(lm, opened)
+    if dtype is None:
+        return place(lm, opened)
+    return store(place(lm, opened), choose_dtype(dtype, opened))
 
 
 def _find(model: str | os.PathLike[str]) -> str | None:
@@ -83,19 +103,10 @@ def _find(model: str | os.PathLike[str]) -> str | None:
     raise unknown_name("model", text, known)
 
 
-def _load_int8(path: Path, device: str) -> Any:
-    if is_gguf(path):
-        return load_gguf(path, device, "int8")
-    raise ValueError(
-        f"activations='int8' is for GGUF files with weights of 4 or 8 bits, given {path}; leave it "
-        "out"
-    )
-
-
-def load_builtin(path: Path) -> Any:
+def load_builtin(path: Path, device: str | None = None, dtype: str | None = None) -> Any:
     """The formats that edifice_tt itself reads; None for any other."""
     if is_gguf(path):
-        return load_gguf(path)
+        return load_gguf(path, device, dtype)
     if path.suffix == ".safetensors" and path.is_file():
-        return load(path)
-    return load_huggingface(path) if is_huggingface(path) else None
+        return load(path, device, dtype)
+    return load_huggingface(path, device, dtype) if is_huggingface(path) else None

@@ -19,6 +19,7 @@ from tinygrad.nn.state import inverse_safe_dtypes, safe_dtypes
 
 from edifice_tt.errors import CheckpointError
 from edifice_tt.files import write_atomically
+from edifice_tt.nn.precision import HALVES, widen
 
 HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
 
@@ -41,10 +42,14 @@ class SafetensorsFile:
     entries: dict[str, Entry]
     metadata: dict[str, str]
 
-    def read(self, name: str, device: str) -> Tensor:
-        """One tensor, on a device, realised."""
+    def read(self, name: str, device: str, dtype: DType | None = None) -> Tensor:
+        """One tensor, on a device, realised; of 16 bits it becomes float32 if that is `dtype`."""
         entry = self.entries[name]
         raw = np.fromfile(self.path, np.uint8, entry.stop - entry.start, offset=entry.start)
+        if dtype == dtypes.float32 and entry.dtype in HALVES:
+            # On the host: a device may have no such numbers.
+            exact = widen(raw.view(np.uint16), HALVES[entry.dtype])
+            return Tensor(exact.reshape(entry.shape), device=device).realize()
         flat = Tensor(raw, device=device).bitcast(entry.dtype)
         return flat.reshape(entry.shape).contiguous().realize()
 
@@ -153,7 +158,7 @@ def fill(
     """
     loaded = {}
     for ours, theirs in names.items():
-        tensor = file.read(theirs, str(weights[ours].device))
+        tensor = file.read(theirs, str(weights[ours].device), weights[ours].dtype)
         check_finite(file.path, theirs, tensor)
         loaded[ours] = transform(theirs, tensor)
     for ours, tensor in loaded.items():

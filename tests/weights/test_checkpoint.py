@@ -8,10 +8,13 @@ from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict, safe_load
 
 import edifice_tt as et
-from edifice_tt.errors import CheckpointError, EdificeError, UnknownNameError
+from edifice_tt.errors import CheckpointError, EdificeError, PrecisionWarning, UnknownNameError
+from edifice_tt.nn import precision
+from edifice_tt.nn.fingerprint import fingerprint
 from edifice_tt.weights import safetensors
 
 SMALL = {"embed_dim": 8, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1}
+LM = {"vocab_size": 37, "hidden_size": 32, "num_layers": 1, "num_heads": 2, "ffn_size": 64}
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,30 @@ def rewrite(path, change):
     change(header)
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + length :])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_model_of_16_bits_comes_back_bit_for_bit(tmp_path, dtype):
+    options = {"embed_dim": 32, "hidden_size": 32, "num_layers": 1, "num_heads": 2}
+    with pytest.warns(PrecisionWarning):  # 88 numbers in a feed-forward row stay float32
+        model = et.build("test_time_compute", num_kv_heads=1, dtype=dtype, **options)
+    et.save(model, tmp_path / "m.safetensors")
+    loaded = et.load(tmp_path / "m.safetensors")
+    assert fingerprint(loaded) == fingerprint(model)
+    assert str(loaded.backbone.blocks[0].attn.q_proj.weight.dtype) == str(precision.DTYPES[dtype])
+    wide = et.load(tmp_path / "m.safetensors", dtype="float32")
+    assert {str(w.dtype) for w in get_state_dict(wide).values()} == {"dtypes.float"}
+    x = Tensor.ones(1, 3, 32)
+    assert (wide(x).scores.numpy() == loaded(x).scores.numpy()).all()  # the same numbers
+
+
+def test_a_file_whose_dtype_the_device_lacks_is_float32_with_one_warning(tmp_path, monkeypatch):
+    et.save(et.build("causal_lm", dtype="bfloat16", **LM), tmp_path / "m.safetensors")
+    monkeypatch.setattr(precision, "supported_dtypes", lambda device: ["float32", "float16"])
+    with pytest.warns(PrecisionWarning, match="has no bfloat16") as caught:
+        loaded = et.load(tmp_path / "m.safetensors")
+    assert len(caught) == 1
+    assert {str(w.dtype) for w in get_state_dict(loaded).values()} == {"dtypes.float"}
 
 
 def test_a_saved_model_comes_back_bit_for_bit(model, saved):

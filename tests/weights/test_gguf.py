@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tinygrad import Tensor
+from tinygrad import Tensor, dtypes
+from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.errors import CheckpointError
 from edifice_tt.nn.quantized import float_state_dict
@@ -488,6 +489,17 @@ def test_activations_are_rounded_only_where_a_kernel_and_a_weight_are_there_for_
         load_gguf(path, activations="int8")
     with pytest.raises(ValueError, match="needs tinygrad's CPU device with clang, given PYTHON"):
         load_gguf(path, "PYTHON", activations="int8")
+
+
+def test_blocks_become_the_dtype_asked_for(smollm2_path: Path) -> None:
+    held, model = load_gguf(smollm2_path), load_gguf(smollm2_path, dtype="float16")
+    weights = get_state_dict(model)
+    name = "backbone.blocks.29.attn.k_proj"
+    assert weights[f"{name}.weight"].dtype == dtypes.float16
+    assert not [key for key in weights if key.endswith(".blocks")]
+    exact = float_state_dict(held)[f"{name}.weight"].numpy()
+    assert (weights[f"{name}.weight"].numpy() == exact.astype(np.float16)).all()
+    assert weights["backbone.final_norm.weight"].dtype == dtypes.float32
 
 
 def test_the_real_file_fills_the_real_model(smollm2_path: Path) -> None:

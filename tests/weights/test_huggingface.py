@@ -6,10 +6,13 @@ import math
 import numpy as np
 import pytest
 import tokenizers
+from tinygrad import dtypes
 from tinygrad.nn.state import get_state_dict
 
 import edifice_tt as et
 from edifice_tt.errors import CheckpointError
+from edifice_tt.nn import precision
+from edifice_tt.testing import byte_tokenizer
 from edifice_tt.weights.huggingface import _rope_factors
 from edifice_tt.weights.safetensors import write_safetensors
 
@@ -61,6 +64,34 @@ def write_weights(lm, path, keep=lambda name: True, dtype="float32"):
         if not name.startswith("scorer") and keep(name)
     }
     write_safetensors(path, weights, {})
+
+
+@pytest.mark.parametrize("stored", ["float32", "bfloat16"])
+def test_a_folder_is_read_as_the_dtype_asked_for(tmp_path, stored):
+    """Its own dtype is no matter: bfloat16 numbers that float16 holds are the same in both."""
+    lm = et.build(
+        "causal_lm",
+        vocab_size=259,
+        hidden_size=32,
+        num_layers=1,
+        num_heads=2,
+        num_kv_heads=2,
+        ffn_size=64,
+        seed=4,
+    )
+    lm = precision.store(precision.store(lm, "bfloat16"), "float32")
+    config = {**CONFIG, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_key_value_heads": 2}))
+    bpe = tokenizers.Tokenizer.from_str(byte_tokenizer().bpe.to_str())
+    bpe.decoder = tokenizers.decoders.ByteLevel()
+    bpe.save(str(tmp_path / "tokenizer.json"))
+    write_weights(lm, tmp_path / "model.safetensors", dtype=stored)
+    read = {dtype: et.load_pretrained(tmp_path, dtype=dtype) for dtype in (None, "float16")}
+    assert read[None].token_embedding.weight.dtype == dtypes.float32
+    assert read["float16"].token_embedding.weight.dtype == dtypes.float16
+    assert read["float16"].backbone.final_norm.weight.dtype == dtypes.float32
+    assert (read[None].token_embedding.weight.numpy() == lm.token_embedding.weight.numpy()).all()
+    assert np.abs((read["float16"]([[5, 6]]).logits - lm([[5, 6]]).logits).numpy()).max() < 1e-3
 
 
 def test_a_folder_gives_the_model_that_was_written(tiny_lm, folder):

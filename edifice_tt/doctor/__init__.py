@@ -1,0 +1,57 @@
+"""Is this machine ready? Looks, computes against stored numbers, and says what to do.
+
+`diagnose` is all there is; the rooms hold what is looked at: `machine`, `numbers`, `speed`.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from edifice_tt.doctor import machine, numbers, speed
+from edifice_tt.doctor.check import Check
+from edifice_tt.errors import EdificeError
+from edifice_tt.toolchain import open_device
+
+
+def diagnose(
+    device: str | None = None,
+    quick: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Check]:
+    """Look at versions, compiler, devices, plugins, memory, numbers and, unless `quick`, speed.
+
+    `say` gets a line before whatever takes its time.
+    """
+    say("devices")
+    checks = [*machine.check_versions(), machine.check_compiler(), machine.check_devices()]
+    try:
+        opened = open_device(device)
+    except EdificeError as error:
+        checks.append(Check("device", device or "none", False, str(error)))
+        return checks + machine.check_plugins()
+    checks.append(Check("device", f"{opened}, {_why(device)}", True))
+    model = speed.find_model()
+    checks += [machine.check_memory(opened), model, *machine.check_plugins()]
+    checks += numbers.check_numbers(opened, say)
+    if not quick and passed(checks):  # of wrong numbers nobody asks how fast they come
+        checks.append(speed.check_speed(opened, say, bool(model.ok)))
+    return checks
+
+
+def to_dict(checks: list[Check]) -> dict[str, Any]:
+    """A plain dict for JSON."""
+    return {"ok": passed(checks), "checks": [asdict(check) for check in checks]}
+
+
+def passed(checks: list[Check]) -> bool:
+    """Whether no check failed."""
+    return all(check.ok is not False for check in checks)
+
+
+def _why(asked: str | None) -> str:
+    if asked:
+        return "as asked for"
+    if given := os.environ.get("DEV"):
+        return f"by DEV={given}"
+    return "the first that opens in tinygrad's order"

@@ -1,0 +1,90 @@
+"""What is installed and what there is of devices and memory. Computes nothing."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
+from edifice_tt.doctor.check import Check
+from edifice_tt.doctor.speed import MODEL
+from edifice_tt.inference.capacity import Sampling, needed_bytes, weight_bytes
+from edifice_tt.memory import available_bytes, in_words
+from edifice_tt.nn.cpu import compiles_c
+from edifice_tt.nn.precision import supported_dtypes
+from edifice_tt.registry import load_registry
+from edifice_tt.toolchain import devices_beside, find_clang, how_to_get_clang, list_devices
+from edifice_tt.version import __version__
+
+# The default model, whose file need not be here.
+SIZES = CausalLMConfig(
+    vocab_size=49152,
+    context_length=8192,
+    hidden_size=576,
+    num_layers=30,
+    num_heads=9,
+    num_kv_heads=3,
+    ffn_size=1536,
+)
+CANDIDATES, PROMPT, TOKENS = 16, 64, 128
+
+
+def check_versions() -> list[Check]:
+    """Versions of this library, of Python and of what it needs."""
+    return [
+        Check("edifice-tt", __version__),
+        Check("python", f"{platform.python_version()} on {platform.platform()}"),
+        *(Check(name, _version(name)) for name in ("tinygrad", "numpy", "pluggy", "tokenizers")),
+    ]
+
+
+def check_compiler() -> Check:
+    """The compiler of the CPU device."""
+    if clang := find_clang():
+        return Check("clang", clang)
+    return Check("clang", "none", None, f"the CPU device needs it: {how_to_get_clang()}")
+
+
+def check_devices() -> Check:
+    """Which devices open, and which dtypes each has."""
+    found = [f"{device} ({', '.join(supported_dtypes(device))})" for device in list_devices()]
+    return Check("devices", "; ".join(found) or "none", bool(found))
+
+
+def check_memory(device: str) -> Check:
+    """What is left, beside what the default model needs for as many candidates as by default."""
+    needed, left = default_model_bytes(device), available_bytes(device)
+    asked = f"{MODEL.name} with {CANDIDATES} candidates of {TOKENS} tokens takes {in_words(needed)}"
+    if left is None:
+        return Check("memory", f"{device} does not tell what is free; {asked}")
+    found = f"{in_words(left)} free on {device}; {asked}"
+    if needed <= left:
+        return Check("memory", found, True)
+    advice = "end other programs, or sample with --batch-size 1 and fewer --max-tokens"
+    return Check("memory", found, False, advice)
+
+
+def default_model_bytes(device: str) -> int:
+    """Weights, keys and values of the default model."""
+    lm = CausalLM(SIZES)  # without numbers: nothing is allocated
+    devices = tuple(devices_beside(device)[: CANDIDATES // 8])
+    needed = needed_bytes(lm, Sampling(PROMPT, CANDIDATES, TOKENS, 32, devices))[device]
+    blocks = MODEL.size_bytes  # on a CPU they stay as they are, elsewhere they are unpacked
+    return needed + blocks + (0 if compiles_c(device) else weight_bytes(lm))
+
+
+def check_plugins() -> list[Check]:
+    """Each plugin that failed; or that none did."""
+    failures = load_registry().failures
+    if not failures:
+        return [Check("plugins", "none failed")]
+    advice = "mend or uninstall it; EDIFICE_TT_PLUGINS= leaves all out"
+    return [
+        Check(f"plugin {f.plugin}", f"left out: {f.reason}", False, f"{f.owner}: {advice}")
+        for f in failures
+    ]
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,83 @@
+"""How fast does this machine sample, and what does a batch gain? Never downloads a model."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from edifice_tt.doctor.check import Check
+from edifice_tt.errors import EdificeError
+from edifice_tt.inference.lockstep import decode, decoders_for
+from edifice_tt.inference.sampling import Sampler
+from edifice_tt.weights import catalog
+
+MODEL = catalog.CATALOG[0]  # the default of the commands
+ROWS = (1, 8, 32)
+TOKENS = 17  # of each row; the first costs no step
+LONGEST_S = 12.0  # no further size is begun after so long
+
+
+def find_model() -> Check:
+    """Whether the default model is on this machine, whole."""
+    try:
+        path = catalog.local_path(MODEL)
+        if not path.exists():
+            advice = f"for real answers: edifice-tt pull {MODEL.name}"
+            return Check("model", f"{MODEL.name} is not here", None, advice)
+        catalog.verify(path, MODEL)
+    except EdificeError as error:
+        advice = f"edifice-tt pull {MODEL.name} --force fetches it anew"
+        return Check("model", f"{MODEL.name}: {error}", False, advice)
+    return Check("model", f"{MODEL.name} in {path}", True)
+
+
+def check_speed(device: str, say: Callable[[str], None], has_model: bool) -> Check:
+    """Tokens per second at several numbers of candidates."""
+    try:
+        lm, name = _open(device, has_model)
+        rates = measure(lm, say)
+    except Exception as error:  # as in `numbers`
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        return Check("speed", f"{device}: {reason}", False, "try another --device, and report this")
+    shown = ", ".join(f"{rate:.0f} at N={n}" for n, rate in rates.items())
+    first, last = min(rates), max(rates)
+    gain = (
+        f"; {last} together: {rates[last] / rates[first]:.1f} times one" if len(rates) > 1 else ""
+    )
+    left = [n for n in ROWS if n not in rates]
+    skipped = f"; not measured, for it takes long here: N={left}" if left else ""
+    return Check("speed", f"{name} on {device}: tokens per second {shown}{gain}{skipped}")
+
+
+def measure(lm: Any, say: Callable[[str], None]) -> dict[int, float]:
+    """Tokens per second by the number of candidates, with the steps compiled before."""
+    rates: dict[int, float] = {}
+    started = time.perf_counter()
+    for rows in ROWS:
+        if rates and time.perf_counter() - started > LONGEST_S:
+            break
+        say(f"speed of {rows} candidates")
+        _time(lm, rows, 2)  # compiles
+        rates[rows] = rows * (TOKENS - 1) / _time(lm, rows, TOKENS)
+    return rates
+
+
+def _time(lm: Any, rows: int, tokens: int) -> float:
+    """Seconds from the first draw to the last."""
+    prompt, sampler, drawn = [1, 2, 3, 4, 5], Sampler(seed=0), []
+
+    def draw(row: int, logits: Any, position: int) -> int:
+        drawn.append(time.perf_counter())
+        return sampler.draw(logits, row, position)[0]
+
+    decode(decoders_for(lm, None, rows, prompt), prompt, range(rows), tokens, 32, draw)
+    return max(drawn) - min(drawn)
+
+
+def _open(device: str, has_model: bool) -> tuple[Any, str]:
+    from edifice_tt.registry import build
+    from edifice_tt.weights.llama import load_gguf
+
+    if has_model:
+        return load_gguf(catalog.local_path(MODEL), device), MODEL.name
+    lm = build("causal_lm", vocab_size=4096, hidden_size=256, num_layers=4, device=device)
+    return lm, "a model of random weights (4 layers of 256)"
