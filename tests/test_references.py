@@ -107,10 +107,15 @@ def test_candidates_of_rounded_activations_depend_on_themselves_alone(rounded):
         assert some.candidates == tuple(pool.candidates[c.index] for c in some)
 
 
-def test_a_model_with_rounded_activations_is_another_model(smollm2, rounded):
-    assert rounded.fingerprint != smollm2.fingerprint
+def test_one_file_is_one_model_and_a_pool_says_what_was_rounded(smollm2, rounded, smollm2_path):
+    halves = et.load_pretrained(smollm2_path, dtype="float16")
+    assert rounded.fingerprint == smollm2.fingerprint == halves.fingerprint
+    assert et.generate(halves, "The sea", n=1, max_tokens=1).settings["dtype"] == "float16"
+    weight = halves.backbone.final_norm.weight
+    weight.replace((weight + 1).realize())
+    assert halves.fingerprint != smollm2.fingerprint
     exact = et.generate(smollm2, "The sea", n=1, max_tokens=1)
-    assert "activations" not in exact.settings
+    assert not {"activations", "dtype"} & set(exact.settings)
 
 
 def test_four_of_sixteen_are_the_four_alone(smollm2):

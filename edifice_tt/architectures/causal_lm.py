@@ -97,11 +97,13 @@ class CausalLMOutput(NamedTuple):
 class CausalLM:
     """The model. `name` and `tokenizer` are set by whatever loaded its weights.
 
-    So is `activations`, what those are rounded to before a product: "float32" (not) or "int8".
+    So are `activations`, what those are rounded to before a product: "float32" (not) or "int8", and
+    `dtype`, what the weights of a file were rounded to: None is as they stand there.
     """
 
     architecture = NAME
     activations = "float32"
+    dtype: str | None = None
 
     def __init__(self, config: CausalLMConfig, rng: np.random.Generator | None = None) -> None:
         self.config = config

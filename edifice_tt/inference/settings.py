@@ -44,6 +44,8 @@ def describe_sampling(
     }
     if lm.activations != "float32":
         settings["activations"] = lm.activations
+    if lm.dtype is not None:
+        settings["dtype"] = lm.dtype
     return settings if answer is None else {**settings, "answer": answer}
 
 

@@ -4,6 +4,7 @@ Which of the file's names and layouts are which weights of ours; each quirk is a
 """
 
 import os
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from tinygrad.nn.state import get_state_dict
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.errors import CheckpointError
 from edifice_tt.nn.cpu import compiles_c
-from edifice_tt.nn.init import wrap
+from edifice_tt.nn.fingerprint import Stored, identify
+from edifice_tt.nn.init import place, wrap
 from edifice_tt.nn.int8 import GROUP_BYTES, Int8Linear, group_rows
 from edifice_tt.nn.precision import choose_dtype, store
 from edifice_tt.nn.quantized import BLOCK, KINDS, QuantizedLinear, layer_at
@@ -124,7 +126,16 @@ def load_gguf(
             "this file has none; leave it out"
         )
     model.tokenizer = tokenizer
-    return store(model, dtype)
+    model.dtype = dtype
+    model = place(store(model, dtype), opened)
+    identify(model, partial(_stored, header))
+    return model
+
+
+def _stored(header: GGUFHeader) -> Stored:
+    """The file's weights as they lie in it."""
+    for name, entry in sorted(header.entries.items()):
+        yield [name, list(entry.shape), entry.ggml_type], header.data[entry.start : entry.stop]
 
 
 def check_activations(activations: str) -> str:

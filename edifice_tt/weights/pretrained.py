@@ -32,10 +32,10 @@ def load_pretrained(
 
     `activations="int8"` rounds what enters each product with weights of type Q4_0, Q4_1 or Q8_0 to
     8 bits, as llama.cpp does: some times faster, on tinygrad's CPU device and for GGUF files only.
-    Weights of other types are multiplied in float32 as ever. It is another model, with another
-    fingerprint: on SmolLM2-135M the log-probability of a next token moves by 0.07 on average, the
-    KL divergence from the exact model is 0.004 nats, and in 96 % of positions the most likely token
-    is the same (llama.cpp, measured alike: 0.07, 0.004, 96 %).
+    Weights of other types are multiplied in float32 as ever. On SmolLM2-135M the log-probability of
+    a next token moves by 0.07 on average, the KL divergence from the exact model is 0.004 nats, and
+    in 96 % of positions the most likely token is the same (llama.cpp, measured alike: 0.07, 0.004,
+    96 %). Pools say in their settings what sampled them.
 
     An installed plugin may read further formats. A catalog model that is not on this machine is
     downloaded first. A name of the catalog is the catalog's model even beside a folder of that
