@@ -11,7 +11,7 @@ import edifice_tt as et
 
 def make(seed, **options):
     sizes = {"embed_dim": 8, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1}
-    return et.build("test_time_compute", **sizes, scorer_hidden=5, seed=seed, **options)
+    return et.build("test_time_compute", **(sizes | options), scorer_hidden=5, seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,29 @@ def test_the_devices_change_no_number(devices):
         eager = model(Tensor(x))
         assert (result.backbone.numpy() == eager.backbone.numpy()).all()
         assert (result.scores.numpy() == eager.scores.numpy()).all()
+
+
+@pytest.mark.parametrize("devices", [["CPU"], ["CPU", "CPU:1"], ["CPU", "CPU:1", "CPU:2"], None])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_cores_that_share_the_tokens_of_a_text_change_no_number(devices, layers):
+    """Behind the first part, every token needs keys and values that another core makes."""
+    model, rng = make(1, num_layers=layers), np.random.default_rng(4)
+    inputs = [rng.standard_normal((1, 83, 8)).astype(np.float32) for _ in range(20)]
+    fast = et.jit(model, devices=devices)
+    results = [fast(Tensor(x)) for x in inputs]
+    assert devices is None or [len(p) for p in fast._parts.values()] == [len(devices)]
+    for x, result in zip(inputs, results, strict=True):
+        eager = model(Tensor(x))
+        assert (result.backbone.numpy() == eager.backbone.numpy()).all()
+        assert (result.scores.numpy() == eager.scores.numpy()).all()
+
+
+def test_an_input_is_left_as_it_was(inputs):
+    fast = et.jit(make(1))
+    array = inputs[0].copy()
+    for _ in range(3):
+        fast(Tensor(array))
+    assert (array == inputs[0]).all()
 
 
 def test_every_device_sees_a_weight_that_changed_in_place():
