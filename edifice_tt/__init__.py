@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from edifice_tt.study.voting import majority_at_k as majority_at_k
     from edifice_tt.training.fit import Fit as Fit
     from edifice_tt.training.fit import fit_scorer as fit_scorer
+    from edifice_tt.verifiers import list_verifiers as list_verifiers
     from edifice_tt.weights.checkpoint import load as load
     from edifice_tt.weights.checkpoint import save as save
     from edifice_tt.weights.edifice import load_edifice as load_edifice
@@ -74,6 +75,7 @@ _ROOMS = {
     "recommended_defaults",
     "nn.jit": "jit",
     "architectures.test_time_compute": "select_best_of_n",
+    "verifiers": "list_verifiers",
     "weights.checkpoint": "load save",
     "weights.edifice": "load_edifice save_edifice",
     "weights.pretrained": "load_pretrained",

@@ -12,6 +12,7 @@ from typing import Any
 
 from edifice_tt.errors import NameTakenError, PluginError, PluginWarning, unknown_name
 from edifice_tt.plugins import Failure, Plugins, load_plugins
+from edifice_tt.verifiers import list_verifiers
 
 READS = ("hidden", "text", "logprobs")
 RANGES = ("probability", "logit", "unbounded")
@@ -159,6 +160,8 @@ def _collect(
                 f"{kind} {name!r} is registered by {holder.owner} and claimed again by {owner};"
                 " rename one of them"
             )
+        if kind == "scorer" and name in list_verifiers():
+            raise NameTakenError(f"scorer {name!r} is a verifier of edifice-tt; rename it")
         record = make(name, *arguments, **options, owner=owner)
         _check_callables(kind, record)
         added[name] = record

@@ -1,40 +1,48 @@
-"""Train a verifier on problems whose answers a program knows, and see what it buys on new ones.
+"""Make smollm2-verifier from nothing and measure what it buys; run it again to go on.
 
-python examples/train_a_scorer.py            # 100 problems to train on, 50 to measure
-python examples/train_a_scorer.py --quick    # 40 and 20
+python examples/train_a_scorer.py            # all tasks
+python examples/train_a_scorer.py --quick    # three tasks and fewer problems
 """
 
-import sys
+from argparse import ArgumentParser
 from pathlib import Path
-from tempfile import mkdtemp
 
 import edifice_tt as et
+from edifice_tt.report.families import family_figure, family_table
 from edifice_tt.study.tasks import find_task
 
-small = len(sys.argv) > 1 and sys.argv[1] != "--quick"  # a number: only to see that it runs
-counts = {"train": 8, "test": 3} if small else {"train": 100, "test": 50}
-if "--quick" in sys.argv:
-    counts = {"train": 40, "test": 20}
-folder, task, lm = Path(mkdtemp()), find_task("largest"), et.load_pretrained("smollm2-135m")
+parser = ArgumentParser()
+parser.add_argument("folder", type=Path, nargs="?", default=Path("smollm2-verifier"))
+parser.add_argument("--quick", action="store_true")
+parser.add_argument("--tasks", nargs="+", choices=et.list_tasks(), default=et.list_tasks())
+parser.add_argument("--num", type=int, nargs=2, default=(100, 80), help="to train on, to measure")
+asked, lm = parser.parse_args(), et.load_pretrained("smollm2-135m")
+if asked.quick:
+    asked.tasks, asked.num = ["largest", "repeated-word", "smallest"], (40, 20)
+asked.folder.mkdir(exist_ok=True)
 
 pools = {}
-for split, num in counts.items():
-    path = folder / f"{split}.jsonl"
-    problems = et.make_problems(task, num, split=split)
-    sampling = {"stop": task.stop, "max_tokens": task.max_tokens, "answer": task.answer}
-    print(f"sampling 16 answers to each of {num} problems into {path}")
-    et.generate_pools(lm, problems, path, n=16, seed=0, temperature=0.8, **sampling)
-    pools[split] = list(et.read_pools(path))
+for split, num in zip(("train", "test"), asked.num, strict=True):
+    for task in asked.tasks:
+        path, problems = (
+            asked.folder / f"{task}-{split}.jsonl",
+            et.make_problems(task, num, 0, split),
+        )
+        print(f"16 answers to each of {num} problems: {path}", flush=True)
+        how = {"n": 16, "resume": path.exists(), **find_task(task).sampling}
+        et.generate_pools(lm, problems, path, **how)
+        pools[task, split] = list(et.read_pools(path))
 
-fit = et.fit_scorer(lm, pools["train"], seed=0)
-fit.verifier.save(folder / "verifier.safetensors")
-print(f"trained on {fit.num_train} problems: {folder / 'verifier.safetensors'}")
+how = {"loss": "pairwise", "layer": 18, "dropout": 0.3, "name": "smollm2-verifier"}
+training = [pool for task in asked.tasks for pool in pools[task, "train"]]
+fit = et.fit_scorer(lm, training, seed=0, checkpoint=asked.folder / "fit.partial", **how)
+fit.verifier.save(asked.folder / "smollm2-verifier.safetensors")
 
-scored = [et.score(lm, et.score(lm, pool), fit.verifier) for pool in pools["test"]]
-curve = et.scaling_curve(scored, ("random", "majority", "best_of_n", "oracle"), (1, 4, 16))
-print(f"{'accuracy of the best of':30}", *(f"{k:5}" for k in curve.ks))
-for rule in curve.rules:
-    print(f"{rule.label:30}", *(f"{accuracy:5.2f}" for accuracy in rule.accuracy))
-
-accuracy = {rule.label: rule.accuracy[-1] for rule in curve.rules}
-assert small or accuracy["best_of_n · verifier"] > accuracy["best_of_n · logprob"]
+curves, duels, rules = {}, {}, ["random", "majority", "best_of_n", "weighted", "oracle"]
+for task in asked.tasks:
+    scored = [et.score(lm, et.score(lm, pool), fit.verifier) for pool in pools[task, "test"]]
+    curves[task] = et.scaling_curve(scored, rules)
+    duels[task] = et.scaling_curve(scored, ["best_of_n"])  # the verifier against log-probability
+(asked.folder / "curve.svg").write_bytes(family_figure(curves))
+(asked.folder / "table.md").write_text(table := family_table(curves, duels))
+print(table)

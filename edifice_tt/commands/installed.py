@@ -11,6 +11,7 @@ from edifice_tt.commands.options import Add
 from edifice_tt.errors import PluginWarning
 from edifice_tt.plugins import OWN_NAME, SELECTION
 from edifice_tt.registry import Registry, load_registry
+from edifice_tt.verifiers import SHIPPED
 from edifice_tt.version import __version__
 
 HEADING = "what is here"
@@ -19,7 +20,7 @@ KINDS = ("architectures", "scorers", "selectors", "formats", "commands")
 
 def register(add: Add) -> None:
     """Add the commands of this room."""
-    add("list", _list, "show architectures, scorers and selection rules")
+    add("list", _list, "show architectures, scorers, selection rules and verifiers")
     add("plugins", _plugins, "show who provides what, and what failed")
     doctor = add(
         "doctor",
@@ -42,6 +43,10 @@ def _list(arguments: argparse.Namespace) -> None:
         ]
         for kind in ("architectures", "scorers", "selectors")
     }
+    found["verifiers"] = [
+        {"name": one.name, "summary": f"{one.model}: {one.summary}", "owner": OWN_NAME}
+        for one in SHIPPED
+    ]
     if arguments.json:
         terminal.print_json(found)
         return

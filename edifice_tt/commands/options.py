@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 
 from edifice_tt.errors import EdificeError
 from edifice_tt.registry import Selector
+from edifice_tt.verifiers import list_verifiers
 
 DEFAULT_MODEL = "smollm2-135m"
 EXTRACTORS = "text, number, boxed or regex:PATTERN"
@@ -27,8 +28,8 @@ def add_activations(command: argparse.ArgumentParser) -> None:
         "--activations",
         default="float32",
         metavar="KIND",
-        help="float32 (default), or int8: rounded, some times faster on a CPU with a quantised "
-        "model, and another model to its pools and verifiers",
+        help="float32 (default), or int8: rounded to 8 bits as llama.cpp does, faster on a CPU "
+        "with a quantised model",
     )
 
 
@@ -95,7 +96,7 @@ def add_selection(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--scorer",
         help="whose scores to use, for best_of_n, weighted, weighted_logit and pessimistic; may be "
-        "left out where there is one (best-of: logprob)",
+        "left out where there is one (best-of: what suits the prompt)",
     )
     command.add_argument(
         "--answer",
@@ -126,14 +127,15 @@ def add_verifier(command: argparse.ArgumentParser) -> None:
 
 
 def open_verifier(arguments: argparse.Namespace) -> Any:
-    """The verifier of `--verifier`, or None; not both it and `--scorer` can be asked for."""
-    if arguments.verifier is None:
-        return None
-    if arguments.scorer is not None:
+    """The verifier of `--verifier`, or the one that `--scorer` names, or None."""
+    if arguments.verifier is not None and arguments.scorer is not None:
         raise ValueError("give either --scorer or --verifier")
+    named = arguments.verifier or arguments.scorer
+    if arguments.verifier is None and named not in list_verifiers():
+        return None
     import edifice_tt as et
 
-    return et.load_verifier(arguments.verifier, device=arguments.device)
+    return et.load_verifier(named, device=arguments.device)
 
 
 def new_file(text: str) -> Path:

@@ -11,6 +11,7 @@ from edifice_tt import registry, terminal
 from edifice_tt.commands import options
 from edifice_tt.commands.options import Add
 from edifice_tt.errors import EdificeError
+from edifice_tt.verifiers import list_verifiers
 from edifice_tt.version import __version__
 
 HEADING = "pool files"
@@ -28,7 +29,7 @@ def register(add: Add) -> None:
         options.add_verifier,
     )
     score.add_argument("pool", type=Path, help="pool file; the scores are appended")
-    score.add_argument("--scorer", help="registered scorer (default: logprob)")
+    score.add_argument("--scorer", help="a scorer of edifice-tt list (default: logprob)")
     score.add_argument(
         "--model",
         help="model, for a scorer that reads hidden states "
@@ -65,7 +66,7 @@ def _score(arguments: argparse.Namespace) -> None:
     from edifice_tt.inference.pool_file import PoolWriter
     from edifice_tt.inference.score import check_reduce
 
-    if arguments.verifier is None:
+    if arguments.verifier is None and arguments.scorer not in list_verifiers():
         check_reduce(registry.scorer(arguments.scorer or "logprob"), arguments.reduce)
     with PoolWriter(arguments.pool) as writer:  # opened first: a mistake in it costs no loading
         pools = writer.file.with_problems()
@@ -106,7 +107,8 @@ def _scorer_of(
 
     if verifier is not None:
         verifier.check(lm)
-        return verifier.name, f"verifier {arguments.verifier}", verifier.fingerprint
+        owner = f"verifier {arguments.verifier or arguments.scorer}"
+        return verifier.name, owner, verifier.fingerprint
     record = check_scorer(lm, arguments.scorer or "logprob")
     own = record.owner == "edifice-tt"
     owner = f"{record.owner} {__version__}" if own else record.owner

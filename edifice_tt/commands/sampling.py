@@ -10,6 +10,7 @@ from edifice_tt import terminal
 from edifice_tt.commands import options
 from edifice_tt.commands.options import Add
 from edifice_tt.registry import load_registry
+from edifice_tt.verifiers import SHIPPED
 
 HEADING = "sample answers"
 
@@ -25,6 +26,10 @@ def register(add: Add) -> None:
         options.add_selection,
         options.add_reduce,
         options.add_verifier,
+    )
+    best.add_argument(
+        "--task",
+        help="ask a question of a built-in task, after its examples (edifice-tt tasks NAME)",
     )
     best.add_argument(
         "-o", "--output", type=options.new_file, help="keep the scored pool in this file"
@@ -124,30 +129,41 @@ def _generate_file(arguments: argparse.Namespace) -> int:
 
 
 def _task_problems(arguments: argparse.Namespace) -> list[Any]:
-    """The task's problems; what it says of sampling becomes the arguments' where none is given."""
+    """The task's problems; they are sampled and marked as it says, unless told otherwise."""
     from edifice_tt.study.tasks import find_task
 
     task = find_task(arguments.task)
     num = 100 if arguments.num is None else arguments.num
     problems = et.make_problems(task.name, num, split=arguments.split or "train")
-    arguments.raw = True  # examples to be continued, no conversation
     arguments.answer = arguments.answer or task.answer
+    _sample_as(arguments, task)
+    return problems
+
+
+def _sample_as(arguments: argparse.Namespace, task: Any) -> None:
+    """What a task says of sampling becomes the arguments' where none is given."""
+    arguments.raw = True  # examples to be continued, no conversation
     arguments.stop = arguments.stop or list(task.stop)
     if arguments.max_tokens is None:
         arguments.max_tokens = task.max_tokens
-    return problems
 
 
 def _best_of(arguments: argparse.Namespace) -> int:
     from edifice_tt.inference import score, select
+    from edifice_tt.study.tasks import find_task
 
     # What can be wrong is found before minutes of sampling.
     found = load_registry()
     rule = found.find("selector", arguments.rule)
     chosen = options.rule_options(arguments, rule)
+    task = arguments.task and find_task(arguments.task)
+    if task:
+        _sample_as(arguments, task)
+    if arguments.scorer is None and arguments.verifier is None:
+        arguments.scorer = _usual_scorer(arguments)
     verifier = options.open_verifier(arguments)
     if verifier is None:
-        record = found.find("scorer", arguments.scorer or "logprob")
+        record = found.find("scorer", arguments.scorer)
         select.check_range(rule, record.name, record.range)
         score.check_reduce(record, arguments.reduce)
     else:
@@ -160,6 +176,8 @@ def _best_of(arguments: argparse.Namespace) -> int:
     if arguments.output:
         options.check_new(arguments)
     prompt = options.read_prompt(arguments)
+    if task:
+        prompt = task.examples + prompt
     lm = _open(arguments)
     if verifier is None:
         score.check_scorer(lm, record.name)
@@ -174,6 +192,19 @@ def _best_of(arguments: argparse.Namespace) -> int:
         if arguments.output:
             pool.save(arguments.output)
     return _status(pool)
+
+
+def _usual_scorer(arguments: argparse.Namespace) -> str:
+    """A verifier of the package where its card says that it helps, else the log-probability."""
+    for one in SHIPPED:
+        if one.model == arguments.model and arguments.task in one.helps_with:
+            print(
+                f"edifice-tt: scored by {one.name}, which is for this task (else: "
+                "--scorer logprob)",
+                file=sys.stderr,
+            )
+            return one.name
+    return "logprob"
 
 
 def _status(pool: Any) -> int:

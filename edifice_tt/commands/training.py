@@ -15,7 +15,8 @@ HEADING = "train a scorer"
 
 def register(add: Add) -> None:
     """Add the commands of this room."""
-    add("tasks", _tasks, "show the tasks whose answers a program knows")
+    tasks = add("tasks", _tasks, "show the tasks whose answers a program knows")
+    tasks.add_argument("task", nargs="?", help="show the examples before its questions")
     train = add(
         "train",
         _train,
@@ -48,9 +49,12 @@ def register(add: Add) -> None:
 
 
 def _tasks(arguments: argparse.Namespace) -> None:
-    from edifice_tt.study.tasks import TASKS
+    from edifice_tt.study.tasks import TASKS, find_task
 
-    tasks = [TASKS[name] for name in sorted(TASKS)]
+    if arguments.task:
+        tasks = [find_task(arguments.task)]
+    else:
+        tasks = [TASKS[name] for name in sorted(TASKS)]
     if arguments.json:
         shown = [
             {
@@ -59,10 +63,13 @@ def _tasks(arguments: argparse.Namespace) -> None:
                 "answer": task.answer,
                 "max_tokens": task.max_tokens,
                 "stop": list(task.stop),
+                "examples": task.examples,
             }
             for task in tasks
         ]
         terminal.print_json(shown)
+    elif arguments.task:
+        print(tasks[0].examples, end="")
     else:
         rows = [(task.name, task.summary, task.answer) for task in tasks]
         print(terminal.table(("task", "asks for", "answer"), rows))

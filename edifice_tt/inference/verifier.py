@@ -26,6 +26,7 @@ from edifice_tt.inference.hidden import ROWS, States, read_hidden
 from edifice_tt.nn.init import place
 from edifice_tt.nn.scorers import make_head
 from edifice_tt.toolchain import open_device
+from edifice_tt.verifiers import find_verifier, list_verifiers
 from edifice_tt.version import __version__
 from edifice_tt.weights.safetensors import (
     check_finite,
@@ -131,11 +132,13 @@ _DESCRIBED = ("name", "scorer", "layer", "hidden_size", "fingerprint", "slope", 
 
 
 def load_verifier(path: str | os.PathLike[str], device: str | None = None) -> Verifier:
-    """Read a verifier that `Verifier.save` wrote; the head's name must be registered.
+    """Read a verifier: one that comes with the package, by name, or a file of `Verifier.save`.
 
-    Raises `CheckpointError` for a damaged or foreign file and for weights that are not the head's,
-    `UnknownNameError` when the head is not installed.
+    A head that it names must be registered. Raises `CheckpointError` for a damaged or foreign file
+    and for weights that are not the head's, `UnknownNameError` when the head is not installed.
     """
+    if isinstance(path, str) and path in list_verifiers():
+        path = find_verifier(path).path
     file = open_safetensors(path)
     if file.metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a verifier; make one with edifice-tt train")

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from edifice_tt.errors import unknown_name
 from edifice_tt.inference.candidates import Problem
@@ -44,6 +45,11 @@ class Task:
         shots = _draw(self, "shots", self.examples_seed, SHOTS)
         apart = "\n\n" if "\n" in shots[0].text else "\n"
         return "".join(f"{shot.text} {shot.answer}{apart}" for shot in shots)
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What `generate_pools` is to be told: where answers end, and how they are read."""
+        return {"stop": self.stop, "max_tokens": self.max_tokens, "answer": self.answer}
 
 
 def make_problems(task: str | Task, num: int, seed: int = 0, split: str = "train") -> list[Problem]:
