@@ -46,7 +46,9 @@ def in_words(size: int) -> str:
     >>> in_words(1_100_000_000), in_words(48_000_000)
     ('1.1 GB', '48 MB')
     """
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.2f} MB"
 
 
 def host_bytes(root: Path = Path("/")) -> int | None:

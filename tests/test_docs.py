@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from documents import DOCS, Runner, blocks
 from fake_plugins import open_site
 
 from edifice_tt import hookspecs
+from edifice_tt.cli import make_parser
 
 site = pytest.fixture(open_site, name="site")
 
@@ -84,3 +86,44 @@ def test_every_test_that_is_named_exists(page):
     named = re.findall(r"`(test_\w+)`", PAGES[page])
     assert [name for name in named if f"\ndef {name}(" not in TESTS] == []
     assert named or page != "trust.md"
+
+
+# --- apple-silicon.md and cuda.md
+
+MACHINES = ("apple-silicon.md", "cuda.md")
+
+
+@pytest.mark.parametrize("page", MACHINES)
+def test_five_commands_lead_to_an_answer(page):
+    language, commands = blocks(PAGES[page])[0]
+    assert language == "sh"
+    assert len(commands.splitlines()) == 5
+    assert '.venv/bin/edifice-tt best-of "' in commands.splitlines()[-1]
+
+
+@pytest.mark.parametrize("page", [*MACHINES, "determinism.md"])
+def test_commands_are_real(page):
+    shell = [text for language, text in blocks(PAGES[page]) if language == "sh"]
+    lines = [line for text in shell for line in text.splitlines()]
+    found = re.findall(r"`(edifice-tt [^`]+)`", PAGES[page])
+    found += [line for line in lines if ".venv/bin/edifice-tt " in line]
+    assert found
+    for line in found:
+        make_parser().parse_args(shlex.split(line.partition("edifice-tt ")[2]))
+
+
+@pytest.mark.parametrize("page", MACHINES)
+def test_what_was_not_run_is_said_in_so_many_words(page):
+    assert re.search(r"\*\*Nothing here has been run on an? \w+.*\*\*", PAGES[page])
+    assert "doctor" in PAGES[page]
+    assert "--json" in PAGES[page]
+
+
+def test_options_in_the_pages_are_real():
+    """`--name` and `--name VALUE` in running text."""
+    for page in MACHINES:
+        given = set(re.findall(r"`(--[a-z-]+)", PAGES[page]))
+        help_of = make_parser().parse_args  # the parser knows them all, or exits
+        for option in given:
+            value = {"--dtype": "float16", "--batch-size": "8"}.get(option, "CPU")
+            help_of(["generate", "q", option, value])

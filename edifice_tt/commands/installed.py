@@ -112,9 +112,7 @@ def _provided(registry: Registry, commands: dict[str, str]) -> list[dict[str, An
 def _doctor(arguments: argparse.Namespace) -> int:
     from edifice_tt import doctor
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PluginWarning)  # the failures are among the checks
-        checks = doctor.diagnose(arguments.device, arguments.quick, terminal.say)
+    checks = doctor.diagnose(arguments.device, arguments.quick, terminal.say)
     if arguments.json:
         terminal.print_json(doctor.to_dict(checks))
     else:

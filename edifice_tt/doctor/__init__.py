@@ -4,13 +4,14 @@
 """
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from edifice_tt.doctor import machine, numbers, speed
 from edifice_tt.doctor.check import Check
-from edifice_tt.errors import EdificeError
+from edifice_tt.errors import EdificeError, PluginWarning
 from edifice_tt.toolchain import open_device
 
 
@@ -23,6 +24,12 @@ def diagnose(
 
     `say` gets a line before whatever takes its time.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PluginWarning)  # the failures are among the checks
+        return _diagnose(device, quick, say)
+
+
+def _diagnose(device: str | None, quick: bool, say: Callable[[str], None]) -> list[Check]:
     say("devices")
     checks = [*machine.check_versions(), machine.check_compiler(), machine.check_devices()]
     try:

@@ -45,8 +45,15 @@ def check_compiler() -> Check:
 
 def check_devices() -> Check:
     """Which devices open, and which dtypes each has."""
-    found = [f"{device} ({', '.join(supported_dtypes(device))})" for device in list_devices()]
+    found = [f"{device} ({_dtypes(device)})" for device in list_devices()]
     return Check("devices", "; ".join(found) or "none", bool(found))
+
+
+def _dtypes(device: str) -> str:
+    try:
+        return ", ".join(supported_dtypes(device))
+    except Exception as error:  # it opens, and its compiler does not
+        return f"cannot compile: {' '.join(str(error).split())[:100]}"
 
 
 def check_memory(device: str) -> Check:

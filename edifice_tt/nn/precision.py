@@ -1,7 +1,7 @@
 """Weights of 16 bits: which dtype a device can hold, and how a model's weights become it.
 
 Only the weights of dense layers and of the embedding are narrowed. Gains, biases, scorer heads,
-keys and values stay float32, and so does every product and every sum. Knows no file.
+keys and values stay float32, and so does every sum. Knows no file.
 """
 
 import warnings

@@ -123,7 +123,7 @@ def test_too_little_memory_is_refused_before_anything_is_sampled(fresh_lm, left)
     with pytest.raises(EdificeError) as caught:
         et.generate(fresh_lm, "p" * 70, n=64, max_tokens=1000, on_token=pytest.fail)
     assert re.match(
-        r"sampling 64 candidates needs \d+ MB of 0 MB free on CPU; use", str(caught.value)
+        r"sampling 64 candidates needs [\d.]+ MB of 0.10 MB free on CPU; use", str(caught.value)
     )
     assert capacity.held_decoder(fresh_lm, "CPU") is None
 
@@ -162,8 +162,9 @@ def test_the_command_says_it_in_one_line_and_leaves_no_file(
     assert cli.main([*command, "question", "--model", "x", "--raw", "-n", "32"]) == 2
     out, err = capsys.readouterr()
     *_, line = err.splitlines()
-    assert line.startswith(
-        "edifice-tt: error: sampling 32 candidates needs 1 MB of 0 MB free on CPU"
+    said = (
+        r"edifice-tt: error: sampling 32 candidates needs \d\.\d\d MB of 0.10 MB free on CPU; use"
     )
+    assert re.match(said, line)
     assert out == ""
     assert list(tmp_path.iterdir()) == []

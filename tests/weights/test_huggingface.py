@@ -10,9 +10,10 @@ from tinygrad import dtypes
 from tinygrad.nn.state import get_state_dict
 
 import edifice_tt as et
-from edifice_tt.errors import CheckpointError
+from edifice_tt.errors import CheckpointError, EdificeError
 from edifice_tt.nn import precision
 from edifice_tt.testing import byte_tokenizer
+from edifice_tt.weights import footprint
 from edifice_tt.weights.huggingface import _rope_factors
 from edifice_tt.weights.safetensors import write_safetensors
 
@@ -67,7 +68,7 @@ def write_weights(lm, path, keep=lambda name: True, dtype="float32"):
 
 
 @pytest.mark.parametrize("stored", ["float32", "bfloat16"])
-def test_a_folder_is_read_as_the_dtype_asked_for(tmp_path, stored):
+def test_a_folder_is_read_as_the_dtype_asked_for(tmp_path, monkeypatch, stored):
     """Its own dtype is no matter: bfloat16 numbers that float16 holds are the same in both."""
     lm = et.build(
         "causal_lm",
@@ -86,6 +87,10 @@ def test_a_folder_is_read_as_the_dtype_asked_for(tmp_path, stored):
     bpe.decoder = tokenizers.decoders.ByteLevel()
     bpe.save(str(tmp_path / "tokenizer.json"))
     write_weights(lm, tmp_path / "model.safetensors", dtype=stored)
+    with monkeypatch.context() as patch:
+        patch.setattr(footprint, "available_bytes", lambda device: 40_000)
+        with pytest.raises(EdificeError, match=r"loading needs 0\.\d\d MB of 0.04 MB free"):
+            et.load_pretrained(tmp_path)
     read = {dtype: et.load_pretrained(tmp_path, dtype=dtype) for dtype in (None, "float16")}
     assert read[None].token_embedding.weight.dtype == dtypes.float32
     assert read["float16"].token_embedding.weight.dtype == dtypes.float16
