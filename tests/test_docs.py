@@ -84,3 +84,15 @@ def test_every_test_that_is_named_exists(page):
     named = re.findall(r"`(test_\w+)`", PAGES[page])
     assert [name for name in named if f"\ndef {name}(" not in TESTS] == []
     assert named or page != "trust.md"
+
+
+# --- devices.md
+
+
+def test_the_tests_that_hold_what_is_said_of_devices_are_there():
+    rows = re.findall(r"^\| ([A-Z][\w, -]+) \| (.*) \| (.*) \|$", PAGES["devices.md"], re.M)
+    assert {"METAL", "CUDA", "WEBGPU", "CL"} < {device for device, _, _ in rows}
+    for device, said, held_by in rows:
+        named = re.findall(r"\[(tests/[\w/]+\.py)\]\(\.\./\1\)", held_by)
+        assert all((DOCS.parent / path).exists() for path in named), device
+        assert named or "tests/devices" in held_by or said.startswith("nothing"), device
