@@ -127,3 +127,15 @@ def test_options_in_the_pages_are_real():
         for option in given:
             value = {"--dtype": "float16", "--batch-size": "8"}.get(option, "CPU")
             help_of(["generate", "q", option, value])
+
+
+# --- devices.md
+
+
+def test_the_tests_that_hold_what_is_said_of_devices_are_there():
+    rows = re.findall(r"^\| ([A-Z][\w, -]+) \| (.*) \| (.*) \|$", PAGES["devices.md"], re.M)
+    assert {"METAL", "CUDA", "WEBGPU", "CL"} < {device for device, _, _ in rows}
+    for device, said, held_by in rows:
+        named = re.findall(r"\[(tests/[\w/]+\.py)\]\(\.\./\1\)", held_by)
+        assert all((DOCS.parent / path).exists() for path in named), device
+        assert named or "tests/devices" in held_by or said.startswith("nothing"), device

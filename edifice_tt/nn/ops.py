@@ -85,9 +85,9 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     x (B, T, heads, E), cos and sin (T, E/2) -> (B, T, heads, E). The pairs are (i, i + E/2).
     """
-    first, second = x.chunk(2, dim=-1)  # (B, T, heads, E/2)
+    first, second = x.float().chunk(2, dim=-1)  # (B, T, heads, E/2)
     cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)  # (T, 1, E/2)
-    return (first * cos - second * sin).cat(second * cos + first * sin, dim=-1)
+    return (first * cos - second * sin).cat(second * cos + first * sin, dim=-1).cast(x.dtype)
 
 
 def attention(q: Tensor, memories: Sequence[Memory]) -> Tensor:
@@ -117,9 +117,11 @@ def attention_formula(q: Tensor, memories: Sequence[Memory]) -> Tensor:
     grouped = q.reshape(B, T, K, H // K, E).permute(0, 2, 3, 1, 4) * E**-0.5  # (B, K, H/K, T, E)
     scores, values = [], []
     for memory in memories:
-        k, v = memory.kv.permute(0, 1, 3, 2, 4).unsqueeze(3)  # each (B or 1, K, 1, S, E)
+        kv = memory.kv.cast(q.dtype)  # a cache may be wider
+        k, v = kv.permute(0, 1, 3, 2, 4).unsqueeze(3)  # each (B or 1, K, 1, S, E)
         visible = Tensor.arange(k.shape[-2]) < memory.seen.unsqueeze(1)  # (T or 1, S)
-        scores.append(visible.where((grouped @ k.transpose(-1, -2)).float(), -float("inf")))
+        score = grouped.matmul(k.transpose(-1, -2), dtype=dtypes.float32)
+        scores.append(visible.where(score, -float("inf")))
         values.append(v)
     weights = scores[0].cat(*scores[1:], dim=-1).softmax(-1).cast(q.dtype)  # (B, K, H/K, T, S)
     parts = weights.split([v.shape[-2] for v in values], dim=-1)

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy_reference as reference
 import pytest
-from tinygrad import Tensor
+from tinygrad import Tensor, dtypes
 
 from edifice_tt.nn import ops
 from edifice_tt.nn.blocks import rope_tables
@@ -88,3 +88,15 @@ def test_two_memories_are_one_softmax(rng, attention):
 def test_silu_gate_is_exact_at_zero_and_saturates():
     gate, up = Tensor([0.0, 50.0, -50.0]), Tensor([3.0, 3.0, 3.0])
     assert ops.silu_gate(gate, up).numpy() == pytest.approx([0.0, 150.0, 0.0])
+
+
+def test_half_precision_stays_half_behind_tables_and_caches_of_float32(rng):
+    """Else a model of halves would compute in float32 from its first layer on."""
+    q = Tensor(normal(rng, 1, 3, 4, 6)).half()
+    cos, sin = rope_tables(6, 10000.0, None, 64, "CPU")
+    rotated = ops.rotate(q, cos[:3], sin[:3])
+    memory = Memory(Tensor(normal(rng, 2, 1, 5, 2, 6)), Tensor([3, 4, 5]))
+    mixed = ops.attention(rotated, [memory])
+    assert rotated.dtype == mixed.dtype == dtypes.half
+    expected = ops.attention(rotated.float(), [memory]).numpy()
+    assert mixed.float().numpy() == pytest.approx(expected, abs=2e-3)

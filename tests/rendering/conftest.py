@@ -1,0 +1,26 @@
+"""The kernels of devices that are not here, rendered once for all tests of this folder."""
+
+from functools import cache
+
+import pytest
+from programs import DTYPES, finish, locate, start
+
+from edifice_tt.toolchain import find_clang
+
+
+@pytest.fixture(scope="session")
+def clang():
+    found = find_clang()
+    return found or pytest.skip("there is no clang to compile kernels with")
+
+
+@pytest.fixture(scope="session")
+def render():
+    """device -> what `kernels.py` writes for it."""
+    locate("nvidia-cuda-nvrtc-cu12", "")
+    running = {device: start("kernels.py", device, *names) for device, names in DTYPES.items()}
+    yield cache(lambda device: finish(running[device]))
+    for process, answers in running.values():
+        process.kill()
+        process.wait()
+        answers.close()
