@@ -58,6 +58,16 @@ def prefill(ids: list[int]) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - start, "token": token}
 
 
+def logits(ids: list[int], path: str) -> None:
+    """Write the logits (T, V) at every token of a text to a NumPy file."""
+    llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(_open["context"]), True)
+    _read([(token, position, 0) for position, token in enumerate(ids)], all_logits=True)
+    vocabulary = llama_cpp.llama_model_get_vocab(_open["model"])
+    shape = (llama_cpp.llama_vocab_n_tokens(vocabulary),)
+    at = [llama_cpp.llama_get_logits_ith(_open["context"], i) for i in range(len(ids))]
+    np.save(path, np.stack([np.ctypeslib.as_array(one, shape) for one in at]))
+
+
 def decode(ids: list[int], rows: int, steps: int) -> float:
     """Seconds for `steps` steps of `rows` sequences behind one shared prompt."""
     prefill(ids)

@@ -141,6 +141,27 @@ def test_whole_numbers_are_exact_on_every_processor(rng, kind, flags, tmp_path, 
     check(run_here(kernel, flags, tmp_path), x, raw, kind)
 
 
+@pytest.mark.parametrize("flags", ["", *OTHERS])
+def test_what_is_rounded_is_the_product_in_float32(rng, flags, tmp_path, monkeypatch):
+    """Numbers whose product with 127 / 1.1 is a half in float32, and exactly is none: a processor
+    that fuses it with the sum that follows would round them to the other side."""
+    x = rng.uniform(-1.1, 1.1, 4_000_000).astype(np.float32)
+    inverse = np.float32(127) / np.float32(1.1)
+    fused = np.rint(x.astype(np.float64) * np.float64(inverse))
+    near = x[np.rint(x * inverse) != fused][:31]
+    assert len(near) > 5
+    x = np.zeros((1, 32), np.float32)
+    x[0, 0], x[0, 1 : 1 + len(near)] = 1.1, near
+    raw = np.zeros((32, 34), np.uint8)
+    raw[:, :2] = np.array([1], np.float16).view(np.uint8)
+    raw[:, 2:] = np.eye(32, dtype=np.uint8)
+    layer = layer_of(raw, "Q8_0")
+    kernel = kernel_of(monkeypatch, lambda: layer(Tensor(x)))
+    q, scale = rounded(x)
+    expected = q[:, 0].astype(np.float32) * scale
+    assert (run_here(kernel, flags, tmp_path) == expected).all()
+
+
 @pytest.mark.parametrize(("target", "processor"), ARMS)
 def test_whole_numbers_are_exact_on_arm(rng, target, processor, tmp_path, monkeypatch):
     """Compiled where ziglang is installed, for Linux also run where qemu is."""

@@ -1,0 +1,103 @@
+"""How far rounded activations are from float32: log-probabilities of next tokens, KL, top tokens.
+
+Over the texts that the tests hold (prompts and their greedy continuations) and over prose, the
+documentation of this project; llama.cpp, which rounds as well, is measured alike.
+"""
+
+import json
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from language_model import MODEL, PEERS, load_endless, model_file
+from peer import start_peers
+from timing import arguments
+from tinygrad.nn.state import safe_load
+
+import edifice_tt as et
+
+ROOT = Path(__file__).parent.parent
+REFERENCES = ROOT / "tests" / "references" / "smollm2_visible"
+PIECE, PIECES = 256, 8  # tokens of a piece of prose, and how many
+LLAMA = "llama_cpp_lm"
+
+
+def main() -> None:
+    options = arguments(__doc__ or "")
+    exact, int8 = (et.jit(load_endless(activations)) for activations in ("float32", "int8"))
+    peers = start_peers(options.peers, [LLAMA])
+    for peer in peers.values():
+        peer("load", gguf=model_file(), threads=options.threads, rows=1, prompt=PIECE, new=1)
+    texts = {
+        "references": references(),
+        "prose": prose(exact.model, 1 if options.quick else PIECES),
+    }
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, pieces in texts.items():
+        subjects: dict[str, list[dict[str, np.ndarray]]] = {}
+        for ids in pieces:
+            ours = logprobs(exact([ids]).logits.numpy()[0])
+            theirs = {"edifice_tt int8": logprobs(int8([ids]).logits.numpy()[0])}
+            theirs |= {PEERS[LLAMA]: logprobs(llama_logits(p, ids)) for p in peers.values()}
+            for subject, other in theirs.items():
+                subjects.setdefault(subject, []).append(differences(ids, ours, other))
+        found[name] = {subject: summary(parts) for subject, parts in subjects.items()}
+        print(f"{name} measured", file=sys.stderr)
+    if options.json:
+        print(json.dumps(found, indent=1))
+        return
+    print(f"{MODEL}: distance from activations in float32\n")
+    for name, rows in found.items():
+        for subject, figures in rows.items():
+            print(f"{name}, {subject}: {', '.join(f'{k} {v:.4g}' for k, v in figures.items())}")
+
+
+def references() -> list[list[int]]:
+    numbers = safe_load(REFERENCES.with_suffix(".safetensors"))
+    count = len(json.loads(REFERENCES.with_suffix(".json").read_text()))
+    names = [(f"{i}.token_ids", f"{i}.greedy_ids") for i in range(count)]
+    return [[t for name in pair for t in numbers[name].numpy().tolist()] for pair in names]
+
+
+def prose(lm: Any, pieces: int) -> list[list[int]]:
+    files = (ROOT / "README.md", ROOT / "docs" / "write-a-scorer.md")
+    ids = lm.tokenizer.encode("".join(file.read_text() for file in files))
+    return [ids[i * PIECE : (i + 1) * PIECE] for i in range(pieces)]
+
+
+def llama_logits(peer: Any, ids: list[int]) -> np.ndarray:
+    with TemporaryDirectory() as folder:
+        peer("logits", ids=ids, path=f"{folder}/logits.npy")
+        return np.load(f"{folder}/logits.npy")
+
+
+def logprobs(logits: np.ndarray) -> np.ndarray:
+    exact = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    return exact - np.log(np.exp(exact).sum(-1, keepdims=True))
+
+
+def differences(ids: list[int], ours: np.ndarray, other: np.ndarray) -> dict[str, np.ndarray]:
+    """Of each token but the first, as predicted from those before it."""
+    at, following = np.arange(len(ids) - 1), np.array(ids[1:])
+    return {
+        "logprob": np.abs(other[at, following] - ours[at, following]),
+        "kl": (np.exp(ours) * (ours - other)).sum(-1)[:-1],
+        "same": (ours.argmax(-1) == other.argmax(-1))[:-1],
+    }
+
+
+def summary(parts: list[dict[str, np.ndarray]]) -> dict[str, float]:
+    logprob, kl, same = (np.concatenate([p[k] for p in parts]) for k in ("logprob", "kl", "same"))
+    return {
+        "tokens": len(logprob),
+        "mean |difference of logprob|": logprob.mean(),
+        "largest": logprob.max(),
+        "mean KL": kl.mean(),
+        "same top token": same.mean(),
+    }
+
+
+if __name__ == "__main__":
+    main()
