@@ -160,6 +160,7 @@ def fit_scorer(
         head,
         *moments(examples),
         trained_on=frozenset(digest_of(pool.prompt) for pool in pools),
+        tokenizer=features.source.tokenizer,
     )
     key = _key(examples, vars(features.source), scorer, asdict(settings), seed)
     run = Run() if checkpoint is None else load_run(checkpoint, key)
