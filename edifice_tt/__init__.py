@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from edifice_tt.study.voting import majority_at_k as majority_at_k
     from edifice_tt.training.fit import Fit as Fit
     from edifice_tt.training.fit import fit_scorer as fit_scorer
+    from edifice_tt.training.layers import compare_layers as compare_layers
     from edifice_tt.verifiers import list_verifiers as list_verifiers
     from edifice_tt.weights.checkpoint import load as load
     from edifice_tt.weights.checkpoint import save as save
@@ -98,6 +99,7 @@ _ROOMS = {
     "study.tasks": "list_tasks make_problems",
     "study.voting": "majority_at_k",
     "training.fit": "Fit fit_scorer",
+    "training.layers": "compare_layers",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}
 __all__ = sorted(_HOMES)

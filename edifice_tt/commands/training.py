@@ -1,4 +1,4 @@
-"""Commands that train: tasks, train."""
+"""Commands that train: tasks, train, layers."""
 
 import argparse
 from pathlib import Path
@@ -17,35 +17,41 @@ def register(add: Add) -> None:
     """Add the commands of this room."""
     tasks = add("tasks", _tasks, "show the tasks whose answers a program knows")
     tasks.add_argument("task", nargs="?", help="show the examples before its questions")
-    train = add(
-        "train",
-        _train,
-        "train a verifier on graded pool files",
-        options.add_device,
-        options.add_activations,
-        options.add_dtype,
-    )
-    train.add_argument("pools", type=Path, nargs="+", metavar="POOL", help="graded pool file")
+    train = add("train", _train, "train a verifier on graded pool files", _add_training)
+    train.add_argument("--layer", type=int, help="whose hidden states it reads (default: the last)")
     train.add_argument(
         "-o", "--output", type=options.new_file, required=True, help="verifier file to write"
     )
-    train.add_argument(
+    train.add_argument("--name", help="name of its scores (default: that of the file)")
+    how = train.add_mutually_exclusive_group()
+    how.add_argument("--resume", action="store_true", help="go on with a run that broke off")
+    how.add_argument("--force", action="store_true", help="replace the file if it is there")
+    layers = add("layers", _layers, "measure which layer a verifier reads best", _add_training)
+    layers.add_argument(
+        "--layers",
+        type=_numbers,
+        metavar="LAYERS",
+        help="which to compare, for example 8,15,22,30 (default: at each quarter of the model)",
+    )
+
+
+def _add_training(command: argparse.ArgumentParser) -> None:
+    command.add_argument("pools", type=Path, nargs="+", metavar="POOL", help="graded pool file")
+    command.add_argument(
         "--model",
         default=options.DEFAULT_MODEL,
         help="the model that sampled the pools (default: %(default)s)",
     )
-    train.add_argument("--scorer", default="mlp", help="registered head (default: mlp)")
-    train.add_argument("--name", help="name of its scores (default: that of the file)")
-    train.add_argument(
+    command.add_argument("--scorer", default="mlp", help="registered head (default: mlp)")
+    command.add_argument(
         "--loss", default="outcome", help="outcome (default), pairwise, token or step"
     )
-    train.add_argument("--layer", type=int, help="whose hidden states it reads (default: the last)")
-    train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    train.add_argument("--epochs", type=int, default=60, help="at most (default: %(default)s)")
-    train.add_argument("--lr", type=float, default=1e-3, help="default: %(default)s")
-    how = train.add_mutually_exclusive_group()
-    how.add_argument("--resume", action="store_true", help="go on with a run that broke off")
-    how.add_argument("--force", action="store_true", help="replace the file if it is there")
+    command.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    command.add_argument("--epochs", type=int, default=60, help="at most (default: %(default)s)")
+    command.add_argument("--lr", type=float, default=1e-3, help="default: %(default)s")
+    options.add_device(command)
+    options.add_activations(command)
+    options.add_dtype(command)
 
 
 def _tasks(arguments: argparse.Namespace) -> None:
@@ -75,11 +81,14 @@ def _tasks(arguments: argparse.Namespace) -> None:
         print(terminal.table(("task", "asks for", "answer"), rows))
 
 
+def _numbers(text: str) -> list[int]:
+    if not all(part.strip().isdecimal() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text}: expected whole numbers, such as 8,15,22,30")
+    return [int(part) for part in text.split(",")]
+
+
 def _train(arguments: argparse.Namespace) -> None:
-    from edifice_tt.inference.pool_reader import PoolFile
-    from edifice_tt.training.examples import check_pools
-    from edifice_tt.training.features import Features, features_beside
-    from edifice_tt.training.fit import FitOptions, features_needed
+    from edifice_tt.inference.hidden import check_layer
 
     output: Path = arguments.output
     checkpoint = Path(f"{output}.partial")
@@ -91,26 +100,17 @@ def _train(arguments: argparse.Namespace) -> None:
                 "--force to begin anew"
             )
         checkpoint.unlink(missing_ok=True)
-    names = ("loss", "layer", "epochs", "lr")
-    given: dict[str, Any] = {name: getattr(arguments, name) for name in names}
-    given["name"] = arguments.name or output.stem
-    FitOptions(**given)  # a mistake in it costs no loading
-    pools = [pool for path in arguments.pools for pool in PoolFile(path).with_problems()]
-    check_pools(pools)
-    terminal.say(f"loading {arguments.model}")
-    lm = options.load(arguments, arguments.model)
-    layer, positions = features_needed(lm, arguments.scorer, arguments.loss, arguments.layer)
-    states: dict[str, Any] = {}
-    for path in arguments.pools:
-        terminal.say(f"reading the hidden states of {path}")
-        features = features_beside(lm, path, [layer], positions)[layer]
-        states |= features.states
+    given, pools = _check(arguments)
+    lm = _load(arguments)
+    layer = check_layer(lm, arguments.layer)
+    features = _read(arguments, lm, [layer])[layer]
     fit = et.fit_scorer(
         lm,
         pools,
         arguments.scorer,
-        seed=arguments.seed,
-        features=Features(features.source, states),
+        layer=layer,
+        name=arguments.name or output.stem,
+        features=features,
         checkpoint=checkpoint,
         on_epoch=_tell,
         **given,
@@ -122,7 +122,77 @@ def _train(arguments: argparse.Namespace) -> None:
     else:
         print(_summary(fit, output))
     if fit.stopped not in ("patience", "epochs"):
-        terminal.warn(f"{fit.stopped}; the weights of epoch {fit.best_epoch} are kept")
+        terminal.warn(f"{fit.stopped}; the last good weights before it are kept")
+
+
+def _layers(arguments: argparse.Namespace) -> None:
+    from edifice_tt.inference.hidden import check_layer
+    from edifice_tt.training.layers import compare_layers, some_layers
+
+    given, pools = _check(arguments)
+    lm = _load(arguments)
+    layers = [check_layer(lm, layer) for layer in arguments.layers or some_layers(lm)]
+    features = _read(arguments, lm, layers)
+
+    def tell(fit: Any) -> None:
+        terminal.say(f"layer {fit.verifier.layer}: {fit.quality.auroc_within:.3f}")
+
+    found = compare_layers(
+        lm, pools, layers, arguments.scorer, features=features, on_fit=tell, **given
+    )
+    if arguments.json:
+        terminal.print_json([one.to_dict() for one in found])
+        return
+    rows = [
+        (
+            str(one.layer),
+            f"{one.auroc_within:.3f} ({one.low:.3f} to {one.high:.3f})",
+            f"{one.behind:.3f} ({one.behind_low:.3f} to {one.behind_high:.3f})",
+            f"{one.brier:.3f}",
+            f"{one.ece:.3f}",
+        )
+        for one in found
+    ]
+    header = ("layer", "right above wrong", "behind the best", "Brier", "calibration error")
+    print(terminal.table(header, rows))
+    print(
+        f"\n{found[0].fit.quality.mixed_problems} problems with right and wrong answers, each held "
+        "out once; intervals of 95 %.\nA layer whose interval behind the best reaches 0 may be as "
+        "good."
+    )
+
+
+def _check(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
+    """Options of the fit and the pools; a mistake in them costs no loading."""
+    from edifice_tt.inference.pool_reader import PoolFile
+    from edifice_tt.training.examples import check_pools
+    from edifice_tt.training.fit import FitOptions
+
+    given: dict[str, Any] = {name: getattr(arguments, name) for name in ("loss", "epochs", "lr")}
+    FitOptions(**given)
+    pools = [pool for path in arguments.pools for pool in PoolFile(path).with_problems()]
+    check_pools(pools)
+    return {**given, "seed": arguments.seed}, pools
+
+
+def _load(arguments: argparse.Namespace) -> Any:
+    terminal.say(f"loading {arguments.model}")
+    return options.load(arguments, arguments.model)
+
+
+def _read(arguments: argparse.Namespace, lm: Any, layers: list[int]) -> dict[int, Any]:
+    """The features of all pool files at each layer, kept beside them."""
+    from edifice_tt.training.features import Features, features_beside
+    from edifice_tt.training.fit import features_needed
+
+    _, positions = features_needed(lm, arguments.scorer, arguments.loss)
+    found: dict[int, Any] = {}
+    for path in arguments.pools:
+        terminal.say(f"reading the hidden states of {path}")
+        for layer, read in features_beside(lm, path, layers, positions).items():
+            before = found[layer].states if layer in found else {}
+            found[layer] = Features(read.source, {**before, **read.states})
+    return found
 
 
 def _tell(epoch: Any) -> None:

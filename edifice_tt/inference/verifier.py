@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,8 @@ class Verifier:
     """A head, what it was made for, and how its numbers become probabilities.
 
     `scorer` and `options` are what the registered head is made with, `layer` and `fingerprint`
-    tell which hidden states of which model it reads. It is given (states - mean) * scale, and the
+    tell which hidden states of which model it reads, `tokenizer` (a digest, if known) of which
+    tokens. It is given (states - mean) * scale, and the
     probability is sigmoid(slope * logit + offset). `trained_on` are digests of the prompts that it
     was trained on, `figures` what was measured on the problems held out.
     """
@@ -65,6 +67,7 @@ class Verifier:
     offset: float = 0.0
     trained_on: frozenset[str] = frozenset()
     figures: Mapping[str, Any] = field(default_factory=dict)
+    tokenizer: str = ""
 
     def check(self, lm: CausalLM | None) -> None:
         """Raise `EdificeError` for a model that it was not trained on."""
@@ -81,6 +84,11 @@ class Verifier:
                 f"verifier {self.name!r} was trained on the model with fingerprint "
                 f"{self.fingerprint}, {lm.name!r} has {lm.fingerprint}; use that model, or train a "
                 "verifier on this one"
+            )
+        if self.tokenizer and (theirs := tokenizer_digest(lm)) != self.tokenizer:
+            raise EdificeError(
+                f"verifier {self.name!r} was trained with the tokenizer {self.tokenizer}, that of "
+                f"{lm.name!r} is {theirs}; use the model with its own tokenizer"
             )
 
     def score(self, lm: CausalLM, pool: Pool) -> Pool:
@@ -123,7 +131,7 @@ class Verifier:
         tensors |= {_SCALE: Tensor(self.scale, device=device)}
         described = {name: getattr(self, name) for name in _DESCRIBED}
         described |= {"options": dict(self.options), "figures": dict(self.figures)}
-        described |= {"trained_on": sorted(self.trained_on)}
+        described |= {"trained_on": sorted(self.trained_on), "tokenizer": self.tokenizer}
         metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "edifice_tt": __version__}
         write_safetensors(path, tensors, {**metadata, "verifier": json.dumps(described)})
 
@@ -150,6 +158,7 @@ def load_verifier(path: str | os.PathLike[str], device: str | None = None) -> Ve
         given = json.loads(file.metadata["verifier"])
         fields = {name: given[name] for name in (*_DESCRIBED, "options", "figures")}
         fields["trained_on"] = frozenset(given["trained_on"])
+        fields["tokenizer"] = str(given.get("tokenizer", ""))
         slope, offset = float(given["slope"]), float(given["offset"])
     except (KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error})") from error
@@ -178,6 +187,18 @@ def new_head(scorer: str, hidden_size: int, options: Mapping[str, Any]) -> Any:
 def digest_of(text: str) -> str:
     """A short digest that tells one text from another."""
     return sha256(text.encode()).hexdigest()[:16]
+
+
+def tokenizer_digest(lm: CausalLM) -> str:
+    """A short digest that tells a model's tokenizer from another; made once for each."""
+    known, digest = _digests.get(lm, (None, ""))
+    if digest == "" or known is not lm.tokenizer:
+        digest = digest_of("" if lm.tokenizer is None else lm.tokenizer.to_json())
+        _digests[lm] = lm.tokenizer, digest
+    return digest
+
+
+_digests: WeakKeyDictionary[CausalLM, tuple[Any, str]] = WeakKeyDictionary()
 
 
 def read_head(head: Any, states: Sequence[States], device: str) -> list[States]:

@@ -21,6 +21,7 @@ from edifice_tt.errors import CheckpointError, EdificeError
 from edifice_tt.inference.candidates import Candidate, Pool
 from edifice_tt.inference.hidden import check_layer, read_layers
 from edifice_tt.inference.pool_reader import PoolFile
+from edifice_tt.inference.verifier import tokenizer_digest
 from edifice_tt.weights.safetensors import check_finite, open_safetensors, write_safetensors
 
 FORMAT, FORMAT_VERSION = "edifice_tt_features", "1"
@@ -44,8 +45,7 @@ class Source:
         """Raises `ValueError` for a layer or positions that are not there."""
         if positions not in POSITIONS:
             raise ValueError(f"positions={positions!r} must be one of {', '.join(POSITIONS)}")
-        tokenizer = "" if lm.tokenizer is None else lm.tokenizer.to_json()
-        digest = sha256(tokenizer.encode()).hexdigest()[:16]
+        digest = tokenizer_digest(lm)
         layer = check_layer(lm, layer)
         return cls(lm.fingerprint, digest, layer, positions, lm.config.hidden_size)
 

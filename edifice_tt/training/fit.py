@@ -160,6 +160,7 @@ def fit_scorer(
         head,
         *moments(examples),
         trained_on=frozenset(digest_of(pool.prompt) for pool in pools),
+        tokenizer=features.source.tokenizer,
     )
     key = _key(examples, vars(features.source), scorer, asdict(settings), seed)
     run = Run() if checkpoint is None else load_run(checkpoint, key)
@@ -169,7 +170,7 @@ def fit_scorer(
             save_run(run, checkpoint, key, lm.device)
 
     with seeded(seed):
-        loop = _loop(verifier, examples, settings, seed, lm.device)
+        loop = _loop(verifier, examples, settings, seed)
         run, stopped = train_in_folds(loop, verifier, examples, folds, run, keep, on_epoch)
     places = [place for held in folds for place in held]
     found = dict(zip(places, (one for fold in run.folds for one in fold.logits), strict=True))
@@ -181,18 +182,15 @@ def fit_scorer(
     return Fit(verifier, tuple(history), *sizes, stopped, quality, scored)
 
 
-def _loop(
-    verifier: Verifier, examples: Sequence[Example], settings: FitOptions, seed: int, device: str
-) -> Loop:
+def _loop(verifier: Verifier, examples: Sequence[Example], settings: FitOptions, seed: int) -> Loop:
     given = {field.name: getattr(settings, field.name, seed) for field in fields(Schedule)}
     pairs = pairwise_loss(settings.margin, settings.centre)
     return Loop(
         verifier.head,
         pairs if settings.loss == "pairwise" else outcome_loss,
         shape_of(examples),
-        (verifier.mean, verifier.scale),
         Schedule(**given),
-        device,
+        (verifier.mean, verifier.scale),
         registry.scorer(verifier.scorer).range == "probability",
     )
 

@@ -38,7 +38,8 @@ class Schedule:
 class Loop:
     """A head in training, with its optimiser and the captured steps.
 
-    `shape` is that of the largest problem, as `shape_of` finds it.
+    `shape` is that of the largest problem, as `shape_of` finds it; of `inputs`, a mean and a scale,
+    the head is given (states - mean) * scale.
     """
 
     def __init__(
@@ -46,22 +47,19 @@ class Loop:
         head: Any,
         loss: Loss,
         shape: tuple[int, int],
-        inputs: tuple[Floats, Floats],
         schedule: Schedule,
-        device: str,
-        is_probability: bool,
+        inputs: tuple[Floats, Floats] | None = None,
+        is_probability: bool = False,
     ) -> None:
-        self.head, self.loss, self.schedule, self.device = head, loss, schedule, device
-        self.is_probability = is_probability
-        self.mean, self.scale = inputs
-        self.shape = shape
-        self.optimizer = AdamW(
-            get_parameters(head), lr=schedule.lr, weight_decay=schedule.weight_decay
-        )
-        self.counter = random_counter(device)
+        self.head, self.loss, self.shape, self.schedule = head, loss, shape, schedule
+        self.inputs, self.is_probability = inputs, is_probability
+        weights = get_parameters(head)
+        self.device = str(weights[0].device)
+        self.optimizer = AdamW(weights, lr=schedule.lr, weight_decay=schedule.weight_decay)
+        self.counter = random_counter(self.device)
         Tensor.realize(*self._tensors().values())
         self._begin = self._state()
-        self._inputs: list[Tensor] = []
+        self._batch: list[Tensor] = []
         self._train: Any = TinyJit(self._train_step)
         self._evaluate: Any = TinyJit(self._evaluate_step)
 
@@ -149,15 +147,18 @@ class Loop:
     def _batches(self, examples: Sequence[Example], order: Sequence[int]) -> Iterator[list[Tensor]]:
         """Batches on the device, each valid until the next."""
         for states, *others in batches(examples, self.schedule.batch_problems, order, self.shape):
-            arrays = [(states - self.mean) * self.scale, *others]
+            if self.inputs is not None:
+                mean, scale = self.inputs
+                states = (states - mean) * scale
+            arrays = [states, *others]
             if not in_memory(self.device):
                 yield [Tensor(array, device=self.device).realize() for array in arrays]
                 continue
-            if not self._inputs:  # the same Tensors each time, which costs nothing
-                self._inputs = [wrap(np.empty_like(array), self.device) for array in arrays]
-            for tensor, array in zip(self._inputs, arrays, strict=True):
+            if not self._batch:  # the same Tensors each time, which costs nothing
+                self._batch = [wrap(np.empty_like(array), self.device) for array in arrays]
+            for tensor, array in zip(self._batch, arrays, strict=True):
                 np.copyto(view(tensor), array)
-            yield self._inputs
+            yield self._batch
 
     def _logits(self, states: Tensor) -> Tensor:
         P, N, T, D = states.shape

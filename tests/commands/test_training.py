@@ -86,6 +86,7 @@ def test_without_a_task_an_answer_still_has_128_tokens(run):
         ((*TRAIN, "--loss", "outcom"), "did you mean 'outcome'"),
         ((*TRAIN, "--scorer", "logprob"), "reads logprobs"),
         ((*TRAIN, "--layer", "9"), "layer=9 must be"),
+        (("layers", "pool.jsonl", "--layers", "1,9"), "layer=9 must be"),
         (("best-of", "q", "--verifier", "none"), "none: cannot be read"),
         (("best-of", "q", "--verifier", "none", "--scorer", "logprob"), "--scorer or --verifier"),
         (("score", "pool.jsonl", "--verifier", "pool.jsonl"), "not a safetensors file"),
@@ -120,6 +121,22 @@ def test_train_then_score_then_best_of(run, graded, tiny_lm, tmp_path):
     best = json.loads(run(*argv, "--json"))
     scores = {str(c["index"]): c["scores"]["judge"] for c in best["pool"]["candidates"]}
     assert best["choice"]["tally"] == scores
+
+
+def test_layers_are_compared_and_none_is_chosen(run, graded, tmp_path):
+    given = ("pool.jsonl", "--scorer", "linear", "--epochs", 2)
+    shown = json.loads(run("layers", *given, "--json"))
+    assert [one["layer"] for one in shown] == [1, 2]
+    assert min(one["behind"] for one in shown) == 0
+    table = run("layers", *given, "--layers", "2").splitlines()
+    assert table[0].split("  ")[0] == "layer"
+    assert table[1].startswith(f"2      {shown[1]['auroc_within']:.3f} (")
+    assert "problems with right and wrong answers, each held out once" in table[-2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "pool.jsonl",
+        "pool.jsonl.layer1-last.safetensors",
+        "pool.jsonl.layer2-last.safetensors",
+    ]
 
 
 def test_a_training_that_broke_off_is_resumed_or_begun_anew(run, graded, tmp_path, monkeypatch):

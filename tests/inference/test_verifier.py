@@ -9,7 +9,7 @@ from tinygrad.nn.state import get_state_dict
 import edifice_tt as et
 from edifice_tt.errors import CheckpointError, EdificeError, PoolWarning
 from edifice_tt.inference.hidden import read_hidden
-from edifice_tt.inference.verifier import digest_of, new_head
+from edifice_tt.inference.verifier import digest_of, new_head, tokenizer_digest
 from edifice_tt.testing import tiny_model
 from edifice_tt.weights.safetensors import open_safetensors, write_safetensors
 
@@ -34,6 +34,7 @@ def verifier(tiny_lm):
         -0.25,
         frozenset({digest_of("seen")}),
         {"ece": 0.125},
+        tokenizer_digest(tiny_lm),
     )
 
 
@@ -61,7 +62,16 @@ def test_a_file_brings_back_the_same_numbers_and_all_that_was_said(tiny_lm, veri
     verifier.save(tmp_path / "v")
     again = et.load_verifier(tmp_path / "v")
     assert et.score(tiny_lm, POOL, again) == et.score(tiny_lm, POOL, verifier)
-    for name in ("name", "scorer", "options", "layer", "fingerprint", "trained_on", "figures"):
+    for name in (
+        "name",
+        "scorer",
+        "options",
+        "layer",
+        "fingerprint",
+        "trained_on",
+        "figures",
+        "tokenizer",
+    ):
         assert getattr(again, name) == getattr(verifier, name)
 
 
@@ -76,6 +86,8 @@ def test_another_model_is_refused(tiny_lm, verifier):
         et.score(tiny_lm, POOL, other)
     with pytest.raises(EdificeError, match="states of size 24, those of model 'tiny' have 16"):
         et.score(tiny_model(), POOL, verifier)
+    with pytest.raises(EdificeError, match=r"with the tokenizer beef, that of 'tiny' is \w{16};"):
+        et.score(tiny_lm, POOL, replace(verifier, tokenizer="beef"))
     with pytest.raises(EdificeError, match="needs its model"):
         et.score(None, POOL, verifier)
     with pytest.raises(ValueError, match="no steps to reduce"):
