@@ -317,7 +317,8 @@ def add_a_second_opencl_device():
     from tinygrad.runtime.ops_cl import CLDevice
 
     Device["CL"]
-    CLDevice.device_ids = type(CLDevice.device_ids[0] * 2)(*CLDevice.device_ids[:1] * 2)
+    first = CLDevice.device_ids[0]
+    CLDevice.device_ids = (type(first) * 2)(first, first)
 
 
 def main():
