@@ -33,7 +33,7 @@ for split, num in zip(("train", "test"), asked.num, strict=True):
         et.generate_pools(lm, problems, path, **how)
         pools[task, split] = list(et.read_pools(path))
 
-how = {"loss": "pairwise", "layer": 18, "dropout": 0.3, "name": "smollm2-verifier"}
+how = {"layer": 18, "name": "smollm2-verifier"}
 training = [pool for task in asked.tasks for pool in pools[task, "train"]]
 fit = et.fit_scorer(lm, training, seed=0, checkpoint=asked.folder / "fit.partial", **how)
 fit.verifier.save(asked.folder / "smollm2-verifier.safetensors")
