@@ -17,7 +17,7 @@ def clang():
 @pytest.fixture(scope="session")
 def render():
     """device -> what `kernels.py` writes for it."""
-    locate("nvidia-cuda-nvrtc-cu12", "")
+    locate("dawn-python", "")
     running = {device: start("kernels.py", device, *names) for device, names in DTYPES.items()}
     yield cache(lambda device: finish(running[device]))
     for process, answers in running.values():
