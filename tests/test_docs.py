@@ -9,6 +9,7 @@ import pytest
 from documents import DOCS, Runner, blocks
 from fake_plugins import open_site
 
+import edifice_tt as et
 from edifice_tt import hookspecs
 from edifice_tt.cli import make_parser
 
@@ -40,6 +41,32 @@ def test_a_scorer_grows_as_its_page_says(runner, monkeypatch):
     page.install = install_and_load
     counts = page.run(PAGES["write-a-scorer.md"])
     assert counts == {"toml": 1, "python": 5, "sh": 4, "text": 3, "pycon": 6}
+
+
+def test_a_verifier_is_trained_as_its_page_says(runner, monkeypatch, tiny_lm, tmp_path):
+    """With a tiny model in place of the real one, and marks that its hidden states tell."""
+    monkeypatch.setattr(et, "load_pretrained", lambda *_, **__: tiny_lm, raising=False)
+    page = runner("train-a-scorer.md")
+    shell, settings = page.shell, {"model": "tiny", "fingerprint": tiny_lm.fingerprint}
+
+    def sample_or_run(line):
+        if not line.startswith("edifice-tt generate"):
+            return shell(line)
+        asked = make_parser().parse_args(shlex.split(line)[1:])
+        pools = []
+        for i in range(8):
+            ids = [(60 + (7 * i + 3 * j) % 40, 60 + (5 * i + j) % 40) for j in range(4)]
+            made = (
+                et.Candidate(j, "", x, (-1.0, -2.0), correct=x[1] % 2 == 0)
+                for j, x in enumerate(ids)
+            )
+            pools.append(et.Pool(f"{asked.split} {i}", tuple(made), settings, str(i)))
+        et.write_pools(asked.output, pools)
+        return ""
+
+    page.shell = sample_or_run
+    counts = page.run(PAGES["train-a-scorer.md"])
+    assert counts == {"sh": 4, "text": 2, "pycon": 1}
 
 
 # --- hooks.md
