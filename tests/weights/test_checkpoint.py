@@ -47,6 +47,11 @@ def test_a_model_of_16_bits_comes_back_bit_for_bit(tmp_path, dtype):
     loaded = et.load(tmp_path / "m.safetensors")
     assert fingerprint(loaded) == fingerprint(model)
     assert str(loaded.backbone.blocks[0].attn.q_proj.weight.dtype) == str(precision.DTYPES[dtype])
+    et.save(et.build("test_time_compute", num_kv_heads=1, **options), tmp_path / "wide.safetensors")
+    with pytest.warns(PrecisionWarning):  # the scorer's weights stay float32 here, too
+        assert fingerprint(et.load(tmp_path / "wide.safetensors", dtype=dtype)) == fingerprint(
+            model
+        )
     wide = et.load(tmp_path / "m.safetensors", dtype="float32")
     assert {str(w.dtype) for w in get_state_dict(wide).values()} == {"dtypes.float"}
     x = Tensor.ones(1, 3, 32)
