@@ -73,5 +73,6 @@ def test_one_program_serves_all_layers_of_a_kind(mixed):
 
 def test_cores_share_programs_and_weights_but_no_cache(tiny_lm):
     own, other = decoder_of(tiny_lm, "CPU"), decoder_of(tiny_lm, "CPU:1")
-    assert own is not other and own.programs is other.programs
+    assert own is not other
+    assert own.programs is other.programs
     assert own.cache_for(2, 5).layers[0] is not other.cache_for(2, 5).layers[0]

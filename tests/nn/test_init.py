@@ -64,4 +64,5 @@ def test_what_must_be_computed_has_no_numbers_yet(tensor):
 
 def test_an_unfilled_weight_has_its_shape_and_no_memory():
     weight = unfilled(3, 5)
-    assert weight.shape == (3, 5) and not weight.uop.is_realized
+    assert weight.shape == (3, 5)
+    assert not weight.uop.is_realized

@@ -69,10 +69,12 @@ def test_each_program_waits_for_a_signal_and_gives_one(dense):
     before.put(None)
     after.get(timeout=10)
     thread.join(0.05)
-    assert thread.is_alive() and after.empty()  # at the second program
+    assert thread.is_alive()  # at the second program
+    assert after.empty()
     before.put(None)
     thread.join(10)
-    assert not thread.is_alive() and after.qsize() == 1
+    assert not thread.is_alive()
+    assert after.qsize() == 1
 
 
 def test_whoever_waits_is_released_when_the_first_breaks_off(dense):
