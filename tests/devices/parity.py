@@ -13,14 +13,16 @@ os.environ["PARALLEL"] = "0"  # kernels are compiled, and looked at, in this pro
 import argparse
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("", "weights"))
 
 import mistakes
 import numpy as np
 import numpy_reference as reference
+import test_gguf
 from kernel_log import KernelLog
 from tinygrad import Device, Tensor, dtypes
 from tinygrad.helpers import DEV
@@ -37,8 +39,9 @@ from edifice_tt.toolchain import open_device
 from edifice_tt.training.examples import Example
 from edifice_tt.training.loop import Loop, Schedule
 from edifice_tt.training.losses import outcome_loss
+from edifice_tt.weights import gguf
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 INDEX = json.loads((GOLDEN / "index.json").read_text())["files"]
 # Each a multiple of what a tensor core takes at once: 8 x 8 x 8 (Metal), 8 x 16 x 16 (CUDA).
 SIZES = {
@@ -51,6 +54,7 @@ SIZES = {
     "ffn_size": 48,
     "scorer": "linear",
 }
+SMALL = {"hidden_size": 8, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1, "scorer_hidden": 8}
 PROMPT = "thequickbrownfoxjumps"  # longer than a chunk of 16
 SETTINGS = {"n": 3, "temperature": 1.0, "seed": 4, "max_tokens": 4, "batch_size": 4}
 
@@ -212,6 +216,30 @@ class Parity:
         looked_up = worst(layer.rows(ids).numpy()[0], exact[[3, 11]])
         return max(looked_up, worst(y, x.astype(np.float64) @ exact.T))
 
+    def read_gguf(self, _):
+        """A file's tensors, each format and size by a captured graph that is replayed."""
+        rng = np.random.default_rng(0)
+        kinds = (test_gguf.F16, test_gguf.Q4_1, test_gguf.Q8_0)
+        made = {
+            f"{kind}.{i}": (kind, *test_gguf.FORMATS[kind](rng)) for i in range(3) for kind in kinds
+        }
+        tensors = {name: (kind, (2, 256), content) for name, (kind, content, _) in made.items()}
+        with tempfile.TemporaryDirectory() as folder:
+            path = test_gguf.write_gguf(Path(folder, "m.gguf"), {}, tensors)
+            found = gguf.read_gguf(path, self.device).tensors
+        return max(
+            worst(found[n].numpy().ravel(), exact.ravel()) for n, (*_, exact) in made.items()
+        )
+
+    def save(self, _):
+        """What is loaded again is what was saved. The error is the number of other weights."""
+        model = et.build("test_time_compute", embed_dim=4, **SMALL, device=self.device)
+        with tempfile.TemporaryDirectory() as folder:
+            et.save(model, Path(folder, "m.safetensors"))
+            again = get_state_dict(et.load(Path(folder, "m.safetensors"), self.device))
+        weights = get_state_dict(model)
+        return float(sum((again[n].numpy() != w.numpy()).sum() for n, w in weights.items()))
+
     def select(self, _):
         """Which of N is best: ties, NaN and infinities. The error is the number of wrong ones."""
         nan, inf = float("nan"), float("inf")
@@ -299,6 +327,8 @@ CHECKS = [
     ("two_devices", "float32"),
     ("hidden", "float32"),
     *(("quantized", kind) for kind in ("Q4_0", "Q4_1", "Q8_0")),
+    ("read_gguf", ""),
+    ("save", ""),
     ("select", ""),
     *(("extremes", dtype) for dtype in ALL),
     ("train", ""),
