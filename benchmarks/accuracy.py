@@ -14,6 +14,7 @@ import numpy as np
 from language_model import MODEL, PEERS, load_endless, model_file
 from peer import start_peers
 from timing import arguments
+from tinygrad import Tensor
 from tinygrad.nn.state import safe_load
 
 import edifice_tt as et
@@ -38,9 +39,10 @@ def main() -> None:
     for name, pieces in texts.items():
         subjects: dict[str, list[dict[str, np.ndarray]]] = {}
         for ids in pieces:
-            ours = logprobs(exact([ids]).logits.numpy()[0])
-            theirs = {"edifice_tt int8": logprobs(int8([ids]).logits.numpy()[0])}
-            theirs |= {PEERS[LLAMA]: logprobs(llama_logits(p, ids)) for p in peers.values()}
+            ours, rounded = (logprobs(lm(Tensor([ids])).logits.numpy()[0]) for lm in (exact, int8))
+            theirs = {"edifice_tt int8": rounded}
+            if LLAMA in peers:
+                theirs[PEERS[LLAMA]] = logprobs(llama_logits(peers[LLAMA], ids))
             for subject, other in theirs.items():
                 subjects.setdefault(subject, []).append(differences(ids, ours, other))
         found[name] = {subject: summary(parts) for subject, parts in subjects.items()}

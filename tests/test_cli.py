@@ -41,7 +41,9 @@ def run(monkeypatch, capsys, tiny_lm):
     load_pretrained = et.load_pretrained
 
     def load(model, **options):
-        return tiny_lm if str(model) == "tiny" else load_pretrained(model, **options)
+        if str(model) != "tiny" or options.get("activations", "float32") != "float32":
+            return load_pretrained(model, **options)
+        return tiny_lm
 
     monkeypatch.setattr(et, "load_pretrained", load, raising=False)
 
@@ -103,6 +105,14 @@ def check_mistake(outcome: Outcome, *words: str) -> None:
     assert outcome.out == ""
     for word in words:
         assert word in outcome.err
+
+
+@pytest.mark.parametrize("command", [("generate", "Hi"), ("best-of", "Hi")], ids=str)
+def test_activations_reach_the_loader(run, tiny_lm, tmp_path, command):
+    et.save(tiny_lm, tmp_path / "m.safetensors")
+    model = ("--model", tmp_path / "m.safetensors", "--activations")
+    check_mistake(run(*command, *model, "int4"), "activations='int4' must be 'float32' or 'int8'")
+    check_mistake(run(*command, *model, "int8"), "activations='int8' is for GGUF files")
 
 
 # --- list, doctor; plugins has tests of its own in commands/
