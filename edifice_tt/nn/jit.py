@@ -42,8 +42,9 @@ class CompiledModel:
             )
         given_on = str(x.device)
         x = x.to(self._home or given_on)
-        runners = [self._runner(device, str(x.device)) for device in self._devices_for(x)]
-        parts = _split(x, len(runners))
+        devices = self._devices_for(x)
+        runners = [self._runner(device, str(x.device)) for device in devices]
+        parts = _split(x, devices)
         pairs = list(zip(runners, parts, strict=True))
         # tinygrad captures one graph at a time; replayed they run side by side.
         if len(pairs) > 1 and all(runner.has_captured(part) for runner, part in pairs):
@@ -105,13 +106,17 @@ def _key(x: Part) -> tuple[Any, ...]:
     return x.shape, x.dtype, bool(TRAINING)
 
 
-def _split(x: Tensor, count: int) -> Sequence[Part]:
-    """The batch in so many parts, each to be copied into a buffer that a capture replays from."""
-    if not in_memory(str(x.device)):
+def _split(x: Tensor, devices: Sequence[str]) -> Sequence[Part]:
+    """A part of the batch for each device, to be copied to where a capture replays from."""
+    edges = list(pairwise(x.shape[0] * i // len(devices) for i in range(len(devices) + 1)))
+    if in_memory(str(x.device)):
+        rows = view(x.contiguous().realize())
+        return [rows[a:b] for a, b in edges]
+    if len(devices) == 1:
         return [x.clone().realize()]  # not a view, a constant or an unfinished sum
-    rows = view(x.contiguous().realize())
-    edges = [x.shape[0] * i // count for i in range(count + 1)]
-    return [rows[a:b] for a, b in pairwise(edges)]
+    return [
+        x[a:b].to(device).clone().realize() for device, (a, b) in zip(devices, edges, strict=True)
+    ]
 
 
 def _join(parts: Sequence[Tensor | None], device: str) -> Tensor | None:
