@@ -77,7 +77,8 @@ class GGUFHeader:
         if not is_gguf(path):
             raise self.error("not a GGUF file" if self.path.exists() else "there is no such file")
         with self.path.open("rb") as file:
-            self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            # A copy on write, for tinygrad's GPUs refuse to read from memory that is read-only.
+            self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         self._position = 4
         if (version := self._number("<u4")) not in (2, 3):
             raise self.error(f"GGUF version {version} is not supported; supported: 2, 3")
