@@ -35,8 +35,11 @@ def linear(
 
 
 def linear_formula(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    y = x @ weight.transpose()
-    return y if bias is None else y + bias
+    # A weight of 16 bits meets x in 16 bits and sums in float32: what tensor cores do.
+    y = x.cast(weight.dtype).matmul(weight.transpose(), dtype=dtypes.float32)
+    # Its own kernel: where two products share one, no tensor core is used, and tinygrad computes
+    # the second again in every thread that sums up the first.
+    return (y if bias is None else y + bias).cast(x.dtype).contiguous()
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -78,7 +81,7 @@ def lookup(ids: Tensor, weight: Tensor) -> Tensor:
 
 
 def lookup_formula(ids: Tensor, weight: Tensor) -> Tensor:
-    return weight[ids]
+    return weight[ids].float()  # the sum over all layers is of float32, whatever the weights are
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -125,7 +128,7 @@ def attention_formula(q: Tensor, memories: Sequence[Memory]) -> Tensor:
     weights = scores[0].cat(*scores[1:], dim=-1).softmax(-1).cast(q.dtype)  # (B, K, H/K, T, S)
     parts = weights.split([v.shape[-2] for v in values], dim=-1)
     mixed = [part @ v for part, v in zip(parts, values, strict=True)]
-    return sum(mixed[1:], mixed[0]).permute(0, 3, 1, 2, 4).reshape(B, T, H, E)
+    return sum(mixed[1:], mixed[0]).permute(0, 3, 1, 2, 4).reshape(B, T, H, E).contiguous()
 
 
 def silu_gate(gate: Tensor, up: Tensor) -> Tensor:
