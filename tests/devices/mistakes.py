@@ -1,0 +1,50 @@
+"""Mistakes that a kernel could make, each of one place, for the suite to find."""
+
+from contextlib import contextmanager
+from functools import partial
+
+from edifice_tt.nn import kernels, ops
+
+NAMES = ("rope", "tile", "causal")
+
+# In the C of the CPU device: what stands there, and the mistake.
+_IN_C = {
+    "rope": ("b = x[i + E / 2];", "b = x[E / 2 + (i + 1) % (E / 2)];"),
+    "tile": ("g * rep + i % rep)", "i % rep * K + g)"),
+    "causal": ("long sees = seen[first + i + n / rep];", "long sees = most;"),
+}
+
+
+@contextmanager
+def made(name):
+    """Let every device compute with one mistake."""
+    right, wrong = _IN_C[name]
+    source = kernels._library()
+    assert source.count(right) == 1, f"kernels.c does not hold {right!r} once; write it anew here"
+    before = kernels._library, ops.rotate, ops.attention_formula
+    kernels._library = lambda: source.replace(right, wrong)
+    if name == "rope":
+        ops.rotate = partial(_turn_wrong_pairs, ops.rotate)
+    else:
+        formula = {"tile": _tile_the_heads, "causal": _see_the_future}[name]
+        ops.attention_formula = partial(formula, ops.attention_formula)
+    try:
+        yield
+    finally:
+        kernels._library, ops.rotate, ops.attention_formula = before
+
+
+def _turn_wrong_pairs(right, x, cos, sin):
+    first, second = x.chunk(2, dim=-1)
+    return right(first.cat(second.roll(1, -1), dim=-1), cos, sin)
+
+
+def _tile_the_heads(right, q, memories):
+    B, T, H, E = q.shape
+    K = memories[0].kv.shape[3]
+    tiled = q.reshape(B, T, H // K, K, E).transpose(2, 3).reshape(B, T, H, E)
+    return right(tiled, memories).reshape(B, T, K, H // K, E).transpose(2, 3).reshape(q.shape)
+
+
+def _see_the_future(right, q, memories):
+    return right(q, [m._replace(seen=m.seen + m.kv.shape[2]) for m in memories])

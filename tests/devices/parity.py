@@ -1,0 +1,391 @@
+"""Every numeric path of the library on one device, against references that know no device.
+
+A program, for tinygrad chooses its device once a process:
+
+DEV=CL python tests/devices/parity.py              # largest errors, as JSON on the last line
+DEV=CL python tests/devices/parity.py --break rope # and that of a model that turns wrong pairs
+"""
+
+import os
+
+os.environ["PARALLEL"] = "0"  # kernels are compiled, and looked at, in this process
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("", "weights"))
+
+import mistakes
+import numpy as np
+import numpy_reference as reference
+import test_gguf
+from kernel_log import KernelLog
+from tinygrad import Device, Tensor, dtypes
+from tinygrad.helpers import DEV
+from tinygrad.nn.state import get_state_dict, safe_load
+
+import edifice_tt as et
+from edifice_tt.inference import decoder, hidden, verifier
+from edifice_tt.inference.candidates import Candidate, Pool
+from edifice_tt.inference.sampling import Sampler
+from edifice_tt.nn import ops
+from edifice_tt.nn.ops import Memory
+from edifice_tt.nn.quantized import KINDS, QuantizedLinear
+from edifice_tt.toolchain import open_device
+from edifice_tt.training.examples import Example
+from edifice_tt.training.loop import Loop, Schedule
+from edifice_tt.training.losses import outcome_loss
+from edifice_tt.weights import gguf
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+INDEX = json.loads((GOLDEN / "index.json").read_text())["files"]
+# Each a multiple of what a tensor core takes at once: 8 x 8 x 8 (Metal), 8 x 16 x 16 (CUDA).
+SIZES = {
+    "vocab_size": 32,
+    "context_length": 64,
+    "hidden_size": 16,
+    "num_layers": 1,
+    "num_heads": 4,
+    "num_kv_heads": 2,
+    "ffn_size": 48,
+    "scorer": "linear",
+}
+SMALL = {"hidden_size": 8, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1, "scorer_hidden": 8}
+PROMPT = "thequickbrownfoxjumps"  # longer than a chunk of 16
+SETTINGS = {"n": 3, "temperature": 1.0, "seed": 4, "max_tokens": 4, "batch_size": 4}
+
+
+class Letters:
+    """A tokenizer of 31 letters, and 0 that ends."""
+
+    stop_ids = frozenset({0})
+    vocab_size = 32
+
+    def encode(self, text):
+        return [ord(letter) - 96 for letter in text]
+
+    def decode(self, ids):
+        return "".join(chr(96 + i) for i in ids)
+
+    def token_bytes(self, token_id):
+        return self.decode([token_id]).encode()
+
+
+def rounded(values, dtype):
+    """float32 numbers that the dtype holds exactly, rounded on the host to the nearest even."""
+    if dtype == "float16":
+        return values.astype(np.float16).astype(np.float32)
+    if dtype == "bfloat16":
+        bits = values.view(np.uint32).astype(np.uint64)
+        bits += 0x7FFF + (bits >> 16 & 1)
+        return (bits & 0xFFFF0000).astype(np.uint32).view(np.float32)
+    return values
+
+
+def worst(actual, expected):
+    """The largest absolute error; NaN counts as infinite."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape
+    error = float(np.abs(actual - expected).max())
+    return error if np.isfinite(error) else float("inf")
+
+
+class Parity:
+    """The checks on one device; each returns its largest error."""
+
+    def __init__(self, device):
+        self.device = device
+        self.models = {}
+
+    def lm(self, dtype):
+        """A language model and its weights as the reference reads them."""
+        if dtype not in self.models:
+            model = et.build("causal_lm", **SIZES, seed=3, device=self.device)
+            model.tokenizer = Letters()
+            exact = {}
+            for name, weight in get_state_dict(model).items():
+                # Embeddings large enough that some tokens are likely; biases that are not 0.
+                values = weight.numpy() * (3 if name == "token_embedding.weight" else 1)
+                values = rounded(values + 0.1 * name.endswith("bias"), dtype)
+                exact[name] = values.astype(np.float64)
+                placed = Tensor(values, device=self.device).cast(getattr(dtypes, dtype))
+                weight.replace(placed.contiguous().realize())
+            self.models[dtype] = model, exact
+        return self.models[dtype]
+
+    def expected(self, dtype, ids):
+        """Hidden states (T, D) and logits (T, V) of token ids, in float64."""
+        model, w = self.lm(dtype)
+        below = {n.removeprefix("backbone."): v for n, v in w.items()}
+        states = reference.backbone(
+            w["token_embedding.weight"][list(ids)], below, model.config.backbone
+        )
+        return states, states @ w["token_embedding.weight"].T
+
+    def logits(self, dtype):
+        # Without tensor cores an emulator needs a second for each token.
+        tokens = 5 if "sm_" in repr(DEV) and dtype == "float32" else 16
+        ids = [(7 * t + 3) % 32 for t in range(tokens)]
+        out = self.lm(dtype)[0]([ids])
+        return worst(out.logits.numpy()[0], self.expected(dtype, ids)[1])
+
+    def jit(self, dtype, devices=None):
+        """Captured, two rows a call; the results of the first must outlive the others."""
+        fast = et.jit(self.lm(dtype)[0], devices)
+        ids = [[(5 * t + row) % 32 for t in range(8)] for row in range(6)]
+        count = 2 * len(devices or [0])
+        parts = [ids[:count], ids[-count:], ids[:count]]
+        given = [Tensor(part, dtype=dtypes.int32, device=self.device) for part in parts]
+        results = [fast(one).logits for one in given]
+        expected = [[self.expected(dtype, row)[1] for row in part] for part in parts]
+        return worst([result.numpy() for result in results], expected)
+
+    def generate(self, dtype, **settings):
+        """Log-probabilities and draws of sampled tokens, against a model without a cache."""
+        model, _ = self.lm(dtype)
+        pool = et.generate(model, PROMPT, **SETTINGS | settings)
+        prompt, errors = model.tokenizer.encode(PROMPT), []
+        sampler = Sampler(temperature=pool.settings["temperature"], seed=pool.settings["seed"])
+        for candidate in pool:
+            _, logits = self.expected(dtype, [*prompt, *candidate.token_ids])
+            for position, token in enumerate(candidate.token_ids):
+                row = logits[len(prompt) + position - 1]
+                exact = row[token] - row.max() - np.log(np.exp(row - row.max()).sum())
+                errors.append(abs(candidate.token_logprobs[position] - exact))
+                if dtype == "float32":  # weights of 16 bits may move a draw over an edge
+                    assert token == sampler.draw(row, candidate.index, position)[0]
+        assert len({candidate.token_ids for candidate in pool}) > 1 or not sampler.temperature
+        return max(errors)
+
+    def greedy(self, dtype):
+        return self.generate(dtype, n=1, temperature=0)
+
+    def two_devices(self, dtype):
+        """The rows of a batch, and of a prompt's answers, shared out."""
+        both = [self.device, f"{self.device}:1"]
+        return max(self.jit(dtype, both), self.generate(dtype, n=8, devices=both))
+
+    def hidden(self, dtype):
+        """Hidden states of answers of several lengths, and the head's scores of them."""
+        model, w = self.lm(dtype)
+        answers = [(3, 1, 4, 1, 5), (9, 2), (6,) * 9]
+        pool = Pool(PROMPT, tuple(Candidate(i, "", ids) for i, ids in enumerate(answers)))
+        states = hidden.read_hidden(model, pool)
+        prompt = model.tokenizer.encode(PROMPT)
+        exact = [self.expected(dtype, [*prompt, *ids])[0][len(prompt) :] for ids in answers]
+        errors = [worst(one, other) for one, other in zip(states, exact, strict=True)]
+        scored = et.score(model, pool, scorer="linear")
+        for candidate, state in zip(scored, exact, strict=True):
+            score = state[-1] @ w["scorer.dense.weight"][0] + w["scorer.dense.bias"][0]
+            errors.append(abs(candidate.scores["linear"] - score))
+        return max(errors)
+
+    def golden(self, name):
+        """The original's recorded numbers."""
+        path = GOLDEN / f"{name}.safetensors"
+        recorded = {key: tensor.numpy() for key, tensor in safe_load(path).items()}
+        model = et.load_edifice(path, **INDEX[name]["options"], device=self.device)
+        out = model(recorded["input"])
+        errors = [worst(getattr(out, k).numpy(), recorded[k]) for k in ("backbone", "scores")]
+        return max(errors)
+
+    def quantized(self, kind):
+        """Products with blocks of 4 or 8 bits, and rows of them, unpacked here by hand."""
+        rng = np.random.default_rng(5)
+        rows, depth, size = 16, 64, KINDS[kind].block_bytes
+        blocks = rng.integers(0, 256, (rows, depth // 32, size)).astype(np.uint8)
+        halves = rng.normal(size=(rows, depth // 32, 2)).astype(np.float16)
+        lead = 4 if kind == "Q4_1" else 2
+        blocks[..., :lead] = halves[..., : lead // 2].copy().view(np.uint8)
+        bits = blocks[..., lead:]
+        if kind == "Q8_0":
+            whole = bits.view(np.int8).astype(np.float64)
+        else:
+            whole = np.concatenate([bits & 15, bits >> 4], -1).astype(np.float64)
+            whole -= 8 * (kind == "Q4_0")
+        exact = whole * halves[..., :1] + (halves[..., 1:] if kind == "Q4_1" else 0)
+        exact = exact.reshape(rows, depth)
+        layer = QuantizedLinear(Tensor(blocks.reshape(rows, -1), device=self.device), kind)
+        x = rng.normal(size=(16, depth)).astype(np.float32)
+        y = layer(Tensor(x, device=self.device)).numpy()
+        ids = Tensor(np.array([[3, 11]], np.int32), device=self.device)
+        looked_up = worst(layer.rows(ids).numpy()[0], exact[[3, 11]])
+        return max(looked_up, worst(y, x.astype(np.float64) @ exact.T))
+
+    def read_gguf(self, _):
+        """A file's tensors, each format and size by a captured graph that is replayed."""
+        rng = np.random.default_rng(0)
+        kinds = (test_gguf.F16, test_gguf.Q4_1, test_gguf.Q8_0)
+        made = {
+            f"{kind}.{i}": (kind, *test_gguf.FORMATS[kind](rng)) for i in range(3) for kind in kinds
+        }
+        tensors = {name: (kind, (2, 256), content) for name, (kind, content, _) in made.items()}
+        with tempfile.TemporaryDirectory() as folder:
+            path = test_gguf.write_gguf(Path(folder, "m.gguf"), {}, tensors)
+            found = gguf.read_gguf(path, self.device).tensors
+        return max(
+            worst(found[n].numpy().ravel(), exact.ravel()) for n, (*_, exact) in made.items()
+        )
+
+    def save(self, _):
+        """What is loaded again is what was saved. The error is the number of other weights."""
+        model = et.build("test_time_compute", embed_dim=4, **SMALL, device=self.device)
+        with tempfile.TemporaryDirectory() as folder:
+            et.save(model, Path(folder, "m.safetensors"))
+            again = get_state_dict(et.load(Path(folder, "m.safetensors"), self.device))
+        weights = get_state_dict(model)
+        return float(sum((again[n].numpy() != w.numpy()).sum() for n, w in weights.items()))
+
+    def select(self, _):
+        """Which of N is best: ties, NaN and infinities. The error is the number of wrong ones."""
+        nan, inf = float("nan"), float("inf")
+        columns = [[3.0, 3.0, nan], [nan, 1.0, 2.0], [nan, nan, -inf], [nan] * 3, [1.0, inf, inf]]
+        scores = Tensor(np.array(columns, np.float32).T.copy(), device=self.device)
+        best = et.select_best_of_n(scores).numpy()
+        assert best.dtype == np.int32
+        return float((best != [0, 2, 2, 0, 1]).sum())
+
+    def extremes(self, dtype):
+        """Large numbers in 16 bits, and memories of which nothing is seen."""
+        kind, rng = getattr(dtypes, dtype), np.random.default_rng(7)
+        x = rounded((3e4 * rng.uniform(-1, 1, (1, 3, 16))).astype(np.float32), dtype)
+        gain = Tensor.ones(16, device=self.device).cast(kind)
+        given, exact = Tensor(x, device=self.device).cast(kind), x.astype(np.float64)
+        normed = ops.rms_norm(given, gain, 1e-6).float().numpy()
+        errors = [worst(normed, reference.rms_norm(exact, 1.0, 1e-6))]
+        normed = ops.layer_norm(given, gain, gain, 1e-5).float().numpy()
+        errors.append(worst(normed, reference.layer_norm(exact, 1.0, 1.0, 1e-5)))
+        if dtype != "float32":
+            return max(errors)
+        # Scores of up to 1e5: the softmax is all but one-hot, and must not overflow.
+        q, kv = (100 * rng.standard_normal(s).astype(np.float32) for s in ((3, 4, 4), (2, 3, 2, 4)))
+        prefix = Tensor(np.zeros((2, 1, 2, 2, 4), np.float32), device=self.device)
+        none, all_three = (
+            Tensor(np.array(a, np.int32), device=self.device) for a in ([0], [1, 2, 3])
+        )
+        memories = [
+            Memory(prefix, none),
+            Memory(Tensor(kv[:, None], device=self.device), all_three),
+        ]
+        mixed = ops.attention(Tensor(q[None], device=self.device), memories).numpy()[0]
+        parts = (z.transpose(1, 0, 2).astype(np.float64) for z in (q, *kv))
+        errors.append(
+            worst(mixed / 100, reference.causal_attention(*parts).transpose(1, 0, 2) / 100)
+        )
+        return max(errors)
+
+    def train(self, _):
+        """Three steps of AdamW on a linear head, against the same written out."""
+        rng = np.random.default_rng(9)
+        head = et.build("causal_lm", **SIZES, seed=3, device=self.device).scorer
+        w, b = head.dense.weight.numpy()[0].astype(np.float64), 0.0
+        examples, lr = [], 0.01
+        for problem in range(2):
+            right = (True, False)
+            pool = Pool("", tuple(Candidate(i, "", correct=c) for i, c in enumerate(right)))
+            states = [rng.normal(size=(2, 16)).astype(np.float16) for _ in right]
+            weights = [np.array([0, 1 + problem], np.float32) for _ in right]
+            targets = [np.full(2, float(c), np.float32) for c in right]
+            examples.append(Example(pool, states, targets, weights))
+        x = np.array([one[1] for example in examples for one in example.states], np.float64)
+        y, weight = np.array([1, 0, 1, 0]), np.array([1, 1, 2, 2]) / 6
+        first, second = np.zeros(17), np.zeros(17)
+        for step in range(1, 4):
+            each = weight * (1 / (1 + np.exp(-(x @ w + b))) - y)
+            slope = np.append(each @ x, each.sum())
+            first = 0.9 * first + 0.1 * slope
+            second = 0.999 * second + 0.001 * slope**2
+            move = first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+            w, b = w - lr * move[:16], b - lr * move[16]
+        schedule = Schedule(lr, 0.0, 2, 3, 3, 0)
+        inputs = np.zeros(16, np.float32), np.ones(16, np.float32)
+        loop = Loop(head, outcome_loss, examples, examples, inputs, schedule, self.device, False)
+        loop._epoch(1), loop._epoch(2), loop._epoch(3)
+        found = np.append(head.dense.weight.numpy()[0], head.dense.bias.numpy())
+        return worst(found, np.append(w, b))
+
+    def random(self, _):
+        """tinygrad's own numbers, which dropout draws: the same bits as on its CPU device."""
+        drawn = []
+        for device in (self.device, "CPU"):
+            Tensor.manual_seed(6)
+            drawn.append(Tensor.rand(7, 11, device=device).numpy())
+        return float((drawn[0] != drawn[1]).sum())
+
+
+ALL = ("float32", "float16", "bfloat16")
+CHECKS = [
+    *(("logits", dtype) for dtype in ALL),
+    *(("golden", name) for name in INDEX),
+    ("jit", "float32"),
+    ("generate", "float32"),
+    ("greedy", "float32"),
+    ("two_devices", "float32"),
+    ("hidden", "float32"),
+    *(("quantized", kind) for kind in ("Q4_0", "Q4_1", "Q8_0")),
+    ("read_gguf", ""),
+    ("save", ""),
+    ("select", ""),
+    *(("extremes", dtype) for dtype in ALL),
+    ("train", ""),
+    ("random", ""),
+]
+
+
+def shrink():
+    """Chunks as small as a tensor core: an emulator takes a millisecond for each of them."""
+    decoder.CHUNK = decoder.ROOM = 16
+    hidden.ROWS, hidden.TOKENS, verifier.ROWS = 4, 4, 4
+
+
+def add_a_second_opencl_device():
+    """The same one again, as a device of its own: PoCL shows one only."""
+    from tinygrad.runtime.ops_cl import CLDevice
+
+    Device["CL"]
+    first = CLDevice.device_ids[0]
+    CLDevice.device_ids = (type(first) * 2)(first, first)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="*", help="checks to run, as they are named in the result")
+    parser.add_argument("--break", dest="mistakes", nargs="*", default=[], choices=mistakes.NAMES)
+    parser.add_argument("--dtype", default="float32", help="of the weights in what is broken")
+    given = parser.parse_args()
+    shrink()
+    device = open_device()
+    if device == "CL":
+        add_a_second_opencl_device()
+    log, parity = KernelLog(), Parity(device)
+    errors, cores, seconds = {}, {}, {}
+
+    def run(name, check, argument):
+        started, before = time.perf_counter(), log.tensor_cores
+        try:
+            errors[name] = getattr(parity, check)(argument)
+        except AssertionError as error:
+            errors[name] = float("inf")
+            print(f"{name}: {error!r}", file=sys.stderr)
+        cores[name] = log.tensor_cores - before
+        seconds[name] = round(time.perf_counter() - started, 2)
+        print(f"{name}: {errors[name]:.1e}, {seconds[name]} s", file=sys.stderr)
+
+    for check, argument in CHECKS:
+        name = f"{check} {argument}".strip()
+        if given.only is None or name in given.only:
+            run(name, check, argument)
+    for mistake in given.mistakes:
+        with mistakes.made(mistake):
+            run(mistake, "logits", given.dtype)
+    named = [f"{check} {argument}".strip() for check, argument in CHECKS]
+    result = {"device": repr(DEV), "all": named, "errors": errors, "tensor_cores": cores}
+    print(json.dumps(result | {"kernels": log.count, "wide": log.wide, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main()

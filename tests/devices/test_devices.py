@@ -1,0 +1,188 @@
+"""The same numbers on every device: what a machine can run it runs, of the rest it emulates some.
+
+CL is PoCL, which runs kernels made for a GPU, with workgroups and local memory, on a CPU.
+PYTHON::METAL and PYTHON::sm_80 are tinygrad's emulator of a Mac's GPU and of an A100: slow, so only
+some checks, of sizes that its tensor cores take. METAL and CUDA are the hardware, where it is.
+"""
+
+import ctypes.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent
+MISTAKES = ("rope", "tile", "causal")
+EMULATES_FLOAT16 = sys.version_info >= (3, 12)  # memoryviews of it are younger than Python 3.11
+
+# The largest absolute error allowed, of a check or of a check with a dtype, and why.
+TOLERANCES = {
+    "golden": 2e-5,  # what the README promises of the original's numbers
+    "logits float32": 2e-5,  # logits up to 8; sums of up to 48 products in another order
+    "logits float16": 2e-2,  # inputs of each product are rounded to 11 bits
+    "logits bfloat16": 2e-1,  # the same, 8 bits
+    "jit": 2e-5,
+    "generate float32": 2e-5,  # log-probabilities; the tokens must be the same
+    "generate bfloat16": 2e-1,
+    "greedy": 2e-5,
+    "two_devices": 2e-5,
+    "hidden": 2e-5,
+    "quantized": 2e-3,  # sums of 64 products of up to 900, where float32 resolves 6e-5
+    "read_gguf": 1e-5,  # numbers up to 30 of a product and a sum
+    "save": 0,  # of bits: the count of other weights
+    "select": 0,  # of indices: the count of wrong ones
+    "extremes float32": 2e-6,
+    "extremes float16": 2e-3,  # results up to 2, held in 11 bits
+    "extremes bfloat16": 2e-2,  # in 8 bits
+    "train": 5e-6,
+    "random": 0,  # of bits: the count of different numbers
+}
+
+# What each runs, where it is not all. A kernel takes PoCL half a second, and an emulator longer.
+ONLY = {
+    "CL": [
+        "logits float32",
+        "logits float16",
+        "logits bfloat16",
+        "golden mixvar",
+        "golden odd_floor",
+        "golden tiny",
+        "jit float32",
+        "generate float32",
+        "greedy float32",
+        "two_devices float32",
+        "hidden float32",
+        "quantized Q4_0",
+        "quantized Q4_1",
+        "quantized Q8_0",
+        "read_gguf",
+        "save",
+        "select",
+        "extremes float32",
+        "extremes float16",
+        "train",
+        "random",
+    ],
+    "PYTHON::METAL": [
+        "logits float32",
+        "logits bfloat16",
+        "golden seq1",
+        "generate float32",
+        "quantized Q4_0",
+        "select",
+        "extremes float32",
+        "train",
+        "random",
+    ],
+    "PYTHON::sm_80": ["logits float32", "logits bfloat16", "quantized Q8_0", "extremes bfloat16"],
+}
+EMULATED = ("PYTHON::METAL", "PYTHON::sm_80")
+if EMULATES_FLOAT16:
+    for device in EMULATED:
+        ONLY[device].append("logits float16")
+DEVICES = ("CPU", "CL", "METAL", "CUDA", *EMULATED)
+# A layer's q; k and v; o; gate and up; down; and the logits.
+PRODUCTS = 6
+
+
+def tolerance(check):
+    return TOLERANCES.get(check, TOLERANCES.get(check.split()[0]))
+
+
+def command(device):
+    # Without tensor cores the emulator of CUDA takes ten times as long.
+    dtype = "bfloat16" if device == "PYTHON::sm_80" else "float32"
+    only = ["--only", *ONLY[device]] if device in ONLY else []
+    parity = [sys.executable, str(FOLDER / "parity.py")]
+    return [*parity, *only, "--dtype", dtype, "--break", *MISTAKES]
+
+
+def why_absent(device):
+    """Why this machine cannot have the device; None where it may."""
+    if device == "METAL" and sys.platform != "darwin":
+        return "METAL is a Mac's"
+    if device == "CUDA" and ctypes.util.find_library("cuda") is None:
+        return "no CUDA driver"
+    return None
+
+
+@pytest.fixture(scope="module")
+def processes(request):
+    """A process for each device that is asked for, all at once."""
+    wanted = {item.callspec.params["device"] for item in request.session.items if is_ours(item)}
+    started = {}
+    for device in DEVICES:
+        if device in wanted and not why_absent(device):
+            # Without optimising OpenCL compiles in half the time.
+            env = os.environ | {"DEV": device, "POCL_EXTRA_BUILD_FLAGS": "-cl-opt-disable"}
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            started[device] = subprocess.Popen(command(device), env=env, **pipes)
+    yield started
+    for process in started.values():
+        process.kill()
+        process.communicate()
+
+
+def is_ours(item):
+    callspec = getattr(item, "callspec", None)
+    return item.path == Path(__file__) and callspec is not None and "device" in callspec.params
+
+
+@pytest.fixture(scope="module")
+def results(processes):
+    return {}
+
+
+@pytest.fixture
+def found(device, processes, results):
+    """What the device's process says; skipped where there is no such device."""
+    if reason := why_absent(device):
+        pytest.skip(reason)
+    if device not in results:
+        output, errors = processes[device].communicate(timeout=600)
+        results[device] = (processes[device].returncode, output, errors)
+    status, output, errors = results[device]
+    if "cannot be opened" in errors and device in ("CL", "CUDA"):
+        pytest.skip(errors.strip().splitlines()[-1])
+    assert status == 0, errors
+    return json.loads(output.splitlines()[-1])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_number_is_the_reference_s(device, found):
+    honest = {name: error for name, error in found["errors"].items() if name not in MISTAKES}
+    assert set(honest) == set(ONLY.get(device, found["all"]))
+    wrong = {name: error for name, error in honest.items() if not error <= tolerance(name)}
+    assert not wrong
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_wrong_kernel_would_be_seen(device, mistake, found):
+    """By far: not because it happens to be a little worse."""
+    dtype = "bfloat16" if device == "PYTHON::sm_80" else "float32"
+    assert found["errors"][mistake] > 10 * tolerance(f"logits {dtype}")
+
+
+@pytest.mark.parametrize("device", EMULATED)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_every_product_with_weights_of_16_bits_is_of_a_tensor_core(device, dtype, found):
+    if dtype == "float16" and not EMULATES_FLOAT16:
+        pytest.skip("float16 is emulated from Python 3.12 on")
+    assert found["tensor_cores"][f"logits {dtype}"] == PRODUCTS
+
+
+@pytest.mark.parametrize(("device", "count"), [("PYTHON::METAL", PRODUCTS), ("PYTHON::sm_80", 0)])
+def test_tensor_cores_of_float32_are_metal_s_alone(device, count, found):
+    """Those of CUDA round the inputs to 11 bits, so tinygrad asks for ALLOW_TF32 first."""
+    assert found["tensor_cores"]["logits float32"] == count
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_no_number_of_64_bits_reaches_the_device(device, found):
+    """Metal has no float64. tinygrad's own kernels for random numbers are among those looked at."""
+    assert found["kernels"] > 30
+    assert found["wide"] == []
