@@ -2,10 +2,16 @@
 
 import numpy as np
 import pytest
+from tinygrad.helpers import DEV
 
 import edifice_tt as et
 from edifice_tt.testing import byte_tokenizer
 from edifice_tt.weights import catalog
+
+# Where there is a driver, tinygrad would make the tests' Tensors on a GPU, or by OpenCL on the CPU;
+# other devices have processes of their own, in tests/devices.
+if not DEV.device:
+    DEV.value = "CPU"
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ def linear_formula(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     y = x.cast(weight.dtype).matmul(weight.transpose(), dtype=dtypes.float32)
     # Its own kernel: where two products share one, no tensor core is used, and tinygrad computes
     # the second again in every thread that sums up the first.
-    return (y if bias is None else y + bias).contiguous()
+    return (y if bias is None else y + bias).cast(x.dtype).contiguous()
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
