@@ -77,15 +77,16 @@ def test_sums_are_float32_of_the_rounded_weights(dtype):
     assert np.abs(out.logits.numpy() - lm()(IDS).logits.numpy()).max() > 1e-5  # it was narrowed
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_the_kernel_agrees_with_the_formula(dtype, rng):
+@pytest.mark.parametrize(("dtype", "rounding"), [("float16", 4e-3), ("bfloat16", 3e-2)])
+def test_the_kernel_agrees_with_the_formula(dtype, rounding, rng):
+    """Without tensor cores the formula's products are of 16 bits, and only their sum of 32."""
     layer = Linear(64, 7, rng=rng)
     layer.weight = precision.narrow("w", layer.weight, dtype)
     # Eighths below 4, which 16 bits hold: for a device the formula may round x as well.
     x = Tensor((rng.integers(-31, 32, (3, 5, 64)) / 8).astype(np.float32))
     formula = linear_formula(x, layer.weight, layer.bias)
     assert formula.dtype == dtypes.float32
-    assert layer(x).numpy() == pytest.approx(formula.numpy(), abs=1e-5)
+    assert layer(x).numpy() == pytest.approx(formula.numpy(), abs=rounding)
     ids = Tensor([[6, 0, 3]])
     assert (layer.rows(ids).numpy() == lookup_formula(ids, layer.weight).numpy()).all()
 
