@@ -64,8 +64,8 @@ def references() -> list[list[int]]:
 
 
 def prose(lm: Any, pieces: int) -> list[list[int]]:
-    files = (ROOT / "README.md", ROOT / "docs" / "write-a-scorer.md")
-    ids = lm.tokenizer.encode("".join(file.read_text() for file in files))
+    files = (ROOT / "docs" / name for name in ("write-a-scorer.md", "hooks.md"))
+    ids = lm.tokenizer.encode("".join(file.read_text(encoding="utf-8") for file in files))
     return [ids[i * PIECE : (i + 1) * PIECE] for i in range(pieces)]
 
 

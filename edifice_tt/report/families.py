@@ -112,8 +112,8 @@ def _key(curve: Curve, width: int) -> Iterator[str]:
 
 def _spread(labels: Sequence[str], width: int) -> list[float]:
     """Where each label begins, so that all stand in one line."""
-    step = (width - 40) / sum(len(label) + 4 for label in labels)
-    return [20 + step * sum(len(before) + 4 for before in labels[:i]) for i in range(len(labels))]
+    step = (width - 40) / sum(len(label) + 7 for label in labels)
+    return [20 + step * sum(len(before) + 7 for before in labels[:i]) for i in range(len(labels))]
 
 
 def _shade(rule: str, number: int) -> str:
