@@ -44,6 +44,8 @@ class FormulaModel:
 
     architecture = "formula"
     device = "CPU"
+    activations = "float32"
+    dtype = None
 
     def __init__(self, name="formula", **options):
         self.name = name

@@ -128,11 +128,12 @@ def test_list_shows_everything_that_is_registered(run):
 def test_list_as_json_has_names_summaries_and_owners(run):
     found = run("list", "--json")
     assert (found.status, found.err) == (0, "")
-    assert sorted(found.json) == ["architectures", "scorers", "selectors"]
+    assert sorted(found.json) == ["architectures", "scorers", "selectors", "verifiers"]
     for kind, known in (
         ("architectures", et.list_architectures()),
         ("scorers", et.list_scorers()),
         ("selectors", et.list_selectors()),
+        ("verifiers", et.list_verifiers()),
     ):
         assert sorted(record["name"] for record in found.json[kind]) == known
         assert all(sorted(record) == ["name", "owner", "summary"] for record in found.json[kind])
@@ -781,7 +782,7 @@ def test_an_unknown_dtype_is_told_before_loading(run):
 
 
 def test_a_dtype_that_the_device_lacks_is_one_line_and_the_answers_come(run, tiny_lm, monkeypatch):
-    def load(model, device, dtype):
+    def load(model, **options):
         warnings.warn("device 'CPU' has no float16", PrecisionWarning, stacklevel=2)
         return tiny_lm
 

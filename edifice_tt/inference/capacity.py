@@ -1,8 +1,8 @@
 """How much memory sampling will take, said before it begins. Knows sizes; runs nothing.
 
 A token costs `2 * L * K * E * 4` bytes of keys and values: the prompt once, an answer once a row.
-`decoder` rounds rows and tokens up to powers of two and keeps what it made, so the same is counted
-here, and what is there already is not counted again.
+`decoder` rounds rows and tokens up to powers of two, which takes memory where it is given out at
+once; a CPU's is taken when it is written to. What was made already is not counted again.
 """
 
 from collections.abc import Sequence
@@ -77,11 +77,11 @@ def needed_bytes(lm: CausalLM, given: Sampling) -> dict[str, int]:
         decoder = held_decoder(lm, device)
         size = cache_size(given.together, given.tokens)
         if device in given.decoding and (decoder is None or size not in decoder.caches):
-            needed[device] += cache_bytes(config, *size)
+            needed[device] += cache_bytes(config, *_taken(device, given.together, given.tokens))
         own = device == given.devices[0] or not in_memory(device)
         room = decoder.prompt.capacity if decoder and decoder.prompt else 0
         if own and room < given.prompt:
-            needed[device] += cache_bytes(config, *cache_size(1, given.prompt))
+            needed[device] += cache_bytes(config, *_taken(device, 1, given.prompt))
         if decoder is None:
             needed[device] += workspace_bytes(config, device, given.together, span)
             if device != lm.device and not in_memory(device):
@@ -89,6 +89,10 @@ def needed_bytes(lm: CausalLM, given: Sampling) -> dict[str, int]:
     if in_memory(given.devices[0]):
         return {given.devices[0]: sum(needed.values())}
     return needed
+
+
+def _taken(device: str, rows: int, tokens: int) -> tuple[int, int]:
+    return (rows, tokens) if in_memory(device) else cache_size(rows, tokens)
 
 
 def cache_bytes(config: CausalLMConfig, rows: int, tokens: int) -> int:
