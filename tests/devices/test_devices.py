@@ -40,7 +40,7 @@ TOLERANCES = {
     "random": 0,  # of bits: the count of different numbers
 }
 
-# What each runs, where it is not all. A kernel takes PoCL half a second, and an emulator longer.
+# What each runs, where it is not all: PoCL takes long to compile a kernel, an emulator to run it.
 ONLY = {
     device: [
         "logits float32",
