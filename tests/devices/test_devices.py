@@ -21,16 +21,15 @@ EMULATES_FLOAT16 = sys.version_info >= (3, 12)  # memoryviews of it are younger 
 # The largest absolute error allowed, of a check or of a check with a dtype, and why.
 TOLERANCES = {
     "golden": 2e-5,  # what the README promises of the original's numbers
-    "logits float32": 2e-5,  # logits up to 8; sums of up to 48 products in another order
+    "logits float32": 2e-5,  # logits up to 10; sums of up to 48 products in another order
     "logits float16": 2e-2,  # inputs of each product are rounded to 11 bits
     "logits bfloat16": 2e-1,  # the same, 8 bits
     "jit": 2e-5,
     "generate float32": 2e-5,  # log-probabilities; the tokens must be the same
-    "generate bfloat16": 2e-1,
     "greedy": 2e-5,
     "two_devices": 2e-5,
     "hidden": 2e-5,
-    "quantized": 2e-3,  # sums of 64 products of up to 900, where float32 resolves 6e-5
+    "quantized": 2e-3,  # sums of 64 products, up to 2,200, where float32 resolves 2e-4
     "read_gguf": 1e-5,  # numbers up to 30 of a product and a sum
     "save": 0,  # of bits: the count of other weights
     "select": 0,  # of indices: the count of wrong ones
@@ -41,9 +40,9 @@ TOLERANCES = {
     "random": 0,  # of bits: the count of different numbers
 }
 
-# What each runs, where it is not all. A kernel takes PoCL half a second, and an emulator longer.
+# What each runs, where it is not all: PoCL takes long to compile a kernel, an emulator to run it.
 ONLY = {
-    "CL": [
+    device: [
         "logits float32",
         "logits float16",
         "logits bfloat16",
@@ -65,7 +64,10 @@ ONLY = {
         "extremes float16",
         "train",
         "random",
-    ],
+    ]
+    for device in ("CPU", "CL")
+}
+ONLY |= {
     "PYTHON::METAL": [
         "logits float32",
         "logits bfloat16",
@@ -142,7 +144,7 @@ def found(device, processes, results):
     if reason := why_absent(device):
         pytest.skip(reason)
     if device not in results:
-        output, errors = processes[device].communicate(timeout=600)
+        output, errors = processes[device].communicate(timeout=1800)
         results[device] = (processes[device].returncode, output, errors)
     status, output, errors = results[device]
     if "cannot be opened" in errors and device in ("CL", "CUDA"):
