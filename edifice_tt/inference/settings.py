@@ -42,8 +42,8 @@ def describe_sampling(
         "max_tokens": max_tokens,
         "stop": [*stops.strings, *stops.extra_ids],
     }
-    if lm.activations != "float32":
-        settings["activations"] = lm.activations
+    if (activations := getattr(lm, "activations", "float32")) != "float32":
+        settings["activations"] = activations
     return settings if answer is None else {**settings, "answer": answer}
 
 
