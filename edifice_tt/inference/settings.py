@@ -42,10 +42,9 @@ def describe_sampling(
         "max_tokens": max_tokens,
         "stop": [*stops.strings, *stops.extra_ids],
     }
-    if lm.activations != "float32":
-        settings["activations"] = lm.activations
-    if lm.dtype is not None:
-        settings["dtype"] = lm.dtype
+    for name, plain in (("activations", "float32"), ("dtype", None)):
+        if (given := getattr(lm, name, plain)) != plain:  # a plugin's model need not say
+            settings[name] = given
     return settings if answer is None else {**settings, "answer": answer}
 
 
