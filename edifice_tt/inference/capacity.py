@@ -92,7 +92,8 @@ def needed_bytes(lm: CausalLM, given: Sampling) -> dict[str, int]:
 
 
 def _taken(device: str, rows: int, tokens: int) -> tuple[int, int]:
-    return (rows, tokens) if in_memory(device) else cache_size(rows, tokens)
+    most = cache_size(rows, tokens)
+    return (most[0], tokens) if in_memory(device) else most
 
 
 def cache_bytes(config: CausalLMConfig, rows: int, tokens: int) -> int:

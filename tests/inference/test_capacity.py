@@ -46,7 +46,7 @@ print(expected, peak() - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("given", [(20, 16, 1000, 2), (64, 32, 500, 1)], ids=str)
 def test_the_real_peak_is_what_was_estimated(given):
-    """Two caches of 10 rows and 1000 tokens, or one of 32 rows and 500: 41 and 33 MB."""
+    """Two caches of 16 rows and 1000 tokens, or one of 32 rows and 500: 66 and 33 MB."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *map(str, given)],
         capture_output=True,
@@ -86,15 +86,13 @@ def left(monkeypatch):
     ("n", "batch_size", "tokens", "devices", "cached_tokens"),
     [
         (16, 32, 65, ("CPU",), 16 * 65),
-        (17, 32, 128, ("CPU",), 17 * 128),
-        (17, 32, 128, ("CPU", "CPU:1"), 2 * 9 * 128),  # 9 rows on each
+        (17, 32, 128, ("CPU",), 32 * 128),  # 17 rows are rounded up
+        (17, 32, 128, ("CPU", "CPU:1"), 2 * 16 * 128),  # 9 rows on each
         (8, 32, 128, ("CPU", "CPU:1"), 8 * 128),  # one batch: one device works
         (100, 4, 300, ("CPU",), 4 * 300),
     ],
 )
-def test_a_cpu_needs_what_is_written_to(
-    fresh_lm, n, batch_size, tokens, devices, cached_tokens
-):
+def test_a_cpu_needs_what_is_written_to(fresh_lm, n, batch_size, tokens, devices, cached_tokens):
     given = Sampling(70, n, tokens, batch_size, devices)
     span = 128 + capacity.cache_size(1, tokens)[1]
     spaces = [capacity.workspace_bytes(fresh_lm.config, "CPU", given.together, span)]
