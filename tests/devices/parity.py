@@ -36,7 +36,7 @@ from edifice_tt.nn import ops
 from edifice_tt.nn.ops import Memory
 from edifice_tt.nn.quantized import KINDS, QuantizedLinear
 from edifice_tt.toolchain import open_device
-from edifice_tt.training.examples import Example
+from edifice_tt.training.examples import Example, shape_of
 from edifice_tt.training.loop import Loop, Schedule
 from edifice_tt.training.losses import outcome_loss
 from edifice_tt.weights import gguf
@@ -303,8 +303,9 @@ class Parity:
             w, b = w - lr * move[:16], b - lr * move[16]
         schedule = Schedule(lr, 0.0, 2, 3, 3, 0)
         inputs = np.zeros(16, np.float32), np.ones(16, np.float32)
-        loop = Loop(head, outcome_loss, examples, examples, inputs, schedule, self.device, False)
-        loop._epoch(1), loop._epoch(2), loop._epoch(3)
+        loop = Loop(head, outcome_loss, shape_of(examples), schedule, inputs)
+        for epoch in range(1, 4):
+            loop._epoch(examples, examples, 0, epoch)
         found = np.append(head.dense.weight.numpy()[0], head.dense.bias.numpy())
         return worst(found, np.append(w, b))
 

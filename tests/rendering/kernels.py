@@ -32,8 +32,9 @@ import edifice_tt as et
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.inference.hidden import read_hidden
 from edifice_tt.inference.verifier import new_head
+from edifice_tt.nn.init import place
 from edifice_tt.testing import byte_tokenizer
-from edifice_tt.training.examples import Example
+from edifice_tt.training.examples import Example, shape_of
 from edifice_tt.training.loop import Loop, Schedule
 from edifice_tt.training.losses import outcome_loss, pairwise_loss
 from edifice_tt.training.progress import Progress, seeded
@@ -163,12 +164,13 @@ def training(dtype: str) -> Iterator[str]:
     example = Example(et.Pool("?", candidates), states, some, some)
     inputs = np.zeros(size, np.float32), np.ones(size, np.float32)
     for loss in (outcome_loss, pairwise_loss()):
-        head = new_head("mlp", size, {"scorer_hidden": 128, "dropout": 0.1, "seed": 0})
+        options = {"scorer_hidden": 128, "dropout": 0.1, "seed": 0}
+        head = place(new_head("mlp", size, options), Device.DEFAULT)
         schedule = Schedule(1e-3, 0.01, batch_problems=8, epochs=1, patience=1, seed=0)
         with seeded(0):
-            loop = Loop(head, loss, [example], [example], inputs, schedule, Device.DEFAULT, False)
+            loop = Loop(head, loss, shape_of([example]), schedule, inputs)
             yield "setting up"
-            loop.run(Progress(), lambda _: None)
+            loop.run(Progress(), [example], [example])
         yield "training"
 
 
