@@ -6,6 +6,7 @@ on which of them share a batch.
 """
 
 import hashlib
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from edifice_tt.architectures.options import check_seed
 Floats = NDArray[np.float64]
 
 STRETCH = 256
+
+_kept = threading.local()
 
 
 @dataclass(frozen=True)
@@ -45,27 +48,28 @@ class Sampler:
 
         Returns the token and its log-probability under the untempered, unfiltered model.
         """
-        exact = logits.astype(np.float64)
-        top = exact.max()  # NaN if there is one
+        exact, scratch = _rooms(len(logits))
+        top = logits.max()  # NaN if there is one
         if not np.isfinite(top):
             raise ValueError("the model's logits are not finite; its weights are damaged")
+        np.copyto(exact, logits)
         exact -= top
         if self.temperature == 0:
             token = int(exact.argmax())
         else:
-            token = _pick(self._weights(exact), uniform(self.seed, index, position))
-        return token, float(exact[token] - np.log(np.exp(exact).sum()))
+            token = _pick(self._weights(exact, scratch), uniform(self.seed, index, position))
+        return token, float(exact[token] - np.log(np.exp(exact, out=scratch).sum()))
 
     def probabilities(self, logits: Floats) -> Floats:
         """The distribution (V,) that is drawn from; what is filtered out has probability 0."""
-        weights = self._weights(logits - logits.max())
+        weights = self._weights(logits - logits.max(), np.empty_like(logits))
         total: Floats = weights / weights.sum()
         return total
 
-    def _weights(self, logits: Floats) -> Floats:
-        """The same up to a factor, from logits whose largest is 0."""
+    def _weights(self, logits: Floats, weights: Floats) -> Floats:
+        """The same up to a factor, from logits whose largest is 0; `weights` is room for it."""
         with np.errstate(over="ignore"):  # a tiny temperature gives -inf: weight 0, as it should
-            weights = logits / self.temperature
+            np.divide(logits, self.temperature, out=weights)
         np.exp(weights, out=weights)
         if self.top_k and self.top_k < len(weights):
             least = np.partition(weights, -self.top_k)[-self.top_k]
@@ -84,6 +88,18 @@ class Sampler:
             nucleus[order[:size]] = weights[order[:size]]
             weights = nucleus
         return weights
+
+
+def _rooms(size: int) -> tuple[Floats, Floats]:
+    """Two arrays of that size, for this thread to use again and again.
+
+    Fresh ones of a whole vocabulary come from the system page by page, which takes longer than to
+    fill them, and in which threads wait for each other.
+    """
+    if getattr(_kept, "size", None) != size:
+        _kept.size, _kept.rooms = size, (np.empty(size), np.empty(size))
+    rooms: tuple[Floats, Floats] = _kept.rooms
+    return rooms
 
 
 def _pick(weights: Floats, number: float) -> int:
