@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nn.test_kernels import OTHERS, build, normal, run, source_of
+from nn.test_kernels import OTHERS
+from processors import kernel_of, normal, run_here
 from tinygrad import Tensor
 
 import edifice_tt as et
@@ -80,11 +81,10 @@ def test_another_dtype_is_another_model_and_is_not_resumed(tmp_path):
 def test_another_width_of_vectors_rounds_otherwise(rng, tmp_path, monkeypatch):
     """Sums of 512 products: equal to 1e-4, and not to the bit."""
     x, w = normal(rng, 5, 512), normal(rng, 16, 512)
-    kernel = source_of(monkeypatch, lambda: ops.linear(Tensor(x), Tensor(w)))
+    kernel = kernel_of(monkeypatch, lambda: ops.linear(Tensor(x), Tensor(w)))
     results = []
     for flags in ("", *OTHERS):
-        out = np.zeros((5, 16), np.float32)
-        run(build(tmp_path, kernel, flags), out, x, w)
+        out = run_here(kernel, flags, tmp_path).copy().reshape(5, 16)
         assert out == pytest.approx(x.astype(np.float64) @ w.T, abs=1e-4)
         results.append(out)
     assert any((results[0] != other).any() for other in results[1:])
