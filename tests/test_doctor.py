@@ -154,14 +154,14 @@ def test_wrong_numbers_fail_their_check_alone(monkeypatch, name, break_it):
 
 
 def test_a_device_whose_weights_are_wrong_is_found_out(monkeypatch):
-    """Not the check is changed but what it looks at: one weight in the cached path's model."""
+    """Not the check is changed but what it looks at: the states of reading at once."""
     real = formulas.causal_lm
 
     def wrong(device, dtype=None):
         model = real(device, dtype)
         read = model.read
         model.read = lambda given, cache=None, part=None: (
-            read(given, cache, part) * (1 if cache is None else 1.01)
+            read(given, cache, part) * (1.01 if cache is None else 1)
         )
         return model
 
@@ -204,6 +204,7 @@ def test_no_compiler_is_told_with_the_command_that_brings_one(monkeypatch, tmp_p
     )
     environment = {"PATH": str(tmp_path), "HOME": str(tmp_path), "DEV": "CPU"}
     environment |= {"EDIFICE_TT_PLUGINS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment["OCL_ICD_VENDORS"] = str(tmp_path)  # an OpenCL driver would be a device
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
     )
