@@ -99,6 +99,7 @@ def run(code, tmp_path, **env):
             "HOME": str(tmp_path),
             "CACHEDB": str(tmp_path / "cache.db"),
             "PYTHONPATH": os.pathsep.join(sys.path),
+            "OCL_ICD_VENDORS": str(tmp_path),  # nor an OpenCL driver
             **env,
         },
         check=False,
