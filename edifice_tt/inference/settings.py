@@ -42,10 +42,15 @@ def describe_sampling(
         "max_tokens": max_tokens,
         "stop": [*stops.strings, *stops.extra_ids],
     }
-    for name, plain in (("activations", "float32"), ("dtype", None)):
-        if (given := getattr(lm, name, plain)) != plain:  # a plugin's model need not say
-            settings[name] = given
+    settings |= rounding_of(lm)
     return settings if answer is None else {**settings, "answer": answer}
+
+
+def rounding_of(lm: CausalLM) -> dict[str, str]:
+    """What was rounded of a model that its file holds otherwise: `activations` and `dtype`."""
+    plain = {"activations": "float32", "dtype": None}
+    given = {name: getattr(lm, name, value) for name, value in plain.items()}  # a plugin's may lack
+    return {name: value for name, value in given.items() if value != plain[name]}
 
 
 def check_settings(

@@ -21,6 +21,7 @@ from edifice_tt.errors import CheckpointError, EdificeError
 from edifice_tt.inference.candidates import Candidate, Pool
 from edifice_tt.inference.hidden import check_layer, read_layers
 from edifice_tt.inference.pool_reader import PoolFile
+from edifice_tt.inference.settings import rounding_of
 from edifice_tt.inference.verifier import tokenizer_digest
 from edifice_tt.weights.safetensors import check_finite, open_safetensors, write_safetensors
 
@@ -47,7 +48,9 @@ class Source:
             raise ValueError(f"positions={positions!r} must be one of {', '.join(POSITIONS)}")
         digest = tokenizer_digest(lm)
         layer = check_layer(lm, layer)
-        return cls(lm.fingerprint, digest, layer, positions, lm.config.hidden_size)
+        # A model that rounds has states of its own, though it is the same model.
+        model = "-".join([lm.fingerprint, *rounding_of(lm).values()])
+        return cls(model, digest, layer, positions, lm.config.hidden_size)
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,6 +72,16 @@ def test_what_does_not_fit_is_named(lm, few, tmp_path, name, value):
         load_features(tmp_path / "f", expected)
 
 
+@pytest.mark.parametrize(("name", "value"), [("activations", "int8"), ("dtype", "float16")])
+def test_states_of_a_model_that_rounds_are_others(lm, few, tmp_path, monkeypatch, name, value):
+    exact = Source.of(lm)
+    features.save_features(read_features(lm, few[:1]), tmp_path / "f", lm.device)
+    monkeypatch.setattr(lm, name, value)
+    assert Source.of(lm).fingerprint == f"{exact.fingerprint}-{value}"
+    with pytest.raises(CheckpointError, match=r"f: its features are of fingerprint=.*delete"):
+        load_features(tmp_path / "f", Source.of(lm))
+
+
 @pytest.mark.parametrize("keep", [0, 5, 200, -100])
 def test_a_damaged_file_is_a_clear_error(lm, few, tmp_path, keep):
     path = tmp_path / "f"
