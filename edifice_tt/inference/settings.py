@@ -48,7 +48,7 @@ def describe_sampling(
 
 def rounding_of(lm: CausalLM) -> dict[str, str]:
     """What was rounded of a model that its file holds otherwise: `activations` and `dtype`."""
-    plain = {"activations": "float32", "dtype": None}
+    plain: dict[str, Any] = {"activations": "float32", "dtype": None}
     given = {name: getattr(lm, name, value) for name, value in plain.items()}  # a plugin's may lack
     return {name: value for name, value in given.items() if value != plain[name]}
 
