@@ -1,5 +1,6 @@
 """The verifiers that come with the package: by name, for their model, with a card that is true."""
 
+import json
 import re
 from pathlib import Path
 
@@ -86,7 +87,10 @@ def test_best_of_uses_it_for_a_task_that_it_helps_with_and_says_so(capsys, smoll
     few = ["-n", "2", "--json"]
     assert cli.main(["best-of", QUESTION, "--task", "largest", *few]) == 0
     out, err = capsys.readouterr()
-    assert '"smollm2-verifier"' in out
+    pool = json.loads(out)["pool"]
+    assert pool["prompt"] == find_task("largest").examples + QUESTION
+    assert pool["settings"]["stop"] == ["\n"]
+    assert all("smollm2-verifier" in candidate["scores"] for candidate in pool["candidates"])
     assert err.count("\n") == 1
     assert "scored by smollm2-verifier, which is for this task" in err
     assert cli.main(["best-of", QUESTION, "--task", "largest", "--scorer", "logprob", *few]) == 0

@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import edifice_tt as et
 from edifice_tt.report.families import family_figure, family_table
@@ -59,6 +60,28 @@ def test_a_row_has_the_accuracies_at_the_largest_k_and_two_differences():
         "**+1.00 [+1.00, +1.00]** |",
     ]
     assert hard.endswith("| +0.00 [+0.00, +0.00] | +0.00 [+0.00, +0.00] |")
+
+
+def test_a_difference_whose_interval_holds_zero_is_not_bold():
+    """Four problems in which the scorer is right, and three in which the other one is."""
+    mixed = [*EASY[:4], *pools(*[[False, True, True]] * 3)]
+    swapped = [
+        replace(
+            pool,
+            problem=str(i),
+            candidates=tuple(
+                replace(c, scores={"logprob": float(c.correct), "v": 0.5 - c.correct / 4})
+                if i > 3
+                else c
+                for c in pool
+            ),
+        )
+        for i, pool in enumerate(mixed)
+    ]
+    curves = {"mixed": et.scaling_curve(swapped, RULES)}
+    duels = {"mixed": et.scaling_curve(swapped, ["best_of_n"])}
+    last = family_table(curves, duels).splitlines()[-1]
+    assert last.split(" | ")[-1].startswith("+0.14 [-")
 
 
 def test_the_figure_is_one_valid_file_with_a_panel_a_family_and_a_line_a_rule():
