@@ -20,6 +20,7 @@ from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.init import wrap
 from edifice_tt.nn.int8 import Int8Linear, group_rows
 from edifice_tt.nn.quantized import BLOCK, QuantizedLinear
+from edifice_tt.toolchain import open_device
 
 SIZES = ((960, 256, 688), (16, 576, 1536), (8, 49152, 576))  # rows, columns, depth
 TOLERANCE = 2e-3  # of the largest value; sums run in different orders
@@ -28,6 +29,7 @@ ROUNDED_TOLERANCE = 2e-2
 
 def main() -> None:
     options = arguments(__doc__ or "")
+    open_device()  # the library's choice, which the Tensors below follow
     report = Report(
         "products on one core",
         machine.versions(),
