@@ -16,7 +16,7 @@ from tinygrad.nn.state import get_parameters
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.nn.cache import KVCache
-from edifice_tt.nn.init import in_memory, view, wrap
+from edifice_tt.nn.init import in_memory, view, wrap, zeros
 from edifice_tt.nn.replay import Capture, Replay, capture, memory_of
 
 
@@ -104,7 +104,7 @@ class Programs:
 
     def _link(self, lm: CausalLM, given: Tensor, cache: KVCache, part: range) -> LinkedStep:
         def empty(*shape: int) -> Tensor:
-            return wrap(np.empty(shape, np.float32), lm.device)
+            return wrap(zeros(*shape), lm.device)
 
         (B, T, *_), width, size = given.shape, lm.config.hidden_size, lm.config.vocab_size
         rows = wrap(np.zeros(3 + B * T, np.int32), lm.device)

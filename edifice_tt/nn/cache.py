@@ -6,7 +6,7 @@ import numpy as np
 from tinygrad import Tensor, UOp, dtypes
 
 from edifice_tt.nn.config import BackboneConfig
-from edifice_tt.nn.init import in_memory, wrap
+from edifice_tt.nn.init import in_memory, wrap, zeros
 from edifice_tt.nn.ops import Memory
 
 
@@ -31,10 +31,10 @@ class KVCache:
         shape = (2, batch, capacity, config.num_kv_heads, config.head_dim)
         # Zeros, not empty: a masked position still multiplies its value by a weight of 0. In memory
         # they take none until they are written to.
-        zeros = [np.zeros(shape, dtype=np.float32) for _ in range(config.num_layers)]
+        arrays = [zeros(*shape) for _ in range(config.num_layers)]
         if in_memory(device):
-            return cls(tuple(wrap(layer, device) for layer in zeros))
-        layers = [Tensor(layer, device=device) for layer in zeros]
+            return cls(tuple(wrap(layer, device) for layer in arrays))
+        layers = [Tensor(layer, device=device) for layer in arrays]
         Tensor.realize(*layers)
         return cls(tuple(layers))
 

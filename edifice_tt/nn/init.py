@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 from weakref import finalize
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from tinygrad import Device, Tensor, UOp, dtypes
 from tinygrad.dtype import DType
 from tinygrad.helpers import prod
@@ -14,6 +14,7 @@ from tinygrad.uop import Ops
 
 M = TypeVar("M")
 
+CACHE_LINE = 64  # bytes
 _DTYPES = {np.dtype(kind.fmt): kind for kind in dtypes.all if kind.fmt}
 
 
@@ -25,7 +26,9 @@ def place(model: M, device: str) -> M:
         if array is None or not in_memory(device):
             weight.to_(device)
         else:
-            weight.replace(wrap(array.copy(), device))
+            copy = zeros(*array.shape, dtype=array.dtype)
+            np.copyto(copy, array)
+            weight.replace(wrap(copy, device))
     Tensor.realize(*weights)
     return model
 
@@ -74,6 +77,17 @@ def numbers(tensor: Tensor) -> NDArray[Any] | None:
 def _array(source: UOp, tensor: Tensor) -> NDArray[Any]:
     memory = source.buffer.as_memoryview(force_zero_copy=True)
     return np.frombuffer(memory, dtype=np.dtype(tensor.dtype.fmt)).reshape(tensor.shape)
+
+
+def zeros(*shape: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    """Zeros that begin where a line of the processor's cache does, so that no vector lies in two.
+
+    They take no memory until they are written to.
+    """
+    size = prod(shape) * np.dtype(dtype).itemsize
+    memory = np.zeros(size + CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def wrap(array: NDArray[np.generic], device: str) -> Tensor:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tinygrad import Tensor, dtypes
 
 from edifice_tt.nn import kernels, ops
+from edifice_tt.nn.init import zeros
 from edifice_tt.nn.quantized import BLOCK, KINDS, QuantizedLinear
 
 ROWS = 16  # of a weight, that stand together
@@ -33,20 +34,13 @@ def group_rows(rows: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
         rows = np.pad(rows, ((0, -out % ROWS), (0, 0)))
     blocks = rows.reshape(-1, ROWS, rows.shape[1] // size, size).swapaxes(1, 2)
     groups, count = blocks.shape[:2]
-    grouped = _aligned(groups, count, GROUP_BYTES[kind])
+    grouped = zeros(groups, count, GROUP_BYTES[kind], dtype=np.uint8)
     scales = np.ascontiguousarray(blocks[..., :head]).view(np.float16).swapaxes(2, 3)
     wanted = np.float16 if kind == "Q4_1" else np.float32
     grouped[..., :_SCALES].view(wanted)[:] = scales.reshape(groups, count, -1)
     fours = np.ascontiguousarray(blocks[..., head:]).view(np.uint32).swapaxes(2, 3)
     grouped[..., _SCALES:].view(np.uint32)[:] = fours.reshape(groups, count, -1)
     return grouped.reshape(groups, -1)
-
-
-def _aligned(*shape: int) -> NDArray[np.uint8]:
-    # A vector that straddles two lines of a processor's cache takes twice the time to load.
-    raw = np.empty(int(np.prod(shape)) + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + raw.size - 64].reshape(shape)
 
 
 def floats_of(grouped: Tensor, kind: str, out: int) -> Tensor:

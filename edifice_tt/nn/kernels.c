@@ -37,10 +37,12 @@ _Static_assert(TILE_COLUMNS <= MOST_COLUMNS, "room for a tile's columns");
 // Without it clang splits 512-bit vectors in two, at half the speed.
 #define WIDE __attribute__((min_vector_width(512)))
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define LINE 64 // bytes that memory hands out together
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 typedef float vec __attribute__((ext_vector_type(WIDTH), aligned(4)));
 typedef int ivec __attribute__((ext_vector_type(WIDTH), aligned(4)));
+typedef float tile_row __attribute__((ext_vector_type(TILE_COLUMNS), aligned(4)));
 #define LOAD(p) (*(const vec *)(p))
 #define STORE(p, v) (*(vec *)(p) = (v))
 #define WHOLE(size) ((size) - (size) % WIDTH)
@@ -54,8 +56,8 @@ typedef int ivec __attribute__((ext_vector_type(WIDTH), aligned(4)));
 #define ADD(a, b, one, other) \
   (__builtin_shufflevector(a, b, QUADS(one)) + __builtin_shufflevector(a, b, QUADS(other)))
 
-// total[j]: the sum of the j-th of TILE_COLUMNS vectors, always in the same order.
-static inline WIDE void sums(float *total, const vec *v) {
+// Lane j is the sum of the j-th of TILE_COLUMNS vectors, always in the same order.
+static inline WIDE tile_row sums(const vec *v) {
   vec quads[TILE_COLUMNS / 4];
   UNROLL for (int j = 0; j < TILE_COLUMNS / 4; j++) {
     const vec *of = v + 4 * j;
@@ -66,16 +68,13 @@ static inline WIDE void sums(float *total, const vec *v) {
                                      21, 22, 23) +
              __builtin_shufflevector(quads[0], quads[1], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27,
                                      28, 29, 30, 31);
-  typedef float eight __attribute__((ext_vector_type(8), aligned(4)));
-  *(eight *)total = __builtin_shufflevector(both, both, 0, 1, 2, 3, 8, 9, 10, 11) +
-                    __builtin_shufflevector(both, both, 4, 5, 6, 7, 12, 13, 14, 15);
+  return __builtin_shufflevector(both, both, 0, 1, 2, 3, 8, 9, 10, 11) +
+         __builtin_shufflevector(both, both, 4, 5, 6, 7, 12, 13, 14, 15);
+#elif WIDTH == 8
+  return __builtin_shufflevector(quads[0], quads[0], 0, 1, 2, 3) +
+         __builtin_shufflevector(quads[0], quads[0], 4, 5, 6, 7);
 #else
-  typedef float four __attribute__((ext_vector_type(4), aligned(4)));
-  four sum = __builtin_shufflevector(quads[0], quads[0], 0, 1, 2, 3);
-#if WIDTH == 8
-  sum += __builtin_shufflevector(quads[0], quads[0], 4, 5, 6, 7);
-#endif
-  *(four *)total = sum;
+  return quads[0];
 #endif
 }
 
@@ -161,13 +160,18 @@ static inline WIDE void unpack(float *y, const unsigned char *q, long depth, kin
 
 static const long block_bytes[] = {128, 64, 64, 18, 20, 34}; // of 32 weights of each kind
 
+// Where a row begins. Rows of floats need be no multiple of a block.
+static inline const unsigned char *row_of(weight w, long row, long depth) {
+  return (const unsigned char *)w.data + row * depth * block_bytes[w.kind] / 32;
+}
+
 // y (depth): a row of floats that is copied, or of blocks that are unpacked.
 static WIDE void unpack_row(float *y, weight w, long row, long depth) {
   if (w.kind > Q8_0) {
     unpack_grouped(y, w, row, depth);
     return;
   }
-  const unsigned char *from = (const unsigned char *)w.data + row * depth * block_bytes[w.kind] / 32;
+  const unsigned char *from = row_of(w, row, depth);
   if (w.kind == F32)
     for (long k = 0; k < depth; k++) y[k] = ((const float *)from)[k];
   if (w.kind == F16) unpack(y, from, depth, F16);
@@ -187,7 +191,7 @@ static WIDE void lookup(float *out, const int *ids, long count, weight w, long r
 
 // One tile, or its first row or rows alone: y[i][j] = x[i] . w[j].
 static inline __attribute__((always_inline)) WIDE void
-tile_of(float y[TILE_ROWS][WIDTH], const float *const *x, const float *const *w, long depth,
+tile_of(tile_row *y, const float *const *x, const float *const *w, long depth,
         int rows) {
   vec a[TILE_ROWS][TILE_COLUMNS];
   UNROLL for (int i = 0; i < rows; i++)
@@ -201,22 +205,34 @@ tile_of(float y[TILE_ROWS][WIDTH], const float *const *x, const float *const *w,
     }
   }
   UNROLL for (int i = 0; i < rows; i++) {
-    sums(y[i], a[i]);
+    y[i] = sums(a[i]);
     for (long k = WHOLE(depth); k < depth; k++)
       for (int j = 0; j < TILE_COLUMNS; j++) y[i][j] += x[i][k] * w[j][k];
   }
 }
 
-static WIDE void tile(float y[TILE_ROWS][WIDTH], const float *const *x, const float *const *w,
-                      long depth, long rows) {
+static inline __attribute__((always_inline)) WIDE void
+tile(tile_row *y, const float *const *x, const float *const *w, long depth,
+     long rows) {
   if (rows == 1) tile_of(y, x, w, depth, 1);
   else tile_of(y, x, w, depth, TILE_ROWS);
+}
+
+// out = y + b, added to what `out` holds if `add`: of a whole tile's columns, or of the first.
+static inline WIDE void finish(float *out, tile_row y, const float *bias, int add, long columns) {
+  if (columns < TILE_COLUMNS) {
+    for (long j = 0; j < columns; j++) out[j] = y[j] + (bias ? bias[j] : 0) + (add ? out[j] : 0);
+    return;
+  }
+  if (bias) y += *(const tile_row *)bias;
+  if (add) y += *(const tile_row *)out;
+  *(tile_row *)out = y;
 }
 
 // out (rows, columns) = x (rows, depth) W^T + b, added to what `out` holds if `add`; of both only the
 // rows that `at` lists, if it is given. Behind the last row or column the last one is computed
 // again, and not stored. The panel of one tile's columns is unpacked once and serves all rows; it
-// has room for TILE_COLUMNS x depth.
+// has room for TILE_COLUMNS x depth. Meanwhile the weights of the next come nearer, some a tile.
 static WIDE void product(float *out, const float *x, const int *at, long rows, weight w,
                          long columns, long depth, float *panel, int add) {
   for (long first = 0; first < rows; first += GROUP) {
@@ -234,19 +250,17 @@ static WIDE void product(float *out, const float *x, const int *at, long rows, w
         wp[j] = w.kind == F32 ? (const float *)w.data + row * depth : panel + j * depth;
         if (w.kind != F32 && j < wide) unpack_row(panel + j * depth, w, row, depth);
       }
+      const unsigned char *next = row_of(w, n + wide, depth),
+                          *end = row_of(w, MIN(n + wide + TILE_COLUMNS, columns), depth);
+      long share = (end - next) * TILE_ROWS / group + LINE;
       for (long m = 0; m < group; m += TILE_ROWS) {
-        float y[TILE_ROWS][WIDTH];
+        tile_row y[TILE_ROWS];
+        for (long of = 0; of < share && next < end; of += LINE, next += LINE)
+          __builtin_prefetch(next, 0, 2);
         tile(y, from + m, wp, depth, group - m);
         for (int i = 0; i < MIN(TILE_ROWS, group - m); i++) {
           float *to = out + (at ? at[first + m + i] : first + m + i) * columns + n;
-          for (int j = 0; j < TILE_COLUMNS; j++) {
-            if (w.bias) y[i][j] += w.bias[MIN(n + j, columns - 1)];
-            if (add) y[i][j] += to[MIN(j, wide - 1)];
-          }
-          if (wide == TILE_COLUMNS)
-            for (int j = 0; j < TILE_COLUMNS; j++) to[j] = y[i][j];
-          else
-            for (int j = 0; j < wide; j++) to[j] = y[i][j];
+          finish(to, y[i], w.bias ? w.bias + n : 0, add, wide);
         }
       }
     }
@@ -268,7 +282,7 @@ static WIDE void scores(float *p, long width, const float *const *q, long count,
     for (int j = 0; j < TILE_COLUMNS; j++) keys[j] = at.keys + MIN(s + j, positions - 1) * at.stride;
     for (long i = 0; i < count; i += TILE_ROWS) {
       const float *qp[TILE_ROWS];
-      float y[TILE_ROWS][WIDTH];
+      tile_row y[TILE_ROWS];
       for (int r = 0; r < TILE_ROWS; r++) qp[r] = q[MIN(i + r, count - 1)];
       tile(y, qp, keys, E, count - i);
       for (int r = 0; r < MIN(TILE_ROWS, count - i); r++)

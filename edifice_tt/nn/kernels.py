@@ -13,7 +13,7 @@ from tinygrad import Tensor, dtypes
 
 from edifice_tt.nn import cpu
 
-GROUP, QUERY_ROWS, MOST_COLUMNS = 64, 8, 8  # rooms; what they hold stands in kernels.c
+GROUP, QUERY_ROWS, MOST_COLUMNS = 96, 8, 8  # rooms; what they hold stands in kernels.c
 ROUNDED_BYTES = 40  # of 32 activations; in kernels_int8.c
 
 
@@ -91,7 +91,7 @@ def linear(
     out = Tensor.invalids(*x.shape[:-1], columns, dtype=dtypes.float32, device=x.device)
     written = {"out": out}
     if weight.out is None:
-        body = f"float panel[TILE_COLUMNS * {depth}];\n"
+        body = f"_Alignas(LINE) float panel[TILE_COLUMNS * {depth}];\n"
         body += f"product(out, x, {at}, {wanted}, {w}, {columns}, {depth}, panel, 0);"
     else:
         room = _rounded_floats(depth)
@@ -148,7 +148,7 @@ def attention(
     read["own"], read["seen"] = own, seen
     width = -(-(prefix_room + room) // 16) * 16
     name = "_".join(map(str, ["attention", B, T, H, K, E, prefix_room, room]))
-    body = f"""float p[QUERY_ROWS * {H // K} * {width}];
+    body = f"""_Alignas(LINE) float p[QUERY_ROWS * {H // K} * {width}];
     int batch[{B * T}], sees[{B * T}];
     for (int i = 0; i < {B * T}; i++) {{
       batch[i] = i / {T};
