@@ -68,7 +68,7 @@ class _Chain:
             if at not in places:
                 # Every layer may use the same, since they run one after the other.
                 if at not in self._scratch:
-                    self._scratch[at] = np.empty(size, np.uint8)
+                    self._scratch[at] = zeros(size, dtype=np.uint8)
                 places[at] = self._scratch[at].ctypes.data
         self.links.append((program.capture, places))
         self.held += [*given, out, self._scratch]
