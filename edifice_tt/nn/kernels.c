@@ -215,6 +215,9 @@ static inline __attribute__((always_inline)) WIDE void
 tile(tile_row *y, const float *const *x, const float *const *w, long depth,
      long rows) {
   if (rows == 1) tile_of(y, x, w, depth, 1);
+#if TILE_ROWS > 2
+  else if (rows == 2) tile_of(y, x, w, depth, 2);
+#endif
   else tile_of(y, x, w, depth, TILE_ROWS);
 }
 
