@@ -52,7 +52,15 @@ class Block:
         if cache is None:
             return kernels.block(x, self._layer, tables, gradient=self._gradient)
         prefix = None if cache.prefix is None else cache.prefix.layers[layer]
-        return kernels.block(x, self._layer, tables, cache.layers[layer], prefix, cache.rows)
+        return kernels.block(
+            x,
+            self._layer,
+            tables,
+            cache.layers[layer],
+            prefix,
+            cache.rows,
+            in_halves=cache.is_shared,
+        )
 
     def is_one_kernel(self, x: Tensor) -> bool:
         """Whether the layer runs as one kernel: on a CPU with a C compiler, and not in training."""

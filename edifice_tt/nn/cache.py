@@ -18,13 +18,15 @@ class KVCache:
     `prefix` holds what all rows read before: its batch is 1, so N candidates share one prompt.
     `rows`, int32, says it to a kernel: what the prefix and these buffers hold, how many of the
     B * T tokens that are read next are wanted, and which; what becomes of the others, nobody may
-    ask. Without it all are wanted.
+    ask. Without it all are wanted. `is_shared` says that others read other tokens of the same text
+    meanwhile, and wait for the keys and values of these.
     """
 
     layers: tuple[Tensor, ...]
     length: int | UOp = 0
     prefix: "KVCache | None" = None
     rows: Tensor | None = None
+    is_shared: bool = False
 
     @classmethod
     def empty(cls, config: BackboneConfig, batch: int, capacity: int, device: str) -> "KVCache":

@@ -71,8 +71,8 @@ def call(
     written: Mapping[str, Tensor],
     read: Mapping[str, Tensor],
     gradient: Gradient | None = None,
-) -> Tensor:
-    """Call `body`, C that knows each Tensor by its name here; returns the first that it writes."""
+) -> list[Tensor]:
+    """Call `body`, C that knows each Tensor by its name here; returns those that it writes."""
     tensors = [*written.values(), *read.values()]
     source = write(name, library, body, written, read)
 
@@ -92,7 +92,7 @@ def call(
         return UOp(Ops.PROGRAM, src=(sink, linear, UOp(Ops.SOURCE, arg=source)), arg=info)
 
     results: list[Any] = tensors[0].custom_kernel(*tensors[1:], fxn=program, grad_fxn=gradient)
-    return results[0]
+    return results[: len(written)]
 
 
 # One function a formula: tinygrad recognises a layer that it has scheduled before only if the

@@ -8,6 +8,7 @@ the batch, or of the tokens of a single text.
 import inspect
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -100,7 +101,8 @@ class CompiledModel:
             return
         if self._threads is None:
             self._threads = ThreadPoolExecutor()  # a thread is started when needed
-        # Of one text, a part needs the keys and values of those before: layer waits for layer.
+        # Of one text, a part needs the keys and values of those before: the program of a layer that
+        # reads them follows the one that writes them.
         signals = [Signals() if part.axis else None for part in others]
         ends = zip(others, signals, [*signals[1:], None], strict=True)
         running = [self._threads.submit(part, *both) for part, *both in ends]
@@ -156,7 +158,8 @@ def _reads_on(model: Any) -> bool:
 
 
 def _reader(model: Any, cache: KVCache, x: Tensor, part: range) -> Callable[[Tensor], Any]:
-    behind = cache.holding(part.start).wanting_all(x[:, part.start : part.stop])
+    behind = replace(cache.holding(part.start), is_shared=True)
+    behind = behind.wanting_all(x[:, part.start : part.stop])
     assert behind.rows is not None
     behind.rows.realize()  # here, so that making it is no part of what is captured
     return partial(_call, model, cache=behind)

@@ -471,41 +471,49 @@ typedef struct {
   long batch, room;
 } cache;
 
+// The halves of a layer: what attention reads of each token, and the rest.
+enum { PROJECTS = 1, READS = 2, WHOLE = 3 };
+
 // out = the layer's output for tokens x (batch, T, D), whose keys and values it writes into `own`
 // from position seen - 1 on; they come after the first `shared` positions of `prefix`. Only `count`
 // of the batch * T rows are read, those that `rows` lists in ascending order, or all if it is none.
+// Of two calls, one for each half, the first leaves the queries (count, H E) for the second.
 static WIDE void block(float *out, const float *x, long T, layer w, cache own, cache prefix,
                        long seen, long shared, const int *rows, long count, const float *cos,
-                       const float *sin, float *scratch) {
+                       const float *sin, float *scratch, int halves, float *queries) {
   long D = w.D, Q = w.H * w.E, KV = w.K * w.E, E = w.E, F = w.F;
   long width = (prefix.room + own.room + 15) / 16 * 16;
-  float *stream = scratch, *h = stream + GROUP * D, *q = h + GROUP * D, *kv = q + GROUP * Q,
+  float *stream = scratch, *h = stream + GROUP * D, *held = h + GROUP * D, *kv = held + GROUP * Q,
         *mixed = kv + GROUP * KV, *gate = mixed + GROUP * Q, *up = gate + GROUP * F,
         *p = up + GROUP * F, *panel = p + QUERY_ROWS * (w.H / w.K) * width;
   rounded *whole = (rounded *)(panel + MOST_COLUMNS * MAX(D, MAX(F, Q)));
   for (long first = 0; first < count; first += GROUP) {
     long group = MIN(GROUP, count - first);
+    float *q = queries ? queries + first * Q : held;
     int at[GROUP], batch[GROUP], sees[GROUP];
     for (int i = 0; i < group; i++) {
       at[i] = rows ? rows[first + i] : first + i;
       batch[i] = at[i] / T;
       sees[i] = MIN(seen + at[i] % T, own.room);
       for (long d = 0; d < D; d++) stream[i * D + d] = x[at[i] * D + d];
-      norm(h + i * D, stream + i * D, w.attn_norm, 0, D, w.eps);
     }
-    if (w.rounds) round_rows(whole, h, 0, group, D);
-    multiply(q, h, whole, group, w.q, Q, D, panel, 0);
-    for (int of_values = 0; of_values < 2; of_values++) {
-      multiply(kv, h, whole, group, of_values ? w.v : w.k, KV, D, panel, 0);
-      for (int i = 0; i < group; i++) {
-        long angle = (shared + sees[i] - 1) * (E / 2);
-        float *to = own.kv + ((of_values * own.batch + batch[i]) * own.room + sees[i] - 1) * KV;
-        for (long e = 0; e < KV; e++) to[e] = kv[i * KV + e];
-        if (of_values) continue;
-        for (long g = 0; g < w.K; g++) rotate(to + g * E, cos + angle, sin + angle, E);
-        for (long g = 0; g < w.H; g++) rotate(q + i * Q + g * E, cos + angle, sin + angle, E);
+    if (halves & PROJECTS) {
+      for (int i = 0; i < group; i++) norm(h + i * D, stream + i * D, w.attn_norm, 0, D, w.eps);
+      if (w.rounds) round_rows(whole, h, 0, group, D);
+      multiply(q, h, whole, group, w.q, Q, D, panel, 0);
+      for (int of_values = 0; of_values < 2; of_values++) {
+        multiply(kv, h, whole, group, of_values ? w.v : w.k, KV, D, panel, 0);
+        for (int i = 0; i < group; i++) {
+          long angle = (shared + sees[i] - 1) * (E / 2);
+          float *to = own.kv + ((of_values * own.batch + batch[i]) * own.room + sees[i] - 1) * KV;
+          for (long e = 0; e < KV; e++) to[e] = kv[i * KV + e];
+          if (of_values) continue;
+          for (long g = 0; g < w.K; g++) rotate(to + g * E, cos + angle, sin + angle, E);
+          for (long g = 0; g < w.H; g++) rotate(q + i * Q + g * E, cos + angle, sin + angle, E);
+        }
       }
     }
+    if (!(halves & READS)) continue;
     attend(mixed, q, group, w.H, w.K, E, prefix.kv, prefix.room, shared, own.kv, own.room, own.batch,
            batch, sees, p, width);
     if (w.rounds) round_rows(whole, mixed, 0, group, Q);

@@ -98,7 +98,7 @@ def linear(
         written["room"] = Tensor.invalids(room, dtype=dtypes.float32, device=x.device)
         body = f"linear_int8(out, x, {at}, {wanted}, {w}, {columns}, {depth}, (rounded *)room);"
     gradient = cpu.gradient_of(formula, len(written)) if rows is None else None
-    return cpu.call(name, _library(), body, written, arguments.read, gradient)
+    return cpu.call(name, _library(), body, written, arguments.read, gradient)[0]
 
 
 def lookup(ids: Tensor, weight: Weight, depth: int, formula: Callable[..., Tensor]) -> Tensor:
@@ -110,7 +110,7 @@ def lookup(ids: Tensor, weight: Weight, depth: int, formula: Callable[..., Tenso
     name = f"lookup_{count}_{rows}_{depth}_{weight.kind}"
     body = f"lookup(out, ids, {count}, {w}, {rows}, {depth});"
     gradient = cpu.gradient_of(formula)
-    return cpu.call(name, _library(), body, {"out": out}, arguments.read, gradient)
+    return cpu.call(name, _library(), body, {"out": out}, arguments.read, gradient)[0]
 
 
 def norm(
@@ -126,7 +126,7 @@ def norm(
       norm(out + i * {size}, x + i * {size}, gain, {given}, {size}, {eps!r}f);"""
     out = Tensor.invalids(*x.shape, dtype=dtypes.float32, device=x.device)
     gradient = cpu.gradient_of(formula)
-    return cpu.call(name, _library(), body, {"out": out}, arguments.read, gradient)
+    return cpu.call(name, _library(), body, {"out": out}, arguments.read, gradient)[0]
 
 
 def attention(
@@ -157,7 +157,7 @@ def attention(
     attend(out, q, {B * T}, {H}, {K}, {E}, {prefix}, {prefix_room}, {common}, own, {room},
            {own.shape[1]}, batch, sees, p, {width});"""
     out = Tensor.invalids(B, T, H, E, dtype=dtypes.float32, device=q.device)
-    return cpu.call(name, _library(), body, {"out": out}, read, cpu.gradient_of(formula))
+    return cpu.call(name, _library(), body, {"out": out}, read, cpu.gradient_of(formula))[0]
 
 
 class Layer(NamedTuple):
@@ -180,11 +180,13 @@ def block(
     prefix: Tensor | None = None,
     rows: Tensor | None = None,
     gradient: cpu.Gradient | None = None,
+    in_halves: bool = False,
 ) -> Tensor:
     """A whole pre-norm layer, x (B, T, D) -> (B, T, D), behind what `own` and `prefix` hold.
 
     `tables` are cos and sin of all positions; `own` (2, B, S, K, E) takes the new keys and values,
-    in place. `rows` (see `KVCache`) says what both hold, and which rows are wanted.
+    in place. `rows` (see `KVCache`) says what both hold, and which rows are wanted. In halves it is
+    two programs, of which the first writes the keys and values; they have no gradient.
     """
     B, T, D = x.shape
     H, K, E = layer.num_heads, layer.num_kv_heads, layer.head_dim
@@ -198,7 +200,6 @@ def block(
     floats += MOST_COLUMNS * max(D, F, H * E)
     rounds = any(weight.out is not None for weight in layer.weights.values())
     floats += _rounded_floats(max(D, F, H * E)) if rounds else 0
-    scratch = Tensor.invalids(floats, dtype=dtypes.float32, device=x.device)
     arguments = _Arguments(
         x=x,
         cos=tables[0],
@@ -217,10 +218,23 @@ def block(
     if rows is None:
         shared, seen, at, wanted = ("0", "1", "0", str(B * T))
     common = "0" if prefix is None else "prefix"
-    body = f"""layer w = {{{D}, {H}, {K}, {E}, {F}, {layer.norm_eps!r}f, {int(rounds)},
-             attn_norm, ffn_norm, {weights}}};
-    cache tail = {{own, {B}, {room}}}, common = {{(float *){common}, 1, {prefix_room}}};
-    block(out, x, {T}, w, tail, common, {seen}, {shared}, {at}, {wanted}, cos, sin, scratch);"""
-    out = Tensor.invalids(B, T, D, dtype=dtypes.float32, device=x.device)
-    written = {"out": out, "own": own, "scratch": scratch}
-    return cpu.call(name, _library(), body, written, arguments.read, gradient)
+
+    def empty(*shape: int) -> Tensor:
+        return Tensor.invalids(*shape, dtype=dtypes.float32, device=x.device)
+
+    def call(halves: str, into: str, queries: str, written: dict[str, Tensor]) -> list[Tensor]:
+        body = f"""layer w = {{{D}, {H}, {K}, {E}, {F}, {layer.norm_eps!r}f, {int(rounds)},
+                     attn_norm, ffn_norm, {weights}}};
+            cache tail = {{own, {B}, {room}}}, common = {{(float *){common}, 1, {prefix_room}}};
+            block({into}, x, {T}, w, tail, common, {seen}, {shared}, {at}, {wanted}, cos, sin,
+                  scratch, {halves}, {queries});"""
+        written["scratch"] = empty(floats)
+        return cpu.call(f"{name}_{halves}", _library(), body, written, arguments.read, gradient)
+
+    out = empty(B, T, D)
+    if not in_halves:
+        return call("WHOLE", "out", "0", {"out": out, "own": own})[0]
+    queries = empty(B * T, H * E)
+    queries, own, _ = call("PROJECTS", "0", "queries", {"queries": queries, "own": own})
+    arguments.read["queries"] = queries
+    return call("READS", "out", "(float *)queries", {"out": out, "own": own})[0]

@@ -94,14 +94,17 @@ class Replay:
         ]
 
     def __call__(self, before: Signals | None = None, after: Signals | None = None) -> None:
-        """Call all programs. Each waits for a signal from `before`, and gives one to `after`."""
+        """Call all programs, none before those who signal have made the call that precedes it.
+
+        `before` signals to us; what it says and what we have done, we pass on to `after`.
+        """
         try:
-            for function, arguments in self._calls:
-                if before is not None:
+            for i, (function, arguments) in enumerate(self._calls):
+                if i and before is not None:
                     before.get()
-                function(*arguments)
-                if after is not None:
+                if i and after is not None:
                     after.put(None)
+                function(*arguments)
         except BaseException:  # Ctrl-C: whoever waits for us shall not wait for ever
             if after is not None:
                 for _ in self._calls:

@@ -1,6 +1,8 @@
 """Programs called by their addresses: what tinygrad does, in other memory, one after the other."""
 
 import threading
+import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from tinygrad import Tensor
 
 from edifice_tt.nn import ops
 from edifice_tt.nn.init import view, wrap
-from edifice_tt.nn.replay import Replay, Signals, capture, memory_of
+from edifice_tt.nn.replay import Capture, Replay, Signals, capture, memory_of
 
 
 def numbers(*shape):
@@ -61,20 +63,37 @@ def test_what_is_no_plain_program_is_not_captured():
     assert capture(lambda x: (x + Tensor(array)).contiguous(), numbers(3, 5)) is None
 
 
-def test_each_program_waits_for_a_signal_and_gives_one(dense):
-    found, *_ = dense
-    before, after = Signals(), Signals()
-    thread = threading.Thread(target=Replay((found, {})), args=(before, after))
-    thread.start()
-    before.put(None)
-    after.get(timeout=10)
-    thread.join(0.05)
-    assert thread.is_alive()  # at the second program
-    assert after.empty()
-    before.put(None)
-    thread.join(10)
-    assert not thread.is_alive()
-    assert after.qsize() == 1
+def test_a_program_waits_until_all_before_it_have_made_the_previous_call():
+    """Of three in a row the first is slow, which the last must notice; the second is not."""
+    begun, ended = {}, {}
+
+    def program(part, call, seconds):
+        def run():
+            begun[part, call] = time.perf_counter()
+            time.sleep(seconds)
+            ended[part, call] = time.perf_counter()
+
+        return run, ()
+
+    parts = []
+    for part, seconds in enumerate([0.03, 0.001, 0.001]):
+        calls = tuple(program(part, call, seconds) for call in range(5))
+        parts.append(Replay((Capture(calls, {}, None, None), {})))
+    signals = [None, Signals(), Signals(), None]
+    threads = [
+        threading.Thread(target=replay, args=pair)
+        for replay, pair in zip(parts, pairwise(signals), strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(ended) == 15
+    for part, call in ended:
+        for other in range(part):
+            assert call == 0 or begun[part, call] > ended[other, call - 1]
+    # Nobody waits for more: while the first makes its last call, the others make theirs.
+    assert begun[2, 4] < ended[0, 4]
 
 
 def test_whoever_waits_is_released_when_the_first_breaks_off(dense):
