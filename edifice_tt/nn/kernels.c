@@ -189,6 +189,21 @@ static WIDE void lookup(float *out, const int *ids, long count, weight w, long r
       for (long k = 0; k < depth; k++) out[i * depth + k] = 0;
 }
 
+// Memory that is read next, and how much of it to bring nearer at a time.
+typedef struct {
+  const unsigned char *at, *end;
+  long share;
+} ahead;
+
+static inline ahead in_shares(const unsigned char *at, const unsigned char *end, long tiles) {
+  return (ahead){at, end, (end - at) / tiles + LINE};
+}
+
+static inline void fetch_share(ahead *a) {
+  for (long of = 0; of < a->share && a->at < a->end; of += LINE, a->at += LINE)
+    __builtin_prefetch(a->at, 0, 2);
+}
+
 // One tile, or its first row or rows alone: y[i][j] = x[i] . w[j].
 static inline __attribute__((always_inline)) WIDE void
 tile_of(tile_row *y, const float *const *x, const float *const *w, long depth,
@@ -255,11 +270,10 @@ static WIDE void product(float *out, const float *x, const int *at, long rows, w
       }
       const unsigned char *next = row_of(w, n + wide, depth),
                           *end = row_of(w, MIN(n + wide + TILE_COLUMNS, columns), depth);
-      long share = (end - next) * TILE_ROWS / group + LINE;
+      ahead panels = in_shares(next, end, (group + TILE_ROWS - 1) / TILE_ROWS);
       for (long m = 0; m < group; m += TILE_ROWS) {
         tile_row y[TILE_ROWS];
-        for (long of = 0; of < share && next < end; of += LINE, next += LINE)
-          __builtin_prefetch(next, 0, 2);
+        fetch_share(&panels);
         tile(y, from + m, wp, depth, group - m);
         for (int i = 0; i < MIN(TILE_ROWS, group - m); i++) {
           float *to = out + (at ? at[first + m + i] : first + m + i) * columns + n;

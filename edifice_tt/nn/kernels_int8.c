@@ -154,12 +154,17 @@ whole_tile(float *const *out, const rounded *x, long stride, const unsigned char
 static inline __attribute__((always_inline)) WIDE void
 product_of(float *out, const rounded *x, const int *at, long rows, const unsigned char *data,
            long columns, long depth, int add, kind kind) {
+  long bytes = depth / 32 * group_bytes[kind];
   for (long n = 0; n < columns; n += 16) {
-    const unsigned char *group = data + n / 16 * (depth / 32) * group_bytes[kind];
+    const unsigned char *group = data + n / 16 * bytes, *next = group + bytes;
+    // A single tile reads without a pause, which memory is as fast for unasked.
+    int more = n + 16 < columns && rows > MOST_ROWS;
+    ahead groups = in_shares(next, more ? next + bytes : next, (rows + MOST_ROWS - 1) / MOST_ROWS);
     long wide = MIN(16, columns - n), tile;
     for (long m = 0; m < rows; m += tile) {
       float last[MOST_ROWS][16], *to[MOST_ROWS], *into[MOST_ROWS];
       for (tile = MOST_ROWS; tile > rows - m;) tile /= 2;
+      fetch_share(&groups);
       for (int i = 0; i < tile; i++) {
         to[i] = into[i] = out + (at ? at[m + i] : m + i) * columns + n;
         if (wide == 16) continue;
