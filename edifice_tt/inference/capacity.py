@@ -14,7 +14,7 @@ from tinygrad.nn.state import get_parameters
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.inference.decoder import CHUNK, ROOM, cache_size, held_decoder
-from edifice_tt.inference.lockstep import SHARE, devices_for
+from edifice_tt.inference.lockstep import devices_for, share_out
 from edifice_tt.memory import available_bytes, check_room
 from edifice_tt.nn.config import check_count
 from edifice_tt.nn.init import in_memory
@@ -35,13 +35,14 @@ class Sampling:
 
     @property
     def together(self) -> int:
-        """Rows that decode together on a device, as `lockstep.decode` has it."""
-        return min(self.batch_size, max(SHARE, -(-self.rows // len(self.devices))))
+        """Rows that a device has room for at a time, as `lockstep.decode` has it."""
+        return share_out(self.rows, len(self.devices), self.batch_size)[1]
 
     @property
     def decoding(self) -> tuple[str, ...]:
         """The devices that get a cache of their own."""
-        alone = self.tokens == 1 or self.rows <= self.together
+        batch, _ = share_out(self.rows, len(self.devices), self.batch_size)
+        alone = self.tokens == 1 or self.rows <= batch
         return self.devices[:1] if alone else self.devices
 
 

@@ -18,7 +18,7 @@ from edifice_tt.errors import EdificeError
 from edifice_tt.inference.candidates import Candidate, Pool
 from edifice_tt.inference.decoder import Decoder
 from edifice_tt.inference.generate import encode_prompt
-from edifice_tt.inference.lockstep import SHARE, decoders_for
+from edifice_tt.inference.lockstep import decoders_for, share_out
 from edifice_tt.inference.prefill import read_prompt
 
 ROWS, TOKENS = 16, 16  # answers, and tokens of each, that are read at once: one compiled shape
@@ -94,11 +94,12 @@ def _read_all(
     room, most = max(job.longest for job in jobs), max(len(job.answers) for job in jobs)
     rows, longest = sum(len(job.answers) for job in jobs), max((j.prompt for j in jobs), key=len)
     decoders = decoders_for(lm, devices, rows, longest)
-    size = min(ROWS, max(SHARE, -(-most // len(decoders))))
+    # Several problems are shared out, not the answers of one.
+    size, held = share_out(most, len(decoders) if len(jobs) == 1 else 1, ROWS)
 
     def read_rows(decoder: Decoder, answers: list[list[int]]) -> list[list[States]]:
         starts = range(0, len(answers), size)
-        read = [_read_rows(decoder, answers[i : i + size], size, room, parts) for i in starts]
+        read = [_read_rows(decoder, answers[i : i + size], held, room, parts) for i in starts]
         return [[states for rows in read for states in rows[i]] for i in range(len(parts))]
 
     def read_job(decoder: Decoder, job: _Job) -> list[list[States]]:

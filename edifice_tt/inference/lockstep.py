@@ -22,7 +22,8 @@ Row = TypeVar("Row")
 # (row, logits (V,), position) -> the row's next token, or None when it has ended
 Draw = Callable[[Row, Logits, int], int | None]
 
-SHARE = 8  # rows that make one more device worth while: a kernel's tile, filled
+SHARE = 2  # rows that make one more device worth while
+FEWEST = 8  # rows that a batch has room for, so that fewer need no program of their own
 
 
 def decoders_for(
@@ -41,6 +42,12 @@ def devices_for(
     return devices_beside(lm.device)[: max(-(-rows // SHARE), 2 if prompt > LONG else 1)]
 
 
+def share_out(rows: int, devices: int, most: int) -> tuple[int, int]:
+    """The rows of a batch when devices share all, at most `most`; and how many it has room for."""
+    batch = min(most, max(SHARE, -(-rows // devices)))
+    return batch, min(most, max(FEWEST, batch))
+
+
 def decode(
     decoders: Sequence[Decoder],
     prompt: Sequence[int],
@@ -54,7 +61,7 @@ def decode(
     The prompt is read once. An exception on one device, or Ctrl-C, ends all after their step.
     """
     logits = read_prompt(decoders, prompt)
-    size = min(batch_size, max(SHARE, -(-len(rows) // len(decoders))))
+    size, room = share_out(len(rows), len(decoders), batch_size)
     batches = SimpleQueue[Sequence[Row]]()
     for start in range(0, len(rows), size):
         batches.put(rows[start : start + size])
@@ -62,7 +69,7 @@ def decode(
 
     def work(decoder: Decoder) -> None:
         # One size for all batches, or a smaller one would be captured while others replay.
-        cache = decoder.cache_for(size, tokens)
+        cache = decoder.cache_for(room, tokens)
         try:
             while not stop.is_set():
                 _decode_batch(decoder, cache, batches.get_nowait(), logits, tokens, draw, stop)
@@ -76,7 +83,7 @@ def decode(
         work(decoders[0])
         return
     for decoder in decoders:  # captured one after the other, since tinygrad captures one at a time
-        decoder.warm_up(size, tokens)
+        decoder.warm_up(room, tokens)
     with ThreadPoolExecutor(len(decoders)) as pool:
         futures = [pool.submit(work, decoder) for decoder in decoders]
         try:

@@ -88,7 +88,8 @@ def left(monkeypatch):
         (16, 32, 65, ("CPU",), 16 * 65),
         (17, 32, 128, ("CPU",), 32 * 128),  # 17 rows are rounded up
         (17, 32, 128, ("CPU", "CPU:1"), 2 * 16 * 128),  # 9 rows on each
-        (8, 32, 128, ("CPU", "CPU:1"), 8 * 128),  # one batch: one device works
+        (8, 32, 128, ("CPU", "CPU:1"), 2 * 8 * 128),  # 4 on each, with room for 8
+        (2, 32, 128, ("CPU", "CPU:1"), 8 * 128),  # one batch: one device works
         (100, 4, 300, ("CPU",), 4 * 300),
     ],
 )

@@ -204,7 +204,8 @@ def test_answers_are_extracted_and_held_against_the_gold_answer(tiny_lm, script)
 def test_each_candidate_is_handed_out_once_when_it_is_finished(tiny_lm, script):
     script("abcd", "a", "abcdefgh", "ab")
     finished = []
-    pool = et.generate(tiny_lm, PROMPT, n=4, max_tokens=30, on_finish=finished.append)
+    one = {"devices": ["CPU"], "on_finish": finished.append}
+    pool = et.generate(tiny_lm, PROMPT, n=4, max_tokens=30, **one)
     assert [c.index for c in finished] == [1, 3, 0, 2]
     assert sorted(finished, key=lambda c: c.index) == list(pool)
 
@@ -212,7 +213,7 @@ def test_each_candidate_is_handed_out_once_when_it_is_finished(tiny_lm, script):
 def test_seconds_go_from_the_start_to_the_candidates_end(tiny_lm, script):
     script("abcd", "a", "abcdefgh", "ab")
     started = time.perf_counter()
-    pool = et.generate(tiny_lm, PROMPT, n=4, max_tokens=30)
+    pool = et.generate(tiny_lm, PROMPT, n=4, max_tokens=30, devices=["CPU"])
     whole = time.perf_counter() - started
     seconds = [pool.candidates[index].seconds for index in (1, 3, 0, 2)]  # as they end
     assert seconds == sorted(seconds)
@@ -280,7 +281,7 @@ def test_finished_rows_cost_nothing_more(tiny_lm, script, steps):
 
 def test_when_all_are_finished_no_step_follows(tiny_lm, script, steps):
     script("", "", "")
-    et.generate(tiny_lm, PROMPT, n=3, max_tokens=40)
+    et.generate(tiny_lm, PROMPT, n=3, max_tokens=40, devices=["CPU"])
     assert len(steps) == 1
 
 
@@ -459,7 +460,7 @@ def test_ctrl_c_inside_the_model_returns_the_finished_candidates(tiny_lm, script
         return step(self, *arguments, **options)
 
     monkeypatch.setattr(Decoder, "step", interrupted)
-    pool = et.generate(tiny_lm, PROMPT, n=4, max_tokens=30)
+    pool = et.generate(tiny_lm, PROMPT, n=4, max_tokens=30, devices=["CPU"])
     assert [(c.index, c.text) for c in pool] == [(0, "a"), (2, "ab")]
     assert pool.settings["interrupted"] is True
 
