@@ -291,6 +291,11 @@ typedef struct {
   long stride;                // floats from one position to the next
 } memory;
 
+static WIDE void fetch(const float *from, long positions, long stride, long E) {
+  for (long s = 0; s < positions; s++)
+    for (long e = 0; e < E; e += LINE / sizeof(float)) __builtin_prefetch(from + s * stride + e, 0, 2);
+}
+
 // p[i][s] = q[i] . key[s], for s < positions; p's rows are `width` apart.
 static WIDE void scores(float *p, long width, const float *const *q, long count, memory at,
                         long positions, long E) {
@@ -303,8 +308,7 @@ static WIDE void scores(float *p, long width, const float *const *q, long count,
       for (int r = 0; r < TILE_ROWS; r++) qp[r] = q[MIN(i + r, count - 1)];
       tile(y, qp, keys, E, count - i);
       for (int r = 0; r < MIN(TILE_ROWS, count - i); r++)
-        for (int j = 0; j < MIN(TILE_COLUMNS, positions - s); j++)
-          p[(i + r) * width + s + j] = y[r][j];
+        finish(p + (i + r) * width + s, y[r], 0, 0, MIN(TILE_COLUMNS, positions - s));
     }
   }
 }
@@ -403,6 +407,12 @@ static WIDE void attend(float *out, const float *q, long rows, long H, long K, l
           if (pass) {
             mix(outs + i * rep, row + shared, width, queries, tail, most, E);
             continue;
+          }
+          // What a row alone attends to comes from far: its values, and the keys of the next row.
+          fetch(tail.values, most, stride, E);
+          if (end < count) {
+            long ahead = (batch[first + end] - batch[first + i]) * own_room * stride;
+            fetch(tail.keys + ahead, seen[first + end], stride, E);
           }
           scores(row + shared, width, qs + i * rep, queries, tail, most, E);
           for (long n = 0; n < queries; n++) {
