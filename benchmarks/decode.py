@@ -11,6 +11,7 @@ import machine
 from language_model import (
     ACTIVATIONS,
     PEERS,
+    add_each,
     check_same_token,
     decode_seconds,
     load_endless,
@@ -18,7 +19,7 @@ from language_model import (
     prompts,
 )
 from peer import start_peers
-from timing import OURS, Report, arguments, take_turns
+from timing import Report, arguments, take_turns
 
 COPIES = "llama.cpp Q4_1, copies"
 PROMPT, STEPS = 128, 63  # the first of 64 tokens comes from the prompt's logits
@@ -32,10 +33,10 @@ def main() -> None:
         batch_size={"type": int, "default": 0, "help": "of generate (default: its own)"},
     )
     steps = 7 if options.quick else STEPS
-    lm = load_endless(options.activations)
+    lms = {way: load_endless(way) for way in options.activations}
+    lm = next(iter(lms.values()))
     report = Report(
-        f"decode, SmolLM2-135M, activations {options.activations}, a shared prompt of {PROMPT} "
-        f"tokens, {steps} steps",
+        f"decode, SmolLM2-135M, a shared prompt of {PROMPT} tokens, {steps} steps",
         machine.versions(),
         machine.limits(options.peers),
         options.json,
@@ -48,7 +49,10 @@ def main() -> None:
     ids = lm.tokenizer.encode(next(texts))
     more = {"batch_size": options.batch_size} if options.batch_size else {}
     for rows in options.rows:
-        subjects = {OURS: lambda rows=rows: decode_seconds(lm, next(texts), rows, steps, **more)}
+        subjects = {
+            way: lambda lm=lm, rows=rows: decode_seconds(lm, next(texts), rows, steps, **more)
+            for way, lm in lms.items()
+        }
         for module, peer in peers.items():
             size = {"rows": rows, "prompt": PROMPT, "new": steps, "threads": options.threads}
             how = {"shared": False} if module == COPIES else {}
@@ -56,9 +60,9 @@ def main() -> None:
             report.versions |= peer.versions
             name = PEERS.get(module, module)
             subjects[name] = partial(peer, "decode", ids=ids, rows=rows, steps=steps)
-        check_same_token(lm, next(texts), peers)
+        check_same_token(lms.values(), next(texts), peers)
         times = take_turns(subjects, options.repeats, warm_up=1)
-        report.add(f"N = {rows}", times, amount=rows * steps)
+        add_each(report, f"N = {rows}", times, rows * steps)
     report.show()
 
 

@@ -1,11 +1,12 @@
 """The language model under test, its prompts and its peers: for decode, prefill and growth."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from peer import Peer
+from timing import OURS, Report
 
 import edifice_tt as et
 from edifice_tt.weights import catalog
@@ -26,9 +27,18 @@ def model_file() -> str:
 
 ACTIVATIONS: dict[str, Any] = {
     "choices": ["float32", "int8"],
-    "default": "float32",
-    "help": "of edifice_tt, as in load_pretrained (default: float32)",
+    "nargs": "+",
+    "default": ["float32", "int8"],
+    "help": "of edifice_tt, as in load_pretrained (default: both)",
 }
+
+
+def add_each(report: Report, case: str, times: dict[str, list[float]], amount: float) -> None:
+    """Each of our own ways beside the same peers; subjects are ways of ours, or peers."""
+    ours = [way for way in times if way in ACTIVATIONS["choices"]]
+    for way in ours:
+        theirs = {name: seconds for name, seconds in times.items() if name not in ours}
+        report.add(f"{case}, {way}", {OURS: times[way], **theirs}, amount)
 
 
 def load_endless(activations: str = "float32") -> Any:
@@ -67,11 +77,13 @@ def decode_seconds(lm: Any, prompt: str, rows: int, steps: int, **options: Any) 
     return times[-1] - times[rows - 1]  # from the moment when every row had its first token
 
 
-def check_same_token(lm: Any, prompt: str, peers: dict[str, Peer]) -> None:
+def check_same_token(lms: Iterable[Any], prompt: str, peers: dict[str, Peer]) -> None:
     """Every peer must think the same token the most likely after the prompt."""
-    greedy = et.generate(lm, prompt, n=1, temperature=0, max_tokens=1).candidates[0].token_ids[0]
-    for name, peer in peers.items():
-        theirs = peer("prefill", ids=lm.tokenizer.encode(prompt))["token"]
-        if theirs != greedy:
-            texts = [lm.tokenizer.decode([token]) for token in (theirs, greedy)]
-            raise SystemExit(f"after the prompt {name} says {texts[0]!r}, we {texts[1]!r}")
+    for lm in lms:
+        chosen = et.generate(lm, prompt, n=1, temperature=0, max_tokens=1)
+        greedy = chosen.candidates[0].token_ids[0]
+        for name, peer in peers.items():
+            theirs = peer("prefill", ids=lm.tokenizer.encode(prompt))["token"]
+            if theirs != greedy:
+                texts = [lm.tokenizer.decode([token]) for token in (theirs, greedy)]
+                raise SystemExit(f"after the prompt {name} says {texts[0]!r}, we {texts[1]!r}")

@@ -9,6 +9,7 @@ import machine
 from language_model import (
     ACTIVATIONS,
     PEERS,
+    add_each,
     check_same_token,
     load_endless,
     model_file,
@@ -16,7 +17,7 @@ from language_model import (
     read_seconds,
 )
 from peer import Peer, start_peers
-from timing import OURS, Report, arguments, take_turns
+from timing import Report, arguments, take_turns
 
 
 def main() -> None:
@@ -25,9 +26,10 @@ def main() -> None:
         activations=ACTIVATIONS,
         tokens={"type": int, "nargs": "+", "default": [512], "help": "tokens of the prompt"},
     )
-    lm = load_endless(options.activations)
+    lms = {way: load_endless(way) for way in options.activations}
+    lm = next(iter(lms.values()))
     report = Report(
-        f"reading a prompt, SmolLM2-135M, activations {options.activations}",
+        "reading a prompt, SmolLM2-135M",
         machine.versions(),
         machine.limits(options.peers),
         options.json,
@@ -37,15 +39,17 @@ def main() -> None:
     for tokens in options.tokens:
         texts = prompts(lm, tokens)
         ids = lm.tokenizer.encode(next(texts))
-        subjects = {OURS: lambda texts=texts: read_seconds(lm, next(texts))}
+        subjects = {
+            way: lambda lm=lm, texts=texts: read_seconds(lm, next(texts)) for way, lm in lms.items()
+        }
         for module, peer in peers.items():
             size = {"threads": options.threads, "rows": 1, "prompt": tokens, "new": 1}
             peer("load", gguf=model_file(), **size)
             report.versions |= peer.versions
             subjects[PEERS[module]] = partial(their_seconds, peer, ids)
-        check_same_token(lm, next(texts), peers)
+        check_same_token(lms.values(), next(texts), peers)
         times = take_turns(subjects, options.repeats, warm_up=2)
-        report.add(f"{tokens} tokens", times, amount=tokens)
+        add_each(report, f"{tokens} tokens", times, tokens)
     report.show()
 
 
