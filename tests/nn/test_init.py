@@ -7,7 +7,8 @@ from tinygrad.helpers import GlobalCounters
 from tinygrad.nn.state import get_parameters
 
 import edifice_tt as et
-from edifice_tt.nn.init import numbers, place, unfilled, view, wrap
+from edifice_tt.nn.init import CACHE_LINE, numbers, place, unfilled, view, wrap, zeros
+from edifice_tt.nn.replay import memory_of
 
 
 class Head:
@@ -29,6 +30,27 @@ def test_a_weight_does_not_share_the_memory_of_the_array_it_was_made_from():
     heads = [place(Head(array), "CPU") for _ in range(2)]
     view(heads[0].weight)[:] = 9
     assert heads[1].weight.tolist() == array.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_weights_begin_where_a_cache_line_does():
+    """By chance one array in four does; here are ten."""
+    model = et.build("test_time_compute", embed_dim=7, hidden_size=8, num_layers=1, seed=0)
+    weights = get_parameters(model)
+    assert len(weights) >= 10
+    assert [memory_of(weight) % CACHE_LINE for weight in weights] == [0] * len(weights)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((2, 3, 5), np.float32), ((7,), np.uint8), ((3, 1), "i4")]
+)
+def test_zeros_are_an_array_like_any_other(shape, dtype):
+    arrays = [zeros(*shape, dtype=dtype) for _ in range(5)]
+    for i, array in enumerate(arrays):
+        assert (array.shape, array.dtype) == (shape, np.dtype(dtype))
+        assert array.ctypes.data % CACHE_LINE == 0
+        assert not array.any()
+        array[...] = i + 1
+    assert all((array == i + 1).all() for i, array in enumerate(arrays))
 
 
 def test_a_weight_that_lies_on_the_device_stays_where_it_is():
