@@ -104,12 +104,21 @@ def test_the_devices_change_no_number(devices):
         assert (result.scores.numpy() == eager.scores.numpy()).all()
 
 
-@pytest.mark.parametrize("devices", [["CPU"], ["CPU", "CPU:1"], ["CPU", "CPU:1", "CPU:2"], None])
-@pytest.mark.parametrize("layers", [1, 3])
-def test_cores_that_share_the_tokens_of_a_text_change_no_number(devices, layers):
+@pytest.mark.parametrize(
+    ("devices", "layers", "tokens"),
+    [
+        (["CPU"], 3, 83),
+        (["CPU", "CPU:1"], 3, 83),
+        (["CPU", "CPU:1", "CPU:2"], 1, 83),
+        (["CPU", "CPU:1", "CPU:2"], 3, 83),
+        (["CPU", "CPU:1"], 2, 211),  # more rows on each than go through a layer together
+        (None, 1, 83),
+    ],
+)
+def test_cores_that_share_the_tokens_of_a_text_change_no_number(devices, layers, tokens):
     """Behind the first part, every token needs keys and values that another core makes."""
     model, rng = make(1, num_layers=layers), np.random.default_rng(4)
-    inputs = [rng.standard_normal((1, 83, 8)).astype(np.float32) for _ in range(20)]
+    inputs = [rng.standard_normal((1, tokens, 8)).astype(np.float32) for _ in range(20)]
     fast = et.jit(model, devices=devices)
     results = [fast(Tensor(x)) for x in inputs]
     assert devices is None or [len(p) for p in fast._parts.values()] == [len(devices)]
