@@ -411,8 +411,8 @@ static WIDE void attend(float *out, const float *q, long rows, long H, long K, l
           // What a row alone attends to comes from far: its values, and the keys of the next row.
           fetch(tail.values, most, stride, E);
           if (end < count) {
-            long ahead = (batch[first + end] - batch[first + i]) * own_room * stride;
-            fetch(tail.keys + ahead, seen[first + end], stride, E);
+            long further = (batch[first + end] - batch[first + i]) * own_room * stride;
+            fetch(tail.keys + further, seen[first + end], stride, E);
           }
           scores(row + shared, width, qs + i * rep, queries, tail, most, E);
           for (long n = 0; n < queries; n++) {
