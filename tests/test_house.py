@@ -10,6 +10,7 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt import hookspecs
+from edifice_tt.nn import kernels
 
 ROOT = Path(__file__).parent.parent
 ROOMS = sorted((ROOT / "edifice_tt").rglob("*.py"))
@@ -26,6 +27,16 @@ def test_no_room_is_over_300_lines_and_each_says_what_it_knows(room):
     text = room.read_text()
     assert len(text.splitlines()) <= 300
     assert ast.get_docstring(ast.parse(text)), "a room's first line says what it knows"
+
+
+@pytest.mark.parametrize(
+    "room", sorted((ROOT / "edifice_tt").rglob("*.c")), ids=lambda path: path.name
+)
+def test_a_room_in_c_is_as_small_and_says_what_it_knows(room):
+    lines = room.read_text().splitlines()
+    assert len(lines) <= 300
+    assert lines[0].startswith("// "), "a room's first line says what it knows"
+    assert room.stem in kernels.C_ROOMS
 
 
 def test_the_front_door_and_the_type_checker_see_the_same_names():

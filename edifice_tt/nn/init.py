@@ -26,9 +26,7 @@ def place(model: M, device: str) -> M:
         if array is None or not in_memory(device):
             weight.to_(device)
         else:
-            copy = zeros(*array.shape, dtype=array.dtype)
-            np.copyto(copy, array)
-            weight.replace(wrap(copy, device))
+            weight.replace(wrap(copied(array), device))
     Tensor.realize(*weights)
     return model
 
@@ -88,6 +86,13 @@ def zeros(*shape: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
     memory = np.zeros(size + CACHE_LINE, np.uint8)
     start = -memory.ctypes.data % CACHE_LINE
     return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def copied(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy in memory such as `zeros` has."""
+    copy = zeros(*array.shape, dtype=array.dtype)
+    np.copyto(copy, array)
+    return copy
 
 
 def wrap(array: NDArray[np.generic], device: str) -> Tensor:

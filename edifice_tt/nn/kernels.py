@@ -1,7 +1,7 @@
 """Calls of the C kernels: a product, attention, and a whole layer.
 
 Each has its formula in tinygrad operations, and a test that both agree. What a kernel computes, and
-in which order it sums, stands in `kernels.c`; the sizes are compiled in.
+in which order it sums, stands in `c`; the sizes are compiled in.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +13,9 @@ from tinygrad import Tensor, dtypes
 
 from edifice_tt.nn import cpu
 
-GROUP, QUERY_ROWS, MOST_COLUMNS = 96, 8, 8  # rooms; what they hold stands in kernels.c
-ROUNDED_BYTES = 40  # of 32 activations; in kernels_int8.c
+GROUP, QUERY_ROWS, MOST_COLUMNS = 96, 8, 8  # what they hold stands in c/vectors.c
+ROUNDED_BYTES = 40  # of 32 activations; in c/int8.c
+C_ROOMS = ("vectors", "weights", "products", "int8", "attention", "layer")
 
 
 @cache
@@ -22,8 +23,10 @@ def _library() -> str:
     sizes = {"GROUP": GROUP, "QUERY_ROWS": QUERY_ROWS, "MOST_COLUMNS": MOST_COLUMNS}
     sizes["ROUNDED_BYTES"] = ROUNDED_BYTES
     defines = "".join(f"#define {name} {size}\n" for name, size in sizes.items())
-    files = (Path(__file__).with_name(name) for name in ("kernels.c", "kernels_int8.c"))
-    return defines + "\n".join(file.read_text(encoding="utf-8") for file in files)
+    folder = Path(__file__).with_name("c")
+    return defines + "\n".join(
+        (folder / f"{room}.c").read_text(encoding="utf-8") for room in C_ROOMS
+    )
 
 
 class Weight(NamedTuple):

@@ -16,7 +16,7 @@ from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.errors import CheckpointError
 from edifice_tt.nn.cpu import compiles_c
 from edifice_tt.nn.fingerprint import Stored, identify
-from edifice_tt.nn.init import place, wrap
+from edifice_tt.nn.init import copied, place, wrap
 from edifice_tt.nn.int8 import GROUP_BYTES, Int8Linear, group_rows
 from edifice_tt.nn.precision import choose_dtype, store
 from edifice_tt.nn.quantized import BLOCK, KINDS, QuantizedLinear, layer_at
@@ -174,7 +174,7 @@ def _map_arrays(
         raw = header.data[entry.start : entry.stop]
         kind = _KINDS.get(entry.ggml_type)
         if name in ours and entry.ggml_type == _F32:
-            rows: NDArray[Any] = raw.view(np.float32).reshape(entry.shape).copy()
+            rows: NDArray[Any] = copied(raw.view(np.float32).reshape(entry.shape))
         elif name in ours and kind is not None and not entry.shape[-1] % BLOCK:
             rows = raw.reshape(entry.shape[0], -1)
         else:
@@ -183,7 +183,7 @@ def _map_arrays(
             raise header.error(f"weight {name!r} holds NaN or infinity; the file is damaged")
         if num_heads := _interleaved(ours[name].removesuffix(".weight"), model.config):
             pairs = rows.reshape(num_heads, -1, 2, rows.shape[1])  # as interleaved_to_half_split
-            rows = np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(rows.shape))
+            rows = copied(pairs.swapaxes(1, 2).reshape(rows.shape))
         arrays[name] = rows
     return arrays
 

@@ -20,7 +20,7 @@ def made(name):
     """Let every device compute with one mistake."""
     right, wrong = _IN_C[name]
     source = kernels._library()
-    assert source.count(right) == 1, f"kernels.c does not hold {right!r} once; write it anew here"
+    assert source.count(right) == 1, f"nn/c does not hold {right!r} once; write it anew here"
     before = kernels._library, ops.rotate, ops.attention_formula
     kernels._library = lambda: source.replace(right, wrong)
     if name == "rope":

@@ -6,8 +6,9 @@ import pytest
 import edifice_tt as et
 from edifice_tt.inference.decoder import Decoder, decoder_of
 from edifice_tt.inference.programs import Programs
-from edifice_tt.nn.init import wrap
+from edifice_tt.nn.init import CACHE_LINE, wrap
 from edifice_tt.nn.quantized import QuantizedLinear
+from edifice_tt.nn.replay import memory_of
 from edifice_tt.testing import byte_tokenizer
 
 
@@ -69,6 +70,19 @@ def test_one_program_serves_all_layers_of_a_kind(mixed):
     decoder.read_prompt([5, 6, 7])
     kinds = [key[0] for key in decoder.programs._captured]
     assert sorted(kinds) == ["embed", "head", "layer", "layer", "norm"]  # floats, and with blocks
+
+
+def test_the_memory_of_a_step_begins_where_a_cache_line_does(tiny_lm):
+    """Caches, hidden states and scratch: else every vector of a kernel lies in two lines."""
+    decoder = Decoder(lambda: tiny_lm)
+    read(decoder)
+    places = [memory_of(layer) for cache in decoder.caches.values() for layer in cache.layers]
+    for step in decoder._linked.values():
+        chains = step.held if isinstance(step.held, tuple) else [step.held]
+        scratch = [array for chain in chains for array in chain._scratch.values()]
+        places += [memory_of(step.hidden), *(array.ctypes.data for array in scratch)]
+    assert len(places) >= 10
+    assert [place % CACHE_LINE for place in places] == [0] * len(places)
 
 
 def test_cores_share_programs_and_weights_but_no_cache(tiny_lm):

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from tinygrad import Tensor, dtypes
-from tinygrad.nn.state import get_state_dict
+from tinygrad.nn.state import get_parameters, get_state_dict
 
 from edifice_tt.errors import CheckpointError
+from edifice_tt.nn.init import CACHE_LINE
 from edifice_tt.nn.quantized import float_state_dict
+from edifice_tt.nn.replay import memory_of
 from edifice_tt.weights.gguf import GGUFHeader, is_gguf, read_gguf
 from edifice_tt.weights.llama import interleaved_to_half_split, load_gguf
 
@@ -383,6 +385,12 @@ def test_a_loaded_model_computes_what_its_file_means(tmp_path: Path) -> None:
     assert model.config.tied_embeddings
     assert model.config.rope_factors is None
     assert model.tokenizer.encode("aab") == [0, 2]
+
+
+def test_float_weights_of_a_file_begin_where_a_cache_line_does(tmp_path: Path) -> None:
+    weights = get_parameters(load_gguf(write_llama(tmp_path / "m.gguf")))
+    assert len(weights) >= 20
+    assert [memory_of(weight) % CACHE_LINE for weight in weights] == [0] * len(weights)
 
 
 def test_rows_in_half_split_order_rotate_to_the_same_scores() -> None:

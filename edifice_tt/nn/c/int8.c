@@ -1,5 +1,4 @@
-// Products in whole numbers, behind `kernels.c`: activations rounded to 8 bits, weights of 4 or 8
-// bits as they are. Its formula stands in `int8`.
+// Products in whole numbers: activations rounded to 8 bits, weights of 4 or 8 bits as they are.
 //
 // Sums within a block of 32 are exact, and the scales of blocks are applied one block after the
 // other in float32, a lane being a column of the weight; so here, too, a row is the same bits alone
@@ -52,11 +51,11 @@ static inline WIDE ivec dot(ivec sum, quads q, const signed char *x, int bits) {
 #endif
 }
 
-struct rounded { // 32 activations: x times the scale; and the sum of all x
+typedef struct { // 32 activations: x times the scale; and the sum of all x
   signed char x[32];
   float scale, sum;
-};
-_Static_assert(sizeof(struct rounded) == ROUNDED_BYTES, "room for rounded activations");
+} rounded;
+_Static_assert(sizeof(rounded) == ROUNDED_BYTES, "room for rounded activations");
 
 // to (depth / 32, rows): the rows of x (rows, depth), or those that `at` lists, rounded to the
 // nearest of -127 .. 127 times a scale, half to even. What is all but zero becomes zero.
@@ -83,29 +82,6 @@ static WIDE void round_rows(rounded *to, const float *x, const int *at, long row
       }
       r->scale = most / 127;
       r->sum = __builtin_reduce_add(all);
-    }
-  }
-}
-
-// --- weights in groups of 16 rows (here: columns of the product), block by block: 16 scales in
-// float32, or 16 halves and 16 minima; then of each column in turn 4 bytes, as in the file's block.
-// The last group is filled up with zeros.
-
-static const long group_bytes[] = {[Q4_0x16] = 320, [Q4_1x16] = 320, [Q8_0x16] = 576};
-
-// y (depth): one row of the weight.
-static WIDE void unpack_grouped(float *y, weight w, long row, long depth) {
-  const unsigned char *p =
-      (const unsigned char *)w.data + row / 16 * (depth / 32) * group_bytes[w.kind];
-  long n = row % 16;
-  for (float *end = y + depth; y < end; y += 32, p += group_bytes[w.kind]) {
-    float d = w.kind == Q4_1x16 ? HALF(p + 2 * n) : ((const float *)p)[n];
-    for (int k = 0; k < 32; k++) {
-      int in = w.kind == Q8_0x16 ? k : k % 16, q = p[64 + in / 4 * 64 + n * 4 + in % 4];
-      if (w.kind == Q8_0x16) y[k] = (signed char)q * d;
-      else q = k < 16 ? q & 15 : q >> 4;
-      if (w.kind == Q4_0x16) y[k] = (q - 8) * d;
-      if (w.kind == Q4_1x16) y[k] = q * d + HALF(p + 32 + 2 * n);
     }
   }
 }

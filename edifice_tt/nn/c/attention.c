@@ -1,0 +1,141 @@
+// Attention: each of the queries (count, E) over a shared prefix and over memories of their own.
+
+typedef struct {
+  const float *keys, *values; // (positions, K, E), at the head's first
+  long stride;                // floats from one position to the next
+} memory;
+
+// Bring so many positions nearer, E floats of each.
+static WIDE void fetch(const float *from, long positions, long stride, long E) {
+  for (long s = 0; s < positions; s++)
+    for (long e = 0; e < E; e += LINE / sizeof(float)) __builtin_prefetch(from + s * stride + e, 0, 2);
+}
+
+// p[i][s] = q[i] . key[s], for s < positions; p's rows are `width` apart.
+static WIDE void scores(float *p, long width, const float *const *q, long count, memory at,
+                        long positions, long E) {
+  for (long s = 0; s < positions; s += TILE_COLUMNS) {
+    const float *keys[TILE_COLUMNS];
+    for (int j = 0; j < TILE_COLUMNS; j++) keys[j] = at.keys + MIN(s + j, positions - 1) * at.stride;
+    for (long i = 0; i < count; i += TILE_ROWS) {
+      const float *qp[TILE_ROWS];
+      tile_row y[TILE_ROWS];
+      for (int r = 0; r < TILE_ROWS; r++) qp[r] = q[MIN(i + r, count - 1)];
+      tile(y, qp, keys, E, count - i);
+      for (int r = 0; r < MIN(TILE_ROWS, count - i); r++)
+        finish(p + (i + r) * width + s, y[r], 0, 0, MIN(TILE_COLUMNS, positions - s));
+    }
+  }
+}
+
+// p[s] = exp(scale p[s]) / their sum, for s < count. What stands behind them up to a whole vector
+// is overwritten.
+static WIDE void softmax(float *p, long count, float scale) {
+  float top = -1e30f;
+  vec tops = top;
+  for (long s = 0; s < WHOLE(count); s += WIDTH) {
+    vec scaled = LOAD(p + s) * scale;
+    STORE(p + s, scaled);
+    tops = scaled > tops ? scaled : tops;
+  }
+  for (int i = 0; i < WIDTH; i++) top = tops[i] > top ? tops[i] : top;
+  for (long s = WHOLE(count); s < count; s++) {
+    p[s] *= scale;
+    top = p[s] > top ? p[s] : top;
+  }
+  // The last vector is filled up with what exp makes next to nothing of.
+  for (long s = count; s % WIDTH; s++) p[s] = top - 100;
+  vec all = 0;
+  for (long s = 0; s < count; s += WIDTH) {
+    vec w = vexp(LOAD(p + s) - top);
+    STORE(p + s, w);
+    all += w;
+  }
+  float share = 1 / sum(all);
+  for (long s = 0; s < count; s++) p[s] *= share;
+}
+
+// out[i] += sum over s of p[i][s] value[s]
+static WIDE void mix(float *const *out, const float *p, long width, long count, memory at,
+                     long positions, long E) {
+  for (long i = 0; i < count; i += 4)
+    for (long e = 0; e < E; e += 4 * WIDTH) {
+      // Behind the last query the last one is computed again, and not stored.
+      float *op[4];
+      const float *pp[4];
+      for (int r = 0; r < 4; r++) {
+        op[r] = out[MIN(i + r, count - 1)] + e;
+        pp[r] = p + MIN(i + r, count - 1) * width;
+      }
+      if (E - e >= 4 * WIDTH) {
+        vec a[4][4];
+        UNROLL for (int r = 0; r < 4; r++)
+          UNROLL for (int c = 0; c < 4; c++) a[r][c] = LOAD(op[r] + c * WIDTH);
+        for (long s = 0; s < positions; s++) {
+          const float *v = at.values + s * at.stride + e;
+          UNROLL for (int c = 0; c < 4; c++) {
+            vec vc = LOAD(v + c * WIDTH);
+            UNROLL for (int r = 0; r < 4; r++) a[r][c] += vc * pp[r][s];
+          }
+        }
+        for (int r = 0; r < MIN(4, count - i); r++)
+          UNROLL for (int c = 0; c < 4; c++) STORE(op[r] + c * WIDTH, a[r][c]);
+        continue;
+      }
+      for (int r = 0; r < MIN(4, count - i); r++)
+        for (long s = 0; s < positions; s++)
+          for (long f = 0; f < E - e; f++) op[r][f] += pp[r][s] * at.values[s * at.stride + e + f];
+    }
+}
+
+// q, out (rows, H, E). Row i attends to the first `shared` positions of the prefix and to the first
+// seen[i] of its own memory, that of batch row batch[i]. Rows of one batch row stand together, and
+// see more from one to the next. `p` has room for QUERY_ROWS H/K scores as wide as `width`, a
+// multiple of WIDTH.
+static WIDE void attend(float *out, const float *q, long rows, long H, long K, long E,
+                        const float *prefix, long prefix_room, long shared, const float *own,
+                        long own_room, long own_batch, const int *batch, const int *seen, float *p,
+                        long width) {
+  long rep = H / K, stride = K * E;
+  float scale = 1 / __builtin_sqrtf((float)E);
+  for (long g = 0; g < K; g++)
+    for (long first = 0; first < rows; first += QUERY_ROWS) {
+      long count = MIN(QUERY_ROWS, rows - first);
+      const float *qs[QUERY_ROWS * rep];
+      float *outs[QUERY_ROWS * rep];
+      for (long i = 0; i < count * rep; i++) {
+        long at = ((first + i / rep) * H + g * rep + i % rep) * E;
+        qs[i] = q + at;
+        outs[i] = out + at;
+        for (long e = 0; e < E; e++) outs[i][e] = 0;
+      }
+      memory common = {prefix + g * E, prefix + prefix_room * stride + g * E, stride};
+      if (shared) scores(p, width, qs, count * rep, common, shared, E);
+      for (int pass = 0; pass < 2; pass++) {
+        if (pass && shared) mix(outs, p, width, count * rep, common, shared, E);
+        for (long i = 0, end; i < count; i = end) {
+          for (end = i + 1; end < count && batch[first + end] == batch[first + i];) end++;
+          long queries = (end - i) * rep, most = seen[first + end - 1];
+          const float *base = own + batch[first + i] * own_room * stride + g * E;
+          memory tail = {base, base + own_batch * own_room * stride, stride};
+          float *row = p + i * rep * width;
+          if (pass) {
+            mix(outs + i * rep, row + shared, width, queries, tail, most, E);
+            continue;
+          }
+          // What a row alone attends to comes from far: its values, and the keys of the next row.
+          fetch(tail.values, most, stride, E);
+          if (end < count) {
+            long further = (batch[first + end] - batch[first + i]) * own_room * stride;
+            fetch(tail.keys + further, seen[first + end], stride, E);
+          }
+          scores(row + shared, width, qs + i * rep, queries, tail, most, E);
+          for (long n = 0; n < queries; n++) {
+            long sees = seen[first + i + n / rep];
+            softmax(row + n * width, shared + sees, scale);
+            for (long s = shared + sees; s < shared + most; s++) row[n * width + s] = 0;
+          }
+        }
+      }
+    }
+}

@@ -1,0 +1,96 @@
+// Products of float32 rows with a weight of any kind; the weight is unpacked panel by panel.
+
+// Memory that is read next, and how much of it to bring nearer at a time.
+typedef struct {
+  const unsigned char *at, *end;
+  long share;
+} ahead;
+
+static inline ahead in_shares(const unsigned char *at, const unsigned char *end, long tiles) {
+  return (ahead){at, end, (end - at) / tiles + LINE};
+}
+
+static inline void fetch_share(ahead *a) {
+  for (long of = 0; of < a->share && a->at < a->end; of += LINE, a->at += LINE)
+    __builtin_prefetch(a->at, 0, 2);
+}
+
+// One tile, or its first row or rows alone: y[i][j] = x[i] . w[j].
+static inline __attribute__((always_inline)) WIDE void
+tile_of(tile_row *y, const float *const *x, const float *const *w, long depth,
+        int rows) {
+  vec a[TILE_ROWS][TILE_COLUMNS];
+  UNROLL for (int i = 0; i < rows; i++)
+    UNROLL for (int j = 0; j < TILE_COLUMNS; j++) a[i][j] = 0;
+  for (long k = 0; k < WHOLE(depth); k += WIDTH) {
+    vec xk[TILE_ROWS];
+    UNROLL for (int i = 0; i < rows; i++) xk[i] = LOAD(x[i] + k);
+    UNROLL for (int j = 0; j < TILE_COLUMNS; j++) {
+      vec v = LOAD(w[j] + k);
+      UNROLL for (int i = 0; i < rows; i++) a[i][j] += xk[i] * v;
+    }
+  }
+  UNROLL for (int i = 0; i < rows; i++) {
+    y[i] = sums(a[i]);
+    for (long k = WHOLE(depth); k < depth; k++)
+      for (int j = 0; j < TILE_COLUMNS; j++) y[i][j] += x[i][k] * w[j][k];
+  }
+}
+
+static inline __attribute__((always_inline)) WIDE void
+tile(tile_row *y, const float *const *x, const float *const *w, long depth,
+     long rows) {
+  if (rows == 1) tile_of(y, x, w, depth, 1);
+#if TILE_ROWS > 2
+  else if (rows == 2) tile_of(y, x, w, depth, 2);
+#endif
+  else tile_of(y, x, w, depth, TILE_ROWS);
+}
+
+// out = y + b, added to what `out` holds if `add`: of a whole tile's columns, or of the first.
+static inline WIDE void finish(float *out, tile_row y, const float *bias, int add, long columns) {
+  if (columns < TILE_COLUMNS) {
+    for (long j = 0; j < columns; j++) out[j] = y[j] + (bias ? bias[j] : 0) + (add ? out[j] : 0);
+    return;
+  }
+  if (bias) y += *(const tile_row *)bias;
+  if (add) y += *(const tile_row *)out;
+  *(tile_row *)out = y;
+}
+
+// out (rows, columns) = x (rows, depth) W^T + b, added to what `out` holds if `add`; of both only the
+// rows that `at` lists, if it is given. Behind the last row or column the last one is computed
+// again, and not stored. The panel of one tile's columns is unpacked once and serves all rows; it
+// has room for TILE_COLUMNS x depth. Meanwhile the weights of the next come nearer, some a tile.
+static WIDE void product(float *out, const float *x, const int *at, long rows, weight w,
+                         long columns, long depth, float *panel, int add) {
+  for (long first = 0; first < rows; first += GROUP) {
+    long group = MIN(GROUP, rows - first);
+    const float *from[GROUP + TILE_ROWS];
+    for (long m = 0; m < group + TILE_ROWS; m++) {
+      long row = first + MIN(m, group - 1);
+      from[m] = x + (at ? at[row] : row) * depth;
+    }
+    for (long n = 0; n < columns; n += TILE_COLUMNS) {
+      const float *wp[TILE_COLUMNS];
+      long wide = MIN(TILE_COLUMNS, columns - n);
+      for (int j = 0; j < TILE_COLUMNS; j++) {
+        long row = MIN(n + j, columns - 1);
+        wp[j] = w.kind == F32 ? (const float *)w.data + row * depth : panel + j * depth;
+        if (w.kind != F32 && j < wide) unpack_row(panel + j * depth, w, row, depth);
+      }
+      const unsigned char *next = row_of(w, n + wide, depth),
+                          *end = row_of(w, MIN(n + wide + TILE_COLUMNS, columns), depth);
+      ahead panels = in_shares(next, end, (group + TILE_ROWS - 1) / TILE_ROWS);
+      for (long m = 0; m < group; m += TILE_ROWS) {
+        tile_row y[TILE_ROWS];
+        fetch_share(&panels);
+        tile(y, from + m, wp, depth, group - m);
+        for (int i = 0; i < MIN(TILE_ROWS, group - m); i++) {
+          float *to = out + (at ? at[first + m + i] : first + m + i) * columns + n;
+          finish(to, y[i], w.bias ? w.bias + n : 0, add, wide);
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,109 @@
+// Vectors of one processor or another: their width, sums and exponentials. Knows no model.
+//
+// This folder holds the operations that take nearly all the time, for tinygrad's CPU device.
+// `kernels.py` joins the rooms in the order vectors, weights, products, int8, attention, layer, and
+// puts the sizes and the entry function around them. Each has its formula in `ops`, `quantized`,
+// `int8` or `blocks`.
+//
+// Every row is summed in one fixed order, whatever the number of rows; so a candidate's numbers are
+// the same bits alone and in any batch.
+//
+// GROUP rows go through a product or a layer together, so that all stays near; the scores of
+// QUERY_ROWS rows are held at a time. These two and MOST_COLUMNS are defined by `kernels.py`, which
+// makes room by them.
+
+// The width of a vector, and a tile (rows x columns) of as many accumulators as there are registers
+// for. QUADS(f): f(i) for the first lane i of each four lanes.
+#if defined(__AVX512F__)
+#define WIDTH 16
+#define TILE_ROWS 3
+#define TILE_COLUMNS 8
+#define QUADS(f) f(0), f(4), f(8), f(12)
+#elif defined(__AVX2__)
+#define WIDTH 8
+#define TILE_ROWS 3
+#define TILE_COLUMNS 4
+#define QUADS(f) f(0), f(4)
+#elif defined(__ARM_NEON)
+#define WIDTH 4
+#define TILE_ROWS 4
+#define TILE_COLUMNS 4
+#define QUADS(f) f(0)
+#else
+#define WIDTH 4
+#define TILE_ROWS 1
+#define TILE_COLUMNS 4
+#define QUADS(f) f(0)
+#endif
+
+_Static_assert(TILE_COLUMNS <= MOST_COLUMNS, "room for a tile's columns");
+
+// Without it clang splits 512-bit vectors in two, at half the speed.
+#define WIDE __attribute__((min_vector_width(512)))
+#define UNROLL _Pragma("clang loop unroll(full)")
+#define LINE 64 // bytes that memory hands out together
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+typedef float vec __attribute__((ext_vector_type(WIDTH), aligned(4)));
+typedef int ivec __attribute__((ext_vector_type(WIDTH), aligned(4)));
+typedef float tile_row __attribute__((ext_vector_type(TILE_COLUMNS), aligned(4)));
+#define LOAD(p) (*(const vec *)(p))
+#define STORE(p, v) (*(vec *)(p) = (v))
+#define WHOLE(size) ((size) - (size) % WIDTH)
+
+// Sums of neighbours: lanes of a and b in turn (LOW + HIGH), then pairs of lanes (FIRST + SECOND).
+// Within each quad of lanes, which is what processors do fastest.
+#define LOW(i) i, i + WIDTH, i + 1, i + 1 + WIDTH
+#define HIGH(i) i + 2, i + 2 + WIDTH, i + 3, i + 3 + WIDTH
+#define FIRST(i) i, i + 1, i + WIDTH, i + 1 + WIDTH
+#define SECOND(i) i + 2, i + 3, i + 2 + WIDTH, i + 3 + WIDTH
+#define ADD(a, b, one, other) \
+  (__builtin_shufflevector(a, b, QUADS(one)) + __builtin_shufflevector(a, b, QUADS(other)))
+
+// Lane j is the sum of the j-th of TILE_COLUMNS vectors, always in the same order.
+static inline WIDE tile_row sums(const vec *v) {
+  vec quads[TILE_COLUMNS / 4];
+  UNROLL for (int j = 0; j < TILE_COLUMNS / 4; j++) {
+    const vec *of = v + 4 * j;
+    quads[j] = ADD(ADD(of[0], of[1], LOW, HIGH), ADD(of[2], of[3], LOW, HIGH), FIRST, SECOND);
+  }
+#if WIDTH == 16
+  vec both = __builtin_shufflevector(quads[0], quads[1], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20,
+                                     21, 22, 23) +
+             __builtin_shufflevector(quads[0], quads[1], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27,
+                                     28, 29, 30, 31);
+  return __builtin_shufflevector(both, both, 0, 1, 2, 3, 8, 9, 10, 11) +
+         __builtin_shufflevector(both, both, 4, 5, 6, 7, 12, 13, 14, 15);
+#elif WIDTH == 8
+  return __builtin_shufflevector(quads[0], quads[0], 0, 1, 2, 3) +
+         __builtin_shufflevector(quads[0], quads[0], 4, 5, 6, 7);
+#else
+  return quads[0];
+#endif
+}
+
+static inline WIDE float sum(vec v) {
+  float lanes[WIDTH];
+  STORE(lanes, v);
+  UNROLL for (int half = WIDTH / 2; half; half /= 2)
+    UNROLL for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+
+// exp(x) for x <= 0: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2], within 2 units in the last
+// place; ln 2 in two parts, the first short enough that n times it is exact.
+static inline WIDE vec vexp(vec x) {
+  x = x > -87.0f ? x : (vec)(-87.0f);
+  vec n = __builtin_elementwise_floor(x * 1.44269504f + 0.5f);
+  vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  vec p = 1.98412698e-4f;
+  p = p * r + 1.38888889e-3f;
+  p = p * r + 8.33333333e-3f;
+  p = p * r + 4.16666667e-2f;
+  p = p * r + 1.66666667e-1f;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  ivec power = (__builtin_convertvector(n, ivec) + 127) << 23;
+  return p * *(vec *)&power;
+}
