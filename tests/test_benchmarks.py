@@ -1,0 +1,50 @@
+"""The benchmarks run, and their page names them all. No figure of theirs is looked at here."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+PAGE = (FOLDER / "README.md").read_text()
+NAMED = re.findall(r"^\| `(\w+\.py)` \|", PAGE, re.MULTILINE)
+COMMANDS = re.findall(r"`python (\w+\.py)((?: [^`]*)?)`", PAGE)
+
+
+def run(script, *options):
+    command = [sys.executable, str(FOLDER / script), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_page_names_every_script():
+    scripts = {path.name for path in FOLDER.glob("*.py") if "__main__" in path.read_text()}
+    assert set(NAMED) == scripts - {"worker.py"}  # which the others start
+
+
+@pytest.mark.parametrize("script", sorted(set(NAMED) - {"million.py", "exact_statistics.py"}))
+def test_a_script_has_the_options_that_the_page_uses(script):
+    done = run(script, "--help")
+    assert done.returncode == 0, done.stderr
+    used = [option for name, rest in COMMANDS if name == script for option in rest.split()]
+    for option in ["--json", "--quick", *used]:
+        assert not option.startswith("-") or option in done.stdout
+
+
+def test_scoring_is_measured_in_rounds_and_every_time_is_told():
+    done = run("score.py", "--quick", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    ours = [row for row in told["rows"] if row["subject"] == "edifice_tt"]
+    assert [row["case"] for row in ours] == ["batch 1", "batch 16"]
+    assert all(len(row["seconds"]) == 2 and min(row["seconds"]) > 0 for row in ours)
+    assert told["limits"]
+
+
+@pytest.mark.parametrize("script", ["million.py 7 5", "exact_statistics.py 5 7"])
+def test_pools_of_any_size_are_measured(script):
+    done = run(*script.split())
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d", done.stdout)
