@@ -1,5 +1,7 @@
 """The compiled model: as exact as eager, per instance, results that stay."""
 
+import threading
+
 import numpy as np
 import pytest
 from tinygrad import Tensor
@@ -7,6 +9,7 @@ from tinygrad.helpers import Context
 from tinygrad.nn.state import get_state_dict
 
 import edifice_tt as et
+from edifice_tt.nn import jit
 
 
 def make(seed, **options):
@@ -126,6 +129,35 @@ def test_cores_that_share_the_tokens_of_a_text_change_no_number(devices, layers,
         eager = model(Tensor(x))
         assert (result.backbone.numpy() == eager.backbone.numpy()).all()
         assert (result.scores.numpy() == eager.scores.numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "cores"),
+    [((5, 80, 8), 3), ((2, 80, 8), 2), ((1, 83, 8), 3), ((1, 50, 8), 2), ((1, 20, 8), 1)],
+)
+def test_by_default_every_core_takes_part_where_there_is_enough_for_it(monkeypatch, shape, cores):
+    """24 positions make one more core worth while; a batch is shared out by whole texts."""
+    monkeypatch.setattr(jit, "devices_beside", lambda device: ["CPU", "CPU:1", "CPU:2"])
+    fast = et.jit(make(1))
+    fast(Tensor(np.ones(shape, np.float32)))
+    assert [len(parts) for parts in fast._parts.values()] == [cores]
+
+
+@pytest.mark.parametrize("shape", [(2, 40, 8), (1, 83, 8)], ids=["texts", "one text"])
+def test_the_third_call_replays_the_parts_on_threads_of_their_own(monkeypatch, shape):
+    fast, threads = et.jit(make(1), devices=["CPU", "CPU:1"]), set()
+    replay = jit.Replay.__call__
+
+    def noted(self, *signals):
+        threads.add(threading.get_ident())
+        replay(self, *signals)
+
+    monkeypatch.setattr(jit.Replay, "__call__", noted)
+    for _ in range(2):
+        fast(Tensor(np.ones(shape, np.float32)))
+    assert not threads
+    fast(Tensor(np.ones(shape, np.float32)))
+    assert len(threads) == 2
 
 
 def test_an_input_is_left_as_it_was(inputs):
