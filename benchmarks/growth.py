@@ -7,7 +7,6 @@ and N answers of G.
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import machine
-from timing import Report, arguments
+from timing import Report, arguments, peak_bytes
 
 MIB = 2**20
 BASE = (8, 128, 32)  # N, P, G
@@ -98,11 +97,6 @@ def run_case(n: int, p: int, g: int) -> dict[str, Any]:
         "peak_mib": peak_bytes() / MIB,
         "needed_mib": needed / MIB,
     }
-
-
-def peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ python benchmarks/million.py                 # 1,000 problems of 1,000 candidate
 python benchmarks/million.py 15625 64        # as many, in other groups
 """
 
-import resource
 import sys
 import tempfile
 import time
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from timing import peak_bytes
 
 import edifice_tt as et
 from edifice_tt.registry import load_registry
@@ -43,11 +43,6 @@ def synthetic(problems: int, candidates: int) -> Iterator[et.Pool]:
         yield et.Pool("?", made, settings, f"p{problem}", gold, {"judge": "probability"})
 
 
-def memory_mb() -> float:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
 def main(problems: int = 1000, candidates: int = 1000) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "million.jsonl"
@@ -69,7 +64,7 @@ def main(problems: int = 1000, candidates: int = 1000) -> None:
             totals["tokens"] += sum(candidate.num_tokens for candidate in pool)
             totals["best"] += best(pool.candidates, scorer="judge").candidate.correct
             totals["vote"] += vote(pool.candidates).candidate.correct
-        seconds, memory = time.perf_counter() - started, memory_mb()
+        seconds, memory = time.perf_counter() - started, peak_bytes() / 1e6
     print(totals)
     print(f"read and checked: {checked:.1f} s; with selecting and summarising: {seconds:.1f} s")
     print(f"most memory: {memory:.0f} MB")

@@ -7,10 +7,13 @@ noisy; a ratio is always theirs / ours in seconds, so that above 1 is better for
 import argparse
 import json
 import os
+import re
+import resource
 import statistics
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 OURS = "edifice_tt"
@@ -104,6 +107,17 @@ def _text(value: float | str | None) -> str:
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had resident."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, whose getrusage begins at the peak of the process that started us
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        if found:
+            return int(found[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def arguments(description: str, **more: Mapping[str, Any]) -> argparse.Namespace:
