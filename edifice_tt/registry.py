@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edifice_tt.errors import NameTakenError, PluginError, PluginWarning, unknown_name
+from edifice_tt.exclusive import exclusive
 from edifice_tt.plugins import Failure, Plugins, load_plugins
 from edifice_tt.verifiers import list_verifiers
 
@@ -228,7 +229,9 @@ def build(name: str, **options: Any) -> Any:
     >>> model.config.num_kv_heads
     2
     """
-    return architecture(name).build(**_resolve_aliases(options))
+    record = architecture(name)
+    with exclusive:
+        return record.build(**_resolve_aliases(options))
 
 
 def output_size(name: str, **options: Any) -> int:

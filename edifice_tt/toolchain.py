@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from edifice_tt.errors import ToolchainError
+from edifice_tt.exclusive import exclusive
 
 # Devices that tinygrad opens for files and for tests; nobody computes on them by choice.
 NOT_FOR_COMPUTING = ("DISK", "NPY", "TINYFS")
@@ -80,6 +81,7 @@ def prepare_compiler() -> str:
     return clang
 
 
+@exclusive
 def open_device(name: str | None = None) -> str:
     """Open a tinygrad device and return its name; by default the first of tinygrad's order.
 
@@ -99,6 +101,7 @@ def open_device(name: str | None = None) -> str:
         if not BEAM and "PARALLEL" not in os.environ:
             # Ours are a handful of kernels: processes to compile them would take longer to start.
             PARALLEL.value = 0
+    _share_kernel_cache()
     try:
         if kind in NOT_FOR_COMPUTING:
             raise ValueError(f"{kind} holds data and computes nothing")
@@ -110,6 +113,32 @@ def open_device(name: str | None = None) -> str:
             f"device {wanted!r} cannot be opened ({_one_line(error)}); devices here: {present}"
         ) from error
     return str(Device.canonicalize(wanted))
+
+
+def _share_kernel_cache() -> None:
+    """Let every thread compile: tinygrad's connection to its cache serves one thread alone.
+
+    Made again in a forked process, for a connection does not survive a fork.
+    """
+    import sqlite3
+
+    from tinygrad import helpers
+
+    global _shared_by
+    if _shared_by == os.getpid() or helpers.CACHELEVEL < 1:
+        return
+    Path(helpers.CACHEDB).parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(
+        helpers.CACHEDB, timeout=60, isolation_level="IMMEDIATE", check_same_thread=False
+    )
+    with suppress(sqlite3.OperationalError):  # another process has set it, or is about to
+        connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    connection.execute("PRAGMA synchronous=NORMAL")
+    helpers._db_connection = connection
+    _shared_by = os.getpid()
+
+
+_shared_by: int | None = None
 
 
 def devices_beside(device: str) -> list[str]:
@@ -144,6 +173,7 @@ def open_devices(names: Sequence[str], beside: str) -> list[str]:
     return opened
 
 
+@exclusive
 def list_devices() -> list[str]:
     """The devices that open on this machine, in tinygrad's order of preference."""
     from tinygrad.device import ALL_DEVICES, Device

@@ -19,9 +19,9 @@ import numpy as np
 
 from edifice_tt.architectures.causal_lm import CausalLMConfig
 from edifice_tt.errors import PoolWarning
-from edifice_tt.inference import lockstep
 from edifice_tt.inference.candidates import Problem
 from edifice_tt.inference.generate_pools import generate_pools
+from edifice_tt.inference.workspace import Workspace
 from edifice_tt.testing import byte_tokenizer
 
 VOCABULARY = 259
@@ -77,7 +77,7 @@ class FormulaDecoder:
 
 def use_formulas(setattr=setattr):
     """Let `generate` decode by formulas in this process."""
-    setattr(lockstep, "decoder_of", lambda *_: FormulaDecoder())
+    setattr(Workspace, "decoders", lambda _, devices: [FormulaDecoder() for _ in devices])
 
 
 def sample(path):

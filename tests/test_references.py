@@ -12,7 +12,7 @@ from tinygrad import Tensor
 from tinygrad.nn.state import safe_load
 
 import edifice_tt as et
-from edifice_tt.inference.decoder import decoder_of
+from edifice_tt.inference.decoder import Decoder
 
 FOLDER = Path(__file__).parent / "references"
 PROMPTS = json.loads((FOLDER / "smollm2_visible.json").read_text())
@@ -69,9 +69,9 @@ def test_logits_through_the_cache_are_those_without_it(smollm2):
     """At every position of a prompt longer than a chunk, so that chunks meet inside it."""
     ids = number(1, "token_ids").tolist()
     assert len(ids) > 32
-    decoder = decoder_of(smollm2)
+    decoder = Decoder(lambda: smollm2)
     cache = decoder.cache_for(1, BUCKET)
-    hidden = np.concatenate([h for h, _ in decoder.read(ids, cache)])
+    hidden = np.concatenate([h.copy() for h, _ in decoder.read(ids, cache)])
     uncached = smollm2([ids + [0] * (BUCKET - len(ids))]).backbone.numpy()[0, : len(ids)]
     assert np.abs(hidden - uncached).max() < 1e-3
 

@@ -13,6 +13,7 @@ from tinygrad import Tensor, dtypes
 
 from edifice_tt.architectures.inputs import Given, as_numbers, check_token_ids, is_integer
 from edifice_tt.architectures.options import check_positive, check_seed, defaults, make_config
+from edifice_tt.exclusive import exclusive
 from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.cache import KVCache
@@ -130,6 +131,7 @@ class CausalLM:
         """A hash over weights and config, which tells this model from any other."""
         return fingerprint(self)
 
+    @exclusive
     def __call__(self, token_ids: Given) -> CausalLMOutput:
         """token_ids (B, T) int -> logits (B, T, V), backbone (B, T, D), scores (B, T, 1) or None.
 
@@ -175,6 +177,7 @@ class CausalLM:
         return Tensor(ids.astype(np.int32), device=self.device)
 
 
+@exclusive
 def build(*, device: str | None = None, dtype: str | None = None, **options: Any) -> CausalLM:
     """A language model with random weights; `device` as in `toolchain.open_device`.
 

@@ -13,6 +13,7 @@ from tinygrad import Tensor, dtypes
 
 from edifice_tt.architectures.inputs import Given, as_numbers
 from edifice_tt.architectures.options import check_seed, defaults, make_config
+from edifice_tt.exclusive import exclusive
 from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.cache import KVCache
@@ -96,6 +97,7 @@ class TestTimeCompute:
     def device(self) -> str:
         return str(self.backbone.final_norm.weight.device)
 
+    @exclusive
     def __call__(self, x: Given, cache: KVCache | None = None) -> TestTimeComputeOutput:
         """x (B, T, embed_dim) -> backbone (B, T, D), scores (B, T, 1).
 
@@ -117,6 +119,7 @@ class TestTimeCompute:
         return TestTimeComputeOutput(hidden, self.scorer(hidden))
 
 
+@exclusive
 def build(
     *, device: str | None = None, dtype: str | None = None, **options: Any
 ) -> TestTimeCompute:

@@ -6,8 +6,9 @@ from typing import Any
 
 from edifice_tt.doctor.check import Check
 from edifice_tt.errors import EdificeError
-from edifice_tt.inference.lockstep import decode, decoders_for
+from edifice_tt.inference.lockstep import decode, devices_for
 from edifice_tt.inference.sampling import Sampler
+from edifice_tt.inference.workspace import workspace_of
 from edifice_tt.weights import catalog
 
 MODEL = catalog.CATALOG[0]  # the default of the commands
@@ -69,7 +70,9 @@ def _time(lm: Any, rows: int, tokens: int) -> float:
         drawn.append(time.perf_counter())
         return sampler.draw(logits, row, position)[0]
 
-    decode(decoders_for(lm, None, rows, prompt), prompt, range(rows), tokens, 32, draw)
+    with workspace_of(lm) as workspace:
+        decoders = workspace.decoders(devices_for(lm, None, rows, len(prompt)))
+        decode(decoders, prompt, range(rows), tokens, 32, draw)
     return max(drawn) - min(drawn)
 
 

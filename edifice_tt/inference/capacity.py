@@ -13,8 +13,9 @@ from tinygrad import dtypes
 from tinygrad.nn.state import get_parameters
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
-from edifice_tt.inference.decoder import CHUNK, ROOM, cache_size, held_decoder
+from edifice_tt.inference.decoder import CHUNK, ROOM, cache_size
 from edifice_tt.inference.lockstep import devices_for, share_out
+from edifice_tt.inference.workspace import spare_decoder
 from edifice_tt.memory import available_bytes, check_room
 from edifice_tt.nn.config import check_count
 from edifice_tt.nn.init import in_memory
@@ -75,7 +76,7 @@ def needed_bytes(lm: CausalLM, given: Sampling) -> dict[str, int]:
     config, needed = lm.config, dict.fromkeys(given.devices, 0)
     span = cache_size(1, given.prompt)[1] + cache_size(given.together, given.tokens)[1]
     for device in given.devices:
-        decoder = held_decoder(lm, device)
+        decoder = spare_decoder(lm, device)
         size = cache_size(given.together, given.tokens)
         if device in given.decoding and (decoder is None or size not in decoder.caches):
             needed[device] += cache_bytes(config, *_taken(device, given.together, given.tokens))

@@ -1,67 +1,67 @@
 """Runs a language model step by step: reads a prompt once, then decodes rows in lock-step.
 
-Knows tokens, caches, captured graphs and devices; knows no sampling and no text. A model's decoders
-are kept as long as the model, so a second prompt compiles nothing.
+Knows tokens, caches and steps on one device; knows no sampling and no text. A step is linked to the
+buffers of its caches: it is found by them alone, and goes when they go.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from copy import copy
-from typing import Any
-from weakref import WeakKeyDictionary, ref
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from tinygrad import Tensor, TinyJit, UOp
 from tinygrad.helpers import Context
-from tinygrad.nn.state import get_parameters
 
 from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.exclusive import exclusive
+from edifice_tt.inference.captures import CapturedStep
 from edifice_tt.inference.programs import LinkedStep, Programs
-from edifice_tt.nn.cache import KVCache
-from edifice_tt.nn.init import in_memory, replicate, share, view, wrap
+from edifice_tt.nn.cache import KVCache, Layers
+from edifice_tt.nn.init import in_memory
 
 CHUNK = 64  # tokens that a prompt is read in: one compiled shape serves every prompt
 ROOM = 64  # capacities are this or twice, four times, ... as much, so that few shapes are compiled
 ROWS = 32  # the most candidates that a decode step advances together, unless told otherwise
+CACHES = 4  # that are kept for the next call, each of another size
 
 Logits = NDArray[np.floating[Any]]
+Step: TypeAlias = LinkedStep | CapturedStep
 
 
 class Decoder:
-    """The captured steps of one model on one device, one a shape."""
+    """The prompt, caches and steps of a model on one device; one call at a time works with it."""
 
-    def __init__(
-        self, model: Callable[[], CausalLM | None], programs: Programs | None = None
-    ) -> None:
+    def __init__(self, model: Callable[[], CausalLM], programs: Programs | None = None) -> None:
         self._model = model
-        self.programs = programs or Programs(lambda: self.model)
-        self._linked: dict[tuple[int, ...], LinkedStep | None] = {}
-        self._captures: dict[tuple[int, ...], Any] = {}
-        self._inputs: dict[tuple[int, ...], list[Tensor]] = {}
-        self.caches: dict[tuple[int, int], KVCache] = {}
-        self.weights = _buffers(self.model)
+        self.programs = programs or Programs(model)
+        self.caches: dict[tuple[int, int], KVCache] = {}  # the one that was used last is last
         self.prompt: KVCache | None = None
-        self._held: list[int] | None = None  # the prompt's tokens, when it was read here
-        self._taken: tuple[Tensor, ...] = ()  # whose layers `prompt` shares
+        self._tokens: list[int] | None = None  # the prompt's, when it was read here
+        # Keys hold the buffers themselves: an address would be given again to other buffers.
+        self._steps: dict[tuple[int | Layers | None, ...], Step] = {}
 
     @property
     def model(self) -> CausalLM:
-        model = self._model()
-        assert model is not None
-        return model
+        return self._model()
 
     def cache_for(self, rows: int, tokens: int) -> KVCache:
         """A cache with room for so many rows and tokens, both rounded up to a power of two.
 
-        The same one each time, whatever it holds: a capture writes to the buffers that it saw.
+        It may hold anything. The same one as before where that is among the last few sizes.
         """
         size = cache_size(rows, tokens)
-        if size not in self.caches:
-            self.caches[size] = self._make_cache(*size)
-        return self.caches[size]
+        cache = self.caches.pop(size, None) or self._make_cache(*size)
+        while len(self.caches) >= CACHES:
+            self._forget(self.caches.pop(next(iter(self.caches))))
+        self.caches[size] = cache
+        return cache
 
     def _make_cache(self, rows: int, capacity: int) -> KVCache:
-        return KVCache.empty(self.model.config.backbone, rows, capacity, self.model.device)
+        with exclusive:
+            return KVCache.empty(self.model.config.backbone, rows, capacity, self.model.device)
+
+    def _forget(self, cache: KVCache) -> None:
+        """Give back the steps that were linked to a cache, and with them its memory."""
+        self._steps = {key: step for key, step in self._steps.items() if cache.layers not in key}
 
     def read_prompt(self, token_ids: Sequence[int]) -> Logits:
         """Read a prompt into `self.prompt`, which all rows share; returns the logits (V,) after.
@@ -70,54 +70,72 @@ class Decoder:
         """
         kept = self.begin_prompt(token_ids)
         assert self.prompt is not None
-        *_, (_, logits) = self.read(token_ids[kept:], self.prompt.holding(kept))
+        for _, after in self.read(token_ids[kept:], self.prompt.holding(kept)):
+            logits = after
         return self.end_prompt(token_ids, logits)
 
     def begin_prompt(self, token_ids: Sequence[int]) -> int:
         """Make room for a prompt; returns how many of its tokens are held already."""
-        if self.prompt is None or self._held is None or self.prompt.capacity < len(token_ids):
-            self.prompt, self._held = self._make_cache(1, _capacity(len(token_ids))), []
-            self._taken = ()
-        same = [a == b for a, b in zip(token_ids[:-1], self._held, strict=False)]
+        if self.prompt is None or self._tokens is None or self.prompt.capacity < len(token_ids):
+            self._exchange_prompt(self._make_cache(1, _capacity(len(token_ids))))
+            self._tokens = []
+        assert self._tokens is not None
+        same = [a == b for a, b in zip(token_ids[:-1], self._tokens, strict=False)]
         kept = (same.index(False) if False in same else len(same)) // CHUNK * CHUNK
-        self._held = self._held[:kept]  # all that is sure, should the reading break off
+        self._tokens = self._tokens[:kept]  # all that is sure, should the reading break off
         return kept
 
     def end_prompt(self, token_ids: Sequence[int], logits: Logits) -> Logits:
         """Hold the prompt, which has been read whole; returns its logits (V,), to keep."""
         assert self.prompt is not None
-        self.prompt, self._held = self.prompt.holding(len(token_ids)), list(token_ids)
+        self.prompt, self._tokens = self.prompt.holding(len(token_ids)), list(token_ids)
         after: Logits = logits[0].copy()
         return after
 
     def take_prompt(self, other: "Decoder") -> None:
         """Share the prompt that another device's decoder has read."""
-        assert other.prompt is not None
-        if self._taken is not other.prompt.layers or not in_memory(self.model.device):
-            self._taken = other.prompt.layers
-            layers = tuple(share(layer, self.model.device) for layer in self._taken)
-            self.prompt, self._held = KVCache(layers), None
+        theirs = other.prompt
+        assert theirs is not None
+        self._tokens = None
+        if in_memory(self.model.device):
+            self._exchange_prompt(theirs)
+            return
+        if self.prompt is None or self.prompt.capacity != theirs.capacity:
+            self._exchange_prompt(self._make_cache(1, theirs.capacity))
         assert self.prompt is not None
-        self.prompt = self.prompt.holding(other.prompt.length)
+        with exclusive:
+            for own, layer in zip(self.prompt.layers, theirs.layers, strict=True):
+                own.assign(layer.to(self.model.device)).realize()
+        self.prompt = self.prompt.holding(theirs.length)
+
+    def _exchange_prompt(self, prompt: KVCache | None) -> None:
+        if self.prompt is not None and (prompt is None or self.prompt.layers != prompt.layers):
+            self._forget(self.prompt)
+        self.prompt = prompt
+
+    def drop_prompt(self) -> None:
+        """Give back the prompt's memory, and all steps behind it."""
+        self._exchange_prompt(None)
+        self._tokens = None
 
     def warm_up(self, rows: int, tokens: int) -> None:
-        """Capture the decode step that so many rows and tokens behind the prompt will replay."""
+        """Link the decode step that so many rows and tokens behind the prompt will replay."""
         cache = self.cache_for(rows, tokens)
         ids = np.zeros((cache.batch, 1), dtype=np.int32)
         self.step(ids, cache.holding(0, self.prompt), [0])
 
-    def read(self, token_ids: Sequence[int], cache: KVCache) -> list[tuple[NDArray[Any], Logits]]:
+    def read(
+        self, token_ids: Sequence[int], cache: KVCache
+    ) -> Iterator[tuple[NDArray[Any], Logits]]:
         """Read one row's tokens chunk by chunk, behind what the cache holds.
 
-        Returns for each chunk the hidden states (T, D) of its tokens and the logits (1, V) after
-        its last.
+        Yields for each chunk the hidden states (T, D) of its tokens and the logits (1, V) after
+        its last, valid until the next.
         """
-        steps = []
-        for start, (ids, count) in enumerate(chunks_of(token_ids)):
-            behind = cache.holding(cache.length + start * CHUNK, cache.prefix)
+        for place, (ids, count) in enumerate(chunks_of(token_ids)):
+            behind = cache.holding(cache.length + place * CHUNK, cache.prefix)
             hidden, logits = self.step(ids, behind, range(count))
-            steps.append((hidden.numpy()[0, :count], logits))
-        return steps
+            yield hidden[0, :count], logits
 
     def step(
         self,
@@ -125,7 +143,7 @@ class Decoder:
         cache: KVCache,
         wanted: Sequence[int],
         part: range | None = None,
-    ) -> tuple[Tensor, Logits]:
+    ) -> tuple[NDArray[Any], Logits]:
         """Read tokens (B, T) behind the cache, in place; only those `wanted`, where that is faster.
 
         Returns the hidden states (B, T, D) and the logits (B, V) after each row's token, or (1, V)
@@ -134,68 +152,19 @@ class Decoder:
         the hidden states through the final norm.
         """
         B, T = given.shape[:2]
-        prefix, last = cache.prefix, self.model.config.num_layers
-        part = range(last) if part is None else part
-        shape = (B, T, id(cache.layers), id(prefix.layers) if prefix else 0, part.start, part.stop)
-        said = [prefix.length if prefix else 0, cache.length, len(wanted), *wanted]
+        prefix = cache.prefix
+        part = range(self.model.config.num_layers) if part is None else part
+        key = B, T, part.start, part.stop, cache.layers, prefix.layers if prefix else None
+        if (step := self._steps.get(key)) is None:
+            step = self._steps[key] = self._make_step(given, cache, part)
+        shared = prefix.length if prefix else 0
+        return step(given, [shared, cache.length, len(wanted), *wanted])
+
+    def _make_step(self, given: NDArray[Any], cache: KVCache, part: range) -> Step:
         # A handful of small kernels: starting the compiler's worker processes would take longer.
-        with Context(PARALLEL=0):
-            if shape not in self._linked:
-                self._linked[shape] = self.programs.link(given, cache, part)
-            if (linked := self._linked[shape]) is not None:
-                return linked(given, said)
-        if shape not in self._captures:
-            self._captures[shape] = self._capture(cache, part)
-        bound = [_bind("length", cache.length, cache.capacity), _bind("last", wanted[-1], B * T)]
-        if prefix is not None:
-            bound.append(_bind("prefix", prefix.length, prefix.capacity))
-        rows = np.zeros(3 + B * T, dtype=np.int32)
-        rows[: len(said)] = said
-        with Context(PARALLEL=0):
-            inputs = self._put(shape, given, rows)
-            hidden, logits = self._captures[shape](*inputs, *bound)
-        return hidden, view(logits) if in_memory(self.model.device) else logits.numpy()
-
-    def _put(self, shape: tuple[int, ...], *arrays: NDArray[Any]) -> list[Tensor]:
-        """The arrays on the device; on a CPU in the same Tensors each time, which costs nothing."""
-        device = self.model.device
-        if not in_memory(device):
-            inputs = [Tensor(array, device=device) for array in arrays]
-            Tensor.realize(*inputs)
-            return inputs
-        if shape not in self._inputs:
-            self._inputs[shape] = [wrap(np.empty_like(array), device) for array in arrays]
-        for tensor, array in zip(self._inputs[shape], arrays, strict=True):
-            np.copyto(view(tensor), array)
-        return self._inputs[shape]
-
-    def _capture(self, cache: KVCache, part: range) -> Any:
-        model, own = self._model, cache.layers
-        shared = cache.prefix.layers if cache.prefix else None
-        # Made before the capture, so that making it is not part of what is replayed.
-        self.model.backbone.rotations(cache.span, self.model.device)
-
-        # The caches are no arguments: tinygrad would look at each of their layers in every step.
-        def step(given: Tensor, rows: Tensor, *bound: UOp) -> tuple[Tensor, Tensor]:
-            length, last, *rest = bound
-            prefix = KVCache(shared, rest[0]) if shared else None
-            lm = model()
-            assert lm is not None
-            hidden = lm.read(given, KVCache(own, length, prefix, rows), part)
-            if part.stop < lm.config.num_layers:
-                return hidden, lm.backbone.final_norm(hidden)
-            if given.shape[1] == 1:  # decoding
-                logits = lm.logits(hidden[:, 0], rows)  # (B, V)
-            else:
-                flat = hidden.reshape(1, -1, hidden.shape[2])
-                logits = lm.logits(flat[:, last : last + 1])[:, 0]  # (1, V)
-            return hidden, logits
-
-        capture = TinyJit(step)
-        # Skip tinygrad's first, uncaptured call: nothing here is made lazily at first use, and
-        # scheduling a deep model once more takes seconds.
-        capture.cnt = 1
-        return capture
+        with exclusive, Context(PARALLEL=0):
+            linked = self.programs.link(given, cache, part)
+            return linked or CapturedStep(self._model, given, cache, part)
 
 
 def chunks_of(token_ids: Sequence[int]) -> Iterator[tuple[NDArray[np.int32], int]]:
@@ -214,46 +183,3 @@ def cache_size(rows: int, tokens: int) -> tuple[int, int]:
 
 def _capacity(tokens: int) -> int:
     return ROOM << ((tokens - 1) // ROOM).bit_length()
-
-
-def _bind(name: str, value: int | UOp, limit: int) -> UOp:
-    return UOp.variable(name, 0, limit).bind(value)
-
-
-_decoders: WeakKeyDictionary[CausalLM, dict[str, Decoder]] = WeakKeyDictionary()
-
-
-def held_decoder(model: CausalLM, device: str) -> Decoder | None:
-    """The model's decoder on a device, if there is one."""
-    return _decoders.get(model, {}).get(device)
-
-
-def decoder_of(model: CausalLM, device: str | None = None) -> Decoder:
-    """The model's decoder on a device (its own), made at first use and dropped with the model.
-
-    tinygrad's CPU devices only name the cores that work at the same time.
-    """
-    device = device or model.device
-    table = _decoders.setdefault(model, {})
-    own = table.get(model.device)
-    # A capture replays the buffers that it saw; weights put in their place need a new one.
-    if own is None or own.weights != _buffers(model):
-        table.clear()
-        # Weak, or the table of decoders would keep every model alive.
-        table[model.device] = Decoder(ref(model))
-    if device not in table:
-        table[device] = _another(table[model.device], model, device)
-    return table[device]
-
-
-def _another(own: Decoder, model: CausalLM, device: str) -> Decoder:
-    if in_memory(model.device) and in_memory(device):
-        return Decoder(ref(model), own.programs)  # a core more, the same memory
-    bare = copy(model)
-    bare.tokenizer = None  # large, and of no use to a decoder
-    replica = replicate(bare, device)
-    return Decoder(lambda: replica)
-
-
-def _buffers(model: CausalLM) -> list[UOp]:
-    return [weight.uop for weight in get_parameters(model)]

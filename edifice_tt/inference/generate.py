@@ -14,9 +14,10 @@ from edifice_tt.inference.candidates import Candidate, Pool
 from edifice_tt.inference.capacity import check_capacity
 from edifice_tt.inference.decoder import ROWS, Logits
 from edifice_tt.inference.grade import grader
-from edifice_tt.inference.lockstep import decode, decoders_for
+from edifice_tt.inference.lockstep import decode, devices_for
 from edifice_tt.inference.sampling import Sampler, problem_seed
 from edifice_tt.inference.settings import Prompt, Stops, describe_sampling
+from edifice_tt.inference.workspace import workspace_of
 from edifice_tt.toolchain import open_devices
 from edifice_tt.weights.tokenizer import TextStream
 
@@ -114,7 +115,9 @@ def generate(
         return None if row.finish_reason else token
 
     try:
-        decode(decoders_for(lm, devices, len(rows), ids), ids, rows, tokens, batch_size, draw)
+        with workspace_of(lm) as workspace:
+            decoders = workspace.decoders(devices_for(lm, devices, len(rows), len(ids)))
+            decode(decoders, ids, rows, tokens, batch_size, draw)
     except KeyboardInterrupt:
         if not finished:
             raise

@@ -18,8 +18,9 @@ from edifice_tt.errors import EdificeError
 from edifice_tt.inference.candidates import Candidate, Pool
 from edifice_tt.inference.decoder import Decoder
 from edifice_tt.inference.generate import encode_prompt
-from edifice_tt.inference.lockstep import decoders_for, share_out
+from edifice_tt.inference.lockstep import devices_for, share_out
 from edifice_tt.inference.prefill import read_prompt
+from edifice_tt.inference.workspace import workspace_of
 
 ROWS, TOKENS = 16, 16  # answers, and tokens of each, that are read at once: one compiled shape
 
@@ -91,9 +92,17 @@ def _read_all(
     lm: CausalLM, jobs: Sequence[_Job], parts: Sequence[range], devices: Sequence[str] | None
 ) -> Iterator[list[list[States]]]:
     """The states of each job, by part and answer."""
-    room, most = max(job.longest for job in jobs), max(len(job.answers) for job in jobs)
     rows, longest = sum(len(job.answers) for job in jobs), max((j.prompt for j in jobs), key=len)
-    decoders = decoders_for(lm, devices, rows, longest)
+    with workspace_of(lm) as workspace:
+        decoders = workspace.decoders(devices_for(lm, devices, rows, len(longest)))
+        yield from _read_with(decoders, jobs, parts)
+
+
+def _read_with(
+    decoders: Sequence[Decoder], jobs: Sequence[_Job], parts: Sequence[range]
+) -> Iterator[list[list[States]]]:
+    room, most = max(job.longest for job in jobs), max(len(job.answers) for job in jobs)
+    longest = max((job.prompt for job in jobs), key=len)
     # Several problems are shared out, not the answers of one.
     size, held = share_out(most, len(decoders) if len(jobs) == 1 else 1, ROWS)
 
@@ -158,7 +167,7 @@ def _read_rows(
         behind, given = cache.holding(start, decoder.prompt), ids
         for part, states in zip(parts, found, strict=True):
             hidden, normed = decoder.step(given, behind, wanted, part)
-            given = hidden.numpy()  # (B, T, D)
+            given = hidden  # (B, T, D)
             for row, chunk in enumerate(chunks):
                 if chunk:
                     kept = (given if part.stop == last else normed)[row, : len(chunk)]

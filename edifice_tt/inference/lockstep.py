@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from edifice_tt.architectures.causal_lm import CausalLM
-from edifice_tt.inference.decoder import Decoder, Logits, decoder_of
+from edifice_tt.inference.decoder import Decoder, Logits
 from edifice_tt.inference.prefill import LONG, read_prompt
 from edifice_tt.nn.cache import KVCache
 from edifice_tt.toolchain import devices_beside
@@ -24,13 +24,6 @@ Draw = Callable[[Row, Logits, int], int | None]
 
 SHARE = 2  # rows that make one more device worth while
 FEWEST = 8  # rows that a batch has room for, so that fewer need no program of their own
-
-
-def decoders_for(
-    lm: CausalLM, devices: Sequence[str] | None, rows: int, prompt: Sequence[int]
-) -> list[Decoder]:
-    """The decoders to share the work out to."""
-    return [decoder_of(lm, device) for device in devices_for(lm, devices, rows, len(prompt))]
 
 
 def devices_for(

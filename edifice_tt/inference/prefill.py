@@ -46,7 +46,7 @@ def _read_in_stages(decoders: Sequence[Decoder], token_ids: Sequence[int], kept:
         assert cache is not None
         behind, count = cache.holding(kept + chunk * CHUNK), chunks[chunk][1]
         hidden, logits = decoders[stage].step(given, behind, range(count), parts[stage])
-        return hidden.numpy(), logits
+        return hidden.copy(), logits
 
     # The first chunk alone: tinygrad captures one graph at a time.
     given: NDArray[Any] = chunks[0][0]

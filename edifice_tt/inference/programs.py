@@ -15,7 +15,7 @@ from tinygrad import Tensor
 from tinygrad.nn.state import get_parameters
 
 from edifice_tt.architectures.causal_lm import CausalLM
-from edifice_tt.nn.cache import KVCache
+from edifice_tt.nn.cache import KVCache, Layers
 from edifice_tt.nn.init import in_memory, view, wrap, zeros
 from edifice_tt.nn.replay import Capture, Replay, capture, memory_of
 
@@ -26,20 +26,22 @@ class LinkedStep:
 
     given: NDArray[Any]
     rows: NDArray[np.int32]
-    hidden: Tensor
+    hidden: NDArray[np.float32]
     logits: NDArray[np.float32]
     layers: Replay
     held: Any  # the memory that lies behind all this
     last: NDArray[np.float32] | None = None  # when T > 1: the token (1, D) whose logits are wanted
     head: Replay | None = None
 
-    def __call__(self, given: NDArray[Any], rows: Sequence[int]) -> tuple[Tensor, NDArray[Any]]:
+    def __call__(
+        self, given: NDArray[Any], rows: Sequence[int]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         """`rows` is what `KVCache.rows` holds."""
         np.copyto(self.given, given)
         self.rows[: len(rows)] = rows
         self.layers()
         if self.head is not None and self.last is not None:
-            self.last[0] = view(self.hidden).reshape(-1, self.last.shape[1])[rows[-1]]
+            self.last[0] = self.hidden.reshape(-1, self.last.shape[1])[rows[-1]]
             self.head()
         return self.hidden, self.logits
 
@@ -120,16 +122,16 @@ class Programs:
         normed = chain.add(norm, [x], empty(B, T, width))
         step = partial(LinkedStep, view(given), view(rows))
         if part.stop < lm.config.num_layers:
-            return step(x, view(normed), chain.replay(), chain)
+            return step(view(x), view(normed), chain.replay(), chain)
         if T == 1:
             logits, flat = empty(B, size), wrap(view(normed)[:, 0], lm.device)
             chain.add(self._capture(("head", B), lm.logits, [flat, rows]), [flat, rows], logits)
-            return step(normed, view(logits), chain.replay(), chain)
+            return step(view(normed), view(logits), chain.replay(), chain)
         last, logits, after = empty(1, width), empty(1, size), _Chain()
         only = wrap(np.array([0, 0, 1, 0], np.int32), lm.device)  # the first of one row
         after.add(self._capture(("head", 1), lm.logits, [last, only]), [last, only], logits)
-        held = chain, after
-        return step(normed, view(logits), chain.replay(), held, view(last), after.replay())
+        step = partial(step, view(normed), view(logits), chain.replay(), (chain, after))
+        return step(view(last), after.replay())
 
     def _add_layer(
         self,
@@ -146,8 +148,8 @@ class Programs:
         memories = [held.layers[layer] for held in (cache, cache.prefix) if held is not None]
 
         def read(x: Tensor, rows: Tensor, own: Tensor, *shared: Tensor) -> Tensor:
-            prefix = KVCache(shared) if shared else None
-            return block(x, tables, [], KVCache((own,), 0, prefix, rows))
+            prefix = KVCache(Layers(shared)) if shared else None
+            return block(x, tables, [], KVCache(Layers([own]), 0, prefix, rows))
 
         given = [x, rows, *memories]
         weights = get_parameters(block)

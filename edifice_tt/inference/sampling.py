@@ -51,7 +51,7 @@ class Sampler:
         exact, scratch = _rooms(len(logits))
         top = logits.max()  # NaN if there is one
         if not np.isfinite(top):
-            raise ValueError("the model's logits are not finite; its weights are damaged")
+            raise ValueError("the model's logits hold NaN or infinity, so no token can be drawn")
         np.copyto(exact, logits)
         exact -= top
         if self.temperature == 0:

@@ -22,6 +22,7 @@ from tinygrad.nn.state import get_state_dict
 from edifice_tt import registry
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.errors import CheckpointError, EdificeError, PoolWarning
+from edifice_tt.exclusive import exclusive
 from edifice_tt.inference.candidates import Pool
 from edifice_tt.inference.hidden import ROWS, States, read_hidden
 from edifice_tt.nn.init import place
@@ -122,6 +123,7 @@ class Verifier:
         """The calibrated probability of being right."""
         return float(np.exp(-np.logaddexp(0.0, -(self.slope * logit + self.offset))))
 
+    @exclusive
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the verifier to a file, atomically."""
         weights = get_state_dict(self.head)
@@ -139,6 +141,7 @@ class Verifier:
 _DESCRIBED = ("name", "scorer", "layer", "hidden_size", "fingerprint", "slope", "offset")
 
 
+@exclusive
 def load_verifier(path: str | os.PathLike[str], device: str | None = None) -> Verifier:
     """Read a verifier: one that comes with the package, by name, or a file of `Verifier.save`.
 
@@ -201,6 +204,7 @@ def tokenizer_digest(lm: CausalLM) -> str:
 _digests: WeakKeyDictionary[CausalLM, tuple[Any, str]] = WeakKeyDictionary()
 
 
+@exclusive
 def read_head(head: Any, states: Sequence[States], device: str) -> list[States]:
     """A head's number (T,) at every position of each candidate's states (T, D).
 

@@ -10,9 +10,20 @@ from edifice_tt.nn.init import in_memory, wrap, zeros
 from edifice_tt.nn.ops import Memory
 
 
+class Layers(tuple[Tensor, ...]):
+    """The buffers (2, B, S, K, E) of a cache, one per layer. Equal to nothing but itself.
+
+    So a step that was linked to these buffers is found by them alone, and keeps them alive.
+    """
+
+    __slots__ = ()
+    __eq__, __ne__ = object.__eq__, object.__ne__
+    __hash__ = object.__hash__
+
+
 @dataclass(frozen=True)
 class KVCache:
-    """Keys and values of the tokens read so far, one buffer (2, B, S, K, E) a layer.
+    """Keys and values of the tokens read so far.
 
     `length` tokens of the capacity S are filled; reading more writes behind them, in place.
     `prefix` holds what all rows read before: its batch is 1, so N candidates share one prompt.
@@ -22,7 +33,7 @@ class KVCache:
     meanwhile, and wait for the keys and values of these.
     """
 
-    layers: tuple[Tensor, ...]
+    layers: Layers
     length: int | UOp = 0
     prefix: "KVCache | None" = None
     rows: Tensor | None = None
@@ -35,10 +46,10 @@ class KVCache:
         # they take none until they are written to.
         arrays = [zeros(*shape) for _ in range(config.num_layers)]
         if in_memory(device):
-            return cls(tuple(wrap(layer, device) for layer in arrays))
+            return cls(Layers(wrap(layer, device) for layer in arrays))
         layers = [Tensor(layer, device=device) for layer in arrays]
         Tensor.realize(*layers)
-        return cls(tuple(layers))
+        return cls(Layers(layers))
 
     @property
     def batch(self) -> int:

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from tinygrad import UOp, dtypes
 from tinygrad.nn.state import get_state_dict
 
+from edifice_tt.exclusive import exclusive
 from edifice_tt.nn.init import numbers
 
 # What a weight is called and how it is stored, and its bytes.
@@ -20,6 +21,7 @@ _known: WeakKeyDictionary[Any, tuple[list[UOp], str]] = WeakKeyDictionary()
 _files: WeakKeyDictionary[Any, tuple[list[UOp], Callable[[], Stored]]] = WeakKeyDictionary()
 
 
+@exclusive
 def fingerprint(model: Any) -> str:
     """A hash over a model's weights, as they are stored, and the options that are no defaults.
 

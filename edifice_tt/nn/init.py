@@ -12,12 +12,15 @@ from tinygrad.helpers import prod
 from tinygrad.nn.state import get_parameters
 from tinygrad.uop import Ops
 
+from edifice_tt.exclusive import exclusive
+
 M = TypeVar("M")
 
 CACHE_LINE = 64  # bytes
 _DTYPES = {np.dtype(kind.fmt): kind for kind in dtypes.all if kind.fmt}
 
 
+@exclusive
 def place(model: M, device: str) -> M:
     """Move every weight to a device and realise them all; returns the model."""
     weights = get_parameters(model)
@@ -36,6 +39,7 @@ def unfilled(*shape: int) -> Tensor:
     return Tensor(UOp.new_buffer(Device.DEFAULT, prod(shape), dtypes.float32).reshape(shape))
 
 
+@exclusive
 def replicate(model: M, device: str) -> M:
     """The model on another device; where devices share their memory, the same weights."""
     return deepcopy(model, {id(w): share(w, device) for w in get_parameters(model)})
@@ -46,6 +50,7 @@ def in_memory(device: str) -> bool:
     return device.split(":")[0] == "CPU"
 
 
+@exclusive
 def share(tensor: Tensor, device: str) -> Tensor:
     """The tensor on another device: on tinygrad's CPU devices the same memory, else a copy."""
     if tensor.device == device:

@@ -6,22 +6,25 @@ the batch, or of the tokens of a single text.
 """
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from threading import RLock
 from typing import Any
 
 import numpy as np
-from tinygrad import Tensor, TinyJit
+from tinygrad import Tensor, TinyJit, UOp
 from tinygrad.helpers import TRAINING
 from tinygrad.nn.state import get_parameters
 
+from edifice_tt.exclusive import exclusive
 from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.cpu import serves
 from edifice_tt.nn.init import in_memory, numbers, replicate, view, wrap
-from edifice_tt.nn.replay import Replay, Signals, captured_by
+from edifice_tt.nn.replay import Replay, Signals, capture
 from edifice_tt.toolchain import devices_beside, open_devices
 
 PART = 24  # positions that make one more core worth while
@@ -36,8 +39,11 @@ class CompiledModel:
         weights = get_parameters(model)
         self._home = str(weights[0].device) if weights else None
         self._replicas: dict[str, Any] = {}
+        self._weights: list[UOp] = []
         self._parts: dict[tuple[Any, ...], list[_Part]] = {}
         self._threads: ThreadPoolExecutor | None = None
+        self._process = os.getpid()
+        self._one_call = RLock()  # a part's input and its results lie in one place for all calls
 
     def __call__(self, x: Tensor) -> Any:
         if not isinstance(x, Tensor):
@@ -46,19 +52,30 @@ class CompiledModel:
                 "dtype that the model is to be compiled for"
             )
         device = str(x.device)
-        x = x.to(self._home or device)
+        with self._one_call:
+            with exclusive:
+                parts = self._parts_for(x.to(self._home or device))
+                for part in parts:
+                    part.capture()
+            self._run(parts)
+            with exclusive:
+                # Captures write to the same buffers each time; the caller gets copies.
+                columns = zip(*(part.out for part in parts), strict=True)
+                fields = [_join(tensors, parts[0].axis, device) for tensors in columns]
+                Tensor.realize(*(t for t in fields if t is not None))
+            return type(parts[0].out)(*fields)
+
+    def _parts_for(self, x: Tensor) -> "list[_Part]":
+        """The parts that share out such an input, with theirs handed out to them."""
+        weights = [weight.uop for weight in get_parameters(self.model)]
+        if weights != self._weights:  # captures read the buffers that they saw
+            self._weights, self._parts, self._replicas = weights, {}, {}
         # Training draws dropout, so its graph is another one.
         key = x.shape, x.dtype, bool(TRAINING)
         if key not in self._parts:
             self._parts[key] = self._share_out(x)
-        parts = self._parts[key]
-        _hand_out(x, parts)
-        self._run(parts)
-        # A capture writes its results to the same buffers each time; the caller gets copies.
-        columns = zip(*(part.out for part in parts), strict=True)
-        fields = [_join(tensors, parts[0].axis, device) for tensors in columns]
-        Tensor.realize(*(t for t in fields if t is not None))
-        return type(parts[0].out)(*fields)
+        _hand_out(x, self._parts[key])
+        return self._parts[key]
 
     def _share_out(self, x: Tensor) -> "list[_Part]":
         own = str(x.device)
@@ -93,14 +110,17 @@ class CompiledModel:
         return self._replicas[device]
 
     def _run(self, parts: "list[_Part]") -> None:
-        # tinygrad captures one graph at a time; replayed they run side by side.
         first, *others = parts
-        if not others or not all(part.is_captured for part in parts):
-            for part in parts:
-                part()
+        if not all(part.is_replayed for part in parts):
+            with exclusive:
+                for part in parts:
+                    part()
             return
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor()  # a thread is started when needed
+        if not others:
+            first()
+            return
+        if self._threads is None or self._process != os.getpid():  # a fork has no threads
+            self._threads, self._process = ThreadPoolExecutor(), os.getpid()
         # Of one text, a part needs the keys and values of those before: the program of a layer that
         # reads them follows the one that writes them.
         signals = [Signals() if part.axis else None for part in others]
@@ -125,21 +145,31 @@ class _Part:
         self.at = ... if part is None else (*lead, slice(part.start, part.stop))
         self.given: Tensor | None = None
         self.out: Any = None
-        self._jit = TinyJit(call)
+        self._call = call
+        self._jit: Any = None
         self._replay: Replay | None = None
 
     @property
-    def is_captured(self) -> bool:
-        return self._jit.captured is not None and (not self.axis or self._replay is not None)
+    def is_replayed(self) -> bool:
+        """Whether it runs without tinygrad, beside other threads."""
+        return self._replay is not None
+
+    def capture(self) -> None:
+        """Capture at the first call: as plain programs where that is possible."""
+        if self._replay is not None or self._jit is not None:
+            return
+        if in_memory(self.device) and not TRAINING:
+            assert self.given is not None
+            if (found := capture(self._call, self.given)) is not None:
+                self.out, self._replay = found.returned, Replay((found, {}))
+                return
+        self._jit = TinyJit(self._call)
 
     def __call__(self, before: Signals | None = None, after: Signals | None = None) -> None:
         if self._replay is not None:
             self._replay(before, after)
-            return
-        self.out = self._jit(self.given)
-        if self._jit.captured and in_memory(self.device):
-            found = captured_by(self._jit, [self.given])
-            self._replay = Replay((found, {})) if found else None
+        else:
+            self.out = self._jit(self.given)
 
 
 def _call(model: Any, x: Tensor, **options: Any) -> Any:
@@ -205,9 +235,9 @@ def jit(model: Any, devices: Sequence[str] | None = None) -> CompiledModel:
     batch. `devices`, all of one kind, share the batch out, and change no number; of a CPU's they
     say how many cores to use, by default all. A model that takes a `cache`, as `Backbone` does, has
     the tokens of a batch of one shared out.
-    The first two calls of a shape are slow (one runs eagerly, one captures); each instance has
-    captures of its own. Weights may change in place between calls, where no device has a copy;
-    replace a weight by another buffer, and you need a new `jit`.
+    The first call of a shape is slow, on a GPU the first two (one runs eagerly, one captures). Each
+    instance has captures of its own, and several threads may call it. Weights may be replaced
+    between calls, or change in place where no other device has a copy.
     """
     if devices is not None:
         devices = open_devices(devices, str(get_parameters(model)[0].device))

@@ -14,6 +14,7 @@ from tinygrad.dtype import DType
 from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.errors import EdificeError, PrecisionWarning, unknown_name
+from edifice_tt.exclusive import exclusive
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.cpu import ROW, compiles_c
 from edifice_tt.nn.quantized import QuantizedLinear, dequantize, layer_at
@@ -68,6 +69,7 @@ def narrow(name: str, weight: Tensor, dtype: str | None) -> Tensor:
     return Tensor(rounded, device=weight.device).bitcast(DTYPES[dtype]).contiguous().realize()
 
 
+@exclusive
 def store(model: M, dtype: str | None) -> M:
     """Store the dense layers of a model as `dtype`, one after the other; returns the model.
 

@@ -10,9 +10,15 @@ from ctypes import c_uint64
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from tinygrad import Tensor, TinyJit
+from tinygrad import GlobalCounters, Tensor
 from tinygrad.device import Buffer
-from tinygrad.engine.realize import get_call_arg_uops, get_runtime
+from tinygrad.engine.realize import (
+    compile_linear,
+    get_call_arg_uops,
+    get_runtime,
+    link_linear,
+    run_linear,
+)
 from tinygrad.uop.ops import Ops, UOp
 
 from edifice_tt.nn.init import in_memory
@@ -39,26 +45,38 @@ class Capture(NamedTuple):
 def capture(function: Callable[..., Any], *inputs: Tensor) -> Capture | None:
     """What a function of Tensors does on tinygrad's CPU device; None if that is no plain program.
 
-    The function is called once. What lies in memory by then is part of what is captured.
+    The function is called once. What it computes on the way, and not in what it returns, would be
+    missing in a replay, so that is no plain program either. Not by `TinyJit`: while that captures,
+    no thread may read a Tensor.
     """
-    jit = TinyJit(function)
-    jit.cnt = 1  # without tinygrad's first, uncaptured call
-    jit(*inputs)
-    return captured_by(jit, inputs)
+    before = GlobalCounters.kernel_count
+    returned = function(*inputs)
+    if GlobalCounters.kernel_count != before:
+        return None
+    fields = [returned] if isinstance(returned, Tensor) else returned
+    made = [t for t in fields if t is not None and not t.uop.has_buffer_identity()]
+    if not made:
+        return None
+    linear, bound = Tensor.linear_with_vars(*made)
+    linear = link_linear(compile_linear(linear))
+    # Also where it is no plain program: tinygrad takes all that it has scheduled for computed.
+    run_linear(linear, bound, jit=True)
+    if bound or (found := _plain_calls(linear)) is None:
+        return None
+    calls, written, held = found
+    return Capture(calls, written, returned, [linear, *inputs, *held])
 
 
-def captured_by(jit: Any, inputs: Sequence[Tensor]) -> Capture | None:
-    """The same of a `TinyJit` that has captured, when called with these inputs."""
-    given = [tensor.uop.base for tensor in inputs]
-    calls, written, held = [], {}, [jit.captured, *inputs]
-    for call in jit.captured.linear.src:
+def _plain_calls(linear: UOp) -> tuple[tuple[Any, ...], dict[int, int], list[Any]] | None:
+    calls, written, held = [], {}, []
+    for call in linear.src:
         program, device = call.src[0], call.src[1].device
         if not (program.op is Ops.PROGRAM and isinstance(device, str) and in_memory(device)):
             return None
         info, uops = program.arg, get_call_arg_uops(call)
         if info.vars or info.global_size != (1, 1, 1) or not _are_plain(uops):
             return None
-        buffers = [(given[u.arg.slot] if u.op is Ops.PARAM else u).buffer for u in uops]
+        buffers = [uop.buffer for uop in uops]
         for buffer in (buffers[i].base for i in info.outs):
             written[_address(buffer)] = buffer.nbytes
         runtime = get_runtime(device, program)
@@ -66,11 +84,11 @@ def captured_by(jit: Any, inputs: Sequence[Tensor]) -> Capture | None:
         arguments = [Argument(_address(b.base), _address(b) - _address(b.base)) for b in used]
         calls.append((runtime.fxn, tuple(arguments)))
         held += [runtime, *used]
-    return Capture(tuple(calls), written, jit.captured.ret, held)
+    return tuple(calls), written, held
 
 
 def _are_plain(uops: Sequence[UOp]) -> bool:
-    return all(u.op is Ops.PARAM or isinstance(u.buffer, Buffer) for u in uops)
+    return all(isinstance(u.buffer, Buffer) for u in uops)
 
 
 def _address(buffer: Buffer) -> int:

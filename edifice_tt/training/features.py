@@ -18,6 +18,7 @@ from tinygrad import Tensor
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.errors import CheckpointError, EdificeError
+from edifice_tt.exclusive import exclusive
 from edifice_tt.inference.candidates import Candidate, Pool
 from edifice_tt.inference.hidden import check_layer, read_layers
 from edifice_tt.inference.pool_reader import PoolFile
@@ -173,6 +174,7 @@ def features_beside(
     return found
 
 
+@exclusive
 def save_features(
     features: Features, path: str | os.PathLike[str], device: str, pool: str = ""
 ) -> None:
@@ -188,6 +190,7 @@ def save_features(
     write_safetensors(path, tensors, {**metadata, "features": json.dumps(described)})
 
 
+@exclusive
 def load_features(path: str | os.PathLike[str], expected: Source) -> Features:
     """Read what `save_features` wrote.
 

@@ -18,6 +18,7 @@ from tinygrad.nn.state import get_state_dict
 from edifice_tt import registry
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.errors import EdificeError, unknown_name
+from edifice_tt.exclusive import exclusive
 from edifice_tt.inference.candidates import Pool
 from edifice_tt.inference.hidden import check_layer
 from edifice_tt.inference.verifier import Verifier, digest_of, new_head
@@ -274,6 +275,7 @@ def _targets(lm: CausalLM, loss: str) -> Targets | None:
     return {"token": every_token, "step": step_ends(lm)}.get(loss)
 
 
+@exclusive
 def _looks_back(head: Any, lm: CausalLM) -> bool:
     x = np.random.default_rng(0).normal(size=(1, 3, lm.config.hidden_size)).astype(np.float32)
     whole, last = (head(Tensor(part, device=lm.device)).numpy()[0, -1] for part in (x, x[:, -1:]))

@@ -14,6 +14,7 @@ from tinygrad.nn.optim import AdamW
 from tinygrad.nn.state import get_parameters, get_state_dict
 
 from edifice_tt.errors import EdificeError
+from edifice_tt.exclusive import exclusive
 from edifice_tt.nn.init import in_memory, view, wrap
 from edifice_tt.study.quality import auroc
 from edifice_tt.training.examples import Example, Floats, batches
@@ -42,6 +43,7 @@ class Loop:
     the head is given (states - mean) * scale.
     """
 
+    @exclusive
     def __init__(
         self,
         head: Any,
@@ -80,7 +82,7 @@ class Loop:
         after each epoch. Raises `EdificeError` for a loss that is not finite before there are any
         weights to keep.
         """
-        self._restore(progress.state or self._begin)
+        self._put(self._tensors(), progress.state or self._begin)
         last, reason = epochs or self.schedule.epochs, "epochs"
         while (number := len(progress.history) + 1) <= last:
             if held_out and number - 1 - progress.best_epoch >= self.schedule.patience:
@@ -102,8 +104,7 @@ class Loop:
             keep(progress)
             on_epoch(epoch)
         assert progress.best is not None
-        for name, weight in get_state_dict(self.head).items():
-            weight.assign(Tensor(progress.best[name], device=self.device)).realize()
+        self._put(get_state_dict(self.head), progress.best)
         return progress, reason
 
     def _epoch(
@@ -114,7 +115,7 @@ class Loop:
         where = f"epoch {number}" + (f" of fold {fold}" if fold else "")
         losses = []
         for place, batch in enumerate(self._batches(examples, order.tolist())):
-            with Context(TRAINING=1):
+            with exclusive, Context(TRAINING=1):
                 losses.append(float(self._train(*batch).item()))
             if not np.isfinite(losses[-1]):
                 raise FloatingPointError(f"the loss of batch {place} of {where} is {losses[-1]}")
@@ -128,6 +129,7 @@ class Loop:
             raise FloatingPointError(f"the loss held out after {where} is {held_loss}")
         return Epoch(fold, number, loss, held_loss, pairs)
 
+    @exclusive
     def _measure(self, held_out: Sequence[Example]) -> tuple[float, float]:
         """Loss and mean within-problem AUROC of the problems held out."""
         total, pairs, size = 0.0, [], self.schedule.batch_problems
@@ -152,10 +154,13 @@ class Loop:
                 states = (states - mean) * scale
             arrays = [states, *others]
             if not in_memory(self.device):
-                yield [Tensor(array, device=self.device).realize() for array in arrays]
+                with exclusive:
+                    given = [Tensor(array, device=self.device).realize() for array in arrays]
+                yield given
                 continue
             if not self._batch:  # the same Tensors each time, which costs nothing
-                self._batch = [wrap(np.empty_like(array), self.device) for array in arrays]
+                with exclusive:
+                    self._batch = [wrap(np.empty_like(array), self.device) for array in arrays]
             for tensor, array in zip(self._batch, arrays, strict=True):
                 np.copyto(view(tensor), array)
             yield self._batch
@@ -169,8 +174,11 @@ class Loop:
         return logits
 
     def _train_step(self, states: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        self.optimizer.zero_grad()
-        loss = self.loss(self._logits(states), targets, weights).backward()
+        loss = self.loss(self._logits(states), targets, weights)
+        # Not `backward`: that looks through the Tensors of all threads.
+        weights_of = self.optimizer.params
+        for weight, gradient in zip(weights_of, loss.gradient(*weights_of), strict=True):
+            weight.grad = gradient
         return loss.realize(*self.optimizer.schedule_step())
 
     def _evaluate_step(
@@ -187,15 +195,18 @@ class Loop:
                 tensors[f"optimizer.{name}"] = tensor
         return {**tensors, "random": self.counter}
 
+    @exclusive
     def _state(self) -> dict[str, NDArray[Any]]:
         return {name: tensor.numpy().copy() for name, tensor in self._tensors().items()}
 
+    @exclusive
     def _weights(self) -> dict[str, NDArray[Any]]:
         return {name: w.numpy().copy() for name, w in get_state_dict(self.head).items()}
 
-    def _restore(self, state: Any) -> None:
-        for name, tensor in self._tensors().items():
-            tensor.assign(Tensor(state[name], device=self.device)).realize()
+    @exclusive
+    def _put(self, tensors: dict[str, Tensor], values: Any) -> None:
+        for name, tensor in tensors.items():
+            tensor.assign(Tensor(values[name], device=self.device)).realize()
 
 
 def _is_best(epoch: Epoch, before: Sequence[Epoch]) -> bool:

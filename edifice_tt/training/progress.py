@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from tinygrad import Tensor
 
 from edifice_tt.errors import CheckpointError, EdificeError
+from edifice_tt.exclusive import exclusive
 from edifice_tt.weights.safetensors import open_safetensors, write_safetensors
 
 FORMAT = "edifice_tt_training"
@@ -64,6 +66,7 @@ class Run:
     current: Progress = Progress()
 
 
+@exclusive
 def save_run(run: Run, path: str | os.PathLike[str], key: str, device: str) -> None:
     """Write the state of a run, atomically; `key` tells it from any other run."""
     current = run.current
@@ -81,6 +84,7 @@ def save_run(run: Run, path: str | os.PathLike[str], key: str, device: str) -> N
     write_safetensors(path, tensors, {"format": FORMAT, "run": json.dumps(said)})
 
 
+@exclusive
 def load_run(path: str | os.PathLike[str], key: str) -> Run:
     """What `save_run` wrote, or nothing where there is no file.
 
@@ -119,19 +123,24 @@ def _fold(said: Mapping[str, Any]) -> Fold:
     return Fold(_history(said), int(said["best_epoch"]), str(said["stopped"]), logits)
 
 
+_one_training = RLock()  # tinygrad has one generator, which all threads draw from
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Draw tinygrad's random numbers from `seed` here, and leave the caller's as they were."""
     names = ("_seed", "_device_seeds", "_device_rng_counters")
-    before = {name: getattr(Tensor, name) for name in names}
-    Tensor.manual_seed(seed)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(Tensor, name, value)
+    with _one_training:
+        before = {name: getattr(Tensor, name) for name in names}
+        Tensor.manual_seed(seed)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(Tensor, name, value)
 
 
+@exclusive
 def random_counter(device: str) -> Tensor:
     """How many random numbers were drawn on a device: what, beside the seed, decides the next."""
     if device not in Tensor._device_rng_counters:

@@ -14,6 +14,7 @@ from tinygrad.nn.state import get_state_dict
 
 from edifice_tt import registry
 from edifice_tt.errors import CheckpointError, EdificeError
+from edifice_tt.exclusive import exclusive
 from edifice_tt.nn.precision import HALVES, check_dtype, choose_dtype, is_dense, narrow, store
 from edifice_tt.nn.quantized import float_state_dict
 from edifice_tt.toolchain import open_device
@@ -31,6 +32,7 @@ FORMAT = "edifice_tt"
 FORMAT_VERSION = "1"
 
 
+@exclusive
 def save(model: Any, path: str | os.PathLike[str]) -> None:
     """Save a model with its architecture, options and versions, atomically.
 
@@ -56,6 +58,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     write_safetensors(path, float_state_dict(model), metadata)
 
 
+@exclusive
 def load(path: str | os.PathLike[str], device: str | None = None, dtype: str | None = None) -> Any:
     """Build the model that a file describes and give it the file's weights.
 

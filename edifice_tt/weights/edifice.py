@@ -14,6 +14,7 @@ from tinygrad.nn.state import get_state_dict
 from edifice_tt import registry
 from edifice_tt.architectures.test_time_compute import NAME
 from edifice_tt.errors import EdificeError
+from edifice_tt.exclusive import exclusive
 from edifice_tt.weights.safetensors import (
     check_fit,
     differences,
@@ -60,6 +61,7 @@ def edifice_name(name: str) -> str:
     return f"{block}_{part}.{block}_{part}_gamma"
 
 
+@exclusive
 def load_edifice(path: str | os.PathLike[str], **options: Any) -> Any:
     """Build `test_time_compute` and give it the original's parameters from a safetensors file.
 
@@ -85,6 +87,7 @@ def load_edifice(path: str | os.PathLike[str], **options: Any) -> Any:
     return model
 
 
+@exclusive
 def save_edifice(model: Any, path: str | os.PathLike[str]) -> None:
     """Write a `test_time_compute` model's weights as the original's parameters, atomically.
 

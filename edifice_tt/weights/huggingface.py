@@ -14,6 +14,7 @@ from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.errors import CheckpointError
+from edifice_tt.exclusive import exclusive
 from edifice_tt.nn.precision import HALVES, choose_dtype, narrow
 from edifice_tt.toolchain import open_device
 from edifice_tt.weights.footprint import check_weights
@@ -49,6 +50,7 @@ def is_huggingface(path: Path) -> bool:
     return (path / "config.json").is_file()
 
 
+@exclusive
 def load_huggingface(path: Path, device: str | None = None, dtype: str | None = None) -> CausalLM:
     """Build the language model that a folder holds, with its tokenizer.
 

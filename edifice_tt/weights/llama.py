@@ -14,6 +14,7 @@ from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.errors import CheckpointError
+from edifice_tt.exclusive import exclusive
 from edifice_tt.nn.cpu import compiles_c
 from edifice_tt.nn.fingerprint import Stored, identify
 from edifice_tt.nn.init import copied, place, wrap
@@ -55,6 +56,7 @@ def _name_in_file(name: str) -> str:
     return f"blk.{index}.{_LAYERS[part]}.weight"
 
 
+@exclusive
 def load_gguf(
     path: str | os.PathLike[str],
     device: str | None = None,

@@ -122,7 +122,7 @@ def test_too_little_memory_is_refused_before_anything_is_sampled(fresh_lm, left)
     assert re.match(
         r"sampling 64 candidates needs [\d.]+ MB of 0.10 MB free on CPU; use", str(caught.value)
     )
-    assert capacity.held_decoder(fresh_lm, "CPU") is None
+    assert capacity.spare_decoder(fresh_lm, "CPU") is None
 
 
 @pytest.mark.parametrize("size", [500_000, 1_500_000, 3_000_000, 4_000_000])

@@ -571,7 +571,7 @@ def test_damaged_weights_are_an_error_and_not_an_answer(tiny_lm, pool):
     weight.assign(Tensor(np.full_like(sound, np.nan))).realize()
     try:
         for temperature in (0, 0.8):
-            with pytest.raises(ValueError, match="not finite; its weights are damaged"):
+            with pytest.raises(ValueError, match="logits hold NaN or infinity"):
                 et.generate(tiny_lm, PROMPT, n=1, temperature=temperature, max_tokens=2)
     finally:
         weight.assign(Tensor(sound)).realize()

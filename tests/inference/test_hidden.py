@@ -8,7 +8,7 @@ from tinygrad import Tensor
 
 import edifice_tt as et
 from edifice_tt.errors import EdificeError
-from edifice_tt.inference.decoder import CHUNK, decoder_of
+from edifice_tt.inference.decoder import CHUNK, Decoder
 from edifice_tt.inference.hidden import ROWS, TOKENS, read_hidden, read_layers
 
 CONTEXT = 256
@@ -141,13 +141,11 @@ def count_reads(monkeypatch, decoder):
 
 
 def test_whole_chunks_in_common_are_read_once_and_change_no_bit(tiny_lm, monkeypatch):
-    decoder = decoder_of(tiny_lm)
+    decoder = Decoder(lambda: tiny_lm)
     shared = [5 + i % 90 for i in range(2 * CHUNK + 7)]
     first, second = [*shared, 9, 9], [*shared, 200, 201, 202]
-    decoder.prompt = None
-    decoder._held = None
     alone = decoder.read_prompt(second)
-    decoder._held = None
+    decoder.drop_prompt()
     decoder.read_prompt(first)
     counts = count_reads(monkeypatch, decoder)
     assert np.array_equal(decoder.read_prompt(second), alone)
@@ -160,7 +158,7 @@ def test_whole_chunks_in_common_are_read_once_and_change_no_bit(tiny_lm, monkeyp
 
 
 def test_a_prompt_that_broke_off_is_not_trusted(tiny_lm, monkeypatch):
-    decoder = decoder_of(tiny_lm)
+    decoder = Decoder(lambda: tiny_lm)
     good = [5 + i % 90 for i in range(2 * CHUNK + 7)]
     bad = [9 + i % 50 for i in range(2 * CHUNK + 7)]
     expected = decoder.read_prompt(good)

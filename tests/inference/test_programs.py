@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import edifice_tt as et
-from edifice_tt.inference.decoder import Decoder, decoder_of
+from edifice_tt.inference.decoder import Decoder
 from edifice_tt.inference.programs import Programs
+from edifice_tt.inference.workspace import workspace_of
 from edifice_tt.nn.init import CACHE_LINE, wrap
 from edifice_tt.nn.quantized import QuantizedLinear
 from edifice_tt.nn.replay import memory_of
@@ -47,12 +48,12 @@ def read(decoder):
     for position, tokens in enumerate([[7, 11], [13, 17], [19, 23]]):
         ids = np.array(tokens, np.int32)[:, None]
         hidden, logits = decoder.step(ids, cache.holding(position, decoder.prompt), [0, 1])
-        found += [hidden.numpy().copy(), np.array(logits)]
+        found += [hidden.copy(), np.array(logits)]
     parts = [range(1), range(1, decoder.model.config.num_layers)]
     given = np.array([[29], [31]], np.int32)
     for part in parts:
         hidden, last = decoder.step(given, cache.holding(3, decoder.prompt), [0, 1], part)
-        given = hidden.numpy().copy()
+        given = hidden.copy()
         found += [given, np.array(last).reshape(2, -1)]
     return found
 
@@ -77,16 +78,17 @@ def test_the_memory_of_a_step_begins_where_a_cache_line_does(tiny_lm):
     decoder = Decoder(lambda: tiny_lm)
     read(decoder)
     places = [memory_of(layer) for cache in decoder.caches.values() for layer in cache.layers]
-    for step in decoder._linked.values():
+    for step in decoder._steps.values():
         chains = step.held if isinstance(step.held, tuple) else [step.held]
         scratch = [array for chain in chains for array in chain._scratch.values()]
-        places += [memory_of(step.hidden), *(array.ctypes.data for array in scratch)]
+        places += [step.hidden.ctypes.data, *(array.ctypes.data for array in scratch)]
     assert len(places) >= 10
     assert [place % CACHE_LINE for place in places] == [0] * len(places)
 
 
 def test_cores_share_programs_and_weights_but_no_cache(tiny_lm):
-    own, other = decoder_of(tiny_lm, "CPU"), decoder_of(tiny_lm, "CPU:1")
+    with workspace_of(tiny_lm) as workspace:
+        own, other = workspace.decoders(["CPU", "CPU:1"])
     assert own is not other
     assert own.programs is other.programs
     assert own.cache_for(2, 5).layers[0] is not other.cache_for(2, 5).layers[0]
