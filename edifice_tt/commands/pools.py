@@ -116,14 +116,18 @@ def _scorer_of(
 
 
 def _select(arguments: argparse.Namespace) -> None:
-    given = options.rule_options(arguments, registry.selector(arguments.rule))
+    from edifice_tt.inference.select import Rule
+
+    found = registry.load_registry()  # once, not for each problem
+    given = options.rule_options(arguments, found.find("selector", arguments.rule))
     if arguments.scorer is not None:
         given["scorer"] = arguments.scorer
+    rule = Rule.find(found, arguments.rule, given)
     rows: list[tuple[Any, Any]] = []
     reason: Exception | None = None
     for pool in et.read_pools(arguments.pool):
         try:
-            choice = et.select(pool, arguments.rule, **given)
+            choice = rule.choose(pool)
         except (EdificeError, ValueError) as error:
             reason, choice = reason or error, None
         rows.append((replace(pool, candidates=()), choice))

@@ -5,7 +5,7 @@ Knows what every rule may rely on; knows no rule, no model and no tensor.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,37 +56,73 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
     option, `ValueError` for an empty pool, an index that two candidates have, and scores that the
     rule cannot use, and `PluginError` for a rule that fails or gives no `Choice`.
     """
-    found = registry.load_registry()
-    record: registry.Selector = found.find("selector", rule)
-    _check_options(found, record, options)
-    candidates = tuple(pool)
-    if not candidates:
-        raise ValueError("the pool is empty: there is nothing to choose from")
-    counts = Counter(candidate.index for candidate in candidates)
-    if twice := [index for index, count in counts.items() if count > 1]:
-        raise ValueError(f"two candidates have index {min(twice)}; give each one of its own")
-    if record.needs is not None:
-        scorer = scorer_of(candidates, options.get("scorer"))
-        declared = pool.ranges.get(scorer) if isinstance(pool, Pool) else None
-        if declared is None and scorer in found.scorers:
-            declared = found.scorers[scorer].range
-        check_range(record, scorer, declared)
-        check_scores(rule, record.needs, candidates, scorer)
-        options["scorer"] = scorer
-    if isinstance(pool, Pool):
-        options = of_problem(record, options, pool.problem)
-    try:
-        choice = record.function(candidates, **options)
-    except (EdificeError, ValueError):
-        raise
-    except Exception as error:  # foreign code: whatever it raises, the caller learns whose it is
-        raise PluginError(f"rule {rule!r} of {record.owner} failed: {one_line(error)}") from error
-    if not isinstance(choice, Choice):
-        raise PluginError(f"rule {rule!r} of {record.owner} gave {choice!r:.60}, expected a Choice")
-    return choice
+    return Rule.find(registry.load_registry(), rule, options).choose(pool)
 
 
-def of_problem(
+@dataclass(frozen=True)
+class Rule:
+    """A registered rule with its options: looked up once, asked about any number of pools.
+
+    `scorers` are the installed ones; what they declare counts where a pool does not say.
+    """
+
+    record: registry.Selector
+    options: Mapping[str, Any]
+    scorers: Mapping[str, registry.Scorer]
+
+    @classmethod
+    def find(cls, found: registry.Registry, name: str, options: Mapping[str, Any]) -> "Rule":
+        """The rule of that name. Raises `UnknownNameError` for it, or for one of its options."""
+        record: registry.Selector = found.find("selector", name)
+        _check_options(found, record, options)
+        return cls(record, options, found.scorers)
+
+    def choose(self, pool: Pool | Sequence[Candidate]) -> Choice:
+        """What it chooses from a pool. Raises as `select` does."""
+        candidates = tuple(pool)
+        if not candidates:
+            raise ValueError("the pool is empty: there is nothing to choose from")
+        counts = Counter(candidate.index for candidate in candidates)
+        if twice := [index for index, count in counts.items() if count > 1]:
+            raise ValueError(f"two candidates have index {min(twice)}; give each one of its own")
+        return self.of(pool)(candidates)
+
+    def of(self, pool: Pool | Sequence[Candidate]) -> Callable[[Sequence[Candidate]], Choice]:
+        """What chooses from a pool or a part of it, once it is sure that it can use the scores."""
+        options = dict(self.options)
+        if self.record.needs is not None:
+            scorer = scorer_of(tuple(pool), options.get("scorer"))
+            ranges = pool.ranges if isinstance(pool, Pool) else {}
+            check_range(self.record, scorer, declared_range(scorer, ranges, self.scorers))
+            check_scores(self.record.name, self.record.needs, tuple(pool), scorer)
+            options["scorer"] = scorer
+        if isinstance(pool, Pool):
+            options = _of_problem(self.record, options, pool.problem)
+        return lambda candidates: self._ask(candidates, options)
+
+    def _ask(self, candidates: Sequence[Candidate], options: Mapping[str, Any]) -> Choice:
+        who = f"rule {self.record.name!r} of {self.record.owner}"
+        try:
+            choice = self.record.function(candidates, **options)
+        except (EdificeError, ValueError):
+            raise
+        except Exception as error:  # foreign code: whatever it raises, the caller learns whose
+            raise PluginError(f"{who} failed: {one_line(error)}") from error
+        if not isinstance(choice, Choice):
+            raise PluginError(f"{who} gave {choice!r:.60}, expected a Choice")
+        return choice
+
+
+def declared_range(
+    scorer: str, ranges: Mapping[str, str], scorers: Mapping[str, registry.Scorer]
+) -> str | None:
+    """What a scorer declares: in the pool, else where it is installed; None when nobody knows."""
+    if scorer in ranges or scorer not in scorers:
+        return ranges.get(scorer)
+    return scorers[scorer].range
+
+
+def _of_problem(
     record: registry.Selector, options: Mapping[str, Any], problem: str
 ) -> dict[str, Any]:
     """Options for one problem: a rule's `seed`, mixed with its id, draws anew for each of many."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edifice_tt.inference.candidates import Pool
-from edifice_tt.study.estimates import RuleValues, evaluate_rule, reads_candidates
+from edifice_tt.study.estimates import RuleValues, evaluate_rule, left_out, reads_candidates
 from edifice_tt.study.forecast import Forecast, forecast_coverage
 from edifice_tt.study.intervals import (
     bootstrap_means,
@@ -122,6 +122,7 @@ def scaling_curve(
             for name in problems[0].scores
         ),
         abstentions=int(sum((problem.answers < 0).sum() for problem in problems)),
+        left_out=tuple(left_out(names, problems, ranges)),
     )
 
 

@@ -58,6 +58,16 @@ class Advice:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A rule that does not appear with a scorer: its scores are not what the rule `needs`."""
+
+    rule: str
+    scorer: str
+    range: str | None
+    needs: str
+
+
+@dataclass(frozen=True)
 class Curve:
     """Accuracy at each of `ks`, by rule, and all that was measured beside it.
 
@@ -81,6 +91,7 @@ class Curve:
     advice: Advice
     scorers: tuple[ScorerQuality, ...]
     abstentions: int
+    left_out: tuple[LeftOut, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON; what is not known is None, never NaN."""

@@ -179,7 +179,7 @@ def test_the_dict_is_the_json(curve):
         "edges right wrong": scorer["histogram"],
     }
     rest = {
-        "kind": " comparisons cost forecast kl advice scorers abstentions",
+        "kind": " comparisons cost forecast kl advice scorers abstentions left_out",
         "scorer": " reliability histogram length_correlation best_k peak_accuracy",
     }
     for names, record in fields.items():
