@@ -1,7 +1,7 @@
 """Which plugins there are: built-ins first, then entry points, each isolated from the others.
 
-A fresh manager per call. `surroundings` tells whether another call would find the same, so that what
-plugins offer can be kept as long as none comes, goes or is reloaded. Knows no tensor.
+A fresh manager per call. `surroundings` tells whether another call would find the same, so that
+what plugins offer can be kept as long as none comes, goes or is reloaded. Knows no tensor.
 """
 
 import importlib

@@ -1,7 +1,7 @@
 """Names -> architectures, scorers and selectors; knows who owns each, builds nothing itself.
 
-What plugins offer is kept until one is installed, removed or reloaded. A name that two plugins claim
-belongs to the first; the second is left out whole, with a warning that names both.
+What plugins offer is kept until one is installed, removed or reloaded. A name that two plugins
+claim belongs to the first; the second is left out whole, with a warning that names both.
 """
 
 import inspect

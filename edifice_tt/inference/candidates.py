@@ -9,6 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 FINISH_REASONS = ("eos", "stop", "length", "unknown")
+INTERRUPTED = (
+    "interrupted"  # stands among a pool's settings, yet says nothing of how it was sampled
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,17 @@ class Pool:
 
     def __iter__(self) -> Iterator[Candidate]:
         return iter(self.candidates)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended its sampling; a file does not keep that, only what is missing."""
+        return bool(self.settings.get(INTERRUPTED))
+
+    @property
+    def num_missing(self) -> int:
+        """How many candidates lack of the `n` in its settings; 0 where these name none."""
+        n = self.settings.get("n")
+        return max(n - len(self), 0) if type(n) is int else 0
 
     @property
     def scorers(self) -> list[str]:

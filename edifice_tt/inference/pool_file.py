@@ -15,6 +15,7 @@ from edifice_tt.inference.pool_lines import (
     candidate_line,
     header_line,
     problem_line,
+    sampling_of,
     score_lines,
     scorer_line,
 )
@@ -64,7 +65,7 @@ def _pool_lines(pools: Iterable[Pool], scorers: Scorers) -> Iterator[bytes]:
         if settings is None:
             settings = pool.settings
             yield header_line(settings)
-        if different := differing(settings, pool.settings):
+        if different := differing(sampling_of(settings), sampling_of(pool.settings)):
             name, one, other = different
             raise ValueError(
                 f"problem {pool.problem!r} has {name}={other!r}, the ones before {one!r}; "

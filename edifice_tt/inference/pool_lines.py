@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from edifice_tt.inference.candidates import FINISH_REASONS, Candidate, Pool
+from edifice_tt.inference.candidates import FINISH_REASONS, INTERRUPTED, Candidate, Pool
 from edifice_tt.registry import RANGES
 
 SCHEMA = 2
@@ -161,7 +161,12 @@ def encode(kind: str, **fields: Any) -> bytes:
 
 def header_line(settings: Mapping[str, Any]) -> bytes:
     """The first line: how everything in the file was sampled."""
-    return encode("pool", schema=SCHEMA, settings=dict(settings))
+    return encode("pool", schema=SCHEMA, settings=sampling_of(settings))
+
+
+def sampling_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without the status of a run, which older files hold too."""
+    return {name: value for name, value in settings.items() if name != INTERRUPTED}
 
 
 def problem_line(pool: Pool) -> bytes:

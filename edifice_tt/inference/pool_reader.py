@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edifice_tt.errors import CheckpointError, PoolWarning
 from edifice_tt.inference.candidates import Pool
-from edifice_tt.inference.pool_lines import check, decode, to_candidate
+from edifice_tt.inference.pool_lines import check, decode, sampling_of, to_candidate
 
 
 class PoolFile:
@@ -87,7 +87,7 @@ class PoolFile:
             more = "; to join two files use edifice-tt merge" if kind == "pool" else ""
             raise ValueError(f"the first line, and no other, must be a pool header{more}")
         if kind == "pool":
-            self.settings = record["settings"]
+            self.settings = sampling_of(record["settings"])
             return -1
         if kind == "scorer":
             self.scorers[record.pop("scorer")] = record

@@ -226,7 +226,7 @@ def test_a_foreign_rule_that_can_use_no_scorer_is_an_error_as_in_select(foreign,
         pools = made(rng, **ranges)
         with pytest.raises(ValueError, match=rf"needs scores that are prob.*, given: {given}"):
             evaluated("foreign", pools)
-        with pytest.raises(ValueError, match="needs probabilities|have no scores"):
+        with pytest.raises(ValueError, match=r"needs probabilities|have no scores"):
             et.select(pools[0], "foreign")
 
 
