@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -532,6 +534,19 @@ def test_select_goes_on_where_a_problem_has_no_choice(run, many):
     assert [c["choice"] and c["choice"]["index"] for c in run(*given, "--json").json] == [0, None]
 
 
+def test_select_holds_no_vote_in_a_file_that_is_graded_in_part(run, many):
+    """The one whose problem came later would vote by whole texts, the others by answers."""
+    run("grade", many, "--answer", "number")
+    first, second = et.read_pools(many)
+    later = [replace(c, answer=None, correct=None) for c in second]
+    et.write_pools(many, [first, replace(second, candidates=tuple(later))])
+    found = run("select", many, "--rule", "majority")
+    assert (found.status, found.out) == (2, "")
+    assert re.search(r"line \d: candidate 0 of problem .* has not been looked at", found.err)
+    assert run("select", many, "--rule", "majority", "--answer", "text").status == 0
+    assert run("select", many, "--rule", "random").status == 0
+
+
 def test_grade_marks_what_is_right_and_keeps_the_scores(run, many):
     run("score", many)
     before = list(et.read_pools(many))
@@ -541,7 +556,7 @@ def test_grade_marks_what_is_right_and_keeps_the_scores(run, many):
     assert "1 have no answer" in found.out
     first, second = et.read_pools(many)
     assert [(c.answer, c.correct) for c in first] == [("3", True), ("4", False)]
-    assert [(c.answer, c.correct) for c in second] == [(None, False)]
+    assert [(c.answer, c.correct) for c in second] == [("", False)]
     assert [c.scores for pool in (first, second) for c in pool] == [
         c.scores for pool in before for c in pool
     ]

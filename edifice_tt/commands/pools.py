@@ -116,6 +116,7 @@ def _scorer_of(
 
 
 def _select(arguments: argparse.Namespace) -> None:
+    from edifice_tt.inference.pool_reader import PoolFile
     from edifice_tt.inference.select import Rule
 
     found = registry.load_registry()  # once, not for each problem
@@ -125,7 +126,10 @@ def _select(arguments: argparse.Namespace) -> None:
     rule = Rule.find(found, arguments.rule, given)
     rows: list[tuple[Any, Any]] = []
     reason: Exception | None = None
-    for pool in et.read_pools(arguments.pool):
+    file = PoolFile(arguments.pool).with_problems()
+    for pool in file:
+        if "answer" in rule.record.options and "answer" not in given:
+            _check_looked_at(file, pool)
         try:
             choice = rule.choose(pool)
         except (EdificeError, ValueError) as error:
@@ -147,6 +151,21 @@ def _select(arguments: argparse.Namespace) -> None:
     if reason is not None:
         count = sum(choice is None for _, choice in rows)
         terminal.warn(f"no choice for {count} of {len(rows)} problems; of the first: {reason}")
+
+
+def _check_looked_at(file: Any, pool: Any) -> None:
+    """Raise where nobody has looked for an answer, in a file in which others have one.
+
+    The rule sees one problem: it would let this one vote by whole texts, the others by answers.
+    """
+    for candidate in pool if file.answered else ():
+        if candidate.answer is None and candidate.correct is None:
+            line = file.line_of(pool.problem, candidate.index)
+            raise EdificeError(
+                f"{file.path}, line {line}: candidate {candidate.index} of problem "
+                f"{pool.problem!r} has not been looked at for its answer, others have; grade the "
+                "pool, or name an extractor with --answer"
+            )
 
 
 def _grade(arguments: argparse.Namespace) -> None:
@@ -177,7 +196,7 @@ def _graded(pools: Iterable[Any], answer: str | None, counts: dict[str, int]) ->
         counts["problems"] += 1
         counts["candidates"] += len(pool)
         counts["right"] += sum(c.correct is True for c in pool)
-        counts["without_answer"] += sum(c.answer is None for c in pool)
+        counts["without_answer"] += sum(not c.answer for c in pool)
         yield pool
 
 

@@ -117,7 +117,7 @@ def _plain(candidate: Candidate, most: int, curve: Curve) -> dict[str, Any]:
     return {
         "index": candidate.index,
         "text": candidate.text[:most] + more,
-        "answer": candidate.answer,
+        "answer": candidate.answer or None,
         "right": candidate.correct is True,
         "tokens": candidate.num_tokens or None,
         "seconds": candidate.seconds,

@@ -11,6 +11,7 @@ import pytest
 import edifice_tt as et
 from edifice_tt.errors import CheckpointError, PoolWarning
 from edifice_tt.inference.pool_file import PoolWriter
+from edifice_tt.inference.pool_lines import candidate_line
 from edifice_tt.inference.pool_reader import PoolFile
 
 POOL = et.Pool(
@@ -526,3 +527,23 @@ def test_a_file_that_is_not_there_says_so(path):
 def test_a_folder_is_no_pool(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be read"):
         et.Pool.load(tmp_path)
+
+
+def older(path, settings, *problems):
+    """A file in which null stands for both: (answer, correct) of each candidate of each problem."""
+    lines = [{"kind": "pool", "schema": 2, "settings": settings}]
+    for name, rows in enumerate(problems):
+        lines.append({"kind": "problem", "problem": str(name), "prompt": "q", "gold": None})
+        for index, (answer, correct) in enumerate(rows):
+            line = json.loads(candidate_line(str(name), et.Candidate(index, "text")))
+            lines.append({**line, "answer": answer, "correct": correct})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return [[c.answer for c in pool] for pool in et.read_pools(path)]
+
+
+def test_an_older_file_tells_none_found_from_not_looked(path):
+    unmarked, wrong = (None, None), (None, False)
+    assert older(path, {"answer": "number"}, [unmarked, wrong]) == [["", ""]]
+    assert older(path, {}, [wrong, wrong], [("7", True)]) == [["", ""], ["7"]]
+    assert older(path, {}, [unmarked], [("7", True)]) == [[None], ["7"]]
+    assert older(path, {}, [wrong], [wrong]) == [[None], [None]]  # marked by who knows what
