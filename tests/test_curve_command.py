@@ -108,6 +108,40 @@ def test_the_table_says_what_was_measured(run, tmp_path, monkeypatch):
     assert max(map(len, lines)) <= 80
 
 
+def test_one_problem_has_dashes_for_intervals_in_the_table_and_in_the_report(run, tmp_path):
+    path, report = write(tmp_path / "a.jsonl", ["RWW"]), tmp_path / "a.html"
+    status, out, err = run(path, "--html", report)
+    assert (status, err) == (0, "")
+    assert re.search(r"oracle +0\.333 +0\.667 +1\.000\n +- +- +-\n", out)
+    assert re.search(r"random +[+-]0\.\d+ +-\n", out)
+    for text in (" ".join(out.split()), report.read_text()):
+        assert "One problem has no interval: it says nothing of others." in text
+        assert "a variance needs two problems, here is one" in text
+    page = report.read_text()
+    assert "no interval</small>" in page
+    assert 'class="whisker"' not in page
+    assert 'class="band"' not in page
+
+
+def test_the_report_and_the_table_say_why_no_number_of_problems_can_be_told(run, tmp_path):
+    path, report = write(tmp_path / "a.jsonl", ["WWR"] * 5), tmp_path / "a.html"
+    _, out, _ = run(path, "--rules", "best_of_n,majority", "--html", report)
+    for text in (" ".join(out.split()), report.read_text()):
+        assert "never differ" not in text
+        assert "each difference is the same in all problems" in text
+
+
+def test_a_rule_says_which_scorers_it_leaves_out(run, tmp_path):
+    path, report = write(tmp_path / "a.jsonl"), tmp_path / "a.html"
+    _, out, _ = run(path, "--html", report)
+    said = "weighted leaves out odds (logit): it needs scores that are probabilities in [0, 1]."
+    assert said in " ".join(out.split())
+    assert said in report.read_text()
+    assert {"rule": "weighted", "scorer": "odds"}.items() <= json.loads(run(path, "--json")[1])[
+        "left_out"
+    ][0].items()
+
+
 def test_estimates_by_drawing_are_marked_with_their_error(tmp_path):
     pools = list(et.read_pools(write(tmp_path / "a.jsonl", ["RW" * 15] * 2, scale=0.1)))
     curve = et.scaling_curve(pools, ["weighted", "majority"], [1, 15], bootstrap=10)

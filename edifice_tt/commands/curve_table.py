@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
+from edifice_tt.study.remarks import advice, remarks
 from edifice_tt.terminal import table
 
 _GAP = 2
@@ -54,19 +55,25 @@ def _error(rule: RuleCurve) -> str:
     return f"  ~ +-{max(rule.monte_carlo_error):.4f}" if rule.monte_carlo_error else ""
 
 
-def _interval(low: float, high: float) -> str:
+def _interval(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return "-"
     return "-".join(f"{x:.2f}".removeprefix("0") for x in (low, high))
 
 
 def _comparisons(curve: Curve) -> Iterator[str]:
     rows = [
-        (one.label, f"{one.difference:+.3f}", f"{one.low:+.3f} to {one.high:+.3f}")
+        (one.label, f"{one.difference:+.3f}", _points(one.low, one.high))
         for one in curve.comparisons
         if one.k == curve.ks[-1]
     ]
     if rows:
         against = curve.comparisons[0].against
         yield table((f"k={curve.ks[-1]}, against {against}", "difference", "interval"), rows)
+
+
+def _points(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
 
 
 def _scorers(curve: Curve) -> Iterator[str]:
@@ -104,16 +111,6 @@ def _remarks(curve: Curve) -> Iterator[str]:
         yield f"Forecast of the oracle: {shown}."
     if curve.abstentions:
         yield f"{curve.abstentions} of {curve.candidates} candidates have no answer: they abstain."
+    yield from remarks(curve)
     if curve.comparisons:
-        yield _advice(curve)
-
-
-def _advice(curve: Curve) -> str:
-    """In a sentence, how many problems would tell the rules apart."""
-    points = f"{curve.advice.difference * 100:g} points"
-    if curve.advice.problems is None:
-        return f"No two rules compared differ here, so no number of problems shows {points}."
-    return (
-        f"To see a difference of {points} takes about {curve.advice.problems} problems; "
-        f"here are {curve.problems}."
-    )
+        yield advice(curve)

@@ -18,6 +18,7 @@ from edifice_tt.report.problems import Shown
 from edifice_tt.report.svg import marker, percent
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
+from edifice_tt.study.remarks import advice, remarks
 
 
 def _best(curve: Curve) -> RuleCurve:
@@ -50,6 +51,12 @@ def standfirst(curve: Curve) -> str:
     if curve.abstentions:
         parts.append(f"{_candidates(curve.abstentions)} without an answer abstain in every vote.")
     return escape(" ".join(parts))
+
+
+def said(curve: Curve) -> str:
+    """What must stand beside the figures."""
+    items = "".join(f"<li>{escape(one)}</li>" for one in remarks(curve))
+    return f'<ul class="remarks">{items}</ul>' if items else ""
 
 
 def axes(curve: Curve) -> Iterator[str]:
@@ -107,39 +114,39 @@ def numbers(curve: Curve) -> str:
         errors = rule.monte_carlo_error or [0.0] * len(curve.ks)
         for numbers in zip(rule.accuracy, rule.low, rule.high, errors, strict=True):
             value, low, high, error = numbers
-            cells.append(
-                f"{percent(value)}{'~' if error else ''}"
-                f"<small>{percent(low)} to {percent(high)}</small>"
-            )
+            cells.append(f"{percent(value)}{'~' if error else ''}{_interval(low, high, percent)}")
         rows.append(cells)
     return _table(["rule", *(f"k = {k}" for k in curve.ks)], rows, "accuracy in numbers")
+
+
+def _interval(low: float | None, high: float | None, show: Callable[[float], str]) -> str:
+    if low is None or high is None:
+        return "<small>no interval</small>"
+    return f"<small>{show(low)} to {show(high)}</small>"
+
+
+def _points(value: float) -> str:
+    return f"{value * 100:+.1f}"
 
 
 def comparisons(curve: Curve) -> str:
     last = [one for one in curve.comparisons if one.k == curve.ks[-1]]
     if not last:
         return ""
-    edge = max(abs(x) for one in last for x in (one.low, one.high)) or 1.0
+    reach = [x for one in last for x in (one.low, one.difference, one.high) if x is not None]
+    edge = max(map(abs, reach)) or 1.0
     rows = [
         (
             escape(one.label),
             whisker(one.low, one.difference, one.high, edge),
-            f"{one.difference * 100:+.1f}"
-            f"<small>{one.low * 100:+.1f} to {one.high * 100:+.1f}</small>",
+            f"{_points(one.difference)}{_interval(one.low, one.high, _points)}",
         )
         for one in last
     ]
-    points = f"{curve.advice.difference * 100:g} points"
-    needed = f"No number of problems would show {points}: these rules never differ."
-    if curve.advice.problems is not None:
-        needed = (
-            f"To see a difference of {points} between two rules takes about "
-            f"{curve.advice.problems:,} problems; here are {curve.problems:,}."
-        )
     against = escape(last[0].against)
     return (
         f'<section><h3>Against {against}, with {_candidates(curve.ks[-1])}</h3><div class="text">'
-        f"<p>In points of accuracy, on the same problems. {needed}</p></div>"
+        f"<p>In points of accuracy, on the same problems. {escape(advice(curve))}</p></div>"
         + _table(("rule", "", "difference"), rows, "differences", "tight")
         + "</section>"
     )

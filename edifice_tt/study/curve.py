@@ -5,7 +5,7 @@ compared. It writes nothing and draws nothing.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import ceil
+from math import ceil, isnan
 from operator import index
 from typing import Any
 
@@ -17,7 +17,7 @@ from edifice_tt.study.forecast import Forecast, forecast_coverage
 from edifice_tt.study.intervals import (
     bootstrap_means,
     check_level,
-    percentile_interval,
+    interval_of_means,
     problems_needed,
 )
 from edifice_tt.study.problems import Problem, read_problems
@@ -155,7 +155,7 @@ def _subset_sizes(ks: Sequence[int] | None, problems: Sequence[Problem]) -> tupl
 
 
 def _rule_curve(values: RuleValues, means: Floats, level: float) -> RuleCurve:
-    low, high = percentile_interval(means, level)
+    low, high = interval_of_means(values.accuracy, means, level)
     error = None
     if values.variance is not None:
         error = _plain(np.sqrt(values.variance.sum(axis=0)) / len(values.variance))
@@ -165,8 +165,8 @@ def _rule_curve(values: RuleValues, means: Floats, level: float) -> RuleCurve:
         scorer=values.scorer,
         exact=values.variance is None,
         accuracy=_plain(values.accuracy.mean(axis=0)),
-        low=_plain(low),
-        high=_plain(high),
+        low=_maybe(low),
+        high=_maybe(high),
         monte_carlo_error=error,
     )
 
@@ -182,10 +182,10 @@ def _compare(
     one: RuleValues, other: RuleValues, ks: Sequence[int], differences: Floats, level: float
 ) -> Iterator[Comparison]:
     """A comparison for each k; `differences` are those of the resampled means (resamples, ks)."""
-    observed = (one.accuracy - other.accuracy).mean(axis=0)
-    low, high = percentile_interval(differences, level)
-    for k, *numbers in zip(ks, _plain(observed), _plain(low), _plain(high), strict=True):
-        yield Comparison(one.label, other.label, k, *numbers)
+    observed = one.accuracy - other.accuracy
+    bounds = map(_maybe, interval_of_means(observed, differences, level, (-1.0, 1.0)))
+    for k, mean, low, high in zip(ks, _plain(observed.mean(axis=0)), *bounds, strict=True):
+        yield Comparison(one.label, other.label, k, mean, low, high)
 
 
 def _plain(values: Floats) -> tuple[float, ...]:
@@ -193,11 +193,26 @@ def _plain(values: Floats) -> tuple[float, ...]:
     return tuple((values.round(12) + 0.0).tolist())
 
 
+def _maybe(values: Floats) -> tuple[float | None, ...]:
+    return tuple(None if isnan(value) else value for value in _plain(values))
+
+
 def _advice(differences: Sequence[Floats], level: float) -> Advice:
     """For the two rules whose difference varies most at the largest k: it is enough for all."""
-    variances = [float(one[:, -1].var(ddof=1)) for one in differences if len(one) > 1]
-    needed = problems_needed(round(max(variances, default=0.0), 12), _DIFFERENCE, level)
-    return Advice(_DIFFERENCE, needed)
+    last = [one[:, -1].round(12) for one in differences]
+    if not last:
+        return Advice(_DIFFERENCE, None, "there are no two rules to compare")
+    if len(last[0]) == 1:
+        return Advice(_DIFFERENCE, None, "a variance needs two problems, here is one")
+    needed = problems_needed(
+        round(max(float(one.var(ddof=1)) for one in last), 12), _DIFFERENCE, level
+    )
+    reason = None
+    if needed is None:
+        reason = "each difference is the same in all problems, so it has no variance"
+        if not any(one.any() for one in last):
+            reason = "the rules compared do not differ in any of these problems"
+    return Advice(_DIFFERENCE, needed, reason)
 
 
 def _cost(problems: Sequence[Problem]) -> Cost:

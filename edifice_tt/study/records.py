@@ -13,7 +13,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class RuleCurve:
-    """A rule's mean accuracy over the problems at each k, and its interval.
+    """A rule's mean accuracy over the problems at each k, and its interval; None of one problem.
 
     `monte_carlo_error` is the standard error of drawing subsets, None for an exact estimator; the
     interval, over problems, includes it.
@@ -24,8 +24,8 @@ class RuleCurve:
     scorer: str | None
     exact: bool
     accuracy: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
     monte_carlo_error: tuple[float, ...] | None
 
 
@@ -37,8 +37,8 @@ class Comparison:
     against: str
     k: int
     difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class Advice:
-    """How many problems would show this difference in accuracy of any two rules compared."""
+    """How many problems would show this difference in accuracy of any two rules compared.
+
+    `reason` says why that cannot be told, where it cannot.
+    """
 
     difference: float
     problems: int | None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)

@@ -124,9 +124,12 @@ def test_rules_that_are_equal_differ_by_exactly_nothing():
     for seed in range(5):
         pools = made(31, 7, seed)
         found = et.scaling_curve(pools, ("majority", "best_of_n", "weighted"), (1,), bootstrap=50)
-        numbers = [(one.difference, one.low, one.high) for one in found.comparisons]
-        assert numbers == [(0.0, 0.0, 0.0)] * 2
+        assert [one.difference for one in found.comparisons] == [0.0, 0.0]
+        # Of 31 problems without a difference: 1.96^2 / (31 + 1.96^2) of others may have any.
+        bounds = [bound for one in found.comparisons for bound in (-one.low, one.high)]
+        assert bounds == pytest.approx([3.8415 / 34.8415] * 4, abs=1e-5)
         assert found.advice.problems is None
+        assert "do not differ in any of these problems" in found.advice.reason
 
 
 def test_drawn_rules_state_their_error_and_exact_ones_have_none():
@@ -173,7 +176,7 @@ def test_the_dict_is_the_json(curve):
         "label against k difference low high": plain["comparisons"][0],
         "tokens_per_candidate seconds_per_candidate": plain["cost"],
         "ks coverage alpha beta": plain["forecast"],
-        "difference problems": plain["advice"],
+        "difference problems reason": plain["advice"],
         "scorer range auroc_pooled auroc_within mixed_problems ece brier": scorer,
         "low high count mean_score accuracy": scorer["reliability"][0],
         "edges right wrong": scorer["histogram"],
@@ -190,13 +193,48 @@ def test_one_problem_that_is_all_right_leaves_unknown_what_cannot_be_known():
     candidates = tuple(et.Candidate(i, "7", correct=True, scores={"z": i - 1.0}) for i in range(3))
     found = et.scaling_curve([et.Pool("q", candidates)], ("best_of_n", "majority"))
     assert found.ks == (1, 2, 3)
-    assert found.rules[0].accuracy == found.rules[0].low == found.rules[0].high == (1.0, 1.0, 1.0)
+    assert found.rules[0].accuracy == (1.0, 1.0, 1.0)
+    assert found.rules[0].low == found.rules[0].high == (None, None, None)
+    assert {(one.low, one.high) for one in found.comparisons} == {(None, None)}
     assert found.forecast is None
     assert found.advice.problems is None
+    assert found.advice.reason == "a variance needs two problems, here is one"
     assert (found.cost.tokens_per_candidate, found.cost.seconds_per_candidate) == (None, None)
     assert found.scorers[0].auroc_pooled is None
     assert found.scorers[0].range is None
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def alike(number):
+    """Problems in which the scorer finds the one right answer of three, and no majority does."""
+    marks = [("r", True, 0.9), ("w", False, 0.2), ("w", False, 0.3)]
+    candidates = tuple(
+        et.Candidate(i, a, answer=a, correct=c, scores={"s": s})
+        for i, (a, c, s) in enumerate(marks)
+    )
+    return [et.Pool("q", candidates, problem=str(i)) for i in range(number)]
+
+
+def test_problems_that_are_all_alike_leave_room_for_others():
+    """Of 0 and 1 it is Wilson's interval: 3 of 3 are right, and 0 of 3."""
+    found = et.scaling_curve(alike(3), ["best_of_n", "majority"], [1, 3])
+    one, other = found.rules
+    assert (one.accuracy[1], one.high[1], other.accuracy[1], other.low[1]) == (1, 1, 0, 0)
+    assert (one.low[1], other.high[1]) == pytest.approx((0.4385, 0.5615), abs=1e-4)
+    assert (one.low[0], one.high[0]) == pytest.approx((0.4385 / 3, 1 - 0.4385 * 2 / 3), abs=1e-4)
+    last = found.comparisons[-1]
+    assert (last.difference, last.high) == (1.0, 1.0)
+    assert last.low == pytest.approx(1 - 2 * 0.5615, abs=1e-4)
+
+
+def test_a_difference_that_is_the_same_in_all_problems_is_not_taken_for_none():
+    found = et.scaling_curve(alike(20), ["best_of_n", "majority"], [1, 3])
+    assert found.comparisons[-1].difference == 1.0
+    assert found.comparisons[-1].low > 0.6
+    assert found.advice.problems is None
+    assert "same in all problems" in found.advice.reason
+    alone = et.scaling_curve(alike(20), ["majority"])
+    assert "no two rules" in alone.advice.reason
 
 
 def test_ks_are_by_default_what_the_smallest_pool_allows():
