@@ -534,6 +534,20 @@ def test_select_goes_on_where_a_problem_has_no_choice(run, many):
     assert [c["choice"] and c["choice"]["index"] for c in run(*given, "--json").json] == [0, None]
 
 
+def test_select_tells_in_one_line_how_many_problems_are_unfinished(run, tmp_path):
+    path = tmp_path / "a.jsonl"
+    pools = [
+        et.Pool("q", tuple(et.Candidate(i, "7") for i in range(size)), {"n": 3}, f"p{size}")
+        for size in (1, 3, 2)
+    ]
+    et.write_pools(path, pools)
+    found = run("select", path, "--rule", "majority")
+    assert found.status == 0
+    assert found.err.count("\n") == 1
+    assert "2 of 3 problems are unfinished: problem 'p1' has 1 of 3 candidates" in found.err
+    assert "--resume" in found.err
+
+
 def test_select_holds_no_vote_in_a_file_that_is_graded_in_part(run, many):
     """The one whose problem came later would vote by whole texts, the others by answers."""
     run("grade", many, "--answer", "number")

@@ -142,6 +142,45 @@ def test_a_rule_says_which_scorers_it_leaves_out(run, tmp_path):
     ][0].items()
 
 
+@pytest.fixture
+def begun(tmp_path):
+    """A file of three problems of four candidates, the last of which has one, not marked."""
+    path = write(tmp_path / "a.jsonl", ["RWWR", "WWRW", "?"], {})
+    path.write_text(path.read_text().replace('{"model":"m"}', '{"model":"m","n":4}'))
+    return path
+
+
+def test_an_unfinished_problem_is_left_out_and_told_in_every_form(run, begun, tmp_path):
+    status, out, err = run(begun, "--ks", "1,4", "--html", tmp_path / "a.html")
+    said = "1 of 3 problems is unfinished and left out: problem 'p2' has 1 of 4 candidates"
+    assert status == 0
+    assert out.startswith("a.jsonl: 8 candidates of 2 problems")
+    page = (tmp_path / "a.html").read_text()
+    for text in (" ".join(out.split()), err, page.replace("&#x27;", "'")):
+        assert said in text
+        assert "--resume" in text
+    assert '"id":"p1"' in page
+    assert '"id":"p2"' not in page
+    unfinished = json.loads(run(begun, "--json")[1])["unfinished"]
+    assert unfinished == {"problems": 1, "first": "p2", "candidates": 1, "n": 4, "used": False}
+
+
+def test_an_unfinished_problem_is_measured_when_that_is_asked_for(run, begun, tmp_path):
+    refuses(run(begun, "--unfinished", "use"), "candidate 0 of problem 'p2' is not marked")
+    begun.write_text(begun.read_text().replace('"correct":null', '"correct":true'))
+    status, out, err = run(begun, "--unfinished", "use", "--html", tmp_path / "a.html")
+    assert status == 0
+    assert out.startswith("a.jsonl: 9 candidates of 3 problems")
+    assert "1 of 3 problems is unfinished: problem 'p2'" in err
+    assert '"id":"p2"' in (tmp_path / "a.html").read_text()
+
+
+def test_a_file_of_unfinished_problems_alone_is_refused(run, tmp_path):
+    path = write(tmp_path / "a.jsonl", ["RW", "R"])
+    path.write_text(path.read_text().replace('{"model":"m"}', '{"model":"m","n":4}'))
+    refuses(run(path), "every problem is unfinished: problem 'p0' has 2 of 4", "--resume")
+
+
 def test_estimates_by_drawing_are_marked_with_their_error(tmp_path):
     pools = list(et.read_pools(write(tmp_path / "a.jsonl", ["RW" * 15] * 2, scale=0.1)))
     curve = et.scaling_curve(pools, ["weighted", "majority"], [1, 15], bootstrap=10)

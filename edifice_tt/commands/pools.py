@@ -117,7 +117,7 @@ def _scorer_of(
 
 def _select(arguments: argparse.Namespace) -> None:
     from edifice_tt.inference.pool_reader import PoolFile
-    from edifice_tt.inference.select import Rule
+    from edifice_tt.inference.select import Rule, unfinished
 
     found = registry.load_registry()  # once, not for each problem
     given = options.rule_options(arguments, found.find("selector", arguments.rule))
@@ -125,9 +125,12 @@ def _select(arguments: argparse.Namespace) -> None:
         given["scorer"] = arguments.scorer
     rule = Rule.find(found, arguments.rule, given)
     rows: list[tuple[Any, Any]] = []
+    lacking: list[str] = []
     reason: Exception | None = None
     file = PoolFile(arguments.pool).with_problems()
     for pool in file:
+        if pool.num_missing:
+            lacking.append(unfinished(pool))
         if "answer" in rule.record.options and "answer" not in given:
             _check_looked_at(file, pool)
         try:
@@ -135,6 +138,9 @@ def _select(arguments: argparse.Namespace) -> None:
         except (EdificeError, ValueError) as error:
             reason, choice = reason or error, None
         rows.append((replace(pool, candidates=()), choice))
+    if lacking:
+        many = f"{len(lacking)} of {len(rows)} problems {'is' if len(lacking) == 1 else 'are'}"
+        terminal.warn(f"{many} unfinished: {lacking[0]}")
     if reason is not None and not any(choice for _, choice in rows):
         raise reason
     if arguments.json:

@@ -4,13 +4,20 @@ Knows what every rule may rely on; knows no rule, no model and no tensor.
 """
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edifice_tt import registry
-from edifice_tt.errors import EdificeError, PluginError, UnknownNameError, unknown_name
+from edifice_tt.errors import (
+    EdificeError,
+    PluginError,
+    PoolWarning,
+    UnknownNameError,
+    unknown_name,
+)
 from edifice_tt.inference.candidates import Candidate, Pool
 from edifice_tt.tracing import one_line
 
@@ -54,8 +61,11 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
     is the pool's, else that of the installed scorer. A rule that draws by an option `seed` is given
     a pool's own, of the seed and the problem. Raises `UnknownNameError` for an unknown rule or
     option, `ValueError` for an empty pool, an index that two candidates have, and scores that the
-    rule cannot use, and `PluginError` for a rule that fails or gives no `Choice`.
+    rule cannot use, and `PluginError` for a rule that fails or gives no `Choice`. Warns of a pool
+    with fewer candidates than the `n` of its settings, unless Ctrl-C has just ended it.
     """
+    if isinstance(pool, Pool) and pool.num_missing and not pool.interrupted:
+        warnings.warn(unfinished(pool), PoolWarning, stacklevel=2)
     return Rule.find(registry.load_registry(), rule, options).choose(pool)
 
 
@@ -111,6 +121,14 @@ class Rule:
         if not isinstance(choice, Choice):
             raise PluginError(f"{who} gave {choice!r:.60}, expected a Choice")
         return choice
+
+
+def unfinished(pool: Pool) -> str:
+    """What to say of a pool that lacks candidates."""
+    return (
+        f"problem {pool.problem!r} has {len(pool)} of {len(pool) + pool.num_missing} candidates; "
+        "those that end first are the short ones; --resume makes the others (resume=True in Python)"
+    )
 
 
 def declared_range(

@@ -46,7 +46,10 @@ def collect(
     choosers = [_chooser(found, rule, answer) for rule in rules]
     problems: list[dict[str, Any]] = []
     used = left_out = cut = 0
+    leave_out = curve.unfinished is not None and not curve.unfinished.used
     for pool in pools:
+        if leave_out and pool.num_missing:
+            continue
         limits = (MOST_OF_A_PROBLEM, MOST_OF_A_TEXT)
         if everything:
             limits = (_size(pool.candidates), max((len(c.text) for c in pool), default=0))

@@ -4,13 +4,16 @@ All numbers of a curve come from the same problems and the same resamples, so th
 compared. It writes nothing and draws nothing.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from math import ceil, isnan
 from operator import index
 from typing import Any
 
 import numpy as np
 
+from edifice_tt.errors import PoolWarning
 from edifice_tt.inference.candidates import Pool
 from edifice_tt.study.estimates import RuleValues, evaluate_rule, left_out, reads_candidates
 from edifice_tt.study.forecast import Forecast, forecast_coverage
@@ -22,9 +25,11 @@ from edifice_tt.study.intervals import (
 )
 from edifice_tt.study.problems import Problem, read_problems
 from edifice_tt.study.quality import assess_scorer
-from edifice_tt.study.records import Advice, Comparison, Cost, Curve, RuleCurve
+from edifice_tt.study.records import Advice, Comparison, Cost, Curve, RuleCurve, Unfinished
+from edifice_tt.study.remarks import has_some_of, unfinished_of
 from edifice_tt.study.statistics import Floats, kl_best_of_n
 
+UNFINISHED = ("leave_out", "use")
 _DIFFERENCE = 0.02  # in accuracy: what the advice on the number of problems is about
 _DRAWS = 40_000  # subsets of each size over all problems: a standard error of at most 0.0025
 _DOUBLINGS = 4  # beyond the largest pool: how far a forecast reaches
@@ -40,6 +45,7 @@ def scaling_curve(
     level: float = 0.95,
     bootstrap: int = 1000,
     seed: int = 0,
+    unfinished: str = "leave_out",
     pool: str = "",
 ) -> Curve:
     """What each rule makes of k candidates: accuracy over problems, with intervals.
@@ -51,7 +57,8 @@ def scaling_curve(
     (pass@k), `random`, `best_of_n` and `majority` are exact; other rules, also those of plugins,
     are estimated from seeded subsets. Intervals are a percentile bootstrap over problems; every
     rule is compared with `majority`, or with the first. `answer` names an extractor; `pool` is a
-    name for the record.
+    name for the record. Problems with fewer candidates than the `n` of their settings are left out
+    (`unfinished="use"` keeps them), which the record tells, and a `PoolWarning`.
 
     Raises `ValueError` for unmarked candidates, missing scores, scores that no rule can use, or a k
     above the size of a pool, and `UnknownNameError` for a rule or scorer that is not there.
@@ -67,18 +74,12 @@ def scaling_curve(
     if not names:
         raise ValueError("rules must name at least one rule, such as 'best_of_n'")
     foreign = [rule for rule in names if reads_candidates(rule)]
-    settings: dict[str, Any] = {}
-    ranges: dict[str, str] = {}
-
-    def noted() -> Iterator[Pool]:
-        for one in pools:
-            settings.update({} if settings else one.settings)
-            ranges.update(one.ranges)
-            yield one
-
-    problems = list(read_problems(noted(), scorers, answer, bool(foreign)))
-    if not problems:
-        raise ValueError("there are no pools; give one per problem")
+    if unfinished not in UNFINISHED:
+        raise ValueError(f"unfinished={unfinished!r} must be one of {', '.join(UNFINISHED)}")
+    notes = _Notes(unfinished == "use")
+    problems = list(read_problems(notes.read(pools), scorers, answer, bool(foreign)))
+    notes.check(len(problems))
+    settings, ranges = notes.settings, notes.ranges
     _check_scorers(problems)
     sizes = _subset_sizes(ks, problems)
     draws = max(64, ceil(_DRAWS / len(problems)))
@@ -123,7 +124,46 @@ def scaling_curve(
         ),
         abstentions=int(sum((problem.answers < 0).sum() for problem in problems)),
         left_out=tuple(left_out(names, problems, ranges)),
+        unfinished=notes.unfinished,
     )
+
+
+class _Notes:
+    """What is noted of pools while they are read: what they share, and which are unfinished."""
+
+    def __init__(self, use: bool) -> None:
+        self.use = use
+        self.settings: dict[str, Any] = {}
+        self.ranges: dict[str, str] = {}
+        self.unfinished: Unfinished | None = None
+
+    def read(self, pools: Iterable[Pool]) -> Iterator[Pool]:
+        """The pools that are to be measured."""
+        for one in pools:
+            self.settings = self.settings or dict(one.settings)
+            if one.num_missing:
+                n = len(one) + one.num_missing
+                first = self.unfinished or Unfinished(0, one.problem, len(one), n, self.use)
+                self.unfinished = replace(first, problems=first.problems + 1)
+                if not self.use:
+                    continue
+            self.ranges.update(one.ranges)
+            yield one
+
+    def check(self, num_problems: int) -> None:
+        """Raise `ValueError` when no problem is left; warn of the unfinished."""
+        if self.unfinished is None:
+            if not num_problems:
+                raise ValueError("there are no pools; give one per problem")
+            return
+        if not num_problems:
+            raise ValueError(
+                f"every problem is unfinished: {has_some_of(self.unfinished)}; complete the file "
+                "with --resume (resume=True in Python), or take them as they are with --unfinished "
+                "use (unfinished='use')"
+            )
+        total = num_problems + (0 if self.use else self.unfinished.problems)
+        warnings.warn(unfinished_of(self.unfinished, total), PoolWarning, stacklevel=3)
 
 
 def _check_scorers(problems: Sequence[Problem]) -> None:

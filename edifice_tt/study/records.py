@@ -72,6 +72,20 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
+class Unfinished:
+    """Problems with fewer candidates than their settings ask for, and whether they were used.
+
+    `first` is the id of the first; it has `candidates` of `n`.
+    """
+
+    problems: int
+    first: str
+    candidates: int
+    n: int
+    used: bool
+
+
+@dataclass(frozen=True)
 class Curve:
     """Accuracy at each of `ks`, by rule, and all that was measured beside it.
 
@@ -96,6 +110,7 @@ class Curve:
     scorers: tuple[ScorerQuality, ...]
     abstentions: int
     left_out: tuple[LeftOut, ...] = ()
+    unfinished: Unfinished | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON; what is not known is None, never NaN."""

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 
-from edifice_tt.study.records import Curve
+from edifice_tt.study.records import Curve, Unfinished
 
 
 def remarks(curve: Curve) -> Iterator[str]:
     """What may make the figures of a curve mean less than they seem to."""
+    if curve.unfinished is not None:
+        total = curve.problems + (0 if curve.unfinished.used else curve.unfinished.problems)
+        yield unfinished_of(curve.unfinished, total) + "."
     if curve.problems == 1:
         yield "One problem has no interval: it says nothing of others."
     for one in curve.left_out:
@@ -14,6 +17,25 @@ def remarks(curve: Curve) -> Iterator[str]:
         yield (
             f"{one.rule} leaves out {one.scorer} ({given}): it needs scores that are {one.needs}."
         )
+
+
+def unfinished_of(some: Unfinished, total: int) -> str:
+    """Which of so many problems are unfinished, and what that does."""
+    many = f"{some.problems:,} of {total:,} problems {'is' if some.problems == 1 else 'are'}"
+    does = (
+        "those that end first are the short ones, so figures may be off"
+        if some.used
+        else "--unfinished use takes them as they are, yet those that end first are the short ones"
+    )
+    return (
+        f"{many} unfinished{'' if some.used else ' and left out'}: {has_some_of(some)}; --resume "
+        f"makes the others; {does}"
+    )
+
+
+def has_some_of(some: Unfinished) -> str:
+    """How far the first unfinished problem is."""
+    return f"problem {some.first!r} has {some.candidates:,} of {some.n:,} candidates"
 
 
 def advice(curve: Curve) -> str:

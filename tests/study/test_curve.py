@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import edifice_tt as et
-from edifice_tt.errors import UnknownNameError
+from edifice_tt.errors import PoolWarning, UnknownNameError
+from edifice_tt.study.records import Unfinished
 from edifice_tt.study.statistics import kl_best_of_n
 
 
@@ -182,7 +183,7 @@ def test_the_dict_is_the_json(curve):
         "edges right wrong": scorer["histogram"],
     }
     rest = {
-        "kind": " comparisons cost forecast kl advice scorers abstentions left_out",
+        "kind": " comparisons cost forecast kl advice scorers abstentions left_out unfinished",
         "scorer": " reliability histogram length_correlation best_k peak_accuracy",
     }
     for names, record in fields.items():
@@ -235,6 +236,43 @@ def test_a_difference_that_is_the_same_in_all_problems_is_not_taken_for_none():
     assert "same in all problems" in found.advice.reason
     alone = et.scaling_curve(alike(20), ["majority"])
     assert "no two rules" in alone.advice.reason
+
+
+def part(pools, **kept):
+    """These pools, of some the first few candidates alone, by the problem's id."""
+    return [
+        replace(pool, candidates=pool.candidates[: kept.get(pool.problem, len(pool))])
+        for pool in pools
+    ]
+
+
+def test_unfinished_problems_are_left_out_and_named():
+    pools = part(POOLS, p3=1, p7=5, p8=0)
+    with pytest.warns(
+        PoolWarning, match="3 of 30 problems are unfinished and left out: problem 'p"
+    ):
+        found = et.scaling_curve(pools, ("majority", "oracle"), bootstrap=20)
+    assert found.unfinished == Unfinished(3, "p3", 1, 8, used=False)
+    rest = [pool for pool in pools if len(pool) == 8]
+    alone = et.scaling_curve(rest, ("majority", "oracle"), bootstrap=20)
+    assert replace(found, unfinished=None) == alone
+    assert alone.unfinished is None
+    assert found.to_dict()["unfinished"]["problems"] == 3
+
+
+def test_unfinished_problems_are_used_when_that_is_asked_for():
+    pools = part(POOLS, p3=2)
+    with pytest.warns(PoolWarning, match="1 of 30 problems is unfinished: problem 'p3' has 2 of 8"):
+        found = et.scaling_curve(pools, ("majority",), bootstrap=5, unfinished="use")
+    assert (found.ks, found.problems, found.unfinished.used) == ((1, 2), 30, True)
+    with pytest.raises(ValueError, match="unfinished='keep' must be one of leave_out, use"):
+        et.scaling_curve(pools, ("majority",), unfinished="keep")
+
+
+def test_a_curve_of_unfinished_problems_alone_is_an_error_that_says_how_to_complete_them():
+    pools = part(POOLS[:2], p0=3, p1=4)
+    with pytest.raises(ValueError, match=r"problem 'p0' has 3 of 8 candidates; complete.*--resume"):
+        et.scaling_curve(pools, ("majority",))
 
 
 def test_ks_are_by_default_what_the_smallest_pool_allows():
