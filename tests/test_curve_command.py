@@ -181,6 +181,22 @@ def test_a_file_of_unfinished_problems_alone_is_refused(run, tmp_path):
     refuses(run(path), "every problem is unfinished: problem 'p0' has 2 of 4", "--resume")
 
 
+def test_a_scorer_that_was_trained_on_these_problems_is_told_beside_its_figures(run, tmp_path):
+    path = write(tmp_path / "a.jsonl", ["RWW", "WWR", "RRR"], {"judge": "probability"})
+    pools = [
+        pool.with_scores("pupil", [0.5] * 3, range="probability", seen=pool.problem != "p1")
+        for pool in et.read_pools(path)
+    ]
+    et.write_pools(path, pools)
+    _, out, _ = run(path, "--rules", "best_of_n,majority")
+    assert re.search(r"^best_of_n . pupil .*\n  trained on 2 of 3 ", out, re.MULTILINE)
+    assert re.search(r"^pupil +2 of 3 ", out, re.MULTILINE)
+    assert re.search(r"^judge +0 of 3 ", out, re.MULTILINE)
+    assert "pupil was trained on 2 of these 3 problems: how it does there" in " ".join(out.split())
+    scorers = json.loads(run(path, "--json")[1])["scorers"]
+    assert {one["scorer"]: one["trained_on"] for one in scorers} == {"judge": 0, "pupil": 2}
+
+
 def test_estimates_by_drawing_are_marked_with_their_error(tmp_path):
     pools = list(et.read_pools(write(tmp_path / "a.jsonl", ["RW" * 15] * 2, scale=0.1)))
     curve = et.scaling_curve(pools, ["weighted", "majority"], [1, 15], bootstrap=10)

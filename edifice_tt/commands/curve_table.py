@@ -29,7 +29,7 @@ def show_curve(curve: Curve) -> str:
 
 def _accuracy(curve: Curve, width: int) -> Iterator[str]:
     """The table, in as many blocks as the terminal's width asks for."""
-    labels = [line for rule in curve.rules for line in (rule.label, _error(rule))]
+    labels = [line for rule in curve.rules for line in (rule.label, _note(curve, rule))]
     first = max(map(len, labels))
     columns = max(1, (width - first) // (len(".47-.74") + _GAP))
     for start in range(0, len(curve.ks), columns):
@@ -39,7 +39,7 @@ def _accuracy(curve: Curve, width: int) -> Iterator[str]:
             for rule in curve.rules
             for cells in (
                 [rule.label, *(_estimate(rule, i) for i in block)],
-                [_error(rule), *(_interval(rule.low[i], rule.high[i]) for i in block)],
+                [_note(curve, rule), *(_interval(rule.low[i], rule.high[i]) for i in block)],
             )
         ]
         yield table(["", *(f"k={curve.ks[i]}" for i in block)], rows)
@@ -50,9 +50,12 @@ def _estimate(rule: RuleCurve, i: int) -> str:
     return f"{rule.accuracy[i]:.3f}{'~' if drawn else ''}"
 
 
-def _error(rule: RuleCurve) -> str:
-    """What stands below the label: the largest error of drawing subsets, where there is one."""
-    return f"  ~ +-{max(rule.monte_carlo_error):.4f}" if rule.monte_carlo_error else ""
+def _note(curve: Curve, rule: RuleCurve) -> str:
+    """Below the label: the largest error of drawing subsets, and whether its scorer has learnt."""
+    notes = [f"~ +-{max(rule.monte_carlo_error):.4f}"] if rule.monte_carlo_error else []
+    if seen := curve.trained_on(rule.scorer):
+        notes.append(f"trained on {seen} of {curve.problems}")
+    return f"  {', '.join(notes)}" if notes else ""
 
 
 def _interval(low: float | None, high: float | None) -> str:
@@ -78,8 +81,13 @@ def _points(low: float | None, high: float | None) -> str:
 
 def _scorers(curve: Curve) -> Iterator[str]:
     if curve.scorers:
-        header = ("scorer", "AUROC", "within (mixed)", "ECE", "Brier", "length", "best n")
-        yield table(header, [_quality(one) for one in curve.scorers])
+        header = ["scorer", "AUROC", "within (mixed)", "ECE", "Brier", "length", "best n"]
+        rows = [list(_quality(one)) for one in curve.scorers]
+        if any(one.trained_on for one in curve.scorers):
+            header.insert(1, "trained on")
+            for row, one in zip(rows, curve.scorers, strict=True):
+                row.insert(1, f"{one.trained_on} of {curve.problems}")
+        yield table(header, rows)
 
 
 def _quality(one: ScorerQuality) -> tuple[str, ...]:

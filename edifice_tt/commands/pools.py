@@ -1,6 +1,7 @@
 """Commands on pool files: score, select, grade, import-pool, merge."""
 
 import argparse
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import edifice_tt as et
 from edifice_tt import registry, terminal
 from edifice_tt.commands import options
 from edifice_tt.commands.options import Add
-from edifice_tt.errors import EdificeError
+from edifice_tt.errors import EdificeError, TrainedOnWarning
 from edifice_tt.verifiers import list_verifiers
 from edifice_tt.version import __version__
 
@@ -74,17 +75,20 @@ def _score(arguments: argparse.Namespace) -> None:
         model = arguments.model or (verifier and options.DEFAULT_MODEL)
         lm = options.load(arguments, model) if model else None
         name, owner, fingerprint = _scorer_of(arguments, verifier, lm)
+        seen = _seen(verifier, pools)
         shown, count = [], 0
         for pool in pools:
             try:
-                pool = et.score(lm, pool, scorer=verifier or name, reduce=arguments.reduce)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", TrainedOnWarning)  # one line has told of all
+                    pool = et.score(lm, pool, scorer=verifier or name, reduce=arguments.reduce)
             except BaseException as error:
                 writer.take_back()  # half a file with scores would look like a whole one
                 if not isinstance(error, EdificeError | ValueError):
                     raise
                 line = f"line {pools.lines[pool.problem]}, problem {pool.problem!r}"
                 raise EdificeError(f"{arguments.pool}, {line}: {error}") from error
-            writer.add_scores(pool, name, owner, fingerprint)
+            writer.add_scores(pool, name, owner, fingerprint, seen)
             count += len(pool)
             if arguments.json:
                 shown.append(pool.to_dict())
@@ -97,6 +101,18 @@ def _score(arguments: argparse.Namespace) -> None:
             f"{count} candidates of {len(pools.problems)} problems in {arguments.pool} have a "
             f"score by {name}"
         )
+
+
+def _seen(verifier: Any, file: Any) -> list[str]:
+    """The problems of a file that a verifier was trained on; said in one line."""
+    problems = file.problems.items() if verifier else ()
+    seen = [name for name, about in problems if verifier.has_seen(about["prompt"])]
+    if seen:
+        terminal.warn(
+            f"verifier {verifier.name!r} was trained on {len(seen)} of these {len(file.problems)} "
+            "problems; how it scores them says nothing about new ones"
+        )
+    return seen
 
 
 def _scorer_of(

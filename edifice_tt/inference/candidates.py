@@ -57,7 +57,8 @@ class Pool:
 
     `prompt` is the text that the model read, after any chat template; `settings` records the
     model, the seed and the sampler. `problem` is the problem's id, `gold` its right answer where
-    that is known. `ranges` holds what each scorer declared: `logit`, `probability` or `unbounded`.
+    that is known. `ranges` holds what each scorer declared: `logit`, `probability` or `unbounded`;
+    `seen_by` names the scorers that were trained on this problem.
     """
 
     prompt: str
@@ -66,6 +67,7 @@ class Pool:
     problem: str = "0"
     gold: str | None = None
     ranges: Mapping[str, str] = field(default_factory=dict)
+    seen_by: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -97,11 +99,13 @@ class Pool:
         *,
         range: str | None = None,
         steps: Sequence[Sequence[float]] = (),
+        seen: bool = False,
     ) -> "Pool":
         """A pool with one more score a candidate, in the pool's order.
 
         `range` is what the scorer declares of its numbers, None when that is not known; `steps` are
-        a process scorer's numbers, one sequence a candidate, empty when it has none.
+        a process scorer's numbers, one sequence a candidate, empty when it has none. `seen` says
+        that the scorer was trained on this problem.
         """
         candidates: list[Candidate] = []
         for candidate, score in zip(self.candidates, scores, strict=True):
@@ -113,7 +117,8 @@ class Pool:
         ranges = {name: held for name, held in self.ranges.items() if name != scorer}
         if range is not None:
             ranges[scorer] = range
-        return replace(self, candidates=tuple(candidates), ranges=ranges)
+        seen_by = self.seen_by | {scorer} if seen else self.seen_by - {scorer}
+        return replace(self, candidates=tuple(candidates), ranges=ranges, seen_by=seen_by)
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON."""
@@ -123,6 +128,7 @@ class Pool:
             "gold": self.gold,
             "settings": dict(self.settings),
             "ranges": dict(self.ranges),
+            "seen_by": sorted(self.seen_by),
             "candidates": [candidate.to_dict() for candidate in self.candidates],
         }
 

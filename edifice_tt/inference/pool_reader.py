@@ -36,7 +36,7 @@ class PoolFile:
         self.problems: dict[str, dict[str, Any]] = {}
         self.lines: dict[str, int] = {}  # where each problem is declared
         self.indices: dict[str, set[int]] = {}
-        self.scorers: dict[str, dict[str, str | None]] = {}
+        self.scorers: dict[str, dict[str, Any]] = {}
         self.answered = False
         self.size = 0  # bytes of all whole lines
         self.ended = True  # whether the last of them has its line end
@@ -93,6 +93,8 @@ class PoolFile:
             self.answered = isinstance(self.settings.get("answer"), str)
             return -1
         if kind == "scorer":
+            if "trained_on" in record:
+                record["trained_on"] = frozenset(record["trained_on"])
             self.scorers[record.pop("scorer")] = record
             return -1
         problem = record.pop("problem")
@@ -186,8 +188,11 @@ class PoolFile:
         used = {name for given in scores.values() for name in given}
         declared = {name: self.scorers[name]["range"] for name in sorted(used)}
         ranges = {name: range for name, range in declared.items() if range is not None}
+        trained_on = {name: self.scorers[name].get("trained_on", ()) for name in used}
+        seen_by = frozenset(name for name in used if problem in trained_on[name])
         about = self.problems[problem]
-        return Pool(about["prompt"], tuple(made), self.settings, problem, about["gold"], ranges)
+        gold = about["gold"]
+        return Pool(about["prompt"], tuple(made), self.settings, problem, gold, ranges, seen_by)
 
     def _tell_none_from_nobody(self, candidates: list[dict[str, Any]]) -> None:
         """Older files say null also where somebody has looked for an answer and found none."""

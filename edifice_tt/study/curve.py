@@ -119,6 +119,7 @@ def scaling_curve(
                 [problem.correct for problem in problems],
                 [problem.num_tokens for problem in problems],
                 ranges.get(name),
+                sum(name in problem.seen_by for problem in problems),
             )
             for name in problems[0].scores
         ),

@@ -112,6 +112,10 @@ class Curve:
     left_out: tuple[LeftOut, ...] = ()
     unfinished: Unfinished | None = None
 
+    def trained_on(self, scorer: str | None) -> int:
+        """How many of these problems a scorer was trained on."""
+        return sum(one.trained_on for one in self.scorers if one.scorer == scorer)
+
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON; what is not known is None, never NaN."""
         plain = {"kind": "curve", "schema": SCHEMA, **asdict(self)}

@@ -4,12 +4,17 @@ from collections.abc import Iterator
 
 from edifice_tt.study.records import Curve, Unfinished
 
+_SEEN = "how it does there says nothing about new ones."
+
 
 def remarks(curve: Curve) -> Iterator[str]:
     """What may make the figures of a curve mean less than they seem to."""
     if curve.unfinished is not None:
         total = curve.problems + (0 if curve.unfinished.used else curve.unfinished.problems)
         yield unfinished_of(curve.unfinished, total) + "."
+    for scorer in curve.scorers:
+        if scorer.trained_on:
+            yield f"{scorer.scorer} {trained_on(curve, scorer.scorer)}: {_SEEN}"
     if curve.problems == 1:
         yield "One problem has no interval: it says nothing of others."
     for one in curve.left_out:
@@ -36,6 +41,13 @@ def unfinished_of(some: Unfinished, total: int) -> str:
 def has_some_of(some: Unfinished) -> str:
     """How far the first unfinished problem is."""
     return f"problem {some.first!r} has {some.candidates:,} of {some.n:,} candidates"
+
+
+def trained_on(curve: Curve, scorer: str | None) -> str:
+    """How many of these problems a scorer was trained on; empty when on none."""
+    count = curve.trained_on(scorer)
+    many = f"{curve.problems:,} problem{'' if curve.problems == 1 else 's'}"
+    return f"was trained on {count:,} of these {many}" if count else ""
 
 
 def advice(curve: Curve) -> str:

@@ -247,3 +247,31 @@ def test_a_page_asks_no_rule_for_scores_that_it_cannot_use(site):
     refused = [replace(pool, ranges={"judge": "probability"}) for pool in pools]
     page = render_report(curve, refused).decode()
     assert [problem["chosen"] for problem in data_of(page)["problems"]] == [[None]] * 3
+
+
+def trained(count, total):
+    """Pools whose scorer is always right, and was trained on the first `count` of them."""
+    for at, pool in enumerate(make_pools(total)):
+        right = [float(not c.correct) / 2 for c in pool]
+        pool = pool.with_scores("judge", right, range="probability")
+        yield pool.with_scores("pupil", [float(c.correct) for c in pool], seen=at < count)
+
+
+def headline_of(page):
+    return re.search(r"<h1>(.*?)</h1>", page)[1]
+
+
+def test_a_scorer_that_was_trained_on_these_problems_does_not_lead_and_is_told():
+    page = render(trained(2, 4), ("best_of_n", "majority"))
+    assert "majority" in headline_of(page)
+    said = "was trained on 2 of these 4 problems"
+    assert f"<li>pupil {said}: how it does there says nothing about new ones.</li>" in page
+    # In the key, in the numbers, in the comparison and at the scorer.
+    assert page.count(f"<small>{said}</small>") == 4
+    assert "best_of_n · pupil" in headline_of(render(trained(0, 4), ("best_of_n", "majority")))
+
+
+def test_where_every_rule_has_learnt_these_problems_the_headline_says_so():
+    curve = et.scaling_curve(list(trained(2, 4)), ["best_of_n"], scorers=["pupil"], bootstrap=9)
+    page = render_report(curve, trained(2, 4)).decode()
+    assert headline_of(page).endswith("; pupil was trained on 2 of these 4 problems")

@@ -184,7 +184,7 @@ def test_the_dict_is_the_json(curve):
     }
     rest = {
         "kind": " comparisons cost forecast kl advice scorers abstentions left_out unfinished",
-        "scorer": " reliability histogram length_correlation best_k peak_accuracy",
+        "scorer": " reliability histogram length_correlation best_k peak_accuracy trained_on",
     }
     for names, record in fields.items():
         assert " ".join(record) == names + rest.get(next(iter(record)), "")
