@@ -8,8 +8,10 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt.errors import PoolWarning, UnknownNameError
+from edifice_tt.study.intervals import bootstrap_means
 from edifice_tt.study.records import Unfinished
 from edifice_tt.study.statistics import kl_best_of_n
+from edifice_tt.study.subsets import Estimate
 
 
 def made(num_problems=30, n=8, seed=1):
@@ -273,6 +275,35 @@ def test_a_curve_of_unfinished_problems_alone_is_an_error_that_says_how_to_compl
     pools = part(POOLS[:2], p0=3, p1=4)
     with pytest.raises(ValueError, match=r"problem 'p0' has 3 of 8 candidates; complete.*--resume"):
         et.scaling_curve(pools, ("majority",))
+
+
+def test_the_subsets_that_are_drawn_are_forty_thousand_over_all_problems(monkeypatch):
+    drawn = []
+
+    def over_subsets(value, n, ks, draws, seed):
+        drawn.append(draws)
+        return Estimate(np.full(len(ks), 0.5), np.zeros(len(ks)))
+
+    monkeypatch.setattr("edifice_tt.study.estimates.over_subsets", over_subsets)
+    pools = made(1, 2) * 701
+    for some, draws in ((pools[:3], 13_334), (pools[:7], 5715), (pools, 64)):
+        drawn.clear()
+        et.scaling_curve(some, ("weighted",), (1,), bootstrap=1)
+        assert set(drawn) == {draws}
+
+
+def test_intervals_are_by_default_95_percent_of_1000_resamples():
+    found = et.scaling_curve(POOLS, ("majority",), (4,))
+    assert (found.level, found.bootstrap) == (0.95, 1000)
+    values = [[et.majority_at_k([c.answer for c in p], [c.correct for c in p], 4)] for p in POOLS]
+    means = np.sort(bootstrap_means(values, 1000, 0)[:, 0])
+    assert found.rules[0].low[0] == pytest.approx(np.quantile(means, 0.025), abs=1e-11)
+    assert found.rules[0].high[0] == pytest.approx(np.quantile(means, 0.975), abs=1e-11)
+
+
+def test_the_interval_of_a_comparison_is_what_it_would_be_alone(curve):
+    alone = et.scaling_curve(POOLS, ("best_of_n", "majority"), (1, 2, 4, 8), bootstrap=200)
+    assert alone.comparisons == tuple(c for c in curve.comparisons if c.label == "best_of_n · prm")
 
 
 def test_ks_are_by_default_what_the_smallest_pool_allows():
