@@ -143,7 +143,7 @@ def surroundings(modules: Iterable[str]) -> list[Any] | None:
         return None
     found = [sys.modules.get(name) for name in modules]
     objects = [[id(one) for one in list(getattr(m, "__dict__", {}).values())] for m in found]
-    return [os.environ.get(SELECTION), folders, list(sys.meta_path), objects]
+    return [os.environ.get(SELECTION), entry_points, folders, list(sys.meta_path), objects]
 
 
 def _folder(path: str) -> tuple[str, int, int]:

@@ -155,8 +155,17 @@ def answers_of(candidates: Sequence[Candidate], answer: str | None = None) -> li
     if answer is not None:
         extract = extractor(answer)
         return [extract(c.text) for c in candidates]
+    own = own_answers(candidates)
+    return [whole_text(c.text) for c in candidates] if own is None else own
+
+
+def own_answers(candidates: Sequence[Candidate]) -> list[str | None] | None:
+    """The answers that candidates have already, None in the list abstains; None where none has.
+
+    Raises `ValueError` when somebody has looked for an answer in some of them only.
+    """
     if all(c.answer is None for c in candidates):
-        return [whole_text(c.text) for c in candidates]
+        return None
     # A candidate that is marked was looked at: in older pools None stands for no answer too.
     if not_looked := [c.index for c in candidates if c.answer is None and c.correct is None]:
         raise ValueError(

@@ -120,6 +120,8 @@ class Rule:
             raise PluginError(f"{who} failed: {one_line(error)}") from error
         if not isinstance(choice, Choice):
             raise PluginError(f"{who} gave {choice!r:.60}, expected a Choice")
+        if all(choice.index != candidate.index for candidate in candidates):
+            raise PluginError(f"{who} chose candidate {choice.index}, which it was not given")
         return choice
 
 

@@ -43,10 +43,10 @@ def read_problems(
     """Pools as problems, one at a time.
 
     `scorers` says whose scores to read, None for all that there are. `answer` names an extractor;
-    without it a candidate's own answer counts, or its text where no candidate of the problem has
-    one. Raises `ValueError` for an empty pool, a candidate that nobody has marked right or wrong,
-    and a score that is missing or not finite; `UnknownNameError` for a scorer that no candidate of
-    the problem has.
+    without it a candidate's own answer counts, or its text where nobody has looked for one (see
+    `rules.answers_of`). Raises `ValueError` for an empty pool, a candidate that nobody has marked
+    right or wrong, and a score that is missing or not finite; `UnknownNameError` for a scorer that
+    no candidate of the problem has.
     """
     for pool in pools:
         if not len(pool):

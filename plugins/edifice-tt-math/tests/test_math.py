@@ -395,3 +395,14 @@ def test_the_examples_of_the_documentation_hold(room):
     result = doctest.testmod(importlib.import_module(f"edifice_tt_math.{room}"))
     assert result.attempted
     assert not result.failed
+
+
+def test_a_pool_of_which_only_some_were_looked_at_holds_no_vote():
+    pool = (
+        Candidate(0, "4", answer="4"),
+        Candidate(1, "no", answer=""),
+        Candidate(2, "5"),
+    )
+    with pytest.raises(ValueError, match="candidate 2 has not been looked at"):
+        math_majority(pool)
+    assert math_majority(pool[:2]).abstained == 1
