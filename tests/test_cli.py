@@ -534,6 +534,19 @@ def test_select_goes_on_where_a_problem_has_no_choice(run, many):
     assert [c["choice"] and c["choice"]["index"] for c in run(*given, "--json").json] == [0, None]
 
 
+def test_select_asks_the_plugins_no_more_for_many_problems_than_for_one(run, site, tmp_path):
+    """Also while one is broken, of which nothing is kept."""
+    site.install("broken", "import sys\nsys.asked = getattr(sys, 'asked', 0) + 1\nraise OSError")
+    asked = []
+    for size in (1, 7):
+        pools = [et.Pool("q", (et.Candidate(0, "7"),), problem=str(i)) for i in range(size)]
+        et.write_pools(tmp_path / "a.jsonl", pools)
+        sys.asked = 0
+        assert run("select", tmp_path / "a.jsonl", "--rule", "majority").status == 0
+        asked.append(sys.asked)
+    assert asked[0] == asked[1] > 0
+
+
 def test_select_tells_in_one_line_how_many_problems_are_unfinished(run, tmp_path):
     path = tmp_path / "a.jsonl"
     pools = [

@@ -263,7 +263,7 @@ def test_a_named_extractor_is_used():
 
 
 def test_the_lowest_index_wins_ties_in_any_order():
-    pool = candidates("4", "x+1", None, "8/2", "1+x", "9")
+    pool = candidates("4", "x+1", "", "8/2", "1+x", "9")
     rng = random.Random(5)
     for _ in range(20):
         shuffled = rng.sample(pool, len(pool))
