@@ -44,6 +44,10 @@ class PoolWarning(UserWarning):
     """Something of a pool file was left out; everything else was read."""
 
 
+class TrainedOnWarning(PoolWarning):
+    """A scorer was trained on the problem that it scores, so its scores there say little."""
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str], note: str = "") -> UnknownNameError:
     """The error for a name that is not there: nearest names first, then all of them.
 

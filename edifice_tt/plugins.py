@@ -1,13 +1,15 @@
 """Which plugins there are: built-ins first, then entry points, each isolated from the others.
 
-A fresh manager per call; nothing is remembered, so installing or removing a distribution takes
-effect at the next call. Knows no tensor.
+A fresh manager per call. `surroundings` tells whether another call would find the same, so that
+what plugins offer can be kept as long as none comes, goes or is reloaded. Knows no tensor.
 """
 
 import importlib
 import inspect
 import os
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import Distribution, EntryPoint, entry_points
@@ -17,7 +19,7 @@ import pluggy
 
 from edifice_tt import hookspecs
 from edifice_tt.errors import NameTakenError, PluginError
-from edifice_tt.tracing import one_line, timed, traced, watch
+from edifice_tt.tracing import is_tracing, one_line, timed, traced, watch
 
 GROUP = "edifice_tt"
 SELECTION = "EDIFICE_TT_PLUGINS"
@@ -44,6 +46,8 @@ class Failure:
         return f"plugin {self.plugin!r} of {self.owner} was left out: {self.reason}"
 
 
+_SETTLED = 2_000_000_000  # ns: a younger folder may change again without its time showing it
+
 Begin = Callable[[str, str], tuple[dict[str, Any], Callable[[], None]]]
 
 
@@ -51,13 +55,15 @@ Begin = Callable[[str, str], tuple[dict[str, Any], Callable[[], None]]]
 class Plugins:
     """A manager with every sound plugin registered, who owns each, and what failed.
 
-    `unloaded` are the entry points that `EDIFICE_TT_PLUGINS` does not name.
+    `modules` are those that the plugins come from, `unloaded` the entry points that
+    `EDIFICE_TT_PLUGINS` does not name.
     """
 
     manager: pluggy.PluginManager
     owners: dict[str, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     unloaded: list[str] = field(default_factory=list)
+    modules: list[str] = field(default_factory=lambda: list(BUILT_INS))
 
     def call_each(self, begin: Begin, *hooks: str) -> None:
         """Call `hooks` plugin by plugin, in order, so that what each one adds has an owner.
@@ -113,6 +119,7 @@ def load_plugins() -> Plugins:
                     f"plugin name {name!r} is registered by {plugins.owners[name]} and claimed "
                     f"again by {owner}; rename one of them"
                 )
+            plugins.modules.append(entry_point.module)
             _register(manager, entry_point)
         # As above: foreign code, here while it is imported.
         except (Exception, SystemExit) as error:
@@ -121,6 +128,30 @@ def load_plugins() -> Plugins:
             plugins.owners[name] = owner
     manager.check_pending()
     return plugins
+
+
+def surroundings(modules: Iterable[str]) -> list[Any] | None:
+    """What decides which plugins there are and what they offer: it equals that of a call before.
+
+    Folders that Python searches, with their times; the choice of `EDIFICE_TT_PLUGINS`; the objects
+    in `modules`, which are others after a reload. None when nobody can be sure: a folder has just
+    changed, or each call is to be traced.
+    """
+    folders = [_folder(path) for path in sys.path]
+    newest = max((changed for _, _, changed in folders), default=0)
+    if is_tracing() or newest > time.time_ns() - _SETTLED:
+        return None
+    found = [sys.modules.get(name) for name in modules]
+    objects = [[id(one) for one in list(getattr(m, "__dict__", {}).values())] for m in found]
+    return [os.environ.get(SELECTION), entry_points, folders, list(sys.meta_path), objects]
+
+
+def _folder(path: str) -> tuple[str, int, int]:
+    try:
+        about = os.stat(path or os.curdir)
+    except (OSError, ValueError):  # much that is on the path is not there
+        return path, 0, 0
+    return path, about.st_ino, about.st_mtime_ns
 
 
 def _register(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:

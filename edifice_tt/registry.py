@@ -1,7 +1,7 @@
 """Names -> architectures, scorers and selectors; knows who owns each, builds nothing itself.
 
-Every call asks the installed plugins afresh. A name that two plugins claim belongs to the first;
-the second is left out whole, with a warning that names both.
+What plugins offer is kept until one is installed, removed or reloaded. A name that two plugins
+claim belongs to the first; the second is left out whole, with a warning that names both.
 """
 
 import inspect
@@ -12,7 +12,7 @@ from typing import Any
 
 from edifice_tt.errors import NameTakenError, PluginError, PluginWarning, unknown_name
 from edifice_tt.exclusive import exclusive
-from edifice_tt.plugins import Failure, Plugins, load_plugins
+from edifice_tt.plugins import Failure, Plugins, load_plugins, surroundings
 from edifice_tt.verifiers import list_verifiers
 
 READS = ("hidden", "text", "logprobs")
@@ -129,8 +129,30 @@ class Registry:
         raise unknown_name(kind, name, names, note)
 
 
+_kept: tuple[Registry, Any] | None = None  # and the surroundings in which it holds
+
+
 def load_registry() -> Registry:
-    """Ask every plugin what it offers; warn once for each plugin that was left out."""
+    """What every plugin offers; warn once for each plugin that was left out.
+
+    The plugins are asked again when one is installed, removed or reloaded, or `EDIFICE_TT_PLUGINS`
+    changes; while one is broken, at every call, so that mending it takes effect.
+    """
+    global _kept
+    kept = _kept  # another thread may exchange it
+    if kept is not None and surroundings(kept[0].plugins.modules) == kept[1]:
+        return kept[0]
+    before = surroundings(())  # before they are asked: what comes in between is not missed
+    registry = _ask_plugins()
+    for failure in registry.failures:
+        warnings.warn(str(failure), PluginWarning, stacklevel=3)
+    now = surroundings(registry.plugins.modules)
+    unchanged = before is not None and now is not None and before[:-1] == now[:-1]
+    _kept = (registry, now) if unchanged and not registry.failures else None
+    return registry
+
+
+def _ask_plugins() -> Registry:
     registry = Registry(load_plugins())
     kinds: dict[str, tuple[str, Callable[..., Record], dict[str, Any]]] = {
         "register_architectures": ("architecture", Architecture, registry.architectures),
@@ -142,8 +164,6 @@ def load_registry() -> Registry:
         return _collect(*kinds[hook], owner)
 
     registry.plugins.call_each(begin, *kinds)
-    for failure in registry.failures:
-        warnings.warn(str(failure), PluginWarning, stacklevel=3)
     return registry
 
 

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -532,6 +534,46 @@ def test_select_goes_on_where_a_problem_has_no_choice(run, many):
     assert [c["choice"] and c["choice"]["index"] for c in run(*given, "--json").json] == [0, None]
 
 
+def test_select_asks_the_plugins_no_more_for_many_problems_than_for_one(run, site, tmp_path):
+    """Also while one is broken, of which nothing is kept."""
+    site.install("broken", "import sys\nsys.asked = getattr(sys, 'asked', 0) + 1\nraise OSError")
+    asked = []
+    for size in (1, 7):
+        pools = [et.Pool("q", (et.Candidate(0, "7"),), problem=str(i)) for i in range(size)]
+        et.write_pools(tmp_path / "a.jsonl", pools)
+        sys.asked = 0
+        assert run("select", tmp_path / "a.jsonl", "--rule", "majority").status == 0
+        asked.append(sys.asked)
+    assert asked[0] == asked[1] > 0
+
+
+def test_select_tells_in_one_line_how_many_problems_are_unfinished(run, tmp_path):
+    path = tmp_path / "a.jsonl"
+    pools = [
+        et.Pool("q", tuple(et.Candidate(i, "7") for i in range(size)), {"n": 3}, f"p{size}")
+        for size in (1, 3, 2)
+    ]
+    et.write_pools(path, pools)
+    found = run("select", path, "--rule", "majority")
+    assert found.status == 0
+    assert found.err.count("\n") == 1
+    assert "2 of 3 problems are unfinished: problem 'p1' has 1 of 3 candidates" in found.err
+    assert "--resume" in found.err
+
+
+def test_select_holds_no_vote_in_a_file_that_is_graded_in_part(run, many):
+    """The one whose problem came later would vote by whole texts, the others by answers."""
+    run("grade", many, "--answer", "number")
+    first, second = et.read_pools(many)
+    later = [replace(c, answer=None, correct=None) for c in second]
+    et.write_pools(many, [first, replace(second, candidates=tuple(later))])
+    found = run("select", many, "--rule", "majority")
+    assert (found.status, found.out) == (2, "")
+    assert re.search(r"line \d: candidate 0 of problem .* has not been looked at", found.err)
+    assert run("select", many, "--rule", "majority", "--answer", "text").status == 0
+    assert run("select", many, "--rule", "random").status == 0
+
+
 def test_grade_marks_what_is_right_and_keeps_the_scores(run, many):
     run("score", many)
     before = list(et.read_pools(many))
@@ -541,7 +583,7 @@ def test_grade_marks_what_is_right_and_keeps_the_scores(run, many):
     assert "1 have no answer" in found.out
     first, second = et.read_pools(many)
     assert [(c.answer, c.correct) for c in first] == [("3", True), ("4", False)]
-    assert [(c.answer, c.correct) for c in second] == [(None, False)]
+    assert [(c.answer, c.correct) for c in second] == [("", False)]
     assert [c.scores for pool in (first, second) for c in pool] == [
         c.scores for pool in before for c in pool
     ]

@@ -108,6 +108,95 @@ def test_the_table_says_what_was_measured(run, tmp_path, monkeypatch):
     assert max(map(len, lines)) <= 80
 
 
+def test_one_problem_has_dashes_for_intervals_in_the_table_and_in_the_report(run, tmp_path):
+    path, report = write(tmp_path / "a.jsonl", ["RWW"]), tmp_path / "a.html"
+    status, out, err = run(path, "--html", report)
+    assert (status, err) == (0, "")
+    assert re.search(r"oracle +0\.333 +0\.667 +1\.000\n +- +- +-\n", out)
+    assert re.search(r"random +[+-]0\.\d+ +-\n", out)
+    for text in (" ".join(out.split()), report.read_text()):
+        assert "One problem has no interval: it says nothing of others." in text
+        assert "a variance needs two problems, here is one" in text
+    page = report.read_text()
+    assert "no interval</small>" in page
+    assert 'class="whisker"' not in page
+    assert 'class="band"' not in page
+
+
+def test_the_report_and_the_table_say_why_no_number_of_problems_can_be_told(run, tmp_path):
+    path, report = write(tmp_path / "a.jsonl", ["WWR"] * 5), tmp_path / "a.html"
+    _, out, _ = run(path, "--rules", "best_of_n,majority", "--html", report)
+    for text in (" ".join(out.split()), report.read_text()):
+        assert "never differ" not in text
+        assert "each difference is the same in all problems" in text
+
+
+def test_a_rule_says_which_scorers_it_leaves_out(run, tmp_path):
+    path, report = write(tmp_path / "a.jsonl"), tmp_path / "a.html"
+    _, out, _ = run(path, "--html", report)
+    said = "weighted leaves out odds (logit): it needs scores that are probabilities in [0, 1]."
+    assert said in " ".join(out.split())
+    assert said in report.read_text()
+    assert {"rule": "weighted", "scorer": "odds"}.items() <= json.loads(run(path, "--json")[1])[
+        "left_out"
+    ][0].items()
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A file of three problems of four candidates, the last of which has one, not marked."""
+    path = write(tmp_path / "a.jsonl", ["RWWR", "WWRW", "?"], {})
+    path.write_text(path.read_text().replace('{"model":"m"}', '{"model":"m","n":4}'))
+    return path
+
+
+def test_an_unfinished_problem_is_left_out_and_told_in_every_form(run, begun, tmp_path):
+    status, out, err = run(begun, "--ks", "1,4", "--html", tmp_path / "a.html")
+    said = "1 of 3 problems is unfinished and left out: problem 'p2' has 1 of 4 candidates"
+    assert status == 0
+    assert out.startswith("a.jsonl: 8 candidates of 2 problems")
+    page = (tmp_path / "a.html").read_text()
+    for text in (" ".join(out.split()), err, page.replace("&#x27;", "'")):
+        assert said in text
+        assert "--resume" in text
+    assert '"id":"p1"' in page
+    assert '"id":"p2"' not in page
+    unfinished = json.loads(run(begun, "--json")[1])["unfinished"]
+    assert unfinished == {"problems": 1, "first": "p2", "candidates": 1, "n": 4, "used": False}
+
+
+def test_an_unfinished_problem_is_measured_when_that_is_asked_for(run, begun, tmp_path):
+    refuses(run(begun, "--unfinished", "use"), "candidate 0 of problem 'p2' is not marked")
+    begun.write_text(begun.read_text().replace('"correct":null', '"correct":true'))
+    status, out, err = run(begun, "--unfinished", "use", "--html", tmp_path / "a.html")
+    assert status == 0
+    assert out.startswith("a.jsonl: 9 candidates of 3 problems")
+    assert "1 of 3 problems is unfinished: problem 'p2'" in err
+    assert '"id":"p2"' in (tmp_path / "a.html").read_text()
+
+
+def test_a_file_of_unfinished_problems_alone_is_refused(run, tmp_path):
+    path = write(tmp_path / "a.jsonl", ["RW", "R"])
+    path.write_text(path.read_text().replace('{"model":"m"}', '{"model":"m","n":4}'))
+    refuses(run(path), "every problem is unfinished: problem 'p0' has 2 of 4", "--resume")
+
+
+def test_a_scorer_that_was_trained_on_these_problems_is_told_beside_its_figures(run, tmp_path):
+    path = write(tmp_path / "a.jsonl", ["RWW", "WWR", "RRR"], {"judge": "probability"})
+    pools = [
+        pool.with_scores("pupil", [0.5] * 3, range="probability", seen=pool.problem != "p1")
+        for pool in et.read_pools(path)
+    ]
+    et.write_pools(path, pools)
+    _, out, _ = run(path, "--rules", "best_of_n,majority")
+    assert re.search(r"^best_of_n . pupil .*\n  trained on 2 of 3 ", out, re.MULTILINE)
+    assert re.search(r"^pupil +2 of 3 ", out, re.MULTILINE)
+    assert re.search(r"^judge +0 of 3 ", out, re.MULTILINE)
+    assert "pupil was trained on 2 of these 3 problems: how it does there" in " ".join(out.split())
+    scorers = json.loads(run(path, "--json")[1])["scorers"]
+    assert {one["scorer"]: one["trained_on"] for one in scorers} == {"judge": 0, "pupil": 2}
+
+
 def test_estimates_by_drawing_are_marked_with_their_error(tmp_path):
     pools = list(et.read_pools(write(tmp_path / "a.jsonl", ["RW" * 15] * 2, scale=0.1)))
     curve = et.scaling_curve(pools, ["weighted", "majority"], [1, 15], bootstrap=10)

@@ -115,6 +115,19 @@ def test_every_test_that_is_named_exists(page):
     assert named or page != "trust.md"
 
 
+# --- statistics.md
+
+
+def test_every_sentence_and_every_row_of_the_statistics_names_its_test():
+    page = PAGES["statistics.md"]
+    items = re.findall(r"^- .*?(?=^- |^$|\Z)", page, re.M | re.S)
+    assert len(items) > 25
+    assert [item for item in items if not re.search(r"\(`test_\w+`", item)] == []
+    rows = re.findall(r"^\| (?!rule \||number \|)(.*) \|$", page, re.M)
+    assert len(rows) == 12
+    assert [row for row in rows if not re.search(r"\| `test_\w+`", row)] == []
+
+
 # --- apple-silicon.md and cuda.md
 
 MACHINES = ("apple-silicon.md", "cuda.md")

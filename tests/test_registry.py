@@ -1,11 +1,16 @@
 """Names: who owns one, who may not take it, and what is said about one that is not there."""
 
+import importlib
+import os
+import sys
 import warnings
+from itertools import count
 
 import pytest
 from fake_plugins import Site, open_site
 
 import edifice_tt
+from edifice_tt import plugins, registry
 from edifice_tt.errors import PluginError, PluginWarning, UnknownNameError
 from edifice_tt.registry import (
     Architecture,
@@ -313,3 +318,94 @@ def test_listing_names_needs_no_warning():
         edifice_tt.list_architectures()
         edifice_tt.list_scorers()
         edifice_tt.list_selectors()
+
+
+COUNTING = """
+import edifice_tt
+asked = []
+
+@edifice_tt.hookimpl
+def register_selectors(register):
+    asked.append(1)
+    register("counting", min)
+"""
+
+
+@pytest.fixture
+def settled(site: Site, monkeypatch):
+    """A site with a plugin that counts how often it is asked; its folder's time is what is set."""
+    monkeypatch.setattr(plugins, "_SETTLED", -(10**18))
+    monkeypatch.setattr(registry, "_kept", None)
+    times = count(10**9)
+    site.settle = lambda: os.utime(site.folder, (0, next(times)))
+    site.install("counter", COUNTING)
+    site.settle()
+    yield site
+    registry._kept = None  # what was found here is nobody else's
+
+
+def asked():
+    return len(sys.modules["counter"].asked)
+
+
+def test_many_choices_ask_the_plugins_once(settled):
+    pool = edifice_tt.Pool("q", (edifice_tt.Candidate(0, "7"),))
+    for rule in ("majority", "random") * 4:
+        edifice_tt.select(pool, rule)
+        assert edifice_tt.list_selectors().count("counting") == 1
+    assert asked() == 1
+
+
+@pytest.mark.parametrize("change", ["install", "remove", "limit", "reload", "path"])
+def test_the_plugins_are_asked_again_after(settled, monkeypatch, change, tmp_path):
+    settled.install_scorer("second", "by_second")
+    settled.settle()
+    assert "by_second" in edifice_tt.list_scorers()
+    expected = {"counting", "by_second"}
+    if change == "install":
+        settled.install_scorer("third", "by_third")
+        settled.settle()
+        expected |= {"by_third"}
+    elif change == "remove":
+        settled.remove("second")
+        settled.settle()
+        expected -= {"by_second"}
+    elif change == "limit":
+        monkeypatch.setenv("EDIFICE_TT_PLUGINS", "second")
+        expected -= {"counting"}
+    elif change == "reload":
+        text = (settled.folder / "counter.py").read_text()
+        (settled.folder / "counter.py").write_text(text.replace('"counting"', '"renamed"'))
+        settled.settle()
+        assert "counting" in edifice_tt.list_selectors()
+        importlib.reload(sys.modules["counter"])
+        expected = expected - {"counting"} | {"renamed"}
+    else:
+        monkeypatch.setattr(sys, "path", [one for one in sys.path if one != str(tmp_path)])
+        expected = set()
+    names = {*edifice_tt.list_scorers(), *edifice_tt.list_selectors()}
+    assert names & {"counting", "renamed", "by_second", "by_third"} == expected
+
+
+def test_while_a_plugin_is_broken_each_call_asks_and_warns(settled):
+    settled.install("broken", "raise RuntimeError")
+    settled.settle()
+    for _ in range(3):
+        with pytest.warns(PluginWarning, match="'broken' of broken 1.0 was left out"):
+            edifice_tt.list_selectors()
+    assert asked() == 3
+
+
+def test_nothing_is_kept_of_a_folder_that_has_just_changed(settled, monkeypatch):
+    """Another change at once would not show in its time."""
+    monkeypatch.setattr(plugins, "_SETTLED", 10**18 * 5)
+    edifice_tt.list_selectors()
+    edifice_tt.list_selectors()
+    assert asked() == 2
+
+
+def test_what_is_traced_is_asked_at_each_call(settled, monkeypatch):
+    monkeypatch.setenv("EDIFICE_TT_TRACE_PLUGINS", "1")
+    edifice_tt.list_selectors()
+    edifice_tt.list_selectors()
+    assert asked() == 2

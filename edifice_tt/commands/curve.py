@@ -50,6 +50,12 @@ def register(add: Add) -> None:
         metavar="N",
         help="resamples of the problems (default: %(default)s)",
     )
+    curve.add_argument(
+        "--unfinished",
+        choices=("leave_out", "use"),
+        default="leave_out",
+        help="problems with fewer candidates than were asked for (default: %(default)s)",
+    )
     curve.add_argument("--seed", type=_seed, default=0, help="default: %(default)s")
     curve.add_argument(
         "--html",
@@ -118,11 +124,12 @@ def _curve(arguments: argparse.Namespace) -> None:
     for name in arguments.scorer or ():
         if name not in file.scorers:
             raise unknown_name(f"scorer in {file.path}", name, file.scorers)
-    _check_sizes(file, arguments.ks)
+    use = arguments.unfinished == "use"
+    _check_sizes(file, arguments.ks, use)
     scorers = list(dict.fromkeys(arguments.scorer or sorted(file.scorers)))
     rules = list(dict.fromkeys(arguments.rules or _default_rules(file, scorers)))
     curve = et.scaling_curve(
-        _read(file, scorers, f"measuring {', '.join(rules)}"),
+        _read(file, scorers, use, f"measuring {', '.join(rules)}"),
         rules,
         arguments.ks,
         scorers=scorers,
@@ -130,6 +137,7 @@ def _curve(arguments: argparse.Namespace) -> None:
         level=arguments.level,
         bootstrap=arguments.bootstrap,
         seed=arguments.seed,
+        unfinished=arguments.unfinished,
         pool=file.path.name,
     )
     if arguments.output:
@@ -142,9 +150,12 @@ def _curve(arguments: argparse.Namespace) -> None:
         print(show_curve(curve))
 
 
-def _check_sizes(file: "PoolFile", ks: Sequence[int] | None) -> None:
+def _check_sizes(file: "PoolFile", ks: Sequence[int] | None, use: bool) -> None:
     """Raise `EdificeError` for a problem with fewer candidates than are asked for."""
+    n = file.settings.get("n")
     for problem, indices in file.indices.items():
+        if type(n) is int and len(indices) < n and not use:
+            continue  # it is left out
         if len(indices) < max(ks or [1]):
             raise EdificeError(
                 f"{file.path}, line {file.lines[problem]}: problem {problem!r} has {len(indices)} "
@@ -174,10 +185,10 @@ def _default_rules(file: "PoolFile", scorers: Sequence[str]) -> list[str]:
     ]
 
 
-def _read(file: "PoolFile", scorers: Sequence[str], then: str) -> Iterator[Any]:
+def _read(file: "PoolFile", scorers: Sequence[str], use: bool, then: str) -> Iterator[Any]:
     """The pools of a file, with the line of the first candidate that cannot be measured."""
     for pool in terminal.progress(file, len(file.problems), "reading"):
-        for candidate in pool:
+        for candidate in pool if use or not pool.num_missing else ():
             what = f"candidate {candidate.index} of problem {pool.problem!r}"
             if candidate.correct is None:
                 do = f"mark it with `edifice-tt grade {file.path} --answer ...`"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
+from edifice_tt.study.remarks import advice, remarks
 from edifice_tt.terminal import table
 
 _GAP = 2
@@ -28,7 +29,7 @@ def show_curve(curve: Curve) -> str:
 
 def _accuracy(curve: Curve, width: int) -> Iterator[str]:
     """The table, in as many blocks as the terminal's width asks for."""
-    labels = [line for rule in curve.rules for line in (rule.label, _error(rule))]
+    labels = [line for rule in curve.rules for line in (rule.label, _note(curve, rule))]
     first = max(map(len, labels))
     columns = max(1, (width - first) // (len(".47-.74") + _GAP))
     for start in range(0, len(curve.ks), columns):
@@ -38,7 +39,7 @@ def _accuracy(curve: Curve, width: int) -> Iterator[str]:
             for rule in curve.rules
             for cells in (
                 [rule.label, *(_estimate(rule, i) for i in block)],
-                [_error(rule), *(_interval(rule.low[i], rule.high[i]) for i in block)],
+                [_note(curve, rule), *(_interval(rule.low[i], rule.high[i]) for i in block)],
             )
         ]
         yield table(["", *(f"k={curve.ks[i]}" for i in block)], rows)
@@ -49,18 +50,23 @@ def _estimate(rule: RuleCurve, i: int) -> str:
     return f"{rule.accuracy[i]:.3f}{'~' if drawn else ''}"
 
 
-def _error(rule: RuleCurve) -> str:
-    """What stands below the label: the largest error of drawing subsets, where there is one."""
-    return f"  ~ +-{max(rule.monte_carlo_error):.4f}" if rule.monte_carlo_error else ""
+def _note(curve: Curve, rule: RuleCurve) -> str:
+    """Below the label: the largest error of drawing subsets, and whether its scorer has learnt."""
+    notes = [f"~ +-{max(rule.monte_carlo_error):.4f}"] if rule.monte_carlo_error else []
+    if seen := curve.trained_on(rule.scorer):
+        notes.append(f"trained on {seen} of {curve.problems}")
+    return f"  {', '.join(notes)}" if notes else ""
 
 
-def _interval(low: float, high: float) -> str:
+def _interval(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return "-"
     return "-".join(f"{x:.2f}".removeprefix("0") for x in (low, high))
 
 
 def _comparisons(curve: Curve) -> Iterator[str]:
     rows = [
-        (one.label, f"{one.difference:+.3f}", f"{one.low:+.3f} to {one.high:+.3f}")
+        (one.label, f"{one.difference:+.3f}", _points(one.low, one.high))
         for one in curve.comparisons
         if one.k == curve.ks[-1]
     ]
@@ -69,10 +75,19 @@ def _comparisons(curve: Curve) -> Iterator[str]:
         yield table((f"k={curve.ks[-1]}, against {against}", "difference", "interval"), rows)
 
 
+def _points(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
+
+
 def _scorers(curve: Curve) -> Iterator[str]:
     if curve.scorers:
-        header = ("scorer", "AUROC", "within (mixed)", "ECE", "Brier", "length", "best n")
-        yield table(header, [_quality(one) for one in curve.scorers])
+        header = ["scorer", "AUROC", "within (mixed)", "ECE", "Brier", "length", "best n"]
+        rows = [list(_quality(one)) for one in curve.scorers]
+        if any(one.trained_on for one in curve.scorers):
+            header.insert(1, "trained on")
+            for row, one in zip(rows, curve.scorers, strict=True):
+                row.insert(1, f"{one.trained_on} of {curve.problems}")
+        yield table(header, rows)
 
 
 def _quality(one: ScorerQuality) -> tuple[str, ...]:
@@ -104,16 +119,6 @@ def _remarks(curve: Curve) -> Iterator[str]:
         yield f"Forecast of the oracle: {shown}."
     if curve.abstentions:
         yield f"{curve.abstentions} of {curve.candidates} candidates have no answer: they abstain."
+    yield from remarks(curve)
     if curve.comparisons:
-        yield _advice(curve)
-
-
-def _advice(curve: Curve) -> str:
-    """In a sentence, how many problems would tell the rules apart."""
-    points = f"{curve.advice.difference * 100:g} points"
-    if curve.advice.problems is None:
-        return f"No two rules compared differ here, so no number of problems shows {points}."
-    return (
-        f"To see a difference of {points} takes about {curve.advice.problems} problems; "
-        f"here are {curve.problems}."
-    )
+        yield advice(curve)

@@ -1,6 +1,7 @@
 """Commands on pool files: score, select, grade, import-pool, merge."""
 
 import argparse
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import edifice_tt as et
 from edifice_tt import registry, terminal
 from edifice_tt.commands import options
 from edifice_tt.commands.options import Add
-from edifice_tt.errors import EdificeError
+from edifice_tt.errors import EdificeError, TrainedOnWarning
 from edifice_tt.verifiers import list_verifiers
 from edifice_tt.version import __version__
 
@@ -74,17 +75,20 @@ def _score(arguments: argparse.Namespace) -> None:
         model = arguments.model or (verifier and options.DEFAULT_MODEL)
         lm = options.load(arguments, model) if model else None
         name, owner, fingerprint = _scorer_of(arguments, verifier, lm)
+        seen = _seen(verifier, pools)
         shown, count = [], 0
         for pool in pools:
             try:
-                pool = et.score(lm, pool, scorer=verifier or name, reduce=arguments.reduce)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", TrainedOnWarning)  # one line has told of all
+                    pool = et.score(lm, pool, scorer=verifier or name, reduce=arguments.reduce)
             except BaseException as error:
                 writer.take_back()  # half a file with scores would look like a whole one
                 if not isinstance(error, EdificeError | ValueError):
                     raise
                 line = f"line {pools.lines[pool.problem]}, problem {pool.problem!r}"
                 raise EdificeError(f"{arguments.pool}, {line}: {error}") from error
-            writer.add_scores(pool, name, owner, fingerprint)
+            writer.add_scores(pool, name, owner, fingerprint, seen)
             count += len(pool)
             if arguments.json:
                 shown.append(pool.to_dict())
@@ -97,6 +101,18 @@ def _score(arguments: argparse.Namespace) -> None:
             f"{count} candidates of {len(pools.problems)} problems in {arguments.pool} have a "
             f"score by {name}"
         )
+
+
+def _seen(verifier: Any, file: Any) -> list[str]:
+    """The problems of a file that a verifier was trained on; said in one line."""
+    problems = file.problems.items() if verifier else ()
+    seen = [name for name, about in problems if verifier.has_seen(about["prompt"])]
+    if seen:
+        terminal.warn(
+            f"verifier {verifier.name!r} was trained on {len(seen)} of these {len(file.problems)} "
+            "problems; how it scores them says nothing about new ones"
+        )
+    return seen
 
 
 def _scorer_of(
@@ -116,17 +132,31 @@ def _scorer_of(
 
 
 def _select(arguments: argparse.Namespace) -> None:
-    given = options.rule_options(arguments, registry.selector(arguments.rule))
+    from edifice_tt.inference.pool_reader import PoolFile
+    from edifice_tt.inference.select import Rule, unfinished
+
+    found = registry.load_registry()  # once, not for each problem
+    given = options.rule_options(arguments, found.find("selector", arguments.rule))
     if arguments.scorer is not None:
         given["scorer"] = arguments.scorer
+    rule = Rule.find(found, arguments.rule, given)
     rows: list[tuple[Any, Any]] = []
+    lacking: list[str] = []
     reason: Exception | None = None
-    for pool in et.read_pools(arguments.pool):
+    file = PoolFile(arguments.pool).with_problems()
+    for pool in file:
+        if pool.num_missing:
+            lacking.append(unfinished(pool))
+        if "answer" in rule.record.options and "answer" not in given:
+            _check_looked_at(file, pool)
         try:
-            choice = et.select(pool, arguments.rule, **given)
+            choice = rule.choose(pool)
         except (EdificeError, ValueError) as error:
             reason, choice = reason or error, None
         rows.append((replace(pool, candidates=()), choice))
+    if lacking:
+        many = f"{len(lacking)} of {len(rows)} problems {'is' if len(lacking) == 1 else 'are'}"
+        terminal.warn(f"{many} unfinished: {lacking[0]}")
     if reason is not None and not any(choice for _, choice in rows):
         raise reason
     if arguments.json:
@@ -143,6 +173,21 @@ def _select(arguments: argparse.Namespace) -> None:
     if reason is not None:
         count = sum(choice is None for _, choice in rows)
         terminal.warn(f"no choice for {count} of {len(rows)} problems; of the first: {reason}")
+
+
+def _check_looked_at(file: Any, pool: Any) -> None:
+    """Raise where nobody has looked for an answer, in a file in which others have one.
+
+    The rule sees one problem: it would let this one vote by whole texts, the others by answers.
+    """
+    for candidate in pool if file.answered else ():
+        if candidate.answer is None and candidate.correct is None:
+            line = file.line_of(pool.problem, candidate.index)
+            raise EdificeError(
+                f"{file.path}, line {line}: candidate {candidate.index} of problem "
+                f"{pool.problem!r} has not been looked at for its answer, others have; grade the "
+                "pool, or name an extractor with --answer"
+            )
 
 
 def _grade(arguments: argparse.Namespace) -> None:
@@ -173,7 +218,7 @@ def _graded(pools: Iterable[Any], answer: str | None, counts: dict[str, int]) ->
         counts["problems"] += 1
         counts["candidates"] += len(pool)
         counts["right"] += sum(c.correct is True for c in pool)
-        counts["without_answer"] += sum(c.answer is None for c in pool)
+        counts["without_answer"] += sum(not c.answer for c in pool)
         yield pool
 
 

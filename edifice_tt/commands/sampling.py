@@ -209,7 +209,7 @@ def _usual_scorer(arguments: argparse.Namespace) -> str:
 
 def _status(pool: Any) -> int:
     # What is finished is shown, yet whoever goes on by the status must know that it is not all.
-    return 130 if pool.settings.get("interrupted") else 0
+    return 130 if pool.interrupted else 0
 
 
 def _show_best(arguments: argparse.Namespace, pool: Any, choice: Any) -> None:
@@ -247,6 +247,6 @@ def _sample(arguments: argparse.Namespace, prompt: str, lm: Any) -> Any:
             answer=arguments.answer if arguments.command == "generate" else None,
             on_token=on_token,
         )
-    if pool.settings.get("interrupted"):
+    if pool.interrupted:
         print(f"edifice-tt: interrupted; {len(pool)} candidates are finished", file=sys.stderr)
     return pool

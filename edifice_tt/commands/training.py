@@ -146,8 +146,8 @@ def _layers(arguments: argparse.Namespace) -> None:
     rows = [
         (
             str(one.layer),
-            f"{one.auroc_within:.3f} ({one.low:.3f} to {one.high:.3f})",
-            f"{one.behind:.3f} ({one.behind_low:.3f} to {one.behind_high:.3f})",
+            f"{one.auroc_within:.3f} ({_interval(one.low, one.high)})",
+            f"{one.behind:.3f} ({_interval(one.behind_low, one.behind_high)})",
             f"{one.brier:.3f}",
             f"{one.ece:.3f}",
         )
@@ -160,6 +160,10 @@ def _layers(arguments: argparse.Namespace) -> None:
         "out once; intervals of 95 %.\nA layer whose interval behind the best reaches 0 may be as "
         "good."
     )
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "no interval" if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
 def _check(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:

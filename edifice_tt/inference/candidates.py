@@ -9,6 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 FINISH_REASONS = ("eos", "stop", "length", "unknown")
+INTERRUPTED = (
+    "interrupted"  # stands among a pool's settings, yet says nothing of how it was sampled
+)
 
 
 @dataclass(frozen=True)
@@ -18,11 +21,11 @@ class Candidate:
     `token_ids` and `token_logprobs` include the token that ended it; `text` does not.
     `token_logprobs` are natural logarithms under the untempered model. `finish_reason` is `eos`
     (the model ended it), `stop` (a stop string or token), `length`, or `unknown` where somebody
-    else sampled it. `answer` is what a selector compares, when it has been extracted already;
-    `correct` says whether it is right, None where nobody knows. `num_tokens` counts the tokens,
-    also where their ids are not kept. `seconds` is the time from the start of its problem's
-    sampling to its end; candidates that differ in nothing else are equal. `step_scores` are a
-    process scorer's numbers, one a step.
+    else sampled it. `answer` is what a selector compares: "" where none was found, None where
+    nobody looked; `correct` says whether it is right, None where nobody knows. `num_tokens` counts
+    the tokens, also where their ids are not kept. `seconds` is the time from the start of its
+    problem's sampling to its end; candidates that differ in nothing else are equal. `step_scores`
+    are a process scorer's numbers, one a step.
     """
 
     index: int
@@ -54,7 +57,8 @@ class Pool:
 
     `prompt` is the text that the model read, after any chat template; `settings` records the
     model, the seed and the sampler. `problem` is the problem's id, `gold` its right answer where
-    that is known. `ranges` holds what each scorer declared: `logit`, `probability` or `unbounded`.
+    that is known. `ranges` holds what each scorer declared: `logit`, `probability` or `unbounded`;
+    `seen_by` names the scorers that were trained on this problem.
     """
 
     prompt: str
@@ -63,12 +67,24 @@ class Pool:
     problem: str = "0"
     gold: str | None = None
     ranges: Mapping[str, str] = field(default_factory=dict)
+    seen_by: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.candidates)
 
     def __iter__(self) -> Iterator[Candidate]:
         return iter(self.candidates)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended its sampling; a file does not keep that, only what is missing."""
+        return bool(self.settings.get(INTERRUPTED))
+
+    @property
+    def num_missing(self) -> int:
+        """How many candidates lack of the `n` in its settings; 0 where these name none."""
+        n = self.settings.get("n")
+        return max(n - len(self), 0) if type(n) is int else 0
 
     @property
     def scorers(self) -> list[str]:
@@ -83,11 +99,13 @@ class Pool:
         *,
         range: str | None = None,
         steps: Sequence[Sequence[float]] = (),
+        seen: bool = False,
     ) -> "Pool":
         """A pool with one more score a candidate, in the pool's order.
 
         `range` is what the scorer declares of its numbers, None when that is not known; `steps` are
-        a process scorer's numbers, one sequence a candidate, empty when it has none.
+        a process scorer's numbers, one sequence a candidate, empty when it has none. `seen` says
+        that the scorer was trained on this problem.
         """
         candidates: list[Candidate] = []
         for candidate, score in zip(self.candidates, scores, strict=True):
@@ -99,7 +117,8 @@ class Pool:
         ranges = {name: held for name, held in self.ranges.items() if name != scorer}
         if range is not None:
             ranges[scorer] = range
-        return replace(self, candidates=tuple(candidates), ranges=ranges)
+        seen_by = self.seen_by | {scorer} if seen else self.seen_by - {scorer}
+        return replace(self, candidates=tuple(candidates), ranges=ranges, seen_by=seen_by)
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON."""
@@ -109,6 +128,7 @@ class Pool:
             "gold": self.gold,
             "settings": dict(self.settings),
             "ranges": dict(self.ranges),
+            "seen_by": sorted(self.seen_by),
             "candidates": [candidate.to_dict() for candidate in self.candidates],
         }
 

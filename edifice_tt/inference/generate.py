@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 
 from edifice_tt.architectures.causal_lm import CausalLM
-from edifice_tt.inference.candidates import Candidate, Pool
+from edifice_tt.inference.candidates import INTERRUPTED, Candidate, Pool
 from edifice_tt.inference.capacity import check_capacity
 from edifice_tt.inference.decoder import ROWS, Logits
 from edifice_tt.inference.grade import grader
@@ -62,10 +62,10 @@ def generate(
     default every core, on a CPU) change nothing. With an extractor named by `answer` the candidates
     have answers, and with `gold` are marked as right or wrong.
 
-    Ctrl-C returns the candidates that are finished (`settings["interrupted"]` says so); with none
-    finished it is a KeyboardInterrupt. Raises `ValueError` for an empty prompt, one that does not
-    fit the context, and settings that cannot work, and `EdificeError` for what the memory that is
-    left cannot hold.
+    Ctrl-C returns the candidates that are finished (`interrupted`, or `settings["interrupted"]`,
+    says so); with none finished it is a KeyboardInterrupt. Raises `ValueError` for an empty
+    prompt, one that does not fit the context, and settings that cannot work, and `EdificeError` for
+    what the memory that is left cannot hold.
     """
     started = time.perf_counter()
     stops = Stops.of(lm, stop)
@@ -121,7 +121,7 @@ def generate(
     except KeyboardInterrupt:
         if not finished:
             raise
-        settings["interrupted"] = True
+        settings[INTERRUPTED] = True
     candidates = tuple(finished[i] for i in sorted(finished))
     return Pool(text, candidates, settings, problem, gold)
 

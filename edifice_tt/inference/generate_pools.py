@@ -98,7 +98,7 @@ class Run:
                 on_finish=write,
                 **self.options,
             )
-            if pool.settings.get("interrupted"):
+            if pool.interrupted:
                 raise KeyboardInterrupt
         return self.num_made
 

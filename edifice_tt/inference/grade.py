@@ -12,8 +12,9 @@ def grade(pool: Pool, answer: str = "text") -> Pool:
 
     `answer` names an extractor: `text`, `number`, `boxed`, `regex:PATTERN`. It reads the gold
     answer too; where it finds nothing in it, the gold answer counts as it stands. A candidate
-    without an answer is wrong; one without a text keeps the answer that it has. Raises `ValueError`
-    for a pool without a gold answer, `UnknownNameError` for an unknown extractor.
+    in which nothing is found has the answer "" and is wrong; one without a text keeps the answer
+    that it has. Raises `ValueError` for a pool without a gold answer, `UnknownNameError` for an
+    unknown extractor.
 
     >>> pool = Pool("1 + 1?", (Candidate(0, "It is 2."), Candidate(1, "3.0")), gold="2.0")
     >>> [(c.answer, c.correct) for c in grade(pool, "number")]
@@ -41,6 +42,9 @@ def grader(answer: str | None, gold: str | None) -> Callable[[Candidate], Candid
         found = extract(candidate.text) if candidate.text else candidate.answer
         if found is not None and not candidate.text:
             found = extract(found) or found.strip()
-        return replace(candidate, answer=found, correct=None if right is None else found == right)
+        # Not None: that is an answer for which nobody has looked.
+        return replace(
+            candidate, answer=found or "", correct=None if right is None else found == right
+        )
 
     return mark

@@ -15,12 +15,13 @@ from edifice_tt.inference.pool_lines import (
     candidate_line,
     header_line,
     problem_line,
+    sampling_of,
     score_lines,
     scorer_line,
 )
 from edifice_tt.inference.pool_reader import PoolFile
 
-Scorers = Mapping[str, Mapping[str, str | None]]
+Scorers = Mapping[str, Mapping[str, Any]]
 
 
 def read_pools(path: str | os.PathLike[str]) -> Iterator[Pool]:
@@ -59,12 +60,13 @@ def write_pools(
 def _pool_lines(pools: Iterable[Pool], scorers: Scorers) -> Iterator[bytes]:
     settings: Mapping[str, Any] | None = None
     seen: set[str] = set()
-    declared: set[str] = set()
+    declared: dict[str, tuple[str, str | None, str | None, str | None]] = {}
+    trained_on: dict[str, list[str]] = {}
     for pool in pools:
         if settings is None:
             settings = pool.settings
             yield header_line(settings)
-        if different := differing(settings, pool.settings):
+        if different := differing(sampling_of(settings), sampling_of(pool.settings)):
             name, one, other = different
             raise ValueError(
                 f"problem {pool.problem!r} has {name}={other!r}, the ones before {one!r}; "
@@ -77,14 +79,17 @@ def _pool_lines(pools: Iterable[Pool], scorers: Scorers) -> Iterator[bytes]:
         yield from (candidate_line(pool.problem, candidate) for candidate in pool)
         for scorer in sorted({name for candidate in pool for name in candidate.scores}):
             if scorer not in declared:
-                declared.add(scorer)
                 about = scorers.get(scorer, {})
-                yield scorer_line(
-                    scorer, pool.ranges.get(scorer), about.get("owner"), about.get("fingerprint")
-                )
+                named = (about.get("owner"), about.get("fingerprint"))
+                declared[scorer] = (scorer, pool.ranges.get(scorer), *named)
+                yield scorer_line(*declared[scorer])
+            if scorer in pool.seen_by:
+                trained_on.setdefault(scorer, []).append(pool.problem)
             yield score_lines(pool, scorer)
     if settings is None:
         raise ValueError("there are no pools to write")
+    for scorer, problems in trained_on.items():  # known only now: pools may be a stream
+        yield scorer_line(*declared[scorer], trained_on=problems)
 
 
 def differing(
@@ -113,7 +118,7 @@ class PoolWriter:
         try:
             _lock(self._raw, self.path)
             self.file = PoolFile(path)
-            self._declared: set[str] = set()
+            self._declared: dict[str, set[str]] = {}  # each scorer with what it was trained on
             self._started = set(self.file.problems)
             self._raw.truncate(self.file.size)
             if not self.file.ended:
@@ -137,11 +142,18 @@ class PoolWriter:
         self._started.add(pool.problem)
 
     def add_scores(
-        self, pool: Pool, scorer: str, owner: str | None = None, fingerprint: str | None = None
+        self,
+        pool: Pool,
+        scorer: str,
+        owner: str | None = None,
+        fingerprint: str | None = None,
+        trained_on: Iterable[str] | None = None,
     ) -> None:
         """Append one scorer's scores of a pool; later scores replace earlier ones.
 
-        Raises `CheckpointError` when the file lacks one of the candidates.
+        `trained_on` are the file's problems that the scorer was trained on, where they are known
+        beforehand; without it each pool tells of itself (`seen_by`). Raises `CheckpointError` when
+        the file lacks one of the candidates.
         """
         present = self.file.indices.get(pool.problem, set())
         if missing := {c.index for c in pool} - present:
@@ -149,11 +161,16 @@ class PoolWriter:
                 f"{self.path}: it has no candidate {min(missing)} of problem {pool.problem!r}, so "
                 "it cannot take its score; save the pool first"
             )
-        lines = b""
-        if scorer not in self._declared:
-            lines = scorer_line(scorer, pool.ranges.get(scorer), owner, fingerprint)
+        if trained_on is None:
+            before = self.file.scorers.get(scorer, {}).get("trained_on", ())
+            seen = self._declared.get(scorer, set(before)) - {pool.problem}
+            trained_on = seen | {pool.problem} if scorer in pool.seen_by else seen
+        lines, trained_on = b"", set(trained_on)
+        if self._declared.get(scorer) != trained_on:
+            range = pool.ranges.get(scorer)
+            lines = scorer_line(scorer, range, owner, fingerprint, sorted(trained_on))
         self._append(lines + score_lines(pool, scorer))
-        self._declared.add(scorer)
+        self._declared[scorer] = trained_on
 
     def take_back(self) -> None:
         """Remove all that this writer has appended."""

@@ -6,10 +6,10 @@ pages `docs/pool-format.md` and `docs/pool.schema.json` are held to it by a test
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from edifice_tt.inference.candidates import FINISH_REASONS, Candidate, Pool
+from edifice_tt.inference.candidates import FINISH_REASONS, INTERRUPTED, Candidate, Pool
 from edifice_tt.registry import RANGES
 
 SCHEMA = 2
@@ -73,6 +73,7 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "range": Field(f"one of {', '.join(RANGES)}, or null", (*RANGES, None).__contains__),
         "owner": _TEXT_OR_NULL,
         "fingerprint": _TEXT_OR_NULL,
+        "trained_on": Field("a list of texts", _all(_is_text)),
     },
     "score": {
         "problem": _TEXT,
@@ -82,7 +83,10 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "steps": Field("a list of finite numbers", _all(_is_number)),
     },
 }
-OPTIONAL: Mapping[str, frozenset[str]] = {"score": frozenset({"steps"})}
+OPTIONAL: Mapping[str, frozenset[str]] = {
+    "scorer": frozenset({"trained_on"}),
+    "score": frozenset({"steps"}),
+}
 _CHECKS = {kind: {n: f.holds for n, f in fields.items()} for kind, fields in FIELDS.items()}
 _NAMES = {
     kind: (frozenset(fields) - OPTIONAL.get(kind, frozenset()), frozenset(fields))
@@ -161,7 +165,12 @@ def encode(kind: str, **fields: Any) -> bytes:
 
 def header_line(settings: Mapping[str, Any]) -> bytes:
     """The first line: how everything in the file was sampled."""
-    return encode("pool", schema=SCHEMA, settings=dict(settings))
+    return encode("pool", schema=SCHEMA, settings=sampling_of(settings))
+
+
+def sampling_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without the status of a run, which older files hold too."""
+    return {name: value for name, value in settings.items() if name != INTERRUPTED}
 
 
 def problem_line(pool: Pool) -> bytes:
@@ -176,10 +185,16 @@ def candidate_line(problem: str, candidate: Candidate) -> bytes:
 
 
 def scorer_line(
-    scorer: str, range: str | None, owner: str | None, fingerprint: str | None
+    scorer: str,
+    range: str | None,
+    owner: str | None,
+    fingerprint: str | None,
+    trained_on: Iterable[str] = (),
 ) -> bytes:
     """What stands before a scorer's first score."""
-    return encode("scorer", scorer=scorer, range=range, owner=owner, fingerprint=fingerprint)
+    seen = {"trained_on": ids} if (ids := list(trained_on)) else {}
+    about = {"scorer": scorer, "range": range, "owner": owner, "fingerprint": fingerprint}
+    return encode("scorer", **about, **seen)
 
 
 def score_lines(pool: Pool, scorer: str) -> bytes:

@@ -62,7 +62,7 @@ def _unite(problem: str, files: list[PoolFile]) -> Pool:
     pool = first.pool(problem)
     home = {candidate.index: first for candidate in pool}
     candidates = {candidate.index: candidate for candidate in pool}
-    gold, ranges = pool.gold, dict(pool.ranges)
+    gold, ranges, seen_by = pool.gold, dict(pool.ranges), pool.seen_by
     for file in others:
         more = file.pool(problem)
         golds = {g for g in (gold, more.gold) if g is not None}
@@ -74,6 +74,7 @@ def _unite(problem: str, files: list[PoolFile]) -> Pool:
             )
         gold = gold if gold is not None else more.gold
         ranges |= more.ranges
+        seen_by = (seen_by - {name for c in more for name in c.scores}) | more.seen_by
         for candidate in more:
             index = candidate.index
             held = candidates.setdefault(index, candidate)
@@ -87,7 +88,7 @@ def _unite(problem: str, files: list[PoolFile]) -> Pool:
             home.setdefault(index, file)
             candidates[index] = _join(held, candidate)
     made = tuple(candidates[index] for index in sorted(candidates))
-    return replace(pool, candidates=made, gold=gold, ranges=ranges)
+    return replace(pool, candidates=made, gold=gold, ranges=ranges, seen_by=seen_by)
 
 
 def _conflict(one: Candidate, other: Candidate) -> str | None:

@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 
 from edifice_tt.errors import CheckpointError, PoolWarning
 from edifice_tt.inference.candidates import Pool
-from edifice_tt.inference.pool_lines import check, decode, to_candidate
+from edifice_tt.inference.pool_lines import check, decode, sampling_of, to_candidate
 
 
 class PoolFile:
     """A file that was read through and found whole; iterate it for its pools.
 
     `settings`, `problems` (id -> prompt and gold) and `scorers` are what its lines declare;
-    `indices` holds each problem's candidates. Raises `CheckpointError` as `read_pools` does.
+    `indices` holds each problem's candidates, `answered` whether any has an answer or the settings
+    name an extractor. Raises `CheckpointError` as `read_pools` does.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -35,7 +36,8 @@ class PoolFile:
         self.problems: dict[str, dict[str, Any]] = {}
         self.lines: dict[str, int] = {}  # where each problem is declared
         self.indices: dict[str, set[int]] = {}
-        self.scorers: dict[str, dict[str, str | None]] = {}
+        self.scorers: dict[str, dict[str, Any]] = {}
+        self.answered = False
         self.size = 0  # bytes of all whole lines
         self.ended = True  # whether the last of them has its line end
         self._ids: dict[str, int] = {}
@@ -87,9 +89,12 @@ class PoolFile:
             more = "; to join two files use edifice-tt merge" if kind == "pool" else ""
             raise ValueError(f"the first line, and no other, must be a pool header{more}")
         if kind == "pool":
-            self.settings = record["settings"]
+            self.settings = sampling_of(record["settings"])
+            self.answered = isinstance(self.settings.get("answer"), str)
             return -1
         if kind == "scorer":
+            if "trained_on" in record:
+                record["trained_on"] = frozenset(record["trained_on"])
             self.scorers[record.pop("scorer")] = record
             return -1
         problem = record.pop("problem")
@@ -108,6 +113,7 @@ class PoolFile:
             if index in present:
                 raise ValueError(f"candidate {index} of problem {problem!r:.40} is there twice")
             present.add(index)
+            self.answered = self.answered or record["answer"] is not None
             return owner
         if index not in present:
             raise ValueError(f"a score for candidate {index}, which is not there")
@@ -177,9 +183,22 @@ class PoolFile:
             steps[index].pop(scorer, None)
             if "steps" in record:
                 steps[index][scorer] = tuple(map(float, record["steps"]))
+        self._tell_none_from_nobody(list(candidates.values()))
         made = (to_candidate(candidates[i], scores[i], steps[i]) for i in sorted(candidates))
         used = {name for given in scores.values() for name in given}
         declared = {name: self.scorers[name]["range"] for name in sorted(used)}
         ranges = {name: range for name, range in declared.items() if range is not None}
+        trained_on = {name: self.scorers[name].get("trained_on", ()) for name in used}
+        seen_by = frozenset(name for name in used if problem in trained_on[name])
         about = self.problems[problem]
-        return Pool(about["prompt"], tuple(made), self.settings, problem, about["gold"], ranges)
+        gold = about["gold"]
+        return Pool(about["prompt"], tuple(made), self.settings, problem, gold, ranges, seen_by)
+
+    def _tell_none_from_nobody(self, candidates: list[dict[str, Any]]) -> None:
+        """Older files say null also where somebody has looked for an answer and found none."""
+        extracted = isinstance(self.settings.get("answer"), str)
+        if not (extracted or (self.answered and all(c["answer"] is None for c in candidates))):
+            return  # among answers a mark alone tells
+        for candidate in candidates:
+            if candidate["answer"] is None and (extracted or candidate["correct"] is not None):
+                candidate["answer"] = ""

@@ -146,7 +146,8 @@ def answers_of(candidates: Sequence[Candidate], answer: str | None = None) -> li
     """What each candidate answers in canonical form, in their order; None abstains.
 
     `answer` names an extractor (see `answers.extractor`). Without it a candidate's own `answer`
-    counts, or its whole text when no candidate has one, without the white space around.
+    counts, or its whole text when nobody has looked for any, without the white space around.
+    Raises `ValueError` when somebody has looked in some of them only.
 
     >>> answers_of([Candidate(0, "so 7.0"), Candidate(1, "no idea")], "number")
     ['7', None]
@@ -154,9 +155,24 @@ def answers_of(candidates: Sequence[Candidate], answer: str | None = None) -> li
     if answer is not None:
         extract = extractor(answer)
         return [extract(c.text) for c in candidates]
-    if any(c.answer is not None for c in candidates):
-        return [None if c.answer is None else whole_text(c.answer) for c in candidates]
-    return [whole_text(c.text) for c in candidates]
+    own = own_answers(candidates)
+    return [whole_text(c.text) for c in candidates] if own is None else own
+
+
+def own_answers(candidates: Sequence[Candidate]) -> list[str | None] | None:
+    """The answers that candidates have already, None in the list abstains; None where none has.
+
+    Raises `ValueError` when somebody has looked for an answer in some of them only.
+    """
+    if all(c.answer is None for c in candidates):
+        return None
+    # A candidate that is marked was looked at: in older pools None stands for no answer too.
+    if not_looked := [c.index for c in candidates if c.answer is None and c.correct is None]:
+        raise ValueError(
+            f"candidate {min(not_looked)} has not been looked at for its answer, others have; "
+            "grade the pool, or name an extractor (answer=..., --answer)"
+        )
+    return [whole_text(c.answer or "") for c in candidates]
 
 
 def group_by_answer(
@@ -172,9 +188,10 @@ def group_by_answer(
         if found is not None:
             groups.setdefault(found, []).append(candidate)
     if not groups:
+        kind = f" of the kind {answer!r}" if answer else ""
         raise ValueError(
-            f"no candidate has an answer of the kind {answer or 'text'!r}; use another kind "
-            "(answer=..., --answer), or rule best_of_n"
+            f"no candidate has an answer{kind}; use another kind (answer=..., --answer), or rule "
+            "best_of_n"
         )
     return groups
 

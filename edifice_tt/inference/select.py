@@ -4,13 +4,20 @@ Knows what every rule may rely on; knows no rule, no model and no tensor.
 """
 
 import math
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edifice_tt import registry
-from edifice_tt.errors import EdificeError, PluginError, UnknownNameError, unknown_name
+from edifice_tt.errors import (
+    EdificeError,
+    PluginError,
+    PoolWarning,
+    UnknownNameError,
+    unknown_name,
+)
 from edifice_tt.inference.candidates import Candidate, Pool
 from edifice_tt.tracing import one_line
 
@@ -54,39 +61,88 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
     is the pool's, else that of the installed scorer. A rule that draws by an option `seed` is given
     a pool's own, of the seed and the problem. Raises `UnknownNameError` for an unknown rule or
     option, `ValueError` for an empty pool, an index that two candidates have, and scores that the
-    rule cannot use, and `PluginError` for a rule that fails or gives no `Choice`.
+    rule cannot use, and `PluginError` for a rule that fails or gives no `Choice`. Warns of a pool
+    with fewer candidates than the `n` of its settings, unless Ctrl-C has just ended it.
     """
-    found = registry.load_registry()
-    record: registry.Selector = found.find("selector", rule)
-    _check_options(found, record, options)
-    candidates = tuple(pool)
-    if not candidates:
-        raise ValueError("the pool is empty: there is nothing to choose from")
-    counts = Counter(candidate.index for candidate in candidates)
-    if twice := [index for index, count in counts.items() if count > 1]:
-        raise ValueError(f"two candidates have index {min(twice)}; give each one of its own")
-    if record.needs is not None:
-        scorer = scorer_of(candidates, options.get("scorer"))
-        declared = pool.ranges.get(scorer) if isinstance(pool, Pool) else None
-        if declared is None and scorer in found.scorers:
-            declared = found.scorers[scorer].range
-        check_range(record, scorer, declared)
-        check_scores(rule, record.needs, candidates, scorer)
-        options["scorer"] = scorer
-    if isinstance(pool, Pool):
-        options = of_problem(record, options, pool.problem)
-    try:
-        choice = record.function(candidates, **options)
-    except (EdificeError, ValueError):
-        raise
-    except Exception as error:  # foreign code: whatever it raises, the caller learns whose it is
-        raise PluginError(f"rule {rule!r} of {record.owner} failed: {one_line(error)}") from error
-    if not isinstance(choice, Choice):
-        raise PluginError(f"rule {rule!r} of {record.owner} gave {choice!r:.60}, expected a Choice")
-    return choice
+    if isinstance(pool, Pool) and pool.num_missing and not pool.interrupted:
+        warnings.warn(unfinished(pool), PoolWarning, stacklevel=2)
+    return Rule.find(registry.load_registry(), rule, options).choose(pool)
 
 
-def of_problem(
+@dataclass(frozen=True)
+class Rule:
+    """A registered rule with its options: looked up once, asked about any number of pools.
+
+    `scorers` are the installed ones; what they declare counts where a pool does not say.
+    """
+
+    record: registry.Selector
+    options: Mapping[str, Any]
+    scorers: Mapping[str, registry.Scorer]
+
+    @classmethod
+    def find(cls, found: registry.Registry, name: str, options: Mapping[str, Any]) -> "Rule":
+        """The rule of that name. Raises `UnknownNameError` for it, or for one of its options."""
+        record: registry.Selector = found.find("selector", name)
+        _check_options(found, record, options)
+        return cls(record, options, found.scorers)
+
+    def choose(self, pool: Pool | Sequence[Candidate]) -> Choice:
+        """What it chooses from a pool. Raises as `select` does."""
+        candidates = tuple(pool)
+        if not candidates:
+            raise ValueError("the pool is empty: there is nothing to choose from")
+        counts = Counter(candidate.index for candidate in candidates)
+        if twice := [index for index, count in counts.items() if count > 1]:
+            raise ValueError(f"two candidates have index {min(twice)}; give each one of its own")
+        return self.of(pool)(candidates)
+
+    def of(self, pool: Pool | Sequence[Candidate]) -> Callable[[Sequence[Candidate]], Choice]:
+        """What chooses from a pool or a part of it, once it is sure that it can use the scores."""
+        options = dict(self.options)
+        if self.record.needs is not None:
+            scorer = scorer_of(tuple(pool), options.get("scorer"))
+            ranges = pool.ranges if isinstance(pool, Pool) else {}
+            check_range(self.record, scorer, declared_range(scorer, ranges, self.scorers))
+            check_scores(self.record.name, self.record.needs, tuple(pool), scorer)
+            options["scorer"] = scorer
+        if isinstance(pool, Pool):
+            options = _of_problem(self.record, options, pool.problem)
+        return lambda candidates: self._ask(candidates, options)
+
+    def _ask(self, candidates: Sequence[Candidate], options: Mapping[str, Any]) -> Choice:
+        who = f"rule {self.record.name!r} of {self.record.owner}"
+        try:
+            choice = self.record.function(candidates, **options)
+        except (EdificeError, ValueError):
+            raise
+        except Exception as error:  # foreign code: whatever it raises, the caller learns whose
+            raise PluginError(f"{who} failed: {one_line(error)}") from error
+        if not isinstance(choice, Choice):
+            raise PluginError(f"{who} gave {choice!r:.60}, expected a Choice")
+        if all(choice.index != candidate.index for candidate in candidates):
+            raise PluginError(f"{who} chose candidate {choice.index}, which it was not given")
+        return choice
+
+
+def unfinished(pool: Pool) -> str:
+    """What to say of a pool that lacks candidates."""
+    return (
+        f"problem {pool.problem!r} has {len(pool)} of {len(pool) + pool.num_missing} candidates; "
+        "those that end first are the short ones; --resume makes the others (resume=True in Python)"
+    )
+
+
+def declared_range(
+    scorer: str, ranges: Mapping[str, str], scorers: Mapping[str, registry.Scorer]
+) -> str | None:
+    """What a scorer declares: in the pool, else where it is installed; None when nobody knows."""
+    if scorer in ranges or scorer not in scorers:
+        return ranges.get(scorer)
+    return scorers[scorer].range
+
+
+def _of_problem(
     record: registry.Selector, options: Mapping[str, Any], problem: str
 ) -> dict[str, Any]:
     """Options for one problem: a rule's `seed`, mixed with its id, draws anew for each of many."""

@@ -21,7 +21,7 @@ from tinygrad.nn.state import get_state_dict
 
 from edifice_tt import registry
 from edifice_tt.architectures.causal_lm import CausalLM
-from edifice_tt.errors import CheckpointError, EdificeError, PoolWarning
+from edifice_tt.errors import CheckpointError, EdificeError, TrainedOnWarning
 from edifice_tt.exclusive import exclusive
 from edifice_tt.inference.candidates import Pool
 from edifice_tt.inference.hidden import ROWS, States, read_hidden
@@ -95,11 +95,11 @@ class Verifier:
     def score(self, lm: CausalLM, pool: Pool) -> Pool:
         """The pool with a probability a candidate, that at its last token."""
         self.check(lm)
-        if digest_of(pool.prompt) in self.trained_on:
+        if seen := self.has_seen(pool.prompt):
             warnings.warn(
                 f"verifier {self.name!r} was trained on problem {pool.problem!r}; how it scores "
                 "this says nothing about new problems",
-                PoolWarning,
+                TrainedOnWarning,
                 stacklevel=3,
             )
         states = read_hidden(lm, pool, self.layer)
@@ -107,7 +107,11 @@ class Verifier:
         if not np.isfinite(logits).all():
             raise EdificeError(f"verifier {self.name!r} gave a score that is not a finite number")
         scores = [self.probability(logit) for logit in logits]
-        return pool.with_scores(self.name, scores, range="probability")
+        return pool.with_scores(self.name, scores, range="probability", seen=seen)
+
+    def has_seen(self, prompt: str) -> bool:
+        """Whether it was trained on the problem of this prompt."""
+        return digest_of(prompt) in self.trained_on
 
     def logits(self, states: Sequence[NDArray[np.floating[Any]]]) -> list[States]:
         """The head's logit (T,) at every position of each candidate's states (T, D)."""

@@ -23,7 +23,7 @@ def shade(rule: RuleCurve, number: int) -> str:
 
 def accuracy_chart(curve: Curve, wide: bool) -> str:
     """Accuracy against k by rule, with whiskers; wide ones name their lines at the end."""
-    values = [v for rule in curve.rules for v in (*rule.low, *rule.high)]
+    values = [v for rule in curve.rules for v in _reach(rule)]
     ys, ticks = _shares(min(values), max(values))
     label = max(len(rule.label) for rule in curve.rules) * 8 + 90 if wide else 22
     frame = Frame(
@@ -65,9 +65,18 @@ def accuracy_chart(curve: Curve, wide: bool) -> str:
     return draw(frame, f"Accuracy {many}: {said}", parts, "wide" if wide else "narrow")
 
 
+def _reach(rule: RuleCurve) -> list[float]:
+    """Every number of a rule that a chart must have room for."""
+    return [v for v in (*rule.accuracy, *rule.low, *rule.high) if v is not None]
+
+
 def _band(frame: Frame, ks: Sequence[int], rule: RuleCurve) -> str:
-    back = frame.path(ks[::-1], rule.low[::-1]).replace("M", "L", 1)
-    return f'<path class="band" d="{frame.path(ks, rule.high)}{back}z"/>'
+    low = [v for v in rule.low if v is not None]
+    high = [v for v in rule.high if v is not None]
+    if not low or not high:
+        return ""
+    back = frame.path(ks[::-1], low[::-1]).replace("M", "L", 1)
+    return f'<path class="band" d="{frame.path(ks, high)}{back}z"/>'
 
 
 def _points(
@@ -77,13 +86,16 @@ def _points(
     for at, (k, value, low, high) in enumerate(
         zip(ks, rule.accuracy, rule.low, rule.high, strict=True)
     ):
-        x = frame.x(k)
-        drawn = rule.monte_carlo_error[at] if rule.monte_carlo_error else 0.0
-        about = f"{rule.label}, k = {k}: {percent(value)}, {percent(low)} to {percent(high)}"
+        drawn, x = rule.monte_carlo_error[at] if rule.monte_carlo_error else 0.0, frame.x(k)
+        about = f"{rule.label}, k = {k}: {percent(value)}"
+        line = ""
+        if low is not None and high is not None:
+            about += f", {percent(low)} to {percent(high)}"
+            ends = f"M{x + aside:g},{frame.y(low):g}V{frame.y(high):g}"
+            line = f'<path class="whisker" d="{ends}"/>'
         about += f"; error of drawing {percent(drawn)}" if drawn else ""
         yield f"<g><title>{escape(about)}</title>"
-        yield f'<path class="whisker" d="M{x + aside:g},{frame.y(low):g}V{frame.y(high):g}"/>'
-        yield f"{marker(number, x, frame.y(value))}</g>"
+        yield f"{line}{marker(number, x, frame.y(value))}</g>"
 
 
 def _end_labels(frame: Frame, curve: Curve) -> Iterator[str]:
@@ -107,7 +119,7 @@ def _end_labels(frame: Frame, curve: Curve) -> Iterator[str]:
 def forecast_chart(curve: Curve, forecast: Forecast, measured: RuleCurve | None) -> str:
     """Coverage as far as it was measured, and as it is expected to go on."""
     ks = sorted({*(curve.ks if measured else ()), *forecast.ks})
-    found = [*(measured.low if measured else ()), *forecast.coverage]
+    found = [*(_reach(measured) if measured else ()), *forecast.coverage]
     ys, ticks = _shares(min(found), 1.0)
     frame = Frame(400, 290, 46, 22, 14, 50, _span(ks), ys, True)
     parts = [*frame.rows(ticks), *frame.columns(ks, list(map(str, ks)))]
@@ -179,14 +191,15 @@ def histogram_chart(quality: ScorerQuality) -> str:
     return draw(frame, f"Scores of {quality.scorer}, right above and wrong below", parts)
 
 
-def whisker(low: float, value: float, high: float, edge: float) -> str:
-    """A difference with its interval on a line from -edge to edge."""
+def whisker(low: float | None, value: float, high: float | None, edge: float) -> str:
+    """A difference with its interval, if it has one, on a line from -edge to edge."""
     frame = Frame(160, 20, 6, 6, 2, 2, (-edge, edge), (0, 1))
     parts = [
         f'<path class="axis" d="M{frame.x(0):g},1V19"/>',
-        f'<path class="whisker" d="M{frame.x(low):g},10H{frame.x(high):g}"/>',
         marker(0, frame.x(value), 10),
     ]
+    if low is not None and high is not None:
+        parts.insert(1, f'<path class="whisker" d="M{frame.x(low):g},10H{frame.x(high):g}"/>')
     return f'<svg class="spark" viewBox="0 0 160 20" aria-hidden="true">{"".join(parts)}</svg>'
 
 

@@ -3,7 +3,7 @@
 The figure is a file of its own, which a page shows as a picture, in light and in dark.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 
@@ -51,9 +51,13 @@ def family_table(curves: Mapping[str, Curve], duels: Mapping[str, Curve]) -> str
 
 def _accuracies(curve: Curve) -> list[str]:
     return [
-        f"{_share(rule.accuracy[-1])} [{_share(rule.low[-1])}, {_share(rule.high[-1])}]"
+        f"{_share(rule.accuracy[-1])}{_interval(rule.low[-1], rule.high[-1], _share)}"
         for rule in curve.rules
     ]
+
+
+def _interval(low: float | None, high: float | None, show: Callable[[float], str]) -> str:
+    return "" if low is None or high is None else f" [{show(low)}, {show(high)}]"
 
 
 def _compared(curve: Curve, duel: Curve) -> list[Comparison]:
@@ -63,8 +67,9 @@ def _compared(curve: Curve, duel: Curve) -> list[Comparison]:
 
 
 def _difference(one: Comparison) -> str:
-    shown = f"{one.difference:+.2f} [{one.low:+.2f}, {one.high:+.2f}]"
-    return f"**{shown}**" if one.low > 0 or one.high < 0 else shown
+    shown = f"{one.difference:+.2f}{_interval(one.low, one.high, '{:+.2f}'.format)}"
+    sure = one.low is not None and one.high is not None and (one.low > 0 or one.high < 0)
+    return f"**{shown}**" if sure else shown
 
 
 def _share(value: float) -> str:

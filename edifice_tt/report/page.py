@@ -47,6 +47,7 @@ def render_report(
         "pool": escape(curve.pool),
         "headline": sections.headline(curve),
         "standfirst": sections.standfirst(curve),
+        "remarks": sections.said(curve),
         "axes": "".join(sections.axes(curve)),
         "charts": accuracy_chart(curve, True) + accuracy_chart(curve, False),
         "key": "".join(sections.key(curve)),

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from edifice_tt import registry
-from edifice_tt.errors import EdificeError
+from edifice_tt.errors import EdificeError, PluginError
 from edifice_tt.inference.candidates import Candidate, Pool
-from edifice_tt.inference.select import Choice, select
+from edifice_tt.inference.select import Rule
 from edifice_tt.study.records import Curve, RuleCurve
 
 MOST_PROBLEMS = 200
@@ -42,10 +42,14 @@ def collect(
     """The problems of a report. Stops reading `pools` when there is enough."""
     # The ceiling and the baseline choose by knowing and by chance: nothing to learn from either.
     rules = [rule for rule in curve.rules if rule.rule not in ("oracle", "random")]
-    choosers = [_chooser(rule, answer) for rule in rules]
+    found = registry.load_registry()
+    choosers = [_chooser(found, rule, answer) for rule in rules]
     problems: list[dict[str, Any]] = []
     used = left_out = cut = 0
+    leave_out = curve.unfinished is not None and not curve.unfinished.used
     for pool in pools:
+        if leave_out and pool.num_missing:
+            continue
         limits = (MOST_OF_A_PROBLEM, MOST_OF_A_TEXT)
         if everything:
             limits = (_size(pool.candidates), max((len(c.text) for c in pool), default=0))
@@ -76,21 +80,22 @@ def collect(
     )
 
 
-def _chooser(rule: RuleCurve, answer: str | None) -> Callable[[Pool], int | None]:
-    """pool -> the index that a rule chooses of all candidates, None where it finds nothing."""
-    record = registry.selector(rule.rule)  # once: looking it up takes longer than most rules
+def _chooser(
+    found: registry.Registry, rule: RuleCurve, answer: str | None
+) -> Callable[[Pool], int | None]:
+    """pool -> the index that `select` chooses of all candidates, None where it finds nothing."""
     options: dict[str, Any] = {} if rule.scorer is None else {"scorer": rule.scorer}
-    if answer is not None and record.takes("answer"):
+    if answer is not None and found.find("selector", rule.rule).takes("answer"):
         options["answer"] = answer
+    asked = Rule.find(found, rule.rule, options)
 
     def choose(pool: Pool) -> int | None:
         try:
-            choice: Choice = record.function(pool.candidates, **options)
-            return choice.index
+            return asked.choose(pool).index
+        except PluginError:
+            raise
         except (EdificeError, ValueError):
             return None
-        except Exception:  # foreign code: select says whose
-            return select(pool, record.name, **options).index
 
     return choose
 
@@ -115,7 +120,7 @@ def _plain(candidate: Candidate, most: int, curve: Curve) -> dict[str, Any]:
     return {
         "index": candidate.index,
         "text": candidate.text[:most] + more,
-        "answer": candidate.answer,
+        "answer": candidate.answer or None,
         "right": candidate.correct is True,
         "tokens": candidate.num_tokens or None,
         "seconds": candidate.seconds,

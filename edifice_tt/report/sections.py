@@ -18,11 +18,16 @@ from edifice_tt.report.problems import Shown
 from edifice_tt.report.svg import marker, percent
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
+from edifice_tt.study.remarks import advice, remarks, trained_on
 
 
 def _best(curve: Curve) -> RuleCurve:
-    """The most accurate rule at the largest k that does not know what is right."""
+    """The most accurate rule at the largest k that does not know what is right.
+
+    One whose scorer was trained on these problems knows it too, so it comes last.
+    """
     real = [rule for rule in curve.rules if rule.rule != "oracle"] or list(curve.rules)
+    real = [rule for rule in real if not curve.trained_on(rule.scorer)] or real
     return max(real, key=lambda rule: rule.accuracy[-1])
 
 
@@ -30,7 +35,19 @@ def headline(curve: Curve) -> str:
     best, last = _best(curve), curve.ks[-1]
     gain = f"{percent(best.accuracy[0])} with {_candidates(curve.ks[0])}"
     of = f"<em>{escape(best.label)}</em> is right {percent(best.accuracy[-1])} of the time"
-    return f"{of} with {_candidates(last)}" + (f", {gain}" if last > curve.ks[0] else "")
+    seen = trained_on(curve, best.scorer)
+    return (
+        f"{of} with {_candidates(last)}"
+        + (f", {gain}" if last > curve.ks[0] else "")
+        + (f"; {escape(str(best.scorer))} {seen}" if seen else "")
+    )
+
+
+def _label(curve: Curve, label: str) -> str:
+    """A rule's name; below it whether its scorer was trained on these problems."""
+    scorer = next((rule.scorer for rule in curve.rules if rule.label == label), None)
+    seen = trained_on(curve, scorer)
+    return escape(label) + (f"<small>{seen}</small>" if seen else "")
 
 
 def _candidates(k: int) -> str:
@@ -40,7 +57,8 @@ def _candidates(k: int) -> str:
 def standfirst(curve: Curve) -> str:
     model = curve.settings.get("model")
     by = f" of {model}" if isinstance(model, str) else ""
-    parts = [f"{curve.problems:,} problems, {_candidates(curve.candidates)}{by}."]
+    many = f"{curve.problems:,} problem{'' if curve.problems == 1 else 's'}"
+    parts = [f"{many}, {_candidates(curve.candidates)}{by}."]
     for rule in curve.rules:
         if rule.rule == "oracle":
             parts.append(
@@ -50,6 +68,12 @@ def standfirst(curve: Curve) -> str:
     if curve.abstentions:
         parts.append(f"{_candidates(curve.abstentions)} without an answer abstain in every vote.")
     return escape(" ".join(parts))
+
+
+def said(curve: Curve) -> str:
+    """What must stand beside the figures."""
+    items = "".join(f"<li>{escape(one)}</li>" for one in remarks(curve))
+    return f'<ul class="remarks">{items}</ul>' if items else ""
 
 
 def axes(curve: Curve) -> Iterator[str]:
@@ -68,7 +92,7 @@ def key(curve: Curve) -> Iterator[str]:
     for i, rule in enumerate(curve.rules):
         line = '<svg viewBox="0 0 34 14" aria-hidden="true"><path class="line" d="M1,7H33"/>'
         yield f'<li class="rule {shade(rule, i)}">{line}{marker(i, 17, 7)}</svg>'
-        yield f"<span>{escape(rule.label)}</span> <b>{percent(rule.accuracy[-1])}</b></li>"
+        yield f"<span>{_label(curve, rule.label)}</span> <b>{percent(rule.accuracy[-1])}</b></li>"
 
 
 def exactness(curve: Curve) -> str:
@@ -103,43 +127,43 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]], name: str, styl
 def numbers(curve: Curve) -> str:
     rows = []
     for rule in curve.rules:
-        cells = [escape(rule.label)]
+        cells = [_label(curve, rule.label)]
         errors = rule.monte_carlo_error or [0.0] * len(curve.ks)
         for numbers in zip(rule.accuracy, rule.low, rule.high, errors, strict=True):
             value, low, high, error = numbers
-            cells.append(
-                f"{percent(value)}{'~' if error else ''}"
-                f"<small>{percent(low)} to {percent(high)}</small>"
-            )
+            cells.append(f"{percent(value)}{'~' if error else ''}{_interval(low, high, percent)}")
         rows.append(cells)
     return _table(["rule", *(f"k = {k}" for k in curve.ks)], rows, "accuracy in numbers")
+
+
+def _interval(low: float | None, high: float | None, show: Callable[[float], str]) -> str:
+    if low is None or high is None:
+        return "<small>no interval</small>"
+    return f"<small>{show(low)} to {show(high)}</small>"
+
+
+def _points(value: float) -> str:
+    return f"{value * 100:+.1f}"
 
 
 def comparisons(curve: Curve) -> str:
     last = [one for one in curve.comparisons if one.k == curve.ks[-1]]
     if not last:
         return ""
-    edge = max(abs(x) for one in last for x in (one.low, one.high)) or 1.0
+    reach = [x for one in last for x in (one.low, one.difference, one.high) if x is not None]
+    edge = max(map(abs, reach)) or 1.0
     rows = [
         (
-            escape(one.label),
+            _label(curve, one.label),
             whisker(one.low, one.difference, one.high, edge),
-            f"{one.difference * 100:+.1f}"
-            f"<small>{one.low * 100:+.1f} to {one.high * 100:+.1f}</small>",
+            f"{_points(one.difference)}{_interval(one.low, one.high, _points)}",
         )
         for one in last
     ]
-    points = f"{curve.advice.difference * 100:g} points"
-    needed = f"No number of problems would show {points}: these rules never differ."
-    if curve.advice.problems is not None:
-        needed = (
-            f"To see a difference of {points} between two rules takes about "
-            f"{curve.advice.problems:,} problems; here are {curve.problems:,}."
-        )
     against = escape(last[0].against)
     return (
         f'<section><h3>Against {against}, with {_candidates(curve.ks[-1])}</h3><div class="text">'
-        f"<p>In points of accuracy, on the same problems. {needed}</p></div>"
+        f"<p>In points of accuracy, on the same problems. {escape(advice(curve))}</p></div>"
         + _table(("rule", "", "difference"), rows, "differences", "tight")
         + "</section>"
     )
@@ -166,7 +190,9 @@ def scorers(curve: Curve) -> str:
         [f"{name}<small>{why}</small>", *map(cell, curve.scorers)] for name, why, cell in _QUALITIES
     )
     names = (
-        f"{escape(x.scorer)}<small>{x.range or 'range unknown'}</small>" for x in curve.scorers
+        f"{escape(x.scorer)}<small>{x.range or 'range unknown'}</small>"
+        + (f"<small>{trained_on(curve, x.scorer)}</small>" if x.trained_on else "")
+        for x in curve.scorers
     )
     figures = "".join(
         f'<h3>{escape(one.scorer)}</h3><div class="pair">{"".join(_figures(one))}</div>'

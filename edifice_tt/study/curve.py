@@ -4,27 +4,32 @@ All numbers of a curve come from the same problems and the same resamples, so th
 compared. It writes nothing and draws nothing.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from math import ceil
+from dataclasses import replace
+from math import ceil, isnan
 from operator import index
 from typing import Any
 
 import numpy as np
 
+from edifice_tt.errors import PoolWarning
 from edifice_tt.inference.candidates import Pool
-from edifice_tt.study.estimates import RuleValues, evaluate_rule, reads_candidates
+from edifice_tt.study.estimates import RuleValues, evaluate_rule, left_out, reads_candidates
 from edifice_tt.study.forecast import Forecast, forecast_coverage
 from edifice_tt.study.intervals import (
     bootstrap_means,
     check_level,
-    percentile_interval,
+    interval_of_means,
     problems_needed,
 )
 from edifice_tt.study.problems import Problem, read_problems
 from edifice_tt.study.quality import assess_scorer
-from edifice_tt.study.records import Advice, Comparison, Cost, Curve, RuleCurve
+from edifice_tt.study.records import Advice, Comparison, Cost, Curve, RuleCurve, Unfinished
+from edifice_tt.study.remarks import has_some_of, unfinished_of
 from edifice_tt.study.statistics import Floats, kl_best_of_n
 
+UNFINISHED = ("leave_out", "use")
 _DIFFERENCE = 0.02  # in accuracy: what the advice on the number of problems is about
 _DRAWS = 40_000  # subsets of each size over all problems: a standard error of at most 0.0025
 _DOUBLINGS = 4  # beyond the largest pool: how far a forecast reaches
@@ -40,6 +45,7 @@ def scaling_curve(
     level: float = 0.95,
     bootstrap: int = 1000,
     seed: int = 0,
+    unfinished: str = "leave_out",
     pool: str = "",
 ) -> Curve:
     """What each rule makes of k candidates: accuracy over problems, with intervals.
@@ -51,7 +57,8 @@ def scaling_curve(
     (pass@k), `random`, `best_of_n` and `majority` are exact; other rules, also those of plugins,
     are estimated from seeded subsets. Intervals are a percentile bootstrap over problems; every
     rule is compared with `majority`, or with the first. `answer` names an extractor; `pool` is a
-    name for the record.
+    name for the record. Problems with fewer candidates than the `n` of their settings are left out
+    (`unfinished="use"` keeps them), which the record tells, and a `PoolWarning`.
 
     Raises `ValueError` for unmarked candidates, missing scores, scores that no rule can use, or a k
     above the size of a pool, and `UnknownNameError` for a rule or scorer that is not there.
@@ -67,18 +74,12 @@ def scaling_curve(
     if not names:
         raise ValueError("rules must name at least one rule, such as 'best_of_n'")
     foreign = [rule for rule in names if reads_candidates(rule)]
-    settings: dict[str, Any] = {}
-    ranges: dict[str, str] = {}
-
-    def noted() -> Iterator[Pool]:
-        for one in pools:
-            settings.update({} if settings else one.settings)
-            ranges.update(one.ranges)
-            yield one
-
-    problems = list(read_problems(noted(), scorers, answer, bool(foreign)))
-    if not problems:
-        raise ValueError("there are no pools; give one per problem")
+    if unfinished not in UNFINISHED:
+        raise ValueError(f"unfinished={unfinished!r} must be one of {', '.join(UNFINISHED)}")
+    notes = _Notes(unfinished == "use")
+    problems = list(read_problems(notes.read(pools), scorers, answer, bool(foreign)))
+    notes.check(len(problems))
+    settings, ranges = notes.settings, notes.ranges
     _check_scorers(problems)
     sizes = _subset_sizes(ks, problems)
     draws = max(64, ceil(_DRAWS / len(problems)))
@@ -118,11 +119,52 @@ def scaling_curve(
                 [problem.correct for problem in problems],
                 [problem.num_tokens for problem in problems],
                 ranges.get(name),
+                sum(name in problem.seen_by for problem in problems),
             )
             for name in problems[0].scores
         ),
         abstentions=int(sum((problem.answers < 0).sum() for problem in problems)),
+        left_out=tuple(left_out(names, problems, ranges)),
+        unfinished=notes.unfinished,
     )
+
+
+class _Notes:
+    """What is noted of pools while they are read: what they share, and which are unfinished."""
+
+    def __init__(self, use: bool) -> None:
+        self.use = use
+        self.settings: dict[str, Any] = {}
+        self.ranges: dict[str, str] = {}
+        self.unfinished: Unfinished | None = None
+
+    def read(self, pools: Iterable[Pool]) -> Iterator[Pool]:
+        """The pools that are to be measured."""
+        for one in pools:
+            self.settings = self.settings or dict(one.settings)
+            if one.num_missing:
+                n = len(one) + one.num_missing
+                first = self.unfinished or Unfinished(0, one.problem, len(one), n, self.use)
+                self.unfinished = replace(first, problems=first.problems + 1)
+                if not self.use:
+                    continue
+            self.ranges.update(one.ranges)
+            yield one
+
+    def check(self, num_problems: int) -> None:
+        """Raise `ValueError` when no problem is left; warn of the unfinished."""
+        if self.unfinished is None:
+            if not num_problems:
+                raise ValueError("there are no pools; give one per problem")
+            return
+        if not num_problems:
+            raise ValueError(
+                f"every problem is unfinished: {has_some_of(self.unfinished)}; complete the file "
+                "with --resume (resume=True in Python), or take them as they are with --unfinished "
+                "use (unfinished='use')"
+            )
+        total = num_problems + (0 if self.use else self.unfinished.problems)
+        warnings.warn(unfinished_of(self.unfinished, total), PoolWarning, stacklevel=3)
 
 
 def _check_scorers(problems: Sequence[Problem]) -> None:
@@ -154,7 +196,7 @@ def _subset_sizes(ks: Sequence[int] | None, problems: Sequence[Problem]) -> tupl
 
 
 def _rule_curve(values: RuleValues, means: Floats, level: float) -> RuleCurve:
-    low, high = percentile_interval(means, level)
+    low, high = interval_of_means(values.accuracy, means, level)
     error = None
     if values.variance is not None:
         error = _plain(np.sqrt(values.variance.sum(axis=0)) / len(values.variance))
@@ -164,8 +206,8 @@ def _rule_curve(values: RuleValues, means: Floats, level: float) -> RuleCurve:
         scorer=values.scorer,
         exact=values.variance is None,
         accuracy=_plain(values.accuracy.mean(axis=0)),
-        low=_plain(low),
-        high=_plain(high),
+        low=_maybe(low),
+        high=_maybe(high),
         monte_carlo_error=error,
     )
 
@@ -181,10 +223,10 @@ def _compare(
     one: RuleValues, other: RuleValues, ks: Sequence[int], differences: Floats, level: float
 ) -> Iterator[Comparison]:
     """A comparison for each k; `differences` are those of the resampled means (resamples, ks)."""
-    observed = (one.accuracy - other.accuracy).mean(axis=0)
-    low, high = percentile_interval(differences, level)
-    for k, *numbers in zip(ks, _plain(observed), _plain(low), _plain(high), strict=True):
-        yield Comparison(one.label, other.label, k, *numbers)
+    observed = one.accuracy - other.accuracy
+    bounds = map(_maybe, interval_of_means(observed, differences, level, (-1.0, 1.0)))
+    for k, mean, low, high in zip(ks, _plain(observed.mean(axis=0)), *bounds, strict=True):
+        yield Comparison(one.label, other.label, k, mean, low, high)
 
 
 def _plain(values: Floats) -> tuple[float, ...]:
@@ -192,11 +234,26 @@ def _plain(values: Floats) -> tuple[float, ...]:
     return tuple((values.round(12) + 0.0).tolist())
 
 
+def _maybe(values: Floats) -> tuple[float | None, ...]:
+    return tuple(None if isnan(value) else value for value in _plain(values))
+
+
 def _advice(differences: Sequence[Floats], level: float) -> Advice:
     """For the two rules whose difference varies most at the largest k: it is enough for all."""
-    variances = [float(one[:, -1].var(ddof=1)) for one in differences if len(one) > 1]
-    needed = problems_needed(round(max(variances, default=0.0), 12), _DIFFERENCE, level)
-    return Advice(_DIFFERENCE, needed)
+    last = [one[:, -1].round(12) for one in differences]
+    if not last:
+        return Advice(_DIFFERENCE, None, "there are no two rules to compare")
+    if len(last[0]) == 1:
+        return Advice(_DIFFERENCE, None, "a variance needs two problems, here is one")
+    needed = problems_needed(
+        round(max(float(one.var(ddof=1)) for one in last), 12), _DIFFERENCE, level
+    )
+    reason = None
+    if needed is None:
+        reason = "each difference is the same in all problems, so it has no variance"
+        if not any(one.any() for one in last):
+            reason = "the rules compared do not differ in any of these problems"
+    return Advice(_DIFFERENCE, needed, reason)
 
 
 def _cost(problems: Sequence[Problem]) -> Cost:

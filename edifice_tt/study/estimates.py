@@ -1,20 +1,18 @@
 """A rule's accuracy on k of n candidates, per problem. Knows which estimator a rule needs."""
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress
 from math import log
-from typing import Any
 
 import numpy as np
 
 from edifice_tt import registry
-from edifice_tt.errors import EdificeError
-from edifice_tt.inference.candidates import Candidate
-from edifice_tt.inference.select import Choice, of_problem, select
+from edifice_tt.inference.candidates import Pool
+from edifice_tt.inference.select import Rule, declared_range
 from edifice_tt.study.problems import Problem
+from edifice_tt.study.records import LeftOut
 from edifice_tt.study.statistics import Floats, best_of_ks, stacks
 from edifice_tt.study.subsets import Masks, Weigh, over_subsets, weighted_vote
 from edifice_tt.study.voting import majority_at_ks
@@ -27,13 +25,13 @@ WEIGHTS: dict[str, Weigh] = {
     "pessimistic": lambda total, count: total / count - np.sqrt(log(1 / _DELTA) / (2 * count)),
 }
 _NEEDS_SCORES = ("best_of_n", *WEIGHTS)
-_PROBABILITIES = "probabilities in [0, 1]"
 _WANTED = {
-    "weighted": _PROBABILITIES,
-    "pessimistic": _PROBABILITIES,
-    "weighted_logit": "declared as logits",
+    None: "there",
+    "probability": "probabilities in [0, 1]",
+    "logit": "declared as logits",
 }
 _NEEDS_NONE = ("majority", "random", "oracle")
+_EXACT = ("best_of_n", *_NEEDS_NONE)
 
 
 @dataclass(frozen=True)
@@ -55,10 +53,8 @@ class RuleValues:
 
 def reads_candidates(rule: str) -> bool:
     """Whether the rule is one that only candidates themselves can tell; a foreign one."""
-    if rule in _NEEDS_SCORES or rule in _NEEDS_NONE:
-        return False
     registry.selector(rule)  # an unknown name is an error here, before anything is computed
-    return True
+    return rule not in _NEEDS_SCORES and rule not in _NEEDS_NONE
 
 
 def evaluate_rule(
@@ -74,43 +70,78 @@ def evaluate_rule(
 
     Raises `ValueError` where a rule that needs scores has none that it can use.
     """
-    foreign = registry.selector(rule) if reads_candidates(rule) else None
-    takes = inspect.signature(foreign.function).parameters if foreign else {}
-    scorers: list[str | None] = [None]
-    if rule in _NEEDS_SCORES or "scorer" in takes:
-        scorers = [name for name in problems[0].scores if _fits(rule, name, problems, ranges)]
-        if not scorers and not foreign:
-            there = [f"{name} ({ranges.get(name, 'range unknown')})" for name in problems[0].scores]
-            raise ValueError(
-                f"rule {rule!r} needs scores that are {_WANTED.get(rule, 'there')}, given: "
-                f"{', '.join(there) or 'none'}; score the pools, calibrate, or leave the rule out"
-            )
-        scorers = scorers or [None]
-    for scorer in scorers:
-        if not foreign and rule not in WEIGHTS:
+    found = registry.load_registry()
+    record: registry.Selector = found.find("selector", rule)
+    ranges = declared_ranges(found, problems, ranges)
+    for scorer in _scorers(record, problems, ranges):
+        if rule in _EXACT:
             yield RuleValues(rule, scorer, _exact(rule, scorer, problems, ks), None)
             continue
         accuracy, variance = np.empty((2, len(problems), len(ks)))
         options = {"scorer": scorer} if scorer else {}
-        if answer is not None and "answer" in takes:
+        if answer is not None and "answer" in record.options:
             options["answer"] = answer
+        asked = Rule.find(found, rule, options)
         for at, problem in enumerate(problems):
-            if foreign:
-                value = _chosen(foreign, problem, of_problem(foreign, options, problem.name))
-            else:
+            if rule in WEIGHTS:
                 value = _voted(rule, scorer, problem)
-            found = over_subsets(value, len(problem), ks, draws, (seed, at))
-            accuracy[at], variance[at] = found.accuracy, found.variance
-        if foreign and not accuracy.any():
-            _try_whole_pools(foreign, problems, options)
+            else:
+                value = _chosen(asked, problem, ranges)
+            estimate = over_subsets(value, len(problem), ks, draws, (seed, at))
+            accuracy[at], variance[at] = estimate.accuracy, estimate.variance
+        if rule not in WEIGHTS and not accuracy.any():
+            _try_whole_pools(asked, problems, ranges)
         yield RuleValues(rule, scorer, accuracy, variance if variance.any() else None)
 
 
-def _fits(rule: str, scorer: str, problems: Sequence[Problem], ranges: Mapping[str, str]) -> bool:
+def declared_ranges(
+    found: registry.Registry, problems: Sequence[Problem], ranges: Mapping[str, str]
+) -> dict[str, str]:
+    """What each scorer declares, in the pools or else where it is installed."""
+    known = {s: declared_range(s, ranges, found.scorers) for s in problems[0].scores}
+    return {scorer: declared for scorer, declared in known.items() if declared is not None}
+
+
+def _scorers(
+    record: registry.Selector, problems: Sequence[Problem], ranges: Mapping[str, str]
+) -> Sequence[str | None]:
+    """Whose scores the rule is evaluated with; None alone for a rule that takes none."""
+    there = list(problems[0].scores)
+    needs_some = record.name in _NEEDS_SCORES or record.needs is not None
+    if record.name in _NEEDS_NONE or not (needs_some or "scorer" in record.options):
+        return [None]
+    if usable := [name for name in there if fits(record, name, problems, ranges)]:
+        return usable
+    if not needs_some:
+        return [None]
+    given = [f"{name} ({ranges.get(name, 'range unknown')})" for name in there]
+    wanted = _WANTED[record.needs]
+    raise ValueError(
+        f"rule {record.name!r} needs scores that are {wanted}, given: "
+        f"{', '.join(given) or 'none'}; score the pools, calibrate, or leave the rule out"
+    )
+
+
+def left_out(
+    rules: Sequence[str], problems: Sequence[Problem], ranges: Mapping[str, str]
+) -> Iterator[LeftOut]:
+    """The scorers that a rule cannot use, and what it would need instead."""
+    found = registry.load_registry()
+    ranges = declared_ranges(found, problems, ranges)
+    for rule in rules:
+        record = found.find("selector", rule)
+        for scorer in problems[0].scores:
+            if not fits(record, scorer, problems, ranges):
+                yield LeftOut(rule, scorer, ranges.get(scorer), _WANTED[record.needs])
+
+
+def fits(
+    record: registry.Selector, scorer: str, problems: Sequence[Problem], ranges: Mapping[str, str]
+) -> bool:
     """Whether sums of these scores mean what the rule takes them for."""
-    if rule == "weighted_logit":
+    if record.needs == "logit":
         return ranges.get(scorer) == "logit"
-    if rule in ("weighted", "pessimistic"):
+    if record.needs == "probability":
         values = np.concatenate([problem.scores[scorer] for problem in problems])
         inside = bool(((values >= 0) & (values <= 1)).all())
         return inside and ranges.get(scorer, "probability") == "probability"
@@ -142,49 +173,35 @@ def _voted(rule: str, scorer: str | None, problem: Problem) -> Callable[[Masks],
     return weighted_vote(WEIGHTS[rule], scores, problem.answers, problem.correct)
 
 
-def _chosen(
-    record: registry.Selector, problem: Problem, options: Mapping[str, Any]
-) -> Callable[[Masks], Floats]:
+def _chosen(rule: Rule, problem: Problem, ranges: Mapping[str, str]) -> Callable[[Masks], Floats]:
     """subsets (draws, N) -> whether the rule's choice is right (draws).
 
     A subset in which it finds nothing to choose, which is a `ValueError`, is wrong.
     """
     right = {c.index: mark for c, mark in zip(problem.candidates, problem.correct, strict=True)}
+    choose = rule.of(_pool(problem, ranges))
 
     def value(masks: Masks) -> Floats:
         worth = np.zeros(len(masks))
         for at, mask in enumerate(masks.tolist()):
             with suppress(ValueError):
                 subset = tuple(compress(problem.candidates, mask))
-                worth[at] = right[_choose(record, subset, options).index]
+                worth[at] = right[choose(subset).index]
         return worth
 
     return value
 
 
-def _choose(
-    record: registry.Selector, candidates: Sequence[Candidate], options: Mapping[str, Any]
-) -> Choice:
-    """`select` without looking the rule up again, which would take longer than most rules."""
-    try:
-        choice = record.function(candidates, **options)
-    except (EdificeError, ValueError):
-        raise
-    except Exception:  # foreign code: select says whose
-        choice = None
-    if isinstance(choice, Choice):
-        return choice
-    return select(candidates, record.name, **options)
+def _pool(problem: Problem, ranges: Mapping[str, str]) -> Pool:
+    return Pool("", problem.candidates, problem=problem.name, ranges=ranges)
 
 
-def _try_whole_pools(
-    record: registry.Selector, problems: Sequence[Problem], options: Mapping[str, str]
-) -> None:
+def _try_whole_pools(rule: Rule, problems: Sequence[Problem], ranges: Mapping[str, str]) -> None:
     """Let the rule's `ValueError` out when it chooses from no pool at all: it is used wrongly."""
     failure = None
     for problem in problems:
         try:
-            _choose(record, problem.candidates, options)
+            rule.choose(_pool(problem, ranges))
             return
         except ValueError as error:
             failure = error

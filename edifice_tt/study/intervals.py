@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from edifice_tt.study.statistics import Floats
 
+_EQUAL = 1e-9  # values that differ by their rounding alone
 _CHUNK = 1 << 22  # problems drawn at once, over all resamples
 
 
@@ -45,14 +46,40 @@ def percentile_interval(means: Floats, level: float = 0.95) -> tuple[Floats, Flo
     return low, high
 
 
+def interval_of_means(
+    values: Floats, means: Floats, level: float, limits: tuple[float, float] = (0.0, 1.0)
+) -> tuple[Floats, Floats]:
+    """Low and high (columns) for `values` (problems, columns) and their resampled means.
+
+    The percentile bootstrap, but where all problems have one value v it has nothing to draw from.
+    Then at most a share q of all problems has another value, which lies within `limits`: the bounds
+    are v + q (limit - v). Of 0 in n problems q is the upper limit of Wilson's score interval, so
+    for values of 0 or 1 this is his interval. One problem tells nothing of others: NaN.
+    Source: Wilson, 1927, Journal of the American Statistical Association 22, 209-212.
+
+    >>> ones = np.ones((3, 1))
+    >>> [round(float(bound[0]), 3) for bound in interval_of_means(ones, ones, 0.95)]
+    [0.439, 1.0]
+    """
+    low, high = percentile_interval(means, level)
+    if len(values) == 1:
+        return np.full_like(low, np.nan), np.full_like(high, np.nan)
+    square = NormalDist().inv_cdf((1 + level) / 2) ** 2
+    share = square / (len(values) + square)
+    equal, value = np.ptp(values, axis=0) < _EQUAL, values.mean(axis=0)
+    low = np.where(equal, value + share * (limits[0] - value), low)
+    high = np.where(equal, value + share * (limits[1] - value), high)
+    return low, high
+
+
 def problems_needed(
     variance: float, difference: float, level: float = 0.95, power: float = 0.8
 ) -> int | None:
     """How many problems show a difference of two rules: a paired interval that excludes zero.
 
     `variance` is that of the difference per problem, as observed; the number is for an interval of
-    `level` and succeeds with probability `power`. None when the rules never differ: no number of
-    problems shows what is not there. The normal approximation; source: Miller, 2024,
+    `level` and succeeds with probability `power`. None for a variance of 0, which tells no number.
+    The normal approximation; source: Miller, 2024,
     arXiv:2411.00640.
 
     >>> problems_needed(0.09, 0.02)

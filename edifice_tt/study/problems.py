@@ -17,7 +17,8 @@ class Problem:
     """The candidates of one problem as arrays (N).
 
     `answers` numbers the answers from 0, -1 abstains. `seconds` is NaN where it is not known.
-    `candidates` are the candidates themselves, kept only for rules that read them.
+    `candidates` are the candidates themselves, kept only for rules that read them; `seen_by` names
+    the scorers that were trained on it.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Problem:
     seconds: Floats
     scores: dict[str, Floats]
     candidates: tuple[Candidate, ...] = ()
+    seen_by: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.correct)
@@ -41,10 +43,10 @@ def read_problems(
     """Pools as problems, one at a time.
 
     `scorers` says whose scores to read, None for all that there are. `answer` names an extractor;
-    without it a candidate's own answer counts, or its text where no candidate of the problem has
-    one. Raises `ValueError` for an empty pool, a candidate that nobody has marked right or wrong,
-    and a score that is missing or not finite; `UnknownNameError` for a scorer that no candidate of
-    the problem has.
+    without it a candidate's own answer counts, or its text where nobody has looked for one (see
+    `rules.answers_of`). Raises `ValueError` for an empty pool, a candidate that nobody has marked
+    right or wrong, and a score that is missing or not finite; `UnknownNameError` for a scorer that
+    no candidate of the problem has.
     """
     for pool in pools:
         if not len(pool):
@@ -64,6 +66,7 @@ def read_problems(
             seconds=np.array([candidate.seconds for candidate in pool], np.float64),
             scores={name: _scores(pool, name) for name in (there if scorers is None else scorers)},
             candidates=pool.candidates if keep_candidates else (),
+            seen_by=pool.seen_by,
         )
 
 

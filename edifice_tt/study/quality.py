@@ -45,7 +45,8 @@ class ScorerQuality:
     `ece`, `brier` and `reliability` are for scores that all lie in [0, 1]. `length_correlation` is
     Spearman's between score and number of tokens, over all candidates. `best_k` is the smallest k
     with the highest mean best-of-k, of k up to 1000 or the smallest problem, `peak_accuracy` that
-    mean: a larger k picks what the scorer likes and is wrong.
+    mean: a larger k picks what the scorer likes and is wrong. `trained_on` counts the problems that
+    the scorer was trained on: of these its numbers say little.
     """
 
     scorer: str
@@ -60,6 +61,7 @@ class ScorerQuality:
     length_correlation: float | None
     best_k: int
     peak_accuracy: float
+    trained_on: int = 0
 
 
 def assess_scorer(
@@ -68,6 +70,7 @@ def assess_scorer(
     correct: Sequence[ArrayLike],
     num_tokens: Sequence[ArrayLike] | None = None,
     score_range: str | None = None,
+    trained_on: int = 0,
 ) -> ScorerQuality:
     """Everything that scores and correctness tell about a scorer.
 
@@ -107,6 +110,7 @@ def assess_scorer(
         length_correlation=None if lengths is None else spearman(score, lengths),
         best_k=ks[best],
         peak_accuracy=float(curve[best]),
+        trained_on=trained_on,
     )
 
 

@@ -13,7 +13,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class RuleCurve:
-    """A rule's mean accuracy over the problems at each k, and its interval.
+    """A rule's mean accuracy over the problems at each k, and its interval; None of one problem.
 
     `monte_carlo_error` is the standard error of drawing subsets, None for an exact estimator; the
     interval, over problems, includes it.
@@ -24,8 +24,8 @@ class RuleCurve:
     scorer: str | None
     exact: bool
     accuracy: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
     monte_carlo_error: tuple[float, ...] | None
 
 
@@ -37,8 +37,8 @@ class Comparison:
     against: str
     k: int
     difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,38 @@ class Cost:
 
 @dataclass(frozen=True)
 class Advice:
-    """How many problems would show this difference in accuracy of any two rules compared."""
+    """How many problems would show this difference in accuracy of any two rules compared.
+
+    `reason` says why that cannot be told, where it cannot.
+    """
 
     difference: float
     problems: int | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A rule that does not appear with a scorer: its scores are not what the rule `needs`."""
+
+    rule: str
+    scorer: str
+    range: str | None
+    needs: str
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """Problems with fewer candidates than their settings ask for, and whether they were used.
+
+    `first` is the id of the first; it has `candidates` of `n`.
+    """
+
+    problems: int
+    first: str
+    candidates: int
+    n: int
+    used: bool
 
 
 @dataclass(frozen=True)
@@ -81,6 +109,12 @@ class Curve:
     advice: Advice
     scorers: tuple[ScorerQuality, ...]
     abstentions: int
+    left_out: tuple[LeftOut, ...] = ()
+    unfinished: Unfinished | None = None
+
+    def trained_on(self, scorer: str | None) -> int:
+        """How many of these problems a scorer was trained on."""
+        return sum(one.trained_on for one in self.scorers if one.scorer == scorer)
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON; what is not known is None, never NaN."""

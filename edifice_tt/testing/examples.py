@@ -73,18 +73,18 @@ def tiny_model(scorer: str | None = "linear") -> Any:
 def small_pool() -> Pool:
     """Six answers to one question, with token ids of `tiny_model`, answers and two scores each.
 
-    Two answers agree, one is empty, one has no extracted answer, and two scores are tied.
+    Two answers agree, one is empty, two have no answer, and two scores are tied.
 
     >>> [candidate.answer for candidate in small_pool()]
-    ['7', '8', '8', None, '9', None]
+    ['7', '8', '8', '', '9', '']
     """
     rows = (
         ("Seven: 2, 3, 5, 7, 11, 13, 17.", "7", 0.25, -1.5),
         ("2, 3, 5, 7, 11, 13, 17 and 19: \\boxed{8}", "8", 0.75, -0.5),
         ("The answer is 8.", "8", 0.75, -0.75),
-        ("", None, 0.0, -4.0),
+        ("", "", 0.0, -4.0),
         ("1 and the eight primes: 9", "9", 0.5, -1.0),
-        ("Weiß nicht 🤷", None, 0.125, -2.0),
+        ("Weiß nicht 🤷", "", 0.125, -2.0),
     )
     return Pool(
         "How many primes are below 20?",
@@ -93,9 +93,7 @@ def small_pool() -> Pool:
     )
 
 
-def _candidate(
-    index: int, text: str, answer: str | None, judge: float, logprob: float
-) -> Candidate:
+def _candidate(index: int, text: str, answer: str, judge: float, logprob: float) -> Candidate:
     ids = (*(3 + byte for byte in text.encode()), END)
     scores = {"judge": judge, "logprob": logprob}
     return Candidate(index, text, ids, (logprob,) * len(ids), "eos", answer, scores=scores)

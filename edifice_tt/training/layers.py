@@ -3,6 +3,7 @@
 Measures and chooses nothing: by chance one of several layers is always the best.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.inference.candidates import Pool
 from edifice_tt.inference.hidden import check_layer
-from edifice_tt.study.intervals import bootstrap_means, percentile_interval
+from edifice_tt.study.intervals import bootstrap_means, interval_of_means
 from edifice_tt.study.quality import auroc
 from edifice_tt.training.features import Features, read_features_at
 from edifice_tt.training.fit import Fit, features_needed, fit_scorer
@@ -24,15 +25,16 @@ class LayerQuality:
 
     `auroc_within` is the mean over problems, between `low` and `high`; `behind` is by how much the
     best layer's is higher, on the same problems, and lies between `behind_low` and `behind_high`.
+    One problem has no interval: None.
     """
 
     layer: int
     auroc_within: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     behind: float
-    behind_low: float
-    behind_high: float
+    behind_low: float | None
+    behind_high: float | None
     brier: float
     ece: float
     fit: Fit
@@ -84,18 +86,30 @@ def compare_layers(
         on_fit(fit)
     table = np.array([_aurocs(fit) for fit in fits]).T  # (problems, layers)
     table = table[~np.isnan(table[:, 0])]
-    best = table[:, [int(np.argmax(table.mean(axis=0)))]]
+    at_best = int(np.argmax(table.mean(axis=0)))
+    best = table[:, [at_best]]
     both = np.hstack([table, best - table])
-    low, high = percentile_interval(bootstrap_means(both, seed=seed), level)
+    means, num = bootstrap_means(both, seed=seed), len(layers)
+    bounds = (
+        interval_of_means(both[:, :num], means[:, :num], level),
+        interval_of_means(both[:, num:], means[:, num:], level, (-1.0, 1.0)),
+    )
+    low, high = np.concatenate(bounds, axis=1)
+    low[num + at_best] = high[num + at_best] = 0.0  # it is not behind itself
     columns = np.stack([both.mean(axis=0), low, high]).reshape(3, 2, len(layers))
     found = []
     for at, (layer, fit) in enumerate(zip(layers, fits, strict=True)):
-        (mean, first, last), (behind, near, far) = columns[:, :, at].T.tolist()
+        mean, behind = columns[0, :, at].tolist()
+        (first, last), (near, far) = (map(_known, pair) for pair in columns[1:, :, at].T.tolist())
         brier, ece = fit.quality.brier, fit.quality.ece
         assert brier is not None
         assert ece is not None
         found.append(LayerQuality(layer, mean, first, last, behind, near, far, brier, ece, fit))
     return tuple(found)
+
+
+def _known(bound: float) -> float | None:
+    return None if math.isnan(bound) else bound
 
 
 def _aurocs(fit: Fit) -> list[float]:

@@ -160,3 +160,21 @@ def test_a_training_that_broke_off_is_resumed_or_begun_anew(run, graded, tmp_pat
     assert "exists; use --resume" in run(*TRAIN, status=2)
     run(*TRAIN, "--force")
     assert (tmp_path / "judge.safetensors").read_bytes() == whole
+
+
+def test_scoring_what_a_verifier_was_trained_on_is_one_warning_and_stays_in_the_file(
+    run, graded, capsys
+):
+    run(*TRAIN)
+    new = replace(graded[0], prompt="another question", problem="new")
+    et.write_pools("mixed.jsonl", [*graded, new])
+    argv = ["score", "mixed.jsonl", "--verifier", "judge.safetensors"]
+    assert cli.main(argv) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "trained on" in line]
+    assert len(told) == 1
+    assert "'judge' was trained on 12 of these 13 problems" in told[0]
+    assert [bool(pool.seen_by) for pool in et.read_pools("mixed.jsonl")] == [True] * 12 + [False]
+    run("grade", "pool.jsonl", "--answer", "text", status=2)  # these have no gold answers
+    run("merge", "mixed.jsonl", "pool.jsonl", "-o", "both.jsonl")
+    (judge,) = json.loads(run("curve", "both.jsonl", "--scorer", "judge", "--json"))["scorers"]
+    assert judge["trained_on"] == 12

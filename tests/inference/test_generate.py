@@ -194,10 +194,10 @@ def test_answers_are_extracted_and_held_against_the_gold_answer(tiny_lm, script)
     script("It is 12.", "1 + 1 = 13", "dunno")
     given = {"n": 3, "max_tokens": 30, "gold": "12.0", "answer": "number"}
     pool = et.generate(tiny_lm, PROMPT, **given)
-    assert [(c.answer, c.correct) for c in pool] == [("12", True), ("13", False), (None, False)]
+    assert [(c.answer, c.correct) for c in pool] == [("12", True), ("13", False), ("", False)]
     assert (pool.gold, pool.settings["answer"]) == ("12.0", "number")
     unknown = et.generate(tiny_lm, PROMPT, **{**given, "gold": None})
-    assert [(c.answer, c.correct) for c in unknown] == [("12", None), ("13", None), (None, None)]
+    assert [(c.answer, c.correct) for c in unknown] == [("12", None), ("13", None), ("", None)]
     assert et.generate(tiny_lm, PROMPT, **{**given, "answer": None}).candidates[0].answer is None
 
 

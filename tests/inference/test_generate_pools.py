@@ -45,6 +45,44 @@ def resume(lm, path, problems=PROBLEMS, **options):
     return et.generate_pools(lm, problems, path, resume=True, **{**OPTIONS, **options})
 
 
+def interrupted(lm, problem, after=2):
+    """What is finished when Ctrl-C comes with the last token of so many candidates."""
+    done = []
+
+    def interrupt(event):
+        done.extend([event.index] if event.finish_reason else [])
+        if len(done) == after:
+            raise KeyboardInterrupt
+
+    given = {"problem": problem.problem, "gold": problem.gold, **OPTIONS}
+    return et.generate(lm, problem.prompt, on_token=interrupt, **given)
+
+
+def test_a_pool_that_ctrl_c_ended_is_saved_and_resumed_to_the_whole(path, lm, whole):
+    pool = interrupted(lm, PROBLEMS[0])
+    assert pool.interrupted
+    assert pool.num_missing == OPTIONS["n"] - len(pool) > 0
+    pool.save(path)
+    resume(lm, path)
+    assert list(et.read_pools(path)) == whole[0]
+    assert not any(one.interrupted or one.num_missing for one in whole[0])
+
+
+def test_a_pool_that_ctrl_c_ended_stands_in_a_file_beside_whole_ones(path, lm, whole):
+    et.write_pools(path, [whole[0][1], interrupted(lm, PROBLEMS[0])])
+    assert "interrupted" not in PoolFile(path).settings
+    resume(lm, path)
+    assert sorted(et.read_pools(path), key=lambda pool: pool.problem) == sorted(
+        whole[0], key=lambda pool: pool.problem
+    )
+
+
+def test_an_older_file_that_says_it_was_interrupted_is_resumed_too(path, lm, whole):
+    path.write_bytes(whole[1].replace(b'"seed":', b'"interrupted":true,"seed":', 1))
+    assert resume(lm, path) == 0
+    assert list(et.read_pools(path)) == whole[0]
+
+
 # --- the file
 
 

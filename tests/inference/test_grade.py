@@ -18,12 +18,12 @@ def graded(gold, answer, *texts):
             "1,007.50",
             "number",
             ["so 1007.5", "7", "none"],
-            [("1007.5", True), ("7", False), (None, False)],
+            [("1007.5", True), ("7", False), ("", False)],
         ),
         ("x + 1", "boxed", [r"\boxed{x + 1}", r"\boxed{x}"], [("x + 1", True), ("x", False)]),
-        (r"so \boxed{x}", "boxed", [r"\boxed{x}", "x"], [("x", True), (None, False)]),
+        (r"so \boxed{x}", "boxed", [r"\boxed{x}", "x"], [("x", True), ("", False)]),
         (" yes ", "text", ["yes\n", "no"], [("yes", True), ("no", False)]),
-        ("B", r"regex:answer is (\w)", ["the answer is B", "B"], [("B", True), (None, False)]),
+        ("B", r"regex:answer is (\w)", ["the answer is B", "B"], [("B", True), ("", False)]),
     ],
 )
 def test_an_answer_is_right_when_it_equals_the_gold_answer(gold, answer, texts, expected):

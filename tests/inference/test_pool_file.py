@@ -11,6 +11,7 @@ import pytest
 import edifice_tt as et
 from edifice_tt.errors import CheckpointError, PoolWarning
 from edifice_tt.inference.pool_file import PoolWriter
+from edifice_tt.inference.pool_lines import candidate_line
 from edifice_tt.inference.pool_reader import PoolFile
 
 POOL = et.Pool(
@@ -526,3 +527,65 @@ def test_a_file_that_is_not_there_says_so(path):
 def test_a_folder_is_no_pool(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be read"):
         et.Pool.load(tmp_path)
+
+
+def older(path, settings, *problems):
+    """A file in which null stands for both: (answer, correct) of each candidate of each problem."""
+    lines = [{"kind": "pool", "schema": 2, "settings": settings}]
+    for name, rows in enumerate(problems):
+        lines.append({"kind": "problem", "problem": str(name), "prompt": "q", "gold": None})
+        for index, (answer, correct) in enumerate(rows):
+            line = json.loads(candidate_line(str(name), et.Candidate(index, "text")))
+            lines.append({**line, "answer": answer, "correct": correct})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return [[c.answer for c in pool] for pool in et.read_pools(path)]
+
+
+def test_an_older_file_tells_none_found_from_not_looked(path):
+    unmarked, wrong = (None, None), (None, False)
+    assert older(path, {"answer": "number"}, [unmarked, wrong]) == [["", ""]]
+    assert older(path, {}, [wrong, wrong], [("7", True)]) == [["", ""], ["7"]]
+    assert older(path, {}, [unmarked], [("7", True)]) == [[None], ["7"]]
+    assert older(path, {}, [wrong], [wrong]) == [[None], [None]]  # marked by who knows what
+
+
+def seen(path):
+    return [sorted(pool.seen_by) for pool in et.read_pools(path)]
+
+
+SEEN = [
+    POOL.with_scores("v", [0.5] * 3, seen=True).with_scores("w", [0.5] * 3),
+    OTHER.with_scores("v", [0.5] * 2).with_scores("w", [0.25] * 2, seen=True),
+]
+
+
+def test_a_file_keeps_which_problems_a_scorer_was_trained_on(path):
+    et.write_pools(path, iter(SEEN))
+    assert list(et.read_pools(path)) == SEEN
+    assert seen(path) == [["v"], ["w"]]
+    file = PoolFile(path)
+    assert file.scorers["v"]["trained_on"] == {POOL.problem}
+    et.write_pools(path, file, file.scorers)
+    assert list(et.read_pools(path)) == SEEN
+
+
+def test_scores_that_are_added_tell_what_their_scorer_was_trained_on(path):
+    et.write_pools(path, [POOL, OTHER])
+    for pool in SEEN[::-1]:
+        pool.append_scores(path, "v")
+        pool.append_scores(path, "w")
+    assert seen(path) == [["v"], ["w"]]
+    OTHER.with_scores("w", [1.0] * 2).append_scores(path, "w")
+    assert seen(path) == [["v"], []]
+    with PoolWriter(path) as writer:  # known beforehand, it is one line
+        before = path.read_bytes().count(b'"kind":"scorer"')
+        for pool in SEEN:
+            writer.add_scores(pool, "v", trained_on=[OTHER.problem])
+    assert seen(path) == [[], ["v"]]
+    assert path.read_bytes().count(b'"kind":"scorer"') == before + 1
+
+
+def test_a_file_without_what_a_scorer_was_trained_on_is_read_as_ever(path):
+    et.write_pools(path, [POOL.with_scores("v", [0.5] * 3)])
+    assert b"trained_on" not in path.read_bytes()
+    assert seen(path) == [[]]

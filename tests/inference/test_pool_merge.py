@@ -110,3 +110,11 @@ def test_marks_that_contradict_are_an_error(merge):
         merge(*([pool] for pool in marked))
     with pytest.raises(CheckpointError, match="different gold answers"):
         merge([B], [replace(B, gold="5")])
+
+
+def test_what_a_scorer_was_trained_on_goes_with_its_scores(merge):
+    trained, not_trained = (A.with_scores("v", [0.5] * 3, seen=seen) for seen in (True, False))
+    assert merge([trained], [B])[0].seen_by == {"v"}
+    assert merge([trained], [part(A, 0)])[0].seen_by == {"v"}
+    assert merge([trained], [not_trained])[0].seen_by == frozenset()
+    assert merge([not_trained], [trained])[0].seen_by == {"v"}

@@ -150,17 +150,17 @@ def test_candidates_without_an_answer_abstain_and_are_counted():
 @pytest.mark.parametrize(
     ("pool", "options", "kind"),
     [
-        (said("1", "2"), {"answer": "boxed"}, "boxed"),
-        (said("", " "), {}, "text"),
-        (answered("", "\n"), {}, "text"),
+        (said("1", "2"), {"answer": "boxed"}, " of the kind 'boxed'"),
+        (said("", " "), {}, ""),
+        (answered("", "\n"), {}, ""),
     ],
 )
 def test_when_all_abstain_it_is_an_error_that_says_what_was_looked_for(pool, options, kind):
     with pytest.raises(ValueError, match="no candidate") as caught:
         et.select(pool, "majority", **options)
     assert str(caught.value) == (
-        f"no candidate has an answer of the kind '{kind}'; use another kind (answer=..., "
-        "--answer), or rule best_of_n"
+        f"no candidate has an answer{kind}; use another kind (answer=..., --answer), or rule "
+        "best_of_n"
     )
 
 
@@ -170,10 +170,33 @@ def test_an_answer_that_is_already_there_counts():
     assert choice.tally == {"A": 1.0, "B": 2.0}
 
 
-def test_where_some_have_an_answer_the_others_abstain():
-    choice = et.select(answered(None, None, " ", "B"), "majority")
+def test_candidates_in_which_no_answer_was_found_abstain():
+    choice = et.select(answered("", "", " ", "B"), "majority")
     assert (choice.index, choice.abstained) == (3, 3)
     assert choice.tally == {"B": 1.0}
+
+
+@pytest.mark.parametrize("rule", ["majority", "weighted", "pessimistic", "weighted_logit"])
+def test_a_pool_of_which_only_some_were_looked_at_holds_no_vote(rule):
+    pool = voted(("A", 0.5), ("", 0.5), (None, 0.5), ("A", 0.5), (None, 0.5))[::-1]
+    with pytest.raises(ValueError, match="candidate 2 has not been looked at for its answer, oth"):
+        et.select(pool, rule)
+    assert et.select(pool, rule, answer="text").abstained == 0
+
+
+def test_a_marked_candidate_without_an_answer_was_looked_at_as_in_older_pools():
+    pool = (*answered("A"), et.Candidate(1, "B", correct=False), et.Candidate(2, "B", correct=True))
+    choice = et.select(pool, "majority")
+    assert (choice.index, choice.abstained) == (0, 2)
+
+
+def test_whole_texts_vote_only_where_nobody_has_looked():
+    pool = et.Pool("q", said("no idea", "hmm", "no idea"), gold="4")
+    assert et.select(pool, "majority").tally == {"no idea": 2.0, "hmm": 1.0}
+    graded = et.grade(pool, "number")
+    with pytest.raises(ValueError, match="no candidate has an answer; use another kind"):
+        et.select(graded, "majority")
+    assert et.scaling_curve([graded], rules=["majority"]).abstentions == 3
 
 
 def test_a_named_extractor_goes_before_answers_that_are_there():
@@ -222,7 +245,7 @@ def test_scores_of_zero_still_choose():
 
 
 def test_who_abstains_adds_nothing():
-    choice = et.select(voted((None, 1.0), ("A", 0.25), (None, 1.0)), "weighted")
+    choice = et.select(voted(("", 1.0), ("A", 0.25), ("", 1.0)), "weighted")
     assert (choice.index, choice.abstained, choice.tally) == (1, 2, {"A": 0.25})
 
 
@@ -409,7 +432,9 @@ def test_no_rule_depends_on_the_order_of_the_candidates(rule, rows, data):
 @given(rows=POOLS, more=st.integers(1, 5))
 def test_a_candidate_without_an_answer_changes_no_vote(rows, more):
     pool = voted(*((answer, score) for answer, score, _ in rows))
-    silent = tuple(et.Candidate(len(pool) + i, "x", scores={"s": 1.0}) for i in range(more))
+    silent = tuple(
+        et.Candidate(len(pool) + i, "x", answer="", scores={"s": 1.0}) for i in range(more)
+    )
     for rule in ("majority", "weighted", "weighted_logit", "pessimistic"):
         without, among = (FUNCTIONS[rule](each) for each in (pool, (*silent, *pool)))
         assert (among.candidate, among.tally) == (without.candidate, without.tally)

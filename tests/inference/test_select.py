@@ -1,11 +1,13 @@
 """What every rule may rely on, and what is said when it cannot choose."""
 
+import warnings
+
 import pytest
 from fake_plugins import Site, open_site
 
 import edifice_tt as et
 from edifice_tt import registry
-from edifice_tt.errors import PluginError, UnknownNameError
+from edifice_tt.errors import PluginError, PoolWarning, UnknownNameError
 from edifice_tt.inference.select import check_options, check_range
 
 site = pytest.fixture(open_site, name="site")
@@ -317,3 +319,13 @@ def test_a_rule_without_needs_takes_every_range():
     for declared in (None, *registry.RANGES):
         check_range(registry.selector("best_of_n"), "prm", declared)
     check_range(registry.selector("weighted"), "prm", None)
+
+
+def test_a_pool_that_lacks_candidates_is_told_and_one_that_ctrl_c_ended_is_not():
+    pool = et.Pool("q", (et.Candidate(0, "7"),), {"n": 3}, "p")
+    with pytest.warns(PoolWarning, match="problem 'p' has 1 of 3 candidates; .*--resume"):
+        assert et.select(pool, "majority").text == "7"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for settings in ({"n": 3, "interrupted": True}, {"n": 1}, {"n": True}, {"n": "3"}, {}):
+            et.select(et.Pool("q", pool.candidates, settings, "p"), "majority")

@@ -77,7 +77,12 @@ def test_a_file_brings_back_the_same_numbers_and_all_that_was_said(tiny_lm, veri
 
 def test_problems_that_it_was_trained_on_are_told(tiny_lm, verifier):
     with pytest.warns(PoolWarning, match="'judge' was trained on problem '0'"):
-        et.score(tiny_lm, replace(POOL, prompt="seen"), verifier)
+        pool = et.score(tiny_lm, replace(POOL, prompt="seen"), verifier)
+    assert pool.seen_by == {"judge"}
+    assert et.score(tiny_lm, POOL, verifier).seen_by == frozenset()
+    # Scores of another one of that name take their place, and it has not seen the problem.
+    other = replace(verifier, trained_on=frozenset())
+    assert et.score(tiny_lm, pool, other).seen_by == frozenset()
 
 
 def test_another_model_is_refused(tiny_lm, verifier):

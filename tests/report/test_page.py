@@ -4,13 +4,17 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from fake_plugins import open_site
 
 import edifice_tt as et
 from edifice_tt.report import problems
 from edifice_tt.report.page import render_report
+
+site = pytest.fixture(open_site, name="site")
 
 EVIL = "</script><img src=x onerror=\"document.title='broken'\"><!--data--><script>"
 
@@ -205,3 +209,69 @@ def test_every_chart_has_a_name_and_every_point_tells_its_numbers():
     assert all(chart["aria-label"] for chart in charts)
     titles = re.findall(r"<title>majority, k = 3: 33.3%, [\d.]+% to [\d.]+%</title>", page)
     assert len(titles) == 2  # in the wide chart and in the narrow one
+
+
+DRAWS = """
+import edifice_tt
+
+@edifice_tt.hookimpl
+def register_selectors(register):
+    register("drawn", draw)
+    register("sure", lambda candidates, scorer: edifice_tt.select(candidates, "best_of_n"),
+             needs="logit")
+
+def draw(candidates, seed=5):
+    chosen = edifice_tt.select(candidates, "random", seed=seed)
+    return edifice_tt.Choice(chosen.candidate, "drawn", {})
+"""
+
+
+def test_a_page_shows_the_choices_of_select_of_a_rule_that_draws_too(site):
+    """Each problem has draws of its own, mixed of the seed and its id."""
+    site.install("draws", DRAWS)
+    pools = list(make_pools(7))
+    chosen = [problem["chosen"] for problem in data_of(render(pools, ["drawn"]))["problems"]]
+    assert chosen == [[et.select(pool, "drawn").index] for pool in pools]
+    assert len({index for (index,) in chosen}) > 1
+
+
+def test_a_page_asks_no_rule_for_scores_that_it_cannot_use(site):
+    site.install("draws", DRAWS)
+    pools = [replace(pool, ranges={"judge": "logit"}) for pool in make_pools(3)]
+    curve = et.scaling_curve(pools, ["sure"], bootstrap=10)
+    assert [p["chosen"] for p in data_of(render_report(curve, pools).decode())["problems"]] == [
+        [2],
+        [2],
+        [2],
+    ]
+    refused = [replace(pool, ranges={"judge": "probability"}) for pool in pools]
+    page = render_report(curve, refused).decode()
+    assert [problem["chosen"] for problem in data_of(page)["problems"]] == [[None]] * 3
+
+
+def trained(count, total):
+    """Pools whose scorer is always right, and was trained on the first `count` of them."""
+    for at, pool in enumerate(make_pools(total)):
+        right = [float(not c.correct) / 2 for c in pool]
+        pool = pool.with_scores("judge", right, range="probability")
+        yield pool.with_scores("pupil", [float(c.correct) for c in pool], seen=at < count)
+
+
+def headline_of(page):
+    return re.search(r"<h1>(.*?)</h1>", page)[1]
+
+
+def test_a_scorer_that_was_trained_on_these_problems_does_not_lead_and_is_told():
+    page = render(trained(2, 4), ("best_of_n", "majority"))
+    assert "majority" in headline_of(page)
+    said = "was trained on 2 of these 4 problems"
+    assert f"<li>pupil {said}: how it does there says nothing about new ones.</li>" in page
+    # In the key, in the numbers, in the comparison and at the scorer.
+    assert page.count(f"<small>{said}</small>") == 4
+    assert "best_of_n · pupil" in headline_of(render(trained(0, 4), ("best_of_n", "majority")))
+
+
+def test_where_every_rule_has_learnt_these_problems_the_headline_says_so():
+    curve = et.scaling_curve(list(trained(2, 4)), ["best_of_n"], scorers=["pupil"], bootstrap=9)
+    page = render_report(curve, trained(2, 4)).decode()
+    assert headline_of(page).endswith("; pupil was trained on 2 of these 4 problems")

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 import edifice_tt as et
-from edifice_tt.errors import UnknownNameError
+from edifice_tt.errors import PoolWarning, UnknownNameError
+from edifice_tt.study.intervals import bootstrap_means
+from edifice_tt.study.records import Unfinished
 from edifice_tt.study.statistics import kl_best_of_n
+from edifice_tt.study.subsets import Estimate
 
 
 def made(num_problems=30, n=8, seed=1):
@@ -124,9 +127,12 @@ def test_rules_that_are_equal_differ_by_exactly_nothing():
     for seed in range(5):
         pools = made(31, 7, seed)
         found = et.scaling_curve(pools, ("majority", "best_of_n", "weighted"), (1,), bootstrap=50)
-        numbers = [(one.difference, one.low, one.high) for one in found.comparisons]
-        assert numbers == [(0.0, 0.0, 0.0)] * 2
+        assert [one.difference for one in found.comparisons] == [0.0, 0.0]
+        # Of 31 problems without a difference: 1.96^2 / (31 + 1.96^2) of others may have any.
+        bounds = [bound for one in found.comparisons for bound in (-one.low, one.high)]
+        assert bounds == pytest.approx([3.8415 / 34.8415] * 4, abs=1e-5)
         assert found.advice.problems is None
+        assert "do not differ in any of these problems" in found.advice.reason
 
 
 def test_drawn_rules_state_their_error_and_exact_ones_have_none():
@@ -173,14 +179,14 @@ def test_the_dict_is_the_json(curve):
         "label against k difference low high": plain["comparisons"][0],
         "tokens_per_candidate seconds_per_candidate": plain["cost"],
         "ks coverage alpha beta": plain["forecast"],
-        "difference problems": plain["advice"],
+        "difference problems reason": plain["advice"],
         "scorer range auroc_pooled auroc_within mixed_problems ece brier": scorer,
         "low high count mean_score accuracy": scorer["reliability"][0],
         "edges right wrong": scorer["histogram"],
     }
     rest = {
-        "kind": " comparisons cost forecast kl advice scorers abstentions",
-        "scorer": " reliability histogram length_correlation best_k peak_accuracy",
+        "kind": " comparisons cost forecast kl advice scorers abstentions left_out unfinished",
+        "scorer": " reliability histogram length_correlation best_k peak_accuracy trained_on",
     }
     for names, record in fields.items():
         assert " ".join(record) == names + rest.get(next(iter(record)), "")
@@ -190,13 +196,114 @@ def test_one_problem_that_is_all_right_leaves_unknown_what_cannot_be_known():
     candidates = tuple(et.Candidate(i, "7", correct=True, scores={"z": i - 1.0}) for i in range(3))
     found = et.scaling_curve([et.Pool("q", candidates)], ("best_of_n", "majority"))
     assert found.ks == (1, 2, 3)
-    assert found.rules[0].accuracy == found.rules[0].low == found.rules[0].high == (1.0, 1.0, 1.0)
+    assert found.rules[0].accuracy == (1.0, 1.0, 1.0)
+    assert found.rules[0].low == found.rules[0].high == (None, None, None)
+    assert {(one.low, one.high) for one in found.comparisons} == {(None, None)}
     assert found.forecast is None
     assert found.advice.problems is None
+    assert found.advice.reason == "a variance needs two problems, here is one"
     assert (found.cost.tokens_per_candidate, found.cost.seconds_per_candidate) == (None, None)
     assert found.scorers[0].auroc_pooled is None
     assert found.scorers[0].range is None
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def alike(number):
+    """Problems in which the scorer finds the one right answer of three, and no majority does."""
+    marks = [("r", True, 0.9), ("w", False, 0.2), ("w", False, 0.3)]
+    candidates = tuple(
+        et.Candidate(i, a, answer=a, correct=c, scores={"s": s})
+        for i, (a, c, s) in enumerate(marks)
+    )
+    return [et.Pool("q", candidates, problem=str(i)) for i in range(number)]
+
+
+def test_problems_that_are_all_alike_leave_room_for_others():
+    """Of 0 and 1 it is Wilson's interval: 3 of 3 are right, and 0 of 3."""
+    found = et.scaling_curve(alike(3), ["best_of_n", "majority"], [1, 3])
+    one, other = found.rules
+    assert (one.accuracy[1], one.high[1], other.accuracy[1], other.low[1]) == (1, 1, 0, 0)
+    assert (one.low[1], other.high[1]) == pytest.approx((0.4385, 0.5615), abs=1e-4)
+    assert (one.low[0], one.high[0]) == pytest.approx((0.4385 / 3, 1 - 0.4385 * 2 / 3), abs=1e-4)
+    last = found.comparisons[-1]
+    assert (last.difference, last.high) == (1.0, 1.0)
+    assert last.low == pytest.approx(1 - 2 * 0.5615, abs=1e-4)
+
+
+def test_a_difference_that_is_the_same_in_all_problems_is_not_taken_for_none():
+    found = et.scaling_curve(alike(20), ["best_of_n", "majority"], [1, 3])
+    assert found.comparisons[-1].difference == 1.0
+    assert found.comparisons[-1].low > 0.6
+    assert found.advice.problems is None
+    assert "same in all problems" in found.advice.reason
+    alone = et.scaling_curve(alike(20), ["majority"])
+    assert "no two rules" in alone.advice.reason
+
+
+def part(pools, **kept):
+    """These pools, of some the first few candidates alone, by the problem's id."""
+    return [
+        replace(pool, candidates=pool.candidates[: kept.get(pool.problem, len(pool))])
+        for pool in pools
+    ]
+
+
+def test_unfinished_problems_are_left_out_and_named():
+    pools = part(POOLS, p3=1, p7=5, p8=0)
+    with pytest.warns(
+        PoolWarning, match="3 of 30 problems are unfinished and left out: problem 'p"
+    ):
+        found = et.scaling_curve(pools, ("majority", "oracle"), bootstrap=20)
+    assert found.unfinished == Unfinished(3, "p3", 1, 8, used=False)
+    rest = [pool for pool in pools if len(pool) == 8]
+    alone = et.scaling_curve(rest, ("majority", "oracle"), bootstrap=20)
+    assert replace(found, unfinished=None) == alone
+    assert alone.unfinished is None
+    assert found.to_dict()["unfinished"]["problems"] == 3
+
+
+def test_unfinished_problems_are_used_when_that_is_asked_for():
+    pools = part(POOLS, p3=2)
+    with pytest.warns(PoolWarning, match="1 of 30 problems is unfinished: problem 'p3' has 2 of 8"):
+        found = et.scaling_curve(pools, ("majority",), bootstrap=5, unfinished="use")
+    assert (found.ks, found.problems, found.unfinished.used) == ((1, 2), 30, True)
+    with pytest.raises(ValueError, match="unfinished='keep' must be one of leave_out, use"):
+        et.scaling_curve(pools, ("majority",), unfinished="keep")
+
+
+def test_a_curve_of_unfinished_problems_alone_is_an_error_that_says_how_to_complete_them():
+    pools = part(POOLS[:2], p0=3, p1=4)
+    with pytest.raises(ValueError, match=r"problem 'p0' has 3 of 8 candidates; complete.*--resume"):
+        et.scaling_curve(pools, ("majority",))
+
+
+def test_the_subsets_that_are_drawn_are_forty_thousand_over_all_problems(monkeypatch):
+    drawn = []
+
+    def over_subsets(value, n, ks, draws, seed):
+        drawn.append(draws)
+        return Estimate(np.full(len(ks), 0.5), np.zeros(len(ks)))
+
+    monkeypatch.setattr("edifice_tt.study.estimates.over_subsets", over_subsets)
+    pools = made(1, 2) * 701
+    for some, draws in ((pools[:3], 13_334), (pools[:7], 5715), (pools, 64)):
+        drawn.clear()
+        et.scaling_curve(some, ("weighted",), (1,), bootstrap=1)
+        assert set(drawn) == {draws}
+
+
+def test_intervals_are_by_default_95_percent_of_1000_resamples():
+    found = et.scaling_curve(POOLS, ("majority",), (4,))
+    assert (found.level, found.bootstrap) == (0.95, 1000)
+    values = [[et.majority_at_k([c.answer for c in p], [c.correct for c in p], 4)] for p in POOLS]
+    means = np.sort(bootstrap_means(values, 1000, 0)[:, 0])
+    assert found.rules[0].low[0] == pytest.approx(np.quantile(means, 0.025), abs=1e-11)
+    assert found.rules[0].high[0] == pytest.approx(np.quantile(means, 0.975), abs=1e-11)
+
+
+def test_the_interval_of_a_comparison_is_what_it_would_be_alone(curve):
+    alone = et.scaling_curve(POOLS, ("best_of_n", "majority"), (1, 2, 4, 8), bootstrap=200)
+    assert alone.comparisons == tuple(c for c in curve.comparisons if c.label == "best_of_n · prm")
 
 
 def test_ks_are_by_default_what_the_smallest_pool_allows():

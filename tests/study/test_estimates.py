@@ -162,13 +162,14 @@ def test_a_rule_that_can_use_no_scorer_is_an_error(rule, ranges, message, rng):
 @pytest.fixture
 def foreign(monkeypatch):
     """Registers a function as a rule for one test."""
-    known = registry.selector
+    known = registry.load_registry()
 
-    def register(function):
-        record = replace(known("majority"), name="foreign", function=function)
-        monkeypatch.setattr(
-            registry, "selector", lambda name: record if name == "foreign" else known(name)
+    def register(function, needs=None):
+        record = replace(
+            known.selectors["majority"], name="foreign", function=function, needs=needs
         )
+        found = replace(known, selectors={**known.selectors, "foreign": record})
+        monkeypatch.setattr(registry, "load_registry", lambda: found)
 
     return register
 
@@ -210,6 +211,37 @@ def test_a_foreign_rule_that_draws_has_a_seed_of_each_problem_as_in_select(forei
     assert list(dict.fromkeys(seeds)) == [3, 5118781747784767378]
 
 
+@pytest.mark.parametrize("needs", ["probability", "logit"])
+def test_a_foreign_rule_is_evaluated_with_the_scorers_that_it_can_use(foreign, rng, needs):
+    foreign(lambda candidates, scorer: et.Choice(candidates[0], "foreign", {}), needs)
+    pools = made(rng, probability="probability", logit="logit", u="unbounded")
+    assert [one.scorer for one in evaluated("foreign", pools)] == [needs]
+    built_in = {"probability": "weighted", "logit": "weighted_logit"}[needs]
+    assert [one.scorer for one in evaluated(built_in, pools)] == [needs]
+
+
+def test_a_foreign_rule_that_can_use_no_scorer_is_an_error_as_in_select(foreign, rng):
+    foreign(lambda candidates, scorer: et.Choice(candidates[0], "foreign", {}), "probability")
+    for ranges, given in (({"z": "logit"}, r"z \(logit\)"), ({}, "none")):
+        pools = made(rng, **ranges)
+        with pytest.raises(ValueError, match=rf"needs scores that are prob.*, given: {given}"):
+            evaluated("foreign", pools)
+        with pytest.raises(ValueError, match=r"needs probabilities|have no scores"):
+            et.select(pools[0], "foreign")
+
+
+def test_what_an_installed_scorer_declares_counts_where_the_pool_does_not_say(rng):
+    """As in `select`: these numbers look like probabilities, and are none."""
+    pools = [
+        et.Pool("q", pool.candidates, problem=pool.problem)
+        for pool in made(rng, logprob="probability")
+    ]
+    with pytest.raises(ValueError, match=r"given: logprob \(unbounded\)"):
+        evaluated("weighted", pools)
+    with pytest.raises(ValueError, match="declares range='unbounded'"):
+        et.select(pools[0], "weighted")
+
+
 def test_a_subset_from_which_a_foreign_rule_cannot_choose_is_wrong(foreign, rng):
     foreign(lambda candidates: et.select(candidates, "majority", answer="number"))
     candidates = (et.Candidate(0, "none", correct=True), et.Candidate(1, "7", correct=True))
@@ -230,6 +262,10 @@ def test_a_foreign_rule_that_can_never_choose_is_an_error(foreign, rng):
     ("body", "message"),
     [
         ("1 / 0", "rule 'odd' of odd-rules 1.0 failed: ZeroDivisionError: division by zero"),
+        (
+            "edifice_tt.Choice(edifice_tt.Candidate(9, ''), 'odd', {})",
+            "rule 'odd' of odd-rules 1.0 chose candidate 9, which it was not given",
+        ),
         ("candidates[0]", r"rule 'odd' of odd-rules 1.0 gave Candidate.*, expected a Choice"),
     ],
 )
@@ -248,8 +284,10 @@ def register_selectors(register):
 
 def test_a_rule_is_looked_up_once_and_not_for_every_subset(foreign, rng, monkeypatch):
     foreign(lambda candidates: et.Choice(candidates[0], "foreign", {}))
-    monkeypatch.setattr("edifice_tt.study.estimates.select", None)
+    looked, load = [], registry.load_registry
+    monkeypatch.setattr(registry, "load_registry", lambda: looked.append(1) or load())
     assert evaluated("foreign", made(rng))[0].accuracy.shape == (3, 3)
+    assert len(looked) == 1
 
 
 def test_an_unknown_rule_is_an_error_with_the_nearest(rng):

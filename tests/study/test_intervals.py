@@ -1,11 +1,18 @@
 """Intervals over problems and the number of problems that a difference needs."""
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edifice_tt.study.intervals import bootstrap_means, percentile_interval, problems_needed
+from edifice_tt.study.intervals import (
+    bootstrap_means,
+    interval_of_means,
+    percentile_interval,
+    problems_needed,
+)
 
 few = settings(max_examples=30, deadline=None, derandomize=True)
 
@@ -69,6 +76,47 @@ def test_an_interval_lies_within_the_values_and_a_higher_level_is_wider(values, 
 def test_one_problem_gives_an_interval_of_no_width():
     low, high = percentile_interval(bootstrap_means([[0.25]], 9))
     assert (low[0], high[0]) == (0.25, 0.25)
+
+
+def test_equal_values_have_wilson_s_interval_at_both_ends():
+    """p +- z sqrt(p (1 - p) / n + z^2 / (4 n^2)) around p + z^2 / (2 n), over 1 + z^2 / n."""
+    for num, level in ((2, 0.95), (17, 0.95), (30, 0.8)):
+        z = NormalDist().inv_cdf((1 + level) / 2)
+        for value in (0.0, 1.0):
+            values = np.full((num, 1), value)
+            middle, half = value + z * z / (2 * num), z * z / (2 * num)
+            expected = [(middle + sign * half) / (1 + z * z / num) for sign in (-1, 1)]
+            found = interval_of_means(values, bootstrap_means(values, 9), level)
+            assert [float(bound[0]) for bound in found] == pytest.approx(expected, abs=1e-12)
+
+
+def test_equal_fractions_leave_room_on_both_sides_and_less_with_more_problems():
+    widths = []
+    for num in (2, 20, 2000):
+        values = np.full((num, 1), 0.25)
+        low, high = interval_of_means(values, bootstrap_means(values, 9), 0.95)
+        assert 0 < low[0] < 0.25 < high[0] < 1
+        widths.append(high[0] - low[0])
+    assert widths == sorted(widths)[::-1]
+    assert widths[-1] < 0.003
+
+
+def test_the_interval_of_problems_that_were_all_alike_covers_a_rare_other_kind(rng):
+    """With 1 in 20 problems wrong, 14 are often all right; the interval holds 0.95 then too."""
+    values = np.ones((14, 1))
+    low, high = interval_of_means(values, bootstrap_means(values, 9), 0.95)
+    assert low[0] < 0.95 < high[0]
+
+
+def test_values_that_differ_keep_their_percentiles_and_one_problem_has_none(rng):
+    values = rng.random((9, 3))
+    values[:, 1] = 1
+    means = bootstrap_means(values, 50)
+    found, plain = interval_of_means(values, means, 0.9), percentile_interval(means, 0.9)
+    for one, other in zip(found, plain, strict=True):
+        assert (one[[0, 2]] == other[[0, 2]]).all()
+    assert found[0][1] < 1
+    assert np.isnan(interval_of_means(values[:1], means, 0.9)).all()
 
 
 def test_problems_needed_by_hand():

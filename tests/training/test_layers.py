@@ -7,6 +7,7 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt.study.quality import auroc
+from edifice_tt.training import layers
 from edifice_tt.training.features import Features, Source, key_of
 from edifice_tt.training.layers import compare_layers, some_layers
 
@@ -75,3 +76,22 @@ def test_features_are_read_where_they_are_not_given(tiny_lm, known):
 def test_by_default_layers_at_each_quarter(last, layers):
     lm = SimpleNamespace(config=SimpleNamespace(num_layers=last))
     assert some_layers(lm) == layers
+
+
+@pytest.mark.parametrize("num", [1, 8])
+def test_problems_that_are_all_alike_have_room_for_others_and_one_has_no_interval(
+    tiny_lm, known, monkeypatch, num
+):
+    """The head at layer 1 is right in each, that at layer 2 half of the time in each."""
+    pools, features = known
+    found = {1: [1.0] * num, 2: [0.5] * num}
+    monkeypatch.setattr(layers, "_aurocs", lambda fit: found[fit.verifier.layer])
+    options = {**FAST, "epochs": 1}
+    first, second = compare_layers(tiny_lm, pools, (1, 2), "linear", features=features, **options)
+    assert (first.behind, second.behind) == (0.0, 0.5)
+    if num == 1:
+        assert {first.low, first.high, second.behind_low, second.behind_high} == {None}
+        return
+    assert (first.low, first.high) == (pytest.approx(8 / (8 + 1.95996**2), abs=1e-5), 1.0)
+    assert (first.behind_low, first.behind_high) == (0.0, 0.0)
+    assert -0.1 < second.behind_low < 0.5 < second.behind_high < 1

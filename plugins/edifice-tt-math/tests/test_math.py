@@ -263,7 +263,7 @@ def test_a_named_extractor_is_used():
 
 
 def test_the_lowest_index_wins_ties_in_any_order():
-    pool = candidates("4", "x+1", None, "8/2", "1+x", "9")
+    pool = candidates("4", "x+1", "", "8/2", "1+x", "9")
     rng = random.Random(5)
     for _ in range(20):
         shuffled = rng.sample(pool, len(pool))
@@ -395,3 +395,14 @@ def test_the_examples_of_the_documentation_hold(room):
     result = doctest.testmod(importlib.import_module(f"edifice_tt_math.{room}"))
     assert result.attempted
     assert not result.failed
+
+
+def test_a_pool_of_which_only_some_were_looked_at_holds_no_vote():
+    pool = (
+        Candidate(0, "4", answer="4"),
+        Candidate(1, "no", answer=""),
+        Candidate(2, "5"),
+    )
+    with pytest.raises(ValueError, match="candidate 2 has not been looked at"):
+        math_majority(pool)
+    assert math_majority(pool[:2]).abstained == 1

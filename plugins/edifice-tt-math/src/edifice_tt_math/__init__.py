@@ -55,20 +55,22 @@ def math_majority(candidates: Sequence["Candidate"], answer: str | None = None) 
     """The most common answer, where answers count as one when they are equal as mathematics.
 
     `answer` names one of edifice_tt's extractors; without it a candidate's own `answer` counts, or
-    `extract` of its text when no candidate has one. Candidates without an answer abstain. Of
+    `extract` of its text when nobody has looked for one. Candidates without an answer abstain. Of
     equally common answers the one that the lowest index gave wins, by its candidate of the lowest
     index. `tally` maps each answer, in canonical form, to its votes; `abstained` counts the
-    candidates without one. Raises `ValueError` when all abstain.
+    candidates without one. Raises `ValueError` when all abstain, and where only some have been
+    looked at.
     """
     from edifice_tt.inference.answers import extractor
+    from edifice_tt.inference.rules import own_answers
     from edifice_tt.inference.select import Choice
     from edifice_tt_math.answers import extract
     from edifice_tt_math.equality import group
 
-    own = answer is None and any(c.answer is not None for c in candidates)
     find = extract if answer is None else extractor(answer)
     ordered = sorted(candidates, key=lambda c: c.index)
-    answers = [(c.answer if own else find(c.text)) or "" for c in ordered]
+    own = own_answers(ordered) if answer is None else None
+    answers = [text or "" for text in own or (find(c.text) for c in ordered)]
     voters = [(c, text) for c, text in zip(ordered, answers, strict=True) if text.strip()]
     if not voters:
         raise ValueError(

@@ -1,0 +1,61 @@
+"""What must be said beside a curve's figures, in sentences that every view shares. Plain text."""
+
+from collections.abc import Iterator
+
+from edifice_tt.study.records import Curve, Unfinished
+
+_SEEN = "how it does there says nothing about new ones."
+
+
+def remarks(curve: Curve) -> Iterator[str]:
+    """What may make the figures of a curve mean less than they seem to."""
+    if curve.unfinished is not None:
+        total = curve.problems + (0 if curve.unfinished.used else curve.unfinished.problems)
+        yield unfinished_of(curve.unfinished, total) + "."
+    for scorer in curve.scorers:
+        if scorer.trained_on:
+            yield f"{scorer.scorer} {trained_on(curve, scorer.scorer)}: {_SEEN}"
+    if curve.problems == 1:
+        yield "One problem has no interval: it says nothing of others."
+    for one in curve.left_out:
+        given = "range unknown" if one.range is None else one.range
+        yield (
+            f"{one.rule} leaves out {one.scorer} ({given}): it needs scores that are {one.needs}."
+        )
+
+
+def unfinished_of(some: Unfinished, total: int) -> str:
+    """Which of so many problems are unfinished, and what that does."""
+    many = f"{some.problems:,} of {total:,} problems {'is' if some.problems == 1 else 'are'}"
+    does = (
+        "those that end first are the short ones, so figures may be off"
+        if some.used
+        else "--unfinished use takes them as they are, yet those that end first are the short ones"
+    )
+    return (
+        f"{many} unfinished{'' if some.used else ' and left out'}: {has_some_of(some)}; --resume "
+        f"makes the others; {does}"
+    )
+
+
+def has_some_of(some: Unfinished) -> str:
+    """How far the first unfinished problem is."""
+    return f"problem {some.first!r} has {some.candidates:,} of {some.n:,} candidates"
+
+
+def trained_on(curve: Curve, scorer: str | None) -> str:
+    """How many of these problems a scorer was trained on; empty when on none."""
+    count = curve.trained_on(scorer)
+    many = f"{curve.problems:,} problem{'' if curve.problems == 1 else 's'}"
+    return f"was trained on {count:,} of these {many}" if count else ""
+
+
+def advice(curve: Curve) -> str:
+    """How many problems would tell the rules apart, or why that cannot be told."""
+    points = f"{curve.advice.difference * 100:g} points"
+    if curve.advice.problems is None:
+        return f"How many problems show {points} cannot be told: {curve.advice.reason}."
+    return (
+        f"To see a difference of {points} between two rules takes about "
+        f"{curve.advice.problems:,} problems; here are {curve.problems:,}."
+    )
