@@ -142,8 +142,20 @@ def surroundings(modules: Iterable[str]) -> list[Any] | None:
     if is_tracing() or newest > time.time_ns() - _SETTLED:
         return None
     found = [sys.modules.get(name) for name in modules]
-    objects = [[id(one) for one in list(getattr(m, "__dict__", {}).values())] for m in found]
+    objects = [[_Itself(one) for one in list(getattr(m, "__dict__", {}).values())] for m in found]
     return [os.environ.get(SELECTION), entry_points, folders, list(sys.meta_path), objects]
+
+
+@dataclass(frozen=True, eq=False)
+class _Itself:
+    """Equal to the same object; kept alive, for its address would be given to another."""
+
+    one: object
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.one is other.one
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def _folder(path: str) -> tuple[str, int, int]:

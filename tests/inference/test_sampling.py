@@ -259,7 +259,7 @@ def test_a_vocabulary_of_one_always_gives_its_token():
     ids=str,
 )
 def test_logits_that_are_no_distribution_are_an_error(temperature, logits):
-    with pytest.raises(ValueError, match="logits are not finite"):
+    with pytest.raises(ValueError, match="logits hold NaN or infinity"):
         Sampler(temperature).draw(np.array(logits, np.float32), 0, 0)
 
 
