@@ -88,6 +88,12 @@ def load(path: str | os.PathLike[str], device: str | None = None, dtype: str | N
         from edifice_tt.weights.tokenizer import Tokenizer
 
         model.tokenizer = Tokenizer.from_json(file.metadata["tokenizer"])
+        size = getattr(model.config, "vocab_size", None)
+        if size is not None and model.tokenizer.vocab_size > size:
+            raise CheckpointError(
+                f"{path}: {model.tokenizer.vocab_size} tokens for {size} embeddings; save the "
+                "model again with the tokenizer that it was trained with"
+            )
     weights = get_state_dict(model)
     found = {key: (entry.shape, entry.dtype) for key, entry in file.entries.items()}
     halves = {

@@ -23,6 +23,7 @@ from edifice_tt.nn.quantized import BLOCK, KINDS, QuantizedLinear, layer_at
 from edifice_tt.toolchain import open_device
 from edifice_tt.weights.footprint import check_weights
 from edifice_tt.weights.gguf import GGUFHeader, read_tensors
+from edifice_tt.weights.options import check_file
 from edifice_tt.weights.safetensors import check_fit, differences, foreign
 from edifice_tt.weights.tokenizer import Tokenizer
 
@@ -208,20 +209,25 @@ def _read_config(header: GGUFHeader) -> CausalLMConfig:
 
     if (architecture := header.metadata.get("general.architecture")) != "llama":
         raise ValueError(f"architecture {architecture!r} is not supported; supported: llama")
-    if header.metadata.get("llama.expert_count"):
-        raise ValueError("a mixture of experts is not supported; use a dense model")
+    if experts := header.metadata.get("llama.expert_count"):
+        raise ValueError(
+            f"llama.expert_count={experts}: a mixture of experts is not supported; use a dense "
+            "model"
+        )
     if "token_embd.weight" not in header.entries:
         raise ValueError("tensor 'token_embd.weight' is missing; convert the model again")
     hidden_size, num_heads = read("embedding_length", int), read("attention.head_count", int)
     head_dim = read("attention.key_length", int, hidden_size // num_heads)
     if (rotated := read("rope.dimension_count", int, head_dim)) != head_dim:
         raise ValueError(f"llama.rope.dimension_count={rotated}, expected the head's {head_dim}")
+    context_length = read("context_length", int)
+    check_file(header.metadata, head_dim, context_length)
     # Also keeps a damaged count from building a million layers.
     if (num_layers := read("block_count", int)) > len(header.entries):
         raise ValueError(f"llama.block_count={num_layers} for {len(header.entries)} tensors")
     return CausalLMConfig(
         vocab_size=header.entries["token_embd.weight"].shape[0],
-        context_length=read("context_length", int),
+        context_length=context_length,
         hidden_size=hidden_size,
         num_layers=num_layers,
         num_heads=num_heads,
@@ -240,7 +246,8 @@ def _rope_factors(header: GGUFHeader, head_dim: int) -> tuple[float, ...] | None
     kind = header.metadata.get("llama.rope.scaling.type", "linear")
     if kind not in ("none", "linear"):
         raise ValueError(f"llama.rope.scaling.type={kind!r} is not supported; supported: linear")
-    scale = header.metadata.get("llama.rope.scaling.factor", 0.0) if kind == "linear" else 0.0
+    old = header.metadata.get("llama.rope.scale_linear", 0.0)  # its name in older files
+    scale = header.metadata.get("llama.rope.scaling.factor", old) if kind == "linear" else 0.0
     factors = np.full(head_dim // 2, scale or 1.0)
     if (entry := header.entries.get(_ROPE_FACTORS)) is not None:
         if entry.ggml_type != 0 or entry.shape != factors.shape:

@@ -7,12 +7,13 @@ clear error, and writing because a full disk under a memory-mapped file kills th
 import json
 import math
 import os
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from tinygrad import Tensor, dtypes
 from tinygrad.dtype import DType
 from tinygrad.nn.state import inverse_safe_dtypes, safe_dtypes
@@ -22,6 +23,7 @@ from edifice_tt.files import write_atomically
 from edifice_tt.nn.precision import HALVES, widen
 
 HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
+_PART = 1 << 20  # numbers that are read at a time
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,25 @@ class SafetensorsFile:
     entries: dict[str, Entry]
     metadata: dict[str, str]
 
+    def parts(self, name: str) -> Iterator[NDArray[Any]]:
+        """The numbers of one tensor, some at a time; of 16 bits they are float32."""
+        entry = self.entries[name]
+        size = _PART * entry.dtype.itemsize
+        for start in range(entry.start, entry.stop, size):
+            raw = np.fromfile(self.path, np.uint8, min(size, entry.stop - start), offset=start)
+            if entry.dtype in HALVES:
+                # On the host: a device may have no such numbers.
+                yield widen(raw.view(np.uint16), HALVES[entry.dtype])
+            else:
+                yield raw.view(entry.dtype.fmt or np.uint8)
+
     def read(self, name: str, device: str, dtype: DType | None = None) -> Tensor:
         """One tensor, on a device, realised; of 16 bits it becomes float32 if that is `dtype`."""
         entry = self.entries[name]
-        raw = np.fromfile(self.path, np.uint8, entry.stop - entry.start, offset=entry.start)
         if dtype == dtypes.float32 and entry.dtype in HALVES:
-            # On the host: a device may have no such numbers.
-            exact = widen(raw.view(np.uint16), HALVES[entry.dtype])
+            exact = np.concatenate([*self.parts(name), np.zeros(0, np.float32)])
             return Tensor(exact.reshape(entry.shape), device=device).realize()
+        raw = np.fromfile(self.path, np.uint8, entry.stop - entry.start, offset=entry.start)
         flat = Tensor(raw, device=device).bitcast(entry.dtype)
         return flat.reshape(entry.shape).contiguous().realize()
 
