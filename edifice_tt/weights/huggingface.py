@@ -16,7 +16,8 @@ from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.errors import CheckpointError
-from edifice_tt.nn.precision import HALVES, choose_dtype, narrow
+from edifice_tt.nn.init import give_back
+from edifice_tt.nn.precision import HALVES, choose_dtype, hold
 from edifice_tt.toolchain import open_device
 from edifice_tt.weights.footprint import check_weights
 from edifice_tt.weights.options import check_folder
@@ -100,11 +101,13 @@ def load_huggingface(path: Path, device: str | None = None, dtype: str | None = 
     check_weights(path, [shape for shape, _ in found.values()], opened, dtype)
     loaded = {}
     for theirs, name in ours.items():
-        tensor = sources[theirs].read(theirs, opened, dtypes.float32)
-        check_finite(path, theirs, tensor)
-        loaded[name] = narrow(name, tensor, dtype)
+        exact = sources[theirs].floats(theirs)
+        check_finite(path, theirs, exact)
+        loaded[name] = hold(name, exact, dtype, opened)
+        del exact  # before the next is read
     for name, tensor in loaded.items():
         weights[name].replace(tensor)
+    give_back(opened)
     model.tokenizer = tokenizer
     return model
 
