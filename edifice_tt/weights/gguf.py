@@ -96,6 +96,7 @@ class GGUFHeader:
             raise self.error("not a GGUF file" if self.path.exists() else "there is no such file")
         self._file = self.path.open("rb")  # the same file, whatever its name comes to mean
         finalize(self, self._file.close)
+        self._loaded = os.fstat(self._file.fileno())
         # A copy on write, for tinygrad's GPUs refuse to read from memory that is read-only.
         self._content = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
         self._position = 4
@@ -129,8 +130,18 @@ class GGUFHeader:
         raw = np.empty(stop - start, np.uint8)
         self._file.seek(self._data_start + start)
         if self._file.readinto(raw.data) < raw.size:
-            raise self.error("the file has become shorter; load it again")
+            self.check_unchanged()
+            raise self.error(f"ends before byte {self._data_start + stop}; download it again")
         return raw
+
+    def check_unchanged(self) -> None:
+        """Raise `CheckpointError` when the file is written to or cut, by whatever name, since."""
+        was, now = self._loaded, os.fstat(self._file.fileno())
+        if (was.st_size, was.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
+            raise self.error(
+                f"changed since it was loaded (size {was.st_size}, now {now.st_size}); load it "
+                "again"
+            )
 
     def error(self, reason: str) -> CheckpointError:
         return CheckpointError(f"{self.path}: {reason}")

@@ -18,6 +18,7 @@ from edifice_tt.nn.cpu import compiles_c
 from edifice_tt.nn.fingerprint import Stored, identify
 from edifice_tt.nn.init import all_finite, copied, give_back, place, wrap
 from edifice_tt.nn.int8 import GROUP_BYTES, ROWS, Int8Linear, group_rows
+from edifice_tt.nn.mapped import MappedFile
 from edifice_tt.nn.precision import KIND_OF, choose_dtype, hold, store
 from edifice_tt.nn.quantized import BLOCK, KINDS, QuantizedLinear, layer_at
 from edifice_tt.toolchain import open_device
@@ -110,6 +111,8 @@ def load_gguf(
         if int8 and kind in GROUP_BYTES:
             grouped = wrap(group_rows(rows, kind), opened)
             quantized, model.activations = Int8Linear(grouped, kind, entry.shape[0]), "int8"
+        elif not num_heads:
+            model.mapped_file = MappedFile(header.check_unchanged)
         parent, _, attribute = layer.rpartition(".")
         setattr(layer_at(model, parent) if parent else model, attribute, quantized)
     rest = [name for name in ours if name not in kept]
@@ -127,12 +130,14 @@ def load_gguf(
     model.dtype = dtype
     model = place(store(model, dtype), opened)
     give_back(opened)
+    header.check_unchanged()
     identify(model, partial(_stored, header))
     return model
 
 
 def _stored(header: GGUFHeader) -> Stored:
     """The file's weights as they lie in it."""
+    header.check_unchanged()
     for name, entry in sorted(header.entries.items()):
         yield [name, list(entry.shape), entry.ggml_type], header.data[entry.start : entry.stop]
 
