@@ -7,7 +7,8 @@ from pathlib import Path
 from edifice_tt.memory import available_bytes, check_room
 from edifice_tt.nn.precision import narrows
 
-_WORK, _PART = 24, 1 << 19  # bytes for each number that is in work, and how many are at once
+# Bytes for each number in work, with what tinygrad takes at its first use, and how many at once.
+_WORK, _PART = 100, 1 << 19
 
 
 def check_weights(
@@ -42,4 +43,9 @@ def needed_bytes(
     narrow, largest = dtype in ("float16", "bfloat16"), max(map(math.prod, shapes), default=0)
     sizes = [math.prod(s) * (2 if narrow and narrows(s, device) else 4) for s in shapes]
     rounding = 4 * largest if narrow else 0
-    return sum(sizes) + beside + rounding + _WORK * min(largest, _PART)
+    return sum(sizes) + beside + rounding + work_bytes(largest)
+
+
+def work_bytes(largest: int) -> int:
+    """The bytes that work on a weight of so many numbers takes, beside the weight."""
+    return _WORK * min(largest, _PART)

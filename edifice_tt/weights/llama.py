@@ -22,7 +22,7 @@ from edifice_tt.nn.mapped import MappedFile
 from edifice_tt.nn.precision import KIND_OF, choose_dtype, hold, store
 from edifice_tt.nn.quantized import BLOCK, KINDS, QuantizedLinear, layer_at
 from edifice_tt.toolchain import open_device
-from edifice_tt.weights.footprint import check_weights
+from edifice_tt.weights.footprint import check_weights, work_bytes
 from edifice_tt.weights.gguf import Entry, GGUFHeader, read_arrays
 from edifice_tt.weights.options import check_file
 from edifice_tt.weights.safetensors import check_fit, differences, foreign
@@ -177,7 +177,7 @@ def _check_room(
             count = size // KINDS[kind].block_bytes
             grouped.append(-(-count // ROWS) * GROUP_BYTES[kind])
     # With what is there while one is looked at, and while one is grouped.
-    beside = sum(blocks) + max(blocks) // 8 + sum(grouped) + 2 * max(grouped)
+    beside = sum(blocks) + work_bytes(max(blocks)) + sum(grouped) + 2 * max(grouped)
     check_weights(header.path, shapes, device, dtype, beside=beside)
 
 
