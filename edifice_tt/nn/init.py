@@ -43,7 +43,7 @@ def unfilled(*shape: int) -> Tensor:
 
 def uniform(rng: np.random.Generator, limit: float, *shape: int) -> Tensor:
     """A weight of random numbers from -limit to limit."""
-    weight = zeros(*shape)
+    weight = room(*shape)
     for piece in pieces(weight):  # as one draw of all would be, without its float64
         piece[:] = rng.uniform(-limit, limit, piece.size)
     return Tensor(weight)
@@ -96,27 +96,29 @@ def zeros(*shape: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
     They take no memory until they are written to.
     """
     size = prod(shape) * np.dtype(dtype).itemsize
-    if size >= _PAGES:
-        return np.frombuffer(_pages(size), dtype).reshape(shape)
     memory = np.zeros(size + CACHE_LINE, np.uint8)
     start = -memory.ctypes.data % CACHE_LINE
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
-def _pages(size: int) -> mmap.mmap:
-    # The heap may keep what it is given back; pages of one's own always go to the system.
-    if not hasattr(mmap, "MAP_ANONYMOUS"):
-        return mmap.mmap(-1, size)
+def room(*shape: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    """Memory for a weight, that will be written whole, and begins as that of `zeros` does.
+
+    The heap may keep what it is given back; a large weight's pages always go to the system.
+    """
+    size = prod(shape) * np.dtype(dtype).itemsize
+    if size < _PAGES or not hasattr(mmap, "MAP_ANONYMOUS"):
+        return zeros(*shape, dtype=dtype)
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):  # as NumPy asks for
         with suppress(OSError):
             pages.madvise(mmap.MADV_HUGEPAGE)
-    return pages
+    return np.frombuffer(pages, dtype).reshape(shape)
 
 
 def copied(array: NDArray[Any]) -> NDArray[Any]:
-    """A copy in memory such as `zeros` has."""
-    copy = zeros(*array.shape, dtype=array.dtype)
+    """A copy in memory such as `room` has."""
+    copy = room(*array.shape, dtype=array.dtype)
     np.copyto(copy, array)
     return copy
 

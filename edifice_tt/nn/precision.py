@@ -17,7 +17,7 @@ from tinygrad.nn.state import get_state_dict
 from edifice_tt.errors import EdificeError, PrecisionWarning, unknown_name
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.cpu import ROW, compiles_c
-from edifice_tt.nn.init import copied, numbers, pieces, put, zeros
+from edifice_tt.nn.init import copied, numbers, pieces, put, room
 from edifice_tt.nn.quantized import QuantizedLinear, dequantize, layer_at
 
 M = TypeVar("M")
@@ -71,7 +71,7 @@ def hold(name: str, exact: NDArray[np.float32], dtype: str | None, device: str) 
     """The numbers of a weight on a device, as `narrow` leaves them."""
     if dtype in (None, "float32") or not _narrows(name, exact.shape, device):
         return put(exact, device)
-    rounded = zeros(*exact.shape, dtype=np.uint16)
+    rounded = room(*exact.shape, dtype=np.uint16)
     for given, kept in zip(pieces(exact), pieces(rounded), strict=True):
         kept[:], shown = _round(given, DTYPES[dtype])
         if not np.isfinite(shown[np.isfinite(given)]).all():

@@ -19,7 +19,7 @@ from tinygrad import Tensor, TinyJit, dtypes
 from tinygrad.llm.gguf import ggml_data_to_tensor
 
 from edifice_tt.errors import CheckpointError
-from edifice_tt.nn.init import in_memory, put, view, zeros
+from edifice_tt.nn.init import in_memory, put, room, view, zeros
 from edifice_tt.nn.precision import widen
 from edifice_tt.toolchain import open_device
 
@@ -248,7 +248,7 @@ def read_arrays(
     size = min(_PART, -(-largest // _BLOCKS) * _BLOCKS)
     unpack = _Unpacker(device, size)
     for name, entry in entries.items():
-        array = zeros(*entry.shape)
+        array = room(*entry.shape)
         flat = array.reshape(-1)
         _, elements, block_bytes = _TYPES[entry.ggml_type]
         for start in range(0, flat.size, size):

@@ -20,7 +20,7 @@ from tinygrad.nn.state import inverse_safe_dtypes, safe_dtypes
 
 from edifice_tt.errors import CheckpointError
 from edifice_tt.files import write_atomically
-from edifice_tt.nn.init import PIECE, all_finite, numbers, put, zeros
+from edifice_tt.nn.init import PIECE, all_finite, numbers, put, room
 from edifice_tt.nn.precision import HALVES, widen
 
 HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
@@ -58,7 +58,7 @@ class SafetensorsFile:
 
     def floats(self, name: str) -> NDArray[np.float32]:
         """The numbers of one tensor of 16 or 32 bits."""
-        array = zeros(*self.entries[name].shape)
+        array = room(*self.entries[name].shape)
         start, flat = 0, array.reshape(-1)
         for part in self.parts(name):
             flat[start : start + part.size] = part
