@@ -18,8 +18,10 @@ from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.config import BackboneConfig, check_count
+from edifice_tt.nn.copies import Copies
 from edifice_tt.nn.fingerprint import fingerprint
 from edifice_tt.nn.init import place
+from edifice_tt.nn.mapped import MappedFile, check_unchanged
 from edifice_tt.nn.precision import choose_dtype, store
 from edifice_tt.nn.quantized import QuantizedLinear
 from edifice_tt.nn.scorers import make_head
@@ -95,7 +97,7 @@ class CausalLMOutput(NamedTuple):
     scores: Tensor | None  # (B, T, 1), when the model has a scorer head
 
 
-class CausalLM:
+class CausalLM(Copies):
     """The model. `name` and `tokenizer` are set by whatever loaded its weights.
 
     So are `activations`, what those are rounded to before a product: "float32" (not) or "int8", and
@@ -105,6 +107,7 @@ class CausalLM:
     architecture = NAME
     activations = "float32"
     dtype: str | None = None
+    mapped_file: MappedFile | None = None  # in which weights lie
 
     def __init__(self, config: CausalLMConfig, rng: np.random.Generator | None = None) -> None:
         self.config = config
@@ -136,8 +139,10 @@ class CausalLM:
         """token_ids (B, T) int -> logits (B, T, V), backbone (B, T, D), scores (B, T, 1) or None.
 
         Raises `ValueError` for a wrong shape, an id that the vocabulary does not have, or a text
-        longer than the context. Ids in a graph that is being captured are not looked at.
+        longer than the context, and `CheckpointError` where a mapped file of weights changed. Ids
+        in a graph that is being captured are not looked at.
         """
+        check_unchanged(self)
         ids = self._check(token_ids)
         hidden = self.read(ids)  # (B, T, D)
         return CausalLMOutput(

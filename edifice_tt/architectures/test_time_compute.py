@@ -18,6 +18,7 @@ from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.config import BackboneConfig, check_count
+from edifice_tt.nn.copies import Copies
 from edifice_tt.nn.init import place
 from edifice_tt.nn.precision import choose_dtype, store
 from edifice_tt.nn.scorers import make_head
@@ -76,7 +77,7 @@ class TestTimeComputeOutput(NamedTuple):
     scores: Tensor  # (B, T, 1), no activation
 
 
-class TestTimeCompute:
+class TestTimeCompute(Copies):
     """Input projection (only when `embed_dim != hidden_size`), backbone, scorer head."""
 
     architecture = NAME

@@ -18,6 +18,7 @@ from edifice_tt.inference.lockstep import decode, devices_for
 from edifice_tt.inference.sampling import Sampler, problem_seed
 from edifice_tt.inference.settings import Prompt, Stops, describe_sampling
 from edifice_tt.inference.workspace import workspace_of
+from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.toolchain import open_devices
 from edifice_tt.weights.tokenizer import TextStream
 
@@ -68,6 +69,7 @@ def generate(
     what the memory that is left cannot hold.
     """
     started = time.perf_counter()
+    check_unchanged(lm)
     stops = Stops.of(lm, stop)
     settings = describe_sampling(
         lm,

@@ -21,6 +21,7 @@ from edifice_tt.inference.generate import encode_prompt
 from edifice_tt.inference.lockstep import devices_for, share_out
 from edifice_tt.inference.prefill import read_prompt
 from edifice_tt.inference.workspace import workspace_of
+from edifice_tt.nn.mapped import check_unchanged
 
 ROWS, TOKENS = 16, 16  # answers, and tokens of each, that are read at once: one compiled shape
 
@@ -70,6 +71,7 @@ def read_layers(
     up to the highest of the layers, prompts through all. Raises as `read_hidden` does, before
     anything is read.
     """
+    check_unchanged(lm)
     edges = [0, *sorted({check_layer(lm, layer) for layer in layers})]
     if len(edges) == 1:
         raise ValueError(f"layers={layers!r} must name at least one layer")

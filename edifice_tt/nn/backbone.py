@@ -62,6 +62,10 @@ class Block:
             in_halves=cache.is_shared,
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A function of this layer's, which a copy makes for itself.
+        return {name: value for name, value in vars(self).items() if name != "_gradient"}
+
     def is_one_kernel(self, x: Tensor) -> bool:
         """Whether the layer runs as one kernel: on a CPU with a C compiler, and not in training."""
         weights = [w for w in get_parameters(self) if w.dtype != dtypes.uint8]

@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad import Tensor
 
 from edifice_tt.nn import ops
-from edifice_tt.nn.init import unfilled
+from edifice_tt.nn.init import unfilled, uniform
 from edifice_tt.nn.kernels import Weight, pack
 from edifice_tt.nn.ops import Memory
 
@@ -29,8 +29,7 @@ class Linear:
         if rng is None:
             self.weight = unfilled(out_size, in_size)
         else:
-            limit = (6 / (in_size + out_size)) ** 0.5
-            self.weight = Tensor(rng.uniform(-limit, limit, (out_size, in_size)).astype(np.float32))
+            self.weight = uniform(rng, (6 / (in_size + out_size)) ** 0.5, out_size, in_size)
         self.bias = Tensor(np.zeros(out_size, np.float32)) if bias else None
 
     @property

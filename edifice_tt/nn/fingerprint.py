@@ -4,9 +4,8 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import fields
-from functools import partial
-from typing import Any, TypeAlias
-from weakref import WeakKeyDictionary
+from typing import Any, NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary, ref
 
 from tinygrad import UOp, dtypes
 from tinygrad.nn.state import get_state_dict
@@ -17,24 +16,41 @@ from edifice_tt.nn.init import numbers
 # What a weight is called and how it is stored, and its bytes.
 Stored: TypeAlias = Iterable[tuple[list[Any], Any]]
 
-_known: WeakKeyDictionary[Any, tuple[list[UOp], str]] = WeakKeyDictionary()
-_files: WeakKeyDictionary[Any, tuple[list[UOp], Callable[[], Stored]]] = WeakKeyDictionary()
+
+class _State(NamedTuple):
+    """What a model was. Weights by weak references: an address may be given out again."""
+
+    weights: list[ref[UOp]]
+    config: Any
+
+    @classmethod
+    def of(cls, model: Any) -> "_State":
+        return cls([ref(uop) for uop in _uops(model)], model.config)
+
+    def holds(self, model: Any) -> bool:
+        """Whether the model still is so."""
+        uops = _uops(model)
+        same = len(uops) == len(self.weights) and self.config == model.config
+        return same and all(held() is uop for held, uop in zip(self.weights, uops, strict=True))
+
+
+_known: WeakKeyDictionary[Any, tuple[_State, str]] = WeakKeyDictionary()
+_origins: WeakKeyDictionary[Any, tuple[_State, Callable[[], str]]] = WeakKeyDictionary()
 
 
 @exclusive
 def fingerprint(model: Any) -> str:
     """A hash over a model's weights, as they are stored, and the options that are no defaults.
 
-    Computed at first use and again when weights were replaced. The same weights in another dtype
-    are another model, but for those of a file that is known by its own bytes: see `identify`.
+    Computed at first use and again when weights or the config were replaced; numbers that are
+    written over in place are not noticed. The same weights in another dtype are another model, but
+    for those of a file that is known by its own bytes: see `identify`.
     """
-    buffers = _buffers(model)
     held = _known.get(model)
-    if held is None or held[0] != buffers:
-        file = _files.get(model)
-        of_file = file is not None and file[0] == buffers
-        weights = file[1] if file is not None and of_file else partial(_weights, model)
-        held = _known[model] = (buffers, _hash(model, weights()))
+    if held is None or not held[0].holds(model):
+        origin = origin_of(model)
+        found = origin() if origin else _hash(model.architecture, model.config, _weights(model))
+        held = _known[model] = (_State.of(model), found)
     return held[1]
 
 
@@ -43,22 +59,39 @@ def identify(model: Any, weights: Callable[[], Stored]) -> None:
 
     Until one is replaced: then by what it holds.
     """
-    _files[model] = _buffers(model), weights
+    architecture, config = model.architecture, model.config
+    set_origin(model, lambda: _hash(architecture, config, weights()))
 
 
-def _buffers(model: Any) -> list[UOp]:
+def origin_of(model: Any) -> Callable[[], str] | None:
+    """What gives the fingerprint of a model that is known by its file; None for others."""
+    origin = _origins.get(model)
+    return origin[1] if origin is not None and origin[0].holds(model) else None
+
+
+def set_origin(model: Any, origin: Callable[[], str] | None) -> None:
+    """Let a copy be known as the model that it is a copy of, until a weight is replaced."""
+    if origin is not None:
+        _origins[model] = _State.of(model), origin
+
+
+def known_as(model: Any) -> str | None:
+    """The fingerprint of a model that is known by its file; None for others."""
+    return None if origin_of(model) is None else fingerprint(model)
+
+
+def _uops(model: Any) -> list[UOp]:
     return [weight.uop for weight in get_state_dict(model).values()]
 
 
-def _hash(model: Any, weights: Stored) -> str:
-    config = model.config
+def _hash(architecture: str, config: Any, weights: Stored) -> str:
     # Defaults are left out, so that an option that comes later changes no fingerprint.
     given = {
         field.name: value
         for field in fields(config)
         if (value := getattr(config, field.name)) != field.default
     }
-    digest = hashlib.sha256(json.dumps([model.architecture, given], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([architecture, given], sort_keys=True).encode())
     for stored, data in weights:
         digest.update(json.dumps(stored).encode())
         digest.update(data)

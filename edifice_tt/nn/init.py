@@ -1,5 +1,8 @@
 """Where weights come to lie: on one device or several, realised, in memory that can be shared."""
 
+import mmap
+from collections.abc import Iterator
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any, TypeVar
 from weakref import finalize
@@ -17,6 +20,8 @@ from edifice_tt.exclusive import exclusive
 M = TypeVar("M")
 
 CACHE_LINE = 64  # bytes
+PIECE = 1 << 18  # numbers
+_PAGES = 1 << 22  # bytes
 _DTYPES = {np.dtype(kind.fmt): kind for kind in dtypes.all if kind.fmt}
 
 
@@ -37,6 +42,14 @@ def place(model: M, device: str) -> M:
 def unfilled(*shape: int) -> Tensor:
     """A weight that a loader brings. As `Tensor.empty`, which takes five times as long."""
     return Tensor(UOp.new_buffer(Device.DEFAULT, prod(shape), dtypes.float32).reshape(shape))
+
+
+def uniform(rng: np.random.Generator, limit: float, *shape: int) -> Tensor:
+    """A weight of random numbers from -limit to limit."""
+    weight = room(*shape)
+    for piece in pieces(weight):  # as one draw of all would be, without its float64
+        piece[:] = rng.uniform(-limit, limit, piece.size)
+    return Tensor(weight)
 
 
 @exclusive
@@ -93,16 +106,61 @@ def zeros(*shape: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
+def room(*shape: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    """Memory for a weight, that will be written whole, and begins as that of `zeros` does.
+
+    The heap may keep what it is given back; a large weight's pages always go to the system.
+    """
+    size = prod(shape) * np.dtype(dtype).itemsize
+    if size < _PAGES or not hasattr(mmap, "MAP_ANONYMOUS"):
+        return zeros(*shape, dtype=dtype)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):  # as NumPy asks for
+        with suppress(OSError):
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(pages, dtype).reshape(shape)
+
+
 def copied(array: NDArray[Any]) -> NDArray[Any]:
-    """A copy in memory such as `zeros` has."""
-    copy = zeros(*array.shape, dtype=array.dtype)
+    """A copy in memory such as `room` has."""
+    copy = room(*array.shape, dtype=array.dtype)
     np.copyto(copy, array)
     return copy
 
 
-def wrap(array: NDArray[np.generic], device: str) -> Tensor:
-    """A Tensor of tinygrad's CPU device that reads an array where it lies."""
-    return _from_memory(array.ctypes.data, array.shape, _DTYPES[array.dtype], device, array)
+def pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """An array that lies in one piece, some numbers at a time: what is made of them stays small."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, PIECE):
+        yield flat[start : start + PIECE]
+
+
+def all_finite(array: NDArray[Any]) -> bool:
+    """Whether an array holds neither NaN nor infinity."""
+    return all(np.isfinite(piece).all() for piece in pieces(array))
+
+
+def wrap(array: NDArray[np.generic], device: str, dtype: DType | None = None) -> Tensor:
+    """A Tensor of tinygrad's CPU device that reads an array where it lies.
+
+    `dtype` is what its bits mean, where NumPy has no such numbers.
+    """
+    kind = dtype or _DTYPES[array.dtype]
+    return _from_memory(array.ctypes.data, array.shape, kind, device, array)
+
+
+def put(array: NDArray[Any], device: str, dtype: DType | None = None) -> Tensor:
+    """An array on a device: where it lies, if the device reads this memory, else a copy."""
+    if in_memory(device):
+        return wrap(array, device, dtype)
+    tensor = Tensor(array, device=device)
+    return (tensor.bitcast(dtype) if dtype else tensor).contiguous().realize()
+
+
+def give_back(device: str) -> None:
+    """Let go of what tinygrad has freed on a device and keeps for the next allocation."""
+    if hasattr(allocator := Device[device].allocator, "free_cache"):
+        allocator.free_cache()
 
 
 def _from_memory(

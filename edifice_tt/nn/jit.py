@@ -24,6 +24,7 @@ from edifice_tt.exclusive import exclusive
 from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.cpu import serves
 from edifice_tt.nn.init import in_memory, numbers, replicate, view, wrap
+from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.nn.replay import Replay, Signals, capture
 from edifice_tt.toolchain import devices_beside, open_devices
 
@@ -67,6 +68,7 @@ class CompiledModel:
 
     def _parts_for(self, x: Tensor) -> "list[_Part]":
         """The parts that share out such an input, with theirs handed out to them."""
+        check_unchanged(self.model)
         weights = [weight.uop for weight in get_parameters(self.model)]
         if weights != self._weights:  # captures read the buffers that they saw
             self._weights, self._parts, self._replicas = weights, {}, {}

@@ -5,6 +5,7 @@ keys and values stay float32, and so does every sum. Knows no file.
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,13 +18,14 @@ from edifice_tt.errors import EdificeError, PrecisionWarning, unknown_name
 from edifice_tt.exclusive import exclusive
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.cpu import ROW, compiles_c
+from edifice_tt.nn.init import copied, numbers, pieces, put, room
 from edifice_tt.nn.quantized import QuantizedLinear, dequantize, layer_at
 
 M = TypeVar("M")
 
 DTYPES = {"float32": dtypes.float32, "float16": dtypes.float16, "bfloat16": dtypes.bfloat16}
 HALVES = {DTYPES[name]: name for name in ("float16", "bfloat16")}
-_KIND_OF = {"F16": "float16", "BF16": "bfloat16"}
+KIND_OF = {"F16": "float16", "BF16": "bfloat16"}
 
 
 def supported_dtypes(device: str) -> list[str]:
@@ -57,16 +59,28 @@ def narrow(name: str, weight: Tensor, dtype: str | None) -> Tensor:
     None, a scorer's weight and one that is no matrix leave it as it is. Raises `EdificeError` for a
     number that is beyond the dtype.
     """
-    if dtype is None or weight.dtype == DTYPES[dtype] or not _narrows(name, weight):
+    device = str(weight.device)
+    if dtype is None or weight.dtype == DTYPES[dtype] or not _narrows(name, weight.shape, device):
         return weight
-    exact = weight.float().numpy()
-    rounded, shown = _round(exact, DTYPES[dtype])
-    if not np.isfinite(shown[np.isfinite(exact)]).all():
-        raise EdificeError(
-            f"weight {name!r} holds {np.abs(exact).max():.4g}, beyond {dtype}; use "
-            f"{'bfloat16 or ' if dtype == 'float16' else ''}float32"
-        )
-    return Tensor(rounded, device=weight.device).bitcast(DTYPES[dtype]).contiguous().realize()
+    exact = numbers(weight) if weight.dtype == dtypes.float32 else None
+    if exact is None:
+        exact = copied(weight.float().numpy())
+    return hold(name, exact, dtype, device)
+
+
+def hold(name: str, exact: NDArray[np.float32], dtype: str | None, device: str) -> Tensor:
+    """The numbers of a weight on a device, as `narrow` leaves them."""
+    if dtype in (None, "float32") or not _narrows(name, exact.shape, device):
+        return put(exact, device)
+    rounded = room(*exact.shape, dtype=np.uint16)
+    for given, kept in zip(pieces(exact), pieces(rounded), strict=True):
+        kept[:], shown = _round(given, DTYPES[dtype])
+        if not np.isfinite(shown[np.isfinite(given)]).all():
+            raise EdificeError(
+                f"weight {name!r} holds {max(np.abs(piece).max() for piece in pieces(exact)):.4g}, "
+                f"beyond {dtype}; use {'bfloat16 or ' if dtype == 'float16' else ''}float32"
+            )
+    return put(rounded, device, DTYPES[dtype])
 
 
 @exclusive
@@ -82,7 +96,7 @@ def store(model: M, dtype: str | None) -> M:
     for name in get_state_dict(model):
         path, _, _ = name.rpartition(".")
         layer: Any = layer_at(model, path) if path else model
-        if isinstance(layer, QuantizedLinear) and _KIND_OF.get(layer.kind) != dtype:
+        if isinstance(layer, QuantizedLinear) and KIND_OF.get(layer.kind) != dtype:
             parent, _, own = path.rpartition(".")
             dense = Linear(1, 1, bias=False)
             dense.weight = narrow(name, dequantize(layer.blocks, layer.kind).realize(), dtype)
@@ -119,20 +133,23 @@ def widen(halves: NDArray[np.uint16], dtype: str) -> NDArray[np.float32]:
     return (halves.astype(np.uint32) << 16).view(np.float32)
 
 
-def _narrows(name: str, weight: Tensor) -> bool:
-    if weight.ndim != 2 or name.startswith("scorer."):
-        return False
-    return weight.shape[1] % ROW == 0 or not compiles_c(str(weight.device))
+def narrows(shape: Sequence[int], device: str) -> bool:
+    """Whether a weight of that shape can be stored in 16 bits on a device."""
+    return len(shape) == 2 and (shape[1] % ROW == 0 or not compiles_c(device))
 
 
-def _round(exact: NDArray[np.float32], dtype: DType) -> tuple[NDArray[Any], NDArray[Any]]:
-    """To the nearest, ties to even: the numbers as stored, and as numbers that NumPy can test."""
-    if dtype == dtypes.float32:
-        return exact, exact
+def _narrows(name: str, shape: Sequence[int], device: str) -> bool:
+    return narrows(shape, device) and not name.startswith("scorer.")
+
+
+def _round(
+    exact: NDArray[np.float32], dtype: DType
+) -> tuple[NDArray[np.uint16], NDArray[np.floating[Any]]]:
+    """To the nearest, ties to even: the bits as stored, and as numbers that NumPy can test."""
     if dtype == dtypes.float16:
         with np.errstate(over="ignore"):  # told by the caller
             half = exact.astype(np.float16)
-        return half, half
+        return half.view(np.uint16), half
     bits = np.ascontiguousarray(exact).view(np.uint32)
     upper = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
     return upper, widen(upper, "bfloat16")

@@ -5,6 +5,7 @@ Nothing named in a file is imported or run.
 """
 
 import json
+import math
 import os
 from dataclasses import asdict, is_dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from tinygrad.nn.state import get_state_dict
 from edifice_tt import registry
 from edifice_tt.errors import CheckpointError, EdificeError
 from edifice_tt.exclusive import exclusive
+from edifice_tt.nn.init import give_back
 from edifice_tt.nn.precision import HALVES, check_dtype, choose_dtype, is_dense, narrow, store
 from edifice_tt.nn.quantized import float_state_dict
 from edifice_tt.toolchain import open_device
@@ -83,14 +85,21 @@ def load(path: str | os.PathLike[str], device: str | None = None, dtype: str | N
         name, options = file.metadata["architecture"], json.loads(file.metadata["options"])
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error})") from error
-    # What is built is there until the file's weights take its place.
     shapes = [entry.shape for entry in file.entries.values()]
-    check_weights(file.path, shapes, open_device(device), copies=2)
+    # One weight after the other takes the place of what was built.
+    largest = max(map(math.prod, shapes), default=0)
+    check_weights(file.path, shapes, open_device(device), beside=8 * largest)
     model = registry.build(name, device=device, **options)
     if "tokenizer" in file.metadata:
         from edifice_tt.weights.tokenizer import Tokenizer
 
         model.tokenizer = Tokenizer.from_json(file.metadata["tokenizer"])
+        size = getattr(model.config, "vocab_size", None)
+        if size is not None and model.tokenizer.vocab_size > size:
+            raise CheckpointError(
+                f"{path}: {model.tokenizer.vocab_size} tokens for {size} embeddings; save the "
+                "model again with the tokenizer that it was trained with"
+            )
     weights = get_state_dict(model)
     found = {key: (entry.shape, entry.dtype) for key, entry in file.entries.items()}
     halves = {
@@ -108,4 +117,6 @@ def load(path: str | os.PathLike[str], device: str | None = None, dtype: str | N
         return narrow(name, tensor, asked or kept.get(halves.get(name, "")))
 
     fill(weights, {key: key for key in weights}, file, as_stored)
-    return store(model, asked)
+    model = store(model, asked)
+    give_back(opened)
+    return model

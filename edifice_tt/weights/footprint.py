@@ -5,6 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edifice_tt.memory import available_bytes, check_room
+from edifice_tt.nn.precision import narrows
+
+# Bytes for each number in work, with what tinygrad takes at its first use, and how many at once.
+_WORK, _PART = 100, 1 << 19
 
 
 def check_weights(
@@ -12,17 +16,16 @@ def check_weights(
     shapes: Sequence[tuple[int, ...]],
     device: str,
     dtype: str | None = None,
-    copies: int = 1,
     beside: int = 0,
 ) -> None:
     """Raise `EdificeError` when weights of these shapes are known not to fit on a device.
 
-    Matrices are stored as `dtype`, all else and by default these too as float32; `copies` of them
-    are there at once, and `beside` are bytes that the file takes as it is.
+    Matrices are stored as `dtype`, all else and by default these too as float32; `beside` are bytes
+    that loading takes beside these.
     """
-    needed = needed_bytes(shapes, dtype, copies, beside)
+    needed = needed_bytes(shapes, dtype, beside, device)
     available = available_bytes(device)
-    half = needed_bytes(shapes, "float16", copies, beside)
+    half = needed_bytes(shapes, "float16", beside, device)
     if available is not None and half <= available:
         advice = "use dtype=float16 (--dtype float16)"
     else:
@@ -31,10 +34,18 @@ def check_weights(
 
 
 def needed_bytes(
-    shapes: Sequence[tuple[int, ...]], dtype: str | None, copies: int = 1, beside: int = 0
+    shapes: Sequence[tuple[int, ...]],
+    dtype: str | None,
+    beside: int = 0,
+    device: str = "CPU",
 ) -> int:
-    """The bytes at the most, with the one matrix that is being rounded."""
-    narrow = dtype in ("float16", "bfloat16")
-    sizes = [math.prod(s) * (2 if narrow and len(s) == 2 else 4) for s in shapes]
-    rounding = 4 * max(map(math.prod, shapes), default=0) if narrow else 0
-    return copies * sum(sizes) + beside + rounding
+    """The bytes at the most, with the one matrix that is being rounded and the part in work."""
+    narrow, largest = dtype in ("float16", "bfloat16"), max(map(math.prod, shapes), default=0)
+    sizes = [math.prod(s) * (2 if narrow and narrows(s, device) else 4) for s in shapes]
+    rounding = 4 * largest if narrow else 0
+    return sum(sizes) + beside + rounding + work_bytes(largest)
+
+
+def work_bytes(largest: int) -> int:
+    """The bytes that work on a weight of so many numbers takes, beside the weight."""
+    return _WORK * min(largest, _PART)

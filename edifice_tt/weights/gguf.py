@@ -7,19 +7,21 @@ Knows no model.
 import math
 import mmap
 import os
-from collections.abc import Container
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import finalize
 
 import numpy as np
-from tinygrad import Tensor, TinyJit, Variable, dtypes
+from numpy.typing import NDArray
+from tinygrad import Tensor, TinyJit, dtypes
 from tinygrad.llm.gguf import ggml_data_to_tensor
 
 from edifice_tt.errors import CheckpointError
-from edifice_tt.nn.precision import narrow
+from edifice_tt.nn.init import in_memory, put, room, view, zeros
+from edifice_tt.nn.precision import widen
 from edifice_tt.toolchain import open_device
-from edifice_tt.weights.safetensors import check_finite
 
 # fmt: off
 # What tinygrad de-quantises: the type's number -> name, elements and bytes of a block.
@@ -36,6 +38,21 @@ _UNSUPPORTED = {
     20: "IQ4_NL", 29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0",
 }
 # fmt: on
+_PART, _BLOCKS = 1 << 19, 256  # numbers that are unpacked at a time; a multiple of every block
+
+
+def _numbers_of(dtype: str, raw: NDArray[np.uint8]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):  # what float32 has not is infinite, and then told
+        return raw.view(dtype).astype(np.float32, copy=False)
+
+
+# The types that are no blocks: numbers that NumPy knows, and one that it does not.
+_PLAIN: dict[int, Callable[[NDArray[np.uint8]], NDArray[Any]]] = {
+    kind: partial(_numbers_of, dtype)
+    for kind, dtype in ((0, "<f4"), (1, "<f2"), (28, "<f8"), (24, "i1"), (25, "<i2"), (26, "<i4"))
+}
+_PLAIN |= {27: partial(_numbers_of, "<i8")}
+_PLAIN |= {30: lambda raw: widen(raw.view(np.uint16), "bfloat16")}
 _NUMBERS = dict(enumerate(["u1", "i1", "<u2", "<i2", "<u4", "<i4", "<f4", "?"]))
 _NUMBERS |= {10: "<u8", 11: "<i8", 12: "<f8"}
 _TEXT, _ARRAY = 8, 9
@@ -77,9 +94,11 @@ class GGUFHeader:
         self.path = Path(path)
         if not is_gguf(path):
             raise self.error("not a GGUF file" if self.path.exists() else "there is no such file")
-        with self.path.open("rb") as file:
-            # A copy on write, for tinygrad's GPUs refuse to read from memory that is read-only.
-            self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self._file = self.path.open("rb")  # the same file, whatever its name comes to mean
+        finalize(self, self._file.close)
+        self._loaded = os.fstat(self._file.fileno())
+        # A copy on write, for tinygrad's GPUs refuse to read from memory that is read-only.
+        self._content = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
         self._position = 4
         if (version := self._number("<u4")) not in (2, 3):
             raise self.error(f"GGUF version {version} is not supported; supported: 2, 3")
@@ -101,10 +120,28 @@ class GGUFHeader:
                 raise self.error(f"tensor {name!r} is there twice; the file is damaged")
             self.entries[name] = self._entry(name, start=self._aligned(stop))
             stop = self.entries[name].stop
-        data_start = self._aligned(self._position)
+        self._data_start = data_start = self._aligned(self._position)
         for name, entry in self.entries.items():
             self._believe(1, data_start + entry.stop - self._position, f"tensor {name!r}")
         self.data = np.frombuffer(self._content, np.uint8)[data_start:]
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Bytes of the data section, read and not mapped: they take memory only while in use."""
+        raw = np.empty(stop - start, np.uint8)
+        self._file.seek(self._data_start + start)
+        if self._file.readinto(raw.data) < raw.size:
+            self.check_unchanged()
+            raise self.error(f"ends before byte {self._data_start + stop}; download it again")
+        return raw
+
+    def check_unchanged(self) -> None:
+        """Raise `CheckpointError` when the file is written to or cut, by whatever name, since."""
+        was, now = self._loaded, os.fstat(self._file.fileno())
+        if (was.st_size, was.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
+            raise self.error(
+                f"changed since it was loaded (size {was.st_size}, now {now.st_size}); load it "
+                "again"
+            )
 
     def error(self, reason: str) -> CheckpointError:
         return CheckpointError(f"{self.path}: {reason}")
@@ -193,45 +230,57 @@ def read_gguf(path: str | os.PathLike[str], device: str | None = None) -> GGUFFi
 
     Raises `CheckpointError` as `GGUFHeader` does, and for a tensor with NaN or infinity.
     """
-    header = GGUFHeader(path)
-    return GGUFFile(header.metadata, read_tensors(header, open_device(device)))
+    header, opened = GGUFHeader(path), open_device(device)
+    arrays = read_arrays(header, opened, header.entries)
+    return GGUFFile(header.metadata, {name: put(array, opened) for name, array in arrays})
 
 
-def read_tensors(
-    header: GGUFHeader, device: str, left_out: Container[str] = (), dtype: str | None = None
-) -> dict[str, Tensor]:
-    """All tensors of a file whose header has been read, on a device that has been opened.
+def read_arrays(
+    header: GGUFHeader, device: str, names: Iterable[str]
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Tensors of a file as float32 arrays, one at a time, unpacked on a device that is open.
 
-    They are float32, or the matrices `dtype`.
+    A part of one tensor is unpacked at a time: memory stays small, and so does the number of
+    graphs, since scheduling one costs more than all that it unpacks.
     """
-    entries = {name: entry for name, entry in header.entries.items() if name not in left_out}
-    if not entries:
-        return {}
-    raw = Tensor(header.data, device=device).realize()
-    num_bad = Tensor.zeros(1, dtype=dtypes.int32, device=device).contiguous().realize()
-
-    def dequantise(ggml_type: int, size: int, unit: Any, out: Tensor) -> None:
-        _, elements, block_bytes = _TYPES[ggml_type]
-        start = unit * header.alignment
-        blocks = raw[start : start + size // elements * block_bytes]
-        out.assign(ggml_data_to_tensor(blocks, size, ggml_type).flatten().cast(dtypes.float32))
-        num_bad.assign(num_bad + out.isfinite().logical_not().sum())
-        Tensor.realize(out, num_bad)
-
-    # Scheduling costs more than de-quantising: one graph is captured for each type and size, and
-    # all tensors of these replay it at their own place in the file.
-    graphs: dict[tuple[int, int], Any] = {}
-    unit = Variable("unit", 0, len(header.data) // header.alignment + 1)
-    tensors = {}
+    entries = {name: header.entries[name] for name in names}
+    largest = max((math.prod(entry.shape) for entry in entries.values()), default=0)
+    size = min(_PART, -(-largest // _BLOCKS) * _BLOCKS)
+    unpack = _Unpacker(device, size)
     for name, entry in entries.items():
-        key = (entry.ggml_type, math.prod(entry.shape))
-        if key not in graphs:
-            graphs[key] = TinyJit(partial(dequantise, *key))
-        out = Tensor.empty(key[1], dtype=dtypes.float32, device=device)
-        out.uop.buffer.allocate()  # a capture bakes in what has no memory yet
-        graphs[key](unit.bind(entry.start // header.alignment), out)
-        tensors[name] = narrow(name, out.reshape(entry.shape), dtype)
-    if num_bad.item():
-        for name, tensor in tensors.items():
-            check_finite(header.path, name, tensor)
-    return tensors
+        array = room(*entry.shape)
+        flat = array.reshape(-1)
+        _, elements, block_bytes = _TYPES[entry.ggml_type]
+        for start in range(0, flat.size, size):
+            stop = min(start + size, flat.size)
+            span = [entry.start + i // elements * block_bytes for i in (start, stop)]
+            part = unpack(entry.ggml_type, header.read(*span))[: stop - start]
+            if not np.isfinite(part).all():
+                raise header.error(f"weight {name!r} holds NaN or infinity; the file is damaged")
+            flat[start:stop] = part
+        yield name, array
+
+
+class _Unpacker:
+    """Bytes of a type -> float32 numbers, `size` at the most, by one captured graph for a type."""
+
+    def __init__(self, device: str, size: int) -> None:
+        self._device, self._size = device, size
+        self._graphs: dict[int, Any] = {}
+
+    def __call__(self, ggml_type: int, raw: NDArray[np.uint8]) -> NDArray[Any]:
+        if ggml_type in _PLAIN:
+            return _PLAIN[ggml_type](raw)
+        if ggml_type not in self._graphs:
+            self._graphs[ggml_type] = TinyJit(partial(self._formula, ggml_type))
+        _, elements, block_bytes = _TYPES[ggml_type]
+        blocks = zeros(self._size // elements * block_bytes, dtype=np.uint8)
+        blocks[: raw.size] = raw
+        self._out = self._graphs[ggml_type](put(blocks, self._device))  # kept while it is read
+        if not in_memory(self._device):
+            return np.asarray(self._out.numpy())
+        return view(self._out)
+
+    def _formula(self, ggml_type: int, blocks: Tensor) -> Tensor:
+        exact = ggml_data_to_tensor(blocks, self._size, ggml_type).flatten()
+        return exact.cast(dtypes.float32).contiguous().realize()

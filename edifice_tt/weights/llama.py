@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tinygrad import Tensor, dtypes
+from tinygrad import dtypes
 from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
@@ -17,13 +17,15 @@ from edifice_tt.errors import CheckpointError
 from edifice_tt.exclusive import exclusive
 from edifice_tt.nn.cpu import compiles_c
 from edifice_tt.nn.fingerprint import Stored, identify
-from edifice_tt.nn.init import copied, place, wrap
-from edifice_tt.nn.int8 import GROUP_BYTES, Int8Linear, group_rows
-from edifice_tt.nn.precision import choose_dtype, store
+from edifice_tt.nn.init import all_finite, copied, give_back, place, wrap
+from edifice_tt.nn.int8 import GROUP_BYTES, ROWS, Int8Linear, group_rows
+from edifice_tt.nn.mapped import MappedFile
+from edifice_tt.nn.precision import KIND_OF, choose_dtype, hold, store
 from edifice_tt.nn.quantized import BLOCK, KINDS, QuantizedLinear, layer_at
 from edifice_tt.toolchain import open_device
-from edifice_tt.weights.footprint import check_weights
-from edifice_tt.weights.gguf import GGUFHeader, read_tensors
+from edifice_tt.weights.footprint import check_weights, work_bytes
+from edifice_tt.weights.gguf import Entry, GGUFHeader, read_arrays
+from edifice_tt.weights.options import check_file
 from edifice_tt.weights.safetensors import check_fit, differences, foreign
 from edifice_tt.weights.tokenizer import Tokenizer
 
@@ -38,14 +40,13 @@ _LAYERS = {
 }
 # fmt: on
 _ROPE_FACTORS = "rope_freqs.weight"
-_F32 = 0  # of the types of GGUF files
 _KINDS = {kind.ggml_type: name for name, kind in KINDS.items()}
 
 
-def interleaved_to_half_split(weight: Tensor, num_heads: int) -> Tensor:
-    """Reorder each head's rows (H*E, D) from rotary pairs (2i, 2i+1) to pairs (i, i + E/2)."""
-    rows, width = weight.shape
-    return weight.reshape(num_heads, -1, 2, width).transpose(1, 2).reshape(rows, width).contiguous()
+def reorder_rows(weight: NDArray[Any], num_heads: int) -> None:
+    """Reorder each head's rows, in place, from rotary pairs (2i, 2i+1) to pairs (i, i + E/2)."""
+    for head in weight.reshape(num_heads, -1, weight.shape[1]):
+        head[:] = np.concatenate([head[0::2], head[1::2]])
 
 
 def _name_in_file(name: str) -> str:
@@ -99,29 +100,29 @@ def load_gguf(
             "store; leave one of them out"
         )
     dtype = choose_dtype(dtype, opened)
-    _check_room(header, opened, dtype)
-    # On the CPU weights stay in their blocks, in the file, and are read from there when needed.
-    arrays = _map_arrays(header, model, ours) if compiles_c(opened) else {}
-    tensors = read_tensors(header, opened, left_out=arrays, dtype=dtype)
-    for name, weight in weights.items():
-        theirs, layer = _name_in_file(name), name.removesuffix(".weight")
-        if (array := arrays.get(theirs)) is None:
-            tensor = tensors[theirs]
-            if num_heads := _interleaved(layer, config):
-                # One at a time: the second of a shape finds its schedule in tinygrad's cache.
-                tensor = interleaved_to_half_split(tensor, num_heads).realize()
-            weight.replace(tensor)
-        elif array.dtype == np.float32:
-            weight.replace(wrap(array, opened))
-        else:
-            parent, _, attribute = layer.rpartition(".")
-            entry = header.entries[theirs]
-            kind = _KINDS[entry.ggml_type]
-            quantized = QuantizedLinear(wrap(array, opened), kind)
-            if int8 and kind in GROUP_BYTES:
-                grouped = wrap(group_rows(array, kind), opened)
-                quantized, model.activations = Int8Linear(grouped, kind, entry.shape[0]), "int8"
-            setattr(layer_at(model, parent) if parent else model, attribute, quantized)
+    kept = {
+        name: _interleaved(ours[name].removesuffix(".weight"), config)
+        for name, entry in header.entries.items()
+        if _stays(entry, opened, dtype)
+    }
+    _check_room(header, kept, opened, dtype, int8)
+    for name, num_heads in kept.items():
+        layer, entry = ours[name].removesuffix(".weight"), header.entries[name]
+        kind, rows = _KINDS[entry.ggml_type], _read_blocks(header, name, num_heads)
+        quantized = QuantizedLinear(wrap(rows, opened), kind)
+        if int8 and kind in GROUP_BYTES:
+            grouped = wrap(group_rows(rows, kind), opened)
+            quantized, model.activations = Int8Linear(grouped, kind, entry.shape[0]), "int8"
+        elif not num_heads:
+            model.mapped_file = MappedFile(header.check_unchanged)
+        parent, _, attribute = layer.rpartition(".")
+        setattr(layer_at(model, parent) if parent else model, attribute, quantized)
+    rest = [name for name in ours if name not in kept]
+    for theirs, exact in read_arrays(header, opened, rest):
+        if num_heads := _interleaved(ours[theirs].removesuffix(".weight"), config):
+            reorder_rows(exact, num_heads)
+        weights[ours[theirs]].replace(hold(ours[theirs], exact, dtype, opened))
+        del exact  # before the next is read
     if int8 and model.activations != "int8":
         raise header.error(
             f"activations='int8' is for weights in blocks of type {', '.join(GROUP_BYTES)}, and "
@@ -130,12 +131,15 @@ def load_gguf(
     model.tokenizer = tokenizer
     model.dtype = dtype
     model = place(store(model, dtype), opened)
+    give_back(opened)
+    header.check_unchanged()
     identify(model, partial(_stored, header))
     return model
 
 
 def _stored(header: GGUFHeader) -> Stored:
     """The file's weights as they lie in it."""
+    header.check_unchanged()
     for name, entry in sorted(header.entries.items()):
         yield [name, list(entry.shape), entry.ggml_type], header.data[entry.start : entry.stop]
 
@@ -153,41 +157,44 @@ def _interleaved(layer: str, config: CausalLMConfig) -> int:
     return heads.get(layer.split(".")[-1], 0)
 
 
-def _check_room(header: GGUFHeader, device: str, dtype: str | None) -> None:
-    shapes, as_they_are = [], 0
-    for entry in header.entries.values():
-        kept = entry.ggml_type == _F32 or not entry.shape[-1] % BLOCK
-        kept = kept and dtype is None and entry.ggml_type in (_F32, *_KINDS)
-        if kept and compiles_c(device):
-            as_they_are += entry.stop - entry.start
-        else:
-            shapes.append(entry.shape)
-    if not compiles_c(device):  # where blocks are unpacked
-        as_they_are = len(header.data)
-    check_weights(header.path, shapes, device, dtype, beside=as_they_are)
+def _stays(entry: Entry, device: str, dtype: str | None) -> bool:
+    """Whether a weight is read from its blocks in the file when needed: on the CPU, as it is."""
+    kind = _KINDS.get(entry.ggml_type)
+    fits = kind is not None and len(entry.shape) == 2 and not entry.shape[1] % BLOCK
+    return fits and compiles_c(device) and (dtype is None or KIND_OF.get(kind or "") == dtype)
 
 
-def _map_arrays(
-    header: GGUFHeader, model: CausalLM, ours: dict[str, str]
-) -> dict[str, NDArray[Any]]:
-    """The weights that need no conversion: float32 (a copy), or blocks (..., bytes of a row)."""
-    arrays: dict[str, NDArray[Any]] = {}
+def _check_room(
+    header: GGUFHeader, kept: dict[str, int], device: str, dtype: str | None, int8: bool
+) -> None:
+    """`kept`: of each weight that stays in its blocks, how many heads' rows are reordered."""
+    shapes, blocks, grouped = [], [0], [0]
     for name, entry in header.entries.items():
-        raw = header.data[entry.start : entry.stop]
-        kind = _KINDS.get(entry.ggml_type)
-        if name in ours and entry.ggml_type == _F32:
-            rows: NDArray[Any] = copied(raw.view(np.float32).reshape(entry.shape))
-        elif name in ours and kind is not None and not entry.shape[-1] % BLOCK:
-            rows = raw.reshape(entry.shape[0], -1)
-        else:
+        size = entry.stop - entry.start
+        if name not in kept:
+            shapes.append(entry.shape)
             continue
-        if not np.isfinite(rows if kind is None else _scales(raw, kind)).all():
-            raise header.error(f"weight {name!r} holds NaN or infinity; the file is damaged")
-        if num_heads := _interleaved(ours[name].removesuffix(".weight"), model.config):
-            pairs = rows.reshape(num_heads, -1, 2, rows.shape[1])  # as interleaved_to_half_split
-            rows = copied(pairs.swapaxes(1, 2).reshape(rows.shape))
-        arrays[name] = rows
-    return arrays
+        blocks.append(2 * size if kept[name] else size)
+        if int8 and (kind := _KINDS[entry.ggml_type]) in GROUP_BYTES:
+            count = size // KINDS[kind].block_bytes
+            grouped.append(-(-count // ROWS) * GROUP_BYTES[kind])
+    # With what is there while one is looked at, and while one is grouped.
+    beside = sum(blocks) + work_bytes(max(blocks)) + sum(grouped) + 2 * max(grouped)
+    check_weights(header.path, shapes, device, dtype, beside=beside)
+
+
+def _read_blocks(header: GGUFHeader, name: str, num_heads: int) -> NDArray[np.uint8]:
+    """A weight's rows (out, bytes of a row): where they are mapped, or a copy, reordered."""
+    entry = header.entries[name]
+    raw, kind = header.data[entry.start : entry.stop], _KINDS[entry.ggml_type]
+    if num_heads:
+        raw = copied(header.read(entry.start, entry.stop))
+    if not all_finite(_scales(raw, kind)):
+        raise header.error(f"weight {name!r} holds NaN or infinity; the file is damaged")
+    rows = raw.reshape(entry.shape[0], -1)
+    if num_heads:
+        reorder_rows(rows, num_heads)
+    return rows
 
 
 def _scales(raw: NDArray[np.uint8], kind: str) -> NDArray[Any]:
@@ -210,20 +217,25 @@ def _read_config(header: GGUFHeader) -> CausalLMConfig:
 
     if (architecture := header.metadata.get("general.architecture")) != "llama":
         raise ValueError(f"architecture {architecture!r} is not supported; supported: llama")
-    if header.metadata.get("llama.expert_count"):
-        raise ValueError("a mixture of experts is not supported; use a dense model")
+    if experts := header.metadata.get("llama.expert_count"):
+        raise ValueError(
+            f"llama.expert_count={experts}: a mixture of experts is not supported; use a dense "
+            "model"
+        )
     if "token_embd.weight" not in header.entries:
         raise ValueError("tensor 'token_embd.weight' is missing; convert the model again")
     hidden_size, num_heads = read("embedding_length", int), read("attention.head_count", int)
     head_dim = read("attention.key_length", int, hidden_size // num_heads)
     if (rotated := read("rope.dimension_count", int, head_dim)) != head_dim:
         raise ValueError(f"llama.rope.dimension_count={rotated}, expected the head's {head_dim}")
+    context_length = read("context_length", int)
+    check_file(header.metadata, head_dim, context_length)
     # Also keeps a damaged count from building a million layers.
     if (num_layers := read("block_count", int)) > len(header.entries):
         raise ValueError(f"llama.block_count={num_layers} for {len(header.entries)} tensors")
     return CausalLMConfig(
         vocab_size=header.entries["token_embd.weight"].shape[0],
-        context_length=read("context_length", int),
+        context_length=context_length,
         hidden_size=hidden_size,
         num_layers=num_layers,
         num_heads=num_heads,
@@ -242,7 +254,8 @@ def _rope_factors(header: GGUFHeader, head_dim: int) -> tuple[float, ...] | None
     kind = header.metadata.get("llama.rope.scaling.type", "linear")
     if kind not in ("none", "linear"):
         raise ValueError(f"llama.rope.scaling.type={kind!r} is not supported; supported: linear")
-    scale = header.metadata.get("llama.rope.scaling.factor", 0.0) if kind == "linear" else 0.0
+    old = header.metadata.get("llama.rope.scale_linear", 0.0)  # its name in older files
+    scale = header.metadata.get("llama.rope.scaling.factor", old) if kind == "linear" else 0.0
     factors = np.full(head_dim // 2, scale or 1.0)
     if (entry := header.entries.get(_ROPE_FACTORS)) is not None:
         if entry.ggml_type != 0 or entry.shape != factors.shape:

@@ -7,18 +7,20 @@ clear error, and writing because a full disk under a memory-mapped file kills th
 import json
 import math
 import os
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from tinygrad import Tensor, dtypes
 from tinygrad.dtype import DType
 from tinygrad.nn.state import inverse_safe_dtypes, safe_dtypes
 
 from edifice_tt.errors import CheckpointError
 from edifice_tt.files import write_atomically
+from edifice_tt.nn.init import PIECE, all_finite, numbers, put, room
 from edifice_tt.nn.precision import HALVES, widen
 
 HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
@@ -42,14 +44,33 @@ class SafetensorsFile:
     entries: dict[str, Entry]
     metadata: dict[str, str]
 
+    def parts(self, name: str) -> Iterator[NDArray[Any]]:
+        """The numbers of one tensor, some at a time; of 16 bits they are float32."""
+        entry = self.entries[name]
+        size = PIECE * entry.dtype.itemsize
+        for start in range(entry.start, entry.stop, size):
+            raw = np.fromfile(self.path, np.uint8, min(size, entry.stop - start), offset=start)
+            if entry.dtype in HALVES:
+                # On the host: a device may have no such numbers.
+                yield widen(raw.view(np.uint16), HALVES[entry.dtype])
+            else:
+                yield raw.view(entry.dtype.fmt or np.uint8)
+
+    def floats(self, name: str) -> NDArray[np.float32]:
+        """The numbers of one tensor of 16 or 32 bits."""
+        array = room(*self.entries[name].shape)
+        start, flat = 0, array.reshape(-1)
+        for part in self.parts(name):
+            flat[start : start + part.size] = part
+            start += part.size
+        return array
+
     def read(self, name: str, device: str, dtype: DType | None = None) -> Tensor:
         """One tensor, on a device, realised; of 16 bits it becomes float32 if that is `dtype`."""
         entry = self.entries[name]
+        if dtype == dtypes.float32 and entry.dtype in (*HALVES, dtypes.float32):
+            return put(self.floats(name), device)
         raw = np.fromfile(self.path, np.uint8, entry.stop - entry.start, offset=entry.start)
-        if dtype == dtypes.float32 and entry.dtype in HALVES:
-            # On the host: a device may have no such numbers.
-            exact = widen(raw.view(np.uint16), HALVES[entry.dtype])
-            return Tensor(exact.reshape(entry.shape), device=device).realize()
         flat = Tensor(raw, device=device).bitcast(entry.dtype)
         return flat.reshape(entry.shape).contiguous().realize()
 
@@ -151,21 +172,21 @@ def fill(
     file: SafetensorsFile,
     transform: Callable[[str, Tensor], Tensor] = lambda name, tensor: tensor,
 ) -> None:
-    """Give each weight the file's tensor of the mapped name; all are read before the first moves.
+    """Give each weight of a new model the file's tensor of the mapped name, one after the other.
 
     `transform(name in the file, tensor)` gives the tensor in our layout. Raises `CheckpointError`
-    for a tensor with NaN or infinity.
+    for a tensor with NaN or infinity; then the model holds some of each, and is no use.
     """
-    loaded = {}
     for ours, theirs in names.items():
         tensor = file.read(theirs, str(weights[ours].device), weights[ours].dtype)
         check_finite(file.path, theirs, tensor)
-        loaded[ours] = transform(theirs, tensor)
-    for ours, tensor in loaded.items():
-        weights[ours].replace(tensor)
+        weights[ours].replace(transform(theirs, tensor))
 
 
-def check_finite(path: Path, name: str, tensor: Tensor) -> None:
+def check_finite(path: Path, name: str, tensor: Tensor | NDArray[np.float32]) -> None:
     """Raise `CheckpointError` if a weight holds NaN or infinity."""
-    if not np.isfinite(tensor.float().numpy()).all():
+    if isinstance(tensor, Tensor):
+        held = numbers(tensor)
+        tensor = tensor.float().numpy() if held is None else held
+    if not all_finite(tensor):
         raise CheckpointError(f"{path}: weight {name!r} holds NaN or infinity; the file is damaged")

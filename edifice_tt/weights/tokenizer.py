@@ -27,7 +27,7 @@ PRE_TOKENIZERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("gpt-2", "jais", "mpt", "olmo", "phi-2", "roberta-bpe"), (_GPT2,)),
     **dict.fromkeys((*_LLAMA3, "dbrx", "smaug-bpe"), (_CASELESS % "{1,3}",)),
     **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "megrez", "stablelm2"), (_CASELESS % "",)),
-    # Also for a file that names none: llama.cpp's fallback, which is no model's own.
+    # llama.cpp's fallback, which is no model's own; a file must name it.
     "default": (r"[\p{P}$+<=>^~|]+", _GPT2, r"\p{N}+", "[0-9]{3}"),
 }
 
@@ -62,8 +62,13 @@ class Tokenizer:
         ggml = {k.removeprefix(start): v for k, v in metadata.items() if k.startswith(start)}
         if (model := ggml.get("model")) != "gpt2":
             raise CheckpointError(f"{start}model={model!r} is not supported; supported: 'gpt2'")
-        if (pre := ggml.get("pre") or "default") not in PRE_TOKENIZERS:
-            known = ", ".join(sorted(PRE_TOKENIZERS))
+        known = ", ".join(sorted(PRE_TOKENIZERS))
+        if not (pre := ggml.get("pre")):
+            raise CheckpointError(
+                f"{start}pre is missing, which says how texts are split; convert the model again, "
+                f"or add the one it was trained with; known: {known}"
+            )
+        if pre not in PRE_TOKENIZERS:
             raise CheckpointError(f"{start}pre={pre!r} is unknown; known: {known}")
         if missing := {"tokens", "merges"} - ggml.keys():
             raise CheckpointError(f"{start}{min(missing)} is missing; convert the model again")

@@ -1,9 +1,15 @@
 """A fingerprint: the same for the same weights and options, another for any other."""
 
+import gc
+from dataclasses import replace
+from weakref import ref
+
+import numpy as np
 import pytest
 
 import edifice_tt as et
 from edifice_tt.nn.fingerprint import fingerprint
+from edifice_tt.nn.init import wrap
 
 OPTIONS = {"vocab_size": 11, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1}
 
@@ -40,3 +46,33 @@ def test_one_other_weight_is_another_model():
 def test_other_architectures_have_one_too():
     model = et.build("test_time_compute", embed_dim=4, hidden_size=8, num_layers=1)
     assert fingerprint(model) == fingerprint(model) != build().fingerprint
+
+
+def test_a_model_is_not_known_by_the_address_of_what_is_gone():
+    """A weight is replaced again and again, and each time the one before is freed at once."""
+    model = build()
+    weight, found, addresses = model.backbone.final_norm.weight, set(), set()
+    for n in range(12):
+        weight.replace(wrap(np.full(8, n, np.float32), model.device))
+        gc.collect()
+        addresses.add(id(weight.uop))
+        found.add(model.fingerprint)
+    assert len(found) == 12
+    assert len(addresses) < 12, "no address came again; this shows nothing"
+
+
+def test_replaced_weights_are_not_kept_for_a_fingerprint():
+    model = build()
+    weight = model.token_embedding.weight
+    assert len(model.fingerprint) == 32
+    old = ref(weight.uop)
+    weight.replace((weight + 1).contiguous().realize())
+    gc.collect()
+    assert old() is None
+
+
+def test_another_config_is_another_model():
+    model = build()
+    before = model.fingerprint
+    model.config = replace(model.config, rope_base=5000.0)
+    assert model.fingerprint != before

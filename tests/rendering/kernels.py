@@ -38,7 +38,7 @@ from edifice_tt.training.examples import Example, shape_of
 from edifice_tt.training.loop import Loop, Schedule
 from edifice_tt.training.losses import outcome_loss, pairwise_loss
 from edifice_tt.training.progress import Progress, seeded
-from edifice_tt.weights.gguf import _TYPES, Entry, read_tensors
+from edifice_tt.weights.gguf import _TYPES, Entry, read_arrays
 from edifice_tt.weights.safetensors import open_safetensors, write_safetensors
 
 # What SmolLM2-135M is, but for its 30 layers: they are all alike, and the third is as the second.
@@ -185,7 +185,8 @@ def loading(dtype: str) -> Iterator[str]:
         entries[kind] = Entry(ggml_type, (4, 256), start, start + size)
         start += -(-size // 32) * 32
     data = np.zeros(start, np.uint8)
-    read_tensors(SimpleNamespace(entries=entries, data=data, alignment=32), Device.DEFAULT)
+    header = SimpleNamespace(entries=entries, read=lambda start, stop: data[start:stop])
+    list(read_arrays(header, Device.DEFAULT, entries))
     with TemporaryDirectory() as folder:
         path = Path(folder, "model.safetensors")
         halves = {name: Tensor.zeros(8, 8, dtype=name) for name in ("float16", "bfloat16")}

@@ -11,6 +11,7 @@ import edifice_tt as et
 from edifice_tt.errors import CheckpointError, EdificeError, PrecisionWarning, UnknownNameError
 from edifice_tt.nn import precision
 from edifice_tt.nn.fingerprint import fingerprint
+from edifice_tt.testing import byte_tokenizer
 from edifice_tt.weights import safetensors
 
 SMALL = {"embed_dim": 8, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1}
@@ -80,6 +81,14 @@ def test_a_saved_model_comes_back_bit_for_bit(model, saved):
 def test_other_readers_of_the_format_can_read_it(model, saved):
     weights = safe_load(saved)
     assert set(weights) == set(get_state_dict(model))
+
+
+def test_a_tokenizer_that_is_larger_than_its_embedding_is_refused(tmp_path):
+    lm = et.build("causal_lm", **LM)
+    lm.tokenizer = byte_tokenizer()
+    et.save(lm, tmp_path / "m.safetensors")
+    with pytest.raises(CheckpointError, match="259 tokens for 37 embeddings"):
+        et.load(tmp_path / "m.safetensors")
 
 
 def test_a_language_model_comes_back_with_its_tokenizer(tiny_lm, tmp_path):

@@ -1,6 +1,7 @@
 """Real bytes, written here from the format's definition; nothing is read back by what wrote it."""
 
 import math
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,9 @@ from edifice_tt.errors import CheckpointError
 from edifice_tt.nn.init import CACHE_LINE
 from edifice_tt.nn.quantized import float_state_dict
 from edifice_tt.nn.replay import memory_of
+from edifice_tt.weights import gguf
 from edifice_tt.weights.gguf import GGUFHeader, is_gguf, read_gguf
-from edifice_tt.weights.llama import interleaved_to_half_split, load_gguf
+from edifice_tt.weights.llama import load_gguf, reorder_rows
 
 F32, F16, Q4_0, Q4_1, Q8_0, Q6_K, IQ1_S = 0, 1, 2, 3, 8, 14, 19
 
@@ -130,10 +132,14 @@ FORMATS: dict[int, Callable[[np.random.Generator], tuple[bytes, np.ndarray]]] = 
 }
 
 
-@pytest.mark.parametrize("alignment", [32, 64])
-def test_every_format_is_dequantised_as_it_is_defined(tmp_path: Path, alignment: int) -> None:
+@pytest.mark.parametrize(("alignment", "part"), [(32, 1 << 19), (64, 256)])
+def test_every_format_is_dequantised_as_it_is_defined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alignment: int, part: int
+) -> None:
     """Four tensors of each type, the types taking turns: the first two run and capture a graph, the
-    others replay it, and reading any of them at another's place gives other random numbers."""
+    others replay it, and reading any of them at another's place gives other random numbers. In one
+    part, or in two."""
+    monkeypatch.setattr(gguf, "_PART", part)
     rng = np.random.default_rng(0)
     made = {f"{kind}.{i}": (kind, *FORMATS[kind](rng)) for i in range(4) for kind in FORMATS}
     tensors = {name: (kind, (2, 256), content) for name, (kind, content, _) in made.items()}
@@ -406,7 +412,9 @@ def test_rows_in_half_split_order_rotate_to_the_same_scores() -> None:
         cos, sin = np.cos(angles), np.sin(angles)
         return np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=1)
 
-    ours = [interleaved_to_half_split(Tensor(w), H).numpy() for w in (q, k)]
+    ours = [q.copy(), k.copy()]
+    for rows in ours:
+        reorder_rows(rows, H)
     for head in range(H):
         rows = slice(head * E, (head + 1) * E)
         theirs = [rotation(x @ w[rows].T, np.arange(7)) for w in (q, k)]
@@ -460,6 +468,7 @@ def test_all_differences_are_reported_at_once(tmp_path: Path) -> None:
             "llama.rope.dimension_count=16, expected the head's 32",
         ),
         ({"llama.rope.scaling.type": "yarn"}, "'yarn' is not supported; supported: linear"),
+        ({"llama.rope.scale_linear": -1.0}, "scaling factors must be positive"),
         ({"llama.rope.scaling.factor": -1.0}, "scaling factors must be positive"),
         ({"llama.block_count": 4_000_000_000}, "llama.block_count=4000000000 for 20 tensors"),
         ({"llama.block_count": 3}, "missing: backbone.blocks.2"),
@@ -480,6 +489,79 @@ def test_each_model_that_cannot_be_built_is_named(
     with pytest.raises(CheckpointError, match=message) as caught:
         load_gguf(path)
     assert str(caught.value).startswith(str(path))
+
+
+REFUSED: dict[str, tuple[Any, list[Any]]] = {
+    "attention.causal": (False, [True]),
+    "attention.value_length": (E + 1, [E]),
+    "attention.scale": (0.5, [0.0, E**-0.5]),
+    "attention.sliding_window": (63, [0, 64, 4096]),
+    "attention.max_alibi_bias": (8.0, [0.0]),
+    "attention.clamp_kqv": (6.0, [0.0]),
+    "attn_logit_softcapping": (50.0, [0.0]),
+    "final_logit_softcapping": (30.0, [0.0]),
+    "logit_scale": (0.25, [1.0]),
+    "embedding_scale": (12.0, [1.0]),
+    "residual_scale": (0.3, [1.0]),
+    "rope.scaling.attn_factor": (1.2, [1.0]),
+    "rope.scaling.yarn_attn_factor": (1.2, [1.0]),
+    "rope.scaling.yarn_ext_factor": (1.0, [0.0]),
+    "rope.scaling.yarn_log_multiplier": (0.1, [0.0]),
+    "rope.scaling.alpha": (1000.0, [0.0]),
+    "use_parallel_residual": (True, [False]),
+    "tensor_data_layout": ("other", ["Meta AI original pth"]),
+    "expert_count": (8, [0]),
+    "rope.dimension_sections": ([8, 8], []),
+    "of_a_later_year": (1, []),
+}
+
+
+@pytest.mark.parametrize("key", REFUSED)
+def test_a_key_that_asks_for_other_numbers_is_refused_by_name(tmp_path: Path, key: str) -> None:
+    path, (value, neutral) = tmp_path / "m.gguf", REFUSED[key]
+    with pytest.raises(CheckpointError, match=re.escape(f"llama.{key}")) as caught:
+        load_gguf(write_llama(path, {f"llama.{key}": value}))
+    assert str(caught.value).startswith(f"{path}: ")
+    for accepted in neutral:
+        load_gguf(write_llama(path, {f"llama.{key}": accepted}))
+
+
+def test_keys_that_change_no_number_are_accepted(tmp_path: Path) -> None:
+    without_effect = {
+        "llama.vocab_size": 7,
+        "llama.expert_used_count": 0,
+        "llama.pooling_type": 1,
+        "llama.rope.scaling.type": "none",
+        "llama.rope.scaling.original_context_length": 4096,
+        "llama.rope.scaling.finetuned": True,
+        "general.name": "a name",
+        "llamas": 3,
+    }
+    model = load_gguf(write_llama(tmp_path / "m.gguf", without_effect))
+    tokens = [0, 3, 1, 4, 2]
+    np.testing.assert_allclose(
+        model([tokens]).logits.numpy()[0], reference_logits(llama_weights(), tokens), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("metadata", "factor"),
+    [
+        ({"rope.scale_linear": 4.0}, 4.0),
+        ({"rope.scaling.type": "linear", "rope.scale_linear": 4.0}, 4.0),
+        ({"rope.scaling.factor": 2.0, "rope.scale_linear": 4.0}, 2.0),
+        ({"rope.scaling.type": "none", "rope.scale_linear": 4.0}, 1.0),
+        ({"rope.scale_linear": 0.0}, 1.0),
+    ],
+    ids=str,
+)
+def test_the_older_name_of_the_linear_factor_is_read_where_the_newer_is_not_there(
+    tmp_path: Path, metadata: dict[str, Any], factor: float
+) -> None:
+    """As llama.cpp reads them."""
+    path = write_llama(tmp_path / "m.gguf", {f"llama.{k}": v for k, v in metadata.items()})
+    config = load_gguf(path).config
+    assert config.rope_factors == (None if factor == 1 else (factor,) * (E // 2))
 
 
 def test_a_file_without_embedding_or_with_odd_freqs_is_refused(tmp_path: Path) -> None:

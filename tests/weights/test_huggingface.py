@@ -6,15 +6,15 @@ import math
 import numpy as np
 import pytest
 import tokenizers
-from tinygrad import dtypes
+from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
 
 import edifice_tt as et
 from edifice_tt.errors import CheckpointError, EdificeError
 from edifice_tt.nn import precision
 from edifice_tt.testing import byte_tokenizer
-from edifice_tt.weights import footprint
-from edifice_tt.weights.huggingface import _rope_factors
+from edifice_tt.weights import footprint, safetensors
+from edifice_tt.weights.huggingface import _read_config, _rope_factors
 from edifice_tt.weights.safetensors import write_safetensors
 
 CONFIG = {
@@ -139,6 +139,178 @@ def test_what_does_not_fit_is_one_clear_error(folder, change, message):
     (folder / "config.json").write_text(json.dumps({**CONFIG, **change}))
     with pytest.raises(CheckpointError, match=message):
         et.load_pretrained(folder)
+
+
+REFUSED = {
+    "hidden_act": ("gelu", ["swish"]),
+    "is_causal": (False, [True]),
+    "sliding_window": (255, [0, 256]),
+    "layer_types": (["full_attention", "sliding_attention"], [["full_attention"] * 2]),
+    "no_rope_layers": ([1, 0], [[1, 1], []]),
+    "partial_rotary_factor": (0.5, [1.0]),
+    "attention_multiplier": (0.5, [6**-0.5]),
+    "query_pre_attn_scalar": (12, [6]),
+    "embedding_multiplier": (12.0, [1.0]),
+    "residual_multiplier": (0.2, [1]),
+    "logits_scaling": (8.0, [1.0]),
+    "logit_scale": (0.06, [1.0]),
+    "attn_logit_softcapping": (50.0, []),
+    "final_logit_softcapping": (30.0, []),
+    "clip_qkv": (8.0, []),
+    "use_qk_norm": (True, [False]),
+    "rope_interleaved": (True, [False]),
+    "num_local_experts": (8, [0]),
+    "quantization_config": ({"quant_method": "gptq"}, []),
+}
+
+
+@pytest.mark.parametrize("key", REFUSED)
+def test_an_option_that_asks_for_other_numbers_is_refused_by_name(key):
+    value, neutral = REFUSED[key]
+    with pytest.raises(ValueError, match=f"{key}=.* is not supported"):
+        _read_config({**CONFIG, key: value})
+    for accepted in [None, *neutral]:
+        assert _read_config({**CONFIG, key: accepted}) == _read_config(CONFIG)
+
+
+def test_options_that_change_no_number_are_accepted():
+    without_effect = {
+        "attention_dropout": 0.1,
+        "pretraining_tp": 2,
+        "use_cache": False,
+        "initializer_range": 0.1,
+        "torch_dtype": "bfloat16",
+        "use_sliding_window": False,
+        "sliding_window": 16,
+        "of_a_later_year": 1,
+    }
+    assert _read_config({**CONFIG, **without_effect}) == _read_config(CONFIG)
+
+
+LINEAR, BASE = {"rope_type": "linear", "factor": 2.0}, {"rope_theta": 10000.0}
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_scaling": LINEAR},
+        {"rope_parameters": LINEAR | BASE},
+        {"rope_scaling": {"type": "linear", "factor": 2}, "rope_parameters": LINEAR | BASE},
+        {"rope_scaling": LINEAR, "rope_parameters": {}, "rope_theta": None},
+    ],
+    ids=str,
+)
+def test_every_spelling_of_the_same_rotation_is_the_same(rope):
+    config = _read_config({**CONFIG, **rope})
+    assert (config.rope_base, config.rope_factors) == (10000.0, (2.0,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("rope", "message"),
+    [
+        (
+            {"rope_scaling": LINEAR, "rope_parameters": {"rope_type": "default"}},
+            "rope_scaling and rope_parameters say different things",
+        ),
+        (
+            {"rope_scaling": LINEAR, "rope_parameters": LINEAR | {"factor": 4.0}},
+            "rope_scaling and rope_parameters say different things",
+        ),
+        (
+            {"rope_parameters": LINEAR | {"rope_theta": 500000.0}},
+            r"rope_theta=10000.0 and rope_parameters.rope_theta=500000.0 differ",
+        ),
+        ({"rope_scaling": {"factor": 2.0}}, "factor=2.0 is not supported with rope type 'default'"),
+        ({"rope_scaling": {**LINEAR, "attention_factor": 1.2}}, "attention_factor=1.2 is not supp"),
+        ({"rope_parameters": {"full_attention": LINEAR}}, "full_attention={.* is not supported"),
+        ({"rope_scaling": "linear"}, "rope_scaling='linear', expected a record"),
+        ({"rope_scaling": {"type": ["linear"]}}, r"rope type \['linear'\] is not supported"),
+        ({"rope_scaling": {"type": "linear"}}, "factor=None, expected a positive float"),
+        ({"rope_scaling": LINEAR | {"factor": -1}}, "factor=-1, expected a positive float"),
+        (
+            {
+                "original_max_position_embeddings": 64,
+                "rope_scaling": LINEAR | {"original_max_position_embeddings": 32},
+            },
+            "original_max_position_embeddings and .* differ",
+        ),
+    ],
+    ids=str,
+)
+def test_a_rotation_that_is_unclear_or_unknown_is_refused_by_name(rope, message):
+    with pytest.raises(ValueError, match=message):
+        _read_config({**CONFIG, **rope})
+
+
+def test_llama3_takes_the_context_for_the_length_that_is_not_given():
+    """As transformers does."""
+    rope = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    named = rope | {"original_max_position_embeddings": 256}
+    found = [_read_config({**CONFIG, "rope_scaling": one}) for one in (rope, named)]
+    assert found[0] == found[1]
+    assert found[0].rope_factors != (1.0,) * 3
+
+
+def test_a_folder_whose_tokenizer_is_too_large_is_refused(tiny_lm, folder):
+    config = {**CONFIG, "vocab_size": 258}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"tokenizer.json: 259 tokens for 258 embeddings"):
+        et.load_pretrained(folder)
+
+
+def add_head(lm, path, change):
+    """Write the weights again, with a head that is the embedding, changed."""
+    weights = {theirs(name): weight for name, weight in get_state_dict(lm).items()}
+    weights = {name: weight for name, weight in weights.items() if not name.startswith("scorer")}
+    head = weights["model.embed_tokens.weight"].numpy().copy()
+    head[-1, -1] += change
+    write_safetensors(path, {**weights, "lm_head.weight": Tensor(head).realize()}, {})
+
+
+@pytest.mark.parametrize("part", [64, 1 << 18])
+def test_a_head_beside_tied_embeddings_must_be_the_same(tiny_lm, folder, monkeypatch, part):
+    """259 rows of 24 numbers, compared 64 at a time or all at once; the last one differs."""
+    monkeypatch.setattr(safetensors, "PIECE", part)
+    add_head(tiny_lm, folder / "model.safetensors", change=0)
+    expected = tiny_lm([[5, 6]]).logits.numpy()
+    assert et.load_pretrained(folder)([[5, 6]]).logits.numpy() == pytest.approx(expected, abs=1e-6)
+    add_head(tiny_lm, folder / "model.safetensors", change=0.5)
+    with pytest.raises(CheckpointError, match=r"tie_word_embeddings=true, but lm_head.weight is"):
+        et.load_pretrained(folder)
+
+
+@pytest.mark.parametrize("said", [{"tie_word_embeddings": False}, {}], ids=str)
+def test_embeddings_are_tied_only_where_the_config_says_so(tiny_lm, folder, said):
+    config = {key: value for key, value in CONFIG.items() if key != "tie_word_embeddings"} | said
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"lm_head.weight is missing, .*tie_word_embeddings"):
+        et.load_pretrained(folder)
+    add_head(tiny_lm, folder / "model.safetensors", change=0.5)
+    model = et.load_pretrained(folder)
+    moved = model([[5, 6]]).logits.numpy() - tiny_lm([[5, 6]]).logits.numpy()
+    assert np.abs(moved[..., :-1]).max() < 1e-6
+    assert np.abs(moved[..., -1]).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", "no JSON object"),
+        ("null", "no JSON object"),
+        ({"num_attention_heads": 0}, "num_attention_heads=0, expected a positive int"),
+        ({"num_attention_heads": "2"}, "num_attention_heads='2', expected a positive int"),
+        ({"vocab_size": True}, "vocab_size=True, expected a positive int"),
+        ({"rms_norm_eps": "small"}, "rms_norm_eps='small', expected a positive float"),
+        ({"rope_theta": -1}, "rope_theta=-1, expected a positive float"),
+    ],
+    ids=str,
+)
+def test_a_damaged_config_is_one_clear_error(folder, text, message):
+    text = text if isinstance(text, str) else json.dumps({**CONFIG, **text})
+    (folder / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=rf"config\.json: .*{message}") as caught:
+        et.load_pretrained(folder)
+    assert "\n" not in str(caught.value)
 
 
 def test_an_incomplete_folder_is_one_clear_error(folder):

@@ -172,9 +172,14 @@ def test_no_pre_tokenizer_loses_or_changes_text(pre):
 
 
 @pytest.mark.parametrize("missing", [None, ""])
-def test_file_that_names_no_pre_tokenizer_gets_the_default(missing):
-    tokenizer = make_tokenizer(pre=missing)
-    assert split(tokenizer, "a.12345") == ["a", ".", "123", "45"]
+def test_a_file_that_names_no_pre_tokenizer_is_refused_and_one_that_names_the_default_is_not(
+    missing,
+):
+    with pytest.raises(
+        CheckpointError, match=r"tokenizer\.ggml\.pre is missing, .*known: codeshell"
+    ):
+        make_tokenizer(pre=missing)
+    assert split(make_tokenizer(pre="default"), "a.12345") == ["a", ".", "123", "45"]
 
 
 def test_merges_go_by_rank_and_not_by_length():
@@ -534,7 +539,7 @@ def test_a_tokenizer_is_written_the_same_by_every_process():
     """Most bytes lack a token here, and a set of them has another order in each process."""
     code = (
         "from edifice_tt.weights.tokenizer import Tokenizer\n"
-        "given = {'model': 'gpt2', 'tokens': ['a', 'b', 'ab'], 'merges': ['a b']}\n"
+        "given = {'model': 'gpt2', 'pre': 'gpt-2', 'tokens': ['a', 'b', 'ab'], 'merges': ['a b']}\n"
         "given = {f'tokenizer.ggml.{name}': value for name, value in given.items()}\n"
         "print(Tokenizer.from_gguf(given).to_json())"
     )

@@ -1,0 +1,121 @@
+"""What a file asks of a `llama` model that is not computed here, refused by name. Reads no weight.
+
+An option that changes no number is nobody's business, and so is one whose value asks for nothing.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# Options of `config.json`, of whatever model, and the values that leave the numbers as they are.
+# One that is not here either is computed, or changes nothing; null always asks for nothing.
+_FOLDER: dict[str, tuple[Any, ...]] = {
+    "hidden_act": ("silu", "swish"),
+    "hidden_activation": ("silu", "swish"),
+    "position_embedding_type": ("rope", "rotary"),
+    **dict.fromkeys(("is_causal", "use_rope", "scale_attn_weights"), (True,)),
+    **dict.fromkeys(
+        (
+            *("attention_bias", "mlp_bias", "qkv_bias", "attention_out_bias", "use_bias", "bias"),
+            *("use_qk_norm", "qk_norm", "qk_layernorm", "rope_interleaved", "alibi"),
+            *("is_encoder_decoder", "add_cross_attention", "attn_temperature_tuning"),
+            *("parallel_attn", "use_parallel_residual", "scale_attn_by_inverse_layer_idx"),
+            *("attn_logit_softcapping", "final_logit_softcapping", "logit_softcapping"),
+            *("clip_qkv", "clamp_kqv", "max_alibi_bias", "attention_chunk_size"),
+            *("num_experts", "num_local_experts", "n_routed_experts"),
+        ),
+        (False,),
+    ),
+    **dict.fromkeys(
+        (
+            *("embedding_multiplier", "residual_multiplier", "logits_scaling", "logit_scale"),
+            *("lm_head_multiplier", "key_multiplier", "scale_emb", "embedding_scale"),
+            *("residual_scale", "partial_rotary_factor", "rotary_pct"),
+        ),
+        (1,),
+    ),
+    **dict.fromkeys(("scale_depth", "dim_model_base", "quantization_config"), ()),
+    **dict.fromkeys(("no_rope_layer_interval", "pruned_heads"), (0, {})),
+}
+
+# Keys of a GGUF file behind `llama.`: those that are computed, and those that change no number
+# where the rest is as it must be.
+_KNOWN = (
+    *("block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size"),
+    *("attention.head_count", "attention.head_count_kv", "attention.key_length", "pooling_type"),
+    *("attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon", "expert_used_count"),
+    *("rope.dimension_count", "rope.freq_base", "rope.scale_linear", "rope.scaling.type"),
+    *("rope.scaling.factor", "rope.scaling.finetuned", "rope.scaling.original_context_length"),
+    *("rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow"),
+)
+# And those that may stand there with such a value; 0 is none, as in llama.cpp.
+_FILE: dict[str, tuple[Any, ...]] = {
+    "attention.causal": (True,),
+    "tensor_data_layout": ("reference", "Meta AI original pth"),
+    "rope.scaling.attn_factor": (1,),
+    "rope.scaling.yarn_attn_factor": (1, -1),
+    "rope.scaling.yarn_ext_factor": (0, -1),
+    **dict.fromkeys(("logit_scale", "embedding_scale", "residual_scale"), (1, 0)),
+    **dict.fromkeys(
+        (
+            *("use_parallel_residual", "expert_count", "expert_shared_count"),
+            *("leading_dense_block_count", "nextn_predict_layers"),
+            *("attention.max_alibi_bias", "attention.clamp_kqv"),
+            *("attn_logit_softcapping", "final_logit_softcapping"),
+            *("rope.scaling.yarn_log_multiplier", "rope.scaling.alpha"),
+        ),
+        (0,),
+    ),
+}
+
+
+def check_folder(config: Mapping[str, Any], head_dim: int, context: int) -> None:
+    """Raise `ValueError` for an option of a `config.json` that asks for other numbers."""
+    scale = {"attention_multiplier": (head_dim**-0.5,), "query_pre_attn_scalar": (head_dim,)}
+    _check(config, _FOLDER | scale)
+    if config.get("use_sliding_window", True):
+        _check_window("sliding_window", config, context)
+    for key, plain in (("layer_types", "full_attention"), ("no_rope_layers", 1)):
+        given = config.get(key) or []
+        if not isinstance(given, list) or any(one != plain for one in given):
+            raise _refused(key, given, (f"{plain} for every layer",))
+
+
+def check_file(metadata: Mapping[str, Any], head_dim: int, context: int) -> None:
+    """Raise `ValueError` for a key of a GGUF file that asks for other numbers, or may do so."""
+    neutral = {"attention.value_length": (head_dim,), "attention.scale": (0, head_dim**-0.5)}
+    neutral = {f"llama.{key}": values for key, values in (_FILE | neutral).items()}
+    window = "llama.attention.sliding_window"
+    _check(metadata, neutral)
+    _check_window(window, metadata, context)
+    known = {window, *neutral, *(f"llama.{key}" for key in _KNOWN)}
+    unknown = sorted(key for key in metadata if key.startswith("llama.") and key not in known)
+    if unknown:
+        raise ValueError(
+            f"the key {unknown[0]!r} is unknown here and may change the numbers; if it does not, "
+            f"remove it (gguf_new_metadata.py --remove-metadata {unknown[0]})"
+        )
+
+
+def _check(given: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]]) -> None:
+    for key, values in neutral.items():
+        value = given.get(key)
+        if value is not None and not any(_same(value, one) for one in values):
+            raise _refused(key, value, values)
+
+
+def _check_window(key: str, given: Mapping[str, Any], context: int) -> None:
+    value = given.get(key) or 0
+    if not isinstance(value, int) or 0 < value < context:
+        raise _refused(key, value, (f"0 or the context of {context} and more",))
+
+
+def _same(value: Any, neutral: Any) -> bool:
+    if isinstance(value, int | float) and isinstance(neutral, int | float):
+        return math.isclose(value, neutral, rel_tol=1e-6)  # the files hold float32
+    return bool(value == neutral)
+
+
+def _refused(key: str, value: Any, supported: Iterable[Any]) -> ValueError:
+    listing = ", ".join(map(str, supported)) or "none"
+    return ValueError(f"{key}={value!r:.60} is not supported; supported: {listing}")
