@@ -6,7 +6,6 @@ Knows sympy, and nothing of edifice_tt. It needs no time limit: who asks ends th
 import json
 import logging
 import sys
-from cmath import isfinite
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -18,6 +17,7 @@ from sympy import Basic, MatrixBase, Rational
 
 MAX_DIGITS = 40
 PLACES = 12  # to which decimals must agree with what is no rational number
+MIN_BITS = 30  # of a value that is certain; sympy marks what cancels out with fewer
 MAX_BYTES = 4 * 2**30
 _CONFIG = [LatexExtractionConfig(boxed_match_priority=-1)]
 
@@ -43,18 +43,32 @@ def rational(answer: str) -> str | None:
 
 
 @lru_cache(maxsize=1024)
-def _sample(answer: str) -> complex | None:
+def _sample(answer: str) -> Any:
     """The value of an expression at one point, the same for all answers; None where it has none."""
     value = _parse(answer)
     if not isinstance(value, sympy.Expr) or isinstance(value, sympy.Symbol):
         return None
-    point = {symbol: 0.5 + crc32(symbol.name.encode()) / 2**32 for symbol in value.free_symbols}
+    names = {symbol: symbol.name for symbol in value.free_symbols}
+    point = {s: Rational(1, 2) + Rational(crc32(n.encode()) % 9973, 9973) for s, n in names.items()}
     point |= {symbol: sympy.I for symbol in point if symbol.name == "i"}
     try:
-        found = complex(value.subs(point).evalf())
+        found = value.subs(point).evalf()
     except Exception:  # a function without a value, an infinity, ...
         return None
-    return found if isfinite(found) else None
+    return found if found.is_number and found.is_finite else None
+
+
+def _differ(first: str, second: str) -> bool:
+    """Whether the values at a point are certain and differ, however small both of them are."""
+    x, y = _sample(first), _sample(second)
+    if x is None or y is None:
+        return False
+    # Decimals were rounded by who wrote them, and a difference that comes to nothing is noise.
+    rounded = any(_parse(answer).has(sympy.Float) for answer in (first, second))
+    noise = any(number._prec < MIN_BITS for number in (x + sympy.I * y).atoms(sympy.Float))
+    floor = 1 if rounded or noise else 0
+    distance, sizes = abs(x - y) * 10**6, (floor, abs(x), abs(y))
+    return all(bool(distance > size) for size in sizes)
 
 
 def equal(first: str, second: str) -> bool:
@@ -66,8 +80,7 @@ def equal(first: str, second: str) -> bool:
     for this, other in pairs:  # (1, 2) is not {1, 2}, though math-verify lets it pass
         if isinstance(this, sympy.FiniteSet) and isinstance(other, (sympy.Tuple, sympy.Interval)):
             return False
-    x, y = _sample(first), _sample(second)
-    if x is not None and y is not None and abs(x - y) > 1e-6 * max(1, abs(x), abs(y)):
+    if _differ(first, second):
         return False  # what differs at a point differs: much sooner said than by simplifying
     return any(verify(*pair, float_rounding=PLACES, timeout_seconds=None) for pair in pairs)
 
