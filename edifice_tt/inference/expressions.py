@@ -23,7 +23,7 @@ _TOKEN = re.compile(
     |(?P<close>[)\]}}])
     |(?P<separator>[,;])
     |(?P<stop>--+|!=|<=|>=|=>|->)
-    |(?P<operator>[-+*/^°]|(?<=[\d)}}])\x20?%|(?<=[\d)}}\]])_(?=[\w{{])|(?<=\d):(?=\d)|(?<=\d)\x20:(?=\x20\d)
+    |(?P<operator>[-+*/^°]|(?<=[\d)}}])\x20?%|(?<=[\dA-Za-z)}}\]])_(?=[\w{{])|(?<=\d):(?=\d)|(?<=\d)\x20:(?=\x20\d)
         |(?<=[\d)}}])!(?![\s"'*]|$))
     |(?P<space>[\x20\t]+)
     |(?P<other>[\s\S])
@@ -36,10 +36,12 @@ _UNIT = re.compile(
     r"(?!(?:bn|mn|tn)(?![A-Za-z]))(?:[^\W\d_]{2,}|[mgshdlLVWAJNCF])"
     r"(?:\^?[23]|\^\{-?\d\})?(?:[-/][^\W\d_]++(?:\^?[23]|\^\{-?\d\})?)*+"
 )
-_LETTER_BEFORE = re.compile(rf"{_LETTER}\Z")
-_VARIABLE_BEFORE = re.compile(rf"(?<![\w']){_LETTER}\Z")
+_NAME_BEFORE = re.compile(rf"{_LETTER}[\w^{{}})]*\Z")
+_VARIABLE_BEFORE = re.compile(rf"(?<![\w']){_LETTER}(?:[\^_][\w{{}}-]*)?[)}}]*\Z")
+_EXPONENT = re.compile(r"\^ ?(?:\{[^{}]*\}|-?\w)")
 _VARIABLE_AFTER = re.compile(rf"{_LETTER}(?!\w)")
 _ALWAYS = ("number", "atom", "command", "operator", "open")  # part of an expression
+_VALUES = ("number", "close", "group")  # what a letter right behind is a factor of
 _WITHIN = ("close", "separator")  # part of one in brackets
 _BESIDE = 40  # characters that are looked at before and after
 
@@ -69,7 +71,7 @@ def expressions(text: str) -> Iterator[Expression]:
             apart = True
             continue
         inside = bool(opened) and opened[-1].is_argument
-        is_suffix = kind == "word" and last == "number" and not (apart or _UNIT.fullmatch(word))
+        is_suffix = kind == "word" and last in _VALUES and not (apart or _UNIT.fullmatch(word))
         goes_on = inside or is_suffix or kind in _ALWAYS or (bool(opened) and kind in _WITHIN)
         is_group = word == "{" and not inside and arguments <= 0
         two = apart and not opened and {last, "group" if is_group else kind} <= {"number", "group"}
@@ -104,7 +106,7 @@ def _cut(text: str, start: int, end: int, opened: list[_Bracket]) -> Iterator[Ex
                 start = start if "\\" in text[start:place] else place + 1
                 break
             end = place
-    if _NUMERIC.search(text, start, end):
+    if _NUMERIC.search(text, start, end) and not _EXPONENT.fullmatch(text, start, end):
         before, after = text[max(start - _BESIDE, 0) : start], text[end : end + _BESIDE]
         yield Expression(text[start:end], before, after)
 
@@ -113,7 +115,7 @@ def without_marks(expression: Expression) -> str | None:
     """The expression without the dashes, bullets and stars around it; None where it goes on."""
     body = expression.text.strip()
     left, right = expression.before.rstrip(" \t"), expression.after.lstrip(" \t")
-    name = bool(_LETTER_BEFORE.search(left))
+    name = bool(_NAME_BEFORE.search(left))
     glued = name and left == expression.before
     variable = bool(_VARIABLE_BEFORE.search(left))
     if not left and right == "!":  # of a text that is nothing but `5!`, nobody knows
@@ -130,7 +132,7 @@ def without_marks(expression: Expression) -> str | None:
     elif body.startswith("- ") and not left.endswith(("=", "<", ">", "(", "[", "{")):
         if variable or left.endswith(":"):
             return None
-        if left or right:  # a dash or a bullet
+        if left or right.strip(" .\n"):  # a dash or a bullet
             body = body[1:].lstrip()
     elif body.startswith("-") and variable:
         return None

@@ -80,6 +80,7 @@ _LATEX = tuple(
             " = ",
         ),
         (r"(\.\d*)\\(?:overline|bar|dot) ?\{ ?(\d+) ?\}", "\\1\N{OVERLINE}\\2\N{OVERLINE}"),
+        (r"\^ ?(?:\{ ?\{(?:st|nd|rd|th)\} ?\}|\{ ?(?:st|nd|rd|th) ?\})", ""),
         (r"\\(?=[^A-Za-z\s])", ""),
     )
 )
@@ -88,6 +89,12 @@ _PLAIN = (
     (re.compile(r"- ?\$(?=[ \d.])"), "-"),
     (re.compile(r"(?<![A-Za-z])(?:USD|EUR|GBP|AUD|CAD|CHF|INR|US|Rs)\$?(?=\d)|\$"), " "),
     (re.compile(r"(?<=[\d)}])\*\*(?=[\d(])"), "^"),
+    (
+        re.compile(
+            r"(?<=\d) and (?=\d+ ?/ ?\d|\\frac|(?:an?|one|two|three)[ -](?:half|third|quarter))"
+        ),
+        " + ",
+    ),
     (re.compile(r"(?<=\d) ?[xX] ?(?=10\^)|(?<=\d) [xX] (?=\d)"), "*"),
 )
 _SPACED = re.compile(r"(?<![\w.,'/^}])(?<!\d )([1-9]\d{0,2})((?: \d{3})++)(?!\d| ?/)")

@@ -10,6 +10,14 @@ from hypothesis import strategies as st
 from edifice_tt.inference.numerals import last_number
 
 READ = [
+    (r"\boxed{17\text{ cm}^2}", "17"),
+    (r"\boxed{17\,\mathrm{cm}^{2}}", "17"),
+    (r"\frac{2}{3}m", "2/3"),
+    (r"the 17^{th}", "17"),
+    ("the 17\u1d57\u02b0", "17"),
+    (r"17^\text{th}", "17"),
+    (r"\sum_{k=2}^{5} k = 14", "14"),
+    ("3 and 5", "5"),
     (r"1 \boxed{9}", "9"),
     (r"\boxed{8} 5", "5"),
     (r"= \boxed{-\frac{7}{2}}", "-3.5"),
@@ -164,6 +172,16 @@ READ = [
     ("5 ft 3 in", "3"),
 ]
 UNREAD = [
+    r"\frac{2}{3}x",
+    "(3)x",
+    r"\boxed{x^2+17}",
+    "x^2 - 17",
+    "x_1 + 17",
+    "2 and 1/2",
+    r"2 and \frac12",
+    "2 and a half",
+    r"\int_0^1 x",
+    r"\sum_{k=2}^{5} k",
     r"\frac{3 of 4}{8}",
     r"\frac{\frac12}{3}",
     "1 100/3",
@@ -303,6 +321,7 @@ def test_any_text_is_read_and_its_number_reads_as_itself(text):
 
 def test_the_last_number_counts_across_sentences_and_lines():
     assert last_number("the choice is e\n-2") == "-2"
+    assert last_number("- 3.") == "-3"
     assert last_number("It is 7. Or so. I am sure of CO2.") == "7"
     assert last_number("7\n\n\\frac{3}{\n8}") != "8"
     assert last_number(r"(I ate $5\text{ km}$ away)") == "5"
