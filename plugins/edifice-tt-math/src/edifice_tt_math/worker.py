@@ -17,7 +17,7 @@ from sympy import Basic, MatrixBase, Rational
 
 MAX_DIGITS = 40
 PLACES = 12  # to which decimals must agree with what is no rational number
-MIN_BITS = 30  # of a value that is certain; sympy marks what cancels out with fewer
+MIN_BITS = 30  # of a value that is certain
 MAX_BYTES = 4 * 2**30
 _CONFIG = [LatexExtractionConfig(boxed_match_priority=-1)]
 
@@ -42,33 +42,47 @@ def rational(answer: str) -> str | None:
     return text if len(text) <= MAX_DIGITS else None
 
 
-@lru_cache(maxsize=1024)
-def _sample(answer: str) -> Any:
-    """The value of an expression at one point, the same for all answers; None where it has none."""
-    value = _parse(answer)
-    if not isinstance(value, sympy.Expr) or isinstance(value, sympy.Symbol):
-        return None
+def _at_a_point(value: sympy.Expr) -> Any:
+    """The value where each symbol stands for a number, always the same; None where it has none."""
     names = {symbol: symbol.name for symbol in value.free_symbols}
     point = {s: Rational(1, 2) + Rational(crc32(n.encode()) % 9973, 9973) for s, n in names.items()}
     point |= {symbol: sympy.I for symbol in point if symbol.name == "i"}
     try:
-        found = value.subs(point).evalf()
+        found = value.evalf(subs=point)
     except Exception:  # a function without a value, an infinity, ...
         return None
     return found if found.is_number and found.is_finite else None
 
 
+@lru_cache(maxsize=1024)
+def _sample(answer: str) -> Any:
+    value = _parse(answer)
+    if not isinstance(value, sympy.Expr) or isinstance(value, sympy.Symbol):
+        return None
+    return _at_a_point(value)
+
+
+def _is_certain(value: Any) -> bool:
+    """Whether its digits are right; sympy marks with few bits what cancels out."""
+    return value is not None and all(x._prec >= MIN_BITS for x in value.atoms(sympy.Float))
+
+
 def _differ(first: str, second: str) -> bool:
-    """Whether the values at a point are certain and differ, however small both of them are."""
+    """Whether the values at a point differ: by much, or for certain however small the difference.
+
+    Where decimals were written the difference may be their rounding, so there only much counts.
+    """
     x, y = _sample(first), _sample(second)
     if x is None or y is None:
         return False
-    # Decimals were rounded by who wrote them, and a difference that comes to nothing is noise.
-    rounded = any(_parse(answer).has(sympy.Float) for answer in (first, second))
-    noise = any(number._prec < MIN_BITS for number in (x + sympy.I * y).atoms(sympy.Float))
-    floor = 1 if rounded or noise else 0
-    distance, sizes = abs(x - y) * 10**6, (floor, abs(x), abs(y))
-    return all(bool(distance > size) for size in sizes)
+    distance, sizes = abs(x - y) * 10**6, (1, abs(x), abs(y))
+    if all(bool(distance > size) for size in sizes):
+        return True
+    a, b = _parse(first), _parse(second)
+    if a.has(sympy.Float) or b.has(sympy.Float):
+        return False
+    difference = _at_a_point(a - b)
+    return _is_certain(difference) and bool(difference != 0)
 
 
 def equal(first: str, second: str) -> bool:
