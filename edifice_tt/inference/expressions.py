@@ -136,6 +136,8 @@ def without_marks(expression: Expression) -> str | None:
             body = body[1:].lstrip()
     elif body.startswith("-") and variable:
         return None
+    if body.endswith(" *") and not right:
+        return None
     if body.endswith("*"):
         if re.match(_LETTER, right) and (right == expression.after or body.endswith(" *")):
             return None

@@ -40,7 +40,7 @@ _FORMS = tuple(
         rf"(?:(?P<whole>\d[\d,'_]*+) +)?(?P<top>{_OPERAND}) ?/ ?(?P<bottom>{_OPERAND})",
         rf"(?:(?P<whole>\d[\d,'_]*+) *)?\\frac ?(?P<top>{_ARGUMENT}) ?(?P<bottom>{_ARGUMENT})",
         rf"(?P<base>{_OPERAND}) ?{_POWER}",
-        rf"(?P<digits>{_OPERAND}) ?\* ?10 ?{_POWER}",
+        rf"(?P<digits>{_OPERAND}) *\* *10 ?{_POWER}",
     )
 )
 

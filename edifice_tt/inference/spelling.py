@@ -9,7 +9,7 @@ import unicodedata
 
 _SAME = {
     **dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\ufe63\uff0d", "-"),  # minus, hyphens, en dash
-    **dict.fromkeys("\u00d7\u22c5\u00b7\u2219\u2217", "*"),  # times, dots, star
+    **dict.fromkeys("\u00d7\u22c5\u00b7\u2219\u2217", " * "),  # times, dots, star
     **dict.fromkeys("\u00f7\u2044\u2215", "/"),
     **dict.fromkeys("≈≃≅≤≥≠≡→⇒⟹⇔∈∴↦", "="),  # a side of each stands alone
     **dict.fromkeys("\u2019\u2018\u2032", "'"),
@@ -65,14 +65,18 @@ _LATEX = tuple(
             "\n",
         ),
         (rf"(?<=-){_FORMATTING}|\\!", ""),
-        (rf"{_FORMATTING}|\\(?:q?quad|thinspace|enspace)(?![A-Za-z])|\\[,;:> ()\[\]]|~", " "),
+        (
+            rf"{_FORMATTING}|\\(?:text)?color ?\{{\w+\}}|\\[,;:> ()\[\]]|~"
+            r"|\\(?:q?quad|thinspace|enspace|checkmark|(?:black)?square|qed)(?![A-Za-z])",
+            " ",
+        ),
         (r"\\\{", "["),
         (r"\\\}", "]"),
         (r"\\(?:textminus|minus)(?![A-Za-z])", "-"),
         (r"\{ *([-+,.]) *\}|\{ *\}", r"\1"),
-        (r"\\(?:times|cdot|ast)(?![A-Za-z]) ?", "*"),
+        (r"\\(?:times|cdot|ast)(?![A-Za-z]) ?", " * "),
         (r"\\div(?![A-Za-z]) ?", "/"),
-        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (r"\\(?:[dtcs]|nice)frac(?![A-Za-z])", r"\\frac"),
         (r"\^ ?\{? ?\\circ(?![A-Za-z]) ?\}?|\\degree(?![A-Za-z])", "°"),
         (
             r"\\(?:approx|simeq|sim|leq?|geq?|lt|gt|neq?|equiv|to|(?:long)?(?:right|Right)arrow"
@@ -86,12 +90,14 @@ _LATEX = tuple(
 )
 _SUPERSCRIPTS = re.compile(r"\}\^\{|\}_\{(?=[\d+-]*\})")  # two in a row
 _PLAIN = (
+    (re.compile(r"\b(?:minus|negative) (?=[\d.$\\])"), "-"),
     (re.compile(r"- ?\$(?=[ \d.])"), "-"),
     (re.compile(r"(?<![A-Za-z])(?:USD|EUR|GBP|AUD|CAD|CHF|INR|US|Rs)\$?(?=\d)|\$"), " "),
     (re.compile(r"(?<=[\d)}])\*\*(?=[\d(])"), "^"),
     (
         re.compile(
-            r"(?<=\d) and (?=\d+ ?/ ?\d|\\frac|(?:an?|one|two|three)[ -](?:half|third|quarter))"
+            r"(?<=\d) (?:over|out of) (?=\d)"
+            r"|(?<=\d) and (?=\d+ ?/ ?\d|\\frac|(?:an?|one|two|three)[ -](?:half|third|quarter))"
         ),
         " + ",
     ),

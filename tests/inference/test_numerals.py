@@ -10,6 +10,11 @@ from hypothesis import strategies as st
 from edifice_tt.inference.numerals import last_number
 
 READ = [
+    ("minus 7", "-7"),
+    ("negative 7", "-7"),
+    (r"\nicefrac{3}{8}", "0.375"),
+    (r"\textcolor{red}{7}", "7"),
+    (r"7\,\blacksquare", "7"),
     (r"\boxed{17\text{ cm}^2}", "17"),
     (r"\boxed{17\,\mathrm{cm}^{2}}", "17"),
     (r"\frac{2}{3}m", "2/3"),
@@ -172,6 +177,10 @@ READ = [
     ("5 ft 3 in", "3"),
 ]
 UNREAD = [
+    r"7 \times",
+    "3 over 8",
+    "3 out of 8",
+    "17 minus 5",
     r"\frac{2}{3}x",
     "(3)x",
     r"\boxed{x^2+17}",
