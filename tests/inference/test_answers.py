@@ -186,6 +186,7 @@ def test_an_unclosed_box_does_not_hide_a_closed_one():
         ("<think>2</think>3<think>4", ""),
         ("<think><think>2</think>3", "3"),
         ("<think>a </think> then</think>3", "3"),
+        ("2<think>a</think>4</think>3", "3"),
         ("<thinking>a <think> b</thinking>3", "3"),
         ("<thought>2</thought>3", "3"),
         ("<seed:think>2</seed:think>3", "3"),

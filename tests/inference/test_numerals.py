@@ -329,7 +329,7 @@ def test_any_text_is_read_and_its_number_reads_as_itself(text):
 
 
 def test_the_last_number_counts_across_sentences_and_lines():
-    assert last_number("the choice is e\n-2") == "-2"
+    assert last_number("{the choice is e\n-2") == "-2"
     assert last_number("- 3.") == "-3"
     assert last_number("It is 7. Or so. I am sure of CO2.") == "7"
     assert last_number("7\n\n\\frac{3}{\n8}") != "8"

@@ -103,7 +103,7 @@ def candidates(**fields):
         (candidates(score=float("nan")), "NaN is no JSON"),
         (candidates(num_tokens=5.5), "candidate 1: num_tokens=5.5"),
         (candidates(num_tokens=2**63), "candidate 1: num_tokens=9223372036854775808"),
-        (candidates(score=10**400), "candidate 1: score="),
+        (candidates(score=10**400), "candidate 1: score=1.* must be a finite number"),
         ('{"completions": ["a"], "gold": -Infinity}', "-Infinity is no JSON; write a number"),
         ('{"completions": ["a"], "gold": 1, "gold": 2}', "the key 'gold' is there twice"),
         ('{"candidates": [{"text": "a", "text": "a"}]}', "the key 'text' is there twice"),
