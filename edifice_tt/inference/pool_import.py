@@ -1,7 +1,10 @@
 """What others write as JSON lines -> problems and pools. Knows their shapes; writes nothing."""
 
+import codecs
 import json
+import math
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,10 +12,21 @@ from typing import Any, TypeVar
 
 from edifice_tt.errors import CheckpointError, PoolWarning
 from edifice_tt.inference.candidates import Candidate, Pool, Problem
-from edifice_tt.inference.pool_lines import decode
+from edifice_tt.inference.pool_lines import decode, unique
 from edifice_tt.registry import RANGES
 
 T = TypeVar("T")
+_ONE_A_LINE = (
+    "each line must hold one whole object: `jq -c '.[]' FILE` makes lines of an array, "
+    "`jq -c . FILE` of objects"
+)
+
+
+class _Number(str):
+    """A JSON number, as it is written."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
 
 
 def read_problems(path: str | os.PathLike[str]) -> list[Problem]:
@@ -90,23 +104,38 @@ def _candidate(index: int, fields: Any, scorer: str, range: str | None) -> Candi
     correct = fields.pop("correct", None)
     if correct is not None and type(correct) is not bool:
         raise ValueError(f"correct={correct!r:.40} must be true, false or null")
-    num_tokens = fields.pop("num_tokens", None)
-    if num_tokens is not None and (type(num_tokens) is not int or not 0 <= num_tokens < 2**63):
-        raise ValueError(f"num_tokens={num_tokens!r:.40} must be a whole number, at least 0")
-    score = fields.pop("score", None)
-    if score is not None and (type(score) not in (int, float) or not abs(score) < float("inf")):
-        raise ValueError(f"score={score!r:.40} must be a finite number")
-    if score is not None and range == "probability" and not 0 <= score <= 1:
-        raise ValueError(f"score={score!r:.40} is no probability; give another range")
+    score = _score(fields, range)
     return Candidate(
         index,
         _take(fields, "text", str, "text", ""),
         finish_reason="unknown",
         answer=_text(fields, "answer"),
         correct=correct,
-        num_tokens=num_tokens or 0,
-        scores={} if score is None else {scorer: float(score)},
+        num_tokens=_num_tokens(fields),
+        scores={} if score is None else {scorer: score},
     )
+
+
+def _num_tokens(fields: dict[str, Any]) -> int:
+    given = fields.pop("num_tokens", None)
+    if given is None:
+        return 0
+    if type(given) is not _Number or not re.fullmatch("[0-9]{1,19}", given):
+        raise ValueError(f"num_tokens={given!r:.40} must be a whole number, at least 0")
+    if int(given) >= 2**63:
+        raise ValueError(f"num_tokens={given!r:.40} must be below 2^63")
+    return int(given)
+
+
+def _score(fields: dict[str, Any], range: str | None) -> float | None:
+    given = fields.pop("score", None)
+    if given is None:
+        return None
+    if type(given) is not _Number or math.isinf(score := float(given)):
+        raise ValueError(f"score={given!r:.40} must be a finite number")
+    if range == "probability" and not 0 <= score <= 1:
+        raise ValueError(f"score={given!r:.40} is no probability; give another range")
+    return score
 
 
 _NEEDED = object()
@@ -124,8 +153,8 @@ def _take(record: dict[str, Any], name: str, kind: type, words: str, default: An
 def _text(record: dict[str, Any], name: str) -> str | None:
     """A text; a number counts as it is written."""
     value = record.pop(name, None)
-    if type(value) in (int, float):
-        return json.dumps(value)
+    if type(value) is _Number:
+        return str(value)
     if value is not None and type(value) is not str:
         raise ValueError(f"{name}={value!r:.40} must be text or a number")
     return value
@@ -136,21 +165,54 @@ def _name(record: dict[str, Any], place: int) -> str:
     return str(place) if name is None else name
 
 
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON; write a number, a text or null")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=unique,
+    parse_float=_Number,
+    parse_int=_Number,
+    parse_constant=_no_constant,
+)
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    """What a line says, its numbers as they are written."""
+    if line.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in line:
+        raise ValueError("it is no UTF-8 text, but looks like UTF-16 or UTF-32; save it as UTF-8")
+    try:
+        record = decode(line, _DECODER)
+    except ValueError as error:
+        if line in (b"{", b"["):
+            raise ValueError(f"{error}; {_ONE_A_LINE}") from error
+        raise
+    except RecursionError as error:
+        raise ValueError("its brackets are nested too deeply") from error
+    if type(record) is not dict:
+        raise ValueError(f"it must be a JSON object; {_ONE_A_LINE}")
+    return record
+
+
 def _read(path: str | os.PathLike[str], read: Callable[[dict[str, Any], int], T]) -> Iterator[T]:
-    """Read each line of a file; its place counts from 0, its number, in messages, from 1."""
-    place = -1
+    """Read each line of a file that is not blank; its place counts from 0.
+
+    Messages have the number of the line, which counts from 1. A byte order mark is skipped.
+    """
+    place = 0
     try:
         with Path(path).open("rb") as file:
-            for place, line in enumerate(file):
+            for number, line in enumerate(file, 1):
+                line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if not line.strip():
+                    continue
                 try:
-                    record = decode(line)
-                    if type(record) is not dict:
-                        raise ValueError("it must be a JSON object")
-                    made = read(record, place)
+                    made = read(_record(line.strip()), place)
                 except (ValueError, RecursionError) as error:
-                    raise CheckpointError(f"{path}, line {place + 1}: {error}") from error
+                    raise CheckpointError(f"{path}, line {number}: {error}") from error
                 yield made
+                place += 1
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    if place < 0:
+    if place == 0:
         raise CheckpointError(f"{path}: it is empty")

@@ -92,7 +92,19 @@ _NAMES = {
     kind: (frozenset(fields) - OPTIONAL.get(kind, frozenset()), frozenset(fields))
     for kind, fields in FIELDS.items()
 }
-_DECODER = json.JSONDecoder()
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these keys and values. Raises `ValueError` for a key that is there twice."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r:.40} is there twice; leave one out")
+    return made
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=unique)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -106,11 +118,11 @@ def _is_settings(x: Any) -> bool:
     return True
 
 
-def decode(line: bytes) -> Any:
+def decode(line: bytes, decoder: json.JSONDecoder = _DECODER) -> Any:
     """What a line says as JSON. Raises `ValueError` for one that is no JSON or no Unicode."""
     try:
         text = line.decode()
-        value, end = _DECODER.raw_decode(text)  # less work than json.loads, on short lines
+        value, end = decoder.raw_decode(text)  # less work than json.loads, on short lines
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 text, at byte {error.start} of the line") from error
     except json.JSONDecodeError as error:

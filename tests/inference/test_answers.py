@@ -3,7 +3,7 @@
 import pytest
 
 from edifice_tt.errors import UnknownNameError
-from edifice_tt.inference.answers import extractor
+from edifice_tt.inference.answers import extractor, without_thinking
 
 
 @pytest.mark.parametrize(
@@ -15,13 +15,13 @@ from edifice_tt.inference.answers import extractor
         ("1,234.50", "1234.5"),
         ("12,345,678", "12345678"),
         ("$1,000,000.00 in all", "1000000"),
-        ("1,23", "23"),  # no thousands: two numbers
-        ("1,2345", "2345"),
+        ("1,23", None),  # no thousands, and perhaps 1.23
+        ("1,2345", None),
         ("1, 2, 3", "3"),
-        ("5-3", "3"),  # an operator
-        ("5 - 3", "3"),
-        ("(5)-3", "3"),
-        ("x-3", "3"),
+        ("5-3", None),  # a sum
+        ("5 - 3", None),
+        ("(5)-3", None),
+        ("x-3", None),
         ("-7", "-7"),
         ("x = -7", "-7"),
         ("(-7)", "-7"),
@@ -37,7 +37,7 @@ from edifice_tt.inference.answers import extractor
         ("0", "0"),
         ("-0", "0"),
         ("-0.00", "0"),
-        ("1/2", "2"),  # not a fraction: the last number
+        ("1/2", "0.5"),
         ("50%", "50"),
         ("3 apples and 4 pears\n", "4"),
         ("", None),
@@ -83,7 +83,18 @@ def test_equal_numbers_compare_equal_however_they_are_written():
         (r"\boxed{1", None),
         (r"\boxed{\frac{1}{2}", None),
         (r"boxed{1}", None),
-        (r"\boxed 1", None),
+        (r"\boxed 1", "1"),
+        (r"$\boxed {42}$", "42"),
+        ("\\boxed\n{17}", "17"),
+        (r"\fbox{19}", "19"),
+        (r"so $\boxed 3.5$.", "3.5"),
+        (r"it is \boxed -23.", "-23"),
+        (r"\boxed\frac{2}{3} of it", r"\frac{2}{3}"),
+        (r"\boxed{\text{A}}", r"\text{A}"),
+        (r"\boxed{\left\{1\right.} }", r"\left\{1\right."),  # `\{` is no brace
+        (r"\boxed{2}\\ \\boxed{3}", "3"),  # a line's end is no brace either
+        (r"\boxed{5}, as \boxed asks", "5"),  # a word of prose is in no box
+        (r"\boxedx{1}", None),
         ("", None),
     ],
 )
@@ -149,6 +160,10 @@ def test_a_text_of_many_open_boxes_is_read_in_one_pass(depth):
         (r"{ \boxed{1}", "1"),
         (r"} \boxed{1} }", "1"),
         (r"\boxed{1} \boxed{}", None),
+        (r"\fbox{\boxed{3} 4}", "3"),
+        (r"\boxed \boxed{3}", "3"),
+        (r"\boxed 2\boxed{3}", "3"),
+        (r"\boxed{3 \boxed 4 5}", "4"),
     ],
 )
 def test_of_boxes_within_boxes_the_one_that_begins_last_counts(text, answer):
@@ -157,3 +172,48 @@ def test_of_boxes_within_boxes_the_one_that_begins_last_counts(text, answer):
 
 def test_an_unclosed_box_does_not_hide_a_closed_one():
     assert extractor("boxed")(r"\boxed{1} and \boxed{2") == "1"
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("It is 7.", "It is 7."),
+        ("<think>5 or 6</think>It is 7.", "It is 7."),
+        ("It is 7. <think>or 8?", ""),
+        ("<think>It is 7", ""),
+        ("5, no\n</think>\n\n7", "\n\n7"),  # the prompt began it
+        ("<think>2</think>3<think>4</think>5", "3\n5"),
+        ("<think>2</think>3<think>4", ""),
+        ("<think><think>2</think>3", "3"),
+        ("<think>a </think> then</think>3", "3"),
+        ("2<think>a</think>4</think>3", "3"),
+        ("<thinking>a <think> b</thinking>3", "3"),
+        ("<thought>2</thought>3", "3"),
+        ("<seed:think>2</seed:think>3", "3"),
+        ("<|begin_of_thought|>2<|end_of_thought|>3", "3"),
+        ("<|begin_of_thought|>2", ""),
+        ("[THINK]2[/THINK]3", "3"),
+        ("\u25c1think\u25b72\u25c1/think\u25b73", "3"),
+        ("<think>2</think>", ""),
+        ("a <b>think</b> [think]", "a <b>think</b> [think]"),
+    ],
+)
+def test_what_a_model_only_thought_is_left_out(text, rest):
+    assert without_thinking(text) == rest
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"), [("text", "It is 9."), ("number", "9"), ("regex:[0-9]", "9")]
+)
+def test_no_extractor_reads_thinking(name, answer):
+    assert extractor(name)("<think>Could be 7, or 8</think> It is 9.") == answer
+    assert extractor(name)("<think>Could be 7, or 8") is None
+    assert extractor("boxed")(r"<think>\boxed{7}") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["<think>", "</think>", "\\", r"\boxed ", r"\boxed a{", r"\boxed {{"]
+)
+def test_hostile_texts_are_read_once_through(text):
+    """Read anew from each place these would take hours."""
+    assert extractor("boxed")(text * 100_000) is None or "a" in text

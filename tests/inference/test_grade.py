@@ -23,6 +23,22 @@ def graded(gold, answer, *texts):
         ("x + 1", "boxed", [r"\boxed{x + 1}", r"\boxed{x}"], [("x + 1", True), ("x", False)]),
         (r"so \boxed{x}", "boxed", [r"\boxed{x}", "x"], [("x", True), ("", False)]),
         (" yes ", "text", ["yes\n", "no"], [("yes", True), ("no", False)]),
+        (
+            "5/8",
+            "number",
+            ["It is 3/8.", "8", "0.625"],
+            [("0.375", False), ("8", False), ("0.625", True)],
+        ),
+        ("1.5e3", "number", ["3", "1500"], [("3", False), ("1500", True)]),
+        (
+            r"7\sqrt{2}",
+            "number",
+            ["2", "7", r"7\sqrt{2}"],
+            [("2", False), ("7", False), ("", False)],
+        ),
+        ("3, 5", "number", ["5", "3, 5"], [("5", False), ("5", False)]),
+        ("x = 3, so 3, 5 in all", "number", ["5"], [("5", True)]),
+        ("8", "number", ["<think>7, or 8", "<think>8?</think> 9"], [("", False), ("9", False)]),
         ("B", r"regex:answer is (\w)", ["the answer is B", "B"], [("B", True), ("", False)]),
     ],
 )

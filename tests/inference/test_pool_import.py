@@ -100,8 +100,18 @@ def candidates(**fields):
         (candidates(correct=1), "candidate 1: correct=1 must be true"),
         (candidates(num_tokens=-1), "candidate 1: num_tokens=-1"),
         (candidates(score="high"), "candidate 1: score='high'"),
-        (candidates(score=float("nan")), "candidate 1: score=nan"),
-        (candidates(score=10**400), "candidate 1: score="),
+        (candidates(score=float("nan")), "NaN is no JSON"),
+        (candidates(num_tokens=5.5), "candidate 1: num_tokens=5.5"),
+        (candidates(num_tokens=2**63), "candidate 1: num_tokens=9223372036854775808"),
+        (candidates(score=10**400), "candidate 1: score=1.* must be a finite number"),
+        ('{"completions": ["a"], "gold": -Infinity}', "-Infinity is no JSON; write a number"),
+        ('{"completions": ["a"], "gold": 1, "gold": 2}', "the key 'gold' is there twice"),
+        ('{"candidates": [{"text": "a", "text": "a"}]}', "the key 'text' is there twice"),
+        ('{"completions": ' + "[" * 10**5, "nested too deeply"),
+        ('{"gold": [' + "[" * 500 + "]" * 501 + ', "completions": []}', "gold="),
+        ("[", "each line must hold one whole object: `jq"),
+        ('[{"completions": ["a"]}]', "must be a JSON object; each line must hold one"),
+        ("\0{\0}", "UTF-16"),
         (candidates(score=1.5), "candidate 1: score=1.5 is no probability"),
     ],
     ids=str,
@@ -148,3 +158,38 @@ def test_a_problem_that_is_not_understood_says_where_and_why(source, line, word)
     with pytest.raises(CheckpointError, match=word) as caught:
         read_problems(write(source, {"prompt": "a"}, line))
     assert str(caught.value).startswith(f"{source}, line 2: ")
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["0.00001", "1.0", "1e5", "-0", "1E+400", "12345678901234567890", "7" * 5000, "0.10"],
+    ids=lambda written: written[:20],
+)
+def test_a_number_counts_as_it_is_written(source, written):
+    line = f'{{"problem": {written}, "prompt": "a", "gold": {written}, "completions": ["a"]}}'
+    (pool,) = et.import_pools(write(source, line))
+    assert (pool.problem, pool.gold) == (written, written)
+    (problem,) = read_problems(write(source, f'{{"prompt": "a", "gold": {written}}}'))
+    assert problem.gold == written
+
+
+@pytest.mark.parametrize("read", [read_problems, lambda path: list(et.import_pools(path))])
+def test_a_byte_order_mark_blank_lines_and_line_ends_of_windows_are_skipped(source, read):
+    line = b'{"prompt": "a", "gold": "1"' + (
+        b"}" if read is read_problems else b', "completions": []}'
+    )
+    source.write_bytes(b"\xef\xbb\xbf" + line + b"\r\n\n  \t\r\n " + line + b" \r\n\n\n")
+    assert [one.problem for one in read(source)] == ["0", "1"]
+    source.write_bytes(line + b"\n\n{}\n")
+    with pytest.raises(CheckpointError, match="line 3: "):
+        read(source)
+    source.write_bytes(b"\xef\xbb\xbf\n")
+    with pytest.raises(CheckpointError, match="it is empty"):
+        read(source)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_file_that_is_not_utf_8_says_what_to_do(source, encoding):
+    source.write_bytes('{"prompt": "a"}\n'.encode(encoding))
+    with pytest.raises(CheckpointError, match=r"line 1: .* save it as UTF-8"):
+        read_problems(source)

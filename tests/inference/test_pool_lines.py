@@ -84,3 +84,11 @@ def test_code_and_schema_accept_and_refuse_the_same_lines():
         assert not validator.is_valid(line), line
         with pytest.raises(ValueError, match=r"has no field|needs|must be"):
             check(decode(json.dumps(line).encode()))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda line: json.loads(line)["kind"])
+def test_a_key_that_is_there_twice_is_refused(example):
+    kind = json.loads(example)["kind"]
+    line = example.replace("{", f'{{"kind":"{kind}",', 1)
+    with pytest.raises(ValueError, match="the key 'kind' is there twice"):
+        decode(line.encode())

@@ -60,6 +60,13 @@ EQUAL = [
     ("y = 2x + 3", "2x+3", "3 + 2x"),
     (r"\sin^2 x + \cos^2 x", "1"),
     ("2005_9", "2005_{9}"),
+    (r"\frac{1}{1997!}", r"\frac{1997}{1997!\cdot 1997}"),
+    ("1.5e3", "1500", "1.5E+3", r"1.5 \times 10^3"),
+    ("6.02e23", r"6.02\cdot 10^{23}", "602000000000000000000000"),
+    ("2e-3", "0.002"),
+    ("(x+1)^2-x^2-2x-1", "0"),
+    (r"\sin^2(1) + \cos^2(1) - 1", "0"),
+    (r"\sqrt{2}\sqrt{3} - \sqrt{6}", "0"),
 ]
 UNEQUAL = [
     ("0.33", r"\frac13"),
@@ -82,6 +89,19 @@ UNEQUAL = [
     (r"\infty", r"-\infty"),
     ("1/0", "2/0"),
     ("", "0"),
+    (r"\frac{1}{1997!}", r"\frac{1}{1999!}"),
+    ("2^{-3001}", "2^{-3011}"),
+    (r"1+\frac{1}{1997!}", "1"),
+    (r"1+10^{-43}\pi", "1"),
+    ("10^{43}+\\sqrt{2}", "10^{43}+\\sqrt{3}"),
+    (r"\frac{x}{10^{401}}", r"\frac{x}{10^{403}}"),
+    ("e^{-1009}", "e^{-1013}"),
+    ("e^{-1009}", "0"),
+    ("2023-07-05", "2011"),
+    ("2023-07-05", "2023-05-07"),
+    ("07/05/2023", "7/10115"),
+    ("6.02e23", "23"),
+    ("1e401", "1e403"),
 ]
 
 
@@ -153,13 +173,14 @@ def test_any_string_has_a_canonical_form_and_equality_is_reflexive_and_symmetric
         other = answer
 
 
-HOSTILE = ["9^9^9^9", "9^{9^{9^9}}", "100000000!", r"\prod_{k=1}^{1000000} k", "(" * 140 + "1"]
+HOSTILE = ["1" + "o" * 250 + "!", r"\boxed{1" + "o" * 250 + "!}", "1 " + "ooo " * 60 + "!"]
+HOSTILE += ["9^9^9^9", "9^{9^{9^9}}", "100000000!", r"\prod_{k=1}^{1000000} k", "(" * 140 + "1"]
 
 
 @pytest.mark.parametrize("in_thread", [False, True])
 def test_hostile_answers_neither_hang_nor_spoil_the_others(monkeypatch, in_thread):
     monkeypatch.setattr(equality, "TIMEOUT_S", 2.0)
-    hostile, found = HOSTILE[1:3], []
+    hostile, found = HOSTILE[4:6], []
     answers = ["x+1", *hostile, "1+x", r"\sqrt{8}", *hostile, r"2\sqrt{2}"]
 
     def group():
@@ -223,6 +244,12 @@ def test_a_worker_that_cannot_start_says_so(monkeypatch, tmp_path):
         ("The answer is Paris.", None),
         ("", None),
         ("no idea", None),
+        ("It was on 2023-07-05", "2023-07-05"),
+        ("at 12:35", "12:35"),
+        ("about 3.1e4", "31000"),
+        (r"in all 3 \times 10^{4}", "30000"),
+        (r"<think>\boxed{7}</think> so it is 8", "8"),
+        (r"<think>\boxed{7}", None),
         (r"\boxed{}", None),
     ],
 )

@@ -2,16 +2,18 @@
 
 import re
 
-from edifice_tt.inference.answers import boxed
+from edifice_tt.inference.answers import boxed, without_thinking
 from edifice_tt_math.equality import canonical
 
 TAIL = 10_000  # characters; an answer stands at the end of a text
 
 _FORMULA = r"(?<!\\)\$(?! )[^$\n]{1,300}(?<! )\$(?!\d)|\\\([^\n]{1,300}?\\\)|\\\[.{1,300}?\\\]"
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
+_POWER = r"[eE][+-]?\d+|(?: ?(?:\\times|\\cdot|[*\u00d7·]) ?10)?\^(?:\{-?\d+\}|-?\d+)"
 _NUMBER = (
     r"(?:(?<![\w)\]}.])-\s?)?"
-    rf"(?:\\[dt]?frac\{{\d+\}}\{{\d+\}}|(?:{_DIGITS})(?:/\d+)?)(?:\s?\\?%)?"
+    r"(?:\d{1,4}(?:[-/]\d{1,4}){2}|\d{1,2}(?::\d\d)+"  # a date, a time of day
+    rf"|\\[dt]?frac\{{\d+\}}\{{\d+\}}|(?:{_DIGITS})(?:/\d+|{_POWER})?)(?:\s?\\?%)?"
 )
 _FOUND = re.compile(rf"(?P<formula>{_FORMULA})|{_NUMBER}", re.DOTALL)
 _STATED = re.compile(r"(?i:answer)(?:\s+is\b|\s*:)[\s:*]*([^\n]{1,300})")
@@ -23,11 +25,12 @@ def extract(text: str) -> str | None:
 
     It is what stands in the last `\boxed{}`; else what follows the last "answer is" or "answer:";
     else the last formula or number. Of a formula that is an equation, the right-hand side counts.
+    What the model only thought is not read.
 
     >>> extract(r"Hence \boxed{\frac{1}{2}}."), extract("The answer is 1,000."), extract("Hm.")
     ('0.5', '1000', None)
     """
-    text = text[-TAIL:]
+    text = without_thinking(text)[-TAIL:]
     found = boxed(text) or _stated(text) or _last(text)
     return (canonical(found) or None) if found else None
 

@@ -42,17 +42,25 @@ _REWRITES = (
     (r"(\\frac ?\{[^{}]*\}) ?(\\[A-Za-z]+|\w)", r"\1{\2}"),
     (r"([_^])\{(\w)\}", r"\1\2"),
     # The unit of a number, where it is a word; math-verify knows the short ones.
-    (r"^ ?([+-]?(?:[\d.,/]+|\\frac\{\d+\}\{\d+\}))(?: ?[A-Za-z]{4,}| [A-Za-z]{3})+[ .]*$", r"\1"),
+    (
+        r"^ ?([+-]?(?:[\d.,/]+|\\frac\{\d+\}\{\d+\}))"
+        r"(?: ?[A-Za-z]{4,}+| [A-Za-z]{3}(?![A-Za-z]))++[ .]*$",
+        r"\1",
+    ),
     (r"^ ?(-?)(\d+) (\d+/\d+) ?$", r"\1(\2+\3)"),  # a mixed number
     (r"(?<!\w) | (?!\w)", ""),
     (r"[.,;:]+$", ""),
     (r"^[A-Za-z](?:\([a-z]\))?(?:=(?!.*=)|\\in(?![A-Za-z]) ?)", ""),
 )
 _THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:[, ]\d{3})+(?!\d)", re.ASCII)
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*|/\d+)?|\.\d+)", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:\d+/\d+|(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,2})?)", re.ASCII)
 # Compared as text, for math-verify would misread it: words (as products of their letters), numbers
-# in another base (without the base), times of day (as ratios), digits with a space (as a sum).
-_TEXT = re.compile(r"(?<![\\A-Za-z{])(?!and\b|sqrt)[A-Za-z]{3}|\d_|\d:\d|\d \d|\.\d+\.|'")
+# in another base (without the base), times of day (as ratios), digits with a space (as a sum),
+# dates (as differences), powers of ten with an e (as products).
+_TEXT = re.compile(
+    r"(?<![\\A-Za-z{])(?!and\b|sqrt)[A-Za-z]{3}|\d_|\d:\d|\d \d|\.\d+\.|'|\d[eE][+-]?\d"
+    r"|^(?:\d{4}([-/])\d\d?\1\d\d?|\d\d?([-/])\d\d?\2(?:\d{4}|\d\d))$"
+)
 
 
 Ask = Callable[..., Any]

@@ -6,7 +6,6 @@ Knows sympy, and nothing of edifice_tt. It needs no time limit: who asks ends th
 import json
 import logging
 import sys
-from cmath import isfinite
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -18,6 +17,7 @@ from sympy import Basic, MatrixBase, Rational
 
 MAX_DIGITS = 40
 PLACES = 12  # to which decimals must agree with what is no rational number
+MIN_BITS = 30  # of a value that is certain
 MAX_BYTES = 4 * 2**30
 _CONFIG = [LatexExtractionConfig(boxed_match_priority=-1)]
 
@@ -42,19 +42,47 @@ def rational(answer: str) -> str | None:
     return text if len(text) <= MAX_DIGITS else None
 
 
+def _at_a_point(value: sympy.Expr) -> Any:
+    """The value where each symbol stands for a number, always the same; None where it has none."""
+    names = {symbol: symbol.name for symbol in value.free_symbols}
+    point = {s: Rational(1, 2) + Rational(crc32(n.encode()) % 9973, 9973) for s, n in names.items()}
+    point |= {symbol: sympy.I for symbol in point if symbol.name == "i"}
+    try:
+        found = value.evalf(subs=point)
+    except Exception:  # a function without a value, an infinity, ...
+        return None
+    return found if found.is_number and found.is_finite else None
+
+
 @lru_cache(maxsize=1024)
-def _sample(answer: str) -> complex | None:
-    """The value of an expression at one point, the same for all answers; None where it has none."""
+def _sample(answer: str) -> Any:
     value = _parse(answer)
     if not isinstance(value, sympy.Expr) or isinstance(value, sympy.Symbol):
         return None
-    point = {symbol: 0.5 + crc32(symbol.name.encode()) / 2**32 for symbol in value.free_symbols}
-    point |= {symbol: sympy.I for symbol in point if symbol.name == "i"}
-    try:
-        found = complex(value.subs(point).evalf())
-    except Exception:  # a function without a value, an infinity, ...
-        return None
-    return found if isfinite(found) else None
+    return _at_a_point(value)
+
+
+def _is_certain(value: Any) -> bool:
+    """Whether its digits are right; sympy marks with few bits what cancels out."""
+    return value is not None and all(x._prec >= MIN_BITS for x in value.atoms(sympy.Float))
+
+
+def _differ(first: str, second: str) -> bool:
+    """Whether the values at a point differ: by much, or for certain however small the difference.
+
+    Where decimals were written the difference may be their rounding, so there only much counts.
+    """
+    x, y = _sample(first), _sample(second)
+    if x is None or y is None:
+        return False
+    distance, sizes = abs(x - y) * 10**6, (1, abs(x), abs(y))
+    if all(bool(distance > size) for size in sizes):
+        return True
+    a, b = _parse(first), _parse(second)
+    if a.has(sympy.Float) or b.has(sympy.Float):
+        return False
+    difference = _at_a_point(a - b)
+    return _is_certain(difference) and bool(difference != 0)
 
 
 def equal(first: str, second: str) -> bool:
@@ -66,8 +94,7 @@ def equal(first: str, second: str) -> bool:
     for this, other in pairs:  # (1, 2) is not {1, 2}, though math-verify lets it pass
         if isinstance(this, sympy.FiniteSet) and isinstance(other, (sympy.Tuple, sympy.Interval)):
             return False
-    x, y = _sample(first), _sample(second)
-    if x is not None and y is not None and abs(x - y) > 1e-6 * max(1, abs(x), abs(y)):
+    if _differ(first, second):
         return False  # what differs at a point differs: much sooner said than by simplifying
     return any(verify(*pair, float_rounding=PLACES, timeout_seconds=None) for pair in pairs)
 
