@@ -6,7 +6,9 @@ needs is imported inside `main`, so that Ctrl-C is one line from the first momen
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,7 +21,55 @@ SHOW_FAILURES = ("plugins", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, 1 (a check or a plugin failed), 2 (a mistake) or 130 (Ctrl-C)."""
+    """Run one command; returns its exit status, as `edifice-tt --help` explains it."""
+    signals: list[int] = []
+    try:
+        with _stopping() as signals:
+            status = _guarded(argv)
+    except OSError:  # nowhere is left to print to, as when the terminal is gone
+        if not signals:
+            raise
+    except KeyboardInterrupt:
+        status = _interrupted()
+    return 128 + signals[0] if signals else status
+
+
+@contextmanager
+def _stopping() -> Iterator[list[int]]:
+    """While a command runs, what asks it to end does so as Ctrl-C does; yields the signals."""
+    import signal
+    import threading
+
+    came: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    ours = [
+        number
+        for name in ("SIGTERM", "SIGHUP")
+        if (number := getattr(signal, name, None)) is not None
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(number) is signal.SIG_DFL  # else it is ignored, as nohup does
+    ]
+    for number in ours:
+        signal.signal(number, stop)
+    try:
+        yield came
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _interrupted() -> int:
+    with suppress(OSError):
+        print("edifice-tt: interrupted", file=sys.stderr)
+    return 130
+
+
+def _guarded(argv: Sequence[str] | None) -> int:
+    """Run one command, whatever becomes of the streams."""
     try:
         for name, mode in (("stdin", "r"), ("stderr", "w")):
             if getattr(sys, name) is None:  # closed by the shell: `2>&-`
@@ -27,14 +77,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is None:
             print("edifice-tt: error: standard output is closed; use > /dev/null", file=sys.stderr)
             return 2
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         return _run(argv)
-    except BrokenPipeError:
-        # Whoever read our output has left; Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has left
         return 0
     except KeyboardInterrupt:
-        print("edifice-tt: interrupted", file=sys.stderr)
-        return 130
+        return _interrupted()
+    finally:
+        _let_go()
+
+
+def _let_go() -> None:
+    """Print what is left; where that fails, keep Python from complaining of it when it exits."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -43,6 +103,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
     from edifice_tt import terminal
     from edifice_tt.errors import EdificeError, PluginWarning, PoolWarning, PrecisionWarning
+    from edifice_tt.tracing import message_of
 
     warnings.showwarning = terminal.show_each_once()
     warnings.simplefilter("once", PluginWarning)
@@ -62,22 +123,23 @@ def _run(argv: Sequence[str] | None) -> int:
             raise TypeError(f"it returned {status!r}, expected an exit status or None")
         sys.stdout.flush()  # here, where a reader that has left is expected
         return status
-    except BrokenPipeError:
+    except (BrokenPipeError, KeyboardInterrupt, SystemExit):
         raise
     except (EdificeError, ValueError) as error:
         _show_traceback()
-        print(f"edifice-tt: error: {error}", file=sys.stderr)
+        terminal.tell(f"error: {message_of(error)}")
     except OSError as error:
-        where = f" {error.filename}:" if error.filename else ""
-        print(f"edifice-tt: error:{where} {error.strerror or error}", file=sys.stderr)
-    except Exception as error:
+        where = f" {os.fsdecode(error.filename)}:" if error.filename else ""
+        terminal.tell(f"error:{where} {error.strerror or message_of(error)}")
+    except BaseException as error:
         return _blame(arguments, error)
     return 2
 
 
-def _blame(arguments: "Namespace", error: Exception) -> int:
+def _blame(arguments: "Namespace", error: BaseException) -> int:
     """An error that nobody foresaw: one line if a plugin's command raised it, else our defect."""
     from edifice_tt.plugins import OWN_NAME
+    from edifice_tt.terminal import tell
     from edifice_tt.tracing import TRACE, one_line
 
     commands = getattr(arguments, "_commands", None)
@@ -85,10 +147,9 @@ def _blame(arguments: "Namespace", error: Exception) -> int:
     if owner == OWN_NAME:
         raise error
     _show_traceback()
-    print(
-        f"edifice-tt: error: command {arguments.command!r} of {owner} failed: {one_line(error)}; "
-        f"{TRACE}=1 shows where",
-        file=sys.stderr,
+    tell(
+        f"error: command {arguments.command!r} of {owner} failed: {one_line(error)}; {TRACE}=1 "
+        "shows where"
     )
     return 1
 
@@ -113,7 +174,7 @@ def make_parser() -> "Parser":
         prog="edifice-tt",
         description="Sample N answers, score them, keep the best.",
         epilog="`edifice-tt COMMAND --help` explains one. Exit status: 0, or 1 when a check or a "
-        "plugin failed, 2 for a mistake, 130 after Ctrl-C.",
+        "plugin failed, 2 for a mistake, 130 after Ctrl-C, 143 after SIGTERM.",
     )
     parser.add_argument("--version", action="version", version=f"edifice-tt {__version__}")
     commands: Any = parser.add_subparsers(

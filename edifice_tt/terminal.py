@@ -1,11 +1,15 @@
-"""How things look on a terminal: tables, JSON, mistakes, and progress for who watches."""
+"""How things look on a terminal: tables, JSON, mistakes, and progress for who watches.
+
+What is printed for a person can do nothing to the terminal, whoever wrote it.
+"""
 
 import argparse
+import re
 import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TypeVar
 
 from edifice_tt.errors import NameTakenError, PluginError
@@ -35,7 +39,7 @@ class Parser(argparse.ArgumentParser):
         return formatter.format_help()
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+        self.exit(2, visible(f"{self.prog}: error: {message}; see {self.prog} --help\n"))
 
 
 class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
@@ -108,18 +112,45 @@ def print_json(value: Any) -> None:
     """Print a value as JSON that any reader accepts: NaN is an error."""
     import json
 
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2))
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf8")
+    print(json.dumps(value, ensure_ascii=not utf8, allow_nan=False, indent=2))
+
+
+# Control characters but for line ends and tabs, what changes the direction of a line or ends it
+# unseen, and bytes of a path that are no UTF-8.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """The text with what would act on a terminal escaped.
+
+    >>> print(visible(chr(27) + "[2J"))
+    \\x1b[2J
+    """
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def show(text: object, end: str = "\n") -> None:
+    """Print a result for a person to read."""
+    print(visible(str(text)), end=end)
+
+
+def tell(message: str) -> None:
+    """Say on standard error what became of the command, if anybody can be told."""
+    with suppress(OSError):
+        print(visible(f"edifice-tt: {message}"), file=sys.stderr)
 
 
 def warn(message: str) -> None:
     """Tell what a result lacks, whoever reads it."""
-    print(f"edifice-tt: warning: {message}", file=sys.stderr)
+    tell(f"warning: {message}")
 
 
 def say(message: str) -> None:
     """Tell a waiting person what goes on; silent when nobody watches."""
     if sys.stderr.isatty():
-        print(message, file=sys.stderr)
+        with suppress(OSError):
+            print(visible(message), file=sys.stderr)
 
 
 def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
@@ -140,12 +171,16 @@ def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as they need; an empty header line is left out."""
-    lines = [header, *rows] if any(header) else list(rows)
+    lines = [list(map(_in_line, line)) for line in ([header] if any(header) else []) + list(rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def _in_line(cell: str) -> str:
+    return visible(cell).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def show_candidates(pool: Any, chosen: int | None = None) -> str:

@@ -26,12 +26,19 @@ def is_tracing() -> bool:
     return os.environ.get(TRACE, "") not in ("", "0")
 
 
+def message_of(error: BaseException) -> str:
+    """What an error says; nothing where a foreign one even fails to say it."""
+    try:
+        return f"{error}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return ""
+
+
 def one_line(error: BaseException) -> str:
     """An error in one line: its type and message; our own errors need no type."""
-    try:
-        message = " ".join(str(error).split())
-    except Exception:  # a foreign error may even fail to say what it is
-        message = ""
+    message = " ".join(message_of(error).split())
     if isinstance(error, EdificeError):
         return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -1,6 +1,7 @@
 """Commands on pool files: score, select, grade, import-pool, merge."""
 
 import argparse
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -75,25 +76,26 @@ def _score(arguments: argparse.Namespace) -> None:
         lm = options.load(arguments, model) if model else None
         name, owner, fingerprint = _scorer_of(arguments, verifier, lm)
         shown, count = [], 0
-        for pool in pools:
+        for unscored in pools:
             try:
-                pool = et.score(lm, pool, scorer=verifier or name, reduce=arguments.reduce)
+                pool = et.score(lm, unscored, scorer=verifier or name, reduce=arguments.reduce)
             except BaseException as error:
                 writer.take_back()  # half a file with scores would look like a whole one
                 if not isinstance(error, EdificeError | ValueError):
                     raise
-                line = f"line {pools.lines[pool.problem]}, problem {pool.problem!r}"
+                problem = unscored.problem
+                line = f"line {pools.lines[problem]}, problem {problem!r}"
                 raise EdificeError(f"{arguments.pool}, {line}: {error}") from error
             writer.add_scores(pool, name, owner, fingerprint)
             count += len(pool)
             if arguments.json:
                 shown.append(pool.to_dict())
-            elif len(pools.problems) == 1:
-                print(terminal.show_candidates(pool))
     if arguments.json:
         terminal.print_json(shown)
-    elif len(pools.problems) > 1:
-        print(
+    elif len(pools.problems) == 1:
+        terminal.show(terminal.show_candidates(pool))
+    else:
+        terminal.show(
             f"{count} candidates of {len(pools.problems)} problems in {arguments.pool} have a "
             f"score by {name}"
         )
@@ -121,7 +123,7 @@ def _select(arguments: argparse.Namespace) -> None:
         given["scorer"] = arguments.scorer
     rows: list[tuple[Any, Any]] = []
     reason: Exception | None = None
-    for pool in et.read_pools(arguments.pool):
+    for pool in _telling(et.read_pools(arguments.pool)):
         try:
             choice = et.select(pool, arguments.rule, **given)
         except (EdificeError, ValueError) as error:
@@ -137,37 +139,41 @@ def _select(arguments: argparse.Namespace) -> None:
             ]
         )
     elif len(rows) == 1:
-        print(rows[0][1].text)
+        terminal.show(rows[0][1].text)
     else:
-        print(terminal.show_choices([(pool.problem, choice) for pool, choice in rows]))
+        terminal.show(terminal.show_choices([(pool.problem, choice) for pool, choice in rows]))
     if reason is not None:
         count = sum(choice is None for _, choice in rows)
         terminal.warn(f"no choice for {count} of {len(rows)} problems; of the first: {reason}")
 
 
 def _grade(arguments: argparse.Namespace) -> None:
+    from edifice_tt.inference.pool_file import rewrite_pools
     from edifice_tt.inference.pool_reader import PoolFile
 
-    file = PoolFile(arguments.pool).with_problems()
-    for name, about in file.problems.items():
-        if about["gold"] is None:
-            raise EdificeError(
-                f"{arguments.pool}, line {file.lines[name]}: problem {name!r} has no gold answer, "
-                "so its candidates cannot be graded"
-            )
     counts = dict.fromkeys(("problems", "candidates", "right", "without_answer"), 0)
-    et.write_pools(arguments.pool, _graded(file, arguments.answer, counts), file.scorers)
+
+    def graded(file: PoolFile) -> Iterator[Any]:
+        for name, about in file.problems.items():
+            if about["gold"] is None:
+                raise EdificeError(
+                    f"{arguments.pool}, line {file.lines[name]}: problem {name!r} has no gold "
+                    "answer, so its candidates cannot be graded"
+                )
+        yield from _graded(file, arguments.answer, counts)
+
+    rewrite_pools(arguments.pool, graded)
     if arguments.json:
         terminal.print_json({"pool": str(arguments.pool), **counts})
         return
     none = f", {counts['without_answer']} have no answer" if counts["without_answer"] else ""
     right = f"{counts['right']} of {counts['candidates']} candidates"
-    print(f"{right} of {counts['problems']} problems in {arguments.pool} are right{none}")
+    terminal.show(f"{right} of {counts['problems']} problems in {arguments.pool} are right{none}")
 
 
 def _graded(pools: Iterable[Any], answer: str | None, counts: dict[str, int]) -> Iterator[Any]:
     """The pools, graded where that is asked for and can be, and counted as they pass."""
-    for pool in pools:
+    for pool in _telling(pools):
         if answer is not None and pool.gold is not None:
             pool = et.grade(pool, answer)
         counts["problems"] += 1
@@ -177,13 +183,38 @@ def _graded(pools: Iterable[Any], answer: str | None, counts: dict[str, int]) ->
         yield pool
 
 
+def _telling(pools: Iterable[Any]) -> Iterator[Any]:
+    """The pools; behind the last of them, a warning of what is there for a part only."""
+    scored: Counter[str] = Counter()
+    problems = candidates = short = 0
+    for pool in pools:
+        yield pool
+        problems += 1
+        candidates += len(pool)
+        scored.update(name for candidate in pool for name in candidate.scores)
+        wanted = pool.settings.get("n")
+        short += type(wanted) is int and len(pool) < wanted
+    for name, count in sorted(scored.items()):
+        if count < candidates:
+            terminal.warn(
+                f"only {count} of {candidates} candidates have a score by {name!r}; score the file "
+                "again for the others"
+            )
+    if short:
+        terminal.warn(
+            f"{short} of {problems} problems have fewer candidates than were asked for; "
+            "`edifice-tt generate --resume` makes the others"
+        )
+
+
 def _import(arguments: argparse.Namespace) -> None:
     options.check_new(arguments)
     pools = et.import_pools(
         arguments.source, scorer=arguments.scorer, range=arguments.range, model=arguments.model
     )
     counts = dict.fromkeys(("problems", "candidates", "right", "without_answer"), 0)
-    et.write_pools(arguments.output, _graded(pools, arguments.answer, counts))
+    graded = _graded(pools, arguments.answer, counts)
+    et.write_pools(arguments.output, graded, overwrite=arguments.force)
     if arguments.json:
         terminal.print_json({"pool": str(arguments.output), **counts})
     else:
@@ -195,7 +226,9 @@ def _import(arguments: argparse.Namespace) -> None:
 
 def _merge(arguments: argparse.Namespace) -> None:
     options.check_new(arguments)
-    problems, candidates = et.merge_pools(arguments.pools, arguments.output)
+    problems, candidates = et.merge_pools(
+        arguments.pools, arguments.output, overwrite=arguments.force
+    )
     if arguments.json:
         counts = {"problems": problems, "candidates": candidates}
         terminal.print_json({"pool": str(arguments.output), **counts})

@@ -136,11 +136,11 @@ def open_run(
                 "name (resume=True in Python)"
             )
         header = header_line(settings)
-        write_atomically(path, lambda file: file.write(header))
+        write_atomically(path, lambda file: file.write(header), overwrite=force)
     writer = PoolWriter(path)
     try:
-        if resume:
-            _check_same(lm, writer, settings, problems)
+        # Also of a new file: before it was locked, another process may have put its own there.
+        _check_same(lm, writer, settings, problems)
         return Run(lm, writer, problems, options)
     except BaseException:
         writer.__exit__()
