@@ -94,7 +94,8 @@ def _let_go() -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(OSError):  # no file of the system's
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -103,7 +104,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
     from edifice_tt import terminal
     from edifice_tt.errors import EdificeError, PluginWarning, PoolWarning, PrecisionWarning
-    from edifice_tt.tracing import message_of
+    from edifice_tt.tracing import message_of, show
 
     warnings.showwarning = terminal.show_each_once()
     warnings.simplefilter("once", PluginWarning)
@@ -120,7 +121,7 @@ def _run(argv: Sequence[str] | None) -> int:
                     warnings.warn(str(failure), PluginWarning, stacklevel=2)
         status = arguments.run(arguments) or 0
         if type(status) is not int:
-            raise TypeError(f"it returned {status!r}, expected an exit status or None")
+            raise TypeError(f"it returned {show(status)}, expected an exit status or None")
         sys.stdout.flush()  # here, where a reader that has left is expected
         return status
     except (BrokenPipeError, KeyboardInterrupt, SystemExit):
@@ -191,7 +192,7 @@ def make_parser() -> "Parser":
 
     def begin(_: str, owner: str) -> tuple[dict[str, Any], Callable[[], None]]:
         commands.begin(owner)
-        return {"subparsers": commands}, commands.keep
+        return {"subparsers": terminal.NewCommands(commands)}, commands.keep
 
     plugins = load_plugins()
     plugins.call_each(begin, "register_commands")

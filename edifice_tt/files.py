@@ -45,7 +45,9 @@ def replacing(path: Path, *, overwrite: bool = True) -> Iterator[Callable[[Write
         if old is not None and not overwrite:
             raise FileExistsError(errno.EEXIST, "File exists", str(path))
         if old is not None and (names := os.fstat(old.fileno()).st_nlink) > 1:
-            reason = f"it has {names} names (hard links), and one alone would change; work on a copy"
+            reason = (
+                f"it has {names} names (hard links), and one alone would change; work on a copy"
+            )
             raise OSError(errno.EMLINK, reason, str(path))
 
         def replace(write: Write) -> None:

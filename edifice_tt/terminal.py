@@ -96,6 +96,14 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
         return found
 
 
+class NewCommands:
+    """What a plugin is given of the commands: it adds its own, and cannot take away another's."""
+
+    def __init__(self, commands: Commands) -> None:
+        self.add_parser = commands.add_parser
+        self.choices = dict(commands.choices)  # a copy, to look at
+
+
 def show_each_once() -> Callable[..., None]:
     """What `warnings.showwarning` is in one run of the command: one line, once, no source code."""
     shown: set[str] = set()

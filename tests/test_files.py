@@ -1,4 +1,4 @@
-"""Files written whole: what a name leads to, what is kept of what was there, one writer at a time."""
+"""Files written whole: what a name leads to, what is kept, and one writer at a time."""
 
 import os
 import stat
@@ -121,9 +121,7 @@ def test_a_file_that_is_there_keeps_its_mode(path, mode):
 def test_its_contents_are_private_from_the_first_byte(path, tmp_path):
     path.chmod(0o600)
     modes = []
-    write_atomically(
-        path, lambda file: modes.append(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
-    )
+    write_atomically(path, lambda file: modes.append(stat.S_IMODE(os.fstat(file.fileno()).st_mode)))
     assert modes == [0o600]
 
 
@@ -157,9 +155,7 @@ def test_an_owner_who_cannot_be_kept_is_told_and_nothing_changes(path, tmp_path,
     monkeypatch.setattr(os, "chown", refuse)
     real = os.stat
     another = os.stat_result((*real(path)[:4], 12345, *real(path)[5:]))
-    monkeypatch.setattr(
-        os, "stat", lambda p, **o: another if ".file." in str(p) else real(p, **o)
-    )
+    monkeypatch.setattr(os, "stat", lambda p, **o: another if ".file." in str(p) else real(p, **o))
     with pytest.raises(PermissionError, match="owner or group cannot be kept") as caught:
         write(path)
     monkeypatch.undo()

@@ -247,7 +247,11 @@ def _kinds(record: Selector, name: str) -> list[type]:
 
 def read_prompt(arguments: argparse.Namespace) -> str:
     """The question, from the command line or from standard input."""
-    prompt: str = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+    try:
+        prompt: str = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+        prompt.encode()
+    except UnicodeError as error:
+        raise ValueError("the prompt is no UTF-8 text; convert it") from error
     if not prompt.strip():
         raise ValueError('the prompt is empty; give a question, for example "What is gravity?"')
     return prompt

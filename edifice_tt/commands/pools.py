@@ -12,6 +12,7 @@ from edifice_tt import registry, terminal
 from edifice_tt.commands import options
 from edifice_tt.commands.options import Add
 from edifice_tt.errors import EdificeError
+from edifice_tt.tracing import message_of
 from edifice_tt.verifiers import list_verifiers
 from edifice_tt.version import __version__
 
@@ -76,20 +77,16 @@ def _score(arguments: argparse.Namespace) -> None:
         lm = options.load(arguments, model) if model else None
         name, owner, fingerprint = _scorer_of(arguments, verifier, lm)
         shown, count = [], 0
-        for unscored in pools:
-            try:
-                pool = et.score(lm, unscored, scorer=verifier or name, reduce=arguments.reduce)
-            except BaseException as error:
-                writer.take_back()  # half a file with scores would look like a whole one
-                if not isinstance(error, EdificeError | ValueError):
-                    raise
-                problem = unscored.problem
-                line = f"line {pools.lines[problem]}, problem {problem!r}"
-                raise EdificeError(f"{arguments.pool}, {line}: {error}") from error
-            writer.add_scores(pool, name, owner, fingerprint)
-            count += len(pool)
-            if arguments.json:
-                shown.append(pool.to_dict())
+        try:
+            for unscored in pools:
+                pool = _score_one(arguments, lm, unscored, verifier or name, pools)
+                writer.add_scores(pool, name, owner, fingerprint)
+                count += len(pool)
+                if arguments.json:
+                    shown.append(pool.to_dict())
+        except BaseException:
+            writer.take_back()  # half a file with scores would look like a whole one
+            raise
     if arguments.json:
         terminal.print_json(shown)
     elif len(pools.problems) == 1:
@@ -99,6 +96,14 @@ def _score(arguments: argparse.Namespace) -> None:
             f"{count} candidates of {len(pools.problems)} problems in {arguments.pool} have a "
             f"score by {name}"
         )
+
+
+def _score_one(arguments: argparse.Namespace, lm: Any, pool: Any, scorer: Any, pools: Any) -> Any:
+    try:
+        return et.score(lm, pool, scorer=scorer, reduce=arguments.reduce)
+    except (EdificeError, ValueError) as error:
+        line = f"line {pools.lines[pool.problem]}, problem {pool.problem!r}"
+        raise EdificeError(f"{arguments.pool}, {line}: {message_of(error)}") from error
 
 
 def _scorer_of(
@@ -144,7 +149,9 @@ def _select(arguments: argparse.Namespace) -> None:
         terminal.show(terminal.show_choices([(pool.problem, choice) for pool, choice in rows]))
     if reason is not None:
         count = sum(choice is None for _, choice in rows)
-        terminal.warn(f"no choice for {count} of {len(rows)} problems; of the first: {reason}")
+        terminal.warn(
+            f"no choice for {count} of {len(rows)} problems; of the first: {message_of(reason)}"
+        )
 
 
 def _grade(arguments: argparse.Namespace) -> None:

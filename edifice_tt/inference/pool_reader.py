@@ -45,7 +45,9 @@ class PoolFile:
         self._inode = (0, 0)
         try:
             if not stat.S_ISREG(os.stat(path).st_mode) and not self.path.is_dir():
-                raise CheckpointError(f"{path}: no regular file, and it is read twice; save it first")
+                raise CheckpointError(
+                    f"{path}: no regular file, and it is read twice; save it first"
+                )
             with self.path.open("rb") as file:
                 self._inode = _inode(file)
                 self._scan(file)

@@ -12,7 +12,7 @@ from typing import Any
 from edifice_tt import registry
 from edifice_tt.errors import EdificeError, PluginError, UnknownNameError, unknown_name
 from edifice_tt.inference.candidates import Candidate, Pool
-from edifice_tt.tracing import one_line
+from edifice_tt.tracing import one_line, show
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,16 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
         options = of_problem(record, options, pool.problem)
     try:
         choice = record.function(candidates, **options)
-    except (EdificeError, ValueError):
+    except (EdificeError, ValueError, KeyboardInterrupt):
         raise
-    except Exception as error:  # foreign code: whatever it raises, the caller learns whose it is
+    except (
+        BaseException
+    ) as error:  # foreign code: whatever it raises, the caller learns whose it is
         raise PluginError(f"rule {rule!r} of {record.owner} failed: {one_line(error)}") from error
     if not isinstance(choice, Choice):
-        raise PluginError(f"rule {rule!r} of {record.owner} gave {choice!r:.60}, expected a Choice")
+        raise PluginError(
+            f"rule {rule!r} of {record.owner} gave {show(choice):.60}, expected a Choice"
+        )
     return choice
 
 

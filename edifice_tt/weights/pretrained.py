@@ -66,9 +66,9 @@ def load_pretrained(
     if lm is None:
         try:
             lm = load_plugins().manager.hook.load_pretrained(path=path)
-        except EdificeError:
+        except (EdificeError, KeyboardInterrupt):
             raise
-        except Exception as error:  # foreign code
+        except BaseException as error:  # foreign code
             raise PluginError(f"{path}: a plugin failed to load it: {one_line(error)}") from error
     if lm is None:
         if path.is_file() and (size := path.stat().st_size) < 4:  # no format's first word
