@@ -12,6 +12,7 @@ from typing import Any
 from edifice_tt import registry
 from edifice_tt.errors import EdificeError, PluginError, UnknownNameError, unknown_name
 from edifice_tt.inference.candidates import Candidate, Pool
+from edifice_tt.nn.config import whole
 from edifice_tt.tracing import one_line, show
 
 
@@ -98,8 +99,8 @@ def of_problem(
 
     if "seed" not in record.options:
         return dict(options)
-    seed = options.get("seed", record.options["seed"].default)
-    if type(seed) is not int or not 0 <= seed < 2**64:  # what it takes instead is the rule's affair
+    seed = whole(options.get("seed", record.options["seed"].default))
+    if seed is None or not 0 <= seed < 2**64:  # what it takes instead is the rule's affair
         return dict(options)
     return {**options, "seed": problem_seed(seed, problem)}
 
