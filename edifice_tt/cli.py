@@ -7,7 +7,7 @@ needs is imported inside `main`, so that Ctrl-C is one line from the first momen
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,7 @@ def _run(argv: Sequence[str] | None) -> int:
     import warnings
 
     from edifice_tt import terminal
+    from edifice_tt.environment import misread_variable
     from edifice_tt.errors import EdificeError, PluginWarning, PoolWarning, PrecisionWarning
     from edifice_tt.tracing import message_of, show
 
@@ -119,7 +120,8 @@ def _run(argv: Sequence[str] | None) -> int:
             if arguments.command not in SHOW_FAILURES:
                 for failure in parser.get_default("_commands").failures:
                     warnings.warn(str(failure), PluginWarning, stacklevel=2)
-        status = arguments.run(arguments) or 0
+        with _results_apart(arguments):
+            status = arguments.run(arguments) or 0
         if type(status) is not int:
             raise TypeError(f"it returned {show(status)}, expected an exit status or None")
         sys.stdout.flush()  # here, where a reader that has left is expected
@@ -128,13 +130,30 @@ def _run(argv: Sequence[str] | None) -> int:
         raise
     except (EdificeError, ValueError) as error:
         _show_traceback()
-        terminal.tell(f"error: {message_of(error)}")
+        terminal.tell(f"error: {message_of(misread_variable(error) or error)}")
     except OSError as error:
         where = f" {os.fsdecode(error.filename)}:" if error.filename else ""
         terminal.tell(f"error:{where} {error.strerror or message_of(error)}")
     except BaseException as error:
-        return _blame(arguments, error)
+        if (known := misread_variable(error)) is None:
+            return _blame(arguments, error)
+        terminal.tell(f"error: {known}")
     return 2
+
+
+def _owner(arguments: "Namespace") -> str:
+    from edifice_tt.plugins import OWN_NAME
+
+    commands = getattr(arguments, "_commands", None)
+    return commands.owners.get(arguments.command, OWN_NAME) if commands else OWN_NAME
+
+
+def _results_apart(arguments: "Namespace") -> AbstractContextManager[None]:
+    """For our own commands; one of a plugin prints as it likes."""
+    from edifice_tt.plugins import OWN_NAME
+    from edifice_tt.terminal import results_apart
+
+    return results_apart() if _owner(arguments) == OWN_NAME else nullcontext()
 
 
 def _blame(arguments: "Namespace", error: BaseException) -> int:
@@ -143,9 +162,7 @@ def _blame(arguments: "Namespace", error: BaseException) -> int:
     from edifice_tt.terminal import tell
     from edifice_tt.tracing import TRACE, one_line
 
-    commands = getattr(arguments, "_commands", None)
-    owner = commands.owners.get(arguments.command, OWN_NAME) if commands else OWN_NAME
-    if owner == OWN_NAME:
+    if (owner := _owner(arguments)) == OWN_NAME:
         raise error
     _show_traceback()
     tell(

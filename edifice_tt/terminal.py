@@ -10,7 +10,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 from edifice_tt.errors import NameTakenError, PluginError
 
@@ -116,12 +116,30 @@ def show_each_once() -> Callable[..., None]:
     return show
 
 
+_results: TextIO | None = None  # where results go while others may print
+
+
+@contextmanager
+def results_apart() -> Iterator[None]:
+    """Standard output is for results: what others print meanwhile goes to standard error.
+
+    tinygrad does so for DEBUG=1, and a plugin's scorer may.
+    """
+    global _results
+    _results, sys.stdout = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout, _results = _results, None
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON that any reader accepts: NaN is an error."""
     import json
 
-    utf8 = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf8")
-    print(json.dumps(value, ensure_ascii=not utf8, allow_nan=False, indent=2))
+    out = _results or sys.stdout
+    utf8 = (out.encoding or "").lower().replace("-", "").startswith("utf8")
+    print(json.dumps(value, ensure_ascii=not utf8, allow_nan=False, indent=2), file=out)
 
 
 # Control characters but for line ends and tabs, what changes the direction of a line or ends it
@@ -140,7 +158,7 @@ def visible(text: str) -> str:
 
 def show(text: object, end: str = "\n") -> None:
     """Print a result for a person to read."""
-    print(visible(str(text)), end=end)
+    print(visible(str(text)), end=end, file=_results or sys.stdout)
 
 
 def tell(message: str) -> None:

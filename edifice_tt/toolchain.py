@@ -8,6 +8,7 @@ import ctypes
 import os
 import platform
 import shutil
+import sqlite3
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from edifice_tt.environment import check_environment
 from edifice_tt.errors import ToolchainError
 
 # Devices that tinygrad opens for files and for tests; nobody computes on them by choice.
@@ -89,9 +91,11 @@ def open_device(name: str | None = None) -> str:
     Raises `ToolchainError` when the device asked for is not there (listing those that are), or
     when only the CPU is left and it has no clang.
     """
+    check_environment()
     from tinygrad import Device
     from tinygrad.helpers import BEAM, DEV, PARALLEL
 
+    _prepare_cache()
     wanted = (name or DEV.device or _first_device()).upper()
     kind = wanted.split(":", maxsplit=1)[0]
     if kind == "CPU":
@@ -110,6 +114,16 @@ def open_device(name: str | None = None) -> str:
             f"device {wanted!r} cannot be opened ({_one_line(error)}); devices here: {present}"
         ) from error
     return str(Device.canonicalize(wanted))
+
+
+def _prepare_cache() -> None:
+    """Go without tinygrad's cache of compiled kernels where it cannot be written."""
+    from tinygrad.helpers import CACHELEVEL, diskcache_put
+
+    try:
+        diskcache_put("edifice_tt", "written", 1)
+    except (OSError, sqlite3.Error):  # each start compiles anew; CACHEDB names another place
+        CACHELEVEL.value = 0
 
 
 def devices_beside(device: str) -> list[str]:
@@ -148,6 +162,7 @@ def list_devices() -> list[str]:
     """The devices that open on this machine, in tinygrad's order of preference."""
     from tinygrad.device import ALL_DEVICES, Device
 
+    _prepare_cache()
     with suppress(ToolchainError):
         prepare_compiler()
     opened = []
