@@ -1,17 +1,21 @@
 """What tinygrad takes from the environment: named where it cannot be read. Imports no tinygrad."""
 
-import linecache
 import os
-import re
 from pathlib import Path
-from traceback import walk_tb
 
 from edifice_tt.errors import ToolchainError
-from edifice_tt.tracing import one_line
 
-# What would change a number, or what a captured graph is; and the values that do not.
+# What changes a number, or keeps a graph from being captured; and the values that do not.
 _FIXED: dict[str, tuple[str, ...]] = {
+    "CAPTURING": ("1",),
+    "DEFAULT_FLOAT": ("float32",),
+    "DISALLOW_BROADCAST": ("0",),
     "JIT": ("1", "2"),
+    "OPTIM_DTYPE": ("float32",),
+    "REDUCEOP_SPLIT_SIZE": ("22",),
+    "REDUCEOP_SPLIT_THRESHOLD": ("32768",),
+    "SPLIT_REDUCEOP": ("1",),
+    "SUM_DTYPE": ("float32",),
     "TRAINING": ("0",),
 }
 
@@ -32,6 +36,12 @@ def misread_variable(error: BaseException) -> ToolchainError | None:
 
     tinygrad reads many a common name as a number, such as DEBUG, which shells set for others.
     """
+    import linecache
+    import re
+    from traceback import walk_tb
+
+    from edifice_tt.tracing import one_line
+
     name = None
     for frame, number in walk_tb(error.__traceback__):
         code = frame.f_code

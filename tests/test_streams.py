@@ -273,7 +273,11 @@ def test_a_command_that_is_told_to_end_leaves_things_as_they_were(
 
     monkeypatch.setattr(pool_file, "score_lines", scored)
     monkeypatch.chdir(tmp_path)
-    found = run(capsys, *argv)
+    before_us = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        found = run(capsys, *argv)
+    finally:
+        signal.signal(signal.SIGINT, before_us)
     assert found == (status, "", "edifice-tt: interrupted\n")
     assert len(count) == 2
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
