@@ -132,7 +132,8 @@ def _run(argv: Sequence[str] | None) -> int:
         _show_traceback()
         terminal.tell(f"error: {message_of(misread_variable(error) or error)}")
     except OSError as error:
-        where = f" {os.fsdecode(error.filename)}:" if error.filename else ""
+        name = error.filename  # of a file without a name, its number
+        where = f" {name if isinstance(name, int) else os.fsdecode(name)}:" if name else ""
         terminal.tell(f"error:{where} {error.strerror or message_of(error)}")
     except BaseException as error:
         if (known := misread_variable(error)) is None:

@@ -17,6 +17,7 @@ _FIXED: dict[str, tuple[str, ...]] = {
     "SPLIT_REDUCEOP": ("1",),
     "SUM_DTYPE": ("float32",),
     "TRAINING": ("0",),
+    "TRANSCENDENTAL": ("1",),
 }
 
 

@@ -18,7 +18,7 @@ from edifice_tt.inference.pool_reader import PoolFile
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks, and ends processes by signals")
 
-TRIALS = 24
+TRIALS = 14
 ALL = pool_commands.PROBLEMS * pool_commands.CANDIDATES
 
 
@@ -53,19 +53,17 @@ def check(found, before):
     if not force:
         assert before.keys() <= after.keys(), found
     assert not found["files"] or "SIGKILL" in found["ends"], found
-    check_told(found["select"], after, file)
+    check_told(found["select"], after)
 
 
-def check_told(select, after, file):
+def check_told(select, after):
     """What is half done says so to a reader."""
     status, told = select
     scored = sum("logprob" in c.scores for c in after.values())
-    short = [n for n in file.indices.values() if len(n) < pool_commands.CANDIDATES]
     if not after:
         assert (status, "no candidates" in told) == (2, True)
         return
     assert ("have a score by 'logprob'" in told) == (0 < scored < len(after))
-    assert ("fewer candidates than were asked for" in told) == bool(short)
 
 
 def test_two_commands_at_once_lose_nothing_whenever_they_end(tmp_path):

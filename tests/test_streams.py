@@ -3,11 +3,13 @@
 What was made is saved before it is shown; what cannot be shown is escaped.
 """
 
+import ast
 import io
 import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +122,19 @@ def test_a_sampled_answer_does_nothing_to_a_terminal(capsys, monkeypatch, lm):
     for command in ("best-of", "generate"):
         status, out, _ = run(capsys, command, "q", *FEW)
         assert (status, harmless(out), "\\x1b]0;title" in out) == (0, True, True)
+
+
+def test_commands_print_through_the_terminal_alone():
+    """It escapes, and knows where results go while others may print."""
+    rooms = sorted(Path(cli.__file__).parent.glob("commands/*.py"))
+    for room in rooms:
+        names = [
+            node.func.id
+            for node in ast.walk(ast.parse(room.read_text()))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        ]
+        assert "print" not in names, room
+    assert len(rooms) > 5
 
 
 # --- saved first, then shown

@@ -191,27 +191,19 @@ def _graded(pools: Iterable[Any], answer: str | None, counts: dict[str, int]) ->
 
 
 def _telling(pools: Iterable[Any]) -> Iterator[Any]:
-    """The pools; behind the last of them, a warning of what is there for a part only."""
+    """The pools; behind the last of them, a warning of a scorer who has scored a part only."""
     scored: Counter[str] = Counter()
-    problems = candidates = short = 0
+    candidates = 0
     for pool in pools:
         yield pool
-        problems += 1
         candidates += len(pool)
         scored.update(name for candidate in pool for name in candidate.scores)
-        wanted = pool.settings.get("n")
-        short += type(wanted) is int and len(pool) < wanted
     for name, count in sorted(scored.items()):
         if count < candidates:
             terminal.warn(
                 f"only {count} of {candidates} candidates have a score by {name!r}; score the file "
                 "again for the others"
             )
-    if short:
-        terminal.warn(
-            f"{short} of {problems} problems have fewer candidates than were asked for; "
-            "`edifice-tt generate --resume` makes the others"
-        )
 
 
 def _import(arguments: argparse.Namespace) -> None:
