@@ -146,7 +146,7 @@ def _owner(arguments: "Namespace") -> str:
     from edifice_tt.plugins import OWN_NAME
 
     commands = getattr(arguments, "_commands", None)
-    return commands.owners.get(arguments.command, OWN_NAME) if commands else OWN_NAME
+    return commands.owners.get(commands.chosen, OWN_NAME) if commands else OWN_NAME
 
 
 def _results_apart(arguments: "Namespace") -> AbstractContextManager[None]:
@@ -166,10 +166,8 @@ def _blame(arguments: "Namespace", error: BaseException) -> int:
     if (owner := _owner(arguments)) == OWN_NAME:
         raise error
     _show_traceback()
-    tell(
-        f"error: command {arguments.command!r} of {owner} failed: {one_line(error)}; {TRACE}=1 "
-        "shows where"
-    )
+    who = f"command {arguments._commands.chosen!r} of {owner}"
+    tell(f"error: {who} failed: {one_line(error)}; {TRACE}=1 shows where")
     return 1
 
 

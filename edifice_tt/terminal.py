@@ -50,11 +50,15 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.owner = self.heading = ""
+        self.owner = self.heading = self.chosen = ""
         self.owners: dict[str, str] = {}
         self.headings: dict[str, str] = {}
         self.added: list[str] = []
         self.failures: list[Any] = []
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        self.chosen = values[0]  # an option of a plugin's may be called `command` too
+        super().__call__(parser, namespace, values, option)
 
     def begin(self, owner: str, heading: str = "") -> None:
         """From here on `owner` adds commands; those added before and not kept are dropped."""

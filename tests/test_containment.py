@@ -166,6 +166,18 @@ def test_an_error_of_ours_that_cannot_say_what_it_is_is_one_line(site: Site, cap
 # --- the command line
 
 
+def test_a_command_with_an_option_called_command_is_known_by_its_owner(site: Site, capsys):
+    code = (
+        "\n@edifice_tt.hookimpl\ndef register_commands(subparsers):\n"
+        "    mine = subparsers.add_parser('evil')\n"
+        "    mine.add_argument('command')\n    mine.set_defaults(run=evil)\n"
+    )
+    install(site, "RuntimeError('odd')", code)
+    status, out, err = run(capsys, "evil", "list")
+    assert (status, out) == (1, "")
+    assert "command 'evil' of evil 1.0 failed: RuntimeError: odd" in err
+
+
 @pytest.mark.parametrize(
     "harm",
     [
