@@ -31,7 +31,8 @@ COMMANDS = {
     "merge": ["merge", "pool", "part", "-o", "pool", "--force"],
     "select": ["select", "pool", "--rule", "majority"],
 }
-ENDS = (None, None, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL)
+LONG = ("generate", "generate --force", "score")  # while they write, others come
+ENDS = (None, None, None, None, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL)
 
 
 def start(name, folder, delay=0.0):
@@ -61,13 +62,15 @@ def finish(child):
 def trial(rng, base, folder):
     """Draw two commands and how they end; what they said, and the names that they left."""
     shutil.copytree(base, folder)
-    names = rng.sample(sorted(COMMANDS), 2)
+    names = [rng.choice(LONG), rng.choice(sorted(COMMANDS))]
+    while names[0] == names[1]:
+        names[1] = rng.choice(sorted(COMMANDS))
     whole = "generate" not in " ".join(names)
     shutil.copy(base / ("whole" if whole else "part"), folder / "pool")
     for name in names:
         (folder / f"{name}.err").touch()
-    # Whoever is first has begun, or has not.
-    children = [start(name, folder, rng.uniform(0, 0.01)) for name in names]
+    # The second comes when the first has not begun, is at it, or is done.
+    children = [start(names[0], folder), start(names[1], folder, rng.uniform(0, 0.1))]
     ends = [rng.choice(ENDS) for _ in names]
     time.sleep(rng.uniform(0, 0.1))
     for child, end in zip(children, ends, strict=True):
@@ -88,7 +91,7 @@ def trial(rng, base, folder):
 
 def main(folder, trials):
     formula_model.use_formulas()
-    formula_model.SLOW_S = 0.0003
+    formula_model.SLOW_S = 0.0015
     et.load_pretrained = lambda *_, **__: formula_model.FormulaModel()
     base = folder / "base"
     base.mkdir()

@@ -18,7 +18,7 @@ from edifice_tt.inference.pool_reader import PoolFile
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks, and ends processes by signals")
 
-TRIALS = 14
+TRIALS = 16
 ALL = pool_commands.PROBLEMS * pool_commands.CANDIDATES
 
 

@@ -86,9 +86,8 @@ def _call(record: registry.Scorer, pool: Pool) -> Any:
         return function([list(candidate.token_logprobs) for candidate in pool])
     except KeyboardInterrupt:
         raise
-    except (
-        BaseException
-    ) as error:  # foreign code: whatever it raises, the caller learns whose it is
+    # Foreign code: whatever it raises, the caller learns whose it is.
+    except BaseException as error:
         raise PluginError(f"{_who(record)} failed: {one_line(error)}") from error
 
 

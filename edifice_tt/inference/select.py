@@ -80,9 +80,8 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
         choice = record.function(candidates, **options)
     except (EdificeError, ValueError, KeyboardInterrupt):
         raise
-    except (
-        BaseException
-    ) as error:  # foreign code: whatever it raises, the caller learns whose it is
+    # Foreign code: whatever it raises, the caller learns whose it is.
+    except BaseException as error:
         raise PluginError(f"rule {rule!r} of {record.owner} failed: {one_line(error)}") from error
     if not isinstance(choice, Choice):
         raise PluginError(
