@@ -108,7 +108,12 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'edifice_tt' has no attribute {name!r}")
-    return getattr(import_module(f"edifice_tt.{_HOMES[name]}"), name)
+    try:
+        return getattr(import_module(f"edifice_tt.{_HOMES[name]}"), name)
+    except Exception as error:
+        from edifice_tt.environment import misread_variable
+
+        raise misread_variable(error) or error from error
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,9 @@ needs is imported inside `main`, so that Ctrl-C is one line from the first momen
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,7 +21,55 @@ SHOW_FAILURES = ("plugins", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, 1 (a check or a plugin failed), 2 (a mistake) or 130 (Ctrl-C)."""
+    """Run one command; returns its exit status, as `edifice-tt --help` explains it."""
+    signals: list[int] = []
+    try:
+        with _stopping() as signals:
+            status = _guarded(argv)
+    except OSError:  # nowhere is left to print to, as when the terminal is gone
+        if not signals:
+            raise
+    except KeyboardInterrupt:
+        status = _interrupted()
+    return 128 + signals[0] if signals else status
+
+
+@contextmanager
+def _stopping() -> Iterator[list[int]]:
+    """While a command runs, what asks it to end does so as Ctrl-C does; yields the signals."""
+    import signal
+    import threading
+
+    came: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    ours = [
+        number
+        for name in ("SIGTERM", "SIGHUP")
+        if (number := getattr(signal, name, None)) is not None
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(number) is signal.SIG_DFL  # else it is ignored, as nohup does
+    ]
+    for number in ours:
+        signal.signal(number, stop)
+    try:
+        yield came
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _interrupted() -> int:
+    with suppress(OSError):
+        print("edifice-tt: interrupted", file=sys.stderr)
+    return 130
+
+
+def _guarded(argv: Sequence[str] | None) -> int:
+    """Run one command, whatever becomes of the streams."""
     try:
         for name, mode in (("stdin", "r"), ("stderr", "w")):
             if getattr(sys, name) is None:  # closed by the shell: `2>&-`
@@ -27,14 +77,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is None:
             print("edifice-tt: error: standard output is closed; use > /dev/null", file=sys.stderr)
             return 2
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         return _run(argv)
-    except BrokenPipeError:
-        # Whoever read our output has left; Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has left
         return 0
     except KeyboardInterrupt:
-        print("edifice-tt: interrupted", file=sys.stderr)
-        return 130
+        return _interrupted()
+    finally:
+        _let_go()
+
+
+def _let_go() -> None:
+    """Print what is left; where that fails, keep Python from complaining of it when it exits."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):  # no file of the system's
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -42,7 +103,9 @@ def _run(argv: Sequence[str] | None) -> int:
     import warnings
 
     from edifice_tt import terminal
+    from edifice_tt.environment import misread_variable
     from edifice_tt.errors import EdificeError, PluginWarning, PoolWarning, PrecisionWarning
+    from edifice_tt.tracing import message_of, show
 
     warnings.showwarning = terminal.show_each_once()
     warnings.simplefilter("once", PluginWarning)
@@ -57,39 +120,54 @@ def _run(argv: Sequence[str] | None) -> int:
             if arguments.command not in SHOW_FAILURES:
                 for failure in parser.get_default("_commands").failures:
                     warnings.warn(str(failure), PluginWarning, stacklevel=2)
-        status = arguments.run(arguments) or 0
+        with _results_apart(arguments):
+            status = arguments.run(arguments) or 0
         if type(status) is not int:
-            raise TypeError(f"it returned {status!r}, expected an exit status or None")
+            raise TypeError(f"it returned {show(status)}, expected an exit status or None")
         sys.stdout.flush()  # here, where a reader that has left is expected
         return status
-    except BrokenPipeError:
+    except (BrokenPipeError, KeyboardInterrupt, SystemExit):
         raise
     except (EdificeError, ValueError) as error:
         _show_traceback()
-        print(f"edifice-tt: error: {error}", file=sys.stderr)
+        terminal.tell(f"error: {message_of(misread_variable(error) or error)}")
     except OSError as error:
-        where = f" {error.filename}:" if error.filename else ""
-        print(f"edifice-tt: error:{where} {error.strerror or error}", file=sys.stderr)
-    except Exception as error:
-        return _blame(arguments, error)
+        name = error.filename  # of a file without a name, its number
+        where = f" {name if isinstance(name, int) else os.fsdecode(name)}:" if name else ""
+        terminal.tell(f"error:{where} {error.strerror or message_of(error)}")
+    except BaseException as error:
+        if (known := misread_variable(error)) is None:
+            return _blame(arguments, error)
+        terminal.tell(f"error: {known}")
     return 2
 
 
-def _blame(arguments: "Namespace", error: Exception) -> int:
-    """An error that nobody foresaw: one line if a plugin's command raised it, else our defect."""
+def _owner(arguments: "Namespace") -> str:
     from edifice_tt.plugins import OWN_NAME
-    from edifice_tt.tracing import TRACE, one_line
 
     commands = getattr(arguments, "_commands", None)
-    owner = commands.owners.get(arguments.command, OWN_NAME) if commands else OWN_NAME
-    if owner == OWN_NAME:
+    return commands.owners.get(commands.chosen, OWN_NAME) if commands else OWN_NAME
+
+
+def _results_apart(arguments: "Namespace") -> AbstractContextManager[None]:
+    """For our own commands; one of a plugin prints as it likes."""
+    from edifice_tt.plugins import OWN_NAME
+    from edifice_tt.terminal import results_apart
+
+    return results_apart() if _owner(arguments) == OWN_NAME else nullcontext()
+
+
+def _blame(arguments: "Namespace", error: BaseException) -> int:
+    """An error that nobody foresaw: one line if a plugin's command raised it, else our defect."""
+    from edifice_tt.plugins import OWN_NAME
+    from edifice_tt.terminal import tell
+    from edifice_tt.tracing import TRACE, one_line
+
+    if (owner := _owner(arguments)) == OWN_NAME:
         raise error
     _show_traceback()
-    print(
-        f"edifice-tt: error: command {arguments.command!r} of {owner} failed: {one_line(error)}; "
-        f"{TRACE}=1 shows where",
-        file=sys.stderr,
-    )
+    who = f"command {arguments._commands.chosen!r} of {owner}"
+    tell(f"error: {who} failed: {one_line(error)}; {TRACE}=1 shows where")
     return 1
 
 
@@ -113,7 +191,7 @@ def make_parser() -> "Parser":
         prog="edifice-tt",
         description="Sample N answers, score them, keep the best.",
         epilog="`edifice-tt COMMAND --help` explains one. Exit status: 0, or 1 when a check or a "
-        "plugin failed, 2 for a mistake, 130 after Ctrl-C.",
+        "plugin failed, 2 for a mistake, 130 after Ctrl-C, 143 after SIGTERM.",
     )
     parser.add_argument("--version", action="version", version=f"edifice-tt {__version__}")
     commands: Any = parser.add_subparsers(
@@ -130,7 +208,7 @@ def make_parser() -> "Parser":
 
     def begin(_: str, owner: str) -> tuple[dict[str, Any], Callable[[], None]]:
         commands.begin(owner)
-        return {"subparsers": commands}, commands.keep
+        return {"subparsers": terminal.NewCommands(commands)}, commands.keep
 
     plugins = load_plugins()
     plugins.call_each(begin, "register_commands")

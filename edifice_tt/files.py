@@ -1,31 +1,170 @@
-"""Files that are either whole or not there. Knows no format."""
+"""Files that are either whole or not there, and have one writer at a time. Knows no format."""
 
+import errno
 import os
-import tempfile
-from collections.abc import Callable
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+Write = Callable[[BinaryIO], object]
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+_KINDS = {
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def write_atomically(path: Path, write: Write, *, overwrite: bool = True) -> None:
     """Call `write(file)` on a temporary file beside `path`, then put it in its place.
 
-    Whatever goes wrong, `path` is either untouched or complete.
+    Whatever goes wrong, `path` is either untouched or complete. See `replacing`.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with replacing(path, overwrite=overwrite) as replace:
+        replace(write)
+
+
+@contextmanager
+def replacing(path: Path, *, overwrite: bool = True) -> Iterator[Callable[[Write], None]]:
+    """Keep other writers from a file; yields what writes it anew, once.
+
+    Links are followed. A file that is there keeps its mode, owner and attributes. Raises `OSError`
+    for what is no regular file, cannot be written or has a second name (a hard link), and
+    `BlockingIOError` while another process is writing to it. Without `overwrite`, a file that is
+    there is a `FileExistsError`, also when another process makes it meanwhile.
+    """
+    target, old = find_target(path), None
+    with ExitStack() as held:
+        with _naming(path), suppress(FileNotFoundError):
+            old = held.enter_context(open_alone(target))
+        if old is not None and not overwrite:
+            raise FileExistsError(errno.EEXIST, "File exists", str(path))
+        if old is not None and (names := os.fstat(old.fileno()).st_nlink) > 1:
+            reason = (
+                f"it has {names} names (hard links), and one alone would change; work on a copy"
+            )
+            raise OSError(errno.EMLINK, reason, str(path))
+
+        def replace(write: Write) -> None:
+            with _naming(path):
+                _replace(target, old, write, overwrite)
+
+        yield replace
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """An error tells of the file that was named, not of a temporary one or where links lead."""
     try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def find_target(path: Path) -> Path:
+    """The file that a path leads to through links, there or not.
+
+    Raises `OSError` for what a file cannot take the place of: a device, a pipe, a folder, and what
+    this process's standard output or error goes to.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return target
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
+    kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+    for number in (1, 2):
+        with suppress(OSError):  # it may be closed
+            if kind is None and os.path.samestat(found, os.fstat(number)):
+                kind = "where this command prints"
+    if kind is None and not (target.exists() and os.path.samestat(found, target.stat())):
+        kind = "a deleted file"
+    if kind is not None:
+        reason = f"it is {kind}; give the name of a regular file"
+        raise OSError(errno.EINVAL, reason, str(path))
+    return target
+
+
+def open_alone(path: Path) -> FileIO:
+    """Open a file that is there to write to it, and lock it against other writers.
+
+    Raises `BlockingIOError` while another process is writing to it.
+    """
+    while True:
+        file = FileIO(path, "r+")  # not "a": that would make a new file
+        try:
+            _lock(file, path)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # while it was opened, another process put a new file in its place
+
+
+def _lock(file: FileIO, path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not on this system: then it is up to its users
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        reason = "another process is writing to it; wait for it"
+        raise BlockingIOError(errno.EAGAIN, reason, str(path)) from None
+    except OSError:  # a file system without locks
+        return
+
+
+def _replace(target: Path, old: FileIO | None, write: Write, overwrite: bool) -> None:
+    # A short part of its name: a name may be as long as the system allows.
+    temporary = target.with_name(f".{target.name[:40]}.{os.urandom(4).hex()}")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        # Private until it has the rights of the old one; an ordinary new file follows the umask.
+        handle = os.open(temporary, flags, 0o666 if old is None else 0o600)
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes the file private; an ordinary new file follows the umask.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+            if old is not None:
+                _keep_rights(old, target, temporary)
+            os.fsync(handle)
+        if old is None:
+            _appear(temporary, target, overwrite)
+        else:
+            os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _keep_rights(old: FileIO, target: Path, temporary: Path) -> None:
+    before, now = os.fstat(old.fileno()), os.stat(temporary)
+    if (before.st_uid, before.st_gid) != (now.st_uid, now.st_gid):
+        try:
+            os.chown(temporary, before.st_uid, before.st_gid)
+        except PermissionError as error:
+            reason = "its owner or group cannot be kept; ask the owner, or work on a copy"
+            raise PermissionError(errno.EPERM, reason) from error
+    shutil.copystat(target, temporary)
+    os.utime(temporary)
+
+
+def _appear(temporary: Path, target: Path, overwrite: bool) -> None:
+    """Give a new file its name; one that appeared meanwhile is replaced as any other, or kept."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        if not overwrite:
+            raise
+        with open_alone(target):
+            os.replace(temporary, target)
+    except OSError:  # a file system without hard links
+        os.replace(temporary, target)

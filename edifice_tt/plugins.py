@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from typing import Any
 
 import pluggy
@@ -47,7 +47,7 @@ class Failure:
 
 
 _SETTLED = 2_000_000_000  # ns: a younger folder may change again without its time showing it
-
+_NOBODY = "an unknown package"
 Begin = Callable[[str, str], tuple[dict[str, Any], Callable[[], None]]]
 
 
@@ -80,8 +80,10 @@ class Plugins:
                 call = self.manager.subset_hook_caller(hook, remove_plugins=others)
                 try:
                     call(**traced(name, arguments))
+                except KeyboardInterrupt:
+                    raise
                 # A plugin is foreign code: whatever it raises, its neighbours must live.
-                except (Exception, SystemExit) as error:
+                except BaseException as error:
                     if name in BUILT_INS:
                         raise
                     self.manager.unregister(name=name)
@@ -110,7 +112,8 @@ def load_plugins() -> Plugins:
     for module in BUILT_INS:
         manager.register(importlib.import_module(module), module)
         plugins.owners[module] = OWN_NAME
-    wanted, plugins.unloaded = _wanted(entry_points(group=GROUP))
+    installed, plugins.failures = _installed()
+    wanted, plugins.unloaded = _wanted(installed)
     for entry_point in wanted:
         name, owner = entry_point.name, _owner(entry_point.dist)
         try:
@@ -121,8 +124,10 @@ def load_plugins() -> Plugins:
                 )
             plugins.modules.append(entry_point.module)
             _register(manager, entry_point)
+        except KeyboardInterrupt:
+            raise
         # As above: foreign code, here while it is imported.
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             plugins.failures.append(Failure(name, owner, one_line(error)))
         else:
             plugins.owners[name] = owner
@@ -176,7 +181,7 @@ def _register(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:
             raise PluginError(
                 "it has no hook; mark one with @edifice_tt.hookimpl: " + ", ".join(_hooks())
             )
-    except Exception as error:
+    except BaseException as error:
         if manager.has_plugin(entry_point.name):
             manager.unregister(name=entry_point.name)
         if isinstance(error, pluggy.PluginValidationError):
@@ -209,6 +214,23 @@ def _explain(
     return " ".join(str(error).split())
 
 
+def _installed() -> tuple[list[EntryPoint], list[Failure]]:
+    """The entry points of the group, and the distributions whose entry points cannot be read."""
+    try:
+        return list(entry_points(group=GROUP)), []
+    except Exception:  # one of them is damaged, and only each by itself tells which
+        found: dict[str, list[EntryPoint]] = {}
+        failures = []
+        for distribution in distributions():
+            owner = _owner(distribution)
+            try:
+                found.setdefault(owner, list(distribution.entry_points.select(group=GROUP)))
+            except Exception as error:
+                reason = f"its entry_points.txt cannot be read ({one_line(error)}); install it anew"
+                failures.append(Failure(owner.split()[0], owner, reason))
+        return [entry_point for several in found.values() for entry_point in several], failures
+
+
 def _wanted(installed: Any) -> tuple[list[EntryPoint], list[str]]:
     """The entry points to load, in the order of their names, and the names of the others."""
     found = sorted(installed, key=lambda entry_point: (entry_point.name, _owner(entry_point.dist)))
@@ -226,4 +248,7 @@ def _wanted(installed: Any) -> tuple[list[EntryPoint], list[str]]:
 
 
 def _owner(distribution: Distribution | None) -> str:
-    return f"{distribution.name} {distribution.version}" if distribution else "an unknown package"
+    try:
+        return f"{distribution.name} {distribution.version}" if distribution else _NOBODY
+    except Exception:  # its metadata are damaged
+        return _NOBODY

@@ -1,12 +1,16 @@
-"""How things look on a terminal: tables, JSON, mistakes, and progress for who watches."""
+"""How things look on a terminal: tables, JSON, mistakes, and progress for who watches.
+
+What is printed for a person can do nothing to the terminal, whoever wrote it.
+"""
 
 import argparse
+import re
 import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn, TextIO, TypeVar
 
 from edifice_tt.errors import NameTakenError, PluginError
 
@@ -35,7 +39,7 @@ class Parser(argparse.ArgumentParser):
         return formatter.format_help()
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+        self.exit(2, visible(f"{self.prog}: error: {message}; see {self.prog} --help\n"))
 
 
 class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
@@ -46,11 +50,15 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.owner = self.heading = ""
+        self.owner = self.heading = self.chosen = ""
         self.owners: dict[str, str] = {}
         self.headings: dict[str, str] = {}
         self.added: list[str] = []
         self.failures: list[Any] = []
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        self.chosen = values[0]  # an option of a plugin's may be called `command` too
+        super().__call__(parser, namespace, values, option)
 
     def begin(self, owner: str, heading: str = "") -> None:
         """From here on `owner` adds commands; those added before and not kept are dropped."""
@@ -92,6 +100,14 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
         return found
 
 
+class NewCommands:
+    """What a plugin is given of the commands: it adds its own, and cannot take away another's."""
+
+    def __init__(self, commands: Commands) -> None:
+        self.add_parser = commands.add_parser
+        self.choices = dict(commands.choices)  # a copy, to look at
+
+
 def show_each_once() -> Callable[..., None]:
     """What `warnings.showwarning` is in one run of the command: one line, once, no source code."""
     shown: set[str] = set()
@@ -104,22 +120,67 @@ def show_each_once() -> Callable[..., None]:
     return show
 
 
+_results: TextIO | None = None  # where results go while others may print
+
+
+@contextmanager
+def results_apart() -> Iterator[None]:
+    """Standard output is for results: what others print meanwhile goes to standard error.
+
+    tinygrad does so for DEBUG=1, and a plugin's scorer may.
+    """
+    global _results
+    _results, sys.stdout = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout, _results = _results, None
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON that any reader accepts: NaN is an error."""
     import json
 
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2))
+    out = _results or sys.stdout
+    utf8 = (out.encoding or "").lower().replace("-", "").startswith("utf8")
+    print(json.dumps(value, ensure_ascii=not utf8, allow_nan=False, indent=2), file=out)
+
+
+# Control characters but for line ends and tabs, what changes the direction of a line or ends it
+# unseen, and bytes of a path that are no UTF-8.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """The text with what would act on a terminal escaped.
+
+    >>> print(visible(chr(27) + "[2J"))
+    \\x1b[2J
+    """
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def show(text: object, end: str = "\n") -> None:
+    """Print a result for a person to read."""
+    print(visible(str(text)), end=end, file=_results or sys.stdout)
+
+
+def tell(message: str) -> None:
+    """Say on standard error what became of the command, if anybody can be told."""
+    with suppress(OSError):
+        print(visible(f"edifice-tt: {message}"), file=sys.stderr)
 
 
 def warn(message: str) -> None:
     """Tell what a result lacks, whoever reads it."""
-    print(f"edifice-tt: warning: {message}", file=sys.stderr)
+    tell(f"warning: {message}")
 
 
 def say(message: str) -> None:
     """Tell a waiting person what goes on; silent when nobody watches."""
     if sys.stderr.isatty():
-        print(message, file=sys.stderr)
+        with suppress(OSError):
+            print(visible(message), file=sys.stderr)
 
 
 def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
@@ -140,12 +201,16 @@ def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as they need; an empty header line is left out."""
-    lines = [header, *rows] if any(header) else list(rows)
+    lines = [list(map(_in_line, line)) for line in ([header] if any(header) else []) + list(rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def _in_line(cell: str) -> str:
+    return visible(cell).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def show_candidates(pool: Any, chosen: int | None = None) -> str:

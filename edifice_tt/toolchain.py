@@ -8,6 +8,7 @@ import ctypes
 import os
 import platform
 import shutil
+import sqlite3
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from edifice_tt.environment import check_environment
 from edifice_tt.errors import ToolchainError
 from edifice_tt.exclusive import exclusive
 
@@ -91,9 +93,11 @@ def open_device(name: str | None = None) -> str:
     Raises `ToolchainError` when the device asked for is not there (listing those that are), or
     when only the CPU is left and it has no clang.
     """
+    check_environment()
     from tinygrad import Device
     from tinygrad.helpers import BEAM, DEV, PARALLEL
 
+    _prepare_cache()
     wanted = (name or DEV.device or _first_device()).upper()
     kind = wanted.split(":", maxsplit=1)[0]
     if kind == "CPU":
@@ -101,7 +105,6 @@ def open_device(name: str | None = None) -> str:
         if not BEAM and "PARALLEL" not in os.environ:
             # Ours are a handful of kernels: processes to compile them would take longer to start.
             PARALLEL.value = 0
-    _share_kernel_cache()
     try:
         if kind in NOT_FOR_COMPUTING:
             raise ValueError(f"{kind} holds data and computes nothing")
@@ -115,30 +118,32 @@ def open_device(name: str | None = None) -> str:
     return str(Device.canonicalize(wanted))
 
 
-def _share_kernel_cache() -> None:
-    """Let every thread compile: tinygrad's connection to its cache serves one thread alone.
+def _prepare_cache() -> None:
+    """Let every thread use tinygrad's cache of compiled kernels, or go without it.
 
-    Made again in a forked process, for a connection does not survive a fork.
+    tinygrad's own connection serves the thread alone that opened it, and survives no fork.
     """
-    import sqlite3
-
     from tinygrad import helpers
 
-    global _shared_by
-    if _shared_by == os.getpid() or helpers.CACHELEVEL < 1:
+    global _cache_of
+    if _cache_of == os.getpid() or helpers.CACHELEVEL < 1:
         return
-    Path(helpers.CACHEDB).parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(
-        helpers.CACHEDB, timeout=60, isolation_level="IMMEDIATE", check_same_thread=False
-    )
-    with suppress(sqlite3.OperationalError):  # another process has set it, or is about to
-        connection.execute("PRAGMA journal_mode=WAL").fetchone()
-    connection.execute("PRAGMA synchronous=NORMAL")
-    helpers._db_connection = connection
-    _shared_by = os.getpid()
+    try:
+        Path(helpers.CACHEDB).parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(
+            helpers.CACHEDB, timeout=60, isolation_level="IMMEDIATE", check_same_thread=False
+        )
+        with suppress(sqlite3.OperationalError):  # another process has set it, or is about to
+            connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        connection.execute("PRAGMA synchronous=NORMAL")
+        helpers._db_connection = connection
+        helpers.diskcache_put("edifice_tt", "written", 1)
+    except (OSError, sqlite3.Error):  # each start compiles anew; CACHEDB names another place
+        helpers.CACHELEVEL.value = 0
+    _cache_of = os.getpid()
 
 
-_shared_by: int | None = None
+_cache_of: int | None = None  # the process
 
 
 def devices_beside(device: str) -> list[str]:
@@ -178,6 +183,7 @@ def list_devices() -> list[str]:
     """The devices that open on this machine, in tinygrad's order of preference."""
     from tinygrad.device import ALL_DEVICES, Device
 
+    _prepare_cache()
     with suppress(ToolchainError):
         prepare_compiler()
     opened = []

@@ -26,12 +26,19 @@ def is_tracing() -> bool:
     return os.environ.get(TRACE, "") not in ("", "0")
 
 
+def message_of(error: BaseException) -> str:
+    """What an error says; nothing where a foreign one even fails to say it."""
+    try:
+        return f"{error}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return ""
+
+
 def one_line(error: BaseException) -> str:
     """An error in one line: its type and message; our own errors need no type."""
-    try:
-        message = " ".join(str(error).split())
-    except Exception:  # a foreign error may even fail to say what it is
-        message = ""
+    message = " ".join(message_of(error).split())
     if isinstance(error, EdificeError):
         return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
@@ -62,7 +69,7 @@ def traced(plugin: str, arguments: dict[str, Any]) -> dict[str, Any]:
         @functools.wraps(function)
         def call(*given: Any, **options: Any) -> Any:
             result = function(*given, **options)
-            _print(f"{plugin}: {name}{_show_arguments(given, options)}", _show(result))
+            _print(f"{plugin}: {name}{_show_arguments(given, options)}", show(result))
             return result
 
         return call
@@ -81,18 +88,24 @@ def _print_call(
 ) -> None:
     if impls:  # where nobody takes part, nothing is called
         error = outcome.exception
-        result = f"raised {one_line(error)}" if error else _show(outcome.get_result())
+        result = f"raised {one_line(error)}" if error else show(outcome.get_result())
         # In the order of the calls, which is the last registered first.
         names = ", ".join(impl.plugin_name for impl in reversed(impls))
         _print(f"{names}: {hook}{_show_arguments((), arguments)}", result)
 
 
 def _show_arguments(given: tuple[Any, ...], options: Mapping[str, object]) -> str:
-    shown = [_show(value) for value in given]
-    return f"({', '.join(shown + [f'{key}={_show(value)}' for key, value in options.items()])})"
+    shown = [show(value) for value in given]
+    return f"({', '.join(shown + [f'{key}={show(value)}' for key, value in options.items()])})"
 
 
-def _show(value: object) -> str:
+def show(value: object) -> str:
+    """A foreign value in one line, cut to a length; its type alone where it fails to say more."""
     if isinstance(value, FunctionType | type):
         return value.__name__
-    return " ".join(_REPR.repr(value).split())
+    try:
+        return " ".join(_REPR.repr(value).split())
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return f"a {type(value).__name__}"

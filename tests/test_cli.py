@@ -574,6 +574,24 @@ def test_select_holds_no_vote_in_a_file_that_is_graded_in_part(run, many):
     assert run("select", many, "--rule", "random").status == 0
 
 
+@pytest.mark.parametrize("command", [["select", "--rule", "majority"], ["grade"]], ids=str)
+def test_scores_of_a_part_of_the_candidates_are_told(run, many, command):
+    """What a `score` that was killed leaves behind."""
+    assert run("score", many).status == 0
+    lines = many.read_bytes().splitlines(keepends=True)
+    many.write_bytes(b"".join(lines[:-1]))
+    more = ["--answer", "number"] if command[0] == "grade" else command[1:]
+    found = run(command[0], many, *more)
+    total = sum(map(len, et.read_pools(many)))
+    assert found.status == 0
+    assert found.err == (
+        f"edifice-tt: warning: only {total - 1} of {total} candidates have a score by 'logprob'; "
+        "score the file again for the others\n"
+    )
+    assert run("score", many).status == 0
+    assert run(command[0], many, *more).err == ""
+
+
 def test_grade_marks_what_is_right_and_keeps_the_scores(run, many):
     run("score", many)
     before = list(et.read_pools(many))

@@ -4,6 +4,7 @@ from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 from edifice_tt.errors import unknown_name
+from edifice_tt.nn.config import whole
 
 C = TypeVar("C")
 
@@ -25,13 +26,16 @@ def make_config(config_class: type[C], architecture: str, options: dict[str, Any
     ]
     if missing := [name for name in required if name not in options]:
         raise ValueError(f"{architecture} needs {' and '.join(missing)}; give {missing[0]}=...")
-    return config_class(**options)
+    plain = {name: whole(value) for name, value in options.items()}  # NumPy's are no JSON
+    return config_class(**{n: v if plain[n] is None else plain[n] for n, v in options.items()})
 
 
-def check_seed(value: object) -> None:
-    """Raise `ValueError` unless the value is a whole number of 64 bits."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**64:
-        raise ValueError(f"seed={value!r} must be a whole number from 0 to 2^64 - 1")
+def check_seed(value: object) -> int:
+    """The value as an int; raises `ValueError` unless it is a whole number of 64 bits."""
+    seed = whole(value)
+    if seed is None or not 0 <= seed < 2**64:
+        raise ValueError(f"seed={value!r:.60} must be a whole number from 0 to 2^64 - 1")
+    return seed
 
 
 def check_positive(option: str, value: float) -> None:

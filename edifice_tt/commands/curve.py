@@ -147,7 +147,7 @@ def _curve(arguments: argparse.Namespace) -> None:
     if arguments.json:
         terminal.print_json(curve.to_dict())
     else:
-        print(show_curve(curve))
+        terminal.show(show_curve(curve))
 
 
 def _check_sizes(file: "PoolFile", ks: Sequence[int] | None, use: bool) -> None:

@@ -52,7 +52,7 @@ def _list(arguments: argparse.Namespace) -> None:
         return
     for kind, records in found.items():
         rows = [tuple(record.values()) for record in records]
-        print(terminal.table((kind, "", "from"), rows), end="\n\n")
+        terminal.show(terminal.table((kind, "", "from"), rows), end="\n\n")
 
 
 def _plugins(arguments: argparse.Namespace) -> None:
@@ -80,11 +80,11 @@ def _plugins(arguments: argparse.Namespace) -> None:
         names = [", ".join(one.get(kind, ())) for kind in kinds]
         firsts = [f"{one['name']} {one['version']}", *[""] * (len(kinds) - 1)]
         rows += zip(firsts, kinds, names, strict=True)
-    print(terminal.table(("distribution", "provides", ""), rows))
+    terminal.show(terminal.table(("distribution", "provides", ""), rows))
     for failure in failures:
-        print(f"FAILED {failure}")
+        terminal.show(f"FAILED {failure}")
     if registry.plugins.unloaded:
-        print(f"NOT LOADED, for {SELECTION} is set: {', '.join(registry.plugins.unloaded)}")
+        terminal.show(f"NOT LOADED, for {SELECTION} is set: {', '.join(registry.plugins.unloaded)}")
 
 
 def _provided(registry: Registry, commands: dict[str, str]) -> list[dict[str, Any]]:
@@ -116,7 +116,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     if arguments.json:
         terminal.print_json(doctor.to_dict(checks))
     else:
-        print(terminal.show_checks(checks))
+        terminal.show(terminal.show_checks(checks))
     return 0 if doctor.passed(checks) else 1
 
 
@@ -127,4 +127,4 @@ def _pull(arguments: argparse.Namespace) -> None:
     if arguments.json:
         terminal.print_json({"model": arguments.model, "path": str(path)})
     else:
-        print(path)
+        terminal.show(path)

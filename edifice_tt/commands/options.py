@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from edifice_tt.errors import EdificeError
+from edifice_tt.files import find_target
 from edifice_tt.registry import Selector
 from edifice_tt.verifiers import list_verifiers
 
@@ -140,10 +141,21 @@ def open_verifier(arguments: argparse.Namespace) -> Any:
 
 def new_file(text: str) -> Path:
     # Asked before minutes of sampling, not after.
-    path = Path(text)
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise argparse.ArgumentTypeError(f"cannot write {text}: no such folder, or not writable")
-    return path
+    reason = None
+    if text == "-":
+        reason = "it would be standard output; give the name of a file (./- for one of that name)"
+    else:
+        try:
+            target = find_target(Path(text))
+            if target.exists() and not os.access(target, os.W_OK):
+                reason = "it is read-only"
+            elif not os.access(target.parent, os.W_OK):
+                reason = "no such folder, or not writable"
+        except OSError as error:
+            reason = error.strerror
+    if reason is not None:
+        raise argparse.ArgumentTypeError(f"cannot write {text}: {reason}")
+    return Path(text)
 
 
 def check_new(arguments: argparse.Namespace) -> None:
@@ -235,7 +247,11 @@ def _kinds(record: Selector, name: str) -> list[type]:
 
 def read_prompt(arguments: argparse.Namespace) -> str:
     """The question, from the command line or from standard input."""
-    prompt: str = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+    try:
+        prompt: str = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+        prompt.encode()
+    except UnicodeError as error:
+        raise ValueError("the prompt is no UTF-8 text; convert it") from error
     if not prompt.strip():
         raise ValueError('the prompt is empty; give a question, for example "What is gravity?"')
     return prompt

@@ -2,6 +2,7 @@
 
 import argparse
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from edifice_tt import registry, terminal
 from edifice_tt.commands import options
 from edifice_tt.commands.options import Add
 from edifice_tt.errors import EdificeError, TrainedOnWarning
+from edifice_tt.tracing import message_of
 from edifice_tt.verifiers import list_verifiers
 from edifice_tt.version import __version__
 
@@ -77,27 +79,22 @@ def _score(arguments: argparse.Namespace) -> None:
         name, owner, fingerprint = _scorer_of(arguments, verifier, lm)
         seen = _seen(verifier, pools)
         shown, count = [], 0
-        for pool in pools:
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", TrainedOnWarning)  # one line has told of all
-                    pool = et.score(lm, pool, scorer=verifier or name, reduce=arguments.reduce)
-            except BaseException as error:
-                writer.take_back()  # half a file with scores would look like a whole one
-                if not isinstance(error, EdificeError | ValueError):
-                    raise
-                line = f"line {pools.lines[pool.problem]}, problem {pool.problem!r}"
-                raise EdificeError(f"{arguments.pool}, {line}: {error}") from error
-            writer.add_scores(pool, name, owner, fingerprint, seen)
-            count += len(pool)
-            if arguments.json:
-                shown.append(pool.to_dict())
-            elif len(pools.problems) == 1:
-                print(terminal.show_candidates(pool))
+        try:
+            for unscored in pools:
+                pool = _score_one(arguments, lm, unscored, verifier or name, pools)
+                writer.add_scores(pool, name, owner, fingerprint, seen)
+                count += len(pool)
+                if arguments.json:
+                    shown.append(pool.to_dict())
+        except BaseException:
+            writer.take_back()  # half a file with scores would look like a whole one
+            raise
     if arguments.json:
         terminal.print_json(shown)
-    elif len(pools.problems) > 1:
-        print(
+    elif len(pools.problems) == 1:
+        terminal.show(terminal.show_candidates(pool))
+    else:
+        terminal.show(
             f"{count} candidates of {len(pools.problems)} problems in {arguments.pool} have a "
             f"score by {name}"
         )
@@ -113,6 +110,16 @@ def _seen(verifier: Any, file: Any) -> list[str]:
             "problems; how it scores them says nothing about new ones"
         )
     return seen
+
+
+def _score_one(arguments: argparse.Namespace, lm: Any, pool: Any, scorer: Any, pools: Any) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TrainedOnWarning)  # one line has told of all
+            return et.score(lm, pool, scorer=scorer, reduce=arguments.reduce)
+    except (EdificeError, ValueError) as error:
+        line = f"line {pools.lines[pool.problem]}, problem {pool.problem!r}"
+        raise EdificeError(f"{arguments.pool}, {line}: {message_of(error)}") from error
 
 
 def _scorer_of(
@@ -144,7 +151,7 @@ def _select(arguments: argparse.Namespace) -> None:
     lacking: list[str] = []
     reason: Exception | None = None
     file = PoolFile(arguments.pool).with_problems()
-    for pool in file:
+    for pool in _telling(file):
         if pool.num_missing:
             lacking.append(unfinished(pool))
         if "answer" in rule.record.options and "answer" not in given:
@@ -167,12 +174,14 @@ def _select(arguments: argparse.Namespace) -> None:
             ]
         )
     elif len(rows) == 1:
-        print(rows[0][1].text)
+        terminal.show(rows[0][1].text)
     else:
-        print(terminal.show_choices([(pool.problem, choice) for pool, choice in rows]))
+        terminal.show(terminal.show_choices([(pool.problem, choice) for pool, choice in rows]))
     if reason is not None:
         count = sum(choice is None for _, choice in rows)
-        terminal.warn(f"no choice for {count} of {len(rows)} problems; of the first: {reason}")
+        terminal.warn(
+            f"no choice for {count} of {len(rows)} problems; of the first: {message_of(reason)}"
+        )
 
 
 def _check_looked_at(file: Any, pool: Any) -> None:
@@ -191,28 +200,32 @@ def _check_looked_at(file: Any, pool: Any) -> None:
 
 
 def _grade(arguments: argparse.Namespace) -> None:
+    from edifice_tt.inference.pool_file import rewrite_pools
     from edifice_tt.inference.pool_reader import PoolFile
 
-    file = PoolFile(arguments.pool).with_problems()
-    for name, about in file.problems.items():
-        if about["gold"] is None:
-            raise EdificeError(
-                f"{arguments.pool}, line {file.lines[name]}: problem {name!r} has no gold answer, "
-                "so its candidates cannot be graded"
-            )
     counts = dict.fromkeys(("problems", "candidates", "right", "without_answer"), 0)
-    et.write_pools(arguments.pool, _graded(file, arguments.answer, counts), file.scorers)
+
+    def graded(file: PoolFile) -> Iterator[Any]:
+        for name, about in file.problems.items():
+            if about["gold"] is None:
+                raise EdificeError(
+                    f"{arguments.pool}, line {file.lines[name]}: problem {name!r} has no gold "
+                    "answer, so its candidates cannot be graded"
+                )
+        yield from _graded(file, arguments.answer, counts)
+
+    rewrite_pools(arguments.pool, graded)
     if arguments.json:
         terminal.print_json({"pool": str(arguments.pool), **counts})
         return
     none = f", {counts['without_answer']} have no answer" if counts["without_answer"] else ""
     right = f"{counts['right']} of {counts['candidates']} candidates"
-    print(f"{right} of {counts['problems']} problems in {arguments.pool} are right{none}")
+    terminal.show(f"{right} of {counts['problems']} problems in {arguments.pool} are right{none}")
 
 
 def _graded(pools: Iterable[Any], answer: str | None, counts: dict[str, int]) -> Iterator[Any]:
     """The pools, graded where that is asked for and can be, and counted as they pass."""
-    for pool in pools:
+    for pool in _telling(pools):
         if answer is not None and pool.gold is not None:
             pool = et.grade(pool, answer)
         counts["problems"] += 1
@@ -222,13 +235,30 @@ def _graded(pools: Iterable[Any], answer: str | None, counts: dict[str, int]) ->
         yield pool
 
 
+def _telling(pools: Iterable[Any]) -> Iterator[Any]:
+    """The pools; behind the last of them, a warning of a scorer who has scored a part only."""
+    scored: Counter[str] = Counter()
+    candidates = 0
+    for pool in pools:
+        yield pool
+        candidates += len(pool)
+        scored.update(name for candidate in pool for name in candidate.scores)
+    for name, count in sorted(scored.items()):
+        if count < candidates:
+            terminal.warn(
+                f"only {count} of {candidates} candidates have a score by {name!r}; score the file "
+                "again for the others"
+            )
+
+
 def _import(arguments: argparse.Namespace) -> None:
     options.check_new(arguments)
     pools = et.import_pools(
         arguments.source, scorer=arguments.scorer, range=arguments.range, model=arguments.model
     )
     counts = dict.fromkeys(("problems", "candidates", "right", "without_answer"), 0)
-    et.write_pools(arguments.output, _graded(pools, arguments.answer, counts))
+    graded = _graded(pools, arguments.answer, counts)
+    et.write_pools(arguments.output, graded, overwrite=arguments.force)
     if arguments.json:
         terminal.print_json({"pool": str(arguments.output), **counts})
     else:
@@ -240,7 +270,9 @@ def _import(arguments: argparse.Namespace) -> None:
 
 def _merge(arguments: argparse.Namespace) -> None:
     options.check_new(arguments)
-    problems, candidates = et.merge_pools(arguments.pools, arguments.output)
+    problems, candidates = et.merge_pools(
+        arguments.pools, arguments.output, overwrite=arguments.force
+    )
     if arguments.json:
         counts = {"problems": problems, "candidates": candidates}
         terminal.print_json({"pool": str(arguments.output), **counts})

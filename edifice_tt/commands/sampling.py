@@ -1,7 +1,6 @@
 """Commands that sample: best-of, generate."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,7 @@ def _generate(arguments: argparse.Namespace) -> int:
     if arguments.json:
         terminal.print_json(pool.to_dict())
     else:
-        print(terminal.show_candidates(pool))
+        terminal.show(terminal.show_candidates(pool))
     return _status(pool)
 
 
@@ -115,10 +114,9 @@ def _generate_file(arguments: argparse.Namespace) -> int:
             status = 130
         done += run.num_made
     if status:
-        print(
-            f"edifice-tt: interrupted; {done} of {total} candidates are in {path}; the same "
-            "command with --resume makes the others",
-            file=sys.stderr,
+        terminal.tell(
+            f"interrupted; {done} of {total} candidates are in {path}; the same command with "
+            "--resume makes the others"
         )
     else:
         terminal.say(f"{total} candidates in {path}")
@@ -188,9 +186,11 @@ def _best_of(arguments: argparse.Namespace) -> int:
         pool = et.score(lm, pool, scorer=verifier or record.name, reduce=arguments.reduce)
         choice = et.select(pool, arguments.rule, **chosen)
     finally:  # what was sampled is not lost when the scorer fails or the rule chooses nobody
-        _show_best(arguments, pool, choice)
-        if arguments.output:
-            pool.save(arguments.output)
+        try:
+            if arguments.output:
+                et.write_pools(arguments.output, [pool], overwrite=arguments.force)
+        finally:  # nor when it cannot be saved; printing comes last, for its reader may have left
+            _show_best(arguments, pool, choice)
     return _status(pool)
 
 
@@ -198,11 +198,7 @@ def _usual_scorer(arguments: argparse.Namespace) -> str:
     """A verifier of the package where its card says that it helps, else the log-probability."""
     for one in SHIPPED:
         if one.model == arguments.model and arguments.task in one.helps_with:
-            print(
-                f"edifice-tt: scored by {one.name}, which is for this task (else: "
-                "--scorer logprob)",
-                file=sys.stderr,
-            )
+            terminal.tell(f"scored by {one.name}, which is for this task (else: --scorer logprob)")
             return one.name
     return "logprob"
 
@@ -216,7 +212,7 @@ def _show_best(arguments: argparse.Namespace, pool: Any, choice: Any) -> None:
     if arguments.json:
         terminal.print_json({"choice": choice and choice.to_dict(), "pool": pool.to_dict()})
     else:
-        print(terminal.show_choice(pool, choice))
+        terminal.show(terminal.show_choice(pool, choice))
 
 
 def _open(arguments: argparse.Namespace) -> Any:
@@ -248,5 +244,5 @@ def _sample(arguments: argparse.Namespace, prompt: str, lm: Any) -> Any:
             on_token=on_token,
         )
     if pool.interrupted:
-        print(f"edifice-tt: interrupted; {len(pool)} candidates are finished", file=sys.stderr)
+        terminal.tell(f"interrupted; {len(pool)} candidates are finished")
     return pool

@@ -75,10 +75,10 @@ def _tasks(arguments: argparse.Namespace) -> None:
         ]
         terminal.print_json(shown)
     elif arguments.task:
-        print(tasks[0].examples, end="")
+        terminal.show(tasks[0].examples, end="")
     else:
         rows = [(task.name, task.summary, task.answer) for task in tasks]
-        print(terminal.table(("task", "asks for", "answer"), rows))
+        terminal.show(terminal.table(("task", "asks for", "answer"), rows))
 
 
 def _numbers(text: str) -> list[int]:
@@ -120,7 +120,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.json:
         terminal.print_json({"verifier": str(output), **fit.to_dict()})
     else:
-        print(_summary(fit, output))
+        terminal.show(_summary(fit, output))
     if fit.stopped not in ("patience", "epochs"):
         terminal.warn(f"{fit.stopped}; the last good weights before it are kept")
 
@@ -154,8 +154,8 @@ def _layers(arguments: argparse.Namespace) -> None:
         for one in found
     ]
     header = ("layer", "right above wrong", "behind the best", "Brier", "calibration error")
-    print(terminal.table(header, rows))
-    print(
+    terminal.show(terminal.table(header, rows))
+    terminal.show(
         f"\n{found[0].fit.quality.mixed_problems} problems with right and wrong answers, each held "
         "out once; intervals of 95 %.\nA layer whose interval behind the best reaches 0 may be as "
         "good."

@@ -61,7 +61,7 @@ def check_capacity(
     `prompt` and `tokens` are the tokens of the prompt and, at most, of an answer. The error names
     what would fit: a smaller batch, shorter answers, weights of 16 bits.
     """
-    check_count("batch_size", batch_size)
+    batch_size = check_count("batch_size", batch_size)
     given = Sampling(prompt, n, tokens, batch_size, tuple(devices_for(lm, devices, n, prompt)))
     needed = needed_bytes(lm, given)
     for device, size in needed.items():

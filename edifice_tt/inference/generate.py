@@ -18,6 +18,7 @@ from edifice_tt.inference.lockstep import decode, devices_for
 from edifice_tt.inference.sampling import Sampler, problem_seed
 from edifice_tt.inference.settings import Prompt, Stops, describe_sampling
 from edifice_tt.inference.workspace import workspace_of
+from edifice_tt.nn.config import check_count, whole
 from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.toolchain import open_devices
 from edifice_tt.weights.tokenizer import TextStream
@@ -85,41 +86,47 @@ def generate(
     )
     if devices is not None:
         devices = open_devices(devices, lm.device)
+    n, max_tokens = settings["n"], settings["max_tokens"]
+    batch_size = check_count("batch_size", batch_size)
     wanted = _check_indices(n, indices)
-    sampler = Sampler(temperature, top_k, top_p, problem_seed(seed, problem))
+    sampler = Sampler(temperature, top_k, top_p, problem_seed(settings["seed"], problem))
     text = render_prompt(lm, prompt)
     ids = encode_prompt(lm, text)
     mark = grader(answer, gold)
     room = lm.config.context_length - len(ids)
-    rows = [_Row(i, TextStream(lm.tokenizer)) for i in wanted]
     check_capacity(
         lm,
         prompt=len(ids),
-        n=len(rows),
+        n=len(wanted),
         tokens=min(max_tokens, room),
         batch_size=batch_size,
         devices=devices,
     )
+    making: dict[int, _Row] = {}
     finished: dict[int, Candidate] = {}
     one_at_a_time, tokens = Lock(), min(max_tokens, room)
 
-    def draw(row: _Row, logits: Logits, position: int) -> int | None:
-        token, logprob = sampler.draw(logits, row.index, position)
+    def draw(index: int, logits: Logits, position: int) -> int | None:
+        token, logprob = sampler.draw(logits, index, position)
         with one_at_a_time:
+            if position == 0:
+                making[index] = _Row(index, TextStream(lm.tokenizer))
+            row = making[index]
             text = row.add(token, logprob, stops, last=position + 1 == tokens)
             if row.finish_reason:
+                del making[index]
                 seconds = time.perf_counter() - started
-                finished[row.index] = replace(mark(row.candidate()), seconds=seconds)
+                finished[index] = replace(mark(row.candidate()), seconds=seconds)
                 if on_finish is not None:
-                    on_finish(finished[row.index])
+                    on_finish(finished[index])
             if on_token is not None:
-                on_token(Event(row.index, token, text, row.finish_reason))
+                on_token(Event(index, token, text, row.finish_reason))
         return None if row.finish_reason else token
 
     try:
         with workspace_of(lm) as workspace:
-            decoders = workspace.decoders(devices_for(lm, devices, len(rows), len(ids)))
-            decode(decoders, ids, rows, tokens, batch_size, draw)
+            decoders = workspace.decoders(devices_for(lm, devices, len(wanted), len(ids)))
+            decode(decoders, ids, wanted, tokens, batch_size, draw)
     except KeyboardInterrupt:
         if not finished:
             raise
@@ -128,11 +135,18 @@ def generate(
     return Pool(text, candidates, settings, problem, gold)
 
 
-def _check_indices(n: int, indices: Iterable[int] | None) -> list[int]:
-    wanted = sorted(set(range(n) if indices is None else indices))
-    if not wanted or not 0 <= wanted[0] <= wanted[-1] < n:
+def _check_indices(n: int, indices: Iterable[int] | None) -> Sequence[int]:
+    if indices is None:
+        return range(n)
+    wanted: set[int] = set()
+    for one in indices if isinstance(indices, Iterable) else ():
+        if (index := whole(one)) is None or not 0 <= index < n:
+            wanted.clear()
+            break
+        wanted.add(index)
+    if not wanted:
         raise ValueError(f"indices={indices!r:.60} must hold numbers from 0 to n - 1 = {n - 1}")
-    return wanted
+    return sorted(wanted)
 
 
 def render_prompt(lm: CausalLM, prompt: Prompt) -> str:

@@ -4,7 +4,7 @@ Knows which candidates are missing; `generate` makes them, `pool_file` writes th
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -61,11 +61,10 @@ class Run:
         self.options = options
         self.num_made = 0
         present = writer.file.indices
-        every = range(options["n"])
         self.missing = [
             (problem, indices)
             for problem in problems
-            if (indices := sorted({*every} - present.get(problem.problem, set())))
+            if (indices := _without(range(options["n"]), present.get(problem.problem, set())))
         ]
 
     def __enter__(self) -> "Run":
@@ -103,6 +102,10 @@ class Run:
         return self.num_made
 
 
+def _without(every: range, present: set[int]) -> Sequence[int]:
+    return [i for i in every if i not in present] if present else every
+
+
 def open_run(
     lm: CausalLM,
     problems: Iterable[Problem],
@@ -136,11 +139,11 @@ def open_run(
                 "name (resume=True in Python)"
             )
         header = header_line(settings)
-        write_atomically(path, lambda file: file.write(header))
+        write_atomically(path, lambda file: file.write(header), overwrite=force)
     writer = PoolWriter(path)
     try:
-        if resume:
-            _check_same(lm, writer, settings, problems)
+        # Also of a new file: before it was locked, another process may have put its own there.
+        _check_same(lm, writer, settings, problems)
         return Run(lm, writer, problems, options)
     except BaseException:
         writer.__exit__()

@@ -21,6 +21,7 @@ from edifice_tt.inference.generate import encode_prompt
 from edifice_tt.inference.lockstep import devices_for, share_out
 from edifice_tt.inference.prefill import read_prompt
 from edifice_tt.inference.workspace import workspace_of
+from edifice_tt.nn.config import whole
 from edifice_tt.nn.mapped import check_unchanged
 
 ROWS, TOKENS = 16, 16  # answers, and tokens of each, that are read at once: one compiled shape
@@ -84,10 +85,10 @@ def read_layers(
 def check_layer(lm: CausalLM, layer: int | None) -> int:
     """The layer, the last one for None; raises `ValueError` for one that is not there."""
     last = lm.config.num_layers
-    layer = last if layer is None else layer
-    if isinstance(layer, bool) or not isinstance(layer, int) or not 1 <= layer <= last:
+    found = last if layer is None else whole(layer)
+    if found is None or not 1 <= found <= last:
         raise ValueError(f"layer={layer!r} must be a whole number from 1 to {last}, the last layer")
-    return layer
+    return found
 
 
 def _read_all(

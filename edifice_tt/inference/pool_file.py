@@ -4,12 +4,12 @@ What a line says is for `pool_lines`, how a file is read for `pool_reader`. Know
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from edifice_tt.errors import CheckpointError
-from edifice_tt.files import write_atomically
+from edifice_tt.files import find_target, open_alone, replacing
 from edifice_tt.inference.candidates import Pool
 from edifice_tt.inference.pool_lines import (
     candidate_line,
@@ -45,16 +45,41 @@ def read_pool(path: str | os.PathLike[str]) -> Pool:
 
 
 def write_pools(
-    path: str | os.PathLike[str], pools: Iterable[Pool], scorers: Scorers | None = None
+    path: str | os.PathLike[str],
+    pools: Iterable[Pool],
+    scorers: Scorers | None = None,
+    *,
+    overwrite: bool = True,
 ) -> None:
     """Write pools of one model and one sampling into a file, atomically; they may be streamed.
 
     `scorers` tells of a scorer what pools do not: its `owner` and its `fingerprint`. Raises
-    `ValueError` for pools of different settings, for a problem that is there twice, and for none.
+    `ValueError` for pools of different settings, for a problem that is there twice, and for none;
+    `OSError` as `files.replacing` does, for a file that another process is writing to among others.
     """
-    lines = _pool_lines(pools, scorers or {})
-    first = next(lines)
-    write_atomically(Path(path), lambda file: [file.write(line) for line in (first, *lines)])
+    with replacing(Path(path), overwrite=overwrite) as replace:
+        put_pools(replace, pools, scorers or {})
+
+
+def rewrite_pools(
+    path: str | os.PathLike[str], change: Callable[[PoolFile], Iterable[Pool]]
+) -> None:
+    """Replace a pool file by what `change` makes of it, while nobody else can write to it."""
+    try:
+        with replacing(Path(path)) as replace:
+            file = PoolFile(path).with_problems()
+            put_pools(replace, change(file), file.scorers)
+    except BlockingIOError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from error
+
+
+def put_pools(
+    replace: Callable[[Callable[[BinaryIO], object]], None], pools: Iterable[Pool], scorers: Scorers
+) -> None:
+    """What `write_pools` does, with what `files.replacing` gave."""
+    lines = _pool_lines(pools, scorers)
+    first = next(lines)  # what makes no pool costs no file
+    replace(lambda file: [file.write(line) for line in (first, *lines)])
 
 
 def _pool_lines(pools: Iterable[Pool], scorers: Scorers) -> Iterator[bytes]:
@@ -112,11 +137,12 @@ class PoolWriter:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
-            self._raw = self.path.open("r+b", buffering=0)  # not "a": that would make a new file
+            self._raw = open_alone(find_target(self.path))
+        except BlockingIOError as error:
+            raise CheckpointError(f"{path}: {error.strerror}") from error
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
         try:
-            _lock(self._raw, self.path)
             self.file = PoolFile(path)
             self._declared: dict[str, set[str]] = {}  # each scorer with what it was trained on
             self._started = set(self.file.problems)
@@ -187,16 +213,3 @@ class PoolWriter:
             if isinstance(error, OSError):
                 raise OSError(error.errno, error.strerror, str(self.path)) from error
             raise
-
-
-def _lock(file: Any, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # not on this system: then it is up to its users
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise CheckpointError(f"{path}: another process is writing to it; wait for it") from None
-    except OSError:  # a file system without locks
-        return

@@ -1,34 +1,56 @@
 """Several pool files of one model and one sampling -> one: problems, candidates, scores united."""
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from edifice_tt.errors import CheckpointError
+from edifice_tt.files import replacing
 from edifice_tt.inference.candidates import Candidate, Pool
-from edifice_tt.inference.pool_file import differing, write_pools
+from edifice_tt.inference.pool_file import differing, put_pools
 from edifice_tt.inference.pool_reader import PoolFile
 
 _EARNED = ("answer", "correct", "seconds", "scores", "step_scores")  # after it was sampled
-_SAMPLED = tuple(f.name for f in fields(Candidate) if f.name not in _EARNED)
+_SAMPLED = tuple(f.name for f in dataclasses.fields(Candidate) if f.name not in _EARNED)
 
 
 def merge_pools(
-    sources: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]
+    sources: Sequence[str | os.PathLike[str]],
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = True,
 ) -> tuple[int, int]:
     """Unite pool files into a new one, atomically; returns how many problems and candidates.
 
     Their settings must be the same but for `n`. Of one candidate's scores by one scorer those of
     the later file count; an answer and a mark that only one file knows are kept. Raises
-    `CheckpointError`, with both files and lines, for settings, problems or candidates that differ.
+    `CheckpointError`, with both files and lines, for settings, problems or candidates that differ,
+    and `OSError` as `write_pools` does.
     """
-    files = [PoolFile(source).with_problems() for source in sources]
+    with replacing(Path(path), overwrite=overwrite) as replace:  # it may be one of the sources
+        files = [PoolFile(source).with_problems() for source in sources]
+        settings = _common_settings(files)
+        scorers = {name: about for file in files for name, about in file.scorers.items()}
+        counts = [0, 0]
+
+        def pools() -> Iterator[Pool]:
+            for problem in dict.fromkeys(name for file in files for name in file.problems):
+                pool = _unite(problem, [file for file in files if problem in file.problems])
+                counts[0] += 1
+                counts[1] += len(pool)
+                yield dataclasses.replace(pool, settings=settings)
+
+        put_pools(replace, pools(), scorers)
+    return counts[0], counts[1]
+
+
+def _common_settings(files: list[PoolFile]) -> dict[str, Any]:
+    """Those of all files, with the largest `n`."""
     if not files:
         raise ValueError("there are no pool files to merge")
     first, *others = files
-    sizes = [n for file in files if type(n := file.settings.get("n")) is int]
-    settings = {**first.settings, "n": max(sizes)} if sizes else first.settings
     for file in others:
         if different := differing({**first.settings, "n": 0}, {**file.settings, "n": 0}):
             name, one, other = different
@@ -43,18 +65,8 @@ def merge_pools(
                     f"scorer {scorer!r} has the range {ranges[0]!r} in {first.path} and "
                     f"{ranges[1]!r} in {file.path}; score one of them again"
                 )
-    scorers = {name: about for file in files for name, about in file.scorers.items()}
-    counts = [0, 0]
-
-    def pools() -> Iterator[Pool]:
-        for problem in dict.fromkeys(name for file in files for name in file.problems):
-            pool = _unite(problem, [file for file in files if problem in file.problems])
-            counts[0] += 1
-            counts[1] += len(pool)
-            yield replace(pool, settings=settings)
-
-    write_pools(path, pools(), scorers)
-    return counts[0], counts[1]
+    sizes = [n for file in files if type(n := file.settings.get("n")) is int]
+    return {**first.settings, "n": max(sizes)} if sizes else first.settings
 
 
 def _unite(problem: str, files: list[PoolFile]) -> Pool:
@@ -88,7 +100,7 @@ def _unite(problem: str, files: list[PoolFile]) -> Pool:
             home.setdefault(index, file)
             candidates[index] = _join(held, candidate)
     made = tuple(candidates[index] for index in sorted(candidates))
-    return replace(pool, candidates=made, gold=gold, ranges=ranges, seen_by=seen_by)
+    return dataclasses.replace(pool, candidates=made, gold=gold, ranges=ranges, seen_by=seen_by)
 
 
 def _conflict(one: Candidate, other: Candidate) -> str | None:
@@ -104,7 +116,7 @@ def _conflict(one: Candidate, other: Candidate) -> str | None:
 
 def _join(one: Candidate, other: Candidate) -> Candidate:
     steps = {n: s for n, s in one.step_scores.items() if n not in other.scores}
-    return replace(
+    return dataclasses.replace(
         one,
         answer=one.answer if one.answer is not None else other.answer,
         correct=one.correct if one.correct is not None else other.correct,

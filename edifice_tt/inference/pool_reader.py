@@ -7,6 +7,7 @@ nothing is written here.
 
 import json
 import os
+import stat
 import warnings
 from array import array
 from collections.abc import Iterable, Iterator
@@ -43,8 +44,14 @@ class PoolFile:
         self._ids: dict[str, int] = {}
         self._starts = array("Q")  # of each line, in bytes
         self._owners = array("i")  # the problem of each line; -1 for a line of none
+        self._inode = (0, 0)
         try:
+            if not stat.S_ISREG(os.stat(path).st_mode) and not self.path.is_dir():
+                raise CheckpointError(
+                    f"{path}: no regular file, and it is read twice; save it first"
+                )
             with self.path.open("rb") as file:
+                self._inode = _inode(file)
                 self._scan(file)
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
@@ -128,19 +135,29 @@ class PoolFile:
         return self
 
     def __iter__(self) -> Iterator[Pool]:
-        with self.path.open("rb") as file:
+        with self._open() as file:
             for problem in self.problems:
                 yield self._pool(problem, self._read(file, self._rows(problem)))
 
     def pool(self, problem: str) -> Pool:
         """The pool of one problem."""
-        with self.path.open("rb") as file:
+        with self._open() as file:
             return self._pool(problem, self._read(file, self._rows(problem)))
+
+    def _open(self) -> BinaryIO:
+        file = self.path.open("rb")
+        if _inode(file) != self._inode:
+            file.close()
+            raise self._changed()
+        return file
+
+    def _changed(self) -> CheckpointError:
+        return CheckpointError(f"{self.path}: it was changed while it was read; read it again")
 
     def line_of(self, problem: str, index: int) -> int:
         """The number of the line on which a candidate stands."""
         rows = self._rows(problem)
-        with self.path.open("rb") as file:
+        with self._open() as file:
             found = zip(rows.tolist(), self._read(file, rows), strict=True)
             lines = (row + 1 for row, r in found if "text" in r and r["index"] == index)
             return int(next(lines))
@@ -165,9 +182,16 @@ class PoolFile:
             start, after = self._starts[run[0]], int(run[-1]) + 1
             stop = self._starts[after] if after < len(self._starts) else self.size
             file.seek(start)
-            block = file.read(stop - start).rstrip(b"\r\n")
+            block = file.read(stop - start)
+            if len(block) < stop - start:  # another process took back what it had appended
+                raise self._changed()
             # Within a line JSON has no bare line end: each is between two of them.
-            yield from json.loads(b"[" + block.replace(b"\n", b",") + b"]")
+            records = b"[" + block.rstrip(b"\r\n").replace(b"\n", b",") + b"]"
+            try:
+                found = json.loads(records)
+            except ValueError as error:
+                raise self._changed() from error
+            yield from found
 
     def _pool(self, problem: str, records: Iterable[dict[str, Any]]) -> Pool:
         candidates: dict[int, dict[str, Any]] = {}
@@ -202,3 +226,8 @@ class PoolFile:
         for candidate in candidates:
             if candidate["answer"] is None and (extracted or candidate["correct"] is not None):
                 candidate["answer"] = ""
+
+
+def _inode(file: BinaryIO) -> tuple[int, int]:
+    about = os.fstat(file.fileno())
+    return about.st_dev, about.st_ino

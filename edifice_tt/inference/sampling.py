@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edifice_tt.architectures.options import check_seed
+from edifice_tt.nn.config import whole
 
 Floats = NDArray[np.float64]
 
@@ -37,11 +38,13 @@ class Sampler:
     def __post_init__(self) -> None:
         if not _is_number(self.temperature) or not 0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature={self.temperature} must be a number, at least 0")
-        if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 0:
+        top_k = whole(self.top_k)
+        if top_k is None or top_k < 0:
             raise ValueError(f"top_k={self.top_k} must be a whole number, at least 0 (0: all)")
         if not _is_number(self.top_p) or not 0 < self.top_p <= 1:
             raise ValueError(f"top_p={self.top_p} must be above 0 and at most 1 (1: all)")
-        check_seed(self.seed)
+        object.__setattr__(self, "top_k", top_k)
+        object.__setattr__(self, "seed", check_seed(self.seed))
 
     def draw(self, logits: NDArray[np.floating], index: int, position: int) -> tuple[int, float]:
         """The token that candidate `index` draws at `position`, from logits (V,).

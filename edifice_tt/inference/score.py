@@ -11,7 +11,7 @@ from edifice_tt.inference.candidates import Pool
 from edifice_tt.inference.hidden import read_hidden
 from edifice_tt.inference.steps import DEFAULT, check_reduction, reduce_steps
 from edifice_tt.inference.verifier import Verifier, load_verifier, read_head
-from edifice_tt.tracing import one_line
+from edifice_tt.tracing import one_line, show
 from edifice_tt.verifiers import list_verifiers
 
 
@@ -84,7 +84,10 @@ def _call(record: registry.Scorer, pool: Pool) -> Any:
         if record.reads == "text":
             return function(pool.prompt, [candidate.text for candidate in pool])
         return function([list(candidate.token_logprobs) for candidate in pool])
-    except Exception as error:  # foreign code: whatever it raises, the caller learns whose it is
+    except KeyboardInterrupt:
+        raise
+    # Foreign code: whatever it raises, the caller learns whose it is.
+    except BaseException as error:
         raise PluginError(f"{_who(record)} failed: {one_line(error)}") from error
 
 
@@ -117,10 +120,11 @@ def _read(
 ) -> list[Any]:
     try:
         found = [read(value) for value in values]
-    except Exception as error:  # foreign code too, where the values are computed as they are read
-        given = " ".join(repr(values).split())
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # foreign too, where values are computed as they are read
         raise PluginError(
-            f"{_who(record)} gave {given:.60}, expected {expected} ({one_line(error)})"
+            f"{_who(record)} gave {show(values):.60}, expected {expected} ({one_line(error)})"
         ) from error
     if len(found) != len(pool):
         raise PluginError(f"{_who(record)} gave {len(found)} scores for {len(pool)} candidates")

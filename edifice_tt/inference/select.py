@@ -19,7 +19,8 @@ from edifice_tt.errors import (
     unknown_name,
 )
 from edifice_tt.inference.candidates import Candidate, Pool
-from edifice_tt.tracing import one_line
+from edifice_tt.nn.config import whole
+from edifice_tt.tracing import one_line, show
 
 
 @dataclass(frozen=True)
@@ -114,12 +115,12 @@ class Rule:
         who = f"rule {self.record.name!r} of {self.record.owner}"
         try:
             choice = self.record.function(candidates, **options)
-        except (EdificeError, ValueError):
+        except (EdificeError, ValueError, KeyboardInterrupt):
             raise
-        except Exception as error:  # foreign code: whatever it raises, the caller learns whose
+        except BaseException as error:  # foreign code: whatever it raises, the caller learns whose
             raise PluginError(f"{who} failed: {one_line(error)}") from error
         if not isinstance(choice, Choice):
-            raise PluginError(f"{who} gave {choice!r:.60}, expected a Choice")
+            raise PluginError(f"{who} gave {show(choice):.60}, expected a Choice")
         if all(choice.index != candidate.index for candidate in candidates):
             raise PluginError(f"{who} chose candidate {choice.index}, which it was not given")
         return choice
@@ -150,8 +151,8 @@ def _of_problem(
 
     if "seed" not in record.options:
         return dict(options)
-    seed = options.get("seed", record.options["seed"].default)
-    if type(seed) is not int or not 0 <= seed < 2**64:  # what it takes instead is the rule's affair
+    seed = whole(options.get("seed", record.options["seed"].default))
+    if seed is None or not 0 <= seed < 2**64:  # what it takes instead is the rule's affair
         return dict(options)
     return {**options, "seed": problem_seed(seed, problem)}
 

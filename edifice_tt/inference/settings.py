@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.inference.grade import grader
 from edifice_tt.inference.sampling import Sampler
-from edifice_tt.nn.config import check_count
+from edifice_tt.nn.config import check_count, whole
 from edifice_tt.nn.fingerprint import fingerprint
 
+MOST_CANDIDATES = 1_000_000  # of one problem: as many are held in memory
 Prompt = str | Sequence[dict[str, str]]
 
 
@@ -27,19 +29,19 @@ def describe_sampling(
     answer: str | None,
 ) -> dict[str, Any]:
     """The settings of a pool; raises `ValueError` for those that cannot work."""
-    check_settings(n, max_tokens, temperature, top_k, top_p, seed)
+    sampler = check_settings(n, max_tokens, temperature, top_k, top_p, seed)
     grader(answer, None)
     stops = Stops.of(lm, stop)
     settings: dict[str, Any] = {
         "model": lm.name,
         "fingerprint": fingerprint(lm),
         "template": "raw" if isinstance(prompt, str) else "chat",
-        "n": n,
-        "seed": seed,
+        "n": index(n),
+        "seed": sampler.seed,
         "temperature": temperature,
-        "top_k": top_k,
+        "top_k": sampler.top_k,
         "top_p": top_p,
-        "max_tokens": max_tokens,
+        "max_tokens": index(max_tokens),
         "stop": [*stops.strings, *stops.extra_ids],
     }
     settings |= rounding_of(lm)
@@ -57,7 +59,7 @@ def check_settings(
     n: int, max_tokens: int, temperature: float, top_k: int, top_p: float, seed: int
 ) -> Sampler:
     """The sampler; raises `ValueError` for settings that cannot work, whatever the model."""
-    check_count("n", n)
+    n = check_count("n", n, MOST_CANDIDATES)
     check_count("max_tokens", max_tokens)
     if temperature == 0 and n > 1:
         raise ValueError(
@@ -79,7 +81,7 @@ class Stops:
     def of(cls, lm: CausalLM, stop: Iterable[str | int]) -> "Stops":
         if isinstance(stop, str):
             raise ValueError(f"stop={stop!r} must be a list of strings and token ids: [{stop!r}]")
-        stop = list(stop)
+        stop = [s if (token := whole(s)) is None else token for s in stop]
         ids = range(lm.config.vocab_size)
         if not all(s in ids if type(s) is int else s and isinstance(s, str) for s in stop):
             raise ValueError(

@@ -1,6 +1,7 @@
 """Sizes and constants of a backbone, and the checks of numbers that options share."""
 
 from dataclasses import dataclass
+from operator import index
 from typing import Literal
 
 
@@ -54,10 +55,26 @@ class BackboneConfig:
         check_dropout(self.dropout)
 
 
-def check_count(option: str, value: object) -> None:
-    """Raise `ValueError` unless the value is a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{option}={value!r} must be a whole number, at least 1")
+def whole(value: object) -> int | None:
+    """The int that a whole number is, one of NumPy's too; None for anything else, True and False.
+
+    >>> whole(3), whole(3.0), whole(True)
+    (3, None, None)
+    """
+    try:
+        return None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def check_count(option: str, value: object, most: int | None = None) -> int:
+    """The value as an int; raises `ValueError` unless it is a whole number from 1 to `most`."""
+    count = whole(value)
+    if count is None or count < 1:
+        raise ValueError(f"{option}={value!r:.60} must be a whole number, at least 1")
+    if most is not None and count > most:
+        raise ValueError(f"{option}={count!r:.60} is too many; give at most {most}")
+    return count
 
 
 def check_dropout(value: float) -> None:

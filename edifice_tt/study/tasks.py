@@ -13,11 +13,13 @@ from typing import Any
 
 from edifice_tt.errors import unknown_name
 from edifice_tt.inference.candidates import Problem
+from edifice_tt.nn.config import check_count
 from edifice_tt.study import families
 from edifice_tt.study.families import Question
 
 SPLITS = ("train", "test")
 SHOTS = 6
+MOST_PROBLEMS = 1_000_000
 # Of a hundred questions so many are for the examples in the prompt, and for measuring.
 _SHOT_SHARE, _TEST_SHARE = 10, 30
 _PATIENCE = 1000  # draws that bring nothing new, before a family counts as exhausted
@@ -63,8 +65,7 @@ def make_problems(task: str | Task, num: int, seed: int = 0, split: str = "train
     ['64', '78', '98']
     """
     task = find_task(task) if isinstance(task, str) else task
-    if isinstance(num, bool) or not isinstance(num, int) or num < 1:
-        raise ValueError(f"num={num!r} must be a whole number, at least 1")
+    num = check_count("num", num, MOST_PROBLEMS)
     if split not in SPLITS:
         raise ValueError(f"split={split!r} must be one of {', '.join(SPLITS)}")
     examples = task.examples

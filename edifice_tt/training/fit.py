@@ -75,7 +75,7 @@ class FitOptions:
         if self.loss not in LOSSES:
             raise unknown_name("loss", self.loss, LOSSES)
         for option in ("scorer_hidden", "batch_problems", "epochs", "patience", "folds"):
-            check_count(option, getattr(self, option))
+            object.__setattr__(self, option, check_count(option, getattr(self, option)))
         check_dropout(self.dropout)
         if self.folds < 2:
             raise ValueError(f"folds={self.folds} must be at least 2, or nothing is held out")

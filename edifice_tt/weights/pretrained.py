@@ -50,7 +50,8 @@ def load_pretrained(
     named = _find(model)
     opened = open_device(device)
     path = Path(model) if named is None else catalog.pull(named)
-    name = named or path.stem
+    # A pool's settings are UTF-8, which a path need not be.
+    name = named or path.stem.encode(errors="backslashreplace").decode()
     if not os.access(path, os.R_OK):
         raise CheckpointError(f"{path}: permission denied")
     # Our own formats first; a plugin sees only the path, and the first that knows it answers.
@@ -66,9 +67,9 @@ def load_pretrained(
     if lm is None:
         try:
             lm = load_plugins().manager.hook.load_pretrained(path=path)
-        except EdificeError:
+        except (EdificeError, KeyboardInterrupt):
             raise
-        except Exception as error:  # foreign code
+        except BaseException as error:  # foreign code
             raise PluginError(f"{path}: a plugin failed to load it: {one_line(error)}") from error
     if lm is None:
         if path.is_file() and (size := path.stat().st_size) < 4:  # no format's first word

@@ -5,7 +5,9 @@ computes every step.
 """
 
 import gc
+import itertools
 import time
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -170,6 +172,44 @@ def test_a_device_that_fails_in_a_long_prompt_ends_it(tiny_lm, monkeypatch):
 
 def test_the_candidates_stand_in_order(pool):
     assert [c.index for c in pool] == list(range(16))
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(tiny_lm):
+    plain = {"n": 5, "seed": 3, "top_k": 7, "max_tokens": 4, "batch_size": 2}
+    given = {name: np.int32(value) for name, value in plain.items()}
+    seen = [et.generate(tiny_lm, PROMPT, problem="p", **some) for some in (plain, given)]
+    some = et.generate(tiny_lm, PROMPT, problem="p", **given, indices=np.array([4, 1]))
+    assert seen[0].candidates == seen[1].candidates
+    assert some.candidates == (seen[0].candidates[1], seen[0].candidates[4])
+    assert seen[0].settings == seen[1].settings
+    assert [type(seen[1].settings[name]) for name in list(plain)[:4]] == [int] * 4
+
+
+def test_a_stop_token_of_numpy_is_a_stop_token(tiny_lm):
+    plain = et.generate(tiny_lm, PROMPT, n=2, stop=[7, "a"], max_tokens=4)
+    given = et.generate(tiny_lm, PROMPT, n=2, stop=[np.int64(7), np.str_("a")], max_tokens=4)
+    assert given == plain
+    assert type(given.settings["stop"][1]) is int
+
+
+def test_what_was_asked_for_takes_no_memory_before_it_is_made(tiny_lm, monkeypatch):
+    """A million candidates; sampling breaks off at the first token."""
+
+    class Enough(Exception):
+        pass
+
+    def first(*_):
+        raise Enough
+
+    et.generate(tiny_lm, PROMPT, n=1, max_tokens=2)  # what is made once
+    monkeypatch.setattr(Sampler, "draw", first)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Enough):
+            et.generate(tiny_lm, PROMPT, n=1_000_000, max_tokens=2)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("indices", [[0], [2, 13], [15, 5, 9]])
@@ -543,6 +583,18 @@ def test_prompts_after_each_other_do_not_disturb_each_other(tiny_lm, pool):
         ("q", {"indices": []}, r"indices=\[\] must hold numbers from 0 to n - 1 = 15"),
         ("q", {"indices": [3, 16]}, r"indices=\[3, 16\] must hold numbers from 0 to n - 1 = 15"),
         ("q", {"indices": [-1]}, r"indices=\[-1\] must hold"),
+        ("q", {"indices": [1.5]}, r"indices=\[1.5\] must hold"),
+        ("q", {"indices": [True]}, r"indices=\[True\] must hold"),
+        ("q", {"indices": ["1"]}, r"indices=\['1'\] must hold"),
+        ("q", {"indices": "12"}, r"indices='12' must hold"),
+        ("q", {"indices": 3}, r"indices=3 must hold"),
+        ("q", {"indices": itertools.count()}, r"indices=count.* must hold"),
+        ("q", {"indices": [None, 1]}, r"indices=\[None, 1\] must hold"),
+        ("q", {"n": 1_000_001}, "n=1000001 is too many; give at most 1000000"),
+        ("q", {"n": 10**21}, "n=1000000000000000000000 is too many"),
+        ("q", {"n": 10**400}, "too many; give at most 1000000"),
+        ("q", {"n": np.float64(2.0)}, r"n=.*2.0.* must be a whole number"),
+        ("q", {"n": np.True_}, r"n=.*True.* must be a whole number"),
         ("q", {"answer": "regex:("}, "not a regular expression"),
         ("q", {"stop": "abc"}, r"stop='abc' must be a list .*\['abc'\]"),
         ("q", {"stop": [""]}, r"stop=\[''\] must hold non-empty strings and token ids"),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import resource
 import tracemalloc
 import warnings
@@ -589,3 +590,53 @@ def test_a_file_without_what_a_scorer_was_trained_on_is_read_as_ever(path):
     et.write_pools(path, [POOL.with_scores("v", [0.5] * 3)])
     assert b"trained_on" not in path.read_bytes()
     assert seen(path) == [[]]
+
+
+# --- what others do to a file while it is read
+
+
+def test_a_file_that_was_replaced_since_it_was_read_through_says_so(path):
+    """The places of its lines are those of the old file; those of the new one are others."""
+    et.write_pools(path, [POOL, OTHER])
+    file = PoolFile(path)
+    et.write_pools(path, [OTHER, POOL])
+    for read in (lambda: list(file), lambda: file.pool("0"), lambda: file.line_of("0", 1)):
+        with pytest.raises(CheckpointError, match="was changed while it was read; read it again"):
+            read()
+
+
+def test_a_file_that_was_cut_since_it_was_read_through_says_so(path):
+    """As when `score` takes back what it had appended."""
+    et.write_pools(path, [POOL])
+    size = path.stat().st_size
+    POOL.with_scores("s", [1.0, 2.0, 3.0]).append_scores(path, "s")
+    file = PoolFile(path)
+    os.truncate(path, size)
+    with pytest.raises(CheckpointError, match="was changed while it was read"):
+        list(file)
+
+
+def test_a_file_that_was_written_over_since_it_was_read_through_says_so(path):
+    et.write_pools(path, [POOL])
+    file = PoolFile(path)
+    with path.open("r+b") as other:
+        other.write(b"{" * path.stat().st_size)
+    with pytest.raises(CheckpointError, match="was changed while it was read"):
+        list(file)
+
+
+def test_a_file_that_is_being_read_goes_on_when_it_is_replaced(path):
+    et.write_pools(path, [POOL, OTHER])
+    pools = et.read_pools(path)
+    first = next(pools)
+    et.write_pools(path, [OTHER])
+    assert [first, *pools] == [POOL, OTHER]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_no_pool_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match="no regular file"):
+        PoolFile(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match="it is a pipe"):
+        PoolWriter(tmp_path / "pipe")

