@@ -1188,8 +1188,9 @@ ARCHITECTURES = {
     "another output when it is compiled": (
         (
             SCORES,
-            "from tinygrad.engine.realize import capturing\n"
-            "        return Output(hidden * 0 + 1 + len(capturing), None)",
+            "import inspect\n"
+            "        by_jit = any(f.filename.endswith('jit.py') for f in inspect.stack())\n"
+            "        return Output(hidden * 0 + 1 + by_jit, None)",
         ),
         ": the compiled model gives 2, the eager one 1 (.backbone[0, 0, 0])",
     ),

@@ -103,6 +103,7 @@ def test_a_cache_that_cannot_be_written_is_gone_without(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(helpers, "diskcache_put", refuse)
+    monkeypatch.setattr(toolchain, "_cache_of", None)
     monkeypatch.setattr(helpers.CACHELEVEL, "value", 2)
     assert toolchain.open_device("CPU") == "CPU"
     assert helpers.CACHELEVEL.value == 0

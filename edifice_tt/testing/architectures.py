@@ -66,7 +66,7 @@ def check_architecture(name: str, x: Tensor | None = None, **options: Any) -> No
     _check_batch(who, model, given, found)
     _check_file(who, model, given, found)
     compiled = jit(model)
-    for _ in range(3):  # the first call runs eagerly, the second captures
+    for _ in range(3):  # on a GPU the first call runs eagerly, the second captures
         other = _call(who, compiled, given, ", compiled by jit")
         _compare(who, found, other, "the compiled model gives {1}, the eager one {0}", TOLERANCE)
 
