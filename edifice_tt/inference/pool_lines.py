@@ -105,7 +105,18 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=unique)
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as Python's; JSON knows no other."""
+    if (item := getattr(value, "item", None)) is None:
+        raise TypeError(f"{value!r:.60} of type {type(value).__name__} has no form in JSON")
+    return item()
+
+
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
+)
 
 
 def _is_settings(x: Any) -> bool:

@@ -7,6 +7,7 @@ import resource
 import tracemalloc
 import warnings
 
+import numpy as np
 import pytest
 
 import edifice_tt as et
@@ -640,3 +641,13 @@ def test_a_pipe_is_no_pool_and_is_not_waited_for(tmp_path):
         PoolFile(tmp_path / "pipe")
     with pytest.raises(CheckpointError, match="it is a pipe"):
         PoolWriter(tmp_path / "pipe")
+
+
+def test_numbers_of_numpy_are_written_as_numbers(path):
+    numbers = et.Candidate(
+        np.int64(3), "7", (np.int32(5),), (np.float64(-0.5),), correct=np.bool_(True), num_tokens=1
+    )
+    et.write_pools(path, [et.Pool("q", (numbers,), {"n": np.int64(4), "top_p": np.float32(0.5)})])
+    (pool,) = et.read_pools(path)
+    assert pool.settings == {"n": 4, "top_p": 0.5}
+    assert pool.candidates == (et.Candidate(3, "7", (5,), (-0.5,), correct=True, num_tokens=1),)

@@ -134,7 +134,7 @@ def test_the_data_hold_the_curve_and_every_candidate():
 
 
 def test_a_rule_without_a_choice_is_null_and_the_extractor_is_the_curves():
-    pools = list(make_pools(text="x" * 3 + "{}"))
+    pools = list(make_pools(text="so {}"))
     curve = et.scaling_curve(pools, ["majority", "random"], bootstrap=10, answer="number")
     page = render_report(curve, pools, answer="regex:nothing").decode()
     assert [one["chosen"] for one in data_of(page)["problems"]] == [[None]] * 3
