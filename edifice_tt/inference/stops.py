@@ -44,6 +44,8 @@ class Stops:
             eos_ids |= lm.tokenizer.turn_ends()
         if not strings or lm.tokenizer is None:
             return cls(strings, extra_ids, eos_ids)
+        if not hasattr(lm.tokenizer, "pieces"):  # somebody else's tokenizer
+            return cls(strings, extra_ids, eos_ids)
         _check_bytes(lm, strings)
         return cls(strings, extra_ids, eos_ids, *_with_signs(lm, strings, eos_ids))
 
@@ -67,16 +69,16 @@ class Stops:
 
 
 def _check_bytes(lm: CausalLM, strings: Iterable[str]) -> None:
-    known = {0xEF, 0xBF, 0xBD}.union(*map(set, getattr(lm.tokenizer, "pieces", [range(256)])))
     for text in strings:
         try:
-            lacking = set(text.encode()) - known  # U+FFFD stands for any broken bytes
+            needed = set(text.replace("\ufffd", "").encode())  # which stands for any broken bytes
         except UnicodeEncodeError:
             raise ValueError(f"stop={text!r} holds half a character, which no text does") from None
-        if lacking:
-            raise ValueError(
-                f"stop={text!r} never comes: no token of the model has the byte {min(lacking)}"
-            )
+        for byte in sorted(needed):
+            if not any(byte in piece for piece in lm.tokenizer.pieces):
+                raise ValueError(
+                    f"stop={text!r} never comes: no token of the model has the byte {byte}"
+                )
 
 
 def _with_signs(

@@ -37,7 +37,6 @@ class Process:
     def __init__(self) -> None:
         self.lock = Lock()
         self.child: Any = None
-        self.owner = 0  # the process that began it; a fork must not share it
 
     def render(self, template: str, values: Mapping[str, Any], day: str) -> Rendered:
         """What the process answers. Raises `ValueError` for a template that fails."""
@@ -52,7 +51,8 @@ class Process:
         return Rendered(reply["text"], reply["dated"])
 
     def _answer(self, request: str) -> dict[str, Any]:
-        if self.child is None or self.owner != os.getpid():
+        if self.child is None or self.child.poll() is not None:
+            self.end()
             self._begin()
         try:
             self.child.stdin.write(f"{request}\n")
@@ -75,7 +75,7 @@ class Process:
         program = str(Path(__file__).with_name("template_process.py"))
         # -P: the neighbours of the program are no libraries. Ctrl-C is this process's alone.
         self.child = subprocess.Popen(
-            [sys.executable, "-P", program, str(SECONDS), str(MEMORY)],
+            [sys.executable, "-P", "-W", "ignore", program, str(SECONDS), str(MEMORY)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -83,11 +83,10 @@ class Process:
             encoding="utf-8",
             start_new_session=True,
         )
-        self.owner = os.getpid()
 
     def end(self) -> None:
-        """End the process, if it is this one's."""
-        if self.child is None or self.owner != os.getpid():
+        """End the process, if there is one."""
+        if self.child is None:
             return
         self.child.kill()
         with suppress(BrokenPipeError):
@@ -95,6 +94,15 @@ class Process:
         self.child.stdout.close()
         self.child.wait()
         self.child = None
+
+    def leave(self) -> None:
+        """Forget the process, which is the parent's, after a fork."""
+        self.lock = Lock()
+        if self.child is not None:
+            self.child.returncode = 0  # not waited for here
+            self.child.stdin.close()
+            self.child.stdout.close()
+            self.child = None
 
 
 def _check_jinja() -> None:
@@ -115,3 +123,5 @@ def _check_jinja() -> None:
 
 process = Process()
 atexit.register(process.end)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=process.leave)

@@ -5,6 +5,7 @@ The library `tokenizers` merges; the rules around it are llama.cpp's, or a `toke
 
 import codecs
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,6 +23,16 @@ from edifice_tt.weights.vocabulary import check_flag, check_id, check_template, 
 __all__ = ["PRE_TOKENIZERS", "TextStream", "Tokenizer"]
 
 _reading = Lock()  # the library has one switch for all that encode at once
+
+
+def _renew_lock() -> None:
+    """A forked process has one thread, which must not wait for those that it lost."""
+    global _reading
+    _reading = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 # Slots, because whoever looks for weights in a model walks into every `__dict__`.

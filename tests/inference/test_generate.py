@@ -641,6 +641,7 @@ def test_what_a_user_types_is_read_the_same_by_sampling_and_by_scoring(tmp_path,
     pool.save(tmp_path / "pool")
     read = et.Pool.load(tmp_path / "pool")
     assert read == pool
+    assert read.to_dict()["plain"] == [list(place) for place in read.prompt.plain]
     ids = tiny_lm.tokenizer.encode(read.prompt)
     assert (ids.count(1), ids.count(2)) == (2, 1)
     check_against_uncached(tiny_lm, read, read.candidates)

@@ -1,6 +1,8 @@
 """Chat templates: what they are given, what bounds them, and what a user's words cannot do."""
 
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -114,14 +116,35 @@ def test_one_process_renders_all_prompts():
     assert template_client.process.child is child
 
 
-def test_a_process_that_was_killed_is_one_error_and_the_next_prompt_has_another():
+def test_a_process_that_was_killed_is_replaced():
     tokenizer = with_template("{{ messages[0].content }}")
     tokenizer.chat(ask("a"))
     template_client.process.child.kill()
     template_client.process.child.wait()
-    with pytest.raises(ValueError, match="the process that renders it ended with status -9"):
-        tokenizer.chat(ask("a"))
     assert tokenizer.chat(ask("b")) == "b"
+
+
+def test_a_forked_process_renders_by_one_of_its_own():
+    tokenizer = with_template("{{ messages[0].content }}")
+    tokenizer.chat(ask("a"))
+    child = template_client.process.child.pid
+    code = (
+        "import os\n"
+        "from edifice_tt.testing import byte_tokenizer\n"
+        "from edifice_tt.weights.template_client import process\n"
+        "tokenizer, chat = byte_tokenizer(), [{'role': 'user', 'content': 'x'}]\n"
+        "text, theirs = tokenizer.chat(chat), process.child.pid\n"
+        "if pid := os.fork():\n"
+        "    assert os.waitpid(pid, 0)[1] == 0\n"
+        "    assert tokenizer.chat(chat) == text and process.child.pid == theirs\n"
+        "else:\n"
+        "    os._exit(tokenizer.chat(chat) != text or process.child.pid == theirs)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert template_client.process.child.pid == child
 
 
 def test_a_jinja_whose_sandbox_has_a_hole_is_refused(monkeypatch):
