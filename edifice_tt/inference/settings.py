@@ -1,5 +1,6 @@
 """How candidates are sampled, checked and written down: the settings, and the prompt's text."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date as day
 from typing import Any
@@ -46,9 +47,10 @@ def describe_sampling(
         "stop": [*stops.strings, *stops.extra_ids],
     }
     settings |= rounding_of(lm)
-    if template_options:
-        settings["template_options"] = dict(template_options)
-    if tells_date(lm, prompt, template_options):
+    dated = tells_date(lm, prompt, template_options)
+    if template_options:  # as they come back from a file
+        settings["template_options"] = json.loads(json.dumps(dict(template_options)))
+    if dated:
         settings["date"] = date
     return settings if answer is None else {**settings, "answer": answer}
 

@@ -24,7 +24,9 @@ _RESERVED = (
 
 
 def check_options(template: str, options: Mapping[str, Any]) -> None:
-    """Raise `ValueError` for an option that hides something, is unread or is no JSON value."""
+    """Raise `ValueError` for an option that hides something, is unread or no JSON value."""
+    if not isinstance(options, Mapping):
+        raise ValueError(f"template options {options!r:.60} must be a dict of names and values")
     for name, value in options.items():
         if not isinstance(name, str) or not name.isidentifier() or name in _RESERVED:
             raise ValueError(

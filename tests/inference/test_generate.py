@@ -704,3 +704,33 @@ def test_an_older_file_that_does_not_say_its_day_is_resumed_by_its_prompts(dated
     path.write_bytes(older + lines[1] + lines[2])
     assert et.generate_pools(dated, problems, path, resume=True, **given) == 1
     assert len({pool.prompt[:10] for pool in et.read_pools(path)}) == 1
+
+
+def test_a_day_that_only_a_later_prompt_tells_is_kept_too(dated, tmp_path, monkeypatch):
+    template = "{% if messages[0].content == 'b' %}{{ strftime_now('%d') }}{% endif %}."
+    monkeypatch.setattr(
+        dated, "tokenizer", dataclasses.replace(dated.tokenizer, chat_template=template)
+    )
+    problems = [et.Problem([{"role": "user", "content": text}], text) for text in ("a", "b")]
+    path, given = tmp_path / "pool", {"n": 1, "max_tokens": 1}
+    et.generate_pools(dated, problems, path, date="2031-02-07", **given)
+    assert [pool.settings["date"] for pool in et.read_pools(path)] == ["2031-02-07"] * 2
+    assert et.generate_pools(dated, problems, path, resume=True, **given) == 0
+
+
+def test_options_that_a_file_holds_as_lists_are_the_same_on_resuming(dated, tmp_path):
+    problems = [et.Problem([{"role": "user", "content": "a"}])]
+    given = {"n": 1, "max_tokens": 1, "template_options": {"mood": ("kind", 7)}}
+    et.generate_pools(dated, problems, tmp_path / "pool", **given)
+    assert et.generate_pools(dated, problems, tmp_path / "pool", resume=True, **given) == 0
+
+
+def test_a_chat_ends_where_its_template_ends_a_turn(tiny_lm, script, monkeypatch):
+    template = "{% for m in messages %}{{ m.content }}<|im_start|>{% endfor %}"
+    monkeypatch.setattr(
+        tiny_lm, "tokenizer", dataclasses.replace(tiny_lm.tokenizer, chat_template=template)
+    )
+    script([token("a"), 1, token("b"), EOS])
+    chat = et.generate(tiny_lm, [{"role": "user", "content": "Hi"}], n=1)
+    assert (chat.candidates[0].text, chat.candidates[0].finish_reason) == ("a", "eos")
+    assert et.generate(tiny_lm, "Hi", n=1).candidates[0].text == "ab"

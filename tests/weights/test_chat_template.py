@@ -58,6 +58,8 @@ def test_a_template_reads_the_options_that_it_is_given():
     ("options", "message"),
     [
         ({"messages": []}, "'messages' cannot be set"),
+        ([("thinking", 1)], "must be a dict of names and values"),
+        ({7: 1}, "7 cannot be set"),
         ({"eos_token": "x"}, "'eos_token' cannot be set"),
         ({"range": 3}, "'range' cannot be set"),
         ({"a b": 3}, "'a b' cannot be set"),
