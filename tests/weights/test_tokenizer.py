@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edifice_tt.chat_text import ChatText
 from edifice_tt.errors import CheckpointError
 from edifice_tt.weights.tokenizer import PRE_TOKENIZERS, TextStream, Tokenizer
 
@@ -300,6 +301,18 @@ def test_a_plain_name_merges_as_any_text_does():
     start = tokenizer.vocab_size - 1
     assert tokenizer.encode("hi<") != list(b"hi<")
     assert tokenizer.encode(text) == [start, *tokenizer.encode_plain("hi<s>hi"), start]
+
+
+def test_a_text_that_is_plain_somewhere_has_the_ids_of_the_whole_elsewhere():
+    """It is cut at its control tokens, across which nothing may merge."""
+    special = [("<s>", CONTROL), ("</s>", CONTROL), ("<tool>", USER_DEFINED)]
+    rng, words = random.Random(7), ["hi", " hi there", "  ", "\n\n", "é\u0301", "<", "s>", "12345"]
+    for pre in ("gpt-2", "llama-bpe", "smollm"):
+        tokenizer = make_tokenizer(["hi", " there", "\n\n"], special, pre)
+        for _ in range(53):
+            parts = rng.choices([*words, "<s>", "</s>", "<tool>"], k=11)
+            text, place = "".join(["x", *parts]), (0, 1)  # of a letter that is no control token
+            assert tokenizer.encode(ChatText(text, [place])) == tokenizer.encode(text)
 
 
 def test_decode_is_exact_for_every_byte_and_marks_what_is_not_utf8():
