@@ -98,6 +98,7 @@ def open_device(name: str | None = None) -> str:
     from tinygrad.helpers import BEAM, DEV, PARALLEL
 
     _prepare_cache()
+    _let_threads_compute()
     wanted = (name or DEV.device or _first_device()).upper()
     kind = wanted.split(":", maxsplit=1)[0]
     if kind == "CPU":
@@ -144,6 +145,17 @@ def _prepare_cache() -> None:
 
 
 _cache_of: int | None = None  # the process
+
+
+def _let_threads_compute() -> None:
+    """Let other threads use a device while one compiles.
+
+    tinygrad asserts that its code generator opens no device, by a switch that all threads see: who
+    reads a Tensor meanwhile would fail by it.
+    """
+    from tinygrad import device
+
+    device.ALLOW_DEVICE_USAGE = True  # type: ignore[assignment]
 
 
 def devices_beside(device: str) -> list[str]:

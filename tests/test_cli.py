@@ -1239,3 +1239,74 @@ def test_a_closed_stream_is_no_traceback(shell, status, out, err):
     code = "import os, sys; os.execvp('sh', ['sh', '-c', sys.argv[1]])"
     found = python("-c", code, f'"{sys.executable}" -m edifice_tt {shell}')
     assert (found.returncode, found.stdout, found.stderr) == (status, out, err)
+
+
+# --- what a chat template and a stop string are given
+
+
+@pytest.mark.parametrize(
+    ("text", "stop"),
+    [
+        (r"\n", "\n"),
+        (r"\n\nQ:", "\n\nQ:"),
+        (r"\r\n", "\r\n"),
+        (r"a\t", "a\t"),
+        (r"\neq", r"\neq"),
+        (r"\boxed", r"\boxed"),
+        ("\n", "\n"),
+    ],
+)
+def test_a_stop_string_may_be_a_line_end_in_two_letters(run, text, stop):
+    found = run("generate", "hi", *FEW, "--raw", "--stop", text, "--json")
+    assert found.json["settings"]["stop"] == [stop]
+
+
+@pytest.fixture
+def moody(tiny_lm, monkeypatch):
+    """The tiny model's template reads `mood`."""
+    template = "{{ messages[-1].content }} {{ mood | tojson }} {{ more }}"
+    tokenizer = replace(tiny_lm.tokenizer, chat_template=template)
+    monkeypatch.setattr(tiny_lm, "tokenizer", tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("false", "false"),
+        ("7", "7"),
+        ('["a"]', '["a"]'),
+        ("26 Jul 2024", '"26 Jul 2024"'),
+        ("NaN", '"NaN"'),
+        ("a=b", '"a=b"'),
+        ("", '""'),
+    ],
+)
+def test_a_template_option_is_json_or_else_text(run, moody, given, told):
+    found = run("generate", "hi", *FEW, "--json", "--template-option", f"mood={given}")
+    assert found.json["prompt"] == f"hi {told} "
+    assert json.dumps(found.json["settings"]["template_options"]["mood"]) == told
+
+
+def test_every_command_that_samples_takes_template_options(run, moody, tmp_path):
+    options = ["--template-option", "mood=1", "--template-option", "more=x"]
+    best = run("best-of", "hi", *FEW, *options, "--json")
+    assert best.json["pool"]["prompt"] == "hi 1 x"
+    assert run("generate", "hi", *FEW, *options, "-o", tmp_path / "pool").status == 0
+    pool = et.Pool.load(tmp_path / "pool")
+    assert (pool.prompt, pool.settings["template_options"]) == ("hi 1 x", {"mood": 1, "more": "x"})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--template-option", "mood"], "--template-option mood: expected NAME=VALUE"),
+        (["--template-option", "=1"], "--template-option =1: expected NAME=VALUE"),
+        (["--template-option", "mood=1", "--template-option", "mood=2"], "mood is given twice"),
+        (["--template-option", "moood=1"], "does not read the option 'moood'"),
+        (["--template-option", "messages=1"], "'messages' cannot be set"),
+        (["--raw", "--template-option", "mood=1"], "--template-option is for a chat template"),
+        (["--raw", "--system", "Be brief."], "--system is for a chat template"),
+    ],
+)
+def test_a_template_option_that_cannot_work_is_a_mistake(run, moody, options, message):
+    check_mistake(run("generate", "hi", *FEW, *options), message)

@@ -185,3 +185,13 @@ def test_a_library_that_breaks_on_import_is_not_called_missing(tmp_path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="not_there_either"):
         toolchain.require("half_there", "lm")
+
+
+def test_a_device_may_be_used_while_another_thread_compiles():
+    """tinygrad's generator switches off the use of devices, for all threads."""
+    from tinygrad import Device
+    from tinygrad.helpers import Context
+
+    assert toolchain.open_device("CPU") == "CPU"
+    with Context(ALLOW_DEVICE_USAGE=0):
+        assert Device["CPU"].device == "CPU"

@@ -1,7 +1,9 @@
 """Arguments that several commands share. Knows no command."""
 
 import argparse
+import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -67,9 +69,21 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
         "--max-tokens", type=int, help=f"default: {DEFAULT_MAX_TOKENS}, or the task's"
     )
     command.add_argument(
-        "--stop", action="append", default=[], metavar="TEXT", help="end an answer here; repeatable"
+        "--stop",
+        action="append",
+        type=stop_text,
+        default=[],
+        metavar="TEXT",
+        help=r"end an answer here; \n is a line end; repeatable",
     )
     command.add_argument("--system", help="system message of the chat template")
+    command.add_argument(
+        "--template-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what the chat template reads, in JSON or as text: enable_thinking=false; repeatable",
+    )
     command.add_argument("--raw", action="store_true", help="no chat template: continue the text")
     command.add_argument(
         "--batch-size",
@@ -137,6 +151,39 @@ def open_verifier(arguments: argparse.Namespace) -> Any:
     import edifice_tt as et
 
     return et.load_verifier(named, device=arguments.device)
+
+
+def stop_text(text: str) -> str:
+    r"""A stop string; `\n`, `\r` and `\t` are read as in C, but not in `\neq`, which is LaTeX."""
+    return re.sub(r"\\([nrt])(?![a-z])", lambda found: _ESCAPES[found.group(1)], text)
+
+
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+def template_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `--template-option` gives: each value as JSON where it is that, else as text."""
+    given: dict[str, Any] = {}
+    for text in arguments.template_option:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ValueError(
+                f"--template-option {text}: expected NAME=VALUE, for example enable_thinking=false"
+            )
+        if name in given:
+            raise ValueError(f"--template-option {text}: {name} is given twice; give it once")
+        given[name] = _json_or_text(value)
+    return given
+
+
+def _json_or_text(text: str) -> Any:
+    def refuse(constant: str) -> None:  # NaN and Infinity are no JSON
+        raise ValueError(constant)
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        return text
 
 
 def new_file(text: str) -> Path:

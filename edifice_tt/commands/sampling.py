@@ -97,7 +97,7 @@ def _generate_file(arguments: argparse.Namespace) -> int:
     ]
     path, status = arguments.output, 0
     given = {**options.settings(arguments), "stop": arguments.stop, "answer": arguments.answer}
-    given |= arguments.sharing
+    given |= {**arguments.sharing, "template_options": options.template_options(arguments)}
     with open_run(
         lm, problems, path, resume=arguments.resume, force=arguments.force, **given
     ) as run:
@@ -219,6 +219,7 @@ def _open(arguments: argparse.Namespace) -> Any:
     from edifice_tt.inference.settings import check_settings
 
     check_settings(**options.settings(arguments))
+    options.template_options(arguments)
     arguments.sharing = options.sharing(arguments)
     terminal.say(f"loading {arguments.model}")
     return options.load(arguments, arguments.model)
@@ -227,6 +228,9 @@ def _open(arguments: argparse.Namespace) -> Any:
 def _prompt(arguments: argparse.Namespace, prompt: str, lm: Any) -> Any:
     """What the model is given: chat messages where it knows chats, unless told otherwise."""
     if arguments.raw or not lm.tokenizer.has_chat_template:
+        if arguments.system or arguments.template_option:
+            name = "--system" if arguments.system else "--template-option"
+            raise ValueError(f"{name} is for a chat template, and none is used here; leave it out")
         return prompt
     chat = [{"role": "system", "content": arguments.system}] if arguments.system else []
     return [*chat, {"role": "user", "content": prompt}]
@@ -240,6 +244,7 @@ def _sample(arguments: argparse.Namespace, prompt: str, lm: Any) -> Any:
             **options.settings(arguments),
             **arguments.sharing,
             stop=arguments.stop,
+            template_options=options.template_options(arguments),
             answer=arguments.answer if arguments.command == "generate" else None,
             on_token=on_token,
         )

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from edifice_tt.chat_text import plain_of
+
 FINISH_REASONS = ("eos", "stop", "length", "unknown")
 INTERRUPTED = (
     "interrupted"  # stands among a pool's settings, yet says nothing of how it was sampled
@@ -55,8 +57,9 @@ class Candidate:
 class Pool:
     """The candidates of one problem; a pool may carry several scorers' scores.
 
-    `prompt` is the text that the model read, after any chat template; `settings` records the
-    model, the seed and the sampler. `problem` is the problem's id, `gold` its right answer where
+    `prompt` is the text that the model read, after any chat template; where a user typed a control
+    token's name it knows so, and `encode` reads it as the model did. `settings` records the model,
+    the seed and the sampler. `problem` is the problem's id, `gold` its right answer where
     that is known. `ranges` holds what each scorer declared: `logit`, `probability` or `unbounded`;
     `seen_by` names the scorers that were trained on this problem.
     """
@@ -121,10 +124,12 @@ class Pool:
         return replace(self, candidates=tuple(candidates), ranges=ranges, seen_by=seen_by)
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dict for JSON."""
+        """A plain dict for JSON; `plain` is there where the prompt has such places."""
+        plain = plain_of(self.prompt)
         return {
             "problem": self.problem,
-            "prompt": self.prompt,
+            "prompt": str(self.prompt),
+            **({"plain": [list(place) for place in plain]} if plain else {}),
             "gold": self.gold,
             "settings": dict(self.settings),
             "ranges": dict(self.ranges),

@@ -5,9 +5,10 @@ more. Knows no scorer and no rule.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
+from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.inference.candidates import INTERRUPTED, Candidate, Pool
@@ -16,7 +17,8 @@ from edifice_tt.inference.decoder import ROWS, Logits
 from edifice_tt.inference.grade import grader
 from edifice_tt.inference.lockstep import decode, devices_for
 from edifice_tt.inference.sampling import Sampler, problem_seed
-from edifice_tt.inference.settings import Prompt, Stops, describe_sampling
+from edifice_tt.inference.settings import Prompt, describe_sampling, render_prompt, today
+from edifice_tt.inference.stops import Stops
 from edifice_tt.inference.workspace import workspace_of
 from edifice_tt.nn.config import check_count, whole
 from edifice_tt.nn.mapped import check_unchanged
@@ -45,6 +47,8 @@ def generate(
     top_p: float = 1.0,
     max_tokens: int = 128,
     stop: Iterable[str | int] = (),
+    template_options: Mapping[str, Any] | None = None,
+    date: str | None = None,
     problem: str = "0",
     gold: str | None = None,
     answer: str | None = None,
@@ -57,7 +61,10 @@ def generate(
     """Sample `n` candidate answers to one prompt.
 
     A str is read as it is; a list of `{"role": ..., "content": ...}` goes through the model's chat
-    template. `stop` holds strings and token ids that end an answer, beside the model's own.
+    template, which `template_options` are for, such as `{"enable_thinking": False}`; `date` is the
+    day that a template may tell (default: today). A control token's name in a message is text, in a
+    str it is the token. `stop` holds strings and token ids that end an answer, beside the model's
+    own; the name of a control token stops there too.
     Candidate i depends on (seed, problem, i) alone: the first 4 of n=16 are those of n=4, `indices`
     makes only these of the n. `batch_size` (the most rows that decode together: more memory, fewer
     passes over the weights) and `devices` (tinygrad devices of one kind that share the rows out; by
@@ -71,7 +78,9 @@ def generate(
     """
     started = time.perf_counter()
     check_unchanged(lm)
-    stops = Stops.of(lm, stop)
+    stops = Stops.of(lm, stop, chat=not isinstance(prompt, str))
+    options = template_options or {}
+    date = today() if date is None else date
     settings = describe_sampling(
         lm,
         prompt,
@@ -83,6 +92,8 @@ def generate(
         max_tokens=max_tokens,
         stop=[*stops.strings, *stops.extra_ids],
         answer=answer,
+        template_options=options,
+        date=date,
     )
     if devices is not None:
         devices = open_devices(devices, lm.device)
@@ -90,7 +101,7 @@ def generate(
     batch_size = check_count("batch_size", batch_size)
     wanted = _check_indices(n, indices)
     sampler = Sampler(temperature, top_k, top_p, problem_seed(settings["seed"], problem))
-    text = render_prompt(lm, prompt)
+    text = render_prompt(lm, prompt, options, date)
     ids = encode_prompt(lm, text)
     mark = grader(answer, gold)
     room = lm.config.context_length - len(ids)
@@ -149,16 +160,6 @@ def _check_indices(n: int, indices: Iterable[int] | None) -> Sequence[int]:
     return sorted(wanted)
 
 
-def render_prompt(lm: CausalLM, prompt: Prompt) -> str:
-    """The text that the model reads. Raises `ValueError` for an empty prompt."""
-    if lm.tokenizer is None:
-        raise ValueError("the model has no tokenizer; load one with edifice_tt.load_pretrained")
-    text = prompt if isinstance(prompt, str) else lm.tokenizer.chat(prompt)
-    if not text.strip():
-        raise ValueError("the prompt is empty; give some text")
-    return str(text)
-
-
 def encode_prompt(lm: CausalLM, text: str) -> list[int]:
     """The prompt's token ids. Raises `ValueError` when no room is left for an answer."""
     ids: list[int] = lm.tokenizer.encode(text)
@@ -176,7 +177,7 @@ class _Row:
 
     index: int
     stream: TextStream
-    text: str = ""
+    text: str = ""  # until it is finished, with the signs of stops
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish_reason: str | None = None
@@ -192,15 +193,17 @@ class _Row:
             self.text += self.stream.add(token)
         if self.finish_reason or last:
             self.text += self.stream.finish()
-        found = [at for at in (self.text.find(s) for s in stops.strings) if at >= 0]
-        if found:
-            self.text = self.text[: min(found)]
+        self.text += stops.signs.get(token, "")
+        if (end := stops.find(self.text)) >= 0:
+            self.text = self.text[:end]
             self.finish_reason = "stop"
         elif last and not self.finish_reason:
             self.finish_reason = "length"
         sure = len(self.text) - (0 if self.finish_reason else stops.possible_start(self.text))
         text, self.shown = self.text[self.shown : sure], sure
-        return text
+        if self.finish_reason:
+            self.text = stops.printed(self.text)
+        return stops.printed(text)
 
     def candidate(self) -> Candidate:
         assert self.finish_reason is not None

@@ -6,6 +6,7 @@ Knows which candidates are missing; `generate` makes them, `pool_file` writes th
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import date, timedelta
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from edifice_tt.errors import EdificeError, unknown_name
 from edifice_tt.files import write_atomically
 from edifice_tt.inference.candidates import Candidate, Pool, Problem
 from edifice_tt.inference.capacity import check_capacity
-from edifice_tt.inference.generate import Event, encode_prompt, generate, render_prompt
+from edifice_tt.inference.generate import Event, encode_prompt, generate
 from edifice_tt.inference.pool_file import PoolWriter, differing
 from edifice_tt.inference.pool_lines import header_line
-from edifice_tt.inference.settings import describe_sampling
+from edifice_tt.inference.pool_reader import header_settings
+from edifice_tt.inference.settings import describe_sampling, render_prompt, tells_date, today
 from edifice_tt.toolchain import open_devices
 
 # What `generate` takes and what of it is written into the file, with defaults.
@@ -80,7 +82,7 @@ class Run:
     def sample(self, on_token: Callable[[Event], None] | None = None) -> int:
         """Make what is missing; returns how many candidates were made."""
         for problem, indices in self.missing:
-            text = render_prompt(self.lm, problem.prompt)
+            text = _render(self.lm, problem, self.options)
             empty = Pool(text, (), problem=problem.problem, gold=problem.gold)
 
             def write(candidate: Candidate, empty: Pool = empty) -> None:
@@ -121,7 +123,11 @@ def open_run(
     options = {**_OPTIONS, **options}
     if not isinstance(options["stop"], str):  # which is a mistake that will be told
         options["stop"] = list(options["stop"])
+    options["template_options"] = options["template_options"] or {}
     path, problems = Path(path), list(problems)
+    held = header_settings(path) if resume else {}
+    if options["date"] is None:  # a run that goes on another day tells the day of its beginning
+        options["date"] = held.get("date") or today()
     settings, longest = _check_problems(lm, problems, {name: options[name] for name in _WRITTEN})
     devices = options["devices"]
     check_capacity(
@@ -142,8 +148,11 @@ def open_run(
         write_atomically(path, lambda file: file.write(header), overwrite=force)
     writer = PoolWriter(path)
     try:
+        if resume and "date" in settings and "date" not in writer.file.settings:  # an older file
+            options["date"] = _told_day(lm, writer, problems, options)
+            del settings["date"]
         # Also of a new file: before it was locked, another process may have put its own there.
-        _check_same(lm, writer, settings, problems)
+        _check_same(lm, writer, settings, problems, options)
         return Run(lm, writer, problems, options)
     except BaseException:
         writer.__exit__()
@@ -169,14 +178,39 @@ def _check_problems(
         if isinstance(problem.prompt, str) != isinstance(problems[0].prompt, str):
             raise ValueError("some prompts are texts and some are chats; make them all of one kind")
         try:
-            longest = max(longest, len(encode_prompt(lm, render_prompt(lm, problem.prompt))))
+            longest = max(longest, len(encode_prompt(lm, _render(lm, problem, options))))
+            if "date" not in settings and tells_date(
+                lm, problem.prompt, options["template_options"]
+            ):
+                settings["date"] = options["date"]
         except ValueError as error:
             raise ValueError(f"problem {problem.problem!r}: {error}") from error
     return settings, longest
 
 
+def _told_day(
+    lm: CausalLM, writer: PoolWriter, problems: list[Problem], options: Mapping[str, Any]
+) -> str:
+    """The day with which a file's first prompt was made, by trying; else the one in the options."""
+    asked = {problem.problem: problem for problem in problems}
+    for name, about in list(writer.file.problems.items())[:1]:
+        for day in (str(date.today() - timedelta(back)) for back in range(-1, 1000)):
+            told = {**options, "date": day}
+            if name in asked and _render(lm, asked[name], told) == about["prompt"]:
+                return day
+    return str(options["date"])
+
+
+def _render(lm: CausalLM, problem: Problem, options: Mapping[str, Any]) -> str:
+    return render_prompt(lm, problem.prompt, options["template_options"], options["date"])
+
+
 def _check_same(
-    lm: CausalLM, writer: PoolWriter, settings: dict[str, Any], problems: list[Problem]
+    lm: CausalLM,
+    writer: PoolWriter,
+    settings: dict[str, Any],
+    problems: list[Problem],
+    options: Mapping[str, Any],
 ) -> None:
     """Raise `EdificeError` when the file is that of another model, other settings or problems."""
     path, file = writer.path, writer.file
@@ -200,7 +234,7 @@ def _check_same(
                 f"{path} holds problem {name!r}, which is not among those given; resume it with "
                 "its own problems, or write to another file"
             )
-        now = {"prompt": render_prompt(lm, asked[name].prompt), "gold": asked[name].gold}
+        now = {"prompt": _render(lm, asked[name], options), "gold": asked[name].gold}
         for field, ours in now.items():
             if about[field] != ours:
                 raise EdificeError(

@@ -190,7 +190,7 @@ def _job(lm: CausalLM, pool: Pool, alone: bool) -> _Job:
 
 
 def _token_ids(lm: CausalLM, candidate: Candidate, room: int) -> list[int]:
-    ids = list(candidate.token_ids) or lm.tokenizer.encode(candidate.text)
+    ids = list(candidate.token_ids) or lm.tokenizer.encode_plain(candidate.text)
     who, size = f"candidate {candidate.index}", lm.config.vocab_size
     if not ids:
         raise EdificeError(f"{who} is empty: no hidden state to score")

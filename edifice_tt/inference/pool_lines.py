@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from edifice_tt.chat_text import plain_of
 from edifice_tt.inference.candidates import FINISH_REASONS, INTERRUPTED, Candidate, Pool
 from edifice_tt.registry import RANGES
 
@@ -53,7 +54,12 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "schema": Field(str(SCHEMA), lambda x: type(x) is int and x == SCHEMA),
         "settings": Field("an object of finite values", lambda x: _is_settings(x)),
     },
-    "problem": {"problem": _TEXT, "prompt": _TEXT, "gold": _TEXT_OR_NULL},
+    "problem": {
+        "problem": _TEXT,
+        "prompt": _TEXT,
+        "plain": Field("a list of places, each two whole numbers", _all(lambda x: _is_place(x))),
+        "gold": _TEXT_OR_NULL,
+    },
     "candidate": {
         "problem": _TEXT,
         "index": _COUNT,
@@ -84,6 +90,7 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
     },
 }
 OPTIONAL: Mapping[str, frozenset[str]] = {
+    "problem": frozenset({"plain"}),
     "scorer": frozenset({"trained_on"}),
     "score": frozenset({"steps"}),
 }
@@ -117,6 +124,10 @@ def _plain(value: Any) -> Any:
 _ENCODER = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
 )
+
+
+def _is_place(x: Any) -> bool:
+    return type(x) is list and len(x) == 2 and all(map(_is_count, x)) and x[0] < x[1]
 
 
 def _is_settings(x: Any) -> bool:
@@ -164,6 +175,10 @@ def check(record: Any) -> str:
             raise ValueError(f"{name}={value!r:.40} must be {FIELDS[kind][name].words}")
     if kind == "candidate" and (ids := record["token_ids"]) and len(ids) != record["num_tokens"]:
         raise ValueError(f"num_tokens={record['num_tokens']} must be the {len(ids)} of token_ids")
+    if "plain" in record:
+        ends = [0, *(place for one in record["plain"] for place in one), len(record["prompt"])]
+        if ends != sorted(ends):
+            raise ValueError("plain must be places in the prompt, in their order")
     return kind
 
 
@@ -198,7 +213,8 @@ def sampling_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def problem_line(pool: Pool) -> bytes:
     """What stands before a problem's candidates."""
-    return encode("problem", problem=pool.problem, prompt=pool.prompt, gold=pool.gold)
+    places = {"plain": plain} if (plain := plain_of(pool.prompt)) else {}
+    return encode("problem", problem=pool.problem, prompt=pool.prompt, **places, gold=pool.gold)
 
 
 def candidate_line(problem: str, candidate: Candidate) -> bytes:

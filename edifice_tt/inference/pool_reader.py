@@ -18,9 +18,20 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from edifice_tt.chat_text import with_plain
 from edifice_tt.errors import CheckpointError, PoolWarning
 from edifice_tt.inference.candidates import Pool
 from edifice_tt.inference.pool_lines import check, decode, sampling_of, to_candidate
+
+
+def header_settings(path: Path) -> dict[str, Any]:
+    """The settings of a pool file; none of a file that is not there, or is no pool file."""
+    try:
+        with path.open("rb") as file:
+            record = decode(file.readline())
+        return dict(record["settings"]) if check(record) == "pool" else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
 
 
 class PoolFile:
@@ -108,6 +119,7 @@ class PoolFile:
         if kind == "problem":
             if problem in self.problems:
                 raise ValueError(f"problem {problem!r:.40} is there twice")
+            record["prompt"] = with_plain(record["prompt"], record.pop("plain", ()))
             self._ids[problem] = len(self._ids)
             self.problems[problem] = record
             self.lines[problem] = number

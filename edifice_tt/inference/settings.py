@@ -1,14 +1,16 @@
-"""How candidates are sampled, checked and written down: the settings, and what ends an answer."""
+"""How candidates are sampled, checked and written down: the settings, and the prompt's text."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date as day
 from operator import index
 from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.inference.grade import grader
 from edifice_tt.inference.sampling import Sampler
-from edifice_tt.nn.config import check_count, whole
+from edifice_tt.inference.stops import Stops
+from edifice_tt.nn.config import check_count
 from edifice_tt.nn.fingerprint import fingerprint
 
 MOST_CANDIDATES = 1_000_000  # of one problem: as many are held in memory
@@ -27,6 +29,8 @@ def describe_sampling(
     max_tokens: int,
     stop: Iterable[str | int],
     answer: str | None,
+    template_options: Mapping[str, Any],
+    date: str | None,
 ) -> dict[str, Any]:
     """The settings of a pool; raises `ValueError` for those that cannot work."""
     sampler = check_settings(n, max_tokens, temperature, top_k, top_p, seed)
@@ -45,6 +49,11 @@ def describe_sampling(
         "stop": [*stops.strings, *stops.extra_ids],
     }
     settings |= rounding_of(lm)
+    dated = tells_date(lm, prompt, template_options)
+    if template_options:  # as they come back from a file
+        settings["template_options"] = json.loads(json.dumps(dict(template_options)))
+    if dated:
+        settings["date"] = date
     return settings if answer is None else {**settings, "answer": answer}
 
 
@@ -69,29 +78,36 @@ def check_settings(
     return Sampler(temperature, top_k, top_p, seed)
 
 
-@dataclass(frozen=True)
-class Stops:
-    """What ends an answer: strings and token ids, and the model's own end tokens."""
+def today() -> str:
+    """The day, as a template is told it."""
+    return day.today().isoformat()
 
-    strings: tuple[str, ...]
-    extra_ids: tuple[int, ...]
-    eos_ids: frozenset[int]
 
-    @classmethod
-    def of(cls, lm: CausalLM, stop: Iterable[str | int]) -> "Stops":
-        if isinstance(stop, str):
-            raise ValueError(f"stop={stop!r} must be a list of strings and token ids: [{stop!r}]")
-        stop = [s if (token := whole(s)) is None else token for s in stop]
-        ids = range(lm.config.vocab_size)
-        if not all(s in ids if type(s) is int else s and isinstance(s, str) for s in stop):
-            raise ValueError(
-                f"stop={stop!r} must hold non-empty strings and token ids from 0 to {ids[-1]} only"
-            )
-        strings = tuple(s for s in stop if isinstance(s, str))
-        eos_ids = lm.tokenizer.stop_ids if lm.tokenizer else frozenset()
-        return cls(strings, tuple(s for s in stop if isinstance(s, int)), eos_ids)
+def render_prompt(
+    lm: CausalLM, prompt: Prompt, options: Mapping[str, Any], date: str | None
+) -> str:
+    """The text that the model reads. Raises `ValueError` for an empty prompt."""
+    text = _render(lm, prompt, options, date)[0]
+    if not text.strip():
+        raise ValueError("the prompt is empty; give some text")
+    return text
 
-    def possible_start(self, text: str) -> int:
-        """How many of the last characters may be the beginning of a stop string."""
-        starts = (s[:size] for s in self.strings for size in range(len(s) - 1, 0, -1))
-        return max((len(start) for start in starts if text.endswith(start)), default=0)
+
+def tells_date(lm: CausalLM, prompt: Prompt, options: Mapping[str, Any]) -> bool:
+    """Whether the template writes the day into this prompt."""
+    return _render(lm, prompt, options, None)[1]
+
+
+def _render(
+    lm: CausalLM, prompt: Prompt, options: Mapping[str, Any], date: str | None
+) -> tuple[str, bool]:
+    if lm.tokenizer is None:
+        raise ValueError("the model has no tokenizer; load one with edifice_tt.load_pretrained")
+    if not isinstance(prompt, str):
+        text, dated = lm.tokenizer.render(prompt, options, day=date)
+        return text, dated
+    if options:
+        raise ValueError(
+            f"template_options={options!r:.60} are for a chat; give the prompt as messages"
+        )
+    return prompt, False

@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any
 
 from tinygrad import Device, Tensor, dtypes
-from tinygrad.helpers import Context
 from tinygrad.renderer.cstyle import ClangRenderer
 from tinygrad.uop.ops import KernelInfo, Ops, ProgramInfo, UOp
 
@@ -29,8 +28,7 @@ def compiles_c(device: str) -> bool:
     """Whether a device is tinygrad's CPU device, with the compiler for C."""
     if device.split(":")[0] != "CPU":
         return False
-    with Context(ALLOW_DEVICE_USAGE=1):
-        return isinstance(Device[device].renderer, ClangRenderer)
+    return isinstance(Device[device].renderer, ClangRenderer)
 
 
 def serves(*tensors: Tensor | None, weights: Sequence[Tensor] = ()) -> bool:

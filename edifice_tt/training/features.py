@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tinygrad import Tensor
 
 from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.chat_text import plain_of
 from edifice_tt.errors import CheckpointError, EdificeError
 from edifice_tt.exclusive import exclusive
 from edifice_tt.inference.candidates import Candidate, Pool
@@ -74,7 +75,7 @@ class Features:
 
 def key_of(prompt: str, candidate: Candidate) -> str:
     """A short digest of an answer and the prompt before it."""
-    said = [prompt, list(candidate.token_ids) or candidate.text]
+    said = [prompt, list(candidate.token_ids) or candidate.text, *plain_of(prompt)]
     return sha256(json.dumps(said).encode()).hexdigest()[:24]
 
 

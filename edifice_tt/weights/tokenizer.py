@@ -5,38 +5,34 @@ The library `tokenizers` merges; the rules around it are llama.cpp's, or a `toke
 
 import codecs
 import json
-import time
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from edifice_tt.errors import CheckpointError
+from edifice_tt.chat_text import plain_of
 from edifice_tt.toolchain import require
+from edifice_tt.weights.chat_template import check_options, render
+from edifice_tt.weights.template_client import Rendered
+from edifice_tt.weights.tokenizer_folder import read_folder
+from edifice_tt.weights.tokenizer_gguf import PRE_TOKENIZERS, read_metadata
+from edifice_tt.weights.vocabulary import check_flag, check_id, check_template, library_errors
 
-_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-# Not `(?i:'s)`: that would also take a long s.
-_CASELESS = (
-    r"'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_LLAMA3 = ("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "lfm2")
-# `tokenizer.ggml.pre` -> patterns, each splitting the pieces of the one before.
-PRE_TOKENIZERS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("smollm", "codeshell", "command-r", "refact", "starcoder"), (r"\p{N}", _GPT2)),
-    **dict.fromkeys(("gpt-2", "jais", "mpt", "olmo", "phi-2", "roberta-bpe"), (_GPT2,)),
-    **dict.fromkeys((*_LLAMA3, "dbrx", "smaug-bpe"), (_CASELESS % "{1,3}",)),
-    **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "megrez", "stablelm2"), (_CASELESS % "",)),
-    # llama.cpp's fallback, which is no model's own; a file must name it.
-    "default": (r"[\p{P}$+<=>^~|]+", _GPT2, r"\p{N}+", "[0-9]{3}"),
-}
+__all__ = ["PRE_TOKENIZERS", "TextStream", "Tokenizer"]
 
-_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED = 1, 2, 3, 4, 5
-_END_NAMES = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>")
-# GPT-2 writes a byte as a character: itself where that is visible, else the next from U+0100 on.
-_VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-_BYTES = {chr(byte): bytes([byte]) for byte in _VISIBLE}
-_BYTES |= {chr(256 + i): bytes([b]) for i, b in enumerate(sorted({*range(256)} - {*_VISIBLE}))}
+_reading = Lock()  # the library has one switch for all that encode at once
+
+
+def _renew_lock() -> None:
+    """A forked process has one thread, which must not wait for those that it lost."""
+    global _reading
+    _reading = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 # Slots, because whoever looks for weights in a model walks into every `__dict__`.
@@ -58,39 +54,7 @@ class Tokenizer:
 
         Raises `CheckpointError` when that is not byte-level BPE, or incomplete, or inconsistent.
         """
-        start = "tokenizer.ggml."
-        ggml = {k.removeprefix(start): v for k, v in metadata.items() if k.startswith(start)}
-        if (model := ggml.get("model")) != "gpt2":
-            raise CheckpointError(f"{start}model={model!r} is not supported; supported: 'gpt2'")
-        known = ", ".join(sorted(PRE_TOKENIZERS))
-        if not (pre := ggml.get("pre")):
-            raise CheckpointError(
-                f"{start}pre is missing, which says how texts are split; convert the model again, "
-                f"or add the one it was trained with; known: {known}"
-            )
-        if pre not in PRE_TOKENIZERS:
-            raise CheckpointError(f"{start}pre={pre!r} is unknown; known: {known}")
-        if missing := {"tokens", "merges"} - ggml.keys():
-            raise CheckpointError(f"{start}{min(missing)} is missing; convert the model again")
-        tokens = ggml["tokens"]
-        types = ggml.get("token_type", [_NORMAL] * len(tokens))
-        if len(types) != len(tokens):
-            counts = f"{len(types)} entries, expected one for each of {len(tokens)} tokens"
-            raise CheckpointError(f"{start}token_type has {counts}; convert the model again")
-        ids: dict[str, Any] = {n: ggml.get(f"{n}_token_id") for n in ("bos", "eos", "eot", "eom")}
-        for name, i in ids.items():
-            if i is not None and not 0 <= i < len(tokens):
-                raise CheckpointError(f"{start}{name}_token_id={i} is none of {len(tokens)} tokens")
-        kinds = dict(enumerate(types))
-        vocab = {text: i for i, text in enumerate(tokens)}
-        bpe = _build_bpe(vocab, kinds, ggml["merges"], pre)
-        pieces = [_piece(text, kind) for text, kind in zip(tokens, types, strict=True)]
-        ends = {i for name in _END_NAMES if kinds.get(i := vocab.get(name, -1)) == _CONTROL}
-        ends |= {ids[name] for name in ("eos", "eot", "eom") if ids[name] is not None}
-        # Llama 3 files leave the key out and mean yes.
-        add_bos = bool(ggml.get("add_bos_token", pre in _LLAMA3))
-        template = metadata.get("tokenizer.chat_template")
-        return cls(bpe, pieces, ids["bos"], ids["eos"], frozenset(ends), add_bos, template)
+        return cls(**read_metadata(metadata))
 
     @classmethod
     def from_folder(cls, path: str | Path) -> "Tokenizer":
@@ -98,35 +62,7 @@ class Tokenizer:
 
         Raises `CheckpointError` when `tokenizer.json` is missing, damaged or not byte-level BPE.
         """
-        folder, tokenizers = Path(path), require("tokenizers", extra="lm")
-        file = folder / "tokenizer.json"
-        if not file.is_file():
-            raise CheckpointError(f"{folder} has no tokenizer.json; save one beside the model")
-        if "ByteLevel" not in json.dumps(_read_json(file).get("decoder")):
-            raise CheckpointError(f"{file} has no ByteLevel decoder; use a byte-level BPE model")
-        try:
-            bpe = tokenizers.Tokenizer.from_file(str(file))
-        except Exception as error:
-            raise CheckpointError(f"{file} is damaged ({error}); download it again") from error
-        bpe.no_truncation()
-        bpe.no_padding()
-        vocab, added = bpe.get_vocab(with_added_tokens=True), bpe.get_added_tokens_decoder()
-        kinds = {i: _CONTROL if one.special else _USER_DEFINED for i, one in added.items()}
-        pieces = [b""] * (max(vocab.values(), default=-1) + 1)
-        for text, i in vocab.items():
-            pieces[i] = _piece(text, kinds.get(i, _NORMAL))
-        names = ("tokenizer_config", "special_tokens_map", "generation_config", "config")
-        configs = [_read_json(folder / f"{name}.json") for name in names]
-        bos, eos = (_named_ids(name, configs, vocab) for name in ("bos", "eos"))
-        # Llama 3 says that it wants BOS only by what its post-processor makes of an empty text.
-        add_bos = bool(configs[0].get("add_bos_token", bpe.encode("").ids[:1] == bos[:1] != []))
-        jinja = folder / "chat_template.jinja"
-        template = jinja.read_text("utf-8") if jinja.is_file() else configs[0].get("chat_template")
-        if isinstance(template, list):
-            template = {one["name"]: one["template"] for one in template}.get("default")
-        bos_id, eos_id = (ids[0] if ids else None for ids in (bos, eos))
-        ends = {i for name in _END_NAMES if kinds.get(i := vocab.get(name, -1)) == _CONTROL}
-        return cls(bpe, pieces, bos_id, eos_id, frozenset(ends.union(eos)), add_bos, template)
+        return cls(**read_folder(Path(path)))
 
     def to_json(self) -> str:
         """Everything that `from_json` needs to make this tokenizer again."""
@@ -138,14 +74,20 @@ class Tokenizer:
     def from_json(cls, text: str) -> "Tokenizer":
         """The tokenizer that `to_json` wrote; raises `CheckpointError` for a damaged text."""
         tokenizers = require("tokenizers", extra="lm")
-        try:
+        with library_errors("the saved tokenizer is damaged", "save it again"):
             saved = json.loads(text)
             bpe = tokenizers.Tokenizer.from_str(saved.pop("bpe"))
             pieces = [piece.encode("latin-1") for piece in saved.pop("pieces")]
             stop_ids = frozenset(saved.pop("stop_ids"))
-            return cls(bpe, pieces, stop_ids=stop_ids, **saved)
-        except Exception as error:  # the library raises bare Exception for what it cannot read
-            raise CheckpointError(f"the saved tokenizer is damaged ({error})") from error
+            tokenizer = cls(bpe, pieces, stop_ids=stop_ids, **saved)
+        for name in ("bos_id", "eos_id"):
+            if (one := getattr(tokenizer, name)) is not None:
+                check_id(name, one, len(pieces))
+        for one in stop_ids:
+            check_id("stop_ids", one, len(pieces))
+        check_flag("add_bos", tokenizer.add_bos)
+        check_template("chat_template", tokenizer.chat_template)
+        return tokenizer
 
     @property
     def vocab_size(self) -> int:
@@ -157,20 +99,64 @@ class Tokenizer:
         """Whether `chat` can be used."""
         return self.chat_template is not None
 
+    def control_tokens(self) -> dict[str, int]:
+        """The id of each control token that a text can name."""
+        added = self.bpe.get_added_tokens_decoder()
+        return {one.content: i for i, one in added.items() if not self.token_bytes(i)}
+
     def encode(self, text: str) -> list[int]:
         """The ids of a text, after BOS where the file asks for it and the text has none yet.
 
-        Control tokens in the text are recognised; bytes that the vocabulary lacks are left out.
-        Raises `ValueError` for a lone surrogate.
+        Control tokens in the text are recognised, but for those that a user typed into a `chat`;
+        bytes that the vocabulary lacks are left out. Raises `ValueError` for a lone surrogate.
         """
-        try:
-            encoded = self.bpe.encode(text, add_special_tokens=False)
-        except TypeError:
-            raise ValueError(f"text={text!r:.60} must be str without lone surrogates") from None
-        ids = [i for i in encoded.ids if i < len(self.pieces)]
+        ids: list[int] = []
+        for part, is_plain in self._parts(text):
+            ids += self.encode_plain(part) if is_plain else self._ids(part, special=True)
         if self.add_bos and self.bos_id is not None and ids[:1] != [self.bos_id]:
             ids.insert(0, self.bos_id)
         return ids
+
+    def encode_plain(self, text: str) -> list[int]:
+        """The ids of a text that stands inside a sequence: no BOS, and no control token.
+
+        A control token's name is read as the text that it is. Raises `ValueError` for a lone
+        surrogate.
+        """
+        return self._ids(text, special=False)
+
+    def _ids(self, text: str, special: bool) -> list[int]:
+        return [i for i in self._encoding(text, special).ids if i < len(self.pieces)]
+
+    def _encoding(self, text: str, special: bool) -> Any:
+        if not _is_unicode(text):
+            raise ValueError(f"text={text!r:.60} must be str without lone surrogates")
+        with _reading, library_errors(f"text={text!r:.60} cannot be encoded", "check the file"):
+            self.bpe.encode_special_tokens = not special
+            try:
+                return self.bpe.encode(str(text), add_special_tokens=False)
+            finally:
+                self.bpe.encode_special_tokens = False
+
+    def _parts(self, text: str) -> list[tuple[str, bool]]:
+        """The text cut at its control tokens, and for each part whether it is plain.
+
+        Between two control tokens nothing merges across, so the parts have the ids of the whole.
+        """
+        plain = plain_of(text)
+        if not plain:
+            return [(text, False)]
+        sign = next(s for s in map(chr, range(0xE000, 0x110000)) if s not in text)
+        hidden = list(text)
+        for start, _ in plain:
+            hidden[start] = sign
+        encoding = self._encoding("".join(hidden), special=True)
+        controls, parts, end = set(self.control_tokens().values()), [], 0
+        for i, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True):
+            if i in controls:
+                parts += [(text[end:start], True), (text[start:stop], False)]
+                end = stop
+        return [*parts, (text[end:], True)]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids, without control tokens; bytes that are not UTF-8 become U+FFFD."""
@@ -182,26 +168,49 @@ class Tokenizer:
             raise ValueError(f"token id {token_id} must be 0 to {self.vocab_size - 1}")
         return self.pieces[token_id] if token_id < len(self.pieces) else b""
 
-    def chat(self, messages: Sequence[Any], add_generation_prompt: bool = True) -> str:
+    def chat(
+        self, messages: Sequence[Any], add_generation_prompt: bool = True, **options: Any
+    ) -> str:
         """Render messages, each a dict with `role` and `content`, by the model's own template.
 
-        Raises `ValueError` when there is no template, or when it rejects the messages.
+        `options` are variables that the template reads, such as `enable_thinking=False`. A control
+        token's name in a message or an option stays text when `encode` reads the result. Raises
+        `ValueError` when there is no template, or when it rejects the messages or options.
         """
+        return self.render(messages, options, add_generation_prompt).text
+
+    def render(
+        self,
+        messages: Sequence[Any],
+        options: Mapping[str, Any],
+        add_generation_prompt: bool = True,
+        day: str | None = None,
+    ) -> Rendered:
+        """As `chat`, on a day (default: today); says too whether the text tells the day."""
         if self.chat_template is None:
             raise ValueError("this model has no chat template; pass the prompt as plain text")
         keys = ("role", "content")
         for i, one in enumerate(messages or [{}]):
             if not isinstance(one, Mapping) or not all(isinstance(one.get(k), str) for k in keys):
                 raise ValueError(f"messages[{i}]={one!r:.80} must be a dict with {keys}, both str")
-        values = {"messages": list(messages), "add_generation_prompt": add_generation_prompt}
+        check_options(self.chat_template, options)
+        given: dict[str, Any] = {"add_generation_prompt": add_generation_prompt}
         for name, token in (("bos_token", self.bos_id), ("eos_token", self.eos_id)):
-            values[name] = self.bpe.id_to_token(token) if token is not None else ""
-        sandbox = _sandbox()
+            given[name] = self.bpe.id_to_token(token) if token is not None else ""
+        controls = tuple(self.control_tokens())
+        return render(self.chat_template, messages, options, given, controls, day)
+
+    def turn_ends(self) -> frozenset[int]:
+        """The control token with which the chat template ends an answer, where it does so."""
+        said = "x7q"
+        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": said}]
         try:
-            return str(sandbox.from_string(self.chat_template).render(values, tools=None))
-        except Exception as error:  # a template is a program: it can fail in any way
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ValueError(f"the model's chat template failed: {reason}") from error
+            after = self.render(turns, {}, add_generation_prompt=False).text.rpartition(said)[2]
+        except ValueError:  # no template, or one that wants other messages
+            return frozenset()
+        named = [name for name in self.control_tokens() if after.lstrip().startswith(name)]
+        longest = max(named, key=len, default="")
+        return frozenset({self.control_tokens()[longest]} if longest else ())
 
 
 class TextStream:
@@ -220,56 +229,9 @@ class TextStream:
         return self._decoder.decode(b"", final=True)
 
 
-def _build_bpe(vocab: dict[str, int], kinds: dict[int, int], merges: list[str], pre: str) -> Any:
-    tokenizers = require("tokenizers", extra="lm")
-    # A byte without a token must still keep its neighbours from merging; `encode` drops these ids.
-    spare = {text: len(kinds) + i for i, text in enumerate(sorted(_BYTES.keys() - vocab.keys()))}
-    pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
+def _is_unicode(text: str) -> bool:
     try:
-        model = tokenizers.models.BPE(vocab | spare, pairs, ignore_merges=pre in _LLAMA3)
-    except Exception as error:
-        raise CheckpointError(f"tokenizer.ggml.merges: {error}; convert the model again") from error
-    bpe, split = tokenizers.Tokenizer(model), tokenizers.pre_tokenizers
-    steps = [split.Split(tokenizers.Regex(regex), "isolated") for regex in PRE_TOKENIZERS[pre]]
-    bpe.pre_tokenizer = split.Sequence([*steps, split.ByteLevel(False, use_regex=False)])
-    whole = (_UNKNOWN, _CONTROL, _USER_DEFINED)
-    texts = [text for text, i in vocab.items() if text and kinds[i] in whole]
-    bpe.add_special_tokens([tokenizers.AddedToken(text, normalized=False) for text in texts])
-    return bpe
-
-
-def _piece(text: str, kind: int) -> bytes:
-    if kind in (_UNKNOWN, _CONTROL, _UNUSED):
-        return b""
-    table = {} if kind == _USER_DEFINED else _BYTES
-    return b"".join(table.get(character) or character.encode() for character in text)
-
-
-def _named_ids(kind: str, configs: Iterable[dict[str, Any]], vocab: dict[str, int]) -> list[int]:
-    found: list[int] = []
-    for config in configs:
-        name, ids = config.get(f"{kind}_token"), config.get(f"{kind}_token_id")
-        name = name.get("content") if isinstance(name, dict) else name
-        found += [vocab[name]] if name in vocab else []
-        found += ids if isinstance(ids, list) else [] if ids is None else [ids]
-    return list(dict.fromkeys(found))
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else {}
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{file} is no JSON object ({error}); download it again") from error
-
-
-def _sandbox() -> Any:
-    def raise_exception(message: str) -> None:
-        raise ValueError(message)
-
-    # The settings of transformers, for which templates are written.
-    environment = require("jinja2.sandbox", extra="lm").ImmutableSandboxedEnvironment
-    sandbox = environment(trim_blocks=True, lstrip_blocks=True)
-    sandbox.add_extension("jinja2.ext.loopcontrols")
-    sandbox.filters["tojson"] = lambda value, **kw: json.dumps(value, ensure_ascii=False, **kw)
-    sandbox.globals.update(raise_exception=raise_exception, strftime_now=time.strftime)
-    return sandbox
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -175,3 +175,16 @@ def test_a_prompt_that_broke_off_is_not_trusted(tiny_lm, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             decoder.read_prompt(bad)
     assert np.array_equal(decoder.read_prompt(good), expected)
+
+
+def test_a_candidate_that_is_only_text_is_read_as_its_tokens_are(monkeypatch, tiny_lm):
+    """Also where the model begins each prompt with BOS, and where the text begins with its name."""
+    tokenizer = replace(tiny_lm.tokenizer, add_bos=True)
+    monkeypatch.setattr(tiny_lm, "tokenizer", tokenizer)
+    assert tokenizer.encode("ab")[0] == tokenizer.bos_id
+    for text in ("so it is", "<|im_start|>a", " <|im_end|>"):
+        ids = tuple(3 + byte for byte in text.encode())
+        known = et.Candidate(0, text, ids, (-1.0,) * len(ids))
+        imported = et.Candidate(0, text, finish_reason="unknown")
+        one, other = (read_hidden(tiny_lm, et.Pool("ab", (c,)))[0] for c in (known, imported))
+        assert np.array_equal(one, other)

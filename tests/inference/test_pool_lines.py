@@ -92,3 +92,17 @@ def test_a_key_that_is_there_twice_is_refused(example):
     line = example.replace("{", f'{{"kind":"{kind}",', 1)
     with pytest.raises(ValueError, match="the key 'kind' is there twice"):
         decode(line.encode())
+
+
+@pytest.mark.parametrize(
+    "plain", [[[3, 2]], [[0, 1], [0, 1]], [[1, 4]], [[0]], [1, 2], "x", [[-1, 1]], [[0, True]]]
+)
+def test_plain_places_that_are_not_in_the_prompt_are_refused(plain):
+    line = {"kind": "problem", "problem": "0", "prompt": "abc", "gold": None, "plain": plain}
+    with pytest.raises(ValueError, match="plain"):
+        check(line)
+
+
+def test_plain_places_in_the_prompt_are_taken():
+    line = {"kind": "problem", "problem": "0", "prompt": "abc", "gold": None, "plain": [[0, 3]]}
+    assert check(line) == "problem"

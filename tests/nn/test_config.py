@@ -5,7 +5,6 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt.architectures.options import check_seed
-from edifice_tt.inference.select import of_problem
 from edifice_tt.nn.config import check_count, whole
 from edifice_tt.training.fit import FitOptions
 
@@ -44,12 +43,9 @@ def test_options_given_by_numpy_are_those_of_python(tmp_path):
 
 
 def test_a_rule_that_draws_is_given_the_same_seed_by_numpy():
-    from edifice_tt import registry
-
-    record = registry.selector("random")
-    for seed in (3, np.int64(3)):
-        assert of_problem(record, {"seed": seed}, "p") == of_problem(record, {"seed": 3}, "p")
-    assert of_problem(record, {"seed": 3}, "p") != {"seed": 3}
+    pool = et.Pool("q", tuple(et.Candidate(i, str(i)) for i in range(97)), problem="p")
+    chosen = [et.select(pool, "random", seed=seed).index for seed in (3, np.int64(3), 4)]
+    assert chosen[0] == chosen[1] != chosen[2]
 
 
 def test_more_problems_of_a_task_than_can_be_meant_are_refused():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import edifice_tt as et
+from edifice_tt.chat_text import ChatText
 from edifice_tt.errors import CheckpointError, EdificeError
 from edifice_tt.inference.hidden import read_hidden, read_layers
 from edifice_tt.training import features
@@ -119,3 +120,9 @@ def test_states_too_large_for_half_precision_are_refused(lm, few, monkeypatch):
 def test_unknown_positions_are_refused(lm):
     with pytest.raises(ValueError, match="positions='first' must be one of last, all"):
         Source.of(lm, positions="first")
+
+
+def test_a_prompt_that_is_read_otherwise_has_features_of_its_own():
+    candidate, text = et.Candidate(0, "", (3, 4)), "a<|im_end|>"
+    keys = {features.key_of(one, candidate) for one in (text, ChatText(text, [(1, 11)]), "a")}
+    assert len(keys) == 3

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edifice_tt.chat_text import ChatText
 from edifice_tt.errors import CheckpointError
 from edifice_tt.weights.tokenizer import PRE_TOKENIZERS, TextStream, Tokenizer
 
@@ -248,7 +249,7 @@ def test_stop_ids_are_the_ends_that_the_file_names_or_everyone_knows():
     special = [
         ("</s>", CONTROL),
         ("<|eot_id|>", CONTROL),
-        ("<|im_end|>", 1),
+        ("<im_end>", CONTROL),
         ("<|endoftext|>", CONTROL),
         ("<turn>", CONTROL),
         ("<other>", CONTROL),
@@ -257,6 +258,66 @@ def test_stop_ids_are_the_ends_that_the_file_names_or_everyone_knows():
     assert tokenizer.stop_ids == {256, 257, 259, 260}
     assert make_tokenizer().stop_ids == frozenset()
     assert make_tokenizer().bos_id is None
+
+
+LLAMA_CPP_ENDS = (
+    *("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>", "<|end|>"),
+    *("<|return|>", "<|call|>", "<end_of_turn>", "<end_of_utterance>", "<EOT>", "_<EOT>", "[EOT]"),
+)
+
+
+@pytest.mark.parametrize("name", LLAMA_CPP_ENDS)
+@pytest.mark.parametrize("kind", [1, CONTROL, USER_DEFINED])
+def test_a_name_that_ends_answers_everywhere_does_so_whatever_the_file_calls_it(name, kind):
+    """As in llama.cpp: a wrong type is mended, so that the name is read and is not printed."""
+    tokenizer = make_tokenizer([], [(name, kind)])
+    assert tokenizer.stop_ids == {256}
+    assert tokenizer.encode(f"a{name}") == [ord("a"), 256]
+    assert tokenizer.decode([256]) == ""
+
+
+def test_the_tag_of_html_ends_an_answer_only_where_it_is_a_control_token():
+    assert make_tokenizer([], [("</s>", CONTROL)]).stop_ids == {256}
+    assert make_tokenizer([], [("</s>", 1)]).stop_ids == frozenset()
+
+
+def test_a_message_ends_no_answer_where_an_answer_has_several():
+    special = [(name, CONTROL) for name in ("<|end|>", "<|return|>", "<|call|>")]
+    assert make_tokenizer([], special).stop_ids == {257, 258}
+
+
+def test_a_text_inside_a_sequence_has_no_bos_and_no_control_token():
+    special = [("<s>", CONTROL), ("<tool>", USER_DEFINED)]
+    tokenizer = make_tokenizer([], special, bos_token_id=256, add_bos_token=True)
+    assert tokenizer.encode_plain("a") == [ord("a")]
+    assert tokenizer.encode_plain("<s>a") == list(b"<s>a")
+    assert tokenizer.encode_plain("") == []
+    assert tokenizer.encode_plain("a<tool>") == [ord("a"), 257]
+    assert tokenizer.encode("a") == [256, ord("a")]
+    with pytest.raises(ValueError, match="without lone surrogates"):
+        tokenizer.encode_plain("\ud800")
+
+
+def test_a_plain_name_merges_as_any_text_does():
+    tokenizer = make_tokenizer(
+        ["hi<"], [("<s>", CONTROL)], chat_template="<s>{{ messages[0].content }}<s>"
+    )
+    text = tokenizer.chat([{"role": "user", "content": "hi<s>hi"}])
+    start = tokenizer.vocab_size - 1
+    assert tokenizer.encode("hi<") != list(b"hi<")
+    assert tokenizer.encode(text) == [start, *tokenizer.encode_plain("hi<s>hi"), start]
+
+
+def test_a_text_that_is_plain_somewhere_has_the_ids_of_the_whole_elsewhere():
+    """It is cut at its control tokens, across which nothing may merge."""
+    special = [("<s>", CONTROL), ("</s>", CONTROL), ("<tool>", USER_DEFINED)]
+    rng, words = random.Random(7), ["hi", " hi there", "  ", "\n\n", "é\u0301", "<", "s>", "12345"]
+    for pre in ("gpt-2", "llama-bpe", "smollm"):
+        tokenizer = make_tokenizer(["hi", " there", "\n\n"], special, pre)
+        for _ in range(53):
+            parts = rng.choices([*words, "<s>", "</s>", "<tool>"], k=11)
+            text, place = "".join(["x", *parts]), (0, 1)  # of a letter that is no control token
+            assert tokenizer.encode(ChatText(text, [place])) == tokenizer.encode(text)
 
 
 def test_decode_is_exact_for_every_byte_and_marks_what_is_not_utf8():
@@ -407,12 +468,31 @@ def test_model_without_template_says_to_pass_plain_text():
         ({"merges": ["a zz"]}, "merges: .*zz.*; convert the model again"),
         ({"token_type": [1]}, "token_type has 1 entries, expected one for each of 256 tokens"),
         ({"eos_token_id": 256}, "eos_token_id=256 is none of 256 tokens"),
+        ({"eos_token_id": -1}, "eos_token_id=-1 is none of 256 tokens"),
+        ({"bos_token_id": "7"}, "bos_token_id='7' must be a token id"),
+        ({"eot_token_id": [7]}, r"eot_token_id=\[7\] must be a token id"),
+        ({"eom_token_id": 7.0}, "eom_token_id=7.0 must be a token id"),
+        ({"bos_token_id": True}, "bos_token_id=True must be a token id"),
+        ({"add_bos_token": "no"}, "add_bos_token='no' must be true or false"),
+        ({"tokens": 7}, "tokens=7 must be a list of texts"),
+        ({"tokens": "abc", "token_type": [1, 1, 1]}, "tokens='abc' must be a list of texts"),
+        ({"tokens": ["a", 7], "token_type": [1, 1]}, r"tokens\[1\]=7 must be among texts"),
+        ({"token_type": True}, "token_type=True must be a list of whole numbers"),
+        ({"token_type": [1.0] * 256}, r"token_type\[0\]=1.0 must be among whole numbers"),
+        ({"merges": [1.5]}, r"merges\[0\]=1.5 must be among texts"),
+        ({"model": ["gpt2"]}, r"model=\['gpt2'\] is not supported"),
+        ({"pre": ["gpt-2"]}, r"pre=\['gpt-2'\] is unknown"),
     ],
 )
 def test_metadata_that_cannot_be_used_is_a_clear_error(change, message):
     with pytest.raises(CheckpointError, match=f"tokenizer.ggml.{message}") as caught:
         Tokenizer.from_gguf(make_metadata(**change))
     assert "\n" not in str(caught.value)
+
+
+def test_a_template_of_a_gguf_file_that_is_no_text_is_refused():
+    with pytest.raises(CheckpointError, match=r"tokenizer\.chat_template=7 must be a text"):
+        Tokenizer.from_gguf(make_metadata() | {"tokenizer.chat_template": 7})
 
 
 def write_folder(folder, special=("<s>", "</s>", "<|im_end|>"), **files):
@@ -554,3 +634,116 @@ def test_a_tokenizer_is_written_the_same_by_every_process():
         for seed in range(3)
     }
     assert len(written) == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"config": {"eos_token_id": "2"}}, r"config.json: eos_token_id='2' must be a token id"),
+        ({"config": {"eos_token_id": [2, None]}}, r"eos_token_id=None must be a token id"),
+        ({"config": {"eos_token_id": {"id": 2}}}, r"eos_token_id=.* must be a token id"),
+        ({"generation_config": {"eos_token_id": [260]}}, r"eos_token_id=260 is none of 260 tokens"),
+        ({"config": {"bos_token_id": -1}}, r"bos_token_id=-1 is none of 260 tokens"),
+        (
+            {"tokenizer_config": {"eos_token": ["</s>"]}},
+            r"eos_token=.* must be the text of a token",
+        ),
+        ({"tokenizer_config": {"eos_token": "<end>"}}, r"eos_token='<end>' is none of 260 tokens"),
+        ({"tokenizer_config": {"add_bos_token": 1}}, r"add_bos_token=1 must be true or false"),
+        ({"tokenizer_config": {"chat_template": 7}}, r"chat_template=7 must be a text"),
+        (
+            {"tokenizer_config": {"chat_template": ["x"]}},
+            r"a list of objects with name and template",
+        ),
+        ({"tokenizer_config": {"chat_template": [{"name": "default", "template": 7}]}}, "a text"),
+        ({"layout": {"model": {"type": "BPE", "dropout": 0.5}}}, r"model.dropout=0.5 splits"),
+        ({"layout": {"model": {"vocab": {"a": "x"}}}}, r"model.vocab gives 'a' the id 'x'"),
+        (
+            {"layout": {"model": {"type": "BPE", "vocab": {"a": 2**31}, "merges": []}}},
+            "has token id",
+        ),
+        ({"layout": {"added_tokens": 7}}, "is damaged"),
+    ],
+)
+def test_a_folder_with_a_field_of_a_wrong_kind_is_one_error_that_names_it(tmp_path, files, message):
+    with pytest.raises(CheckpointError, match=message) as caught:
+        Tokenizer.from_folder(write_folder(tmp_path, **files))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["added", "plain"])
+def test_a_folder_that_calls_an_end_token_something_else_is_mended(tmp_path, kind):
+    one = {"id": 257, "content": "<|im_end|>", "special": False, "normalized": False}
+    one |= {"single_word": False, "lstrip": False, "rstrip": False}
+    vocab = {character: i for i, character in enumerate(ALPHABET)} | {"hi": 256, "<|im_end|>": 257}
+    model = {"type": "BPE", "vocab": vocab, "merges": ["h i"]}
+    layout = {"model": model, "added_tokens": [one] if kind == "added" else []}
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path, layout=layout))
+    assert tokenizer.stop_ids == {257}
+    assert tokenizer.encode("hi<|im_end|>") == [256, 257]
+    assert tokenizer.encode_plain("<|im_end|>") == list(b"<|im_end|>")
+    assert tokenizer.decode([257]) == ""
+
+
+def test_what_a_post_processor_puts_behind_a_text_is_in_no_sequence(tmp_path):
+    processor = {
+        "type": "TemplateProcessing",
+        "single": [
+            {"Sequence": {"id": "A", "type_id": 0}},
+            {"SpecialToken": {"id": "</s>", "type_id": 0}},
+        ],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+        "special_tokens": {"</s>": {"id": "</s>", "ids": [258], "tokens": ["</s>"]}},
+    }
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path, layout={"post_processor": processor}))
+    assert tokenizer.encode("hi") == tokenizer.encode_plain("hi") == [256]
+
+
+def test_a_template_that_is_not_utf8_is_an_error_that_names_the_file(tmp_path):
+    folder = write_folder(tmp_path)
+    (folder / "chat_template.jinja").write_bytes(b"\xff")
+    with pytest.raises(CheckpointError, match=r"chat_template\.jinja cannot be read as UTF-8 text"):
+        Tokenizer.from_folder(folder)
+
+
+def test_a_panic_of_the_library_is_an_ordinary_error(tmp_path, monkeypatch):
+    """A panic is no `Exception`, so it would pass through whatever contains errors."""
+
+    class PanicException(BaseException):
+        pass
+
+    def panic(*_, **__):
+        raise PanicException("index out\nof bounds")
+
+    class Library:
+        def __init__(self):
+            self.encode_special_tokens = False
+            self.encode = panic
+
+    tokenizer = Tokenizer(Library(), [])
+    with pytest.raises(CheckpointError, match="cannot be encoded: index out of bounds; "):
+        tokenizer.encode("a")
+    monkeypatch.setattr("tokenizers.Tokenizer.from_str", panic)
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json is damaged: index out of bounds; "):
+        Tokenizer.from_folder(write_folder(tmp_path))
+    with pytest.raises(CheckpointError, match="the saved tokenizer is damaged"):
+        Tokenizer.from_json(make_tokenizer().to_json())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stop_ids": ["2"]}, "stop_ids='2' must be a token id"),
+        ({"bos_id": 256}, "bos_id=256 is none of 256 tokens"),
+        ({"eos_id": 1.0}, "eos_id=1.0 must be a token id"),
+        ({"add_bos": 1}, "add_bos=1 must be true or false"),
+        ({"chat_template": 7}, "chat_template=7 must be a text"),
+        ({"pieces": [1]}, "the saved tokenizer is damaged"),
+        ({"bpe": 7}, "the saved tokenizer is damaged"),
+        ({"more": 7}, "the saved tokenizer is damaged"),
+    ],
+)
+def test_a_saved_tokenizer_with_a_field_of_a_wrong_kind_is_one_error(change, message):
+    saved = json.loads(make_tokenizer().to_json()) | change
+    with pytest.raises(CheckpointError, match=message):
+        Tokenizer.from_json(json.dumps(saved))

@@ -1,0 +1,43 @@
+"""The text of a rendered chat, which knows what in it a user typed. Knows no tokenizer."""
+
+from collections.abc import Iterable
+
+Span = tuple[int, int]
+
+
+class ChatText(str):
+    """A text that is `str` in all, and says where a control token's name is plain text.
+
+    `plain` holds these places, from and to, in characters. Texts with other places are unequal, for
+    a model reads them differently; whatever makes a new text of one, forgets them.
+    """
+
+    plain: tuple[Span, ...]
+
+    def __new__(cls, text: str, plain: Iterable[Iterable[int]]) -> "ChatText":
+        """The text with these places."""
+        made = super().__new__(cls, text)
+        made.plain = tuple((start, stop) for start, stop in plain)
+        return made
+
+    def __getnewargs__(self) -> tuple[str, tuple[Span, ...]]:  # type: ignore[override]
+        return str(self), self.plain
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other) is True and self.plain == plain_of(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
+
+def plain_of(text: object) -> tuple[Span, ...]:
+    """Where a text is plain: nowhere in an ordinary `str`."""
+    return getattr(text, "plain", ())
+
+
+def with_plain(text: str, plain: Iterable[Iterable[int]]) -> str:
+    """The text with these places, an ordinary one where there are none."""
+    places = list(plain)
+    return ChatText(text, places) if places else text

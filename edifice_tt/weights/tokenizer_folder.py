@@ -1,0 +1,144 @@
+"""The tokenizer of a Hugging Face folder: `tokenizer.json` and its neighbours, checked."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edifice_tt.errors import CheckpointError
+from edifice_tt.toolchain import require
+from edifice_tt.weights.vocabulary import (
+    CONTROL,
+    NORMAL,
+    USER_DEFINED,
+    check_flag,
+    check_id,
+    check_ids,
+    check_template,
+    library_errors,
+    piece,
+    take_ends,
+)
+
+_NEIGHBOURS = ("tokenizer_config", "special_tokens_map", "generation_config", "config")
+
+
+def read_folder(folder: Path) -> dict[str, Any]:
+    """The fields of the tokenizer that a folder holds; see `Tokenizer.from_folder`."""
+    require("tokenizers", extra="lm")
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        raise CheckpointError(f"{folder} has no tokenizer.json; save one beside the model")
+    layout = _read_json(file)
+    _check_layout(file, layout)
+    bpe = _open(file, file.read_text("utf-8"))
+    vocab = bpe.get_vocab(with_added_tokens=True)
+    size = check_ids(vocab, str(file))
+    added = bpe.get_added_tokens_decoder()
+    kinds = {i: CONTROL if one.special else USER_DEFINED for i, one in added.items()}
+    before = dict(kinds)
+    ends = take_ends(vocab, kinds)
+    if mended := {i for i, kind in kinds.items() if kind != before.get(i)}:
+        bpe = _open(file, json.dumps(_with_special(layout, mended, vocab)))
+    pieces = [b""] * size
+    for text, i in vocab.items():
+        pieces[i] = piece(text, kinds.get(i, NORMAL))
+    configs = {folder / f"{name}.json": _read_json(folder / f"{name}.json") for name in _NEIGHBOURS}
+    bos, eos = (_named_ids(name, configs, vocab, size) for name in ("bos", "eos"))
+    settings, where = configs[folder / "tokenizer_config.json"], folder / "tokenizer_config.json"
+    add_bos = settings.get("add_bos_token")
+    if add_bos is None:
+        # Llama 3 says that it wants BOS only by what its post-processor makes of an empty text.
+        with library_errors(f"{file} cannot be used", "get it again"):
+            add_bos = bpe.encode("").ids[:1] == bos[:1] != []
+    return {
+        "bpe": bpe,
+        "pieces": pieces,
+        "bos_id": bos[0] if bos else None,
+        "eos_id": eos[0] if eos else None,
+        "stop_ids": ends.union(eos),
+        "add_bos": check_flag(f"{where}: add_bos_token", add_bos),
+        "chat_template": _template(folder, settings.get("chat_template")),
+    }
+
+
+def _check_layout(file: Path, layout: Mapping[str, Any]) -> None:
+    if "ByteLevel" not in json.dumps(layout.get("decoder")):
+        raise CheckpointError(f"{file} has no ByteLevel decoder; use a byte-level BPE model")
+    model = layout.get("model")
+    dropout = model.get("dropout") if isinstance(model, dict) else None
+    if dropout:
+        raise CheckpointError(
+            f"{file}: model.dropout={dropout!r:.40} splits a text at random; set it to null"
+        )
+    vocab = model.get("vocab") if isinstance(model, dict) else None
+    for text, i in vocab.items() if isinstance(vocab, dict) else ():
+        if type(i) is not int or not 0 <= i < 2**32:
+            raise CheckpointError(f"{file}: model.vocab gives {text!r:.40} the id {i!r:.40}")
+
+
+def _open(file: Path, text: str) -> Any:
+    with library_errors(f"{file} is damaged", "get it again"):
+        bpe = require("tokenizers", extra="lm").Tokenizer.from_str(text)
+        bpe.no_truncation()
+        bpe.no_padding()
+    return bpe
+
+
+def _with_special(layout: Mapping[str, Any], ids: set[int], vocab: Mapping[str, int]) -> Any:
+    """The layout with these tokens among those that are special."""
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    held = {one["id"]: one for one in layout.get("added_tokens") or ()}
+    held |= {
+        i: {"id": i, "content": text, **plain, **held.get(i, {}), "special": True}
+        for text, i in vocab.items()
+        if i in ids
+    }
+    return {**layout, "added_tokens": [held[i] for i in sorted(held)]}
+
+
+def _named_ids(
+    kind: str, configs: Mapping[Path, dict[str, Any]], vocab: Mapping[str, int], size: int
+) -> list[int]:
+    found: list[int] = []
+    for file, config in configs.items():
+        key = f"{kind}_token"
+        name, ids = config.get(key), config.get(f"{key}_id")
+        name = name.get("content") if isinstance(name, dict) else name
+        if name is not None and not isinstance(name, str):
+            raise CheckpointError(f"{file}: {key}={name!r:.40} must be the text of a token")
+        if name and name not in vocab:
+            raise CheckpointError(f"{file}: {key}={name!r:.40} is none of {size} tokens")
+        found += [vocab[name]] if name else []
+        listed = ids if isinstance(ids, list) else [] if ids is None else [ids]
+        found += [check_id(f"{file}: {key}_id", i, size) for i in listed]
+    return list(dict.fromkeys(found))
+
+
+def _template(folder: Path, listed: Any) -> str | None:
+    """The default template: a file of its own, or a text or one of a list in the settings."""
+    jinja = folder / "chat_template.jinja"
+    if jinja.is_file():
+        try:
+            return jinja.read_text("utf-8")
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{jinja} cannot be read as UTF-8 text ({error})") from error
+    where = f"{folder / 'tokenizer_config.json'}: chat_template"
+    if isinstance(listed, list):
+        try:
+            listed = {one["name"]: one["template"] for one in listed}
+        except (TypeError, KeyError, IndexError) as error:
+            raise CheckpointError(
+                f"{where}={listed!r:.40} must be a text or a list of objects with name and template"
+            ) from error
+    return check_template(where, listed.get("default") if isinstance(listed, dict) else listed)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        held = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        if not isinstance(held, dict):
+            raise TypeError(f"it is a {type(held).__name__}")
+    except (OSError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file} is no JSON object ({error}); download it again") from error
+    return held
