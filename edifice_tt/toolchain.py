@@ -155,7 +155,7 @@ def _let_threads_compute() -> None:
     """
     from tinygrad import device
 
-    device.ALLOW_DEVICE_USAGE = True  # type: ignore[assignment]
+    device.ALLOW_DEVICE_USAGE = True
 
 
 def devices_beside(device: str) -> list[str]:

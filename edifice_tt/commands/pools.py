@@ -12,6 +12,7 @@ import edifice_tt as et
 from edifice_tt import registry, terminal
 from edifice_tt.commands import options
 from edifice_tt.commands.options import Add
+from edifice_tt.commands.rule_options import rule_options
 from edifice_tt.errors import EdificeError, TrainedOnWarning
 from edifice_tt.tracing import message_of
 from edifice_tt.verifiers import list_verifiers
@@ -143,7 +144,7 @@ def _select(arguments: argparse.Namespace) -> None:
     from edifice_tt.inference.select import Rule, unfinished
 
     found = registry.load_registry()  # once, not for each problem
-    given = options.rule_options(arguments, found.find("selector", arguments.rule))
+    given = rule_options(arguments, found.find("selector", arguments.rule))
     if arguments.scorer is not None:
         given["scorer"] = arguments.scorer
     rule = Rule.find(found, arguments.rule, given)

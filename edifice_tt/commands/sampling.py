@@ -8,6 +8,7 @@ import edifice_tt as et
 from edifice_tt import terminal
 from edifice_tt.commands import options
 from edifice_tt.commands.options import Add
+from edifice_tt.commands.rule_options import rule_options
 from edifice_tt.registry import load_registry
 from edifice_tt.verifiers import SHIPPED
 
@@ -153,7 +154,7 @@ def _best_of(arguments: argparse.Namespace) -> int:
     # What can be wrong is found before minutes of sampling.
     found = load_registry()
     rule = found.find("selector", arguments.rule)
-    chosen = options.rule_options(arguments, rule)
+    chosen = rule_options(arguments, rule)
     task = arguments.task and find_task(arguments.task)
     if task:
         _sample_as(arguments, task)
