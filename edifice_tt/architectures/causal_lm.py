@@ -12,12 +12,18 @@ import numpy as np
 from tinygrad import Tensor, dtypes
 
 from edifice_tt.architectures.inputs import Given, as_numbers, check_token_ids, is_integer
-from edifice_tt.architectures.options import check_positive, check_seed, defaults, make_config
+from edifice_tt.architectures.options import (
+    as_factors,
+    check_seed,
+    defaults,
+    make_config,
+)
+from edifice_tt.architectures.room import check_buildable
 from edifice_tt.exclusive import exclusive
 from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.cache import KVCache
-from edifice_tt.nn.config import BackboneConfig, check_count
+from edifice_tt.nn.config import BackboneConfig, check_size
 from edifice_tt.nn.copies import Copies
 from edifice_tt.nn.fingerprint import fingerprint
 from edifice_tt.nn.init import place
@@ -54,15 +60,14 @@ class CausalLMConfig:
 
     def __post_init__(self) -> None:
         for option in ("vocab_size", "context_length", "scorer_hidden"):
-            check_count(option, getattr(self, option))
-        for option in ("head_dim", "ffn_size"):
-            if getattr(self, option):
-                check_count(option, getattr(self, option))
-        for option in ("norm_eps", "rope_base"):
-            check_positive(option, getattr(self, option))
+            check_size(option, getattr(self, option))
         check_seed(self.seed)
+        if not isinstance(self.tied_embeddings, bool):
+            raise ValueError(f"tied_embeddings={self.tied_embeddings!r:.60} must be True or False")
+        if not isinstance(self.scorer, str | None):
+            raise ValueError(f"scorer={self.scorer!r:.60} must be the name of a scorer, or None")
         if self.rope_factors is not None:  # a checkpoint's JSON gives a list
-            object.__setattr__(self, "rope_factors", tuple(self.rope_factors))
+            object.__setattr__(self, "rope_factors", as_factors(self.rope_factors))
         pairs = self.backbone.head_dim // 2  # asking for it checks the rest
         if self.rope_factors is not None and len(self.rope_factors) != pairs:
             raise ValueError(
@@ -87,6 +92,12 @@ class CausalLMConfig:
             rope_factors=self.rope_factors,
             dropout=self.dropout,
         )
+
+    @property
+    def num_weights(self) -> int:
+        """How many numbers its weights are, but for those of a scorer."""
+        copies = 1 if self.tied_embeddings else 2
+        return copies * self.vocab_size * self.hidden_size + self.backbone.num_weights
 
 
 class CausalLMOutput(NamedTuple):
@@ -192,6 +203,7 @@ def build(*, device: str | None = None, dtype: str | None = None, **options: Any
     config = make_config(CausalLMConfig, NAME, options)
     opened = open_device(device)
     dtype = choose_dtype(dtype, opened)
+    check_buildable(NAME, config.num_weights, opened)
     model = CausalLM(config, np.random.default_rng([config.seed, 0]))
     return store(place(model, opened), dtype)
 

@@ -38,11 +38,11 @@ def check_seed(value: object) -> int:
     return seed
 
 
-def check_positive(option: str, value: float) -> None:
-    """Raise `ValueError` unless the value is a finite number above 0."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 < value < float("inf"):
-        raise ValueError(f"{option}={value!r} must be a finite number above 0")
+def as_factors(given: Any) -> tuple[float, ...]:
+    """Rotary factors as a tuple; raises `ValueError` for what is no row of values."""
+    if not isinstance(given, list | tuple):
+        raise ValueError(f"rope_factors={given!r:.60} must be a list of numbers, or None")
+    return tuple(given)
 
 
 def defaults(config_class: type[Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from tinygrad import Tensor, dtypes
 
 from edifice_tt.architectures.inputs import Given, as_numbers
 from edifice_tt.architectures.options import check_seed, defaults, make_config
+from edifice_tt.architectures.room import check_buildable
 from edifice_tt.exclusive import exclusive
 from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.cache import KVCache
-from edifice_tt.nn.config import BackboneConfig, check_count
+from edifice_tt.nn.config import BackboneConfig, check_size
 from edifice_tt.nn.copies import Copies
 from edifice_tt.nn.init import place
 from edifice_tt.nn.precision import choose_dtype, store
@@ -55,7 +56,7 @@ class TestTimeComputeConfig:
 
     def __post_init__(self) -> None:
         for option in ("embed_dim", "scorer_hidden", "seq_len"):
-            check_count(option, getattr(self, option))
+            check_size(option, getattr(self, option))
         check_seed(self.seed)
         _ = self.backbone  # checks the rest
 
@@ -68,6 +69,12 @@ class TestTimeComputeConfig:
             num_kv_heads=self.num_kv_heads,
             dropout=self.dropout,
         )
+
+    @property
+    def num_weights(self) -> int:
+        """How many numbers its weights are, but for those of the scorer."""
+        projection = self.embed_dim * self.hidden_size if self.embed_dim != self.hidden_size else 0
+        return projection + self.backbone.num_weights
 
 
 class TestTimeComputeOutput(NamedTuple):
@@ -137,6 +144,7 @@ def build(
     config = make_config(TestTimeComputeConfig, NAME, options)
     opened = open_device(device)
     dtype = choose_dtype(dtype, opened)
+    check_buildable(NAME, config.num_weights, opened)
     model = TestTimeCompute(config, np.random.default_rng([config.seed, 0]))
     return store(place(model, opened), dtype)
 

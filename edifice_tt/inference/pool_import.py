@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from edifice_tt.errors import CheckpointError, PoolWarning
 from edifice_tt.inference.candidates import Candidate, Pool, Problem
-from edifice_tt.inference.pool_lines import decode, unique
+from edifice_tt.inference.pool_lines import decode
+from edifice_tt.json_text import unique
 from edifice_tt.registry import RANGES
 
 T = TypeVar("T")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from edifice_tt.chat_text import plain_of
 from edifice_tt.inference.candidates import FINISH_REASONS, INTERRUPTED, Candidate, Pool
+from edifice_tt.json_text import unique
 from edifice_tt.registry import RANGES
 
 SCHEMA = 2
@@ -99,16 +100,6 @@ _NAMES = {
     kind: (frozenset(fields) - OPTIONAL.get(kind, frozenset()), frozenset(fields))
     for kind, fields in FIELDS.items()
 }
-
-
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these keys and values. Raises `ValueError` for a key that is there twice."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r:.40} is there twice; leave one out")
-    return made
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=unique)

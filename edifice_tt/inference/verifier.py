@@ -21,11 +21,14 @@ from tinygrad.nn.state import get_state_dict
 
 from edifice_tt import registry
 from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.architectures.options import check_seed
 from edifice_tt.errors import CheckpointError, EdificeError, TrainedOnWarning
 from edifice_tt.exclusive import exclusive
 from edifice_tt.inference.candidates import Pool
 from edifice_tt.inference.hidden import ROWS, States, read_hidden
-from edifice_tt.nn.init import place
+from edifice_tt.json_text import parse_record, take, take_all
+from edifice_tt.nn.config import check_dropout, check_size
+from edifice_tt.nn.init import held_to, place
 from edifice_tt.nn.scorers import make_head
 from edifice_tt.toolchain import open_device
 from edifice_tt.verifiers import find_verifier, list_verifiers
@@ -38,8 +41,9 @@ from edifice_tt.weights.safetensors import (
     open_safetensors,
     write_safetensors,
 )
+from edifice_tt.weights.safetensors_header import Format
 
-FORMAT, FORMAT_VERSION = "edifice_tt_verifier", "1"
+FORMAT = Format("edifice_tt_verifier", "not a verifier; make one with edifice-tt train", "1")
 _SURE = 1e-6  # a head that declares probabilities counts as no surer than that
 _HEAD, _MEAN, _SCALE = "head.", "input.mean", "input.scale"
 
@@ -138,11 +142,15 @@ class Verifier:
         described = {name: getattr(self, name) for name in _DESCRIBED}
         described |= {"options": dict(self.options), "figures": dict(self.figures)}
         described |= {"trained_on": sorted(self.trained_on), "tokenizer": self.tokenizer}
-        metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "edifice_tt": __version__}
+        metadata = {**FORMAT.metadata, "edifice_tt": __version__}
         write_safetensors(path, tensors, {**metadata, "verifier": json.dumps(described)})
 
 
-_DESCRIBED = ("name", "scorer", "layer", "hidden_size", "fingerprint", "slope", "offset")
+_DESCRIBED: dict[str, type] = {
+    **dict.fromkeys(("name", "scorer", "fingerprint"), str),
+    **dict.fromkeys(("layer", "hidden_size"), int),
+    **dict.fromkeys(("slope", "offset"), float),
+}
 
 
 @exclusive
@@ -154,27 +162,17 @@ def load_verifier(path: str | os.PathLike[str], device: str | None = None) -> Ve
     """
     if isinstance(path, str) and path in list_verifiers():
         path = find_verifier(path).path
-    file = open_safetensors(path)
-    if file.metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not a verifier; make one with edifice-tt train")
-    if (version := file.metadata.get("format_version")) != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path}: format version {version}, this edifice_tt reads {FORMAT_VERSION}; update it"
-        )
-    try:
-        given = json.loads(file.metadata["verifier"])
-        fields = {name: given[name] for name in (*_DESCRIBED, "options", "figures")}
-        fields["trained_on"] = frozenset(given["trained_on"])
-        fields["tokenizer"] = str(given.get("tokenizer", ""))
-        slope, offset = float(given["slope"]), float(given["offset"])
-    except (KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: its description is damaged ({error})") from error
-    if not np.isfinite([slope, offset]).all():
-        raise CheckpointError(f"{path}: its calibration is not finite; the file is damaged")
+    file = open_safetensors(path, FORMAT)
     opened = open_device(device)
-    head = place(new_head(given["scorer"], given["hidden_size"], given["options"]), opened)
+    try:
+        fields = _read_description(file.metadata)
+        with held_to(entry.shape for entry in file.entries.values()):
+            head = new_head(fields["scorer"], fields["hidden_size"], fields["options"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: its description is damaged ({error})") from error
+    head = place(head, opened)
     weights = {_HEAD + name: weight for name, weight in get_state_dict(head).items()}
-    size = (given["hidden_size"],)
+    size = (fields["hidden_size"],)
     expected = {**weights, _MEAN: Tensor.zeros(*size), _SCALE: Tensor.zeros(*size)}
     found = {key: (entry.shape, entry.dtype) for key, entry in file.entries.items()}
     check_fit(file.path, differences(expected, found))
@@ -185,9 +183,30 @@ def load_verifier(path: str | os.PathLike[str], device: str | None = None) -> Ve
     return Verifier(head=head, mean=inputs[0].numpy(), scale=inputs[1].numpy(), **fields)
 
 
+def _read_description(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The fields that `Verifier.save` describes; raises `ValueError` for any that is damaged."""
+    given = parse_record(metadata["verifier"])
+    found = {name: take(given, name, kind) for name, kind in _DESCRIBED.items()}
+    for name in ("name", "scorer"):
+        if not found[name]:
+            raise ValueError(f"{name} is empty")
+    check_size("hidden_size", found["hidden_size"])
+    check_size("num_layers", found["layer"], "layer")
+    found |= {name: take(given, name, dict) for name in ("options", "figures")}
+    found["trained_on"] = frozenset(take_all(given, "trained_on", str))
+    found["tokenizer"] = take({"tokenizer": "", **given}, "tokenizer", str)
+    return found
+
+
 def new_head(scorer: str, hidden_size: int, options: Mapping[str, Any]) -> Any:
-    """The registered head, fresh."""
-    config: Any = SimpleNamespace(scorer=scorer, hidden_size=hidden_size, **options)
+    """The registered head, fresh; raises `ValueError` for options that are missing or wrong."""
+    if missing := {"scorer_hidden", "dropout", "seed"} - options.keys():
+        raise ValueError(f"the option {min(missing)} is missing")
+    check_size("scorer_hidden", options["scorer_hidden"])
+    check_dropout(options["dropout"])
+    check_seed(options["seed"])
+    fixed = {"scorer": scorer, "hidden_size": hidden_size}
+    config: Any = SimpleNamespace(**{**options, **fixed})
     return make_head(config)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad import Tensor
 
 from edifice_tt.nn import ops
-from edifice_tt.nn.init import unfilled, uniform
+from edifice_tt.nn.init import filled, unfilled, uniform
 from edifice_tt.nn.kernels import Weight, pack
 from edifice_tt.nn.ops import Memory
 
@@ -30,7 +30,7 @@ class Linear:
             self.weight = unfilled(out_size, in_size)
         else:
             self.weight = uniform(rng, (6 / (in_size + out_size)) ** 0.5, out_size, in_size)
-        self.bias = Tensor(np.zeros(out_size, np.float32)) if bias else None
+        self.bias = filled(0, out_size) if bias else None
 
     @property
     def packed(self) -> Weight:
@@ -49,7 +49,7 @@ class RMSNorm:
 
     def __init__(self, size: int, eps: float) -> None:
         self.eps = eps
-        self.weight = Tensor(np.ones(size, np.float32))
+        self.weight = filled(1, size)
 
     def __call__(self, x: Tensor) -> Tensor:
         return ops.rms_norm(x, self.weight, self.eps)
@@ -60,8 +60,8 @@ class LayerNorm:
 
     def __init__(self, size: int, eps: float) -> None:
         self.eps = eps
-        self.weight = Tensor(np.ones(size, np.float32))
-        self.bias = Tensor(np.zeros(size, np.float32))
+        self.weight = filled(1, size)
+        self.bias = filled(0, size)
 
     def __call__(self, x: Tensor) -> Tensor:
         return ops.layer_norm(x, self.weight, self.bias, self.eps)

@@ -4,6 +4,20 @@ from dataclasses import dataclass
 from operator import index
 from typing import Literal
 
+# What nobody can mean is refused: sizes above these, and constants outside of these ranges.
+MOST = {
+    **dict.fromkeys(("hidden_size", "embed_dim", "scorer_hidden"), 1 << 20),
+    **dict.fromkeys(("num_heads", "num_kv_heads", "head_dim"), 1 << 16),
+    **dict.fromkeys(("vocab_size", "ffn_size"), 1 << 24),
+    **dict.fromkeys(("context_length", "seq_len"), (1 << 31) - 1),
+    "num_layers": 10_000,
+}
+RANGES = {
+    **dict.fromkeys(("norm_eps", "final_norm_eps"), (1e-12, 0.1)),
+    "rope_base": (1.0, 1e12),
+    "rope_factors": (0.01, 1e4),
+}
+
 
 @dataclass(frozen=True)
 class BackboneConfig:
@@ -28,7 +42,14 @@ class BackboneConfig:
 
     def __post_init__(self) -> None:
         for option in ("hidden_size", "num_layers", "num_heads", "num_kv_heads"):
-            check_count(option, getattr(self, option))
+            check_size(option, getattr(self, option))
+        for option in ("head_dim", "ffn_size"):
+            if whole(getattr(self, option)) != 0:
+                check_size(option, getattr(self, option))
+        for option in ("norm_eps", "final_norm_eps", "rope_base"):
+            check_range(option, getattr(self, option))
+        for factor in self.rope_factors or ():
+            check_range("rope_factors", factor)
         if self.num_heads % self.num_kv_heads:
             divisors = [k for k in range(1, self.num_heads + 1) if self.num_heads % k == 0]
             raise ValueError(
@@ -51,8 +72,18 @@ class BackboneConfig:
             # 2.667 and the rounding are the original's; half-up, like Elixir's round/1.
             rounded = int(self.hidden_size * 2.667 + 0.5)
             object.__setattr__(self, "ffn_size", -(-rounded // 8) * 8)
-        check_count("ffn_size", self.ffn_size)
         check_dropout(self.dropout)
+
+    @property
+    def num_weights(self) -> int:
+        """How many numbers its weights are."""
+        D, E, F = self.hidden_size, self.head_dim, self.ffn_size
+        queries, keys = self.num_heads * E, self.num_kv_heads * E
+        layer = 2 * D * (queries + keys) + 3 * D * F + 2 * D
+        biases = queries + 2 * keys + 2 * D + 2 * F if self.bias else 0
+        return (
+            self.num_layers * (layer + biases) + (2 if self.final_norm == "layer_norm" else 1) * D
+        )
 
 
 def whole(value: object) -> int | None:
@@ -75,6 +106,22 @@ def check_count(option: str, value: object, most: int | None = None) -> int:
     if most is not None and count > most:
         raise ValueError(f"{option}={count!r:.60} is too many; give at most {most}")
     return count
+
+
+def check_size(option: str, value: object, name: str = "") -> int:
+    """The value as an int; raises `ValueError` for none that the option can have.
+
+    `name` is what the option is called where the value stands.
+    """
+    return check_count(name or option, value, MOST[option])
+
+
+def check_range(option: str, value: object, name: str = "") -> None:
+    """Raise `ValueError` unless the value is a number in the range that the option can have."""
+    least, most = RANGES[option]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not least <= value <= most:  # type: ignore[operator]
+        raise ValueError(f"{name or option}={value!r:.60} must be from {least:g} to {most:g}")
 
 
 def check_dropout(value: float) -> None:

@@ -1,8 +1,8 @@
 """Where weights come to lie: on one device or several, realised, in memory that can be shared."""
 
 import mmap
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from typing import Any, TypeVar
 from weakref import finalize
@@ -39,13 +39,65 @@ def place(model: M, device: str) -> M:
     return model
 
 
+@contextmanager
+def held_to(file: Iterable[tuple[int, ...]]) -> Iterator[None]:
+    """Build no more here than a file can fill, whose tensors have these shapes.
+
+    Raises `ValueError` for far more weights, or numbers in them, before they take memory; fewer
+    are left to the comparison, which names each. Needs `exclusive`.
+    """
+    global _left
+    shapes, before = list(file), _left
+    numbers = sum(map(prod, shapes))
+    _left = [_SLACK * len(shapes) + _SPARE_WEIGHTS, _SLACK * numbers + _SPARE_NUMBERS]
+    try:
+        yield
+    except _TooLargeError:
+        raise ValueError(
+            f"the model that it describes is far larger than its {len(shapes)} tensors with "
+            f"{numbers} numbers"
+        ) from None
+    finally:
+        _left = before
+
+
+class _TooLargeError(Exception):
+    """More is being built than a file can fill."""
+
+
+_left: list[int] | None = None  # how many weights, and numbers in them, may still be built
+_SLACK, _SPARE_WEIGHTS, _SPARE_NUMBERS = 4, 1 << 10, 1 << 22
+
+
+def expect(num_weights: int) -> None:
+    """Tell beforehand how many numbers are going to be built."""
+    if _left is not None and num_weights > _left[1]:
+        raise _TooLargeError
+
+
+def _count(*shape: int) -> None:
+    expect(prod(shape))
+    if _left is not None:
+        _left[:] = _left[0] - 1, _left[1] - prod(shape)
+        if _left[0] < 0:
+            raise _TooLargeError
+
+
+def filled(value: float, size: int) -> Tensor:
+    """A weight of one number, `size` times."""
+    _count(size)
+    return Tensor(np.full(size, value, np.float32))
+
+
 def unfilled(*shape: int) -> Tensor:
     """A weight that a loader brings. As `Tensor.empty`, which takes five times as long."""
+    _count(*shape)
     return Tensor(UOp.new_buffer(Device.DEFAULT, prod(shape), dtypes.float32).reshape(shape))
 
 
 def uniform(rng: np.random.Generator, limit: float, *shape: int) -> Tensor:
     """A weight of random numbers from -limit to limit."""
+    _count(*shape)
     weight = room(*shape)
     for piece in pieces(weight):  # as one draw of all would be, without its float64
         piece[:] = rng.uniform(-limit, limit, piece.size)

@@ -126,7 +126,7 @@ def norm(
     name = f"norm_{count}_{size}_{'rms' if bias is None else 'layer'}"
     given = "0" if bias is None else "bias"
     body = f"""for (long i = 0; i < {count}; i++)
-      norm(out + i * {size}, x + i * {size}, gain, {given}, {size}, {eps!r}f);"""
+      norm(out + i * {size}, x + i * {size}, gain, {given}, {size}, {float(eps)!r}f);"""
     out = Tensor.invalids(*x.shape, dtype=dtypes.float32, device=x.device)
     gradient = cpu.gradient_of(formula)
     return cpu.call(name, _library(), body, {"out": out}, arguments.read, gradient)[0]
@@ -226,7 +226,7 @@ def block(
         return Tensor.invalids(*shape, dtype=dtypes.float32, device=x.device)
 
     def call(halves: str, into: str, queries: str, written: dict[str, Tensor]) -> list[Tensor]:
-        body = f"""layer w = {{{D}, {H}, {K}, {E}, {F}, {layer.norm_eps!r}f, {int(rounds)},
+        body = f"""layer w = {{{D}, {H}, {K}, {E}, {F}, {float(layer.norm_eps)!r}f, {int(rounds)},
                      attn_norm, ffn_norm, {weights}}};
             cache tail = {{own, {B}, {room}}}, common = {{(float *){common}, 1, {prefix_room}}};
             block({into}, x, {T}, w, tail, common, {seen}, {shared}, {at}, {wanted}, cos, sin,

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tinygrad import Tensor
+from tinygrad import Tensor, dtypes
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.chat_text import plain_of
@@ -25,9 +24,18 @@ from edifice_tt.inference.hidden import check_layer, read_layers
 from edifice_tt.inference.pool_reader import PoolFile
 from edifice_tt.inference.settings import rounding_of
 from edifice_tt.inference.verifier import tokenizer_digest
-from edifice_tt.weights.safetensors import check_finite, open_safetensors, write_safetensors
+from edifice_tt.json_text import parse_record, take, take_all
+from edifice_tt.weights.safetensors import (
+    SafetensorsFile,
+    check_finite,
+    open_safetensors,
+    write_safetensors,
+)
+from edifice_tt.weights.safetensors_header import Format
 
-FORMAT, FORMAT_VERSION = "edifice_tt_features", "1"
+FORMAT = Format(
+    "edifice_tt_features", "not a file of features that this edifice_tt reads; delete it", "1"
+)
 POSITIONS = ("last", "all")
 
 HalfStates = NDArray[np.float16]
@@ -187,8 +195,7 @@ def save_features(
         "lengths": Tensor(lengths, device=device),
     }
     described = {**vars(features.source), "pool": pool, "keys": list(features.states)}
-    metadata = {"format": FORMAT, "format_version": FORMAT_VERSION}
-    write_safetensors(path, tensors, {**metadata, "features": json.dumps(described)})
+    write_safetensors(path, tensors, {**FORMAT.metadata, "features": json.dumps(described)})
 
 
 @exclusive
@@ -198,21 +205,15 @@ def load_features(path: str | os.PathLike[str], expected: Source) -> Features:
     Raises `CheckpointError` for a damaged or foreign file, and for one whose model, tokenizer,
     layer, positions or hidden size is another than expected.
     """
-    file = open_safetensors(path)
-    if (file.metadata.get("format"), file.metadata.get("format_version")) != (
-        FORMAT,
-        FORMAT_VERSION,
-    ):
-        raise CheckpointError(f"{path}: not a file of features that this edifice_tt reads")
+    file = open_safetensors(path, FORMAT)
     try:
-        described: dict[str, Any] = json.loads(file.metadata["features"])
-        keys = described["keys"]
-        found = {name: described[name] for name in vars(expected)}
-        lengths = file.read("lengths", "CPU").numpy()
-        rows, size = file.entries["states"].shape
-        if len(keys) != len(lengths) or rows != lengths.sum() or size != found["hidden_size"]:
+        described = parse_record(file.metadata["features"])
+        found = {name: take(described, name, type(ours)) for name, ours in vars(expected).items()}
+        keys = take_all(described, "keys", str)
+        lengths = _read_lengths(file, found["hidden_size"])
+        if len(set(keys)) != len(lengths) or len(keys) != len(lengths):
             raise ValueError("its parts do not fit together")
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged features ({error})") from error
     for name, ours in vars(expected).items():
         if found[name] != ours:
@@ -222,5 +223,16 @@ def load_features(path: str | os.PathLike[str], expected: Source) -> Features:
             )
     tensor = file.read("states", "CPU")
     check_finite(file.path, "states", tensor)
-    parts = np.split(tensor.numpy(), np.cumsum(lengths)[:-1])
+    parts = np.split(tensor.numpy(), np.cumsum(lengths))[:-1]
     return Features(expected, dict(zip(keys, parts, strict=True)))
+
+
+def _read_lengths(file: SafetensorsFile, hidden_size: int) -> NDArray[np.int32]:
+    """How many states each answer has; raises `ValueError` where the tensors do not say so."""
+    entries = {name: (entry.dtype, len(entry.shape)) for name, entry in file.entries.items()}
+    if entries != {"states": (dtypes.float16, 2), "lengths": (dtypes.int32, 1)}:
+        raise ValueError("expected the tensors states, in half precision, and lengths")
+    lengths: NDArray[np.int32] = file.read("lengths", "CPU").numpy()
+    if (lengths < 1).any() or file.entries["states"].shape != (lengths.sum(), hidden_size):
+        raise ValueError("its parts do not fit together")
+    return lengths

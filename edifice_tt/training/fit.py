@@ -164,7 +164,8 @@ def fit_scorer(
         tokenizer=features.source.tokenizer,
     )
     key = _key(examples, vars(features.source), scorer, asdict(settings), seed)
-    run = Run() if checkpoint is None else load_run(checkpoint, key)
+    counts = [[len(examples[place].states) for place in held] for held in folds]
+    run = Run() if checkpoint is None else load_run(checkpoint, key, counts)
 
     def keep(run: Run) -> None:
         if checkpoint is not None:

@@ -13,13 +13,13 @@ from tinygrad import Context, Tensor, TinyJit
 from tinygrad.nn.optim import AdamW
 from tinygrad.nn.state import get_parameters, get_state_dict
 
-from edifice_tt.errors import EdificeError
+from edifice_tt.errors import CheckpointError, EdificeError
 from edifice_tt.exclusive import exclusive
 from edifice_tt.nn.init import in_memory, view, wrap
 from edifice_tt.study.quality import auroc
 from edifice_tt.training.examples import Example, Floats, batches
 from edifice_tt.training.losses import Loss
-from edifice_tt.training.progress import Epoch, Progress, random_counter
+from edifice_tt.training.progress import Arrays, Epoch, Progress, random_counter
 
 _SURE = 1e-6  # a head that declares probabilities counts as no surer than that
 
@@ -204,7 +204,13 @@ class Loop:
         return {name: w.numpy().copy() for name, w in get_state_dict(self.head).items()}
 
     @exclusive
-    def _put(self, tensors: dict[str, Tensor], values: Any) -> None:
+    def _put(self, tensors: dict[str, Tensor], values: Arrays) -> None:
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        if shapes != {name: array.shape for name, array in values.items()}:
+            raise CheckpointError(
+                "the weights of the checkpoint are not those of this training; delete it to begin "
+                "anew"
+            )
         for name, tensor in tensors.items():
             tensor.assign(Tensor(values[name], device=self.device)).realize()
 

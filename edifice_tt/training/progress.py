@@ -5,7 +5,7 @@ Knows names, arrays and a file; no head and no loss.
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,9 +18,11 @@ from tinygrad import Tensor
 
 from edifice_tt.errors import CheckpointError, EdificeError
 from edifice_tt.exclusive import exclusive
+from edifice_tt.json_text import parse_record, take, take_all
 from edifice_tt.weights.safetensors import open_safetensors, write_safetensors
+from edifice_tt.weights.safetensors_header import Format
 
-FORMAT = "edifice_tt_training"
+FORMAT = Format("edifice_tt_training", "not the checkpoint of a training run; use another name")
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
@@ -81,46 +83,61 @@ def save_run(run: Run, path: str | os.PathLike[str], key: str, device: str) -> N
     history = [asdict(epoch) for epoch in current.history]
     folds = [asdict(fold) for fold in run.folds]
     said = {"key": key, "folds": folds, "best_epoch": current.best_epoch, "history": history}
-    write_safetensors(path, tensors, {"format": FORMAT, "run": json.dumps(said)})
+    write_safetensors(path, tensors, {**FORMAT.metadata, "run": json.dumps(said)})
 
 
 @exclusive
-def load_run(path: str | os.PathLike[str], key: str) -> Run:
+def load_run(path: str | os.PathLike[str], key: str, held_out: Sequence[Sequence[int]] = ()) -> Run:
     """What `save_run` wrote, or nothing where there is no file.
 
-    Raises `CheckpointError` for a damaged or foreign file, `EdificeError` for that of a run with
-    other data or options.
+    `held_out` are the numbers of candidates of the problems that each fold holds out. Raises
+    `CheckpointError` for a damaged or foreign file, `EdificeError` for that of a run with other
+    data or options.
     """
     if not Path(path).exists():
         return Run()
-    file = open_safetensors(path)
-    if file.metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not the checkpoint of a training run; use another name")
+    file = open_safetensors(path, FORMAT)
+    parts: dict[str, dict[str, NDArray[np.generic]]] = {"state": {}, "best": {}}
     try:
-        said = json.loads(file.metadata["run"])
-        folds = tuple(_fold(fold) for fold in said["folds"])
-        theirs, best_epoch, history = said["key"], int(said["best_epoch"]), _history(said)
-    except (KeyError, ValueError, TypeError) as error:
+        said = parse_record(file.metadata["run"])
+        folds = tuple(map(_fold, take_all(said, "folds", dict)))
+        theirs, best_epoch = take(said, "key", str), take(said, "best_epoch", int)
+        history = _history(said, best_epoch)
+        for name in file.entries:
+            part, _, rest = name.partition(".")
+            parts[part][rest] = file.read(name, "CPU").numpy()
+    except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error})") from error
     if theirs != key:
         raise EdificeError(
             f"{path} is the checkpoint of a training with other problems or options; give those, "
             "or delete it to begin anew"
         )
-    parts: dict[str, dict[str, NDArray[np.generic]]] = {"state": {}, "best": {}}
-    for name in file.entries:
-        part, _, rest = name.partition(".")
-        parts[part][rest] = file.read(name, "CPU").numpy()
+    counts = [list(map(len, fold.logits)) for fold in folds]
+    if counts != [list(some) for some in held_out[: len(folds)]]:
+        raise CheckpointError(f"{path}: its folds are not those of this training; delete it")
     return Run(folds, Progress(history, best_epoch, parts["state"], parts["best"]))
 
 
-def _history(said: Mapping[str, Any]) -> tuple[Epoch, ...]:
-    return tuple(Epoch(**epoch) for epoch in said["history"])
+def _history(said: Mapping[str, Any], best_epoch: int) -> tuple[Epoch, ...]:
+    history = tuple(map(_epoch, take_all(said, "history", dict)))
+    if not 1 <= best_epoch <= len(history):
+        raise ValueError(f"best_epoch={best_epoch!r:.60} is none of its {len(history)} epochs")
+    return history
+
+
+def _epoch(said: Mapping[str, Any]) -> Epoch:
+    kinds: dict[str, type] = {"fold": int, "epoch": int, "loss": float}
+    held_out = ("held_out_loss", "held_out_auroc")
+    kinds |= {name: float for name in held_out if said.get(name) is not None}
+    return Epoch(**{name: take(said, name, kind) for name, kind in kinds.items()})
 
 
 def _fold(said: Mapping[str, Any]) -> Fold:
-    logits = tuple(tuple(map(float, one)) for one in said["logits"])
-    return Fold(_history(said), int(said["best_epoch"]), str(said["stopped"]), logits)
+    rows = take_all(said, "logits", list)
+    logits = tuple(tuple(take_all({"logits": row}, "logits", float)) for row in rows)
+    best_epoch, stopped = take(said, "best_epoch", int), take(said, "stopped", str)
+    return Fold(_history(said, best_epoch), best_epoch, stopped, logits)
 
 
 _one_training = RLock()  # tinygrad has one generator, which all threads draw from

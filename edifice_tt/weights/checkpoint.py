@@ -16,7 +16,8 @@ from tinygrad.nn.state import get_state_dict
 from edifice_tt import registry
 from edifice_tt.errors import CheckpointError, EdificeError
 from edifice_tt.exclusive import exclusive
-from edifice_tt.nn.init import give_back
+from edifice_tt.json_text import parse_record
+from edifice_tt.nn.init import give_back, held_to
 from edifice_tt.nn.precision import HALVES, check_dtype, choose_dtype, is_dense, narrow, store
 from edifice_tt.nn.quantized import float_state_dict
 from edifice_tt.toolchain import open_device
@@ -29,9 +30,14 @@ from edifice_tt.weights.safetensors import (
     open_safetensors,
     write_safetensors,
 )
+from edifice_tt.weights.safetensors_header import Format
 
-FORMAT = "edifice_tt"
-FORMAT_VERSION = "1"
+FORMAT = Format(
+    "edifice_tt",
+    "not saved by edifice_tt.save; for parameters of the original use load_edifice",
+    version="1",
+)
+_GIVEN = ("name", "device", "dtype")  # by the caller, and never by a file
 
 
 @exclusive
@@ -49,8 +55,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
             " registered name) and `config` (a dataclass of the options that build it)"
         )
     metadata = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        **FORMAT.metadata,
         "edifice_tt": __version__,
         "architecture": model.architecture,
         "options": json.dumps(asdict(model.config)),
@@ -72,28 +77,29 @@ def load(path: str | os.PathLike[str], device: str | None = None, dtype: str | N
     the architecture or scorer is not installed.
     """
     check_dtype(dtype)
-    file = open_safetensors(path)
-    if file.metadata.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path}: not saved by edifice_tt.save; for parameters of the original use load_edifice"
-        )
-    if (version := file.metadata.get("format_version")) != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path}: format version {version}, this edifice_tt reads {FORMAT_VERSION}; update it"
-        )
+    file = open_safetensors(path, FORMAT)
     try:
-        name, options = file.metadata["architecture"], json.loads(file.metadata["options"])
+        name, options = file.metadata["architecture"], parse_record(file.metadata["options"])
+        if reserved := [option for option in _GIVEN if option in options]:
+            raise ValueError(f"{reserved[0]} is no option of a file")
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error})") from error
     shapes = [entry.shape for entry in file.entries.values()]
     # One weight after the other takes the place of what was built.
     largest = max(map(math.prod, shapes), default=0)
     check_weights(file.path, shapes, open_device(device), beside=8 * largest)
-    model = registry.build(name, device=device, **options)
+    try:
+        with held_to(shapes):
+            model = registry.build(name, device=device, **options)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     if "tokenizer" in file.metadata:
         from edifice_tt.weights.tokenizer import Tokenizer
 
-        model.tokenizer = Tokenizer.from_json(file.metadata["tokenizer"])
+        try:
+            model.tokenizer = Tokenizer.from_json(file.metadata["tokenizer"])
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from error
         size = getattr(model.config, "vocab_size", None)
         if size is not None and model.tokenizer.vocab_size > size:
             raise CheckpointError(

@@ -17,15 +17,16 @@ from edifice_tt.errors import CheckpointError
 from edifice_tt.exclusive import exclusive
 from edifice_tt.nn.cpu import compiles_c
 from edifice_tt.nn.fingerprint import Stored, identify
-from edifice_tt.nn.init import all_finite, copied, give_back, place, wrap
+from edifice_tt.nn.init import all_finite, copied, give_back, held_to, place, wrap
 from edifice_tt.nn.int8 import GROUP_BYTES, ROWS, Int8Linear, group_rows
 from edifice_tt.nn.mapped import MappedFile
 from edifice_tt.nn.precision import KIND_OF, choose_dtype, hold, store
 from edifice_tt.nn.quantized import BLOCK, KINDS, QuantizedLinear, layer_at
 from edifice_tt.toolchain import open_device
 from edifice_tt.weights.footprint import check_weights, work_bytes
-from edifice_tt.weights.gguf import Entry, GGUFHeader, read_arrays
-from edifice_tt.weights.options import check_file
+from edifice_tt.weights.gguf import read_arrays
+from edifice_tt.weights.gguf_header import Entry, GGUFHeader
+from edifice_tt.weights.llama_config import ROPE_FACTORS, read_config
 from edifice_tt.weights.safetensors import check_fit, differences, foreign
 from edifice_tt.weights.tokenizer import Tokenizer
 
@@ -39,7 +40,6 @@ _LAYERS = {
     "ffn.down_proj": "ffn_down",
 }
 # fmt: on
-_ROPE_FACTORS = "rope_freqs.weight"
 _KINDS = {kind.ggml_type: name for name, kind in KINDS.items()}
 
 
@@ -72,8 +72,10 @@ def load_gguf(
     """
     header = GGUFHeader(path)
     try:
-        config = _read_config(header)
-        model, tokenizer = CausalLM(config), Tokenizer.from_gguf(header.metadata)
+        config = read_config(header)
+        with held_to(entry.shape for entry in header.entries.values()):
+            model = CausalLM(config)
+        tokenizer = Tokenizer.from_gguf(header.metadata)
         if tokenizer.vocab_size > config.vocab_size:
             raise ValueError(f"{tokenizer.vocab_size} tokens for {config.vocab_size} embeddings")
     except (ValueError, CheckpointError) as error:
@@ -84,7 +86,7 @@ def load_gguf(
         ours.get(name, foreign(name, weights)): entry.shape
         for name, entry in header.entries.items()
     }
-    shapes.pop(_ROPE_FACTORS, None)
+    shapes.pop(ROPE_FACTORS, None)
     found = {name: (shape, dtypes.float32) for name, shape in shapes.items()}
     check_fit(header.path, differences(weights, found))
     opened = open_device(device)
@@ -205,62 +207,3 @@ def _scales(raw: NDArray[np.uint8], kind: str) -> NDArray[Any]:
         return (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     scales = raw.reshape(-1, KINDS[kind].block_bytes)[:, : 4 if kind == "Q4_1" else 2]
     return np.ascontiguousarray(scales).view(np.float16)
-
-
-def _read_config(header: GGUFHeader) -> CausalLMConfig:
-    def read(key: str, kind: type[int] | type[float], default: Any = None) -> Any:
-        if (value := header.metadata.get(f"llama.{key}", default)) is None:
-            raise ValueError(f"the key 'llama.{key}' is missing; convert the model again")
-        if not isinstance(value, kind) or not value > 0:
-            raise ValueError(f"llama.{key}={value!r}, expected a positive {kind.__name__}")
-        return value
-
-    if (architecture := header.metadata.get("general.architecture")) != "llama":
-        raise ValueError(f"architecture {architecture!r} is not supported; supported: llama")
-    if experts := header.metadata.get("llama.expert_count"):
-        raise ValueError(
-            f"llama.expert_count={experts}: a mixture of experts is not supported; use a dense "
-            "model"
-        )
-    if "token_embd.weight" not in header.entries:
-        raise ValueError("tensor 'token_embd.weight' is missing; convert the model again")
-    hidden_size, num_heads = read("embedding_length", int), read("attention.head_count", int)
-    head_dim = read("attention.key_length", int, hidden_size // num_heads)
-    if (rotated := read("rope.dimension_count", int, head_dim)) != head_dim:
-        raise ValueError(f"llama.rope.dimension_count={rotated}, expected the head's {head_dim}")
-    context_length = read("context_length", int)
-    check_file(header.metadata, head_dim, context_length)
-    # Also keeps a damaged count from building a million layers.
-    if (num_layers := read("block_count", int)) > len(header.entries):
-        raise ValueError(f"llama.block_count={num_layers} for {len(header.entries)} tensors")
-    return CausalLMConfig(
-        vocab_size=header.entries["token_embd.weight"].shape[0],
-        context_length=context_length,
-        hidden_size=hidden_size,
-        num_layers=num_layers,
-        num_heads=num_heads,
-        num_kv_heads=read("attention.head_count_kv", int, num_heads),
-        head_dim=head_dim,
-        ffn_size=read("feed_forward_length", int),
-        norm_eps=read("attention.layer_norm_rms_epsilon", float),
-        rope_base=read("rope.freq_base", float, 10000.0),
-        rope_factors=_rope_factors(header, head_dim),
-        tied_embeddings="output.weight" not in header.entries,
-    )
-
-
-def _rope_factors(header: GGUFHeader, head_dim: int) -> tuple[float, ...] | None:
-    # Without a type, a factor means linear, and 0 means none, as in llama.cpp.
-    kind = header.metadata.get("llama.rope.scaling.type", "linear")
-    if kind not in ("none", "linear"):
-        raise ValueError(f"llama.rope.scaling.type={kind!r} is not supported; supported: linear")
-    old = header.metadata.get("llama.rope.scale_linear", 0.0)  # its name in older files
-    scale = header.metadata.get("llama.rope.scaling.factor", old) if kind == "linear" else 0.0
-    factors = np.full(head_dim // 2, scale or 1.0)
-    if (entry := header.entries.get(_ROPE_FACTORS)) is not None:
-        if entry.ggml_type != 0 or entry.shape != factors.shape:
-            raise ValueError(f"tensor {_ROPE_FACTORS!r} is {entry}, expected F32 {factors.shape}")
-        factors *= header.data[entry.start : entry.stop].view("<f4")
-    if not (np.isfinite(factors) & (factors > 0)).all():
-        raise ValueError("the rotary scaling factors must be positive; the file is damaged")
-    return None if (factors == 1).all() else tuple(factors.tolist())

@@ -73,10 +73,10 @@ def check_folder(config: Mapping[str, Any], head_dim: int, context: int) -> None
     """Raise `ValueError` for an option of a `config.json` that asks for other numbers."""
     scale = {"attention_multiplier": (head_dim**-0.5,), "query_pre_attn_scalar": (head_dim,)}
     _check(config, _FOLDER | scale)
-    if config.get("use_sliding_window", True):
+    if config.get("use_sliding_window", True) not in (False, None):
         _check_window("sliding_window", config, context)
     for key, plain in (("layer_types", "full_attention"), ("no_rope_layers", 1)):
-        given = config.get(key) or []
+        given = [] if config.get(key) is None else config[key]
         if not isinstance(given, list) or any(one != plain for one in given):
             raise _refused(key, given, (f"{plain} for every layer",))
 
@@ -92,8 +92,8 @@ def check_file(metadata: Mapping[str, Any], head_dim: int, context: int) -> None
     unknown = sorted(key for key in metadata if key.startswith("llama.") and key not in known)
     if unknown:
         raise ValueError(
-            f"the key {unknown[0]!r} is unknown here and may change the numbers; if it does not, "
-            f"remove it (gguf_new_metadata.py --remove-metadata {unknown[0]})"
+            f"the key {unknown[0]!r:.60} is unknown here and may change the numbers; if it does "
+            f"not, remove it (gguf_new_metadata.py --remove-metadata {unknown[0]:.60})"
         )
 
 
@@ -105,13 +105,15 @@ def _check(given: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]]) -> 
 
 
 def _check_window(key: str, given: Mapping[str, Any], context: int) -> None:
-    value = given.get(key) or 0
+    value = 0 if given.get(key) is None else given[key]
     if not isinstance(value, int) or 0 < value < context:
         raise _refused(key, value, (f"0 or the context of {context} and more",))
 
 
 def _same(value: Any, neutral: Any) -> bool:
     if isinstance(value, int | float) and isinstance(neutral, int | float):
+        if abs(value) > 1e300:  # more than a float holds, perhaps
+            return False
         return math.isclose(value, neutral, rel_tol=1e-6)  # the files hold float32
     return bool(value == neutral)
 

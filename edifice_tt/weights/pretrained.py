@@ -12,7 +12,7 @@ from edifice_tt.toolchain import open_device
 from edifice_tt.tracing import one_line
 from edifice_tt.weights import catalog
 from edifice_tt.weights.checkpoint import load
-from edifice_tt.weights.gguf import is_gguf
+from edifice_tt.weights.gguf_header import is_gguf
 from edifice_tt.weights.huggingface import is_huggingface, load_huggingface
 from edifice_tt.weights.llama import check_activations, load_gguf
 

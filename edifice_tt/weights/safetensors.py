@@ -1,11 +1,10 @@
 """The safetensors format: checked before it is read, written whole or not at all.
 
-Knows no model. Reading is by hand and not by tinygrad's loader because a damaged header must be one
-clear error, and writing because a full disk under a memory-mapped file kills the process.
+Knows no model. Writing is by hand and not by tinygrad's, because a full disk under a memory-mapped
+file kills the process.
 """
 
 import json
-import math
 import os
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,24 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tinygrad import Tensor, dtypes
 from tinygrad.dtype import DType
-from tinygrad.nn.state import inverse_safe_dtypes, safe_dtypes
+from tinygrad.nn.state import inverse_safe_dtypes
 
 from edifice_tt.errors import CheckpointError
 from edifice_tt.files import write_atomically
 from edifice_tt.nn.init import PIECE, all_finite, numbers, put, room
 from edifice_tt.nn.precision import HALVES, widen
-
-HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Where a tensor lies in a file, and what it is."""
-
-    dtype: DType
-    shape: tuple[int, ...]
-    start: int
-    stop: int
+from edifice_tt.weights.safetensors_header import Entry, Format, read_header
 
 
 @dataclass(frozen=True)
@@ -44,12 +32,18 @@ class SafetensorsFile:
     entries: dict[str, Entry]
     metadata: dict[str, str]
 
+    def _bytes(self, start: int, stop: int) -> NDArray[np.uint8]:
+        raw = np.fromfile(self.path, np.uint8, stop - start, offset=start)
+        if raw.size < stop - start:
+            raise CheckpointError(f"{self.path}: was cut while it was read; load it again")
+        return raw
+
     def parts(self, name: str) -> Iterator[NDArray[Any]]:
         """The numbers of one tensor, some at a time; of 16 bits they are float32."""
         entry = self.entries[name]
         size = PIECE * entry.dtype.itemsize
         for start in range(entry.start, entry.stop, size):
-            raw = np.fromfile(self.path, np.uint8, min(size, entry.stop - start), offset=start)
+            raw = self._bytes(start, min(start + size, entry.stop))
             if entry.dtype in HALVES:
                 # On the host: a device may have no such numbers.
                 yield widen(raw.view(np.uint16), HALVES[entry.dtype])
@@ -70,42 +64,19 @@ class SafetensorsFile:
         entry = self.entries[name]
         if dtype == dtypes.float32 and entry.dtype in (*HALVES, dtypes.float32):
             return put(self.floats(name), device)
-        raw = np.fromfile(self.path, np.uint8, entry.stop - entry.start, offset=entry.start)
+        raw = self._bytes(entry.start, entry.stop)
         flat = Tensor(raw, device=device).bitcast(entry.dtype)
         return flat.reshape(entry.shape).contiguous().realize()
 
 
-def open_safetensors(path: str | os.PathLike[str]) -> SafetensorsFile:
-    """Check a file's header; raises `CheckpointError` for a missing, truncated or foreign file."""
-    path = Path(path)
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if size < 8 or not 2 <= length <= min(size - 8, HEADER_LIMIT):
-                raise CheckpointError(f"{path}: not a safetensors file, or its header is cut off")
-            header = json.loads(file.read(length))
-        metadata = header.pop("__metadata__", {})
-        entries = {name: _entry(value, 8 + length) for name, value in header.items()}
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
-    for name, entry in entries.items():
-        if entry.stop > size:
-            raise CheckpointError(
-                f"{path}: the file ends at byte {size} but tensor {name!r} needs byte {entry.stop};"
-                " it was cut off, copy it again"
-            )
-    return SafetensorsFile(path, entries, metadata)
+def open_safetensors(
+    path: str | os.PathLike[str], expected: Format | None = None
+) -> SafetensorsFile:
+    """Check a file's header; raises `CheckpointError` for a missing, truncated or foreign file.
 
-
-def _entry(value: Any, data_start: int) -> Entry:
-    dtype, shape = safe_dtypes[value["dtype"]], tuple(value["shape"])
-    start, stop = value["data_offsets"]
-    if not 0 <= start <= stop or stop - start != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"the offsets {start}, {stop} do not fit shape {shape}")
-    return Entry(dtype, shape, data_start + start, data_start + stop)
+    As the format asks, each byte behind the header must belong to just one tensor.
+    """
+    return SafetensorsFile(Path(path), *read_header(Path(path), expected))
 
 
 def write_safetensors(

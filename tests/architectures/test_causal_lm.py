@@ -82,10 +82,10 @@ def test_lists_arrays_and_tensors_are_the_same_ids():
         ("ffn_size", -8, "a whole number, at least 1"),
         ("scorer_hidden", 0, "a whole number, at least 1"),
         ("hidden_size", -3, "a whole number, at least 1"),
-        ("rope_base", 0, "a finite number above 0"),
-        ("rope_base", float("nan"), "a finite number above 0"),
-        ("norm_eps", -1, "a finite number above 0"),
-        ("norm_eps", "1e-5", "a finite number above 0"),
+        ("rope_base", 0, "from 1 to 1e+12"),
+        ("rope_base", float("nan"), "from 1 to 1e+12"),
+        ("norm_eps", -1, "from 1e-12 to 0.1"),
+        ("norm_eps", "1e-5", "from 1e-12 to 0.1"),
     ],
 )
 def test_an_option_that_cannot_work_is_named_with_what_is_expected(option, value, expected):

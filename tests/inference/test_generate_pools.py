@@ -210,7 +210,7 @@ def test_scores_survive_resuming(path, lm, whole):
         ({"n": 6}, "was made with n=5, given n=6"),
         ({"stop": ["x"]}, r"was made with stop=\[\], given stop=\['x'\]"),
         ({"answer": None}, "was made with answer='number', given answer=None"),
-        ({"lm": FormulaModel(norm_eps=0.5)}, "was made with fingerprint=.* given fingerprint="),
+        ({"lm": FormulaModel(norm_eps=0.05)}, "was made with fingerprint=.* given fingerprint="),
         ({"problems": PROBLEMS[1:]}, "holds problem '0', which is not among those given"),
         (
             {"problems": [et.Problem("7?", "0", "0"), *PROBLEMS[1:]]},

@@ -127,7 +127,7 @@ def rewrite(path, change):
         ),
         (
             lambda t, m: m.update(verifier=m["verifier"].replace('"slope": 1.5', '"slope": NaN')),
-            "calibration is not finite",
+            "slope=nan must be a finite number",
         ),
     ],
 )

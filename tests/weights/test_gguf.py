@@ -249,10 +249,10 @@ HUGE, OFFSET = struct.pack("<Q", 2**62), struct.pack("<Q", 32)
         (struct.pack("<IQ", 4, 1), struct.pack("<I", 4) + HUGE, "its header needs byte"),
         (
             struct.pack("<IQ", 4, 1),
-            struct.pack("<IQ", 9, 1),
-            "'types' has a value of unknown type 9",
+            struct.pack("<IQ", 13, 1),
+            "'types' has a value of unknown type 13",
         ),
-        ("é".encode(), b"\xff\xff", "is not UTF-8"),
+        (b"a.weight", b"a.we\xffght", "is not UTF-8"),
         (struct.pack("<IQQ", 2, 3, 2), struct.pack("<IQQ", 9, 3, 2), "'a.weight'"),
         (struct.pack("<QQ", 3, 2), struct.pack("<QQ", 3, 0), r"'a.weight' is F32 \[3, 0\] at 0"),
         (
@@ -468,9 +468,9 @@ def test_all_differences_are_reported_at_once(tmp_path: Path) -> None:
             "llama.rope.dimension_count=16, expected the head's 32",
         ),
         ({"llama.rope.scaling.type": "yarn"}, "'yarn' is not supported; supported: linear"),
-        ({"llama.rope.scale_linear": -1.0}, "scaling factors must be positive"),
-        ({"llama.rope.scaling.factor": -1.0}, "scaling factors must be positive"),
-        ({"llama.block_count": 4_000_000_000}, "llama.block_count=4000000000 for 20 tensors"),
+        ({"llama.rope.scale_linear": -1.0}, "scaling.factor=-1.0 must be from 0.01 to 10000"),
+        ({"llama.rope.scaling.factor": -1.0}, "scaling.factor=-1.0 must be from 0.01 to 10000"),
+        ({"llama.block_count": 9_999}, "llama.block_count=9999 for 20 tensors"),
         ({"llama.block_count": 3}, "missing: backbone.blocks.2"),
         ({"tokenizer.ggml.model": "llama"}, "tokenizer.ggml.model='llama'"),
         (

@@ -14,7 +14,7 @@ from edifice_tt.errors import CheckpointError, EdificeError
 from edifice_tt.nn import precision
 from edifice_tt.testing import byte_tokenizer
 from edifice_tt.weights import footprint, safetensors
-from edifice_tt.weights.huggingface import _read_config, _rope_factors
+from edifice_tt.weights.huggingface_config import _rope_factors, options_of
 from edifice_tt.weights.safetensors import write_safetensors
 
 CONFIG = {
@@ -168,9 +168,9 @@ REFUSED = {
 def test_an_option_that_asks_for_other_numbers_is_refused_by_name(key):
     value, neutral = REFUSED[key]
     with pytest.raises(ValueError, match=f"{key}=.* is not supported"):
-        _read_config({**CONFIG, key: value})
+        options_of({**CONFIG, key: value})
     for accepted in [None, *neutral]:
-        assert _read_config({**CONFIG, key: accepted}) == _read_config(CONFIG)
+        assert options_of({**CONFIG, key: accepted}) == options_of(CONFIG)
 
 
 def test_options_that_change_no_number_are_accepted():
@@ -184,7 +184,7 @@ def test_options_that_change_no_number_are_accepted():
         "sliding_window": 16,
         "of_a_later_year": 1,
     }
-    assert _read_config({**CONFIG, **without_effect}) == _read_config(CONFIG)
+    assert options_of({**CONFIG, **without_effect}) == options_of(CONFIG)
 
 
 LINEAR, BASE = {"rope_type": "linear", "factor": 2.0}, {"rope_theta": 10000.0}
@@ -201,7 +201,7 @@ LINEAR, BASE = {"rope_type": "linear", "factor": 2.0}, {"rope_theta": 10000.0}
     ids=str,
 )
 def test_every_spelling_of_the_same_rotation_is_the_same(rope):
-    config = _read_config({**CONFIG, **rope})
+    config = options_of({**CONFIG, **rope})
     assert (config.rope_base, config.rope_factors) == (10000.0, (2.0,) * 3)
 
 
@@ -239,14 +239,14 @@ def test_every_spelling_of_the_same_rotation_is_the_same(rope):
 )
 def test_a_rotation_that_is_unclear_or_unknown_is_refused_by_name(rope, message):
     with pytest.raises(ValueError, match=message):
-        _read_config({**CONFIG, **rope})
+        options_of({**CONFIG, **rope})
 
 
 def test_llama3_takes_the_context_for_the_length_that_is_not_given():
     """As transformers does."""
     rope = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
     named = rope | {"original_max_position_embeddings": 256}
-    found = [_read_config({**CONFIG, "rope_scaling": one}) for one in (rope, named)]
+    found = [options_of({**CONFIG, "rope_scaling": one}) for one in (rope, named)]
     assert found[0] == found[1]
     assert found[0].rope_factors != (1.0,) * 3
 

@@ -1,0 +1,13 @@
+"""Whether a model can be built at all, asked before it is. Knows no architecture."""
+
+from edifice_tt.memory import available_bytes, check_room
+from edifice_tt.nn.init import expect
+
+_ADVICE = "give smaller sizes, or use a device with more memory"
+
+
+def check_buildable(architecture: str, num_weights: int, device: str) -> None:
+    """Raise when so many weights are more than the device, or a file that is loaded, can hold."""
+    expect(num_weights)
+    needed, available = 4 * num_weights, available_bytes(device)
+    check_room(f"a {architecture} of {num_weights} numbers", needed, available, device, _ADVICE)

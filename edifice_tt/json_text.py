@@ -1,0 +1,95 @@
+"""JSON that others wrote: read without a guess, its fields by their kinds. Knows no format."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+_DEEPEST = 64  # records and lists inside each other; what recurses must not run out of stack
+_WORDS: dict[type, str] = {
+    int: "a whole number",
+    float: "a finite number",
+    str: "a text",
+    bool: "true or false",
+    list: "a list",
+    dict: "a record",
+}
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these keys and values. Raises `ValueError` for a key that is there twice."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r:.40} is there twice; leave one out")
+    return made
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=unique)
+
+
+def parse(given: bytes | str) -> Any:
+    """What a text says as JSON; raises `ValueError`, of one line, for any other text."""
+    try:
+        text = given.decode() if isinstance(given, bytes) else given
+        value = _DECODER.decode(text)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 text, at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        what = error.msg[0].lower() + error.msg[1:].removesuffix(" at")
+        raise ValueError(f"not JSON, {what} at line {error.lineno} column {error.colno}") from error
+    except RecursionError:
+        raise ValueError(f"its JSON is nested deeper than {_DEEPEST} levels") from None
+    if _is_deeper(value, _DEEPEST):
+        raise ValueError(f"its JSON is nested deeper than {_DEEPEST} levels")
+    if "\\ud" in text or "\\uD" in text:  # an escape of half a character, perhaps without the other
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("a text holds half a character, a lone surrogate") from error
+    return value
+
+
+def parse_record(given: bytes | str) -> dict[str, Any]:
+    """The same, of a text that is one JSON object."""
+    value = parse(given)
+    if not isinstance(value, dict):
+        raise ValueError(f"no JSON object but {value!r:.60}")
+    return value
+
+
+def take(record: Mapping[str, Any], name: str, kind: type) -> Any:
+    """A field of that kind; raises `ValueError` for one that is missing or of another kind.
+
+    >>> take({"layer": 3}, "layer", int), take({"slope": 2}, "slope", float)
+    (3, 2.0)
+    """
+    if name not in record:
+        raise ValueError(f"{name} is missing")
+    value: Any = record[name]
+    if kind is float and type(value) is int and abs(value) <= 1e300:
+        value = float(value)
+    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{name}={value!r:.60} must be {_WORDS[kind]}")
+    return value
+
+
+def take_all(record: Mapping[str, Any], name: str, kind: type) -> list[Any]:
+    """A list of values of one kind."""
+    return [
+        take({f"{name}[{i}]": one}, f"{name}[{i}]", kind)
+        for i, one in enumerate(take(record, name, list))
+    ]
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most):
+        inner = (
+            one.values() if isinstance(one, dict) else one
+            for one in level
+            if isinstance(one, dict | list)
+        )
+        level = [one for some in inner for one in some if isinstance(one, dict | list)]
+    return bool(level)

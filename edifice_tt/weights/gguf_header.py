@@ -1,0 +1,222 @@
+"""The header of a GGUF file, checked against the file's size before a tensor is read.
+
+Read here and not by tinygrad, since a damaged one must be one clear error. Knows no model.
+"""
+
+import math
+import mmap
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+from weakref import finalize
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edifice_tt.errors import CheckpointError
+
+# fmt: off
+# What tinygrad de-quantises: the type's number -> name, elements and bytes of a block.
+TYPES = {
+    0: ("F32", 1, 4), 1: ("F16", 1, 2), 30: ("BF16", 1, 2), 28: ("F64", 1, 8),
+    24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4), 27: ("I64", 1, 8),
+    2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24),
+    8: ("Q8_0", 32, 34), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210),
+    18: ("IQ3_XXS", 256, 98), 21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82),
+    23: ("IQ4_XS", 256, 136), 39: ("MXFP4", 32, 17), 41: ("Q1_0", 128, 18),
+}
+_UNSUPPORTED = {
+    9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 19: "IQ1_S",
+    20: "IQ4_NL", 29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0",
+}
+# fmt: on
+_NUMBERS = dict(enumerate(["u1", "i1", "<u2", "<i2", "<u4", "<i4", "<f4", "?"]))
+_NUMBERS |= {10: "<u8", 11: "<i8", 12: "<f8"}
+_TEXT, _ARRAY = 8, 9
+_DEEPEST = 8  # arrays of arrays
+
+
+class Entry(NamedTuple):
+    """What a tensor is, and where it starts and stops in the data section, in bytes."""
+
+    ggml_type: int
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+def is_gguf(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins as GGUF does; False for what is missing or no regular file."""
+    try:
+        if not Path(path).is_file():  # opening a pipe would wait for what comes
+            return False
+        with open(path, "rb") as file:
+            return file.read(4) == b"GGUF"
+    except OSError:
+        return False
+
+
+def _decoded(text: bytes) -> str | bytes:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text
+
+
+def _shown(text: bytes) -> str:
+    return text.decode(errors="backslashreplace")
+
+
+class GGUFHeader:
+    """The header of a file: `metadata` and tensor `entries`; `data` maps the section behind it.
+
+    Every count is held against the bytes left before it is believed. A text of the metadata that is
+    not UTF-8 is left as `bytes`: few of them are needed. Raises `CheckpointError` for
+    a missing, foreign, damaged, truncated or split file, and what tinygrad cannot de-quantise.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if not is_gguf(path):
+            raise self.error("not a GGUF file" if self.path.exists() else "there is no such file")
+        self._file = self.path.open("rb")  # the same file, whatever its name comes to mean
+        finalize(self, self._file.close)
+        self._loaded = os.fstat(self._file.fileno())
+        # A copy on write, for tinygrad's GPUs refuse to read from memory that is read-only.
+        self._content = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self._position = 4
+        version = self._number("<u4")
+        if version in (2 << 24, 3 << 24):
+            raise self.error("is big-endian, and only little-endian files are read; convert it")
+        if version not in (2, 3):
+            raise self.error(f"GGUF version {version} is not supported; supported: 2, 3")
+        num_tensors, num_keys = self._numbers("<u8", 2)
+        self.metadata: dict[str, Any] = {}
+        for _ in range(self._believe(num_keys, 13)):
+            key = _shown(self._bytes())
+            if key in self.metadata:
+                raise self.error(f"key {key!r:.60} is there twice; the file is damaged")
+            self.metadata[key] = self._value(key, self._number("<u4"))
+        parts = self.metadata.get("split.count", 0)
+        if type(parts) is not int or parts < 0:
+            raise self.error(f"split.count={parts!r:.60}, expected a number of parts")
+        if parts > 1:  # a file that was merged says 0
+            raise self.error(f"one of {parts} parts; merge them with llama-gguf-split --merge")
+        self.alignment = unit = self.metadata.get("general.alignment", 32)
+        if type(unit) is not int or unit < 1 or unit & (unit - 1):
+            raise self.error(f"general.alignment={unit!r:.60}, expected a power of two")
+        self.entries: dict[str, Entry] = {}
+        stop = 0
+        for _ in range(self._believe(num_tensors, 24)):
+            name = self._text()
+            if name in self.entries:
+                raise self.error(f"tensor {name!r:.60} is there twice; the file is damaged")
+            self.entries[name] = self._entry(name, start=self._aligned(stop))
+            stop = self.entries[name].stop
+        self._data_start = data_start = self._aligned(self._position)
+        for name, entry in self.entries.items():
+            self._believe(1, data_start + entry.stop - self._position, f"tensor {name!r:.60}")
+        self.data = np.frombuffer(self._content, np.uint8)[data_start:]
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Bytes of the data section, read and not mapped: they take memory only while in use."""
+        raw = np.empty(stop - start, np.uint8)
+        self._file.seek(self._data_start + start)
+        if self._file.readinto(raw.data) < raw.size:
+            self.check_unchanged()
+            raise self.error(f"ends before byte {self._data_start + stop}; download it again")
+        return raw
+
+    def check_unchanged(self) -> None:
+        """Raise `CheckpointError` when the file is written to or cut, by whatever name, since."""
+        was, now = self._loaded, os.fstat(self._file.fileno())
+        if (was.st_size, was.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
+            raise self.error(
+                f"changed since it was loaded (size {was.st_size}, now {now.st_size}); load it "
+                "again"
+            )
+
+    def error(self, reason: str) -> CheckpointError:
+        return CheckpointError(f"{self.path}: {reason}")
+
+    def _aligned(self, position: int) -> int:
+        return -(-position // int(self.alignment)) * int(self.alignment)
+
+    def _believe(self, count: int, smallest: int, what: str = "its header") -> int:
+        """The count, if that many things of at least `smallest` bytes can still follow."""
+        if (needed := self._position + count * smallest) > len(self._content):
+            raise self.error(
+                f"the file ends at byte {len(self._content)} but {what} needs byte {needed}; "
+                "download it again"
+            )
+        return count
+
+    def _numbers(self, dtype: str, count: int) -> list[Any]:
+        start, size = self._position, np.dtype(dtype).itemsize
+        self._position += self._believe(count, size) * size
+        return list(np.frombuffer(self._content, dtype, count, start).tolist())
+
+    def _number(self, dtype: str) -> Any:
+        return self._numbers(dtype, 1)[0]
+
+    def _bytes(self) -> bytes:
+        self._believe(8, 1)
+        start = self._position + 8
+        length = int.from_bytes(self._content[self._position : start], "little")
+        self._position = start
+        self._position += self._believe(length, 1)
+        return self._content[start : self._position]
+
+    def _text(self) -> str:
+        start = self._position + 8
+        if isinstance(text := _decoded(self._bytes()), bytes):
+            raise self.error(f"the text at byte {start} is not UTF-8; download it again")
+        return text
+
+    def _texts(self, count: int) -> list[str | bytes]:
+        # A vocabulary holds a hundred thousand: one look ahead for all, where nothing is wrong.
+        content, at, spans = self._content, self._position, []
+        for _ in range(count):
+            end = at + 8 + int.from_bytes(content[at : at + 8], "little")
+            spans.append((at + 8, end))
+            at = end
+        if at > len(content):
+            return [_decoded(self._bytes()) for _ in range(count)]  # says where the file ends
+        self._position = at
+        return [_decoded(content[start:end]) for start, end in spans]
+
+    def _value(self, key: str, kind: int, depth: int = 0) -> Any:
+        """One value; of a text that is not UTF-8 its bytes, which only its reader need mind."""
+        if kind in _NUMBERS:
+            return self._number(_NUMBERS[kind])
+        if kind == _TEXT:
+            return _decoded(self._bytes())
+        if kind != _ARRAY:
+            raise self.error(f"key {key!r:.60} has a value of unknown type {kind}")
+        if depth == _DEEPEST:
+            raise self.error(f"key {key!r:.60} has arrays nested deeper than {_DEEPEST} levels")
+        kind, count = self._number("<u4"), self._number("<u8")
+        if kind in _NUMBERS:
+            return self._numbers(_NUMBERS[kind], count)
+        if kind == _TEXT:
+            return self._texts(self._believe(count, 8))
+        return [self._value(key, kind, depth + 1) for _ in range(self._believe(count, 12))]
+
+    def _entry(self, name: str, start: int) -> Entry:
+        dims = self._numbers("<u8", self._number("<u4"))
+        ggml_type, given = self._number("<u4"), self._number("<u8")
+        if ggml_type not in TYPES:
+            known = ", ".join(kind for kind, _, _ in TYPES.values())
+            raise self.error(
+                f"type {ggml_type} ({_UNSUPPORTED.get(ggml_type, 'unknown')}) of tensor "
+                f"{name!r:.60} is not supported; supported: {known}"
+            )
+        kind, elements, size = TYPES[ggml_type]
+        # Like llama.cpp: each tensor begins where the one before ends, so none can overlap.
+        if not 1 <= len(dims) <= 4 or 0 in dims or dims[0] % elements or given != start:
+            raise self.error(
+                f"tensor {name!r:.60} is {kind} {dims} at {given}, expected 1 to 4 dimensions, the "
+                f"first a multiple of {elements}, at {start}; the file is damaged"
+            )
+        stop = start + math.prod(dims) // elements * size
+        return Entry(ggml_type, tuple(reversed(dims)), start, stop)
