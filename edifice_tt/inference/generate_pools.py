@@ -19,6 +19,7 @@ from edifice_tt.inference.generate import Event, encode_prompt, generate, render
 from edifice_tt.inference.pool_file import PoolWriter, differing
 from edifice_tt.inference.pool_lines import header_line
 from edifice_tt.inference.settings import describe_sampling
+from edifice_tt.registry import held
 from edifice_tt.toolchain import open_devices
 
 # What `generate` takes and what of it is written into the file, with defaults.
@@ -79,6 +80,10 @@ class Run:
 
     def sample(self, on_token: Callable[[Event], None] | None = None) -> int:
         """Make what is missing; returns how many candidates were made."""
+        with held():
+            return self._sample(on_token)
+
+    def _sample(self, on_token: Callable[[Event], None] | None) -> int:
         for problem, indices in self.missing:
             text = render_prompt(self.lm, problem.prompt)
             empty = Pool(text, (), problem=problem.problem, gold=problem.gold)

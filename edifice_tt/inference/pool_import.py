@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from edifice_tt.errors import CheckpointError, PoolWarning
 from edifice_tt.inference.candidates import Candidate, Pool, Problem
 from edifice_tt.inference.pool_lines import decode, unique
-from edifice_tt.registry import RANGES
+from edifice_tt.records import RANGES
 
 T = TypeVar("T")
 _ONE_A_LINE = (

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from edifice_tt.inference.candidates import FINISH_REASONS, INTERRUPTED, Candidate, Pool
-from edifice_tt.registry import RANGES
+from edifice_tt.records import RANGES
 
 SCHEMA = 2
 _LARGEST = 2**63 - 1
