@@ -21,7 +21,7 @@ KINDS = (*NAMED, "formats", "commands")
 
 def register(add: Add) -> None:
     """Add the commands of this room."""
-    add("list", _list, "show all that can be named: scorers, rules, answer extractors, tasks")
+    add("list", _list, "show scorers, selection rules, answer extractors, tasks, models")
     add("plugins", _plugins, "show who provides what, and what failed")
     doctor = add(
         "doctor",

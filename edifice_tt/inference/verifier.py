@@ -181,7 +181,8 @@ def load_verifier(path: str | os.PathLike[str], device: str | None = None) -> Ve
         fields["trained_on"] = frozenset(given["trained_on"])
         fields["tokenizer"] = str(given.get("tokenizer", ""))
         slope, offset = float(given["slope"]), float(given["offset"])
-    except (KeyError, ValueError, TypeError) as error:
+        _check_described(given)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error})") from error
     if not np.isfinite([slope, offset]).all():
         raise CheckpointError(f"{path}: its calibration is not finite; the file is damaged")
@@ -197,6 +198,19 @@ def load_verifier(path: str | os.PathLike[str], device: str | None = None) -> Ve
     for name, tensor in zip((_MEAN, _SCALE), inputs, strict=True):
         check_finite(file.path, name, tensor)
     return Verifier(head=head, mean=inputs[0].numpy(), scale=inputs[1].numpy(), **fields)
+
+
+def _check_described(given: Mapping[str, Any]) -> None:
+    """Raise `TypeError` or `ValueError` for a description from which no head can be made."""
+    kinds = {str: ("name", "scorer", "fingerprint"), int: ("layer", "hidden_size")}
+    for kind, names in kinds.items():
+        for name in names:
+            if type(given[name]) is not kind:
+                raise TypeError(f"{name} is {given[name]!r:.60}")
+    if given["hidden_size"] < 1:
+        raise ValueError(f"hidden_size is {given['hidden_size']}")
+    if missing := {"scorer_hidden", "dropout", "seed"} - given["options"].keys():
+        raise ValueError(f"options have no {min(missing)}")
 
 
 def open_verifier(record: registry.Scorer, device: str | None = None) -> Verifier:

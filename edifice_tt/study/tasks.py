@@ -22,7 +22,6 @@ SHOTS = 6
 MOST_PROBLEMS = 1_000_000
 # Of a hundred questions so many are for the examples in the prompt, and for measuring.
 _SHOT_SHARE, _TEST_SHARE = 10, 30
-_DIGITS = 12  # of a question's hash, in the id of its problem
 _PATIENCE = 1000  # draws that bring nothing new, before a family counts as exhausted
 
 
@@ -79,7 +78,7 @@ def make_problems(task: str | Task, num: int, seed: int = 0, split: str = "train
         raise ValueError(f"split={split!r} must be one of {', '.join(SPLITS)}")
     examples = task.examples
     return [
-        Problem(examples + q.text, f"{task.name}-{split}-{_digest(task, q)[:_DIGITS]}", q.answer)
+        Problem(examples + q.text, f"{task.name}-{split}-{_digest(task, q)[:12]}", q.answer)
         for q in _draw(task, split, seed, num)
     ]
 
@@ -91,13 +90,13 @@ def find_task(name: str) -> Task:
 
 def held_out(problems: Iterable[str]) -> list[str]:
     """Those of some problem ids that are for measuring only."""
-    names = registry.list_tasks()
-    parts = {problem: problem.rpartition("-test-") for problem in problems}
-    return [
-        problem
-        for problem, (name, _, digest) in parts.items()
-        if name in names and len(digest) == _DIGITS
-    ]
+    names = sorted(registry.list_tasks(), key=len)
+
+    def is_held_out(problem: str) -> bool:
+        ours = [n for n in names if problem.startswith(tuple(f"{n}-{s}-" for s in SPLITS))]
+        return bool(ours) and problem.startswith(f"{ours[-1]}-test-")
+
+    return [problem for problem in problems if is_held_out(problem)]
 
 
 def _draw(task: Task, split: str, seed: int, num: int) -> list[Question]:
