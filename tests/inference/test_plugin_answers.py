@@ -9,6 +9,7 @@ import edifice_tt as et
 from edifice_tt import cli, plugins, registry
 from edifice_tt.errors import PluginError, PluginWarning
 from edifice_tt.inference.answers import find_answers
+from edifice_tt.inference.rules import answers_of
 
 site = pytest.fixture(open_site, name="site")
 
@@ -64,6 +65,8 @@ def test_an_answer_joins_the_first_group_whose_first_answer_it_equals(site):
         assert {answer: [c.index for c in group] for answer, group in found.items()} == groups
         choice = et.select(candidates, "majority", answer="odd")
         assert (choice.index, choice.tally, choice.abstained) == (0, {"2": 3.0, "4": 2.0}, 1)
+    backwards = [None, "4", "4", "2", "2", "2"]
+    assert answers_of(pool.candidates[::-1], "odd") == backwards
     scored = pool.with_scores("s", [0.25, 0.25, 0.25, 0.5, 0.5, 1.0], range="probability")
     assert et.select(scored, "weighted", answer="odd").tally == {"2": 0.75, "4": 1.0}
 
