@@ -13,6 +13,7 @@ from edifice_tt.version import __version__ as __version__
 _offer_clang()  # here, since the first Tensor of a program may stand before its first call of ours
 
 if TYPE_CHECKING:
+    from edifice_tt.architectures.options import make_config as make_config
     from edifice_tt.architectures.test_time_compute import select_best_of_n as select_best_of_n
     from edifice_tt.errors import CheckpointError as CheckpointError
     from edifice_tt.errors import EdificeError as EdificeError
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from edifice_tt.errors import PrecisionWarning as PrecisionWarning
     from edifice_tt.errors import ToolchainError as ToolchainError
     from edifice_tt.errors import UnknownNameError as UnknownNameError
+    from edifice_tt.errors import unknown_name as unknown_name
+    from edifice_tt.files import write_atomically as write_atomically
     from edifice_tt.hookspecs import hookimpl as hookimpl
     from edifice_tt.inference.answers import extractor as extractor
+    from edifice_tt.inference.answers import without_thinking as without_thinking
     from edifice_tt.inference.candidates import Candidate as Candidate
     from edifice_tt.inference.candidates import Pool as Pool
     from edifice_tt.inference.candidates import Problem as Problem
@@ -47,21 +51,24 @@ if TYPE_CHECKING:
     from edifice_tt.registry import architecture as architecture
     from edifice_tt.registry import build as build
     from edifice_tt.registry import list_architectures as list_architectures
+    from edifice_tt.registry import list_extractors as list_extractors
     from edifice_tt.registry import list_scorers as list_scorers
     from edifice_tt.registry import list_selectors as list_selectors
+    from edifice_tt.registry import list_tasks as list_tasks
+    from edifice_tt.registry import list_verifiers as list_verifiers
     from edifice_tt.registry import output_size as output_size
     from edifice_tt.registry import recommended_defaults as recommended_defaults
+    from edifice_tt.registry import scorer as scorer
+    from edifice_tt.registry import selector as selector
     from edifice_tt.study.curve import scaling_curve as scaling_curve
     from edifice_tt.study.records import Curve as Curve
     from edifice_tt.study.statistics import best_of_k as best_of_k
     from edifice_tt.study.statistics import pass_at_k as pass_at_k
-    from edifice_tt.study.tasks import list_tasks as list_tasks
     from edifice_tt.study.tasks import make_problems as make_problems
     from edifice_tt.study.voting import majority_at_k as majority_at_k
     from edifice_tt.training.fit import Fit as Fit
     from edifice_tt.training.fit import fit_scorer as fit_scorer
     from edifice_tt.training.layers import compare_layers as compare_layers
-    from edifice_tt.verifiers import list_verifiers as list_verifiers
     from edifice_tt.weights.checkpoint import load as load
     from edifice_tt.weights.checkpoint import save as save
     from edifice_tt.weights.edifice import load_edifice as load_edifice
@@ -70,17 +77,18 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "errors": "CheckpointError EdificeError NameTakenError PluginError PluginWarning "
-    "PoolWarning PrecisionWarning ToolchainError UnknownNameError",
+    "PoolWarning PrecisionWarning ToolchainError UnknownNameError unknown_name",
+    "files": "write_atomically",
     "hookspecs": "hookimpl",
-    "registry": "architecture build list_architectures list_scorers list_selectors output_size "
-    "recommended_defaults",
+    "registry": "architecture build list_architectures list_extractors list_scorers list_selectors "
+    "list_tasks list_verifiers output_size recommended_defaults scorer selector",
     "nn.jit": "jit",
+    "architectures.options": "make_config",
     "architectures.test_time_compute": "select_best_of_n",
-    "verifiers": "list_verifiers",
     "weights.checkpoint": "load save",
     "weights.edifice": "load_edifice save_edifice",
     "weights.pretrained": "load_pretrained",
-    "inference.answers": "extractor",
+    "inference.answers": "extractor without_thinking",
     "inference.candidates": "Candidate Pool Problem",
     "inference.generate": "generate",
     "inference.generate_pools": "generate_pools",
@@ -96,7 +104,7 @@ _ROOMS = {
     "study.curve": "scaling_curve",
     "study.records": "Curve",
     "study.statistics": "best_of_k pass_at_k",
-    "study.tasks": "list_tasks make_problems",
+    "study.tasks": "make_problems",
     "study.voting": "majority_at_k",
     "training.fit": "Fit fit_scorer",
     "training.layers": "compare_layers",

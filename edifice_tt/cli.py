@@ -105,6 +105,7 @@ def _run(argv: Sequence[str] | None) -> int:
     from edifice_tt import terminal
     from edifice_tt.environment import misread_variable
     from edifice_tt.errors import EdificeError, PluginWarning, PoolWarning, PrecisionWarning
+    from edifice_tt.registry import held
     from edifice_tt.tracing import message_of, show
 
     warnings.showwarning = terminal.show_each_once()
@@ -120,7 +121,7 @@ def _run(argv: Sequence[str] | None) -> int:
             if arguments.command not in SHOW_FAILURES:
                 for failure in parser.get_default("_commands").failures:
                     warnings.warn(str(failure), PluginWarning, stacklevel=2)
-        with _results_apart(arguments):
+        with _results_apart(arguments), held():
             status = arguments.run(arguments) or 0
         if type(status) is not int:
             raise TypeError(f"it returned {show(status)}, expected an exit status or None")

@@ -20,12 +20,12 @@ _KINDS = {
 }
 
 
-def write_atomically(path: Path, write: Write, *, overwrite: bool = True) -> None:
+def write_atomically(path: str | os.PathLike[str], write: Write, *, overwrite: bool = True) -> None:
     """Call `write(file)` on a temporary file beside `path`, then put it in its place.
 
     Whatever goes wrong, `path` is either untouched or complete. See `replacing`.
     """
-    with replacing(path, overwrite=overwrite) as replace:
+    with replacing(Path(path), overwrite=overwrite) as replace:
         replace(write)
 
 

@@ -1,4 +1,4 @@
-"""The five places where a plugin can take part; documentation and signatures, no code.
+"""The seven places where a plugin can take part; documentation and signatures, no code.
 
 A plugin is an installed distribution with an entry point in the group `edifice_tt`:
 
@@ -6,8 +6,8 @@ A plugin is an installed distribution with an entry point in the group `edifice_
     my-plugin = "my_package"
 
 whose module (or object) carries functions marked `@edifice_tt.hookimpl` and named as below. Every
-hook is optional. edifice_tt's own architectures, scorers, selectors and file formats enter by the
-same five hooks, before any installed plugin.
+hook is optional. What edifice_tt itself offers enters by the same seven hooks, before any installed
+plugin.
 """
 
 from argparse import ArgumentParser, _SubParsersAction
@@ -40,7 +40,8 @@ def register_architectures(register: Callable[..., None]) -> None:
 def register_scorers(register: Callable[..., None]) -> None:
     """Add scorers: they give a candidate answer a number, higher is better. Every plugin is called.
 
-    Call `register(name, factory, reads=, range=, level=, summary=)`. `reads` says what it sees:
+    Call `register(name, factory, reads=, range=, level=, model=, summary=)`. `reads` says what it
+    sees:
 
     - `"hidden"`: `factory(hidden_size, **options)` returns a head, called as `head(hidden)` with a
       Tensor (B, T, D) and returning a Tensor (B, T, 1). Its weights are Tensor attributes, so they
@@ -50,9 +51,15 @@ def register_scorers(register: Callable[..., None]) -> None:
       float, one per completion.
     - `"logprobs"`: `factory()` returns `scorer(token_logprobs)`: a list of float per candidate
       -> list of float, one per candidate.
+    - `"states"`: a verifier, which reads the hidden states of one layer of one model. In place of
+      `factory` stands the whole path of its file (see `edifice-tt train`), or `factory()` returns
+      that path or an `edifice_tt.Verifier`. The file says which layer and which model, and another
+      model is refused. `model` names the model in the catalog, for `edifice-tt list` and as what
+      `edifice-tt score` loads. Nothing is opened before the scorer is used.
 
     `range` declares the scores: `"probability"` (within [0, 1]), `"logit"` (a probability before
-    the sigmoid) or `"unbounded"`. A candidate's score depends on that candidate alone.
+    the sigmoid) or `"unbounded"`; a verifier's are always probabilities. A candidate's score
+    depends on that candidate alone.
 
     `level` is `"answer"`, or `"step"` for a scorer of text that gives one list of float per
     completion, a number a step and at least one: `edifice_tt.score(..., reduce=)` makes it one.
@@ -72,6 +79,42 @@ def register_selectors(register: Callable[..., None]) -> None:
     `needs` is None, `"probability"` or `"logit"`: the scores that the rule can use. The function
     then takes an option `scorer`. `edifice_tt.select` always gives it, and refuses a scorer that
     declares another range and a candidate whose score is missing, not finite or outside.
+    """
+
+
+@hookspec
+def register_answers(register: Callable[..., None]) -> None:
+    """Add answer extractors: what in a text is its answer. Every plugin is called.
+
+    Call `register(name, function, equal=, summary=)`. The name then stands wherever an answer is
+    asked for: `answer=` of `edifice_tt.grade`, of the rules and of curves, `--answer`.
+
+    - `function(text)` returns the answer as a str in one spelling, or None when there is none. The
+      text is what is left without the model's thinking. The gold answer is read by it too; where it
+      finds nothing there, the gold answer stands as it is.
+    - `equal(answer, other)` returns True or False. Without it answers are equal when they are the
+      same str, and those always are. `other` is the gold answer, or the first answer of a group.
+
+    Both are pure; each pair is asked once. Votes are grouped in the order of the candidates'
+    indices: an answer joins the first group to whose first answer it is equal. So `equal` need not
+    be transitive. Whatever goes wrong in either is a `PluginError` that names the owner.
+    """
+
+
+@hookspec
+def register_tasks(register: Callable[..., None]) -> None:
+    """Add tasks: families of problems whose answers a program knows. Every plugin is called.
+
+    Call `register(name, make, summary=, answer=, max_tokens=, stop=, examples_seed=)`.
+
+    - `make(rng)` draws one question from a `random.Random`, and from nothing else: it returns the
+      text, which ends where its answer begins, and the answer, both str.
+    - `answer` names the extractor that reads answers (`"number"`); `max_tokens` (6) and `stop`
+      (the end of the line) say where an answer ends.
+    - `examples_seed` (0) draws the six solved examples before each question.
+
+    Which questions are examples, for training and for measuring follows from a hash of their text.
+    `edifice_tt.make_problems`, `edifice-tt tasks` and `--task` find it by its name.
     """
 
 

@@ -25,12 +25,14 @@ GROUP = "edifice_tt"
 SELECTION = "EDIFICE_TT_PLUGINS"
 OWN_NAME = "edifice-tt"
 
-# The library's own architectures, scorers, selectors and file formats are plugins like any other.
+# What the library itself offers are plugins like any other.
 BUILT_INS = (
     "edifice_tt.architectures",
     "edifice_tt.nn",
     "edifice_tt.weights",
     "edifice_tt.inference",
+    "edifice_tt.verifiers",
+    "edifice_tt.study",
 )
 
 

@@ -1,110 +1,29 @@
-"""Names -> architectures, scorers and selectors; knows who owns each, builds nothing itself.
+"""Names -> records of every kind; knows who owns each, builds nothing itself.
 
 What plugins offer is kept until one is installed, removed or reloaded. A name that two plugins
 claim belongs to the first; the second is left out whole, with a warning that names both.
 """
 
-import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from edifice_tt.errors import NameTakenError, PluginError, PluginWarning, unknown_name
 from edifice_tt.exclusive import exclusive
 from edifice_tt.plugins import Failure, Plugins, load_plugins, surroundings
-from edifice_tt.verifiers import list_verifiers
-
-READS = ("hidden", "text", "logprobs")
-RANGES = ("probability", "logit", "unbounded")
-LEVELS = ("answer", "step")
-NEEDS = (None, "probability", "logit")
+from edifice_tt.records import RANGES as RANGES
+from edifice_tt.records import Architecture as Architecture
+from edifice_tt.records import Extractor as Extractor
+from edifice_tt.records import Record
+from edifice_tt.records import Scorer as Scorer
+from edifice_tt.records import Selector as Selector
+from edifice_tt.records import Task as Task
 
 # The original accepts these for its `embed_dim`.
 EMBED_DIM_ALIASES = ("input_size", "input_dim", "obs_size")
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A model that can be built by name."""
-
-    name: str
-    build: Callable[..., Any]
-    output_size: Callable[..., int]
-    recommended_defaults: Callable[[], dict[str, Any]]
-    summary: str = ""
-    source: str = ""
-    owner: str = ""
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """A way to give a candidate a number; see `hookspecs.register_scorers`."""
-
-    name: str
-    factory: Callable[..., Any]
-    reads: str
-    range: str = "unbounded"
-    summary: str = ""
-    level: str = "answer"
-    owner: str = ""
-
-    def __post_init__(self) -> None:
-        who = f"scorer {self.name!r}"
-        _check_declared(who, "reads", self.reads, READS)
-        _check_declared(who, "range", self.range, RANGES)
-        _check_declared(who, "level", self.level, LEVELS)
-        if self.level == "step" and self.reads != "text":
-            raise PluginError(
-                f"{who}: level='step' needs reads='text', given reads={self.reads!r}; register it "
-                "with level='answer'"
-            )
-
-
-@dataclass(frozen=True)
-class Selector:
-    """A rule that chooses among candidates; see `hookspecs.register_selectors`."""
-
-    name: str
-    function: Callable[..., Any]
-    summary: str = ""
-    needs: str | None = None
-    owner: str = ""
-
-    def __post_init__(self) -> None:
-        who = f"selector {self.name!r}"
-        _check_declared(who, "needs", self.needs, NEEDS)
-        if self.needs is not None and not self.takes("scorer"):
-            raise PluginError(
-                f"{who}: needs={self.needs!r} is about scores, so its function must take an option "
-                "scorer"
-            )
-
-    @property
-    def options(self) -> dict[str, inspect.Parameter]:
-        """Its options by name: the parameters after the candidates, without a `**`."""
-        parameters = list(_parameters(self.function).values())[1:]
-        return {p.name: p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-
-    def takes(self, option: str) -> bool:
-        """Whether its function has an option of that name, or takes any."""
-        parameters = _parameters(self.function).values()
-        return option in self.options or any(p.kind is p.VAR_KEYWORD for p in parameters)
-
-
-def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    try:
-        return inspect.signature(function).parameters
-    except (ValueError, TypeError):  # a function in C need not tell: it may take any
-        return inspect.signature(lambda *_, **__: None).parameters
-
-
-def _check_declared(who: str, option: str, value: str | None, allowed: tuple[Any, ...]) -> None:
-    if value not in allowed:
-        raise PluginError(f"{who}: {option}={value!r} is none of {allowed}")
-
-
-Record = Architecture | Scorer | Selector
 
 
 @dataclass
@@ -115,21 +34,43 @@ class Registry:
     architectures: dict[str, Architecture] = field(default_factory=dict)
     scorers: dict[str, Scorer] = field(default_factory=dict)
     selectors: dict[str, Selector] = field(default_factory=dict)
+    extractors: dict[str, Extractor] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
 
     @property
     def failures(self) -> list[Failure]:
         return self.plugins.failures
 
-    def find(self, kind: str, name: str) -> Any:
-        """The record of that name, or `UnknownNameError` with the nearest names."""
-        names: dict[str, Any] = getattr(self, f"{kind}s")
+    @property
+    def verifiers(self) -> dict[str, Scorer]:
+        """The scorers that are verifiers: trained heads on the states of one model."""
+        return {name: one for name, one in self.scorers.items() if one.reads == "states"}
+
+    def find(self, kind: str, name: str, also: tuple[str, ...] = ()) -> Any:
+        """The record of that name, or `UnknownNameError` with the nearest names.
+
+        `also` are other things that may be written in place of a name.
+        """
+        names: dict[str, Any] = getattr(self, f"{kind.split()[-1]}s")
         if name in names:
             return names[name]
         note = "".join(f"; perhaps it was in this: {failure}" for failure in self.failures)
-        raise unknown_name(kind, name, names, note)
+        raise unknown_name(kind, name, [*names, *also], note)
 
 
 _kept: tuple[Registry, Any] | None = None  # and the surroundings in which it holds
+_held: ContextVar[list[Registry] | None] = ContextVar("_held", default=None)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Inside, plugins are asked at most once: for work that looks up many names, such as a pool."""
+    token = _held.set([]) if _held.get() is None else None
+    try:
+        yield
+    finally:
+        if token is not None:
+            _held.reset(token)
 
 
 def load_registry() -> Registry:
@@ -138,6 +79,15 @@ def load_registry() -> Registry:
     The plugins are asked again when one is installed, removed or reloaded, or `EDIFICE_TT_PLUGINS`
     changes; while one is broken, at every call, so that mending it takes effect.
     """
+    one = _held.get()
+    if one is None:
+        return _load()
+    if not one:
+        one.append(_load())
+    return one[0]
+
+
+def _load() -> Registry:
     global _kept
     kept = _kept  # another thread may exchange it
     if kept is not None and surroundings(kept[0].plugins.modules) == kept[1]:
@@ -145,7 +95,7 @@ def load_registry() -> Registry:
     before = surroundings(())  # before they are asked: what comes in between is not missed
     registry = _ask_plugins()
     for failure in registry.failures:
-        warnings.warn(str(failure), PluginWarning, stacklevel=3)
+        warnings.warn(str(failure), PluginWarning, stacklevel=4)
     now = surroundings(registry.plugins.modules)
     unchanged = before is not None and now is not None and before[:-1] == now[:-1]
     _kept = (registry, now) if unchanged and not registry.failures else None
@@ -158,6 +108,8 @@ def _ask_plugins() -> Registry:
         "register_architectures": ("architecture", Architecture, registry.architectures),
         "register_scorers": ("scorer", Scorer, registry.scorers),
         "register_selectors": ("selector", Selector, registry.selectors),
+        "register_answers": ("extractor", Extractor, registry.extractors),
+        "register_tasks": ("task", Task, registry.tasks),
     }
 
     def begin(hook: str, owner: str) -> tuple[dict[str, Any], Callable[[], None]]:
@@ -181,20 +133,9 @@ def _collect(
                 f"{kind} {name!r} is registered by {holder.owner} and claimed again by {owner};"
                 " rename one of them"
             )
-        if kind == "scorer" and name in list_verifiers():
-            raise NameTakenError(f"scorer {name!r} is a verifier of edifice-tt; rename it")
-        record = make(name, *arguments, **options, owner=owner)
-        _check_callables(kind, record)
-        added[name] = record
+        added[name] = make(name, *arguments, **options, owner=owner)
 
     return {"register": register}, lambda: found.update(added)
-
-
-def _check_callables(kind: str, record: Record) -> None:
-    for attribute in ("build", "output_size", "recommended_defaults", "factory", "function"):
-        if not callable(getattr(record, attribute, callable)):
-            given = getattr(record, attribute)
-            raise PluginError(f"{kind} {record.name!r}: {attribute}={given!r} is not callable")
 
 
 def list_architectures() -> list[str]:
@@ -207,13 +148,28 @@ def list_architectures() -> list[str]:
 
 
 def list_scorers() -> list[str]:
-    """The names of all scorers, built-in and installed, sorted."""
+    """The names of all scorers, built-in and installed, verifiers too; sorted."""
     return sorted(load_registry().scorers)
+
+
+def list_verifiers() -> list[str]:
+    """The names of the scorers that are trained heads for one model, sorted."""
+    return sorted(load_registry().verifiers)
 
 
 def list_selectors() -> list[str]:
     """The names of all selection rules, built-in and installed, sorted."""
     return sorted(load_registry().selectors)
+
+
+def list_extractors() -> list[str]:
+    """The names of all answer extractors, built-in and installed, sorted; not `regex:PATTERN`."""
+    return sorted(load_registry().extractors)
+
+
+def list_tasks() -> list[str]:
+    """The names of all tasks, built-in and installed, sorted."""
+    return sorted(load_registry().tasks)
 
 
 def architecture(name: str) -> Architecture:

@@ -123,22 +123,28 @@ def test_activations_reach_the_loader(run, tiny_lm, tmp_path, command):
 def test_list_shows_everything_that_is_registered(run):
     found = run("list")
     assert (found.status, found.err) == (0, "")
-    for name in [*et.list_architectures(), *et.list_scorers(), *et.list_selectors()]:
+    rules = [*et.list_selectors(), *et.list_extractors(), *et.list_tasks()]
+    for name in [*et.list_architectures(), *et.list_scorers(), *rules]:
         assert name in found.out
+    assert re.search(r"^smollm2-verifier .*hidden states of smollm2-135m", found.out, re.M)
 
 
 def test_list_as_json_has_names_summaries_and_owners(run):
     found = run("list", "--json")
     assert (found.status, found.err) == (0, "")
-    assert sorted(found.json) == ["architectures", "scorers", "selectors", "verifiers"]
-    for kind, known in (
-        ("architectures", et.list_architectures()),
-        ("scorers", et.list_scorers()),
-        ("selectors", et.list_selectors()),
-        ("verifiers", et.list_verifiers()),
-    ):
+    kinds = {
+        "architectures": et.list_architectures(),
+        "extractors": et.list_extractors(),
+        "scorers": et.list_scorers(),
+        "selectors": et.list_selectors(),
+        "tasks": et.list_tasks(),
+        "verifiers": et.list_verifiers(),
+    }
+    assert found.json.keys() == kinds.keys()
+    for kind, known in kinds.items():
         assert sorted(record["name"] for record in found.json[kind]) == known
-        assert all(sorted(record) == ["name", "owner", "summary"] for record in found.json[kind])
+        fields = {"name", "owner", "summary"} | ({"reads"} if kind == "scorers" else set())
+        assert all(record.keys() == fields for record in found.json[kind])
 
 
 def test_doctor_checks_the_numbers(run, monkeypatch):

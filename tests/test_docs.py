@@ -66,7 +66,7 @@ def test_a_verifier_is_trained_as_its_page_says(runner, monkeypatch, tiny_lm, tm
 
     page.shell = sample_or_run
     counts = page.run(PAGES["train-a-scorer.md"])
-    assert counts == {"sh": 4, "text": 2, "pycon": 1}
+    assert counts == {"sh": 5, "text": 3, "pycon": 1, "toml": 1, "python": 1}
 
 
 # --- hooks.md
@@ -95,7 +95,7 @@ def test_the_examples_of_the_hooks_run(runner, monkeypatch):
         page.register(name, "1.0", {name: name})
         monkeypatch.setenv("EDIFICE_TT_PLUGINS", ",".join(names))
         assert page.run(section) == {"python": 1, "pycon": 1}
-    assert len(names) == 5
+    assert len(names) == 7
 
 
 # --- all pages

@@ -1,4 +1,4 @@
-"""Each of the five hooks does what its documentation says, for a plugin that has only that one."""
+"""Each of the seven hooks does what its documentation says, for a plugin that has only that one."""
 
 import pytest
 from fake_plugins import Site, open_site
@@ -61,6 +61,41 @@ def test_register_selectors_adds_what_select_uses(site: Site, monkeypatch, edifi
     )
     assert edifice_tt.select(edifice_pool, rule="last").index == 5
     assert edifice_tt.select(edifice_pool, rule="last", back=3).index == 3
+
+
+def test_register_answers_adds_what_grade_and_select_use(site: Site, monkeypatch):
+    install(
+        site,
+        monkeypatch,
+        "def register_answers(register):\n"
+        "    register('word', lambda text: text.split()[-1] if text else None,\n"
+        "             equal=lambda answer, other: answer.lower() == other.lower(), summary='w')\n",
+    )
+    assert "word" in edifice_tt.list_extractors()
+    assert edifice_tt.extractor("word")("It is Paris") == "Paris"
+    texts = ("", "it is Paris", "or Rome", "paris")
+    pool = edifice_tt.Pool("q", tuple(map(edifice_tt.Candidate, range(4), texts)), gold="PARIS")
+    marked = edifice_tt.grade(pool, "word")
+    assert [c.correct for c in marked] == [False, True, False, True]
+    choice = edifice_tt.select(pool, "majority", answer="word")
+    assert (choice.index, choice.tally, choice.abstained) == (1, {"Paris": 2.0, "Rome": 1.0}, 1)
+
+
+def test_register_tasks_adds_what_make_problems_draws(site: Site, monkeypatch, capsys):
+    install(
+        site,
+        monkeypatch,
+        "def register_tasks(register):\n"
+        "    def make(rng):\n"
+        "        number = rng.randrange(1000)\n"
+        "        return f'after {number}:', str(number + 1)\n"
+        "    register('next', make, summary='the next number')\n",
+    )
+    for problem in edifice_tt.make_problems("next", 5):
+        last = problem.prompt.splitlines()[-1]
+        assert last == f"after {int(problem.gold) - 1}:"
+    assert cli.main(["tasks", "next"]) == 0
+    assert capsys.readouterr().out.count("after ") == 6
 
 
 def test_load_pretrained_asks_until_one_answers(site: Site, monkeypatch, tmp_path):

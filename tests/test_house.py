@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import edifice_tt as et
-from edifice_tt import hookspecs
+from edifice_tt import hookspecs, testing
 from edifice_tt.nn import kernels
 
 ROOT = Path(__file__).parent.parent
@@ -68,10 +69,36 @@ def test_an_unknown_public_name_is_an_attribute_error():
         _ = et.buidl
 
 
+PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
+
+
+@pytest.mark.parametrize("room", PLUGINS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_plugin_imports_only_what_is_public(room):
+    text = room.read_text()
+    programs = [text, *re.findall(r'"""(.*?)"""', text, re.S)]  # a test may run a string
+    for node in (node for program in programs for node in _nodes(program)):
+        if isinstance(node, ast.Import):
+            ours = [name.name for name in node.names if name.name.split(".")[0] == "edifice_tt"]
+            assert set(ours) <= {"edifice_tt", "edifice_tt.testing"}
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "edifice_tt":
+            assert node.module in ("edifice_tt", "edifice_tt.testing")
+            public = testing.__all__ if node.module == "edifice_tt.testing" else et.__all__
+            assert {name.name for name in node.names} <= {*public, "testing"}
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "edifice_tt":
+            assert node.attr in {*et.__all__, "__version__", "testing"}
+
+
+def _nodes(program):
+    try:
+        return list(ast.walk(ast.parse(program)))
+    except SyntaxError:  # a docstring
+        return []
+
+
 @pytest.mark.parametrize("document", ["README.md"])
 def test_every_hook_is_documented(document):
     hooks = [name for name, spec in vars(hookspecs).items() if hasattr(spec, "edifice_tt_spec")]
-    assert len(hooks) == 5
+    assert len(hooks) == 7
     text = (ROOT / document).read_text()
     assert [hook for hook in hooks if f"`{hook}`" not in text] == []
     assert [hook for hook in hooks if not inspect.getdoc(getattr(hookspecs, hook))] == []

@@ -14,8 +14,8 @@ from edifice_tt.registry import load_registry, scorer
 site = pytest.fixture(open_site, name="site")
 
 HOOKS = (
-    "register_architectures, register_scorers, register_selectors, load_pretrained, "
-    "register_commands"
+    "register_architectures, register_scorers, register_selectors, register_answers, "
+    "register_tasks, load_pretrained, register_commands"
 )
 HEAD = """
 import edifice_tt
@@ -305,7 +305,8 @@ BROKEN = {
     ),
     "bad reads": (
         HEAD + "def register_scorers(register): register('half', list, reads='tokens')",
-        "register_scorers: scorer 'half': reads='tokens' is none of ('hidden', 'text', 'logprobs')",
+        "register_scorers: scorer 'half': reads='tokens' is none of ('hidden', 'text', 'logprobs', "
+        "'states')",
     ),
     "bad range": (
         HEAD

@@ -133,7 +133,7 @@ def test_a_rule_record_checks_what_it_declares(function, needs, message):
     [
         (
             {"reads": "tokens"},
-            "scorer 'judge': reads='tokens' is none of ('hidden', 'text', 'logprobs')",
+            "scorer 'judge': reads='tokens' is none of ('hidden', 'text', 'logprobs', 'states')",
         ),
         (
             {"reads": "text", "range": "percent"},

@@ -96,7 +96,7 @@ def test_a_head_with_a_lock_a_buffer_and_a_zero_is_sound():
 
 
 def test_a_factory_must_tell_what_it_reads():
-    with pytest.raises(ValueError, match="give reads='hidden', 'text' or 'logprobs'"):
+    with pytest.raises(ValueError, match="give reads='hidden', 'text', 'logprobs' or 'states'"):
         check_scorer(mean_of_squares)
 
 

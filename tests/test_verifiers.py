@@ -6,14 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_plugins import open_site
 
 import edifice_tt as et
 from edifice_tt import cli
-from edifice_tt.errors import EdificeError, NameTakenError, UnknownNameError
-from edifice_tt.registry import _collect
+from edifice_tt.errors import EdificeError, PluginWarning, UnknownNameError
 from edifice_tt.study.tasks import find_task
-from edifice_tt.verifiers import SHIPPED, find_verifier
+from edifice_tt.testing import check_scorer
+from edifice_tt.verifiers import SHIPPED
 from edifice_tt.weights import catalog
+
+site = pytest.fixture(open_site, name="site")
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -55,7 +58,7 @@ def test_it_is_said_to_help_where_both_of_its_differences_are_above_zero(shipped
 
 
 def test_the_readme_shows_the_table_of_the_card():
-    card = table(find_verifier("smollm2-verifier").card.read_text())
+    card = table(SHIPPED[0].card.read_text())
     assert table(README) == card
 
 
@@ -105,13 +108,21 @@ def test_other_questions_are_scored_by_log_probability(capsys, smollm2_path):
 
 def test_an_unknown_name_is_told_with_the_known_ones():
     with pytest.raises(UnknownNameError, match="smollm2-verifier"):
-        find_verifier("smollm2-verifer")
+        et.score(None, et.Pool("q", (et.Candidate(0, "7"),)), "smollm2-verifer")
 
 
-def test_no_plugin_takes_its_name():
-    register = _collect("scorer", lambda name, owner: None, {}, "someone 1.0")[0]["register"]
-    with pytest.raises(NameTakenError, match="is a verifier of edifice-tt; rename it"):
-        register("smollm2-verifier")
+def test_no_plugin_takes_its_name(site):
+    site.install_scorer("rival", "smollm2-verifier")
+    with pytest.warns(PluginWarning, match=r"is registered by edifice-tt and claimed again by riv"):
+        assert et.scorer("smollm2-verifier").owner == "edifice-tt"
+
+
+def test_it_is_a_scorer_like_any_other():
+    record = et.scorer("smollm2-verifier")
+    assert (record.reads, record.range, record.model) == ("states", "probability", "smollm2-135m")
+    assert "smollm2-verifier" in et.list_scorers()
+    assert set(et.list_verifiers()) >= {one.name for one in SHIPPED}
+    check_scorer("smollm2-verifier", reads="states", range="probability")
 
 
 def test_list_shows_it(capsys):

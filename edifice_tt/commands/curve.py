@@ -39,7 +39,7 @@ def register(add: Add) -> None:
     curve.add_argument(
         "--scorer", action="append", metavar="NAME", help="repeatable; default: all in the pool"
     )
-    curve.add_argument("--answer", help="what votes compare: text, number, boxed or regex:PATTERN")
+    curve.add_argument("--answer", help=f"what votes compare: {options.EXTRACTORS}")
     curve.add_argument(
         "--level", type=_level, default=0.95, help="of the intervals (default: %(default)s)"
     )

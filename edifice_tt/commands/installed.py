@@ -10,17 +10,18 @@ from edifice_tt.commands import options
 from edifice_tt.commands.options import Add
 from edifice_tt.errors import PluginWarning
 from edifice_tt.plugins import OWN_NAME, SELECTION
+from edifice_tt.records import Scorer
 from edifice_tt.registry import Registry, load_registry
-from edifice_tt.verifiers import SHIPPED
 from edifice_tt.version import __version__
 
 HEADING = "what is here"
-KINDS = ("architectures", "scorers", "selectors", "formats", "commands")
+NAMED = ("architectures", "scorers", "selectors", "extractors", "tasks")
+KINDS = (*NAMED, "formats", "commands")
 
 
 def register(add: Add) -> None:
     """Add the commands of this room."""
-    add("list", _list, "show architectures, scorers, selection rules and verifiers")
+    add("list", _list, "show scorers, selection rules, answer extractors, tasks, models")
     add("plugins", _plugins, "show who provides what, and what failed")
     doctor = add(
         "doctor",
@@ -41,18 +42,31 @@ def _list(arguments: argparse.Namespace) -> None:
             {"name": r.name, "summary": r.summary, "owner": r.owner}
             for _, r in sorted(getattr(registry, kind).items())
         ]
-        for kind in ("architectures", "scorers", "selectors")
+        for kind in NAMED
     }
+    for scorer in found["scorers"]:
+        scorer["reads"] = _reads(registry.scorers[scorer["name"]])
     found["verifiers"] = [
-        {"name": one.name, "summary": f"{one.model}: {one.summary}", "owner": OWN_NAME}
-        for one in SHIPPED
+        {"name": name, "summary": ": ".join(filter(None, (r.model, r.summary))), "owner": r.owner}
+        for name, r in sorted(registry.verifiers.items())
     ]
     if arguments.json:
         terminal.print_json(found)
         return
     for kind, records in found.items():
+        header = (kind, "", "from", *(["reads"] if kind == "scorers" else []))
         rows = [tuple(record.values()) for record in records]
-        terminal.show(terminal.table((kind, "", "from"), rows), end="\n\n")
+        terminal.show(terminal.table(header, rows), end="\n\n")
+
+
+def _reads(scorer: Scorer) -> str:
+    """What a scorer needs, in words."""
+    return {
+        "text": "text",
+        "logprobs": "log-probabilities",
+        "hidden": "hidden states, as a model's head",
+        "states": f"hidden states of {scorer.model or 'the model that it was trained on'}",
+    }[scorer.reads]
 
 
 def _plugins(arguments: argparse.Namespace) -> None:
@@ -93,7 +107,7 @@ def _provided(registry: Registry, commands: dict[str, str]) -> list[dict[str, An
     found: dict[str, dict[str, list[str]]] = {
         owner: {kind: [] for kind in KINDS} for owner in [*owners.values(), *commands.values()]
     }
-    for kind in ("architectures", "scorers", "selectors"):
+    for kind in NAMED:
         for record in getattr(registry, kind).values():
             found[record.owner][kind].append(record.name)
     for plugin, owner in owners.items():

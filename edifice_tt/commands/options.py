@@ -11,10 +11,10 @@ from typing import Any
 
 from edifice_tt.errors import EdificeError
 from edifice_tt.files import find_target
-from edifice_tt.verifiers import list_verifiers
+from edifice_tt.registry import list_verifiers
 
 DEFAULT_MODEL = "smollm2-135m"
-EXTRACTORS = "text, number, boxed or regex:PATTERN"
+EXTRACTORS = "text, number, boxed, regex:PATTERN, or a plugin's"
 DEFAULT_MAX_TOKENS = 128
 # (name, function, summary, *groups of arguments) -> the command's parser
 Add = Callable[..., argparse.ArgumentParser]

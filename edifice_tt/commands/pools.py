@@ -14,8 +14,8 @@ from edifice_tt.commands import options
 from edifice_tt.commands.options import Add
 from edifice_tt.commands.rule_options import rule_options
 from edifice_tt.errors import EdificeError, TrainedOnWarning
+from edifice_tt.plugins import OWN_NAME
 from edifice_tt.tracing import message_of
-from edifice_tt.verifiers import list_verifiers
 from edifice_tt.version import __version__
 
 HEADING = "pool files"
@@ -37,7 +37,7 @@ def register(add: Add) -> None:
     score.add_argument(
         "--model",
         help="model, for a scorer that reads hidden states "
-        f"(of a verifier: {options.DEFAULT_MODEL} unless told otherwise)",
+        f"(of a verifier: its own, or {options.DEFAULT_MODEL}, unless told otherwise)",
     )
     options.add_reduce(score)
     select = add("select", _select, "choose a candidate of each problem", options.add_selection)
@@ -70,12 +70,15 @@ def _score(arguments: argparse.Namespace) -> None:
     from edifice_tt.inference.pool_file import PoolWriter
     from edifice_tt.inference.score import check_reduce
 
-    if arguments.verifier is None and arguments.scorer not in list_verifiers():
-        check_reduce(registry.scorer(arguments.scorer or "logprob"), arguments.reduce)
+    model = ""
+    if arguments.verifier is None:
+        record = registry.scorer(arguments.scorer or "logprob")
+        check_reduce(record, arguments.reduce)
+        model = record.model
     with PoolWriter(arguments.pool) as writer:  # opened first: a mistake in it costs no loading
         pools = writer.file.with_problems()
         verifier = options.open_verifier(arguments)
-        model = arguments.model or (verifier and options.DEFAULT_MODEL)
+        model = arguments.model or (verifier and (model or options.DEFAULT_MODEL))
         lm = options.load(arguments, model) if model else None
         name, owner, fingerprint = _scorer_of(arguments, verifier, lm)
         seen = _seen(verifier, pools)
@@ -129,14 +132,15 @@ def _scorer_of(
     """Name and owner of the scorer, and the fingerprint of the model that it reads, if any."""
     from edifice_tt.inference.score import check_scorer
 
-    if verifier is not None:
+    if verifier is None:
+        record = check_scorer(lm, arguments.scorer or "logprob")
+        name, owner = record.name, record.owner
+        fingerprint = lm.fingerprint if lm and record.reads == "hidden" else None
+    else:
         verifier.check(lm)
-        owner = f"verifier {arguments.verifier or arguments.scorer}"
-        return verifier.name, owner, verifier.fingerprint
-    record = check_scorer(lm, arguments.scorer or "logprob")
-    own = record.owner == "edifice-tt"
-    owner = f"{record.owner} {__version__}" if own else record.owner
-    return record.name, owner, lm.fingerprint if lm and record.reads == "hidden" else None
+        name, fingerprint = verifier.name, verifier.fingerprint
+        owner = verifier.owner or f"verifier {arguments.verifier}"
+    return name, f"{owner} {__version__}" if owner == OWN_NAME else owner, fingerprint
 
 
 def _select(arguments: argparse.Namespace) -> None:

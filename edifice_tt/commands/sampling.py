@@ -29,7 +29,7 @@ def register(add: Add) -> None:
     )
     best.add_argument(
         "--task",
-        help="ask a question of a built-in task, after its examples (edifice-tt tasks NAME)",
+        help="ask a question of a task, after its examples (edifice-tt tasks NAME)",
     )
     best.add_argument(
         "-o", "--output", type=options.new_file, help="keep the scored pool in this file"
@@ -43,7 +43,7 @@ def register(add: Add) -> None:
         metavar="FILE",
         help='many questions, JSON lines of {"prompt", "problem", "gold"}; needs -o',
     )
-    generate.add_argument("--task", help="problems of a built-in task (edifice-tt tasks); needs -o")
+    generate.add_argument("--task", help="problems of a task (edifice-tt tasks); needs -o")
     generate.add_argument("--num", type=int, help="how many problems of the task (default: 100)")
     generate.add_argument("--split", help="of the task: train (default) or test")
     generate.add_argument(

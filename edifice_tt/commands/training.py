@@ -55,12 +55,10 @@ def _add_training(command: argparse.ArgumentParser) -> None:
 
 
 def _tasks(arguments: argparse.Namespace) -> None:
-    from edifice_tt.study.tasks import TASKS, find_task
+    from edifice_tt.study.tasks import find_task
 
-    if arguments.task:
-        tasks = [find_task(arguments.task)]
-    else:
-        tasks = [TASKS[name] for name in sorted(TASKS)]
+    names = [arguments.task] if arguments.task else et.list_tasks()
+    tasks = [find_task(name) for name in names]
     if arguments.json:
         shown = [
             {

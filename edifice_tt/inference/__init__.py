@@ -1,4 +1,4 @@
-"""Generate, score, select. As a plugin, this room registers `logprob` and the built-in rules."""
+"""Generate, score, select. As a plugin, this room registers what is built in of each."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,6 +43,16 @@ def register_selectors(register: Callable[..., None]) -> None:
     )
     register("random", rules.random, summary="a candidate drawn uniformly: the baseline")
     register("oracle", rules.oracle, summary="a correct candidate, if there is one: the ceiling")
+
+
+@hookimpl
+def register_answers(register: Callable[..., None]) -> None:
+    from edifice_tt.inference.answers import boxed, whole_text
+    from edifice_tt.inference.numerals import last_number
+
+    register("text", whole_text, summary="the whole text")
+    register("number", last_number, summary="the last number, in its shortest form")
+    register("boxed", boxed, summary=r"what stands in the last \boxed{...}")
 
 
 def _logprob() -> Any:

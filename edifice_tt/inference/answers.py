@@ -1,14 +1,19 @@
 """Which part of a text is its answer. Knows text only.
 
-An extractor returns the answer in a canonical form, so that equal answers compare equal, or None
-when it finds none: the candidate then abstains.
+An extractor returns the answer in a canonical form, or None when it finds none: the candidate then
+abstains. Answers are equal when their forms are, or when the extractor's own `equal` says so.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-from edifice_tt.errors import unknown_name
-from edifice_tt.inference.numerals import last_number
+from edifice_tt import records, registry
+from edifice_tt.errors import PluginError
+from edifice_tt.records import PATTERN
+from edifice_tt.tracing import one_line, show
 
 Extractor = Callable[[str], str | None]
 
@@ -24,27 +29,96 @@ _THOUGHT = re.compile(
 
 
 def extractor(name: str) -> Extractor:
-    r"""An extractor by name: `text`, `number`, `boxed`, or `regex:PATTERN`.
+    r"""An extractor by name: `text`, `number`, `boxed`, a plugin's, or `regex:PATTERN`.
 
     A pattern's first group is the answer (the whole match when it has none); the last match counts.
     Each of them reads a text `without_thinking`. Raises `UnknownNameError` for another name and
-    `ValueError` for a pattern that does not compile.
+    `ValueError` for a pattern that does not compile; a plugin's, asked, `PluginError` where it
+    fails.
 
     >>> extractor("number")("3 + 4 = 7, so the answer is 1,007.50.")
     '1007.5'
     >>> extractor(r"regex:answer is (\w+)")("The answer is Paris.")
     'Paris'
     """
-    if name.startswith("regex:"):
+    return find_answers(name).extract
+
+
+@dataclass(frozen=True)
+class Answers:
+    """An extractor in use: how an answer is found, and when two that differ are equal."""
+
+    name: str
+    extract: Extractor
+    equal: Callable[[str, str], bool] | None = None
+
+    def gold(self, gold: str) -> str:
+        """What it finds in a gold answer; see `gold_answer`."""
+        several = self.name == "number" and _LIST.search(gold) and not _SAID.search(gold)
+        return (None if several else self.extract(gold)) or gold.strip()
+
+    def same(self, answer: str, other: str) -> bool:
+        """Whether two answers are equal."""
+        return answer == other or (self.equal is not None and self.equal(answer, other))
+
+    def merge(self, found: Iterable[str | None]) -> list[str | None]:
+        """The answers, each as the first of those before it to which it is equal; None stays."""
+        if self.equal is None:
+            return list(found)
+        firsts: dict[str, str] = {}
+        merged: list[str | None] = []
+        for answer in found:
+            if answer is not None and answer not in firsts:
+                groups = dict.fromkeys(firsts.values())
+                firsts[answer] = next((one for one in groups if self.same(answer, one)), answer)
+            merged.append(None if answer is None else firsts[answer])
+        return merged
+
+
+def find_answers(name: str) -> Answers:
+    """How answers of a kind are found and compared. Raises as `extractor` does."""
+    if not name.startswith(PATTERN):
+        also = (f"{PATTERN}PATTERN",)
+        return _in_use(registry.load_registry().find("answer extractor", name, also))
+    try:
+        pattern = re.compile(name.removeprefix(PATTERN))
+    except re.error as error:
+        raise ValueError(f"answer={name!r} is not a regular expression: {error}") from error
+    return Answers(name, lambda text: _last_match(pattern, without_thinking(text)))
+
+
+@lru_cache(maxsize=64)
+def _in_use(record: records.Extractor) -> Answers:
+    """Foreign code, asked of what it may see, and held to what it may give."""
+    who = f"answer extractor {record.name!r} of {record.owner}"
+
+    def ask(function: Callable[..., Any], *texts: str) -> Any:
         try:
-            pattern = re.compile(name.removeprefix("regex:"))
-        except re.error as error:
-            raise ValueError(f"answer={name!r} is not a regular expression: {error}") from error
-        return lambda text: _last_match(pattern, without_thinking(text))
-    if name not in _EXTRACTORS:
-        raise unknown_name("answer extractor", name, [*_EXTRACTORS, "regex:PATTERN"])
-    extract = _EXTRACTORS[name]
-    return lambda text: extract(without_thinking(text))
+            return function(*texts)
+        except KeyboardInterrupt:
+            raise
+        # Whatever it raises, the caller learns whose it is.
+        except BaseException as error:
+            raise PluginError(f"{who} failed on {show(texts[0]):.60}: {one_line(error)}") from error
+
+    def extract(text: str) -> str | None:
+        found = ask(record.function, without_thinking(text))
+        if found is not None and not isinstance(found, str):
+            raise PluginError(f"{who} gave {show(found):.60}, expected a str or None")
+        return None if found is None else whole_text(found)
+
+    compare = record.equal
+    if compare is None:
+        return Answers(record.name, extract)
+
+    @lru_cache(maxsize=1 << 16)  # subsets of a pool ask for the same pairs again and again
+    def equal(answer: str, other: str) -> bool:
+        same = ask(compare, answer, other)
+        if not isinstance(same, bool):
+            raise PluginError(f"{who}: equal gave {show(same):.60}, expected True or False")
+        return same
+
+    return Answers(record.name, extract, equal)
 
 
 def gold_answer(name: str, gold: str) -> str:
@@ -55,8 +129,7 @@ def gold_answer(name: str, gold: str) -> str:
     >>> [gold_answer("number", gold) for gold in ("so 7.0", "no idea", "1, 2")]
     ['7', 'no idea', '1, 2']
     """
-    several = name == "number" and _LIST.search(gold) and not _SAID.search(gold)
-    return (None if several else extractor(name)(gold)) or gold.strip()
+    return find_answers(name).gold(gold)
 
 
 def without_thinking(text: str) -> str:
@@ -118,6 +191,3 @@ def _last_match(pattern: re.Pattern[str], text: str) -> str | None:
         return None
     answer = matches[-1].group(1 if pattern.groups else 0)
     return (answer or "").strip() or None
-
-
-_EXTRACTORS: dict[str, Extractor] = {"text": whole_text, "number": last_number, "boxed": boxed}

@@ -21,6 +21,7 @@ from edifice_tt.inference.pool_file import PoolWriter, differing
 from edifice_tt.inference.pool_lines import header_line
 from edifice_tt.inference.pool_reader import header_settings
 from edifice_tt.inference.settings import describe_sampling, render_prompt, tells_date, today
+from edifice_tt.registry import held
 from edifice_tt.toolchain import open_devices
 
 # What `generate` takes and what of it is written into the file, with defaults.
@@ -81,6 +82,10 @@ class Run:
 
     def sample(self, on_token: Callable[[Event], None] | None = None) -> int:
         """Make what is missing; returns how many candidates were made."""
+        with held():
+            return self._sample(on_token)
+
+    def _sample(self, on_token: Callable[[Event], None] | None) -> int:
         for problem, indices in self.missing:
             text = _render(self.lm, problem, self.options)
             empty = Pool(text, (), problem=problem.problem, gold=problem.gold)

@@ -14,7 +14,7 @@ from edifice_tt.errors import CheckpointError, PoolWarning
 from edifice_tt.inference.candidates import Candidate, Pool, Problem
 from edifice_tt.inference.pool_lines import decode
 from edifice_tt.json_text import unique
-from edifice_tt.registry import RANGES
+from edifice_tt.records import RANGES
 
 T = TypeVar("T")
 _ONE_A_LINE = (

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from edifice_tt.chat_text import plain_of
 from edifice_tt.inference.candidates import FINISH_REASONS, INTERRUPTED, Candidate, Pool
 from edifice_tt.json_text import unique
-from edifice_tt.registry import RANGES
+from edifice_tt.records import RANGES
 
 SCHEMA = 2
 _LARGEST = 2**63 - 1

@@ -6,10 +6,11 @@ equals the lowest index wins.
 
 import math
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from random import Random
 
 from edifice_tt.architectures.options import check_seed
-from edifice_tt.inference.answers import extractor, whole_text
+from edifice_tt.inference.answers import find_answers, whole_text
 from edifice_tt.inference.candidates import Candidate
 from edifice_tt.inference.select import Choice, check_scores, scorer_of
 
@@ -145,16 +146,20 @@ def oracle(candidates: Sequence[Candidate]) -> Choice:
 def answers_of(candidates: Sequence[Candidate], answer: str | None = None) -> list[str | None]:
     """What each candidate answers in canonical form, in their order; None abstains.
 
-    `answer` names an extractor (see `answers.extractor`). Without it a candidate's own `answer`
-    counts, or its whole text when nobody has looked for any, without the white space around.
-    Raises `ValueError` when somebody has looked in some of them only.
+    `answer` names an extractor (see `answers.extractor`). Where it has an `equal` of its own, an
+    answer has the form of the first that it is equal to, in the order of the indices. Without an
+    extractor a candidate's own `answer` counts, or its whole text when nobody has looked for any,
+    without the white space around. Raises `ValueError` when somebody has looked in some of them
+    only.
 
     >>> answers_of([Candidate(0, "so 7.0"), Candidate(1, "no idea")], "number")
     ['7', None]
     """
     if answer is not None:
-        extract = extractor(answer)
-        return [extract(c.text) for c in candidates]
+        kind = find_answers(answer)
+        order = sorted(range(len(candidates)), key=lambda i: candidates[i].index)
+        merged = kind.merge(kind.extract(candidates[i].text) for i in order)
+        return [found for _, found in sorted(zip(order, merged, strict=True), key=itemgetter(0))]
     own = own_answers(candidates)
     return [whole_text(c.text) for c in candidates] if own is None else own
 

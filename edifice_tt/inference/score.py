@@ -10,9 +10,8 @@ from edifice_tt.errors import EdificeError, PluginError
 from edifice_tt.inference.candidates import Pool
 from edifice_tt.inference.hidden import read_hidden
 from edifice_tt.inference.steps import DEFAULT, check_reduction, reduce_steps
-from edifice_tt.inference.verifier import Verifier, load_verifier, read_head
+from edifice_tt.inference.verifier import Verifier, open_verifier, read_head
 from edifice_tt.tracing import one_line, show
-from edifice_tt.verifiers import list_verifiers
 
 
 def score(
@@ -22,8 +21,8 @@ def score(
 
     Higher is better. A scorer that reads text or log-probabilities needs no model: `lm` may be
     None. One that reads hidden states must be the model's own head (`lm.config.scorer`), or a
-    `Verifier` that was trained on the model, or the name of one that comes with the package; its
-    scores stand under its own name. The candidate's score is the head's number at its last token.
+    verifier that was trained on the model, registered or given as a `Verifier`; its scores stand
+    under its own name. The candidate's score is the head's number at its last token.
     Of a scorer of steps the numbers stay in `step_scores`, and `reduce` makes one score of them
     (`last` by default; see `steps.reduce_steps`).
 
@@ -32,8 +31,9 @@ def score(
     `PluginError`, naming the owner, when it fails or breaks its declared range; the pool is never
     changed.
     """
-    if isinstance(scorer, str) and scorer in list_verifiers():
-        scorer = load_verifier(scorer, None if lm is None else lm.device)
+    if isinstance(scorer, str) and (one := registry.scorer(scorer)).reads == "states":
+        check_reduce(one, reduce)
+        scorer = open_verifier(one, None if lm is None else lm.device)
     if isinstance(scorer, Verifier):
         if reduce is not None:
             raise ValueError(f"a verifier has no steps to reduce; leave out reduce={reduce!r}")

@@ -67,7 +67,8 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
     """
     if isinstance(pool, Pool) and pool.num_missing and not pool.interrupted:
         warnings.warn(unfinished(pool), PoolWarning, stacklevel=2)
-    return Rule.find(registry.load_registry(), rule, options).choose(pool)
+    with registry.held():
+        return Rule.find(registry.load_registry(), rule, options).choose(pool)
 
 
 @dataclass(frozen=True)

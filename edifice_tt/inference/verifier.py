@@ -8,8 +8,9 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -22,7 +23,13 @@ from tinygrad.nn.state import get_state_dict
 from edifice_tt import registry
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.architectures.options import check_seed
-from edifice_tt.errors import CheckpointError, EdificeError, TrainedOnWarning
+from edifice_tt.errors import (
+    CheckpointError,
+    EdificeError,
+    PluginError,
+    ToolchainError,
+    TrainedOnWarning,
+)
 from edifice_tt.exclusive import exclusive
 from edifice_tt.inference.candidates import Pool
 from edifice_tt.inference.hidden import ROWS, States, read_hidden
@@ -31,7 +38,7 @@ from edifice_tt.nn.config import check_dropout, check_size
 from edifice_tt.nn.init import held_to, place
 from edifice_tt.nn.scorers import make_head
 from edifice_tt.toolchain import open_device
-from edifice_tt.verifiers import find_verifier, list_verifiers
+from edifice_tt.tracing import one_line, show
 from edifice_tt.version import __version__
 from edifice_tt.weights.safetensors import (
     check_finite,
@@ -56,7 +63,8 @@ class Verifier:
     tell which hidden states of which model it reads, `tokenizer` (a digest, if known) of which
     tokens. It is given (states - mean) * scale, and the
     probability is sigmoid(slope * logit + offset). `trained_on` are digests of the prompts that it
-    was trained on, `figures` what was measured on the problems held out.
+    was trained on, `figures` what was measured on the problems held out. `owner` is the plugin that
+    it came with, and is not saved.
     """
 
     name: str
@@ -73,26 +81,30 @@ class Verifier:
     trained_on: frozenset[str] = frozenset()
     figures: Mapping[str, Any] = field(default_factory=dict)
     tokenizer: str = ""
+    owner: str = ""
+
+    def __str__(self) -> str:
+        return f"verifier {self.name!r}" + (f" of {self.owner}" if self.owner else "")
 
     def check(self, lm: CausalLM | None) -> None:
         """Raise `EdificeError` for a model that it was not trained on."""
         if lm is None:
-            raise EdificeError(f"verifier {self.name!r} reads hidden states, so it needs its model")
+            raise EdificeError(f"{self} reads hidden states, so it needs its model")
         if lm.config.hidden_size != self.hidden_size:
             raise EdificeError(
-                f"verifier {self.name!r} reads hidden states of size {self.hidden_size}, those of "
+                f"{self} reads hidden states of size {self.hidden_size}, those of "
                 f"model {lm.name!r} have {lm.config.hidden_size}; use the model that it was "
                 "trained on"
             )
         if lm.fingerprint != self.fingerprint:
             raise EdificeError(
-                f"verifier {self.name!r} was trained on the model with fingerprint "
+                f"{self} was trained on the model with fingerprint "
                 f"{self.fingerprint}, {lm.name!r} has {lm.fingerprint}; use that model, or train a "
                 "verifier on this one"
             )
         if self.tokenizer and (theirs := tokenizer_digest(lm)) != self.tokenizer:
             raise EdificeError(
-                f"verifier {self.name!r} was trained with the tokenizer {self.tokenizer}, that of "
+                f"{self} was trained with the tokenizer {self.tokenizer}, that of "
                 f"{lm.name!r} is {theirs}; use the model with its own tokenizer"
             )
 
@@ -101,7 +113,7 @@ class Verifier:
         self.check(lm)
         if seen := self.has_seen(pool.prompt):
             warnings.warn(
-                f"verifier {self.name!r} was trained on problem {pool.problem!r}; how it scores "
+                f"{self} was trained on problem {pool.problem!r}; how it scores "
                 "this says nothing about new problems",
                 TrainedOnWarning,
                 stacklevel=3,
@@ -109,7 +121,7 @@ class Verifier:
         states = read_hidden(lm, pool, self.layer)
         logits = [float(values[-1]) for values in self.logits(states)]
         if not np.isfinite(logits).all():
-            raise EdificeError(f"verifier {self.name!r} gave a score that is not a finite number")
+            raise EdificeError(f"{self} gave a score that is not a finite number")
         scores = [self.probability(logit) for logit in logits]
         return pool.with_scores(self.name, scores, range="probability", seen=seen)
 
@@ -155,13 +167,15 @@ _DESCRIBED: dict[str, type] = {
 
 @exclusive
 def load_verifier(path: str | os.PathLike[str], device: str | None = None) -> Verifier:
-    """Read a verifier: one that comes with the package, by name, or a file of `Verifier.save`.
+    """Read a verifier: a registered one, by name, or a file of `Verifier.save`.
 
     A head that it names must be registered. Raises `CheckpointError` for a damaged or foreign file
     and for weights that are not the head's, `UnknownNameError` when the head is not installed.
     """
-    if isinstance(path, str) and path in list_verifiers():
-        path = find_verifier(path).path
+    if isinstance(path, str):
+        registered = registry.load_registry().verifiers
+        if path in registered:
+            return open_verifier(registered[path], device)
     file = open_safetensors(path, FORMAT)
     opened = open_device(device)
     try:
@@ -196,6 +210,28 @@ def _read_description(metadata: Mapping[str, str]) -> dict[str, Any]:
     found["trained_on"] = frozenset(take_all(given, "trained_on", str))
     found["tokenizer"] = take({"tokenizer": "", **given}, "tokenizer", str)
     return found
+
+
+def open_verifier(record: registry.Scorer, device: str | None = None) -> Verifier:
+    """The verifier of a scorer that reads `states`, under the scorer's name.
+
+    Whatever is wrong with it, the error names its owner.
+    """
+    who = f"scorer {record.name!r} of {record.owner}"
+    try:
+        made = record.factory()
+        if isinstance(made, str | os.PathLike):
+            made = load_verifier(Path(made), device)
+    except (KeyboardInterrupt, ToolchainError):
+        raise
+    except CheckpointError as error:
+        raise CheckpointError(f"{who}: {error}; install it anew") from error
+    # Foreign code: whatever it raises, the caller learns whose it is.
+    except BaseException as error:
+        raise PluginError(f"{who} failed: {one_line(error)}") from error
+    if not isinstance(made, Verifier):
+        raise PluginError(f"{who} gave {show(made):.60}, expected a Verifier or its file's path")
+    return replace(made, name=record.name, owner=record.owner)
 
 
 def new_head(scorer: str, hidden_size: int, options: Mapping[str, Any]) -> Any:

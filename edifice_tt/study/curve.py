@@ -15,6 +15,7 @@ import numpy as np
 
 from edifice_tt.errors import PoolWarning
 from edifice_tt.inference.candidates import Pool
+from edifice_tt.registry import held
 from edifice_tt.study.estimates import RuleValues, evaluate_rule, left_out, reads_candidates
 from edifice_tt.study.forecast import Forecast, forecast_coverage
 from edifice_tt.study.intervals import (
@@ -73,21 +74,23 @@ def scaling_curve(
     names = list(dict.fromkeys(rules))
     if not names:
         raise ValueError("rules must name at least one rule, such as 'best_of_n'")
-    foreign = [rule for rule in names if reads_candidates(rule)]
     if unfinished not in UNFINISHED:
         raise ValueError(f"unfinished={unfinished!r} must be one of {', '.join(UNFINISHED)}")
     notes = _Notes(unfinished == "use")
-    problems = list(read_problems(notes.read(pools), scorers, answer, bool(foreign)))
-    notes.check(len(problems))
-    settings, ranges = notes.settings, notes.ranges
-    _check_scorers(problems)
-    sizes = _subset_sizes(ks, problems)
-    draws = max(64, ceil(_DRAWS / len(problems)))
-    values = [
-        found
-        for rule in names
-        for found in evaluate_rule(rule, problems, sizes, ranges, answer, draws, seed)
-    ]
+    with held():
+        foreign = [rule for rule in names if reads_candidates(rule)]
+        problems = list(read_problems(notes.read(pools), scorers, answer, bool(foreign)))
+        notes.check(len(problems))
+        settings, ranges = notes.settings, notes.ranges
+        _check_scorers(problems)
+        sizes = _subset_sizes(ks, problems)
+        draws = max(64, ceil(_DRAWS / len(problems)))
+        values = [
+            found
+            for rule in names
+            for found in evaluate_rule(rule, problems, sizes, ranges, answer, draws, seed)
+        ]
+        without = tuple(left_out(names, problems, ranges))
     means = bootstrap_means(np.hstack([one.accuracy for one in values]), bootstrap, seed)
     resampled = np.split(means, len(values), axis=1)  # a (resamples, ks) per rule
     pairs = _pairs(values)
@@ -124,7 +127,7 @@ def scaling_curve(
             for name in problems[0].scores
         ),
         abstentions=int(sum((problem.answers < 0).sum() for problem in problems)),
-        left_out=tuple(left_out(names, problems, ranges)),
+        left_out=without,
         unfinished=notes.unfinished,
     )
 

@@ -1,21 +1,21 @@
 """Tasks whose answers a program knows: problems to sample, to train on, and to measure with.
 
 Which problems are for training and which for measuring follows from the text of the question
-alone, so no seed and no number of problems can mix them. Knows no model; what is asked stands in
-`families`.
+alone, so no seed and no number of problems can mix them. Knows no model; what the built-in tasks
+ask stands in `families`.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from random import Random
 from typing import Any
 
-from edifice_tt.errors import unknown_name
+from edifice_tt import records, registry
+from edifice_tt.errors import PluginError
 from edifice_tt.inference.candidates import Problem
 from edifice_tt.nn.config import check_count
-from edifice_tt.study import families
 from edifice_tt.study.families import Question
+from edifice_tt.tracing import one_line, show
 
 SPLITS = ("train", "test")
 SHOTS = 6
@@ -25,21 +25,12 @@ _SHOT_SHARE, _TEST_SHARE = 10, 30
 _PATIENCE = 1000  # draws that bring nothing new, before a family counts as exhausted
 
 
-@dataclass(frozen=True)
-class Task:
-    """A kind of problem: how it is asked, and how an answer to it is sampled and read.
+class Task(records.Task):
+    """A registered kind of problem, and what is made of it.
 
     `make` draws a question with its answer. `answer` names the extractor; `stop` and `max_tokens`
     are what sampling needs. `examples_seed` draws the examples of the prompt.
     """
-
-    name: str
-    summary: str
-    make: Callable[[Random], Question]
-    answer: str = "number"
-    max_tokens: int = 6
-    stop: tuple[str, ...] = ("\n",)
-    examples_seed: int = 0
 
     @property
     def examples(self) -> str:
@@ -52,6 +43,23 @@ class Task:
     def sampling(self) -> dict[str, Any]:
         """What `generate_pools` is to be told: where answers end, and how they are read."""
         return {"stop": self.stop, "max_tokens": self.max_tokens, "answer": self.answer}
+
+    def draw(self, rng: Random) -> Question:
+        """A question that `make` draws; `PluginError`, naming the owner, where it gives none."""
+        who = f"task {self.name!r}" + (f" of {self.owner}" if self.owner else "")
+        try:
+            made = self.make(rng)
+            question = Question(*made)
+        except KeyboardInterrupt:
+            raise
+        # Foreign code: whatever it raises, the caller learns whose it is.
+        except BaseException as error:
+            raise PluginError(f"{who} failed: {one_line(error)}") from error
+        if isinstance(made, str) or not all(
+            isinstance(part, str) and part.strip() for part in question
+        ):
+            raise PluginError(f"{who} gave {show(made):.60}, expected a question and its answer")
+        return question
 
 
 def make_problems(task: str | Task, num: int, seed: int = 0, split: str = "train") -> list[Problem]:
@@ -75,22 +83,20 @@ def make_problems(task: str | Task, num: int, seed: int = 0, split: str = "train
     ]
 
 
-def list_tasks() -> list[str]:
-    """The names of the built-in tasks, sorted."""
-    return sorted(TASKS)
-
-
 def find_task(name: str) -> Task:
     """The record of a task; `UnknownNameError` when there is none of that name."""
-    if name not in TASKS:
-        raise unknown_name("task", name, TASKS)
-    return TASKS[name]
+    return Task(**vars(registry.load_registry().find("task", name)))
 
 
 def held_out(problems: Iterable[str]) -> list[str]:
     """Those of some problem ids that are for measuring only."""
-    kinds = tuple(f"{name}-test-" for name in TASKS)
-    return [problem for problem in problems if problem.startswith(kinds)]
+    names = sorted(registry.list_tasks(), key=len)
+
+    def is_held_out(problem: str) -> bool:
+        ours = [n for n in names if problem.startswith(tuple(f"{n}-{s}-" for s in SPLITS))]
+        return bool(ours) and problem.startswith(f"{ours[-1]}-test-")
+
+    return [problem for problem in problems if is_held_out(problem)]
 
 
 def _draw(task: Task, split: str, seed: int, num: int) -> list[Question]:
@@ -98,7 +104,7 @@ def _draw(task: Task, split: str, seed: int, num: int) -> list[Question]:
     found: dict[str, Question] = {}
     misses = 0
     while len(found) < num:
-        question = task.make(rng)
+        question = task.draw(rng)
         if question.text not in found and _split_of(task, question) == split:
             found[question.text] = question
             misses = 0
@@ -119,63 +125,3 @@ def _split_of(task: Task, question: Question) -> str:
 
 def _digest(task: Task, question: Question) -> str:
     return hashlib.sha256(f"{task.name}\n{question.text}".encode()).hexdigest()
-
-
-TASKS = {
-    task.name: task
-    for task in (
-        Task("add", "a two-digit and a one-digit number", families.add),
-        Task(
-            "common-word",
-            "the word that two lists share",
-            families.common_word,
-            "text",
-            examples_seed=1,
-        ),
-        Task(
-            "count-letter",
-            "how often a letter stands in a row",
-            families.count_letter,
-            examples_seed=2,
-        ),
-        Task(
-            "count-things",
-            "how many apples are in a basket",
-            families.count_things,
-            examples_seed=2,
-        ),
-        Task(
-            "days-later",
-            "the day of the week so many days later",
-            families.days_later,
-            "text",
-            examples_seed=1,
-        ),
-        Task(
-            "first-in-alphabet",
-            "the first of four words in the alphabet",
-            families.first_in_alphabet,
-            "text",
-            examples_seed=1,
-        ),
-        Task("largest", "the largest of four two-digit numbers", families.largest, examples_seed=7),
-        Task(
-            "longest-word",
-            "the longest of four words",
-            families.longest_word,
-            "text",
-            examples_seed=7,
-        ),
-        Task("removed-number", "the number that a list lost", families.removed_number),
-        Task(
-            "repeated-word",
-            "the word that stands twice",
-            families.repeated_word,
-            "text",
-            examples_seed=2,
-        ),
-        Task(
-            "smallest", "the smallest of four two-digit numbers", families.smallest, examples_seed=3
-        ),
-    )
-}

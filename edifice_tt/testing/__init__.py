@@ -11,18 +11,24 @@ of plugin; knows no plugin and no test runner. How long an import takes is no pr
 `EDIFICE_TT_TRACE_PLUGINS=1` shows it.
 """
 
+from edifice_tt.testing.answers import check_answers
 from edifice_tt.testing.architectures import check_architecture
+from edifice_tt.testing.command import run_command
 from edifice_tt.testing.examples import byte_tokenizer, small_pool, tiny_model
 from edifice_tt.testing.promises import BrokenPromise
 from edifice_tt.testing.scorers import check_scorer
 from edifice_tt.testing.selectors import check_selector
+from edifice_tt.testing.tasks import check_tasks
 
 __all__ = [
     "BrokenPromise",
     "byte_tokenizer",
+    "check_answers",
     "check_architecture",
     "check_scorer",
     "check_selector",
+    "check_tasks",
+    "run_command",
     "small_pool",
     "tiny_model",
 ]

@@ -22,6 +22,7 @@ from edifice_tt.testing.promises import (
     name_of,
     orders,
 )
+from edifice_tt.testing.verifiers import check_verifier
 
 PROMPT = "How many primes are below 20?"
 # What real pools hold: an empty answer, blanks, mathematics, other alphabets, length, a repetition.
@@ -57,7 +58,7 @@ def check_scorer(
     right changes nothing, weights are Tensor attributes, gradients reach each, save and load bring
     all back, every device works. Scorers of text besides: a list with one float a completion, or
     with one list of floats a completion when the level is step, never an empty one; the empty
-    completion and the empty list included.
+    completion and the empty list included. Verifiers: their file is sound, and needs no model here.
 
     A head without weights is sound if no Tensor or array is in reach of it (its attributes,
     class, closures, defaults and the globals it names): those would be weights that are not saved.
@@ -76,6 +77,8 @@ def check_scorer(
     if record.reads == "hidden":
         name = record.name if isinstance(name_or_factory, str) else None
         return check_head(who, record, name, options)
+    if record.reads == "states":
+        return check_verifier(who, record)
     noun, items = ("completion", COMPLETIONS) if record.reads == "text" else ("list", LOGPROBS)
 
     def make() -> Callable[[list[Any]], Any]:
@@ -95,7 +98,7 @@ def _find(
         if reads is None:
             raise ValueError(
                 "reads=None: a factory does not tell what its scorer reads; give reads='hidden', "
-                "'text' or 'logprobs'"
+                "'text', 'logprobs' or 'states'"
             )
         name = name_of(name_or_factory)
         return registry.Scorer(

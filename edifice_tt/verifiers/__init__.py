@@ -1,13 +1,14 @@
-"""The trained heads that come with the package, by name. Knows names and files; opens none.
+"""The trained heads that come with the package; as a plugin, this room registers them as scorers.
 
 Each has a model card beside it: what it was trained on, what it gained there, and where it does
-not help.
+not help. Knows names and files; opens none.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edifice_tt.errors import unknown_name
+from edifice_tt.hookspecs import hookimpl
 
 _FOLDER = Path(__file__).parent
 
@@ -44,18 +45,7 @@ SHIPPED = (
 )
 
 
-def list_verifiers() -> list[str]:
-    """The names of the verifiers that come with the package, sorted.
-
-    >>> list_verifiers()
-    ['smollm2-verifier']
-    """
-    return sorted(one.name for one in SHIPPED)
-
-
-def find_verifier(name: str) -> ShippedVerifier:
-    """The record of that name; `UnknownNameError` when there is none."""
+@hookimpl
+def register_scorers(register: Callable[..., None]) -> None:
     for one in SHIPPED:
-        if one.name == name:
-            return one
-    raise unknown_name("verifier", name, list_verifiers())
+        register(one.name, one.path, reads="states", model=one.model, summary=one.summary)

@@ -26,6 +26,14 @@ def register_selectors(register):
     register("first", lambda candidates: candidates[0])
 
 @edifice_tt.hookimpl
+def register_answers(register):
+    register("last-line", lambda text: text)
+
+@edifice_tt.hookimpl
+def register_tasks(register):
+    register("double", lambda rng: ("2 * 3 =", "6"))
+
+@edifice_tt.hookimpl
 def load_pretrained(path):
     return None
 
@@ -58,22 +66,26 @@ def distribution(capsys, name):
 
 
 def test_a_distribution_is_shown_with_all_that_it_registered(site: Site, capsys):
-    site.install("all-five", EVERYTHING, version="3.1")
-    assert distribution(capsys, "all-five") == {
-        "name": "all-five",
+    site.install("all-seven", EVERYTHING, version="3.1")
+    assert distribution(capsys, "all-seven") == {
+        "name": "all-seven",
         "version": "3.1",
         "architectures": ["net"],
         "scorers": ["judge"],
         "selectors": ["first"],
-        "formats": ["all-five"],
+        "extractors": ["last-line"],
+        "tasks": ["double"],
+        "formats": ["all-seven"],
         "commands": ["speak", "say"],
     }
     lines = [line.split() for line in show(capsys).splitlines()]
-    start = lines.index(["all-five", "3.1", "architectures", "net"])
-    assert lines[start + 1 : start + 5] == [
+    start = lines.index(["all-seven", "3.1", "architectures", "net"])
+    assert lines[start + 1 : start + 7] == [
         ["scorers", "judge"],
         ["selectors", "first"],
-        ["formats", "all-five"],
+        ["extractors", "last-line"],
+        ["tasks", "double"],
+        ["formats", "all-seven"],
         ["commands", "speak,", "say"],
     ]
 

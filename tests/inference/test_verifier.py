@@ -113,12 +113,23 @@ def rewrite(path, change):
     write_safetensors(path, tensors, metadata)
 
 
+def rewritten(old, new):
+    return lambda tensors, metadata: metadata.update(
+        verifier=metadata["verifier"].replace(old, new)
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda t, m: m.pop("format"), "not a verifier"),
         (lambda t, m: m.update(format_version="9"), "format version 9"),
         (lambda t, m: m.update(verifier="{}"), "description is damaged"),
+        (lambda t, m: m.update(verifier="[]"), "description is damaged"),
+        (rewritten('"seed"', '"sead"'), r"description is damaged \(options have no seed\)"),
+        (rewritten('"hidden_size": 24', '"hidden_size": "24"'), "hidden_size is '24'"),
+        (rewritten('"hidden_size": 24', '"hidden_size": 0'), "hidden_size is 0"),
+        (rewritten('"layer": 1', '"layer": null'), "layer is None"),
         (lambda t, m: t.pop("head.dense2.bias"), "missing: head.dense2.bias"),
         (lambda t, m: t.update({"input.mean": t["input.mean"][:3]}), "input.mean: shape"),
         (

@@ -4,19 +4,20 @@ import re
 from random import Random
 
 import pytest
+from fake_plugins import open_site
 
 import edifice_tt as et
-from edifice_tt.errors import UnknownNameError
+from edifice_tt.errors import PluginError, UnknownNameError
 from edifice_tt.inference.answers import extractor
 from edifice_tt.study.families import DAYS, WORDS
-from edifice_tt.study.tasks import SHOTS, TASKS, find_task, held_out, make_problems
+from edifice_tt.study.tasks import SHOTS, find_task, held_out, make_problems
 
-NAMES = sorted(TASKS)
+site = pytest.fixture(open_site, name="site")
 
 
 def question(name, problem):
     """The part of the prompt behind the examples."""
-    examples = TASKS[name].examples
+    examples = find_task(name).examples
     assert problem.prompt.startswith(examples)
     return problem.prompt[len(examples) :]
 
@@ -55,9 +56,11 @@ ANSWERS = {
     "smallest": lambda text: str(sorted(numbers(text))[0]),
 }
 
+NAMES = sorted(ANSWERS)
+
 
 def test_there_are_at_least_eight_and_each_has_another_way_to_its_answer():
-    assert et.list_tasks() == sorted(ANSWERS)
+    assert [name for name in et.list_tasks() if find_task(name).owner == "edifice-tt"] == NAMES
     assert len(ANSWERS) >= 8
     assert len(set(WORDS)) == len(WORDS)
 
@@ -67,7 +70,7 @@ def test_gold_answers_are_right_and_their_extractor_finds_them(name):
     problems = make_problems(name, 60, seed=3)
     for problem in problems:
         assert problem.gold == ANSWERS[name](question(name, problem))
-        assert extractor(TASKS[name].answer)(f" {problem.gold}") == problem.gold
+        assert extractor(find_task(name).answer)(f" {problem.gold}") == problem.gold
     assert len({problem.gold for problem in problems}) > 3
 
 
@@ -79,7 +82,7 @@ def test_train_test_and_examples_share_no_question_whatever_the_seed(name):
         parts[split] = {question(name, problem) for problem in problems}
         assert all(problem.problem.startswith(f"{name}-{split}-") for problem in problems)
     assert not parts["train"] & parts["test"]
-    examples = TASKS[name].examples
+    examples = find_task(name).examples
     assert not [text for part in parts.values() for text in part if text in examples]
     apart = "\n\n" if "\n" in next(iter(parts["test"])) else "\n"
     assert examples.count(apart) == SHOTS
@@ -128,3 +131,71 @@ def test_mistakes_are_named(arguments, error, words):
 def test_a_family_depends_on_its_random_numbers_alone():
     task = find_task("repeated-word")
     assert task.make(Random(5)) == task.make(Random(5))
+
+
+# --- tasks of plugins
+
+DOUBLE = """
+import edifice_tt
+
+def double(rng):
+    number = rng.randrange(10, 1000)
+    return f"2 * {{number}} =", str(2 * number)
+
+@edifice_tt.hookimpl
+def register_tasks(register):
+    register({arguments})
+"""
+
+
+def test_a_task_of_a_plugin_is_found_like_a_built_in(site):
+    site.install("maths", DOUBLE.format(arguments="'double', double, summary='twice', stop=['.']"))
+    assert "double" in et.list_tasks()
+    task = find_task("double")
+    assert (task.owner, task.sampling["stop"]) == ("maths 1.0", (".",))
+    train, test = (make_problems("double", 30, split=split) for split in ("train", "test"))
+    assert not {p.prompt for p in train} & {p.prompt for p in test}
+    assert all(int(p.gold) == 2 * numbers(p.prompt)[-1] for p in train)
+    assert held_out([p.problem for p in [*train, *test]]) == [p.problem for p in test]
+
+
+def test_a_task_named_like_anothers_test_split_is_not_taken_for_it(site):
+    site.install("maths", DOUBLE.format(arguments="'add-test', double"))
+    problems = make_problems("add-test", 5)
+    assert held_out([p.problem for p in problems]) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("1 / 0", "task 'bad' of maths 1.0 failed: ZeroDivisionError: division by zero"),
+        ("raise SystemExit", "task 'bad' of maths 1.0 failed: SystemExit"),
+        ("return None", r"task 'bad' of maths 1.0 failed: TypeError"),
+        ("return '2', 4", r"task 'bad' of maths 1.0 gave \('2', 4\), expected a question and its"),
+        ("return 'ab'", "task 'bad' of maths 1.0 gave 'ab', expected a question and its answer"),
+        ("return '2 =', ' '", r"gave \('2 =', ' '\), expected a question and its answer"),
+    ],
+)
+def test_a_task_that_gives_no_question_is_one_error_that_names_its_owner(site, body, message):
+    code = f"import edifice_tt\n\ndef make(rng):\n    {body}\n\n@edifice_tt.hookimpl\n"
+    site.install("maths", code + "def register_tasks(register):\n    register('bad', make)\n")
+    with pytest.raises(PluginError, match=message):
+        make_problems("bad", 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("'add', double", "task 'add' is registered by edifice-tt and claimed again by maths 1.0"),
+        ("'double', 3", "task 'double': make=3 is not callable"),
+        ("'double', double, max_tokens=0", "max_tokens=0 is no whole number from 1 on"),
+        ("'double', double, examples_seed=True", "examples_seed=True is no whole number from 0"),
+        ("'double', double, stop='.'", "stop='.' is no tuple of texts; use ('\\n',)"),
+        ("'double', double, stop=['']", "stop=[''] is no tuple of texts"),
+    ],
+)
+def test_a_task_that_is_declared_wrongly_leaves_its_plugin_out(site, arguments, reason):
+    site.install("maths", DOUBLE.format(arguments=arguments))
+    with pytest.warns(et.PluginWarning) as warned:
+        assert "double" not in et.list_tasks()
+    assert reason in str(warned[0].message)

@@ -9,7 +9,6 @@ from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
 import edifice_tt
-from edifice_tt.registry import load_registry
 from edifice_tt.testing import check_scorer
 
 B, T, D, S = 3, 13, 7, 5
@@ -163,7 +162,7 @@ def test_the_seed_decides_the_weights():
 
 def test_it_is_found_by_name():
     assert "attention_pool" in edifice_tt.list_scorers()
-    record = load_registry().scorers["attention_pool"]
+    record = edifice_tt.scorer("attention_pool")
     assert (record.reads, record.range) == ("hidden", "logit")
     assert record.owner.startswith("edifice-tt-attention-pool ")
 

@@ -12,8 +12,8 @@ import pytest
 from edifice_tt_math import canonical, check, equal, equality, extract, math_majority, math_valid
 
 import edifice_tt
-from edifice_tt import Candidate, Pool, cli
-from edifice_tt.registry import load_registry
+from edifice_tt import Candidate, Pool
+from edifice_tt.testing import check_answers, run_command
 
 
 def candidates(*answers, **fields):
@@ -243,6 +243,9 @@ def test_a_worker_that_cannot_start_says_so(monkeypatch, tmp_path):
         (r"so $a \le 3$", r"a\le 3"),
         ("The answer is Paris.", None),
         ("", None),
+        ("x+1", "x+1"),
+        ("y = 2x+3", "2x+3"),
+        ("?!", None),
         ("no idea", None),
         ("It was on 2023-07-05", "2023-07-05"),
         ("at 12:35", "12:35"),
@@ -260,7 +263,7 @@ def test_the_final_answer_is_found(text, answer):
 def test_it_is_found_by_name():
     assert "math_majority" in edifice_tt.list_selectors()
     assert "math_valid" in edifice_tt.list_scorers()
-    record = load_registry().scorers["math_valid"]
+    record = edifice_tt.scorer("math_valid")
     assert (record.reads, record.range) == ("text", "probability")
     assert record.owner.startswith("edifice-tt-math ")
 
@@ -304,13 +307,72 @@ def test_one_candidate_is_chosen():
     assert math_majority(candidates("x+1")).index == 0
 
 
-@pytest.mark.parametrize("pool", [texts("dunno", ""), candidates(" ", ""), texts("no box")])
-def test_when_all_abstain_it_says_so(pool):
-    kind = "boxed" if pool[0].text == "no box" else None
-    with pytest.raises(
-        ValueError, match=f"no candidate has an answer of the kind '{kind or 'math'}'; use"
-    ):
-        edifice_tt.select(pool, "math_majority", **({"answer": kind} if kind else {}))
+@pytest.mark.parametrize(
+    ("pool", "options", "kind"),
+    [
+        (texts("dunno", ""), {}, " of the kind 'math'"),
+        (candidates(" ", ""), {}, ""),
+        (texts("no box"), {"answer": "boxed"}, " of the kind 'boxed'"),
+    ],
+)
+def test_when_all_abstain_it_says_so(pool, options, kind):
+    with pytest.raises(ValueError, match=f"no candidate has an answer{kind}; use"):
+        edifice_tt.select(pool, "math_majority", **options)
+
+
+@pytest.mark.parametrize(
+    ("gold", "text", "right"),
+    [
+        ("x+1", r"so \boxed{1+x}", True),
+        ("x+1", r"so \boxed{1}", False),
+        (r"\frac{\pi}{2}", "The answer is $\\pi/2$.", True),
+        (r"1 \text{ and } 2", r"\boxed{2, 1}", True),
+        (r"\text{Paris}", r"\boxed{paris}", True),
+        ("Paris", r"\boxed{\text{Paris}}", True),
+        ("50%", "It is 1/2.", True),
+        ("3 + 4 = 7", "7", True),
+        ("so it is 5, as 2 + 3 = 5", "5", True),
+        ("7", r"<think>\boxed{7}</think> 8", False),
+        ("(B)", "The answer is (B).", True),
+    ],
+)
+def test_grading_compares_as_mathematics_and_reads_bare_right_answers(gold, text, right):
+    (found,) = edifice_tt.grade(Pool("?", texts(text), gold=gold), "math")
+    assert found.correct is right
+
+
+def test_every_rule_and_curve_takes_the_extractor():
+    written = [r"\boxed{x+1}", "It is 7.", r"\boxed{1+x}", "dunno"]
+    pool = edifice_tt.grade(Pool("?", texts(*written), gold="x + 1"), "math")
+    scored = pool.with_scores("judge", [0.5, 0.75, 0.5, 1.0], range="probability")
+    assert edifice_tt.select(scored, "majority", answer="math").tally == {"x+1": 2.0, "7": 1.0}
+    choice = edifice_tt.select(scored, "weighted", answer="math")
+    assert (choice.index, choice.tally, choice.abstained) == (0, {"x+1": 1.0, "7": 0.75}, 1)
+    curve = edifice_tt.scaling_curve([scored], ["majority"], [4], answer="math")
+    assert curve.rules[0].accuracy == (1.0,)
+    by_text = edifice_tt.scaling_curve([scored], ["majority"], [4], answer="boxed")
+    assert by_text.rules[0].accuracy == (1.0,)
+    assert edifice_tt.select(scored, "majority", answer="boxed").tally == {"x+1": 1.0, "1+x": 1.0}
+
+
+def test_the_extractor_keeps_the_contract():
+    check_answers("math")
+    check_answers("math", texts=[r"\boxed{x+1}", r"\boxed{1+x}", "50%", "1/2", "Paris", "(1,2)"])
+
+
+def test_a_text_that_runs_out_of_time_is_not_asked_about_again(monkeypatch):
+    asked = []
+
+    def ask(*question):
+        asked.append(question)
+        raise TimeoutError
+
+    monkeypatch.setattr(equality._worker, "ask", ask)
+    monkeypatch.setattr(equality, "_patient", equality._Patient())
+    assert not equal("3^{9^{9}}", "5^{9^{9}}")
+    assert len(asked) == 2
+    assert not equal("3^{9^{9}}", "x+1")
+    assert [question[1] for question in asked] == ["3^{9^9}", "5^{9^9}", "x+1"]
 
 
 @pytest.mark.parametrize(
@@ -374,13 +436,13 @@ def test_the_scorer_scores_a_pool():
 def test_the_command_line_knows_rule_and_scorer(tmp_path, capsys):
     path = tmp_path / "pool.jsonl"
     Pool("?", texts("It is 3.", r"\boxed{0.5}", r"\boxed{\frac12}")).save(path)
-    assert cli.main(["select", str(path), "--rule", "math_majority", "--json"]) == 0
+    assert run_command("select", str(path), "--rule", "math_majority", "--json") == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert found["choice"]["tally"] == {"3": 1.0, "0.5": 2.0}
-    assert cli.main(["score", str(path), "--scorer", "math_valid"]) == 0
+    assert run_command("score", str(path), "--scorer", "math_valid") == 0
     capsys.readouterr()
     Pool("?", texts("dunno")).save(path)
-    assert cli.main(["select", str(path), "--rule", "math_majority"]) == 2
+    assert run_command("select", str(path), "--rule", "math_majority") == 2
     assert "no candidate has an answer" in capsys.readouterr().err
 
 

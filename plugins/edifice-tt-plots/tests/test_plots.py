@@ -18,7 +18,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 from matplotlib.text import Annotation, Text
 
-from edifice_tt import cli
+from edifice_tt.testing import run_command
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -131,7 +131,7 @@ def plot(tmp_path, capsys, monkeypatch):
     def run(curve, *options, output="out.png"):
         source, path = tmp_path / "curve.json", tmp_path / output
         source.write_bytes(curve if isinstance(curve, bytes) else json.dumps(curve).encode())
-        status = cli.main(["plot", str(source), "-o", str(path), *options])
+        status = run_command("plot", str(source), "-o", str(path), *options)
         return SimpleNamespace(status=status, err=capsys.readouterr().err, path=path)
 
     return run
@@ -191,7 +191,7 @@ def test_standard_input_gives_the_same_file(plot, tmp_path, monkeypatch):
     pipe = io.TextIOWrapper(io.BytesIO(json.dumps(CURVE).encode()))
     monkeypatch.setattr(sys, "stdin", pipe)
     path = tmp_path / "other.svg"
-    assert cli.main(["plot", "-", "-o", str(path), "--what", "curve"]) == 0
+    assert run_command("plot", "-", "-o", str(path), "--what", "curve") == 0
     assert path.read_bytes() == from_file
 
 
@@ -471,7 +471,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(plot, tmp_path, monkeypatc
 
 
 def test_a_missing_curve_and_an_impossible_dpi_are_one_line(plot, tmp_path, capsys):
-    assert cli.main(["plot", str(tmp_path / "none.json"), "-o", str(tmp_path / "out.png")]) == 2
+    assert run_command("plot", str(tmp_path / "none.json"), "-o", str(tmp_path / "out.png")) == 2
     assert capsys.readouterr().err.endswith("none.json: No such file or directory\n")
     with pytest.raises(SystemExit) as stop:
         plot(CURVE, "--dpi", "5000")
@@ -483,11 +483,11 @@ def test_matplotlib_is_imported_when_the_command_runs_and_pyplot_never(tmp_path)
     (tmp_path / "curve.json").write_text(json.dumps(CURVE))
     code = """
 import sys
-from edifice_tt import cli
-cli.main(["list"])
+from edifice_tt.testing import run_command
+run_command("list")
 assert "edifice_tt_plots" in sys.modules
 assert "matplotlib" not in sys.modules
-assert cli.main(["plot", "curve.json", "-o", "out.svg"]) == 0
+assert run_command("plot", "curve.json", "-o", "out.svg") == 0
 assert "matplotlib" in sys.modules
 assert "matplotlib.pyplot" not in sys.modules
 """

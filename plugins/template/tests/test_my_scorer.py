@@ -2,7 +2,6 @@ import pytest
 from edifice_tt_my_scorer import my_scorer
 
 import edifice_tt
-from edifice_tt.registry import load_registry
 from edifice_tt.testing import check_scorer
 
 PROMPT = "Why is the sky blue?"
@@ -29,7 +28,7 @@ def test_half_the_length_scores_by_hand():
 
 def test_scores_keep_the_range_that_was_declared():
     scores = my_scorer()(PROMPT, ["", "one", words(40), words(10_000)])
-    assert load_registry().scorers["my_scorer"].range == "probability"
+    assert edifice_tt.scorer("my_scorer").range == "probability"
     assert all(0.0 <= score <= 1.0 for score in scores)
 
 
@@ -46,7 +45,7 @@ def test_no_answers_give_no_scores():
 
 def test_it_is_found_by_name():
     assert "my_scorer" in edifice_tt.list_scorers()
-    record = load_registry().scorers["my_scorer"]
+    record = edifice_tt.scorer("my_scorer")
     assert record.owner.startswith("edifice-tt-my-scorer ")
     assert record.factory()(PROMPT, [words(40)]) == [1.0]
 

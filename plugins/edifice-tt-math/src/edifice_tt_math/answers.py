@@ -1,8 +1,10 @@
 """Which part of a text is its mathematical answer. Knows text only."""
 
 import re
+from collections.abc import Callable
+from functools import cache
 
-from edifice_tt.inference.answers import boxed, without_thinking
+import edifice_tt
 from edifice_tt_math.equality import canonical
 
 TAIL = 10_000  # characters; an answer stands at the end of a text
@@ -18,21 +20,36 @@ _NUMBER = (
 _FOUND = re.compile(rf"(?P<formula>{_FORMULA})|{_NUMBER}", re.DOTALL)
 _STATED = re.compile(r"(?i:answer)(?:\s+is\b|\s*:)[\s:*]*([^\n]{1,300})")
 _WORD = re.compile(r"(?<!\\)\b[A-Za-z]{2,}")
+_LISTED = re.compile(r"\\(?:text|textbf|mbox|mathrm) ?\{[^{}]*\}|\b(?:and|or)\b")
+_BARE = re.compile(r"(?!.*\\f?box)[^\n#]{1,300}")
 
 
 def extract(text: str) -> str | None:
     r"""The final answer of a text in canonical form, or None when there is none.
 
     It is what stands in the last `\boxed{}`; else what follows the last "answer is" or "answer:";
-    else the last formula or number. Of a formula that is an equation, the right-hand side counts.
+    else the whole of a text that is one formula, as right answers often are; else the last formula
+    or number. Of an equation the right-hand side counts.
     What the model only thought is not read.
 
     >>> extract(r"Hence \boxed{\frac{1}{2}}."), extract("The answer is 1,000."), extract("Hm.")
     ('0.5', '1000', None)
     """
-    text = without_thinking(text)[-TAIL:]
-    found = boxed(text) or _stated(text) or _last(text)
+    text = edifice_tt.without_thinking(text)[-TAIL:]
+    found = _boxed()(text) or _stated(text) or _bare(text) or _last(text)
     return (canonical(found) or None) if found else None
+
+
+@cache
+def _boxed() -> Callable[[str], str | None]:
+    return edifice_tt.extractor("boxed")
+
+
+def _bare(text: str) -> str | None:
+    formula = _BARE.fullmatch(text.strip())
+    if not formula or _WORD.search(_LISTED.sub("", text)) or not re.search("[A-Za-z0-9]", text):
+        return None
+    return _right_side(formula)
 
 
 def _stated(text: str) -> str | None:

@@ -11,15 +11,18 @@ import re
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from edifice_tt.errors import EdificeError
+from edifice_tt import EdificeError
 
 TIMEOUT_S, START_S = 4.0, 60.0
-PATIENCE = 3  # questions of one pool that may run out of time before it is compared as text
+# Questions that may run out of time before a pool, or one text in a row, is compared as text.
+PATIENCE = 3
+MOST_STRUCK = 10_000  # texts that are kept in mind for that
 MAX_LENGTH = 300
 MAX_DECIMALS = 12
 MAX_PASSES = 5
@@ -76,7 +79,7 @@ def canonical(answer: str) -> str:
     >>> canonical(r"x = \left( 3,\, \frac{\pi}{2} \right).")
     '(3,\\frac{\\pi}{2})'
     """
-    return next(iter(group([answer])))
+    return next(iter(_group([answer], _patient)))
 
 
 def equal(first: str, second: str) -> bool:
@@ -85,7 +88,7 @@ def equal(first: str, second: str) -> bool:
     >>> equal("50%", r"\frac12"), equal(r"\sqrt{8}", r"2\sqrt{2}"), equal("0.33", r"\frac13")
     (True, True, False)
     """
-    return len(group([first, second])) == 1
+    return len(_group([first, second], _patient)) == 1
 
 
 def group(answers: Iterable[str]) -> dict[str, list[int]]:
@@ -97,20 +100,10 @@ def group(answers: Iterable[str]) -> dict[str, list[int]]:
     >>> group(["1/2", "x+1", "50%", "1+x"])
     {'0.5': [0, 2], 'x+1': [1, 3]}
     """
-    left, slow = PATIENCE, set()
+    return _group(answers, _Patient(PATIENCE))
 
-    def ask(question: str, *texts: str) -> Any:
-        """None for what math-verify cannot say, runs out of time on, or was not asked."""
-        nonlocal left
-        if left == 0 or slow.intersection(texts):
-            return None
-        try:
-            return _worker.ask(question, *texts)
-        except TimeoutError:
-            left -= 1
-            slow.update(texts if len(texts) == 1 else ())
-            return None
 
+def _group(answers: Iterable[str], ask: Ask) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = {}
     for position, answer in enumerate(answers):
         form = _canonical(answer, ask)
@@ -162,6 +155,36 @@ def _same(first: str, second: str, ask: Ask) -> bool:
     if _NUMBER.fullmatch(first) and _NUMBER.fullmatch(second):
         return False  # one spelling for each number
     return bool(ask("equal", *sorted((first, second))))
+
+
+class _Patient:
+    """Asks the worker, but no more about a text on which it runs out of time.
+
+    `left` is how often it may do so at all.
+    """
+
+    def __init__(self, left: int | None = None) -> None:
+        self.left = left
+        self.strikes: Counter[str] = Counter()
+
+    def __call__(self, question: str, *texts: str) -> Any:
+        """None for what math-verify cannot say, runs out of time on, or was not asked."""
+        if self.left == 0 or any(self.strikes[text] >= PATIENCE for text in texts):
+            return None
+        alone = len(texts) == 1
+        try:
+            found = _worker.ask(question, *texts)
+        except TimeoutError:
+            if self.left is not None:
+                self.left -= 1
+            if len(self.strikes) > MOST_STRUCK:
+                self.strikes.clear()
+            # Of two texts nobody knows which it was.
+            self.strikes.update(dict.fromkeys(texts, PATIENCE if alone else 1))
+            return None
+        for text in () if alone else texts:
+            self.strikes.pop(text, None)
+        return found
 
 
 class _Worker:
@@ -222,6 +245,7 @@ class _Worker:
 
 
 _worker = _Worker()
+_patient = _Patient()
 atexit.register(lambda: _worker.stop())
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _worker.forget())

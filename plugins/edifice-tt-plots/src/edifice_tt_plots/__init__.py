@@ -48,7 +48,7 @@ def _dpi(text: str) -> int:
 
 
 def _plot(arguments: Namespace) -> None:
-    from edifice_tt.files import write_atomically
+    from edifice_tt import write_atomically
     from edifice_tt_plots.reading import read_curve
 
     path = arguments.output
@@ -74,8 +74,5 @@ def _plot(arguments: Namespace) -> None:
             title=arguments.title,
         )
         data = figure.render(drawn, kind, arguments.dpi)
-    try:
-        write_atomically(path, lambda file: file.write(data))
-    except OSError as error:  # of the temporary file beside it, whose name says nothing
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    write_atomically(path, lambda file: file.write(data))
     print(path)

@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from edifice_tt.errors import unknown_name
+from edifice_tt import unknown_name
 from edifice_tt_plots import panels
 
 Row = tuple[float, list[Callable[[Axes], None]]]  # its height, and what draws each of its panels

@@ -1,0 +1,83 @@
+"""Does an answer extractor keep its promises? Reads real texts; needs no tensor.
+
+Knows what an extractor may be given and must give back; does not know which answer is meant.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
+
+from edifice_tt import records, registry
+from edifice_tt.inference.answers import whole_text
+from edifice_tt.testing.promises import BrokenPromise, attempt, describe, name_of
+
+# What models write: nothing, blanks, other alphabets, boxes that do not close, answers in words.
+TEXTS = (
+    "There are 8.",
+    "",
+    "2, 3, 5, 7, 11, 13, 17 and 19, so the answer is $\\boxed{8}$.",
+    " \n",
+    "Weiß nicht 🤷",
+    "-1/2",
+    r"\frac{1}{2} or 0.5",
+    r"\boxed{\boxed{",
+    "The answer is (B).",
+    "1,000 and 10^3",
+    "word " * 300,
+)
+
+
+def check_answers(
+    name_or_function: str | Callable[[str], str | None],
+    equal: Callable[[str, str], bool] | None = None,
+    texts: Sequence[str] = TEXTS,
+) -> None:
+    """Raise `BrokenPromise` unless an extractor keeps the contract of `register_answers`.
+
+    Give the registered name, or a function and the `equal` that would be registered with it.
+    `texts` are what to read, better some of your own. For each it gives a str or None, never raises
+    and gives the same twice. Its `equal` gives True or False for every two of the answers, True for
+    two that are the same, and the same for both orders.
+
+    Raises `UnknownNameError` for a name that nobody has registered.
+
+    >>> check_answers("number")
+    >>> check_answers(lambda text: len(text))
+    Traceback (most recent call last):
+    edifice_tt.testing.promises.BrokenPromise: extractor '<lambda>' gives 12 for 'There are 8.', \
+expected a str or None
+    """
+    if isinstance(name_or_function, str):
+        record = registry.load_registry().find("answer extractor", name_or_function)
+    else:
+        record = records.Extractor(name_of(name_or_function), name_or_function, equal)
+    who = describe("extractor", record.name, record.owner)
+    found = [answer for text in texts if (answer := _read(who, record, text)) is not None]
+    for one, other in product(found, found) if record.equal is not None else ():
+        _check_pair(who, record, one, other)
+
+
+def _read(who: str, record: records.Extractor, text: str) -> str | None:
+    first, again = (attempt(who, f"on {text!r:.30}", partial(record.function, text)) for _ in "12")
+    if first is not None and not isinstance(first, str):
+        raise BrokenPromise(f"{who} gives {first!r:.60} for {text!r:.30}, expected a str or None")
+    if first != again:
+        raise BrokenPromise(
+            f"{who} gives {first!r:.60} at first and then {again!r:.60} for {text!r:.30}"
+        )
+    return None if first is None else whole_text(first)
+
+
+def _check_pair(who: str, record: records.Extractor, one: str, other: str) -> None:
+    assert record.equal is not None
+    said = f"{one!r:.60} and {other!r:.60}"
+    same, back = (
+        attempt(who, f"on {said}", partial(record.equal, *pair))
+        for pair in ((one, other), (other, one))
+    )
+    if not isinstance(same, bool):
+        raise BrokenPromise(f"{who}: equal gives {same!r:.60} for {said}, expected True or False")
+    if one == other and not same:
+        raise BrokenPromise(f"{who}: its equal says that {one!r:.60} is not equal to itself")
+    if same != back:
+        raise BrokenPromise(f"{who}: whether {said} are equal depends on their order")

@@ -1,0 +1,68 @@
+"""Does a task keep its promises? Draws questions; needs no model.
+
+Knows what a family of problems must give; does not know the right answers.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Any
+
+from edifice_tt import registry
+from edifice_tt.inference.answers import find_answers
+from edifice_tt.study.families import Question
+from edifice_tt.study.tasks import SPLITS, Task, find_task, make_problems
+from edifice_tt.testing.promises import BrokenPromise, attempt, describe, name_of
+
+SEEDS = range(40)
+
+
+def check_tasks(
+    name_or_make: str | Callable[[Random], Any], num: int = 20, **declared: Any
+) -> None:
+    """Raise `BrokenPromise` unless a task keeps the contract of `register_tasks`.
+
+    Give the registered name, or a function and what would be `declared` with it. It gives a
+    question and its answer, both text; the same ones for the same random numbers, whatever else is
+    drawn; at least `num` different ones for training and as many for measuring. Its extractor finds
+    the answer in itself, and no text in `stop` would cut it off.
+
+    Raises `UnknownNameError` for a name that nobody has registered.
+
+    >>> check_tasks("largest")
+    >>> check_tasks(lambda rng: (f"Q: {rng.random()}\\nA:", "many"))
+    Traceback (most recent call last):
+    edifice_tt.testing.promises.BrokenPromise: task '<lambda>': its extractor 'number' finds None \
+in the answer 'many', expected that answer
+    """
+    if isinstance(name_or_make, str):
+        task = find_task(name_or_make)
+    else:
+        task = Task(name_of(name_or_make), name_or_make, **declared)
+    who = describe("task", task.name, task.owner)
+    answers = attempt(who, f"with answer={task.answer!r}", lambda: find_answers(task.answer))
+    for seed in SEEDS:
+        first, again = (
+            attempt(who, "when a question is drawn", partial(_draw, task, seed)) for _ in "12"
+        )
+        if first != again:
+            raise BrokenPromise(
+                f"{who} gives {first.text!r:.60} and {again.text!r:.60} for the same random "
+                "numbers; draw from the Random that it is given alone"
+            )
+        found = answers.extract(f" {first.answer}")
+        if found is None or not answers.same(found, first.answer):
+            raise BrokenPromise(
+                f"{who}: its extractor {task.answer!r} finds {found!r:.60} in the answer "
+                f"{first.answer!r:.60}, expected that answer"
+            )
+        if cut := [text for text in task.stop if text in first.answer]:
+            raise BrokenPromise(f"{who}: stop={cut[0]!r} cuts off the answer {first.answer!r:.60}")
+    with registry.held():
+        for split in SPLITS:
+            what = f"when {num} problems for {split} are made"
+            attempt(who, what, partial(make_problems, task, num, split=split))
+
+
+def _draw(task: Task, seed: int) -> Question:
+    return task.draw(Random(seed))

@@ -1,0 +1,41 @@
+"""Does a registered verifier keep its promises? Reads hidden states that are drawn.
+
+Knows what a verifier gives for the states of an answer; the model that it reads is not needed.
+"""
+
+import numpy as np
+
+from edifice_tt import registry
+from edifice_tt.inference.verifier import Verifier, open_verifier
+from edifice_tt.testing.promises import TOLERANCE, Array, BrokenPromise, attempt, first_difference
+from edifice_tt.testing.reading import draw
+
+LENGTHS = (3, 1, 7, 41, 3)  # of answers: equal and different, below and above a batch's sizes
+
+
+def check_verifier(who: str, record: registry.Scorer) -> None:
+    """Raise `BrokenPromise` unless its file is sound and an answer's number its own.
+
+    Finite, the same from a file that is read anew, and the same alone as among others.
+    """
+    verifier = attempt(who, "when it is opened", lambda: open_verifier(record))
+    states = [draw(length, verifier.hidden_size, seed=i) for i, length in enumerate(LENGTHS)]
+    together = _last(who, verifier, states)
+    for value in together:
+        if not np.isfinite(value):
+            raise BrokenPromise(f"{who} gives {value}, expected a finite number")
+    again = attempt(who, "when it is opened again", lambda: open_verifier(record))
+    _compare(who, together, _last(who, again, states), "{} at first and, opened again, {}")
+    alone = np.concatenate([_last(who, verifier, [one]) for one in states])
+    _compare(who, together, alone, "{} among others and {} alone")
+
+
+def _last(who: str, verifier: Verifier, states: list[Array]) -> Array:
+    logits = attempt(who, "on hidden states", lambda: verifier.logits(states))
+    return np.array([values[-1] for values in logits])
+
+
+def _compare(who: str, one: Array, other: Array, numbers: str) -> None:
+    if (where := first_difference(one, other, TOLERANCE)) is not None:
+        found = numbers.format(f"{one[where]:.6g}", f"{other[where]:.6g}")
+        raise BrokenPromise(f"{who}: the same answer gets another score: {found}")
