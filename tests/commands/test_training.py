@@ -4,10 +4,13 @@ import json
 from dataclasses import replace
 
 import pytest
+from fake_plugins import open_site
 
 import edifice_tt as et
 from edifice_tt import cli
 from edifice_tt.inference.pool_reader import PoolFile
+
+site = pytest.fixture(open_site, name="site")
 
 
 @pytest.fixture
@@ -62,6 +65,24 @@ def test_a_task_becomes_a_pool_with_marks(run, tiny_lm):
     settings = pools[0].settings
     assert (settings["max_tokens"], settings["stop"]) == (6, ["\n"])
     assert (settings["template"], settings["answer"]) == ("raw", "number")
+
+
+def test_a_task_of_a_plugin_is_sampled_and_marked_by_the_plugins_extractor(run, site):
+    site.install(
+        "letters",
+        "import edifice_tt\n\n@edifice_tt.hookimpl\ndef register_tasks(register):\n"
+        "    register('next', lambda rng: (f'{rng.random()} is', 'X'), answer='any', stop=['.'],\n"
+        "             max_tokens=3)\n\n"
+        "@edifice_tt.hookimpl\ndef register_answers(register):\n"
+        "    register('any', lambda text: 'Y' if text else None, equal=lambda one, other: True)\n",
+    )
+    assert "next" in run("tasks")
+    run("generate", "--task", "next", "--num", 2, "-n", 2, "-o", "pool.jsonl")
+    pools = list(et.read_pools("pool.jsonl"))
+    assert [pool.problem for pool in pools] == [p.problem for p in et.make_problems("next", 2)]
+    assert all(c.correct and c.answer == "Y" for pool in pools for c in pool if c.text)
+    settings = pools[0].settings
+    assert (settings["answer"], settings["max_tokens"], settings["stop"]) == ("any", 3, ["."])
 
 
 def test_what_is_given_counts_before_what_the_task_says(run):
