@@ -16,11 +16,11 @@ from peer import start_peers
 from timing import OURS, Report, Subject, arguments, take_turns
 from tinygrad import Device, Tensor, TinyJit
 
+from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.blocks import Linear
-from edifice_tt.nn.init import wrap
-from edifice_tt.nn.int8 import Int8Linear, group_rows
-from edifice_tt.nn.quantized import BLOCK, QuantizedLinear
-from edifice_tt.toolchain import open_device
+from edifice_tt.nn.buffers import wrap
+from edifice_tt.nn.stored.blocks import BLOCK, QuantizedLinear
+from edifice_tt.nn.stored.int8 import Int8Linear, group_rows
 
 SIZES = ((960, 256, 688), (16, 576, 1536), (8, 49152, 576))  # rows, columns, depth
 TOLERANCE = 2e-3  # of the largest value; sums run in different orders

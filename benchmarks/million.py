@@ -14,7 +14,7 @@ import numpy as np
 from timing import peak_bytes
 
 import edifice_tt as et
-from edifice_tt.registry import load_registry
+from edifice_tt.contract.registry import load_registry
 
 LIMIT_S, LIMIT_MB = 60, 500
 

@@ -7,64 +7,64 @@ The front door: every public name, each imported from its room when it is first 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from edifice_tt.toolchain import offer_clang as _offer_clang
+from edifice_tt.machine.toolchain import offer_clang as _offer_clang
 from edifice_tt.version import __version__ as __version__
 
 _offer_clang()  # here, since the first Tensor of a program may stand before its first call of ours
 
 if TYPE_CHECKING:
-    from edifice_tt.architectures.options import make_config as make_config
     from edifice_tt.architectures.test_time_compute import select_best_of_n as select_best_of_n
-    from edifice_tt.errors import CheckpointError as CheckpointError
-    from edifice_tt.errors import EdificeError as EdificeError
-    from edifice_tt.errors import NameTakenError as NameTakenError
-    from edifice_tt.errors import PluginError as PluginError
-    from edifice_tt.errors import PluginWarning as PluginWarning
-    from edifice_tt.errors import PoolWarning as PoolWarning
-    from edifice_tt.errors import PrecisionWarning as PrecisionWarning
-    from edifice_tt.errors import ToolchainError as ToolchainError
-    from edifice_tt.errors import UnknownNameError as UnknownNameError
-    from edifice_tt.errors import unknown_name as unknown_name
-    from edifice_tt.files import write_atomically as write_atomically
-    from edifice_tt.hookspecs import hookimpl as hookimpl
-    from edifice_tt.inference.answers import extractor as extractor
-    from edifice_tt.inference.answers import without_thinking as without_thinking
-    from edifice_tt.inference.candidates import Candidate as Candidate
-    from edifice_tt.inference.candidates import Pool as Pool
-    from edifice_tt.inference.candidates import Problem as Problem
-    from edifice_tt.inference.generate import generate as generate
-    from edifice_tt.inference.generate_pools import generate_pools as generate_pools
-    from edifice_tt.inference.grade import grade as grade
-    from edifice_tt.inference.pool_file import read_pools as read_pools
-    from edifice_tt.inference.pool_file import write_pools as write_pools
-    from edifice_tt.inference.pool_import import import_pools as import_pools
-    from edifice_tt.inference.pool_import import read_problems as read_problems
-    from edifice_tt.inference.pool_merge import merge_pools as merge_pools
-    from edifice_tt.inference.rules import group_by_answer as group_by_answer
-    from edifice_tt.inference.score import score as score
-    from edifice_tt.inference.select import Choice as Choice
-    from edifice_tt.inference.select import select as select
-    from edifice_tt.inference.steps import reduce_steps as reduce_steps
-    from edifice_tt.inference.verifier import Verifier as Verifier
-    from edifice_tt.inference.verifier import load_verifier as load_verifier
-    from edifice_tt.nn.jit import jit as jit
-    from edifice_tt.registry import architecture as architecture
-    from edifice_tt.registry import build as build
-    from edifice_tt.registry import list_architectures as list_architectures
-    from edifice_tt.registry import list_extractors as list_extractors
-    from edifice_tt.registry import list_scorers as list_scorers
-    from edifice_tt.registry import list_selectors as list_selectors
-    from edifice_tt.registry import list_tasks as list_tasks
-    from edifice_tt.registry import list_verifiers as list_verifiers
-    from edifice_tt.registry import output_size as output_size
-    from edifice_tt.registry import recommended_defaults as recommended_defaults
-    from edifice_tt.registry import scorer as scorer
-    from edifice_tt.registry import selector as selector
+    from edifice_tt.contract.errors import CheckpointError as CheckpointError
+    from edifice_tt.contract.errors import EdificeError as EdificeError
+    from edifice_tt.contract.errors import NameTakenError as NameTakenError
+    from edifice_tt.contract.errors import PluginError as PluginError
+    from edifice_tt.contract.errors import PluginWarning as PluginWarning
+    from edifice_tt.contract.errors import PoolWarning as PoolWarning
+    from edifice_tt.contract.errors import PrecisionWarning as PrecisionWarning
+    from edifice_tt.contract.errors import ToolchainError as ToolchainError
+    from edifice_tt.contract.errors import UnknownNameError as UnknownNameError
+    from edifice_tt.contract.errors import unknown_name as unknown_name
+    from edifice_tt.contract.hookspecs import hookimpl as hookimpl
+    from edifice_tt.contract.options import make_config as make_config
+    from edifice_tt.contract.registry import architecture as architecture
+    from edifice_tt.contract.registry import build as build
+    from edifice_tt.contract.registry import list_architectures as list_architectures
+    from edifice_tt.contract.registry import list_extractors as list_extractors
+    from edifice_tt.contract.registry import list_scorers as list_scorers
+    from edifice_tt.contract.registry import list_selectors as list_selectors
+    from edifice_tt.contract.registry import list_tasks as list_tasks
+    from edifice_tt.contract.registry import list_verifiers as list_verifiers
+    from edifice_tt.contract.registry import output_size as output_size
+    from edifice_tt.contract.registry import recommended_defaults as recommended_defaults
+    from edifice_tt.contract.registry import scorer as scorer
+    from edifice_tt.contract.registry import selector as selector
+    from edifice_tt.engine.jit import jit as jit
+    from edifice_tt.machine.files import write_atomically as write_atomically
+    from edifice_tt.pools.candidates import Candidate as Candidate
+    from edifice_tt.pools.candidates import Pool as Pool
+    from edifice_tt.pools.candidates import Problem as Problem
+    from edifice_tt.pools.foreign import import_pools as import_pools
+    from edifice_tt.pools.foreign import read_problems as read_problems
+    from edifice_tt.pools.merge import merge_pools as merge_pools
+    from edifice_tt.pools.tasks import make_problems as make_problems
+    from edifice_tt.pools.writer import read_pools as read_pools
+    from edifice_tt.pools.writer import write_pools as write_pools
+    from edifice_tt.sampling.generate import generate as generate
+    from edifice_tt.sampling.runs import generate_pools as generate_pools
+    from edifice_tt.scoring.score import score as score
+    from edifice_tt.scoring.steps import reduce_steps as reduce_steps
+    from edifice_tt.scoring.verifier import Verifier as Verifier
+    from edifice_tt.scoring.verifier import load_verifier as load_verifier
+    from edifice_tt.selection.answers import extractor as extractor
+    from edifice_tt.selection.answers import without_thinking as without_thinking
+    from edifice_tt.selection.grade import grade as grade
+    from edifice_tt.selection.rules import group_by_answer as group_by_answer
+    from edifice_tt.selection.select import Choice as Choice
+    from edifice_tt.selection.select import select as select
     from edifice_tt.study.curve import scaling_curve as scaling_curve
     from edifice_tt.study.records import Curve as Curve
     from edifice_tt.study.statistics import best_of_k as best_of_k
     from edifice_tt.study.statistics import pass_at_k as pass_at_k
-    from edifice_tt.study.tasks import make_problems as make_problems
     from edifice_tt.study.voting import majority_at_k as majority_at_k
     from edifice_tt.training.fit import Fit as Fit
     from edifice_tt.training.fit import fit_scorer as fit_scorer
@@ -119,7 +119,7 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(f"edifice_tt.{_HOMES[name]}"), name)
     except Exception as error:
-        from edifice_tt.environment import misread_variable
+        from edifice_tt.machine.environment import misread_variable
 
         raise misread_variable(error) or error from error
 

@@ -23,7 +23,7 @@ def edifice_pool() -> Any:
 
 @pytest.fixture
 def edifice_plugins() -> Any:
-    """A fresh `edifice_tt.plugins.Plugins`: its manager, who owns what, and what failed."""
-    from edifice_tt.plugins import load_plugins
+    """A fresh `edifice_tt.contract.plugins.Plugins`: its manager, who owns what, and what failed."""
+    from edifice_tt.contract.plugins import load_plugins
 
     return load_plugins()

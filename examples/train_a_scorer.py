@@ -8,8 +8,8 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import edifice_tt as et
-from edifice_tt.report.families import family_figure, family_table
-from edifice_tt.study.tasks import find_task
+from edifice_tt.pools.tasks import find_task
+from edifice_tt.study.report.families import family_figure, family_table
 
 parser = ArgumentParser()
 parser.add_argument("folder", type=Path, nargs="?", default=Path("smollm2-verifier"))

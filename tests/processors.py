@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edifice_tt.nn import cpu
-from edifice_tt.toolchain import prepare_compiler
+from edifice_tt.machine.toolchain import prepare_compiler
+from edifice_tt.nn.cpu import bridge as cpu
 
 ARM = ["aarch64-linux-musl", "aarch64-macos"]
 

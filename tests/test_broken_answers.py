@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import edifice_tt as et
-from edifice_tt.inference.verifier import new_head
-from edifice_tt.records import Scorer
+from edifice_tt.contract.records import Scorer
+from edifice_tt.scoring.verifier import new_head
 from edifice_tt.testing import BrokenPromise, check_answers, check_scorer, check_tasks
 from edifice_tt.testing.verifiers import check_verifier
 

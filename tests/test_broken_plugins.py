@@ -1044,7 +1044,7 @@ import numpy as np
 from tinygrad import Tensor
 
 import edifice_tt
-from edifice_tt.errors import UnknownNameError
+from edifice_tt.contract.errors import UnknownNameError
 
 @dataclass(frozen=True)
 class Config:

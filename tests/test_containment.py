@@ -11,7 +11,7 @@ from fake_plugins import Site, open_site
 
 import edifice_tt as et
 from edifice_tt import cli
-from edifice_tt.errors import PluginError, PluginWarning
+from edifice_tt.contract.errors import PluginError, PluginWarning
 
 site = pytest.fixture(open_site, name="site")
 

@@ -13,7 +13,7 @@ from processors import kernel_of, normal, run_here
 from tinygrad import Tensor
 
 import edifice_tt as et
-from edifice_tt.errors import EdificeError
+from edifice_tt.contract.errors import EdificeError
 from edifice_tt.nn import ops
 from edifice_tt.testing import byte_tokenizer
 

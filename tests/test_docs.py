@@ -10,8 +10,8 @@ from documents import DOCS, Runner, blocks
 from fake_plugins import open_site
 
 import edifice_tt as et
-from edifice_tt import hookspecs
 from edifice_tt.cli import make_parser
+from edifice_tt.contract import hookspecs
 
 site = pytest.fixture(open_site, name="site")
 

@@ -14,7 +14,7 @@ from tinygrad.nn.state import get_state_dict
 import edifice_tt as et
 from edifice_tt import cli, doctor
 from edifice_tt.doctor import formulas, machine, numbers, speed
-from edifice_tt.inference.sampling import uniform
+from edifice_tt.sampling.draws import uniform
 from edifice_tt.weights import catalog
 
 site = pytest.fixture(open_site, name="site")

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import edifice_tt as et
-from edifice_tt import hookspecs, testing
-from edifice_tt.nn import kernels
+from edifice_tt import testing
+from edifice_tt.contract import hookspecs
+from edifice_tt.nn.cpu import kernels
 
 ROOT = Path(__file__).parent.parent
 ROOMS = sorted((ROOT / "edifice_tt").rglob("*.py"))

@@ -13,8 +13,8 @@ import pool_commands
 import pytest
 
 import edifice_tt as et
-from edifice_tt.errors import PoolWarning
-from edifice_tt.inference.pool_reader import PoolFile
+from edifice_tt.contract.errors import PoolWarning
+from edifice_tt.pools.reader import PoolFile
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks, and ends processes by signals")
 

@@ -12,7 +12,7 @@ from tinygrad import Tensor
 from tinygrad.nn.state import safe_load
 
 import edifice_tt as et
-from edifice_tt.inference.decoder import Decoder
+from edifice_tt.engine.decoder import Decoder
 
 FOLDER = Path(__file__).parent / "references"
 PROMPTS = json.loads((FOLDER / "smollm2_visible.json").read_text())

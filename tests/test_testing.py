@@ -15,7 +15,7 @@ from tinygrad import Tensor, nn
 from tinygrad.helpers import TRAINING
 
 import edifice_tt as et
-from edifice_tt.plugins import BUILT_INS, Plugins
+from edifice_tt.contract.plugins import BUILT_INS, Plugins
 from edifice_tt.testing import (
     BrokenPromise,
     check_architecture,

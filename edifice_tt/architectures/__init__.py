@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from edifice_tt.hookspecs import hookimpl
+from edifice_tt.contract.hookspecs import hookimpl
 
 
 @hookimpl

@@ -11,27 +11,27 @@ from typing import Any, NamedTuple
 import numpy as np
 from tinygrad import Tensor, dtypes
 
+from edifice_tt.architectures.copies import Copies
+from edifice_tt.architectures.fingerprint import fingerprint
 from edifice_tt.architectures.inputs import Given, as_numbers, check_token_ids, is_integer
-from edifice_tt.architectures.options import (
+from edifice_tt.architectures.room import check_buildable
+from edifice_tt.contract.options import (
     as_factors,
     check_seed,
     defaults,
     make_config,
 )
-from edifice_tt.architectures.room import check_buildable
-from edifice_tt.exclusive import exclusive
+from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.blocks import Linear
+from edifice_tt.nn.buffers import place
 from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.config import BackboneConfig, check_size
-from edifice_tt.nn.copies import Copies
-from edifice_tt.nn.fingerprint import fingerprint
-from edifice_tt.nn.init import place
+from edifice_tt.nn.heads import make_head
 from edifice_tt.nn.mapped import MappedFile, check_unchanged
-from edifice_tt.nn.precision import choose_dtype, store
-from edifice_tt.nn.quantized import QuantizedLinear
-from edifice_tt.nn.scorers import make_head
-from edifice_tt.toolchain import open_device
+from edifice_tt.nn.stored.blocks import QuantizedLinear
+from edifice_tt.nn.stored.halves import choose_dtype, store
 
 NAME = "causal_lm"
 RECOMMENDED = ("hidden_size", "num_layers", "num_heads", "num_kv_heads", "context_length")

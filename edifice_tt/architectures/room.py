@@ -1,7 +1,7 @@
 """Whether a model can be built at all, asked before it is. Knows no architecture."""
 
-from edifice_tt.memory import available_bytes, check_room
-from edifice_tt.nn.init import expect
+from edifice_tt.machine.memory import available_bytes, check_room
+from edifice_tt.nn.buffers import expect
 
 _ADVICE = "give smaller sizes, or use a device with more memory"
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from edifice_tt.contract.errors import EdificeError, PluginWarning
 from edifice_tt.doctor import machine, numbers, speed
 from edifice_tt.doctor.check import Check
-from edifice_tt.errors import EdificeError, PluginWarning
-from edifice_tt.toolchain import open_device
+from edifice_tt.machine.toolchain import open_device
 
 
 def diagnose(

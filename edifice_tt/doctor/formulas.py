@@ -14,7 +14,7 @@ DRAWS = ((69, 25, 84, 3), (69, 21, 66, 62), (84, 84, 73, 36), (73, 66, 51, 66))
 
 def test_time_compute(device: str) -> Any:
     """The ported model, small, of waves."""
-    from edifice_tt.registry import build
+    from edifice_tt.contract.registry import build
 
     sizes = {"hidden_size": 16, "num_layers": 1, "num_heads": 4, "num_kv_heads": 2}
     options = {"embed_dim": 6, "scorer_hidden": 8, **sizes}
@@ -23,8 +23,8 @@ def test_time_compute(device: str) -> Any:
 
 def causal_lm(device: str, dtype: str | None = None) -> Any:
     """A language model, small, of waves; its rows are multiples of 32, as 16 bits need."""
-    from edifice_tt.nn.precision import store
-    from edifice_tt.registry import build
+    from edifice_tt.contract.registry import build
+    from edifice_tt.nn.stored.halves import store
 
     sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "num_kv_heads": 2, "ffn_size": 64}
     options = {"vocab_size": 61, "context_length": 128, **sizes}

@@ -4,14 +4,14 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
+from edifice_tt.contract.registry import load_registry
 from edifice_tt.doctor.check import Check
 from edifice_tt.doctor.speed import MODEL
-from edifice_tt.inference.capacity import Sampling, needed_bytes, weight_bytes
-from edifice_tt.memory import available_bytes, in_words
-from edifice_tt.nn.cpu import compiles_c
-from edifice_tt.nn.precision import supported_dtypes
-from edifice_tt.registry import load_registry
-from edifice_tt.toolchain import devices_beside, find_clang, how_to_get_clang, list_devices
+from edifice_tt.engine.capacity import Sampling, needed_bytes, weight_bytes
+from edifice_tt.machine.memory import available_bytes, in_words
+from edifice_tt.machine.toolchain import devices_beside, find_clang, how_to_get_clang, list_devices
+from edifice_tt.nn.cpu.bridge import compiles_c
+from edifice_tt.nn.stored.halves import supported_dtypes
 from edifice_tt.version import __version__
 
 # The default model, whose file need not be here.

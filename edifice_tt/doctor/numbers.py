@@ -61,7 +61,7 @@ def decode_error(device: str, dtype: str) -> float:
 
     A prompt that all rows share, two rows behind it, and a step of each.
     """
-    from edifice_tt.inference.decoder import Decoder
+    from edifice_tt.engine.decoder import Decoder
 
     model = formulas.causal_lm(device, dtype)
     decoder = Decoder(lambda: model)
@@ -106,7 +106,7 @@ def _ties(name: str, device: str) -> Check:
 
 
 def _draws(name: str, device: str) -> Check:
-    from edifice_tt.inference.sampling import Sampler
+    from edifice_tt.sampling.draws import Sampler
 
     sampler, logits = Sampler(**formulas.DRAW_SETTINGS), formulas.draw_logits()
     found = tuple(tuple(sampler.draw(logits, i, p)[0] for p in range(4)) for i in range(4))
@@ -117,7 +117,7 @@ def _draws(name: str, device: str) -> Check:
 
 
 def _decoding(name: str, device: str) -> Check:
-    from edifice_tt.nn.precision import supported_dtypes
+    from edifice_tt.nn.stored.halves import supported_dtypes
 
     dtypes = [dtype for dtype in ("float32", "float16") if dtype in supported_dtypes(device)]
     errors = {dtype: decode_error(device, dtype) for dtype in dtypes}

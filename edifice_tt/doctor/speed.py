@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from edifice_tt.contract.errors import EdificeError
 from edifice_tt.doctor.check import Check
-from edifice_tt.errors import EdificeError
-from edifice_tt.inference.lockstep import decode, devices_for
-from edifice_tt.inference.sampling import Sampler
-from edifice_tt.inference.workspace import workspace_of
+from edifice_tt.engine.lockstep import decode, devices_for
+from edifice_tt.engine.workspace import workspace_of
+from edifice_tt.sampling.draws import Sampler
 from edifice_tt.weights import catalog
 
 MODEL = catalog.CATALOG[0]  # the default of the commands
@@ -77,7 +77,7 @@ def _time(lm: Any, rows: int, tokens: int) -> float:
 
 
 def _open(device: str, has_model: bool) -> tuple[Any, str]:
-    from edifice_tt.registry import build
+    from edifice_tt.contract.registry import build
     from edifice_tt.weights.llama import load_gguf
 
     if has_model:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from edifice_tt.hookspecs import hookimpl
+from edifice_tt.contract.hookspecs import hookimpl
 
 
 @hookimpl
@@ -19,7 +19,7 @@ def register_scorers(register: Callable[..., None]) -> None:
 
 @hookimpl
 def register_selectors(register: Callable[..., None]) -> None:
-    from edifice_tt.inference import rules
+    from edifice_tt.selection import rules
 
     register("best_of_n", rules.best_of_n, summary="the highest score")
     register("majority", rules.majority, summary="the most common answer")
@@ -47,8 +47,8 @@ def register_selectors(register: Callable[..., None]) -> None:
 
 @hookimpl
 def register_answers(register: Callable[..., None]) -> None:
-    from edifice_tt.inference.answers import boxed, whole_text
-    from edifice_tt.inference.numerals import last_number
+    from edifice_tt.selection.answers import boxed, whole_text
+    from edifice_tt.selection.numerals import last_number
 
     register("text", whole_text, summary="the whole text")
     register("number", last_number, summary="the last number, in its shortest form")
@@ -56,6 +56,6 @@ def register_answers(register: Callable[..., None]) -> None:
 
 
 def _logprob() -> Any:
-    from edifice_tt.inference.score import mean_logprob
+    from edifice_tt.scoring.score import mean_logprob
 
     return mean_logprob

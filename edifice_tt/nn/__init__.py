@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from edifice_tt.hookspecs import hookimpl
+from edifice_tt.contract.hookspecs import hookimpl
 
 
 @hookimpl
@@ -16,12 +16,12 @@ def register_scorers(register: Callable[..., None]) -> None:
 
 # The heads are imported when one is made: listing names needs no tinygrad.
 def _mlp(hidden_size: int, scorer_hidden: int, dropout: float, seed: int) -> Any:
-    from edifice_tt.nn.scorers import MLPScorer
+    from edifice_tt.nn.heads import MLPScorer
 
     return MLPScorer(hidden_size, scorer_hidden, dropout, seed)
 
 
 def _linear(hidden_size: int, seed: int) -> Any:
-    from edifice_tt.nn.scorers import LinearScorer
+    from edifice_tt.nn.heads import LinearScorer
 
     return LinearScorer(hidden_size, seed)

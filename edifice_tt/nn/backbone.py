@@ -14,10 +14,11 @@ from tinygrad.function import function
 from tinygrad.helpers import TRAINING
 from tinygrad.nn.state import get_parameters
 
-from edifice_tt.nn import cpu, kernels
 from edifice_tt.nn.blocks import Attention, LayerNorm, RMSNorm, SwiGLU, rope_tables
 from edifice_tt.nn.cache import KVCache, count_up
 from edifice_tt.nn.config import BackboneConfig
+from edifice_tt.nn.cpu import bridge as cpu
+from edifice_tt.nn.cpu import kernels
 from edifice_tt.nn.ops import Memory
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from tinygrad import Tensor
 
 from edifice_tt.nn import ops
-from edifice_tt.nn.init import filled, unfilled, uniform
-from edifice_tt.nn.kernels import Weight, pack
+from edifice_tt.nn.buffers import filled, unfilled, uniform
+from edifice_tt.nn.cpu.kernels import Weight, pack
 from edifice_tt.nn.ops import Memory
 
 

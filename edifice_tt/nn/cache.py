@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tinygrad import Tensor, UOp, dtypes
 
+from edifice_tt.nn.buffers import in_memory, wrap, zeros
 from edifice_tt.nn.config import BackboneConfig
-from edifice_tt.nn.init import in_memory, wrap, zeros
 from edifice_tt.nn.ops import Memory
 
 

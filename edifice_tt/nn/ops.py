@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from tinygrad import Tensor, dtypes
 
-from edifice_tt.nn import cpu, kernels
+from edifice_tt.nn.cpu import bridge as cpu
+from edifice_tt.nn.cpu import kernels
 
 
 class Memory(NamedTuple):

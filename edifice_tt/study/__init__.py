@@ -5,12 +5,12 @@ As a plugin, this room registers the built-in tasks.
 
 from collections.abc import Callable
 
-from edifice_tt.hookspecs import hookimpl
+from edifice_tt.contract.hookspecs import hookimpl
 
 
 @hookimpl
 def register_tasks(register: Callable[..., None]) -> None:
-    from edifice_tt.study import families
+    from edifice_tt.pools import families
 
     def words(name: str, make: Callable[..., tuple[str, str]], summary: str, seed: int) -> None:
         register(name, make, summary, answer="text", examples_seed=seed)

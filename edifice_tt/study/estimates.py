@@ -8,9 +8,9 @@ from math import log
 
 import numpy as np
 
-from edifice_tt import registry
-from edifice_tt.inference.candidates import Pool
-from edifice_tt.inference.select import Rule, declared_range
+from edifice_tt.contract import registry
+from edifice_tt.pools.candidates import Pool
+from edifice_tt.selection.select import Rule, declared_range
 from edifice_tt.study.problems import Problem
 from edifice_tt.study.records import LeftOut
 from edifice_tt.study.statistics import Floats, best_of_ks, stacks

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edifice_tt.errors import unknown_name
-from edifice_tt.inference.candidates import Candidate, Pool
-from edifice_tt.inference.rules import answers_of
+from edifice_tt.contract.errors import unknown_name
+from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.selection.rules import answers_of
 from edifice_tt.study.statistics import Floats
 
 

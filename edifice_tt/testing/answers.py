@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 
-from edifice_tt import records, registry
-from edifice_tt.inference.answers import whole_text
+from edifice_tt.contract import records, registry
+from edifice_tt.selection.answers import whole_text
 from edifice_tt.testing.promises import BrokenPromise, attempt, describe, name_of
 
 # What models write: nothing, blanks, other alphabets, boxes that do not close, answers in words.

@@ -13,8 +13,9 @@ import numpy as np
 from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
 
-from edifice_tt import registry
-from edifice_tt.nn.jit import jit
+from edifice_tt.contract import registry
+from edifice_tt.engine.jit import jit
+from edifice_tt.machine.toolchain import open_device
 from edifice_tt.testing.promises import (
     TOLERANCE,
     Array,
@@ -25,7 +26,6 @@ from edifice_tt.testing.promises import (
     orders,
 )
 from edifice_tt.testing.reading import draw
-from edifice_tt.toolchain import open_device
 from edifice_tt.weights.checkpoint import load, save
 
 B, T = 3, 5

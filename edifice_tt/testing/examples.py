@@ -3,9 +3,9 @@
 from importlib.util import find_spec
 from typing import Any
 
-from edifice_tt import registry
+from edifice_tt.contract import registry
 from edifice_tt.doctor.formulas import fill_with_waves
-from edifice_tt.inference.candidates import Candidate, Pool
+from edifice_tt.pools.candidates import Candidate, Pool
 from edifice_tt.weights.tokenizer import Tokenizer
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")

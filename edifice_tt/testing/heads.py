@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from tinygrad.nn.state import get_state_dict
 
-from edifice_tt import registry
-from edifice_tt.nn.init import place
+from edifice_tt.contract import registry
+from edifice_tt.machine.toolchain import open_device
+from edifice_tt.nn.buffers import place
 from edifice_tt.testing import weights
 from edifice_tt.testing.promises import (
     TOLERANCE,
@@ -24,7 +25,6 @@ from edifice_tt.testing.promises import (
     orders,
 )
 from edifice_tt.testing.reading import check_input_kept, check_values, compare, draw, read
-from edifice_tt.toolchain import open_device
 
 # B and T differ, and T is prime, so that a confused axis shows.
 B, T, PADDING, HIDDEN_SIZE = 5, 7, 4, 16

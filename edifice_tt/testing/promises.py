@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from edifice_tt.toolchain import list_devices
-from edifice_tt.tracing import one_line
+from edifice_tt.contract.tracing import one_line
+from edifice_tt.machine.toolchain import list_devices
 
 R = TypeVar("R")
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edifice_tt import registry
+from edifice_tt.contract import registry
 from edifice_tt.testing.heads import check_head
 from edifice_tt.testing.promises import (
     TOLERANCE,

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
-from edifice_tt import registry
-from edifice_tt.errors import EdificeError
-from edifice_tt.inference.candidates import Candidate
-from edifice_tt.inference.select import Choice
+from edifice_tt.contract import registry
+from edifice_tt.contract.errors import EdificeError
+from edifice_tt.pools.candidates import Candidate
+from edifice_tt.selection.select import Choice
 from edifice_tt.testing.promises import BrokenPromise, attempt, describe, name_of
 
 NAN = float("nan")

@@ -8,10 +8,10 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from edifice_tt import registry
-from edifice_tt.inference.answers import find_answers
-from edifice_tt.study.families import Question
-from edifice_tt.study.tasks import SPLITS, Task, find_task, make_problems
+from edifice_tt.contract import registry
+from edifice_tt.pools.families import Question
+from edifice_tt.pools.tasks import SPLITS, Task, find_task, make_problems
+from edifice_tt.selection.answers import find_answers
 from edifice_tt.testing.promises import BrokenPromise, attempt, describe, name_of
 
 SEEDS = range(40)

@@ -5,8 +5,8 @@ Knows what a verifier gives for the states of an answer; the model that it reads
 
 import numpy as np
 
-from edifice_tt import registry
-from edifice_tt.inference.verifier import Verifier, open_verifier
+from edifice_tt.contract import registry
+from edifice_tt.scoring.verifier import Verifier, open_verifier
 from edifice_tt.testing.promises import TOLERANCE, Array, BrokenPromise, attempt, first_difference
 from edifice_tt.testing.reading import draw
 

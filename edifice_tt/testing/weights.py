@@ -8,7 +8,7 @@ import numpy as np
 from tinygrad import Context, Tensor, dtypes
 from tinygrad.nn.state import get_state_dict, inverse_safe_dtypes
 
-from edifice_tt import registry
+from edifice_tt.contract import registry
 from edifice_tt.testing.hidden import hidden_arrays
 from edifice_tt.testing.promises import Array, BrokenPromise, attempt
 from edifice_tt.testing.reading import compare, draw, read

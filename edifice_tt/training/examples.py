@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edifice_tt.errors import EdificeError
-from edifice_tt.inference.candidates import Candidate, Pool
-from edifice_tt.study.tasks import held_out as for_measuring
+from edifice_tt.contract.errors import EdificeError
+from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.pools.tasks import held_out as for_measuring
 from edifice_tt.training.features import Features
 
 Floats = NDArray[np.float32]

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from tinygrad import Tensor, dtypes
 
 from edifice_tt.architectures.causal_lm import CausalLM
-from edifice_tt.chat_text import plain_of
-from edifice_tt.errors import CheckpointError, EdificeError
-from edifice_tt.exclusive import exclusive
-from edifice_tt.inference.candidates import Candidate, Pool
-from edifice_tt.inference.hidden import check_layer, read_layers
-from edifice_tt.inference.pool_reader import PoolFile
-from edifice_tt.inference.settings import rounding_of
-from edifice_tt.inference.verifier import tokenizer_digest
-from edifice_tt.json_text import parse_record, take, take_all
+from edifice_tt.contract.errors import CheckpointError, EdificeError
+from edifice_tt.engine.hidden import check_layer, read_layers
+from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.machine.json_text import parse_record, take, take_all
+from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.pools.chat_text import plain_of
+from edifice_tt.pools.reader import PoolFile
+from edifice_tt.sampling.settings import rounding_of
+from edifice_tt.scoring.verifier import tokenizer_digest
 from edifice_tt.weights.safetensors import (
     SafetensorsFile,
     check_finite,

@@ -15,15 +15,15 @@ import numpy as np
 from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
-from edifice_tt import registry
 from edifice_tt.architectures.causal_lm import CausalLM
-from edifice_tt.errors import EdificeError, unknown_name
-from edifice_tt.exclusive import exclusive
-from edifice_tt.inference.candidates import Pool
-from edifice_tt.inference.hidden import check_layer
-from edifice_tt.inference.verifier import Verifier, digest_of, new_head
+from edifice_tt.contract import registry
+from edifice_tt.contract.errors import EdificeError, unknown_name
+from edifice_tt.engine.hidden import check_layer
+from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.nn.buffers import place
 from edifice_tt.nn.config import check_count, check_dropout
-from edifice_tt.nn.init import place
+from edifice_tt.pools.candidates import Pool
+from edifice_tt.scoring.verifier import Verifier, digest_of, new_head
 from edifice_tt.study.quality import ScorerQuality, assess_scorer
 from edifice_tt.training.calibration import calibrate
 from edifice_tt.training.examples import (

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edifice_tt.inference.verifier import Verifier
+from edifice_tt.scoring.verifier import Verifier
 from edifice_tt.training.examples import Example
 from edifice_tt.training.loop import Loop
 from edifice_tt.training.progress import Epoch, Fold, Progress, Run

@@ -13,9 +13,9 @@ from tinygrad import Context, Tensor, TinyJit
 from tinygrad.nn.optim import AdamW
 from tinygrad.nn.state import get_parameters, get_state_dict
 
-from edifice_tt.errors import CheckpointError, EdificeError
-from edifice_tt.exclusive import exclusive
-from edifice_tt.nn.init import in_memory, view, wrap
+from edifice_tt.contract.errors import CheckpointError, EdificeError
+from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.nn.buffers import in_memory, view, wrap
 from edifice_tt.study.quality import auroc
 from edifice_tt.training.examples import Example, Floats, batches
 from edifice_tt.training.losses import Loss

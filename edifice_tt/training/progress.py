@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tinygrad import Tensor
 
-from edifice_tt.errors import CheckpointError, EdificeError
-from edifice_tt.exclusive import exclusive
-from edifice_tt.json_text import parse_record, take, take_all
+from edifice_tt.contract.errors import CheckpointError, EdificeError
+from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.machine.json_text import parse_record, take, take_all
 from edifice_tt.weights.safetensors import open_safetensors, write_safetensors
 from edifice_tt.weights.safetensors_header import Format
 

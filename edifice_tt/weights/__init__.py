@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from edifice_tt.hookspecs import hookimpl
+from edifice_tt.contract.hookspecs import hookimpl
 
 
 @hookimpl

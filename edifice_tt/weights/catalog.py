@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
-from edifice_tt.errors import CheckpointError, EdificeError, ToolchainError, unknown_name
-from edifice_tt.toolchain import require
+from edifice_tt.contract.errors import CheckpointError, EdificeError, ToolchainError, unknown_name
+from edifice_tt.machine.toolchain import require
 
 _CHUNK_BYTES = 1 << 20
 # What zipfile raises depends on which bytes are damaged; its own OSErrors are EINVAL or bare.

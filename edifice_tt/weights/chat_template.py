@@ -11,7 +11,7 @@ from datetime import date
 from functools import lru_cache, partial
 from typing import Any
 
-from edifice_tt.chat_text import with_plain
+from edifice_tt.pools.chat_text import with_plain
 from edifice_tt.weights.template_client import Rendered, process
 
 # What a template is given or finds there; an option of that name would hide it.

@@ -13,14 +13,14 @@ from typing import Any
 from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
-from edifice_tt import registry
-from edifice_tt.errors import CheckpointError, EdificeError
-from edifice_tt.exclusive import exclusive
-from edifice_tt.json_text import parse_record
-from edifice_tt.nn.init import give_back, held_to
-from edifice_tt.nn.precision import HALVES, check_dtype, choose_dtype, is_dense, narrow, store
-from edifice_tt.nn.quantized import float_state_dict
-from edifice_tt.toolchain import open_device
+from edifice_tt.contract import registry
+from edifice_tt.contract.errors import CheckpointError, EdificeError
+from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.machine.json_text import parse_record
+from edifice_tt.machine.toolchain import open_device
+from edifice_tt.nn.buffers import give_back, held_to
+from edifice_tt.nn.stored.blocks import float_state_dict
+from edifice_tt.nn.stored.halves import HALVES, check_dtype, choose_dtype, is_dense, narrow, store
 from edifice_tt.version import __version__
 from edifice_tt.weights.footprint import check_weights
 from edifice_tt.weights.safetensors import (

@@ -11,10 +11,10 @@ import numpy as np
 from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
-from edifice_tt import registry
 from edifice_tt.architectures.test_time_compute import NAME
-from edifice_tt.errors import EdificeError
-from edifice_tt.exclusive import exclusive
+from edifice_tt.contract import registry
+from edifice_tt.contract.errors import EdificeError
+from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.weights.safetensors import (
     check_fit,
     differences,

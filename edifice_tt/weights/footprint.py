@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from edifice_tt.memory import available_bytes, check_room
-from edifice_tt.nn.precision import narrows
+from edifice_tt.machine.memory import available_bytes, check_room
+from edifice_tt.nn.stored.halves import narrows
 
 # Bytes for each number in work, with what tinygrad takes at its first use, and how many at once.
 _WORK, _PART = 100, 1 << 19

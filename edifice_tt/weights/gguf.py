@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from tinygrad import Tensor, TinyJit, dtypes
 from tinygrad.llm.gguf import ggml_data_to_tensor
 
-from edifice_tt.nn.init import in_memory, put, room, view, zeros
-from edifice_tt.nn.precision import widen
-from edifice_tt.toolchain import open_device
+from edifice_tt.machine.toolchain import open_device
+from edifice_tt.nn.buffers import in_memory, put, room, view, zeros
+from edifice_tt.nn.stored.halves import widen
 from edifice_tt.weights.gguf_header import TYPES, Entry, GGUFHeader, is_gguf
 
 __all__ = ["Entry", "GGUFFile", "GGUFHeader", "is_gguf", "read_arrays", "read_gguf"]

@@ -13,7 +13,7 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import NDArray
 
-from edifice_tt.errors import CheckpointError
+from edifice_tt.contract.errors import CheckpointError
 
 # fmt: off
 # What tinygrad de-quantises: the type's number -> name, elements and bytes of a block.

@@ -13,12 +13,12 @@ from tinygrad import dtypes
 from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
-from edifice_tt.errors import CheckpointError
-from edifice_tt.exclusive import exclusive
-from edifice_tt.json_text import parse_record, take
-from edifice_tt.nn.init import give_back, held_to
-from edifice_tt.nn.precision import HALVES, choose_dtype, hold
-from edifice_tt.toolchain import open_device
+from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.machine.json_text import parse_record, take
+from edifice_tt.machine.toolchain import open_device
+from edifice_tt.nn.buffers import give_back, held_to
+from edifice_tt.nn.stored.halves import HALVES, choose_dtype, hold
 from edifice_tt.weights.footprint import check_weights
 from edifice_tt.weights.huggingface_config import read_config
 from edifice_tt.weights.safetensors import (

@@ -13,16 +13,16 @@ from tinygrad import dtypes
 from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
-from edifice_tt.errors import CheckpointError
-from edifice_tt.exclusive import exclusive
-from edifice_tt.nn.cpu import compiles_c
-from edifice_tt.nn.fingerprint import Stored, identify
-from edifice_tt.nn.init import all_finite, copied, give_back, held_to, place, wrap
-from edifice_tt.nn.int8 import GROUP_BYTES, ROWS, Int8Linear, group_rows
+from edifice_tt.architectures.fingerprint import Stored, identify
+from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.machine.toolchain import open_device
+from edifice_tt.nn.buffers import all_finite, copied, give_back, held_to, place, wrap
+from edifice_tt.nn.cpu.bridge import compiles_c
 from edifice_tt.nn.mapped import MappedFile
-from edifice_tt.nn.precision import KIND_OF, choose_dtype, hold, store
-from edifice_tt.nn.quantized import BLOCK, KINDS, QuantizedLinear, layer_at
-from edifice_tt.toolchain import open_device
+from edifice_tt.nn.stored.blocks import BLOCK, KINDS, QuantizedLinear, layer_at
+from edifice_tt.nn.stored.halves import KIND_OF, choose_dtype, hold, store
+from edifice_tt.nn.stored.int8 import GROUP_BYTES, ROWS, Int8Linear, group_rows
 from edifice_tt.weights.footprint import check_weights, work_bytes
 from edifice_tt.weights.gguf import read_arrays
 from edifice_tt.weights.gguf_header import Entry, GGUFHeader

@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from edifice_tt.errors import CheckpointError, EdificeError, PluginError, unknown_name
-from edifice_tt.nn.init import place
-from edifice_tt.nn.precision import check_dtype, choose_dtype, store
-from edifice_tt.plugins import load_plugins
-from edifice_tt.toolchain import open_device
-from edifice_tt.tracing import one_line
+from edifice_tt.contract.errors import CheckpointError, EdificeError, PluginError, unknown_name
+from edifice_tt.contract.plugins import load_plugins
+from edifice_tt.contract.tracing import one_line
+from edifice_tt.machine.toolchain import open_device
+from edifice_tt.nn.buffers import place
+from edifice_tt.nn.stored.halves import check_dtype, choose_dtype, store
 from edifice_tt.weights import catalog
 from edifice_tt.weights.checkpoint import load
 from edifice_tt.weights.gguf_header import is_gguf

@@ -17,10 +17,10 @@ from tinygrad import Tensor, dtypes
 from tinygrad.dtype import DType
 from tinygrad.nn.state import inverse_safe_dtypes
 
-from edifice_tt.errors import CheckpointError
-from edifice_tt.files import write_atomically
-from edifice_tt.nn.init import PIECE, all_finite, numbers, put, room
-from edifice_tt.nn.precision import HALVES, widen
+from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.machine.files import write_atomically
+from edifice_tt.nn.buffers import PIECE, all_finite, numbers, put, room
+from edifice_tt.nn.stored.halves import HALVES, widen
 from edifice_tt.weights.safetensors_header import Entry, Format, read_header
 
 

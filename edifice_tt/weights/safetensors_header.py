@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from tinygrad.dtype import DType
 from tinygrad.nn.state import safe_dtypes
 
-from edifice_tt.errors import CheckpointError
-from edifice_tt.json_text import parse_record, take, take_all
+from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.machine.json_text import parse_record, take, take_all
 
 HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
 _MOST_DIMS = 32  # what NumPy has

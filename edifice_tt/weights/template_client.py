@@ -17,8 +17,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
-from edifice_tt.errors import ToolchainError
-from edifice_tt.toolchain import require
+from edifice_tt.contract.errors import ToolchainError
+from edifice_tt.machine.toolchain import require
 
 SECONDS, MEMORY = 5.0, 2**29  # processor time of a prompt; bytes of the process
 _JINJA = (3, 1, 6)

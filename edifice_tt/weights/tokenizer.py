@@ -12,8 +12,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from edifice_tt.chat_text import plain_of
-from edifice_tt.toolchain import require
+from edifice_tt.machine.toolchain import require
+from edifice_tt.pools.chat_text import plain_of
 from edifice_tt.weights.chat_template import check_options, render
 from edifice_tt.weights.template_client import Rendered
 from edifice_tt.weights.tokenizer_folder import read_folder

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edifice_tt.errors import CheckpointError
-from edifice_tt.toolchain import require
+from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.machine.toolchain import require
 from edifice_tt.weights.vocabulary import (
     CONTROL,
     NORMAL,

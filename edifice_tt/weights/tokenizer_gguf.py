@@ -6,8 +6,8 @@ The library `tokenizers` merges; the rules around it are llama.cpp's.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edifice_tt.errors import CheckpointError
-from edifice_tt.toolchain import require
+from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.machine.toolchain import require
 from edifice_tt.weights.vocabulary import (
     BYTES,
     CONTROL,

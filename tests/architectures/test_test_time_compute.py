@@ -10,7 +10,7 @@ from tinygrad import Tensor
 from tinygrad.nn.state import get_parameters, get_state_dict, safe_load
 
 import edifice_tt as et
-from edifice_tt.errors import EdificeError, UnknownNameError
+from edifice_tt.contract.errors import EdificeError, UnknownNameError
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 INDEX = json.loads((GOLDEN / "index.json").read_text())["files"]

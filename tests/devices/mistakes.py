@@ -3,7 +3,8 @@
 from contextlib import contextmanager
 from functools import partial
 
-from edifice_tt.nn import kernels, ops
+from edifice_tt.nn import ops
+from edifice_tt.nn.cpu import kernels
 
 NAMES = ("rope", "tile", "causal")
 

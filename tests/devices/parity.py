@@ -29,13 +29,14 @@ from tinygrad.helpers import DEV
 from tinygrad.nn.state import get_state_dict, safe_load
 
 import edifice_tt as et
-from edifice_tt.inference import decoder, hidden, verifier
-from edifice_tt.inference.candidates import Candidate, Pool
-from edifice_tt.inference.sampling import Sampler
+from edifice_tt.engine import decoder, hidden
+from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn import ops
 from edifice_tt.nn.ops import Memory
-from edifice_tt.nn.quantized import KINDS, QuantizedLinear
-from edifice_tt.toolchain import open_device
+from edifice_tt.nn.stored.blocks import KINDS, QuantizedLinear
+from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.sampling.draws import Sampler
+from edifice_tt.scoring import verifier
 from edifice_tt.training.examples import Example, shape_of
 from edifice_tt.training.loop import Loop, Schedule
 from edifice_tt.training.losses import outcome_loss

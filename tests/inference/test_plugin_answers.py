@@ -6,10 +6,11 @@ import pytest
 from fake_plugins import open_site
 
 import edifice_tt as et
-from edifice_tt import cli, plugins, registry
-from edifice_tt.errors import PluginError, PluginWarning
-from edifice_tt.inference.answers import find_answers
-from edifice_tt.inference.rules import answers_of
+from edifice_tt import cli
+from edifice_tt.contract import plugins, registry
+from edifice_tt.contract.errors import PluginError, PluginWarning
+from edifice_tt.selection.answers import find_answers
+from edifice_tt.selection.rules import answers_of
 
 site = pytest.fixture(open_site, name="site")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import edifice_tt as et
-from edifice_tt.architectures.options import check_seed
+from edifice_tt.contract.options import check_seed
 from edifice_tt.nn.config import check_count, whole
 from edifice_tt.training.fit import FitOptions
 

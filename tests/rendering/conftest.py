@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 from programs import DTYPES, finish, locate, start
 
-from edifice_tt.toolchain import find_clang
+from edifice_tt.machine.toolchain import find_clang
 
 
 @pytest.fixture(scope="session")

@@ -30,9 +30,9 @@ from tinygrad.uop.ops import Ops, UOp
 
 import edifice_tt as et
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
-from edifice_tt.inference.hidden import read_hidden
-from edifice_tt.inference.verifier import new_head
-from edifice_tt.nn.init import place
+from edifice_tt.engine.hidden import read_hidden
+from edifice_tt.nn.buffers import place
+from edifice_tt.scoring.verifier import new_head
 from edifice_tt.testing import byte_tokenizer
 from edifice_tt.training.examples import Example, shape_of
 from edifice_tt.training.loop import Loop, Schedule

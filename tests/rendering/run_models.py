@@ -6,10 +6,10 @@ import numpy as np
 from tinygrad import Tensor
 
 import edifice_tt as et
-from edifice_tt.errors import ToolchainError
-from edifice_tt.inference.hidden import read_hidden
+from edifice_tt.contract.errors import ToolchainError
+from edifice_tt.engine.hidden import read_hidden
+from edifice_tt.machine.toolchain import open_device
 from edifice_tt.testing import tiny_model
-from edifice_tt.toolchain import open_device
 
 
 def main() -> None:

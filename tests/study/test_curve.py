@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import edifice_tt as et
-from edifice_tt.errors import PoolWarning, UnknownNameError
+from edifice_tt.contract.errors import PoolWarning, UnknownNameError
 from edifice_tt.study.intervals import bootstrap_means
 from edifice_tt.study.records import Unfinished
 from edifice_tt.study.statistics import kl_best_of_n

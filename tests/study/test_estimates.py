@@ -8,8 +8,8 @@ from brute import best, heaviest, over_subsets
 from fake_plugins import open_site
 
 import edifice_tt as et
-from edifice_tt import registry
-from edifice_tt.errors import PluginError, UnknownNameError
+from edifice_tt.contract import registry
+from edifice_tt.contract.errors import PluginError, UnknownNameError
 from edifice_tt.study.estimates import evaluate_rule
 from edifice_tt.study.problems import read_problems
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import edifice_tt as et
-from edifice_tt.errors import UnknownNameError
+from edifice_tt.contract.errors import UnknownNameError
 from edifice_tt.study.problems import read_problems
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import edifice_tt as et
-from edifice_tt.inference.hidden import read_hidden
+from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.testing import tiny_model
 
 

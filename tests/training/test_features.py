@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import edifice_tt as et
-from edifice_tt.chat_text import ChatText
-from edifice_tt.errors import CheckpointError, EdificeError
-from edifice_tt.inference.hidden import read_hidden, read_layers
+from edifice_tt.contract.errors import CheckpointError, EdificeError
+from edifice_tt.engine.hidden import read_hidden, read_layers
+from edifice_tt.pools.chat_text import ChatText
 from edifice_tt.training import features
 from edifice_tt.training.features import Source, features_beside, load_features, read_features
 

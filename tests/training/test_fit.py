@@ -10,7 +10,7 @@ from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
 import edifice_tt as et
-from edifice_tt.errors import CheckpointError, EdificeError, UnknownNameError
+from edifice_tt.contract.errors import CheckpointError, EdificeError, UnknownNameError
 from edifice_tt.study.quality import auroc
 from edifice_tt.training.examples import every_token, step_ends
 from edifice_tt.training.features import POSITIONS, read_features

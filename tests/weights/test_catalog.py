@@ -12,7 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from edifice_tt.errors import CheckpointError, EdificeError, ToolchainError, UnknownNameError
+from edifice_tt.contract.errors import (
+    CheckpointError,
+    EdificeError,
+    ToolchainError,
+    UnknownNameError,
+)
 from edifice_tt.weights import catalog
 
 # Not compressible and over three chunks, so that a half-written file would be seen.

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from edifice_tt.chat_text import ChatText, plain_of
-from edifice_tt.errors import ToolchainError
+from edifice_tt.contract.errors import ToolchainError
+from edifice_tt.pools.chat_text import ChatText, plain_of
 from edifice_tt.testing import byte_tokenizer
 from edifice_tt.weights import template_client
 

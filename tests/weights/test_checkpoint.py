@@ -8,9 +8,14 @@ from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict, safe_load
 
 import edifice_tt as et
-from edifice_tt.errors import CheckpointError, EdificeError, PrecisionWarning, UnknownNameError
-from edifice_tt.nn import precision
-from edifice_tt.nn.fingerprint import fingerprint
+from edifice_tt.architectures.fingerprint import fingerprint
+from edifice_tt.contract.errors import (
+    CheckpointError,
+    EdificeError,
+    PrecisionWarning,
+    UnknownNameError,
+)
+from edifice_tt.nn.stored import halves as precision
 from edifice_tt.testing import byte_tokenizer
 from edifice_tt.weights import safetensors
 
@@ -175,7 +180,7 @@ def test_a_write_that_fails_leaves_the_old_file(model, saved, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("edifice_tt.files.os.fsync", full_disk)
+    monkeypatch.setattr("edifice_tt.machine.files.os.fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
         et.save(model, saved)
     assert saved.read_bytes() == before

@@ -8,9 +8,9 @@ import pytest
 from tinygrad import Tensor
 
 import edifice_tt as et
-from edifice_tt.errors import CheckpointError, EdificeError
-from edifice_tt.inference.verifier import new_head
-from edifice_tt.json_text import parse, parse_record, take
+from edifice_tt.contract.errors import CheckpointError, EdificeError
+from edifice_tt.machine.json_text import parse, parse_record, take
+from edifice_tt.scoring.verifier import new_head
 from edifice_tt.training.features import Features, Source, load_features, save_features
 from edifice_tt.training.progress import Epoch, Fold, Progress, Run, load_run, save_run
 from edifice_tt.weights.safetensors import open_safetensors, write_safetensors

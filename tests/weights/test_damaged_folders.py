@@ -7,7 +7,7 @@ import pytest
 from tinygrad import Tensor
 
 import edifice_tt as et
-from edifice_tt.errors import CheckpointError
+from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.weights.huggingface_config import options_of, read_config
 from edifice_tt.weights.safetensors import write_safetensors
 

@@ -9,7 +9,7 @@ from tinygrad import Tensor
 from tinygrad.nn.state import safe_load
 
 import edifice_tt as et
-from edifice_tt.errors import CheckpointError, EdificeError
+from edifice_tt.contract.errors import CheckpointError, EdificeError
 from edifice_tt.weights.safetensors import write_safetensors
 
 GOLDEN = Path(__file__).parent.parent / "golden"

@@ -4,7 +4,7 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt import cli
-from edifice_tt.errors import EdificeError
+from edifice_tt.contract.errors import EdificeError
 from edifice_tt.weights import footprint
 
 

@@ -12,10 +12,10 @@ import pytest
 from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_parameters, get_state_dict
 
-from edifice_tt.errors import CheckpointError
-from edifice_tt.nn.init import CACHE_LINE
-from edifice_tt.nn.quantized import float_state_dict
-from edifice_tt.nn.replay import memory_of
+from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.nn.buffers import CACHE_LINE
+from edifice_tt.nn.cpu.replay import memory_of
+from edifice_tt.nn.stored.blocks import float_state_dict
 from edifice_tt.weights import gguf
 from edifice_tt.weights.gguf import GGUFHeader, is_gguf, read_gguf
 from edifice_tt.weights.llama import load_gguf, reorder_rows

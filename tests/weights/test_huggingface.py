@@ -10,8 +10,8 @@ from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
 
 import edifice_tt as et
-from edifice_tt.errors import CheckpointError, EdificeError
-from edifice_tt.nn import precision
+from edifice_tt.contract.errors import CheckpointError, EdificeError
+from edifice_tt.nn.stored import halves as precision
 from edifice_tt.testing import byte_tokenizer
 from edifice_tt.weights import footprint, safetensors
 from edifice_tt.weights.huggingface_config import _rope_factors, options_of

@@ -14,7 +14,7 @@ from test_huggingface import CONFIG, write_weights
 from tinygrad.nn.state import get_parameters
 
 import edifice_tt as et
-from edifice_tt.nn import precision
+from edifice_tt.nn.stored import halves as precision
 from edifice_tt.testing import byte_tokenizer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -9,8 +9,8 @@ import pytest
 from test_loading_memory import Q4_K, Q6_K, Q8_0, write_model
 
 import edifice_tt as et
-from edifice_tt.errors import CheckpointError
-from edifice_tt.inference.hidden import read_hidden
+from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.testing import byte_tokenizer
 

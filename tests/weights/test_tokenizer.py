@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edifice_tt.chat_text import ChatText
-from edifice_tt.errors import CheckpointError
+from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.pools.chat_text import ChatText
 from edifice_tt.weights.tokenizer import PRE_TOKENIZERS, TextStream, Tokenizer
 
 pytest.importorskip("tokenizers")

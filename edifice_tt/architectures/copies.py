@@ -1,0 +1,70 @@
+"""Copies and pickles of models: the same numbers, known by the same fingerprint.
+
+tinygrad pickles a weight under a number that another process gives to another weight, and there
+takes the one for the other. Here the numbers themselves are pickled. Knows no architecture.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from tinygrad import Tensor, dtypes
+from tinygrad.dtype import DType
+from tinygrad.nn.state import get_parameters
+
+from edifice_tt.architectures.fingerprint import known_as, origin_of, set_origin
+from edifice_tt.nn.buffers import copied, put
+
+
+class Stored:
+    """A weight on its way into a pickle and out of it."""
+
+    __slots__ = ("bits", "device", "dtype", "shape")
+
+    def __init__(self, weight: Tensor) -> None:
+        self.device, self.dtype, self.shape = str(weight.device), weight.dtype, weight.shape
+        self.bits: NDArray[np.uint8] = weight.contiguous().bitcast(dtypes.uint8).numpy()
+
+    def restore(self) -> Tensor:
+        """The weight again, in memory of its own."""
+        kind: DType = self.dtype
+        bits = copied(self.bits.reshape(-1)).view(f"u{kind.itemsize}").reshape(self.shape)
+        return put(bits, self.device, kind)
+
+
+class _Pickled(NamedTuple):
+    state: dict[str, Any]
+    weights: Sequence[Stored]
+    origin: str | None
+
+
+class Copies:
+    """What a model inherits to be copied. A copy shares memory; a pickle has its own."""
+
+    def __copy__(self) -> Self:
+        return self._like(dict(vars(self)))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self._like(deepcopy(vars(self), memo))
+
+    def _like(self, state: dict[str, Any]) -> Self:
+        other = object.__new__(type(self))
+        vars(other).update(state)
+        set_origin(other, origin_of(self))
+        return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        stored = {id(weight): Stored(weight) for weight in get_parameters(self)}
+        state = deepcopy(vars(self), dict(stored))
+        return _restore, (type(self), _Pickled(state, list(stored.values()), known_as(self)))
+
+
+def _restore(kind: type, pickled: _Pickled) -> Any:
+    memo = {id(weight): weight.restore() for weight in pickled.weights}
+    model: Any = object.__new__(kind)
+    vars(model).update(deepcopy(pickled.state, memo))
+    if pickled.origin is not None:
+        set_origin(model, lambda: str(pickled.origin))
+    return model

@@ -1,0 +1,241 @@
+"""The command line: one sub-command, one public call. Prints; computes nothing.
+
+A user's mistake is one line on stderr and exit status 2, never a traceback. All that a command
+needs is imported inside `main`, so that Ctrl-C is one line from the first moment on.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from edifice_tt.cli.terminal import Parser
+
+# These show the plugins that failed among what they found, so no warning is needed.
+SHOW_FAILURES = ("plugins", "doctor")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status, as `edifice-tt --help` explains it."""
+    signals: list[int] = []
+    try:
+        with _stopping() as signals:
+            status = _guarded(argv)
+    except OSError:  # nowhere is left to print to, as when the terminal is gone
+        if not signals:
+            raise
+    except KeyboardInterrupt:
+        status = _interrupted()
+    return 128 + signals[0] if signals else status
+
+
+@contextmanager
+def _stopping() -> Iterator[list[int]]:
+    """While a command runs, what asks it to end does so as Ctrl-C does; yields the signals."""
+    import signal
+    import threading
+
+    came: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    ours = [
+        number
+        for name in ("SIGTERM", "SIGHUP")
+        if (number := getattr(signal, name, None)) is not None
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(number) is signal.SIG_DFL  # else it is ignored, as nohup does
+    ]
+    for number in ours:
+        signal.signal(number, stop)
+    try:
+        yield came
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _interrupted() -> int:
+    with suppress(OSError):
+        print("edifice-tt: interrupted", file=sys.stderr)
+    return 130
+
+
+def _guarded(argv: Sequence[str] | None) -> int:
+    """Run one command, whatever becomes of the streams."""
+    try:
+        for name, mode in (("stdin", "r"), ("stderr", "w")):
+            if getattr(sys, name) is None:  # closed by the shell: `2>&-`
+                setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, open to the end
+        if sys.stdout is None:
+            print("edifice-tt: error: standard output is closed; use > /dev/null", file=sys.stderr)
+            return 2
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        return _run(argv)
+    except BrokenPipeError:  # whoever read our output has left
+        return 0
+    except KeyboardInterrupt:
+        return _interrupted()
+    finally:
+        _let_go()
+
+
+def _let_go() -> None:
+    """Print what is left; where that fails, keep Python from complaining of it when it exits."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):  # no file of the system's
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    import argparse
+    import warnings
+
+    from edifice_tt.cli import terminal
+    from edifice_tt.contract.errors import (
+        EdificeError,
+        PluginWarning,
+        PoolWarning,
+        PrecisionWarning,
+    )
+    from edifice_tt.contract.registry import held
+    from edifice_tt.contract.tracing import message_of, show
+    from edifice_tt.machine.environment import misread_variable
+
+    warnings.showwarning = terminal.show_each_once()
+    warnings.simplefilter("once", PluginWarning)
+    warnings.simplefilter("always", PoolWarning)
+    warnings.simplefilter("always", PrecisionWarning)
+    arguments = argparse.Namespace(command="")
+    try:
+        parser = make_parser()
+        try:
+            parser.parse_args(argv, arguments)
+        finally:
+            if arguments.command not in SHOW_FAILURES:
+                for failure in parser.get_default("_commands").failures:
+                    warnings.warn(str(failure), PluginWarning, stacklevel=2)
+        with _results_apart(arguments), held():
+            status = arguments.run(arguments) or 0
+        if type(status) is not int:
+            raise TypeError(f"it returned {show(status)}, expected an exit status or None")
+        sys.stdout.flush()  # here, where a reader that has left is expected
+        return status
+    except (BrokenPipeError, KeyboardInterrupt, SystemExit):
+        raise
+    except (EdificeError, ValueError) as error:
+        _show_traceback()
+        terminal.tell(f"error: {message_of(misread_variable(error) or error)}")
+    except OSError as error:
+        name = error.filename  # of a file without a name, its number
+        where = f" {name if isinstance(name, int) else os.fsdecode(name)}:" if name else ""
+        terminal.tell(f"error:{where} {error.strerror or message_of(error)}")
+    except BaseException as error:
+        if (known := misread_variable(error)) is None:
+            return _blame(arguments, error)
+        terminal.tell(f"error: {known}")
+    return 2
+
+
+def _owner(arguments: "Namespace") -> str:
+    from edifice_tt.contract.plugins import OWN_NAME
+
+    commands = getattr(arguments, "_commands", None)
+    return commands.owners.get(commands.chosen, OWN_NAME) if commands else OWN_NAME
+
+
+def _results_apart(arguments: "Namespace") -> AbstractContextManager[None]:
+    """For our own commands; one of a plugin prints as it likes."""
+    from edifice_tt.cli.terminal import results_apart
+    from edifice_tt.contract.plugins import OWN_NAME
+
+    return results_apart() if _owner(arguments) == OWN_NAME else nullcontext()
+
+
+def _blame(arguments: "Namespace", error: BaseException) -> int:
+    """An error that nobody foresaw: one line if a plugin's command raised it, else our defect."""
+    from edifice_tt.cli.terminal import tell
+    from edifice_tt.contract.plugins import OWN_NAME
+    from edifice_tt.contract.tracing import TRACE, one_line
+
+    if (owner := _owner(arguments)) == OWN_NAME:
+        raise error
+    _show_traceback()
+    who = f"command {arguments._commands.chosen!r} of {owner}"
+    tell(f"error: {who} failed: {one_line(error)}; {TRACE}=1 shows where")
+    return 1
+
+
+def _show_traceback() -> None:
+    from edifice_tt.contract.tracing import is_tracing
+
+    if is_tracing():
+        import traceback
+
+        traceback.print_exc()
+
+
+def make_parser() -> "Parser":
+    """The parser with every command, those of plugins included."""
+    from edifice_tt.cli import curve, installed, pools, sampling, terminal, training
+    from edifice_tt.contract.plugins import OWN_NAME, load_plugins
+    from edifice_tt.version import __version__
+
+    parser = terminal.Parser(
+        prog="edifice-tt",
+        description="Sample N answers, score them, keep the best.",
+        epilog="`edifice-tt COMMAND --help` explains one. Exit status: 0, or 1 when a check or a "
+        "plugin failed, 2 for a mistake, 130 after Ctrl-C, 143 after SIGTERM.",
+    )
+    parser.add_argument("--version", action="version", version=f"edifice-tt {__version__}")
+    commands: Any = parser.add_subparsers(
+        title="commands",
+        dest="command",
+        metavar="COMMAND",
+        required=True,
+        action=terminal.Commands,
+    )
+    for room in (sampling, pools, training, curve, installed):
+        commands.begin(OWN_NAME, room.HEADING)
+        room.register(_adder(commands))
+        commands.keep()
+
+    def begin(_: str, owner: str) -> tuple[dict[str, Any], Callable[[], None]]:
+        commands.begin(owner)
+        return {"subparsers": terminal.NewCommands(commands)}, commands.keep
+
+    plugins = load_plugins()
+    plugins.call_each(begin, "register_commands")
+    commands.begin(OWN_NAME)  # drops what the last plugin left, if it failed
+    commands.failures = plugins.failures
+    parser.set_defaults(run=_no_run, _commands=commands)
+    return parser
+
+
+def _adder(commands: Any) -> Callable[..., Any]:
+    def add(name: str, run: Callable[..., int | None], summary: str, *groups: Any) -> Any:
+        command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        command.add_argument("--json", action="store_true", help="print JSON")
+        command.set_defaults(run=run)
+        for add_group in groups:
+            add_group(command)
+        return command
+
+    return add
+
+
+def _no_run(arguments: "Namespace") -> None:
+    from edifice_tt.contract.errors import EdificeError
+
+    raise EdificeError(f"{arguments.command}: its plugin forgot set_defaults(run=function)")

@@ -1,0 +1,211 @@
+"""The command that measures: curve. Knows the pool file's lines; computes nothing."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import edifice_tt as et
+from edifice_tt.cli import options, terminal
+from edifice_tt.cli.options import Add
+from edifice_tt.contract.errors import EdificeError, unknown_name
+from edifice_tt.contract.registry import load_registry
+from edifice_tt.machine.files import write_atomically
+from edifice_tt.selection.answers import extractor
+
+if TYPE_CHECKING:
+    from edifice_tt.pools.reader import PoolFile
+
+
+HEADING = "measure"
+
+
+def register(add: Add) -> None:
+    """Add the command of this room."""
+    curve = add("curve", _curve, "accuracy against the number of candidates, by rule")
+    curve.add_argument("pool", type=Path, help="pool file whose candidates are marked")
+    curve.add_argument(
+        "--rules",
+        type=_names,
+        action="extend",
+        metavar="A,B",
+        help="default: oracle, best_of_n, majority, weighted, weighted_logit and random, "
+        "as far as the scores allow",
+    )
+    curve.add_argument(
+        "--ks", type=_counts, metavar="1,2,4", help="default: powers of two, and all candidates"
+    )
+    curve.add_argument(
+        "--scorer", action="append", metavar="NAME", help="repeatable; default: all in the pool"
+    )
+    curve.add_argument("--answer", help=f"what votes compare: {options.EXTRACTORS}")
+    curve.add_argument(
+        "--level", type=_level, default=0.95, help="of the intervals (default: %(default)s)"
+    )
+    curve.add_argument(
+        "--bootstrap",
+        type=_resamples,
+        default=1000,
+        metavar="N",
+        help="resamples of the problems (default: %(default)s)",
+    )
+    curve.add_argument(
+        "--unfinished",
+        choices=("leave_out", "use"),
+        default="leave_out",
+        help="problems with fewer candidates than were asked for (default: %(default)s)",
+    )
+    curve.add_argument("--seed", type=_seed, default=0, help="default: %(default)s")
+    curve.add_argument(
+        "--html",
+        dest="output",
+        type=options.new_file,
+        metavar="FILE",
+        help="write a report, one page that needs no network",
+    )
+    curve.add_argument("--force", action="store_true", help="replace the report if it is there")
+    curve.add_argument(
+        "--all",
+        action="store_true",
+        help="keep every problem and every text in the report, whatever its size",
+    )
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in map(str.strip, text.split(",")) if name]
+
+
+def _counts(text: str) -> list[int]:
+    if not all(part.strip().isdecimal() and int(part) for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text}: expected whole numbers from 1, such as 1,2,4")
+    return [int(part) for part in text.split(",")]
+
+
+def _level(text: str) -> float:
+    try:
+        level = float(text)
+    except ValueError:
+        level = 0.0
+    if not 0 < level < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text}: expected a number between 0 and 1; 0.95 is usual"
+        )
+    return level
+
+
+def _resamples(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 1; 1000 is usual")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 0")
+    return int(text)
+
+
+def _curve(arguments: argparse.Namespace) -> None:
+    from edifice_tt.cli.curve_table import show_curve
+    from edifice_tt.pools.reader import PoolFile
+    from edifice_tt.study.report.page import render_report
+
+    for rule in arguments.rules or ():
+        load_registry().find("selector", rule)
+    if arguments.answer is not None:
+        extractor(arguments.answer)
+    if arguments.output:
+        options.check_new(arguments)
+    elif arguments.all:
+        raise ValueError("--all is for the report; add --html FILE, or leave it out")
+    terminal.say(f"checking {arguments.pool}")
+    file = PoolFile(arguments.pool).with_problems()
+    for name in arguments.scorer or ():
+        if name not in file.scorers:
+            raise unknown_name(f"scorer in {file.path}", name, file.scorers)
+    use = arguments.unfinished == "use"
+    _check_sizes(file, arguments.ks, use)
+    scorers = list(dict.fromkeys(arguments.scorer or sorted(file.scorers)))
+    rules = list(dict.fromkeys(arguments.rules or _default_rules(file, scorers)))
+    curve = et.scaling_curve(
+        _read(file, scorers, use, f"measuring {', '.join(rules)}"),
+        rules,
+        arguments.ks,
+        scorers=scorers,
+        answer=arguments.answer,
+        level=arguments.level,
+        bootstrap=arguments.bootstrap,
+        seed=arguments.seed,
+        unfinished=arguments.unfinished,
+        pool=file.path.name,
+    )
+    if arguments.output:
+        terminal.say(f"writing {arguments.output}")
+        page = render_report(curve, file, answer=arguments.answer, everything=arguments.all)
+        write_atomically(arguments.output, lambda out: out.write(page))
+    if arguments.json:
+        terminal.print_json(curve.to_dict())
+    else:
+        terminal.show(show_curve(curve))
+
+
+def _check_sizes(file: "PoolFile", ks: Sequence[int] | None, use: bool) -> None:
+    """Raise `EdificeError` for a problem with fewer candidates than are asked for."""
+    n = file.settings.get("n")
+    for problem, indices in file.indices.items():
+        if type(n) is int and len(indices) < n and not use:
+            continue  # it is left out
+        if len(indices) < max(ks or [1]):
+            raise EdificeError(
+                f"{file.path}, line {file.lines[problem]}: problem {problem!r} has {len(indices)} "
+                f"candidates, expected at least {max(ks or [1])}; "
+                + ("use smaller --ks" if indices else "complete or remove it")
+            )
+
+
+def _default_rules(file: "PoolFile", scorers: Sequence[str]) -> list[str]:
+    """The rules that these scores allow; only scores of unknown range are looked at."""
+    ranges = {file.scorers[name]["range"] for name in scorers}
+    unknown = [name for name in scorers if file.scorers[name]["range"] is None]
+    if unknown and "probability" not in ranges:
+        inside = dict.fromkeys(unknown, True)
+        for pool in terminal.progress(file, len(file.problems), "looking at the scores"):
+            for name in unknown:
+                scores = (candidate.scores.get(name, 0.0) for candidate in pool)
+                inside[name] = inside[name] and all(0 <= score <= 1 for score in scores)
+        ranges |= {"probability"} if any(inside.values()) else set()
+    return [
+        "oracle",
+        *(["best_of_n"] if scorers else []),
+        "majority",
+        *(["weighted"] if "probability" in ranges else []),
+        *(["weighted_logit"] if "logit" in ranges else []),
+        "random",
+    ]
+
+
+def _read(file: "PoolFile", scorers: Sequence[str], use: bool, then: str) -> Iterator[Any]:
+    """The pools of a file, with the line of the first candidate that cannot be measured."""
+    for pool in terminal.progress(file, len(file.problems), "reading"):
+        for candidate in pool if use or not pool.num_missing else ():
+            what = f"candidate {candidate.index} of problem {pool.problem!r}"
+            if candidate.correct is None:
+                do = f"mark it with `edifice-tt grade {file.path} --answer ...`"
+                if pool.gold is None:
+                    do = "give its problem a right answer (gold), and grade the file"
+                raise _at(file, pool, candidate, f"{what} is not marked right or wrong; {do}")
+            if missing := [name for name in scorers if name not in candidate.scores]:
+                raise _at(
+                    file,
+                    pool,
+                    candidate,
+                    f"{what} has no score of {missing[0]!r}; score the file again, or name other "
+                    "scorers with --scorer",
+                )
+        yield pool
+    terminal.say(then)
+
+
+def _at(file: "PoolFile", pool: Any, candidate: Any, message: str) -> EdificeError:
+    line = file.line_of(pool.problem, candidate.index)
+    return EdificeError(f"{file.path}, line {line}: {message}")

@@ -1,0 +1,124 @@
+"""A curve as text for a terminal, 80 columns and up. Knows the records; computes nothing."""
+
+import shutil
+import textwrap
+from collections.abc import Iterator
+
+from edifice_tt.cli.terminal import table
+from edifice_tt.study.quality import ScorerQuality
+from edifice_tt.study.records import Curve, RuleCurve
+from edifice_tt.study.remarks import advice, remarks
+
+_GAP = 2
+
+
+def show_curve(curve: Curve) -> str:
+    """Everything a curve says, except what only a picture can tell."""
+    width = shutil.get_terminal_size((80, 24)).columns
+    parts = [
+        f"{curve.pool}: {_count(curve.candidates, 'candidate')} of "
+        f"{_count(curve.problems, 'problem')}",
+        f"Accuracy with k candidates; below it the {curve.level:.0%} interval over problems.",
+        *_accuracy(curve, width),
+        *_comparisons(curve),
+        *_scorers(curve),
+        "\n".join(textwrap.fill(remark, width) for remark in _remarks(curve)),
+    ]
+    return "\n\n".join(parts)
+
+
+def _accuracy(curve: Curve, width: int) -> Iterator[str]:
+    """The table, in as many blocks as the terminal's width asks for."""
+    labels = [line for rule in curve.rules for line in (rule.label, _note(curve, rule))]
+    first = max(map(len, labels))
+    columns = max(1, (width - first) // (len(".47-.74") + _GAP))
+    for start in range(0, len(curve.ks), columns):
+        block = range(start, min(start + columns, len(curve.ks)))
+        rows = [
+            cells
+            for rule in curve.rules
+            for cells in (
+                [rule.label, *(_estimate(rule, i) for i in block)],
+                [_note(curve, rule), *(_interval(rule.low[i], rule.high[i]) for i in block)],
+            )
+        ]
+        yield table(["", *(f"k={curve.ks[i]}" for i in block)], rows)
+
+
+def _estimate(rule: RuleCurve, i: int) -> str:
+    drawn = rule.monte_carlo_error is not None and rule.monte_carlo_error[i] > 0
+    return f"{rule.accuracy[i]:.3f}{'~' if drawn else ''}"
+
+
+def _note(curve: Curve, rule: RuleCurve) -> str:
+    """Below the label: the largest error of drawing subsets, and whether its scorer has learnt."""
+    notes = [f"~ +-{max(rule.monte_carlo_error):.4f}"] if rule.monte_carlo_error else []
+    if seen := curve.trained_on(rule.scorer):
+        notes.append(f"trained on {seen} of {curve.problems}")
+    return f"  {', '.join(notes)}" if notes else ""
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return "-"
+    return "-".join(f"{x:.2f}".removeprefix("0") for x in (low, high))
+
+
+def _comparisons(curve: Curve) -> Iterator[str]:
+    rows = [
+        (one.label, f"{one.difference:+.3f}", _points(one.low, one.high))
+        for one in curve.comparisons
+        if one.k == curve.ks[-1]
+    ]
+    if rows:
+        against = curve.comparisons[0].against
+        yield table((f"k={curve.ks[-1]}, against {against}", "difference", "interval"), rows)
+
+
+def _points(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
+
+
+def _scorers(curve: Curve) -> Iterator[str]:
+    if curve.scorers:
+        header = ["scorer", "AUROC", "within (mixed)", "ECE", "Brier", "length", "best n"]
+        rows = [list(_quality(one)) for one in curve.scorers]
+        if any(one.trained_on for one in curve.scorers):
+            header.insert(1, "trained on")
+            for row, one in zip(rows, curve.scorers, strict=True):
+                row.insert(1, f"{one.trained_on} of {curve.problems}")
+        yield table(header, rows)
+
+
+def _quality(one: ScorerQuality) -> tuple[str, ...]:
+    return (
+        one.scorer,
+        _number(one.auroc_pooled),
+        f"{_number(one.auroc_within)} ({one.mixed_problems})",
+        _number(one.ece),
+        _number(one.brier),
+        _number(one.length_correlation),
+        f"{one.best_k}: {one.peak_accuracy:.3f}",
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _remarks(curve: Curve) -> Iterator[str]:
+    if any(rule.monte_carlo_error and max(rule.monte_carlo_error) for rule in curve.rules):
+        yield "~ estimated from drawn subsets, with that standard error; the others are exact."
+    if curve.forecast:
+        ahead = zip(curve.forecast.ks, curve.forecast.coverage, strict=True)
+        shown = ", ".join(f"{coverage:.3f} at k={k}" for k, coverage in ahead)
+        yield f"Forecast of the oracle: {shown}."
+    if curve.abstentions:
+        yield f"{curve.abstentions} of {curve.candidates} candidates have no answer: they abstain."
+    yield from remarks(curve)
+    if curve.comparisons:
+        yield advice(curve)

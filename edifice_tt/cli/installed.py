@@ -1,0 +1,143 @@
+"""Commands that look at what is here: list, plugins, doctor, pull."""
+
+import argparse
+import warnings
+from dataclasses import asdict
+from typing import Any
+
+from edifice_tt.cli import options, terminal
+from edifice_tt.cli.options import Add
+from edifice_tt.contract.errors import PluginWarning
+from edifice_tt.contract.plugins import OWN_NAME, SELECTION
+from edifice_tt.contract.records import Scorer
+from edifice_tt.contract.registry import Registry, load_registry
+from edifice_tt.version import __version__
+
+HEADING = "what is here"
+NAMED = ("architectures", "scorers", "selectors", "extractors", "tasks")
+KINDS = (*NAMED, "formats", "commands")
+
+
+def register(add: Add) -> None:
+    """Add the commands of this room."""
+    add("list", _list, "show scorers, selection rules, answer extractors, tasks, models")
+    add("plugins", _plugins, "show who provides what, and what failed")
+    doctor = add(
+        "doctor",
+        _doctor,
+        "check device, compiler, memory, plugins, numbers and speed",
+        options.add_device,
+    )
+    doctor.add_argument("--quick", action="store_true", help="leave out the speed")
+    pull = add("pull", _pull, "download a model of the catalog")
+    pull.add_argument("model", help=f"catalog name, for example {options.DEFAULT_MODEL}")
+    pull.add_argument("--force", action="store_true", help="download even if it is here")
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    registry = load_registry()
+    found: dict[str, list[dict[str, str]]] = {
+        kind: [
+            {"name": r.name, "summary": r.summary, "owner": r.owner}
+            for _, r in sorted(getattr(registry, kind).items())
+        ]
+        for kind in NAMED
+    }
+    for scorer in found["scorers"]:
+        scorer["reads"] = _reads(registry.scorers[scorer["name"]])
+    found["verifiers"] = [
+        {"name": name, "summary": ": ".join(filter(None, (r.model, r.summary))), "owner": r.owner}
+        for name, r in sorted(registry.verifiers.items())
+    ]
+    if arguments.json:
+        terminal.print_json(found)
+        return
+    for kind, records in found.items():
+        header = (kind, "", "from", *(["reads"] if kind == "scorers" else []))
+        rows = [tuple(record.values()) for record in records]
+        terminal.show(terminal.table(header, rows), end="\n\n")
+
+
+def _reads(scorer: Scorer) -> str:
+    """What a scorer needs, in words."""
+    return {
+        "text": "text",
+        "logprobs": "log-probabilities",
+        "hidden": "hidden states, as a model's head",
+        "states": f"hidden states of {scorer.model or 'the model that it was trained on'}",
+    }[scorer.reads]
+
+
+def _plugins(arguments: argparse.Namespace) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PluginWarning)  # the failures are part of the table
+        registry = load_registry()
+    commands = arguments._commands
+    distributions = _provided(registry, commands.owners)
+    # Most failed twice, once for the registry and once for the commands.
+    failures = list(
+        {(f.plugin, f.owner): f for f in commands.failures + registry.failures}.values()
+    )
+    if arguments.json:
+        terminal.print_json(
+            {
+                "distributions": distributions,
+                "failures": [asdict(failure) for failure in failures],
+                "unloaded": registry.plugins.unloaded,
+            }
+        )
+        return
+    rows: list[tuple[str, str, str]] = []
+    for one in distributions:
+        kinds = [kind for kind in KINDS if one[kind]] or ["nothing"]
+        names = [", ".join(one.get(kind, ())) for kind in kinds]
+        firsts = [f"{one['name']} {one['version']}", *[""] * (len(kinds) - 1)]
+        rows += zip(firsts, kinds, names, strict=True)
+    terminal.show(terminal.table(("distribution", "provides", ""), rows))
+    for failure in failures:
+        terminal.show(f"FAILED {failure}")
+    if registry.plugins.unloaded:
+        terminal.show(f"NOT LOADED, for {SELECTION} is set: {', '.join(registry.plugins.unloaded)}")
+
+
+def _provided(registry: Registry, commands: dict[str, str]) -> list[dict[str, Any]]:
+    """What each distribution brings, in the order in which they were loaded."""
+    owners, manager = registry.plugins.owners, registry.plugins.manager
+    found: dict[str, dict[str, list[str]]] = {
+        owner: {kind: [] for kind in KINDS} for owner in [*owners.values(), *commands.values()]
+    }
+    for kind in NAMED:
+        for record in getattr(registry, kind).values():
+            found[record.owner][kind].append(record.name)
+    for plugin, owner in owners.items():
+        hooks = manager.get_hookcallers(manager.get_plugin(plugin)) or ()
+        if any(hook.name == "load_pretrained" for hook in hooks):
+            found[owner]["formats"].append(plugin)
+    for command, owner in commands.items():
+        found[owner]["commands"].append(command)
+    versions = {OWN_NAME: __version__}
+    return [
+        {"name": name, "version": versions.get(name, version), **kinds}
+        for (name, _, version), kinds in ((key.partition(" "), found[key]) for key in found)
+    ]
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from edifice_tt import doctor
+
+    checks = doctor.diagnose(arguments.device, arguments.quick, terminal.say)
+    if arguments.json:
+        terminal.print_json(doctor.to_dict(checks))
+    else:
+        terminal.show(terminal.show_checks(checks))
+    return 0 if doctor.passed(checks) else 1
+
+
+def _pull(arguments: argparse.Namespace) -> None:
+    from edifice_tt.weights import catalog
+
+    path = catalog.pull(arguments.model, force=arguments.force)
+    if arguments.json:
+        terminal.print_json({"model": arguments.model, "path": str(path)})
+    else:
+        terminal.show(path)

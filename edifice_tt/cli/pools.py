@@ -1,0 +1,285 @@
+"""Commands on pool files: score, select, grade, import-pool, merge."""
+
+import argparse
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import edifice_tt as et
+from edifice_tt.cli import options, terminal
+from edifice_tt.cli.options import Add
+from edifice_tt.cli.rule_options import rule_options
+from edifice_tt.contract import registry
+from edifice_tt.contract.errors import EdificeError, TrainedOnWarning
+from edifice_tt.contract.plugins import OWN_NAME
+from edifice_tt.contract.tracing import message_of
+from edifice_tt.version import __version__
+
+HEADING = "pool files"
+
+
+def register(add: Add) -> None:
+    """Add the commands of this room."""
+    score = add(
+        "score",
+        _score,
+        "add a scorer's scores to a pool file",
+        options.add_device,
+        options.add_activations,
+        options.add_dtype,
+        options.add_verifier,
+    )
+    score.add_argument("pool", type=Path, help="pool file; the scores are appended")
+    score.add_argument("--scorer", help="a scorer of edifice-tt list (default: logprob)")
+    score.add_argument(
+        "--model",
+        help="model, for a scorer that reads hidden states "
+        f"(of a verifier: its own, or {options.DEFAULT_MODEL}, unless told otherwise)",
+    )
+    options.add_reduce(score)
+    select = add("select", _select, "choose a candidate of each problem", options.add_selection)
+    select.add_argument("pool", type=Path, help="pool file")
+    grade = add("grade", _grade, "mark which candidates of a pool file are right")
+    grade.add_argument("pool", type=Path, help="pool file with gold answers; it is rewritten")
+    grade.add_argument(
+        "--answer", required=True, help=f"how to extract answers: {options.EXTRACTORS}"
+    )
+    take = add("import-pool", _import, "make a pool file of candidates sampled elsewhere")
+    take.add_argument(
+        "source", type=Path, help='JSON lines, a problem each, with "candidates" or "completions"'
+    )
+    take.add_argument("--scorer", default="score", help="name of their scores (default: score)")
+    take.add_argument(
+        "--range", help="what their scores are: probability, logit or unbounded (default: unknown)"
+    )
+    take.add_argument("--model", help="name of the model that sampled them")
+    take.add_argument("--answer", help=f"extract answers and mark them: {options.EXTRACTORS}")
+    merge = add("merge", _merge, "unite pool files of one model and one sampling")
+    merge.add_argument("pools", type=Path, nargs="+", help="pool files; later scores count")
+    for command in (take, merge):
+        command.add_argument(
+            "-o", "--output", type=options.new_file, required=True, help="pool file to write"
+        )
+        command.add_argument("--force", action="store_true", help="replace it if it is there")
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    from edifice_tt.pools.writer import PoolWriter
+    from edifice_tt.scoring.score import check_reduce
+
+    model = ""
+    if arguments.verifier is None:
+        record = registry.scorer(arguments.scorer or "logprob")
+        check_reduce(record, arguments.reduce)
+        model = record.model
+    with PoolWriter(arguments.pool) as writer:  # opened first: a mistake in it costs no loading
+        pools = writer.file.with_problems()
+        verifier = options.open_verifier(arguments)
+        model = arguments.model or (verifier and (model or options.DEFAULT_MODEL))
+        lm = options.load(arguments, model) if model else None
+        name, owner, fingerprint = _scorer_of(arguments, verifier, lm)
+        seen = _seen(verifier, pools)
+        shown, count = [], 0
+        try:
+            for unscored in pools:
+                pool = _score_one(arguments, lm, unscored, verifier or name, pools)
+                writer.add_scores(pool, name, owner, fingerprint, seen)
+                count += len(pool)
+                if arguments.json:
+                    shown.append(pool.to_dict())
+        except BaseException:
+            writer.take_back()  # half a file with scores would look like a whole one
+            raise
+    if arguments.json:
+        terminal.print_json(shown)
+    elif len(pools.problems) == 1:
+        terminal.show(terminal.show_candidates(pool))
+    else:
+        terminal.show(
+            f"{count} candidates of {len(pools.problems)} problems in {arguments.pool} have a "
+            f"score by {name}"
+        )
+
+
+def _seen(verifier: Any, file: Any) -> list[str]:
+    """The problems of a file that a verifier was trained on; said in one line."""
+    problems = file.problems.items() if verifier else ()
+    seen = [name for name, about in problems if verifier.has_seen(about["prompt"])]
+    if seen:
+        terminal.warn(
+            f"verifier {verifier.name!r} was trained on {len(seen)} of these {len(file.problems)} "
+            "problems; how it scores them says nothing about new ones"
+        )
+    return seen
+
+
+def _score_one(arguments: argparse.Namespace, lm: Any, pool: Any, scorer: Any, pools: Any) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TrainedOnWarning)  # one line has told of all
+            return et.score(lm, pool, scorer=scorer, reduce=arguments.reduce)
+    except (EdificeError, ValueError) as error:
+        line = f"line {pools.lines[pool.problem]}, problem {pool.problem!r}"
+        raise EdificeError(f"{arguments.pool}, {line}: {message_of(error)}") from error
+
+
+def _scorer_of(
+    arguments: argparse.Namespace, verifier: Any, lm: Any
+) -> tuple[str, str, str | None]:
+    """Name and owner of the scorer, and the fingerprint of the model that it reads, if any."""
+    from edifice_tt.scoring.score import check_scorer
+
+    if verifier is None:
+        record = check_scorer(lm, arguments.scorer or "logprob")
+        name, owner = record.name, record.owner
+        fingerprint = lm.fingerprint if lm and record.reads == "hidden" else None
+    else:
+        verifier.check(lm)
+        name, fingerprint = verifier.name, verifier.fingerprint
+        owner = verifier.owner or f"verifier {arguments.verifier}"
+    return name, f"{owner} {__version__}" if owner == OWN_NAME else owner, fingerprint
+
+
+def _select(arguments: argparse.Namespace) -> None:
+    from edifice_tt.pools.reader import PoolFile
+    from edifice_tt.selection.select import Rule, unfinished
+
+    found = registry.load_registry()  # once, not for each problem
+    given = rule_options(arguments, found.find("selector", arguments.rule))
+    if arguments.scorer is not None:
+        given["scorer"] = arguments.scorer
+    rule = Rule.find(found, arguments.rule, given)
+    rows: list[tuple[Any, Any]] = []
+    lacking: list[str] = []
+    reason: Exception | None = None
+    file = PoolFile(arguments.pool).with_problems()
+    for pool in _telling(file):
+        if pool.num_missing:
+            lacking.append(unfinished(pool))
+        if "answer" in rule.record.options and "answer" not in given:
+            _check_looked_at(file, pool)
+        try:
+            choice = rule.choose(pool)
+        except (EdificeError, ValueError) as error:
+            reason, choice = reason or error, None
+        rows.append((replace(pool, candidates=()), choice))
+    if lacking:
+        many = f"{len(lacking)} of {len(rows)} problems {'is' if len(lacking) == 1 else 'are'}"
+        terminal.warn(f"{many} unfinished: {lacking[0]}")
+    if reason is not None and not any(choice for _, choice in rows):
+        raise reason
+    if arguments.json:
+        terminal.print_json(
+            [
+                {"problem": pool.problem, "gold": pool.gold, "choice": choice and choice.to_dict()}
+                for pool, choice in rows
+            ]
+        )
+    elif len(rows) == 1:
+        terminal.show(rows[0][1].text)
+    else:
+        terminal.show(terminal.show_choices([(pool.problem, choice) for pool, choice in rows]))
+    if reason is not None:
+        count = sum(choice is None for _, choice in rows)
+        terminal.warn(
+            f"no choice for {count} of {len(rows)} problems; of the first: {message_of(reason)}"
+        )
+
+
+def _check_looked_at(file: Any, pool: Any) -> None:
+    """Raise where nobody has looked for an answer, in a file in which others have one.
+
+    The rule sees one problem: it would let this one vote by whole texts, the others by answers.
+    """
+    for candidate in pool if file.answered else ():
+        if candidate.answer is None and candidate.correct is None:
+            line = file.line_of(pool.problem, candidate.index)
+            raise EdificeError(
+                f"{file.path}, line {line}: candidate {candidate.index} of problem "
+                f"{pool.problem!r} has not been looked at for its answer, others have; grade the "
+                "pool, or name an extractor with --answer"
+            )
+
+
+def _grade(arguments: argparse.Namespace) -> None:
+    from edifice_tt.pools.reader import PoolFile
+    from edifice_tt.pools.writer import rewrite_pools
+
+    counts = dict.fromkeys(("problems", "candidates", "right", "without_answer"), 0)
+
+    def graded(file: PoolFile) -> Iterator[Any]:
+        for name, about in file.problems.items():
+            if about["gold"] is None:
+                raise EdificeError(
+                    f"{arguments.pool}, line {file.lines[name]}: problem {name!r} has no gold "
+                    "answer, so its candidates cannot be graded"
+                )
+        yield from _graded(file, arguments.answer, counts)
+
+    rewrite_pools(arguments.pool, graded)
+    if arguments.json:
+        terminal.print_json({"pool": str(arguments.pool), **counts})
+        return
+    none = f", {counts['without_answer']} have no answer" if counts["without_answer"] else ""
+    right = f"{counts['right']} of {counts['candidates']} candidates"
+    terminal.show(f"{right} of {counts['problems']} problems in {arguments.pool} are right{none}")
+
+
+def _graded(pools: Iterable[Any], answer: str | None, counts: dict[str, int]) -> Iterator[Any]:
+    """The pools, graded where that is asked for and can be, and counted as they pass."""
+    for pool in _telling(pools):
+        if answer is not None and pool.gold is not None:
+            pool = et.grade(pool, answer)
+        counts["problems"] += 1
+        counts["candidates"] += len(pool)
+        counts["right"] += sum(c.correct is True for c in pool)
+        counts["without_answer"] += sum(not c.answer for c in pool)
+        yield pool
+
+
+def _telling(pools: Iterable[Any]) -> Iterator[Any]:
+    """The pools; behind the last of them, a warning of a scorer who has scored a part only."""
+    scored: Counter[str] = Counter()
+    candidates = 0
+    for pool in pools:
+        yield pool
+        candidates += len(pool)
+        scored.update(name for candidate in pool for name in candidate.scores)
+    for name, count in sorted(scored.items()):
+        if count < candidates:
+            terminal.warn(
+                f"only {count} of {candidates} candidates have a score by {name!r}; score the file "
+                "again for the others"
+            )
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    options.check_new(arguments)
+    pools = et.import_pools(
+        arguments.source, scorer=arguments.scorer, range=arguments.range, model=arguments.model
+    )
+    counts = dict.fromkeys(("problems", "candidates", "right", "without_answer"), 0)
+    graded = _graded(pools, arguments.answer, counts)
+    et.write_pools(arguments.output, graded, overwrite=arguments.force)
+    if arguments.json:
+        terminal.print_json({"pool": str(arguments.output), **counts})
+    else:
+        terminal.say(
+            f"{counts['candidates']} candidates of {counts['problems']} problems in "
+            f"{arguments.output}, {counts['right']} of them right"
+        )
+
+
+def _merge(arguments: argparse.Namespace) -> None:
+    options.check_new(arguments)
+    problems, candidates = et.merge_pools(
+        arguments.pools, arguments.output, overwrite=arguments.force
+    )
+    if arguments.json:
+        counts = {"problems": problems, "candidates": candidates}
+        terminal.print_json({"pool": str(arguments.output), **counts})
+    else:
+        terminal.say(f"{candidates} candidates of {problems} problems in {arguments.output}")

@@ -1,0 +1,64 @@
+"""A rule's options as arguments: each text becomes what the rule expects. Knows no command."""
+
+import argparse
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, get_args, get_type_hints
+
+from edifice_tt.contract.registry import Selector
+
+
+def rule_options(arguments: argparse.Namespace, record: Selector) -> dict[str, Any]:
+    """What the rule is given, but for `--scorer`: the answer, and each `--option` as its type.
+
+    Raises `UnknownNameError` for an option that the rule does not take and `ValueError` for a value
+    that is not of its type.
+    """
+    from edifice_tt.selection.answers import extractor
+    from edifice_tt.selection.select import check_options
+
+    given: dict[str, Any] = {} if arguments.answer is None else {"answer": arguments.answer}
+    for text in arguments.option:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--option {text}: expected NAME=VALUE, for example seed=3")
+        if name in ("scorer", "answer"):
+            raise ValueError(f"--option {text}: give it as --{name} {value}")
+        if name in given:
+            raise ValueError(f"--option {text}: {name} is given twice; give it once")
+        given[name] = value
+    check_options(record.name, given)
+    if "answer" in given:
+        extractor(given["answer"])
+    return {name: _typed(record, name, value) for name, value in given.items()}
+
+
+def _typed(record: Selector, name: str, text: str) -> Any:
+    """A value of the type in the rule's signature; where that says none, of what it is like."""
+    kinds = _kinds(record, name)
+    for kind in kinds or _KINDS:
+        with suppress(ValueError, KeyError):
+            return _KINDS[kind][1](text)
+    words = " or ".join(_KINDS[kind][0] for kind in kinds)
+    raise ValueError(f"--option {name}={text}: rule {record.name!r} expects {words}")
+
+
+# In the order in which they are tried; any value is text.
+_KINDS: dict[type, tuple[str, Callable[[str], Any]]] = {
+    bool: ("true or false", {"true": True, "false": False}.__getitem__),
+    int: ("a whole number", int),
+    float: ("a number", float),
+    str: ("text", str),
+}
+
+
+def _kinds(record: Selector, name: str) -> list[type]:
+    try:
+        hint = get_type_hints(record.function).get(name)
+    except (TypeError, NameError):  # no plain function, or names that only a type checker sees
+        hint = None
+    declared = get_args(hint) or (hint,)
+    if found := [kind for kind in _KINDS if kind in declared]:
+        return found
+    default = record.options[name].default if name in record.options else None
+    return [kind for kind in _KINDS if kind is type(default)]

@@ -1,0 +1,254 @@
+"""Commands that sample: best-of, generate."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import edifice_tt as et
+from edifice_tt.cli import options, terminal
+from edifice_tt.cli.options import Add
+from edifice_tt.cli.rule_options import rule_options
+from edifice_tt.contract.registry import load_registry
+from edifice_tt.scoring.shipped import SHIPPED
+
+HEADING = "sample answers"
+
+
+def register(add: Add) -> None:
+    """Add the commands of this room."""
+    best = add(
+        "best-of",
+        _best_of,
+        "sample, score, select",
+        options.add_prompt,
+        options.add_sampling,
+        options.add_selection,
+        options.add_reduce,
+        options.add_verifier,
+    )
+    best.add_argument(
+        "--task",
+        help="ask a question of a task, after its examples (edifice-tt tasks NAME)",
+    )
+    best.add_argument(
+        "-o", "--output", type=options.new_file, help="keep the scored pool in this file"
+    )
+    best.add_argument("--force", action="store_true", help="replace the file if it is there")
+    generate = add("generate", _generate, "sample candidates into a pool", options.add_sampling)
+    generate.add_argument("prompt", nargs="?", help="the question; - reads it from standard input")
+    generate.add_argument(
+        "--problems",
+        type=Path,
+        metavar="FILE",
+        help='many questions, JSON lines of {"prompt", "problem", "gold"}; needs -o',
+    )
+    generate.add_argument("--task", help="problems of a task (edifice-tt tasks); needs -o")
+    generate.add_argument("--num", type=int, help="how many problems of the task (default: 100)")
+    generate.add_argument("--split", help="of the task: train (default) or test")
+    generate.add_argument(
+        "--answer", help=f"extract answers and mark those that are right: {options.EXTRACTORS}"
+    )
+    generate.add_argument(
+        "-o", "--output", type=options.new_file, help="pool file (default: print the candidates)"
+    )
+    how = generate.add_mutually_exclusive_group()
+    how.add_argument("--resume", action="store_true", help="make only what the file lacks")
+    how.add_argument("--force", action="store_true", help="replace the file if it is there")
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    asked = [arguments.prompt, arguments.problems, arguments.task]
+    if sum(one is not None for one in asked) != 1:
+        raise ValueError(
+            "give either a prompt or --problems FILE, with one JSON object a line, or --task NAME"
+        )
+    if arguments.task is None and (arguments.num or arguments.split):
+        raise ValueError("--num and --split are for --task; leave them out")
+    if arguments.output:
+        return _generate_file(arguments)
+    if arguments.problems or arguments.task or arguments.resume or arguments.force:
+        many = "--task" if arguments.task else "--problems"
+        option = many if arguments.problems or arguments.task else "--resume and --force"
+        raise ValueError(f"{option} need a pool file; name it with -o POOL")
+    prompt = options.read_prompt(arguments)
+    lm = _open(arguments)
+    pool = _sample(arguments, prompt, lm)
+    if arguments.json:
+        terminal.print_json(pool.to_dict())
+    else:
+        terminal.show(terminal.show_candidates(pool))
+    return _status(pool)
+
+
+def _generate_file(arguments: argparse.Namespace) -> int:
+    from edifice_tt.pools.foreign import read_problems
+    from edifice_tt.sampling.runs import open_run
+
+    options.check_new(arguments)
+    if arguments.task:
+        problems = _task_problems(arguments)
+    elif arguments.problems:
+        problems = read_problems(arguments.problems)
+    else:
+        problems = [et.Problem(options.read_prompt(arguments))]
+    lm = _open(arguments)
+    problems = [
+        et.Problem(_prompt(arguments, str(p.prompt), lm), p.problem, p.gold) for p in problems
+    ]
+    path, status = arguments.output, 0
+    given = {**options.settings(arguments), "stop": arguments.stop, "answer": arguments.answer}
+    given |= {**arguments.sharing, "template_options": options.template_options(arguments)}
+    with open_run(
+        lm, problems, path, resume=arguments.resume, force=arguments.force, **given
+    ) as run:
+        total = arguments.n * len(problems)
+        done = total - run.num_missing
+        if done:
+            terminal.say(f"{done} of {total} candidates are in {path}")
+        try:
+            with terminal.sampling_progress(
+                run.num_missing, arguments.max_tokens, done
+            ) as on_token:
+                run.sample(on_token)
+        except KeyboardInterrupt:
+            status = 130
+        done += run.num_made
+    if status:
+        terminal.tell(
+            f"interrupted; {done} of {total} candidates are in {path}; the same command with "
+            "--resume makes the others"
+        )
+    else:
+        terminal.say(f"{total} candidates in {path}")
+    if arguments.json:
+        counts = {"problems": len(problems), "candidates": done, "made": run.num_made}
+        terminal.print_json({"pool": str(path), **counts})
+    return status
+
+
+def _task_problems(arguments: argparse.Namespace) -> list[Any]:
+    """The task's problems; they are sampled and marked as it says, unless told otherwise."""
+    from edifice_tt.pools.tasks import find_task
+
+    task = find_task(arguments.task)
+    num = 100 if arguments.num is None else arguments.num
+    problems = et.make_problems(task.name, num, split=arguments.split or "train")
+    arguments.answer = arguments.answer or task.answer
+    _sample_as(arguments, task)
+    return problems
+
+
+def _sample_as(arguments: argparse.Namespace, task: Any) -> None:
+    """What a task says of sampling becomes the arguments' where none is given."""
+    arguments.raw = True  # examples to be continued, no conversation
+    arguments.stop = arguments.stop or list(task.stop)
+    if arguments.max_tokens is None:
+        arguments.max_tokens = task.max_tokens
+
+
+def _best_of(arguments: argparse.Namespace) -> int:
+    from edifice_tt.pools.tasks import find_task
+    from edifice_tt.scoring import score
+    from edifice_tt.selection import select
+
+    # What can be wrong is found before minutes of sampling.
+    found = load_registry()
+    rule = found.find("selector", arguments.rule)
+    chosen = rule_options(arguments, rule)
+    task = arguments.task and find_task(arguments.task)
+    if task:
+        _sample_as(arguments, task)
+    if arguments.scorer is None and arguments.verifier is None:
+        arguments.scorer = _usual_scorer(arguments)
+    verifier = options.open_verifier(arguments)
+    if verifier is None:
+        record = found.find("scorer", arguments.scorer)
+        select.check_range(rule, record.name, record.range)
+        score.check_reduce(record, arguments.reduce)
+    else:
+        select.check_range(rule, verifier.name, "probability")
+    if rule.name == "oracle":
+        raise ValueError(
+            "rule 'oracle' needs to know what is right, which best-of is not told; sample with "
+            "`edifice-tt generate --problems FILE --answer ... -o POOL`, then `edifice-tt select`"
+        )
+    if arguments.output:
+        options.check_new(arguments)
+    prompt = options.read_prompt(arguments)
+    if task:
+        prompt = task.examples + prompt
+    lm = _open(arguments)
+    if verifier is None:
+        score.check_scorer(lm, record.name)
+    else:
+        verifier.check(lm)
+    pool, choice = _sample(arguments, prompt, lm), None
+    try:
+        pool = et.score(lm, pool, scorer=verifier or record.name, reduce=arguments.reduce)
+        choice = et.select(pool, arguments.rule, **chosen)
+    finally:  # what was sampled is not lost when the scorer fails or the rule chooses nobody
+        try:
+            if arguments.output:
+                et.write_pools(arguments.output, [pool], overwrite=arguments.force)
+        finally:  # nor when it cannot be saved; printing comes last, for its reader may have left
+            _show_best(arguments, pool, choice)
+    return _status(pool)
+
+
+def _usual_scorer(arguments: argparse.Namespace) -> str:
+    """A verifier of the package where its card says that it helps, else the log-probability."""
+    for one in SHIPPED:
+        if one.model == arguments.model and arguments.task in one.helps_with:
+            terminal.tell(f"scored by {one.name}, which is for this task (else: --scorer logprob)")
+            return one.name
+    return "logprob"
+
+
+def _status(pool: Any) -> int:
+    # What is finished is shown, yet whoever goes on by the status must know that it is not all.
+    return 130 if pool.interrupted else 0
+
+
+def _show_best(arguments: argparse.Namespace, pool: Any, choice: Any) -> None:
+    if arguments.json:
+        terminal.print_json({"choice": choice and choice.to_dict(), "pool": pool.to_dict()})
+    else:
+        terminal.show(terminal.show_choice(pool, choice))
+
+
+def _open(arguments: argparse.Namespace) -> Any:
+    from edifice_tt.sampling.settings import check_settings
+
+    check_settings(**options.settings(arguments))
+    options.template_options(arguments)
+    arguments.sharing = options.sharing(arguments)
+    terminal.say(f"loading {arguments.model}")
+    return options.load(arguments, arguments.model)
+
+
+def _prompt(arguments: argparse.Namespace, prompt: str, lm: Any) -> Any:
+    """What the model is given: chat messages where it knows chats, unless told otherwise."""
+    if arguments.raw or not lm.tokenizer.has_chat_template:
+        if arguments.system or arguments.template_option:
+            name = "--system" if arguments.system else "--template-option"
+            raise ValueError(f"{name} is for a chat template, and none is used here; leave it out")
+        return prompt
+    chat = [{"role": "system", "content": arguments.system}] if arguments.system else []
+    return [*chat, {"role": "user", "content": prompt}]
+
+
+def _sample(arguments: argparse.Namespace, prompt: str, lm: Any) -> Any:
+    with terminal.sampling_progress(arguments.n, arguments.max_tokens) as on_token:
+        pool = et.generate(
+            lm,
+            _prompt(arguments, prompt, lm),
+            **options.settings(arguments),
+            **arguments.sharing,
+            stop=arguments.stop,
+            template_options=options.template_options(arguments),
+            answer=arguments.answer if arguments.command == "generate" else None,
+            on_token=on_token,
+        )
+    if pool.interrupted:
+        terminal.tell(f"interrupted; {len(pool)} candidates are finished")
+    return pool

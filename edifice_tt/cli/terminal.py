@@ -1,0 +1,298 @@
+"""How things look on a terminal: tables, JSON, mistakes, and progress for who watches.
+
+What is printed for a person can do nothing to the terminal, whoever wrote it.
+"""
+
+import argparse
+import re
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn, TextIO, TypeVar
+
+from edifice_tt.contract.errors import NameTakenError, PluginError
+
+Item = TypeVar("Item")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse prints its whole usage before a mistake; this one says it in one line.
+
+    Its help shows the commands under their headings.
+    """
+
+    def format_help(self) -> str:
+        commands = [action for action in self._actions if isinstance(action, Commands)]
+        if not commands:
+            return super().format_help()
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        options = {"options": self._get_optional_actions()}
+        for heading, actions in (commands[0].sections() | options).items():
+            formatter.start_section(heading)
+            formatter.add_arguments(actions)
+            formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, visible(f"{self.prog}: error: {message}; see {self.prog} --help\n"))
+
+
+class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
+    """The sub-commands, who owns each and its heading, and the plugins that failed to add theirs.
+
+    What a plugin adds stays only if it is kept.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.owner = self.heading = self.chosen = ""
+        self.owners: dict[str, str] = {}
+        self.headings: dict[str, str] = {}
+        self.added: list[str] = []
+        self.failures: list[Any] = []
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        self.chosen = values[0]  # an option of a plugin's may be called `command` too
+        super().__call__(parser, namespace, values, option)
+
+    def begin(self, owner: str, heading: str = "") -> None:
+        """From here on `owner` adds commands; those added before and not kept are dropped."""
+        for name in self.added:
+            del self.choices[name], self.owners[name], self.headings[name]
+        self._choices_actions = [a for a in self._choices_actions if a.dest in self.choices]
+        self.owner, self.heading, self.added = owner, heading or f"from {owner}", []
+
+    def keep(self) -> None:
+        """Keep what was added since `begin`."""
+        self.added = []
+
+    def add_parser(self, name: str, **options: Any) -> Any:
+        """Add a command, as argparse does. Raises `NameTakenError` with both owners."""
+        names = [name, *options.get("aliases", ())]
+        for one in names:
+            if one in self.owners:
+                raise NameTakenError(
+                    f"command {one!r} is registered by {self.owners[one]} and claimed again by "
+                    f"{self.owner}; rename one of them"
+                )
+        try:
+            str(options.get("help")) % {"prog": name}
+        except (ValueError, TypeError, KeyError) as error:  # it would end `edifice-tt --help`
+            raise PluginError(
+                f"command {name!r}: help={options['help']!r} holds a bare %; write %%"
+            ) from error
+        command = super().add_parser(name, **options)
+        self.owners |= dict.fromkeys(names, self.owner)
+        self.headings |= dict.fromkeys(names, self.heading)
+        self.added += names
+        return command
+
+    def sections(self) -> dict[str, list[argparse.Action]]:
+        """What the help shows of each command, by heading."""
+        found: dict[str, list[argparse.Action]] = {}
+        for action in self._choices_actions:
+            found.setdefault(self.headings[action.dest], []).append(action)
+        return found
+
+
+class NewCommands:
+    """What a plugin is given of the commands: it adds its own, and cannot take away another's."""
+
+    def __init__(self, commands: Commands) -> None:
+        self.add_parser = commands.add_parser
+        self.choices = dict(commands.choices)  # a copy, to look at
+
+
+def show_each_once() -> Callable[..., None]:
+    """What `warnings.showwarning` is in one run of the command: one line, once, no source code."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        if str(message) not in shown:
+            shown.add(str(message))
+            warn(str(message))
+
+    return show
+
+
+_results: TextIO | None = None  # where results go while others may print
+
+
+@contextmanager
+def results_apart() -> Iterator[None]:
+    """Standard output is for results: what others print meanwhile goes to standard error.
+
+    tinygrad does so for DEBUG=1, and a plugin's scorer may.
+    """
+    global _results
+    _results, sys.stdout = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout, _results = _results, None
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON that any reader accepts: NaN is an error."""
+    import json
+
+    out = _results or sys.stdout
+    utf8 = (out.encoding or "").lower().replace("-", "").startswith("utf8")
+    print(json.dumps(value, ensure_ascii=not utf8, allow_nan=False, indent=2), file=out)
+
+
+# Control characters but for line ends and tabs, what changes the direction of a line or ends it
+# unseen, and bytes of a path that are no UTF-8.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """The text with what would act on a terminal escaped.
+
+    >>> print(visible(chr(27) + "[2J"))
+    \\x1b[2J
+    """
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def show(text: object, end: str = "\n") -> None:
+    """Print a result for a person to read."""
+    print(visible(str(text)), end=end, file=_results or sys.stdout)
+
+
+def tell(message: str) -> None:
+    """Say on standard error what became of the command, if anybody can be told."""
+    with suppress(OSError):
+        print(visible(f"edifice-tt: {message}"), file=sys.stderr)
+
+
+def warn(message: str) -> None:
+    """Tell what a result lacks, whoever reads it."""
+    tell(f"warning: {message}")
+
+
+def say(message: str) -> None:
+    """Tell a waiting person what goes on; silent when nobody watches."""
+    if sys.stderr.isatty():
+        with suppress(OSError):
+            print(visible(message), file=sys.stderr)
+
+
+def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """The items, behind a bar while somebody watches."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from tinygrad.helpers import tqdm
+
+    bar = tqdm(total=total, desc=what, unit=" problems")
+    try:
+        for item in items:
+            yield item
+            bar.update(1)
+    finally:
+        bar.update(close=True)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as they need; an empty header line is left out."""
+    lines = [list(map(_in_line, line)) for line in ([header] if any(header) else []) + list(rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _in_line(cell: str) -> str:
+    return visible(cell).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def show_candidates(pool: Any, chosen: int | None = None) -> str:
+    """A table of candidates with their scores; `>` marks the chosen one."""
+    import shutil
+
+    scorers = pool.scorers
+    width = max(30, shutil.get_terminal_size((100, 24)).columns - 30 - 12 * len(scorers))
+    rows = [
+        (
+            ">" if c.index == chosen else "",
+            str(c.index),
+            *(f"{c.scores[name]:.4f}" for name in scorers),
+            str(len(c.token_ids)),
+            c.finish_reason,
+            textwrap.shorten(c.text, width, placeholder=" ..."),
+        )
+        for c in pool
+    ]
+    return table(("", "#", *scorers, "tokens", "end", "text"), rows)
+
+
+def show_choice(pool: Any, choice: Any) -> str:
+    """The chosen answer, then the table of candidates; the table alone when choice is None."""
+    if choice is None:
+        return show_candidates(pool)
+    return f"{choice.text}\n\n{show_candidates(pool, chosen=choice.index)}"
+
+
+def show_choices(choices: Sequence[tuple[str, Any]]) -> str:
+    """A line a problem: its id, the chosen index, and the answer or else the text."""
+    from shutil import get_terminal_size
+
+    width = max(30, get_terminal_size((100, 24)).columns - 30)
+    rows = []
+    for problem, choice in choices:
+        if choice is None:
+            rows.append((problem, "-", ""))
+            continue
+        text = choice.candidate.answer or choice.text
+        rows.append((problem, str(choice.index), textwrap.shorten(text, width, placeholder=" ...")))
+    return table(("problem", "#", "answer"), rows)
+
+
+def show_checks(checks: Sequence[Any]) -> str:
+    """The table of what the doctor looked at, then its advice."""
+    marks = {True: "ok", False: "FAIL", None: ""}
+    rows = [(marks[check.ok], check.name, check.found) for check in checks]
+    advice = [f"{check.name}: {check.advice}" for check in checks if check.advice]
+    return "\n".join([table(("", "", ""), rows), *advice])
+
+
+@contextmanager
+def sampling_progress(
+    n: int, max_tokens: int, done: int = 0
+) -> Iterator[Callable[[Any], None] | None]:
+    """A bar over the tokens of `n` candidates; yields the callback that moves it.
+
+    They may be of several problems, one after the other; `done` others were finished before.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tinygrad.helpers import tqdm
+
+    finished, total = done, done + max(n, 0)
+    bar = tqdm(
+        total=max(n, 0) * max(max_tokens, 0), desc=f"{done}/{total} finished", unit=" tokens"
+    )
+    counts: Counter[int] = Counter()
+
+    def on_token(event: Any) -> None:
+        nonlocal finished
+        counts[event.index] += 1
+        step = 1
+        if event.finish_reason:
+            finished += 1
+            step += max_tokens - counts.pop(event.index)  # those it will not need
+            bar.set_description(f"{finished}/{total} finished")
+        bar.update(step)
+
+    try:
+        yield on_token
+    finally:
+        bar.update(close=True)

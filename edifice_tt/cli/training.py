@@ -1,0 +1,215 @@
+"""Commands that train: tasks, train, layers."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import edifice_tt as et
+from edifice_tt.cli import options, terminal
+from edifice_tt.cli.options import Add
+from edifice_tt.contract.errors import EdificeError
+
+HEADING = "train a scorer"
+
+
+def register(add: Add) -> None:
+    """Add the commands of this room."""
+    tasks = add("tasks", _tasks, "show the tasks whose answers a program knows")
+    tasks.add_argument("task", nargs="?", help="show the examples before its questions")
+    train = add("train", _train, "train a verifier on graded pool files", _add_training)
+    train.add_argument("--layer", type=int, help="whose hidden states it reads (default: the last)")
+    train.add_argument(
+        "-o", "--output", type=options.new_file, required=True, help="verifier file to write"
+    )
+    train.add_argument("--name", help="name of its scores (default: that of the file)")
+    how = train.add_mutually_exclusive_group()
+    how.add_argument("--resume", action="store_true", help="go on with a run that broke off")
+    how.add_argument("--force", action="store_true", help="replace the file if it is there")
+    layers = add("layers", _layers, "measure which layer a verifier reads best", _add_training)
+    layers.add_argument(
+        "--layers",
+        type=_numbers,
+        metavar="LAYERS",
+        help="which to compare, for example 8,15,22,30 (default: at each quarter of the model)",
+    )
+
+
+def _add_training(command: argparse.ArgumentParser) -> None:
+    command.add_argument("pools", type=Path, nargs="+", metavar="POOL", help="graded pool file")
+    command.add_argument(
+        "--model",
+        default=options.DEFAULT_MODEL,
+        help="the model that sampled the pools (default: %(default)s)",
+    )
+    command.add_argument("--scorer", default="mlp", help="registered head (default: mlp)")
+    command.add_argument(
+        "--loss", default="outcome", help="outcome (default), pairwise, token or step"
+    )
+    command.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    command.add_argument("--epochs", type=int, default=60, help="at most (default: %(default)s)")
+    command.add_argument("--lr", type=float, default=1e-3, help="default: %(default)s")
+    options.add_device(command)
+    options.add_activations(command)
+    options.add_dtype(command)
+
+
+def _tasks(arguments: argparse.Namespace) -> None:
+    from edifice_tt.pools.tasks import find_task
+
+    names = [arguments.task] if arguments.task else et.list_tasks()
+    tasks = [find_task(name) for name in names]
+    if arguments.json:
+        shown = [
+            {
+                "name": task.name,
+                "summary": task.summary,
+                "answer": task.answer,
+                "max_tokens": task.max_tokens,
+                "stop": list(task.stop),
+                "examples": task.examples,
+            }
+            for task in tasks
+        ]
+        terminal.print_json(shown)
+    elif arguments.task:
+        terminal.show(tasks[0].examples, end="")
+    else:
+        rows = [(task.name, task.summary, task.answer) for task in tasks]
+        terminal.show(terminal.table(("task", "asks for", "answer"), rows))
+
+
+def _numbers(text: str) -> list[int]:
+    if not all(part.strip().isdecimal() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text}: expected whole numbers, such as 8,15,22,30")
+    return [int(part) for part in text.split(",")]
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from edifice_tt.engine.hidden import check_layer
+
+    output: Path = arguments.output
+    checkpoint = Path(f"{output}.partial")
+    if not arguments.resume:
+        options.check_new(arguments)
+        if checkpoint.exists() and not arguments.force:
+            raise EdificeError(
+                f"{checkpoint} is there, of a run that broke off; use --resume to go on with it, "
+                "--force to begin anew"
+            )
+        checkpoint.unlink(missing_ok=True)
+    given, pools = _check(arguments)
+    lm = _load(arguments)
+    layer = check_layer(lm, arguments.layer)
+    features = _read(arguments, lm, [layer])[layer]
+    fit = et.fit_scorer(
+        lm,
+        pools,
+        arguments.scorer,
+        layer=layer,
+        name=arguments.name or output.stem,
+        features=features,
+        checkpoint=checkpoint,
+        on_epoch=_tell,
+        **given,
+    )
+    fit.verifier.save(output)
+    checkpoint.unlink(missing_ok=True)
+    if arguments.json:
+        terminal.print_json({"verifier": str(output), **fit.to_dict()})
+    else:
+        terminal.show(_summary(fit, output))
+    if fit.stopped not in ("patience", "epochs"):
+        terminal.warn(f"{fit.stopped}; the last good weights before it are kept")
+
+
+def _layers(arguments: argparse.Namespace) -> None:
+    from edifice_tt.engine.hidden import check_layer
+    from edifice_tt.training.layers import compare_layers, some_layers
+
+    given, pools = _check(arguments)
+    lm = _load(arguments)
+    layers = [check_layer(lm, layer) for layer in arguments.layers or some_layers(lm)]
+    features = _read(arguments, lm, layers)
+
+    def tell(fit: Any) -> None:
+        terminal.say(f"layer {fit.verifier.layer}: {fit.quality.auroc_within:.3f}")
+
+    found = compare_layers(
+        lm, pools, layers, arguments.scorer, features=features, on_fit=tell, **given
+    )
+    if arguments.json:
+        terminal.print_json([one.to_dict() for one in found])
+        return
+    rows = [
+        (
+            str(one.layer),
+            f"{one.auroc_within:.3f} ({_interval(one.low, one.high)})",
+            f"{one.behind:.3f} ({_interval(one.behind_low, one.behind_high)})",
+            f"{one.brier:.3f}",
+            f"{one.ece:.3f}",
+        )
+        for one in found
+    ]
+    header = ("layer", "right above wrong", "behind the best", "Brier", "calibration error")
+    terminal.show(terminal.table(header, rows))
+    terminal.show(
+        f"\n{found[0].fit.quality.mixed_problems} problems with right and wrong answers, each held "
+        "out once; intervals of 95 %.\nA layer whose interval behind the best reaches 0 may be as "
+        "good."
+    )
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "no interval" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+
+
+def _check(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
+    """Options of the fit and the pools; a mistake in them costs no loading."""
+    from edifice_tt.pools.reader import PoolFile
+    from edifice_tt.training.examples import check_pools
+    from edifice_tt.training.fit import FitOptions
+
+    given: dict[str, Any] = {name: getattr(arguments, name) for name in ("loss", "epochs", "lr")}
+    FitOptions(**given)
+    pools = [pool for path in arguments.pools for pool in PoolFile(path).with_problems()]
+    check_pools(pools)
+    return {**given, "seed": arguments.seed}, pools
+
+
+def _load(arguments: argparse.Namespace) -> Any:
+    terminal.say(f"loading {arguments.model}")
+    return options.load(arguments, arguments.model)
+
+
+def _read(arguments: argparse.Namespace, lm: Any, layers: list[int]) -> dict[int, Any]:
+    """The features of all pool files at each layer, kept beside them."""
+    from edifice_tt.training.features import Features, features_beside
+    from edifice_tt.training.fit import features_needed
+
+    _, positions = features_needed(lm, arguments.scorer, arguments.loss)
+    found: dict[int, Any] = {}
+    for path in arguments.pools:
+        terminal.say(f"reading the hidden states of {path}")
+        for layer, read in features_beside(lm, path, layers, positions).items():
+            before = found[layer].states if layer in found else {}
+            found[layer] = Features(read.source, {**before, **read.states})
+    return found
+
+
+def _tell(epoch: Any) -> None:
+    part = f"fold {epoch.fold}" if epoch.fold else "all problems"
+    held = ""
+    if epoch.held_out_loss is not None:
+        held = f", held out {epoch.held_out_loss:.4f}, AUROC {epoch.held_out_auroc:.3f}"
+    terminal.say(f"{part}, epoch {epoch.epoch}: loss {epoch.loss:.4f}{held}")
+
+
+def _summary(fit: Any, output: Path) -> str:
+    q = fit.quality
+    pairs = "unknown" if q.auroc_within is None else f"{q.auroc_within:.3f}"
+    return (
+        f"{output}: {fit.verifier.scorer} at layer {fit.verifier.layer}, trained on "
+        f"{fit.num_train} problems for {fit.best_epoch} epochs\n"
+        f"on problems held out (each once; they chose the epochs): right above wrong in a problem "
+        f"{pairs}, calibration error {q.ece:.3f}"
+    )

@@ -1,0 +1,256 @@
+"""Which plugins there are: built-ins first, then entry points, each isolated from the others.
+
+A fresh manager per call. `surroundings` tells whether another call would find the same, so that
+what plugins offer can be kept as long as none comes, goes or is reloaded. Knows no tensor.
+"""
+
+import importlib
+import inspect
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
+from typing import Any
+
+import pluggy
+
+from edifice_tt.contract import hookspecs
+from edifice_tt.contract.errors import NameTakenError, PluginError
+from edifice_tt.contract.tracing import is_tracing, one_line, timed, traced, watch
+
+GROUP = "edifice_tt"
+SELECTION = "EDIFICE_TT_PLUGINS"
+OWN_NAME = "edifice-tt"
+
+# What the library itself offers are plugins like any other.
+BUILT_INS = (
+    "edifice_tt.architectures",
+    "edifice_tt.nn",
+    "edifice_tt.weights",
+    "edifice_tt.inference",
+    "edifice_tt.scoring.shipped",
+    "edifice_tt.study",
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A plugin that was left out, and why."""
+
+    plugin: str
+    owner: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"plugin {self.plugin!r} of {self.owner} was left out: {self.reason}"
+
+
+_SETTLED = 2_000_000_000  # ns: a younger folder may change again without its time showing it
+_NOBODY = "an unknown package"
+Begin = Callable[[str, str], tuple[dict[str, Any], Callable[[], None]]]
+
+
+@dataclass
+class Plugins:
+    """A manager with every sound plugin registered, who owns each, and what failed.
+
+    `modules` are those that the plugins come from, `unloaded` the entry points that
+    `EDIFICE_TT_PLUGINS` does not name.
+    """
+
+    manager: pluggy.PluginManager
+    owners: dict[str, str] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    unloaded: list[str] = field(default_factory=list)
+    modules: list[str] = field(default_factory=lambda: list(BUILT_INS))
+
+    def call_each(self, begin: Begin, *hooks: str) -> None:
+        """Call `hooks` plugin by plugin, in order, so that what each one adds has an owner.
+
+        `begin(hook, owner)` gives the hook's arguments and a function that keeps what was added. A
+        plugin that raises in one of the hooks is left out of all, so half of one is never kept.
+        """
+        everyone = {name: self.manager.get_plugin(name) for name in self.owners}
+        for name, plugin in everyone.items():
+            others = [other for other in everyone.values() if other is not plugin]
+            keepers = []
+            for hook in hooks:
+                arguments, keep = begin(hook, self.owners[name])
+                call = self.manager.subset_hook_caller(hook, remove_plugins=others)
+                try:
+                    call(**traced(name, arguments))
+                except KeyboardInterrupt:
+                    raise
+                # A plugin is foreign code: whatever it raises, its neighbours must live.
+                except BaseException as error:
+                    if name in BUILT_INS:
+                        raise
+                    self.manager.unregister(name=name)
+                    owner = self.owners.pop(name)
+                    self.failures.append(Failure(name, owner, f"{hook}: {one_line(error)}"))
+                    break
+                keepers.append(keep)
+            else:
+                for keep in keepers:
+                    keep()
+
+
+def load_plugins() -> Plugins:
+    """Load the built-ins and every installed plugin; a broken plugin is recorded, not raised.
+
+    The environment variable `EDIFICE_TT_PLUGINS` limits which entry points load: names separated
+    by commas; empty means built-ins only. `EDIFICE_TT_TRACE_PLUGINS=1` prints to stderr each
+    import and how long it took, each registration, and each hook call with its result.
+
+    Raises `PluginError` when `EDIFICE_TT_PLUGINS` names an entry point that is not installed.
+    """
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    watch(manager)
+    plugins = Plugins(manager)
+    for module in BUILT_INS:
+        manager.register(importlib.import_module(module), module)
+        plugins.owners[module] = OWN_NAME
+    installed, plugins.failures = _installed()
+    wanted, plugins.unloaded = _wanted(installed)
+    for entry_point in wanted:
+        name, owner = entry_point.name, _owner(entry_point.dist)
+        try:
+            if name in plugins.owners:
+                raise NameTakenError(
+                    f"plugin name {name!r} is registered by {plugins.owners[name]} and claimed "
+                    f"again by {owner}; rename one of them"
+                )
+            plugins.modules.append(entry_point.module)
+            _register(manager, entry_point)
+        except KeyboardInterrupt:
+            raise
+        # As above: foreign code, here while it is imported.
+        except BaseException as error:
+            plugins.failures.append(Failure(name, owner, one_line(error)))
+        else:
+            plugins.owners[name] = owner
+    manager.check_pending()
+    return plugins
+
+
+def surroundings(modules: Iterable[str]) -> list[Any] | None:
+    """What decides which plugins there are and what they offer: it equals that of a call before.
+
+    Folders that Python searches, with their times; the choice of `EDIFICE_TT_PLUGINS`; the objects
+    in `modules`, which are others after a reload. None when nobody can be sure: a folder has just
+    changed, or each call is to be traced.
+    """
+    folders = [_folder(path) for path in sys.path]
+    newest = max((changed for _, _, changed in folders), default=0)
+    if is_tracing() or newest > time.time_ns() - _SETTLED:
+        return None
+    found = [sys.modules.get(name) for name in modules]
+    objects = [[_Itself(one) for one in list(getattr(m, "__dict__", {}).values())] for m in found]
+    return [os.environ.get(SELECTION), entry_points, folders, list(sys.meta_path), objects]
+
+
+@dataclass(frozen=True, eq=False)
+class _Itself:
+    """Equal to the same object; kept alive, for its address would be given to another."""
+
+    one: object
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.one is other.one
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _folder(path: str) -> tuple[str, int, int]:
+    try:
+        about = os.stat(path or os.curdir)
+    except (OSError, ValueError):  # much that is on the path is not there
+        return path, 0, 0
+    return path, about.st_ino, about.st_mtime_ns
+
+
+def _register(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:
+    plugin = timed(f"{entry_point.name}: import {entry_point.value}", entry_point.load)
+    hash(plugin)  # pluggy keeps plugins in sets, where an unhashable one would fail all the others
+    try:
+        manager.register(plugin, entry_point.name)
+        manager.check_pending()
+        if not manager.get_hookcallers(plugin):
+            raise PluginError(
+                "it has no hook; mark one with @edifice_tt.hookimpl: " + ", ".join(_hooks())
+            )
+    except BaseException as error:
+        if manager.has_plugin(entry_point.name):
+            manager.unregister(name=entry_point.name)
+        if isinstance(error, pluggy.PluginValidationError):
+            raise PluginError(_explain(error, manager, plugin)) from error
+        raise
+
+
+def _hooks() -> dict[str, Any]:
+    return {name: hook for name, hook in vars(hookspecs).items() if hasattr(hook, f"{GROUP}_spec")}
+
+
+def _explain(
+    error: pluggy.PluginValidationError, manager: pluggy.PluginManager, plugin: object
+) -> str:
+    hooks = _hooks()
+    for name in dir(plugin):
+        if (options := manager.parse_hookimpl_opts(plugin, name)) is None:
+            continue
+        hook = options["specname"] or name
+        if hook not in hooks:
+            near = get_close_matches(hook, hooks, n=1, cutoff=0.0)
+            return f"unknown hook {hook!r}; did you mean {near[0]!r}? Hooks: {', '.join(hooks)}"
+        given = list(inspect.signature(getattr(plugin, name)).parameters)
+        expected = list(inspect.signature(hooks[hook]).parameters)
+        if not set(given) <= set(expected):
+            return (
+                f"hook {hook} is declared with ({', '.join(given)}), expected "
+                f"({', '.join(expected)}); rename its parameters"
+            )
+    return " ".join(str(error).split())
+
+
+def _installed() -> tuple[list[EntryPoint], list[Failure]]:
+    """The entry points of the group, and the distributions whose entry points cannot be read."""
+    try:
+        return list(entry_points(group=GROUP)), []
+    except Exception:  # one of them is damaged, and only each by itself tells which
+        found: dict[str, list[EntryPoint]] = {}
+        failures = []
+        for distribution in distributions():
+            owner = _owner(distribution)
+            try:
+                found.setdefault(owner, list(distribution.entry_points.select(group=GROUP)))
+            except Exception as error:
+                reason = f"its entry_points.txt cannot be read ({one_line(error)}); install it anew"
+                failures.append(Failure(owner.split()[0], owner, reason))
+        return [entry_point for several in found.values() for entry_point in several], failures
+
+
+def _wanted(installed: Any) -> tuple[list[EntryPoint], list[str]]:
+    """The entry points to load, in the order of their names, and the names of the others."""
+    found = sorted(installed, key=lambda entry_point: (entry_point.name, _owner(entry_point.dist)))
+    if (selection := os.environ.get(SELECTION)) is None:
+        return found, []
+    wanted = [name.strip() for name in selection.split(",") if name.strip()]
+    names = [entry_point.name for entry_point in found]
+    if missing := [name for name in wanted if name not in names]:
+        raise PluginError(
+            f"{SELECTION}={selection} names {', '.join(missing)}, which is not installed; "
+            f"installed: {', '.join(names) or 'none'}"
+        )
+    others = [name for name in names if name not in wanted]
+    return [entry_point for entry_point in found if entry_point.name in wanted], others
+
+
+def _owner(distribution: Distribution | None) -> str:
+    try:
+        return f"{distribution.name} {distribution.version}" if distribution else _NOBODY
+    except Exception:  # its metadata are damaged
+        return _NOBODY

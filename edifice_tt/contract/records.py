@@ -1,0 +1,185 @@
+"""What a plugin registers under a name, by kind, each checked when it is made.
+
+Knows what a plugin may declare; calls none of its functions and opens none of its files.
+"""
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from edifice_tt.contract.errors import PluginError
+
+READS = ("hidden", "text", "logprobs", "states")
+RANGES = ("probability", "logit", "unbounded")
+LEVELS = ("answer", "step")
+NEEDS = (None, "probability", "logit")
+PATTERN = "regex:"  # an answer extractor that is written out, so no name begins with it
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A model that can be built by name."""
+
+    name: str
+    build: Callable[..., Any]
+    output_size: Callable[..., int]
+    recommended_defaults: Callable[[], dict[str, Any]]
+    summary: str = ""
+    source: str = ""
+    owner: str = ""
+
+    def __post_init__(self) -> None:
+        for option in ("build", "output_size", "recommended_defaults"):
+            _check_callable(f"architecture {self.name!r}", option, getattr(self, option))
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A way to give a candidate a number; see `hookspecs.register_scorers`.
+
+    The factory of one that reads `states` gives a verifier, or the path of its file.
+    """
+
+    name: str
+    factory: Callable[..., Any]
+    reads: str
+    range: str = "unbounded"
+    summary: str = ""
+    level: str = "answer"
+    model: str = ""
+    owner: str = ""
+
+    def __post_init__(self) -> None:
+        who = f"scorer {self.name!r}"
+        _check_declared(who, "reads", self.reads, READS)
+        _check_declared(who, "range", self.range, RANGES)
+        _check_declared(who, "level", self.level, LEVELS)
+        if self.level == "step" and self.reads != "text":
+            raise PluginError(
+                f"{who}: level='step' needs reads='text', given reads={self.reads!r}; register it "
+                "with level='answer'"
+            )
+        if self.reads == "states":
+            self._settle_verifier(who)
+        elif self.model:
+            raise PluginError(
+                f"{who}: model={self.model!r} is for reads='states', given reads={self.reads!r}; "
+                "leave it out"
+            )
+        _check_callable(who, "factory", self.factory)
+
+    def _settle_verifier(self, who: str) -> None:
+        if self.range == "logit":
+            raise PluginError(f"{who}: a verifier gives probabilities; leave out range='logit'")
+        object.__setattr__(self, "range", "probability")
+        given: object = self.factory
+        if isinstance(given, str | os.PathLike):
+            path = Path(given)
+            if not path.is_absolute():
+                raise PluginError(
+                    f"{who}: {str(path)!r} depends on the current folder; give the whole path, for "
+                    "example Path(__file__).with_name(...)"
+                )
+            object.__setattr__(self, "factory", partial(Path, path))
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A rule that chooses among candidates; see `hookspecs.register_selectors`."""
+
+    name: str
+    function: Callable[..., Any]
+    summary: str = ""
+    needs: str | None = None
+    owner: str = ""
+
+    def __post_init__(self) -> None:
+        who = f"selector {self.name!r}"
+        _check_declared(who, "needs", self.needs, NEEDS)
+        if self.needs is not None and not self.takes("scorer"):
+            raise PluginError(
+                f"{who}: needs={self.needs!r} is about scores, so its function must take an option "
+                "scorer"
+            )
+        _check_callable(who, "function", self.function)
+
+    @property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """Its options by name: the parameters after the candidates, without a `**`."""
+        parameters = list(_parameters(self.function).values())[1:]
+        return {p.name: p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+
+    def takes(self, option: str) -> bool:
+        """Whether its function has an option of that name, or takes any."""
+        parameters = _parameters(self.function).values()
+        return option in self.options or any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+@dataclass(frozen=True, eq=False)
+class Extractor:
+    """A way to find a text's answer; see `hookspecs.register_answers`."""
+
+    name: str
+    function: Callable[[str], str | None]
+    equal: Callable[[str, str], bool] | None = None
+    summary: str = ""
+    owner: str = ""
+
+    def __post_init__(self) -> None:
+        who = f"extractor {self.name!r}"
+        if self.name.startswith(PATTERN):
+            raise PluginError(f"{who}: {PATTERN} begins a pattern, not a name; rename it")
+        _check_callable(who, "function", self.function)
+        if self.equal is not None:
+            _check_callable(who, "equal", self.equal)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A family of problems whose answers a program knows; see `hookspecs.register_tasks`."""
+
+    name: str
+    make: Callable[[Random], tuple[str, str]]
+    summary: str = ""
+    answer: str = "number"
+    max_tokens: int = 6
+    stop: tuple[str, ...] = ("\n",)
+    examples_seed: int = 0
+    owner: str = ""
+
+    def __post_init__(self) -> None:
+        who = f"task {self.name!r}"
+        _check_callable(who, "make", self.make)
+        for option, least in (("max_tokens", 1), ("examples_seed", 0)):
+            value = getattr(self, option)
+            if type(value) is not int or value < least:
+                raise PluginError(f"{who}: {option}={value!r} is no whole number from {least} on")
+        several = isinstance(self.stop, list | tuple)
+        if not several or not all(isinstance(text, str) and text for text in self.stop):
+            raise PluginError(f"{who}: stop={self.stop!r} is no tuple of texts; use ('\\n',)")
+        object.__setattr__(self, "stop", tuple(self.stop))
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function).parameters
+    except (ValueError, TypeError):  # a function in C need not tell: it may take any
+        return inspect.signature(lambda *_, **__: None).parameters
+
+
+def _check_declared(who: str, option: str, value: str | None, allowed: tuple[Any, ...]) -> None:
+    if value not in allowed:
+        raise PluginError(f"{who}: {option}={value!r} is none of {allowed}")
+
+
+def _check_callable(who: str, option: str, value: object) -> None:
+    if not callable(value):
+        raise PluginError(f"{who}: {option}={value!r} is not callable")
+
+
+Record = Architecture | Scorer | Selector | Extractor | Task

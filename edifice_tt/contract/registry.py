@@ -1,0 +1,235 @@
+"""Names -> records of every kind; knows who owns each, builds nothing itself.
+
+What plugins offer is kept until one is installed, removed or reloaded. A name that two plugins
+claim belongs to the first; the second is left out whole, with a warning that names both.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from edifice_tt.contract.errors import NameTakenError, PluginError, PluginWarning, unknown_name
+from edifice_tt.contract.plugins import Failure, Plugins, load_plugins, surroundings
+from edifice_tt.contract.records import RANGES as RANGES
+from edifice_tt.contract.records import Architecture as Architecture
+from edifice_tt.contract.records import Extractor as Extractor
+from edifice_tt.contract.records import Record
+from edifice_tt.contract.records import Scorer as Scorer
+from edifice_tt.contract.records import Selector as Selector
+from edifice_tt.contract.records import Task as Task
+from edifice_tt.machine.exclusive import exclusive
+
+# The original accepts these for its `embed_dim`.
+EMBED_DIM_ALIASES = ("input_size", "input_dim", "obs_size")
+
+
+@dataclass
+class Registry:
+    """Everything that is registered at one moment, and the plugins that failed to."""
+
+    plugins: Plugins
+    architectures: dict[str, Architecture] = field(default_factory=dict)
+    scorers: dict[str, Scorer] = field(default_factory=dict)
+    selectors: dict[str, Selector] = field(default_factory=dict)
+    extractors: dict[str, Extractor] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> list[Failure]:
+        return self.plugins.failures
+
+    @property
+    def verifiers(self) -> dict[str, Scorer]:
+        """The scorers that are verifiers: trained heads on the states of one model."""
+        return {name: one for name, one in self.scorers.items() if one.reads == "states"}
+
+    def find(self, kind: str, name: str, also: tuple[str, ...] = ()) -> Any:
+        """The record of that name, or `UnknownNameError` with the nearest names.
+
+        `also` are other things that may be written in place of a name.
+        """
+        names: dict[str, Any] = getattr(self, f"{kind.split()[-1]}s")
+        if name in names:
+            return names[name]
+        note = "".join(f"; perhaps it was in this: {failure}" for failure in self.failures)
+        raise unknown_name(kind, name, [*names, *also], note)
+
+
+_kept: tuple[Registry, Any] | None = None  # and the surroundings in which it holds
+_held: ContextVar[list[Registry] | None] = ContextVar("_held", default=None)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Inside, plugins are asked at most once: for work that looks up many names, such as a pool."""
+    token = _held.set([]) if _held.get() is None else None
+    try:
+        yield
+    finally:
+        if token is not None:
+            _held.reset(token)
+
+
+def load_registry() -> Registry:
+    """What every plugin offers; warn once for each plugin that was left out.
+
+    The plugins are asked again when one is installed, removed or reloaded, or `EDIFICE_TT_PLUGINS`
+    changes; while one is broken, at every call, so that mending it takes effect.
+    """
+    one = _held.get()
+    if one is None:
+        return _load()
+    if not one:
+        one.append(_load())
+    return one[0]
+
+
+def _load() -> Registry:
+    global _kept
+    kept = _kept  # another thread may exchange it
+    if kept is not None and surroundings(kept[0].plugins.modules) == kept[1]:
+        return kept[0]
+    before = surroundings(())  # before they are asked: what comes in between is not missed
+    registry = _ask_plugins()
+    for failure in registry.failures:
+        warnings.warn(str(failure), PluginWarning, stacklevel=4)
+    now = surroundings(registry.plugins.modules)
+    unchanged = before is not None and now is not None and before[:-1] == now[:-1]
+    _kept = (registry, now) if unchanged and not registry.failures else None
+    return registry
+
+
+def _ask_plugins() -> Registry:
+    registry = Registry(load_plugins())
+    kinds: dict[str, tuple[str, Callable[..., Record], dict[str, Any]]] = {
+        "register_architectures": ("architecture", Architecture, registry.architectures),
+        "register_scorers": ("scorer", Scorer, registry.scorers),
+        "register_selectors": ("selector", Selector, registry.selectors),
+        "register_answers": ("extractor", Extractor, registry.extractors),
+        "register_tasks": ("task", Task, registry.tasks),
+    }
+
+    def begin(hook: str, owner: str) -> tuple[dict[str, Any], Callable[[], None]]:
+        return _collect(*kinds[hook], owner)
+
+    registry.plugins.call_each(begin, *kinds)
+    return registry
+
+
+def _collect(
+    kind: str, make: Callable[..., Record], found: dict[str, Any], owner: str
+) -> tuple[dict[str, Any], Callable[[], None]]:
+    """The `register` that one plugin is given, and what keeps all that it registered."""
+    added: dict[str, Any] = {}
+
+    def register(name: str, *arguments: Any, **options: Any) -> None:
+        if not isinstance(name, str) or not name:
+            raise PluginError(f"the name of a {kind} must be a non-empty str, given {name!r}")
+        if (holder := found.get(name) or added.get(name)) is not None:
+            raise NameTakenError(
+                f"{kind} {name!r} is registered by {holder.owner} and claimed again by {owner};"
+                " rename one of them"
+            )
+        added[name] = make(name, *arguments, **options, owner=owner)
+
+    return {"register": register}, lambda: found.update(added)
+
+
+def list_architectures() -> list[str]:
+    """The names that `build` accepts, sorted.
+
+    >>> list_architectures()
+    ['causal_lm', 'test_time_compute']
+    """
+    return sorted(load_registry().architectures)
+
+
+def list_scorers() -> list[str]:
+    """The names of all scorers, built-in and installed, verifiers too; sorted."""
+    return sorted(load_registry().scorers)
+
+
+def list_verifiers() -> list[str]:
+    """The names of the scorers that are trained heads for one model, sorted."""
+    return sorted(load_registry().verifiers)
+
+
+def list_selectors() -> list[str]:
+    """The names of all selection rules, built-in and installed, sorted."""
+    return sorted(load_registry().selectors)
+
+
+def list_extractors() -> list[str]:
+    """The names of all answer extractors, built-in and installed, sorted; not `regex:PATTERN`."""
+    return sorted(load_registry().extractors)
+
+
+def list_tasks() -> list[str]:
+    """The names of all tasks, built-in and installed, sorted."""
+    return sorted(load_registry().tasks)
+
+
+def architecture(name: str) -> Architecture:
+    """The record of an architecture; `UnknownNameError` when there is none of that name.
+
+    >>> architecture("test_time_compute").owner
+    'edifice-tt'
+    """
+    found: Architecture = load_registry().find("architecture", name)
+    return found
+
+
+def scorer(name: str) -> Scorer:
+    """The record of a scorer; `UnknownNameError` when there is none of that name."""
+    found: Scorer = load_registry().find("scorer", name)
+    return found
+
+
+def selector(name: str) -> Selector:
+    """The record of a selection rule; `UnknownNameError` when there is none of that name."""
+    found: Selector = load_registry().find("selector", name)
+    return found
+
+
+def build(name: str, **options: Any) -> Any:
+    """Build an architecture by name.
+
+    `input_size`, `input_dim` and `obs_size` are accepted for `embed_dim`, as in the original.
+    Raises `UnknownNameError` for an unknown architecture or option (with the nearest known one)
+    and `ValueError` for a value that cannot work. Source: Edifice.build.
+
+    >>> model = build("test_time_compute", embed_dim=16, hidden_size=32, num_layers=1, seed=0)
+    >>> model.config.num_kv_heads
+    2
+    """
+    record = architecture(name)
+    with exclusive:
+        return record.build(**_resolve_aliases(options))
+
+
+def output_size(name: str, **options: Any) -> int:
+    """The width of an architecture's output, without building it. Source: Edifice.output_size.
+
+    >>> output_size("test_time_compute", hidden_size=128)
+    128
+    """
+    return architecture(name).output_size(**_resolve_aliases(options))
+
+
+def recommended_defaults(name: str) -> dict[str, Any]:
+    """The options of an architecture that a user would set, with their defaults.
+
+    >>> list(recommended_defaults("test_time_compute"))[:3]
+    ['hidden_size', 'num_layers', 'num_heads']
+    """
+    return architecture(name).recommended_defaults()
+
+
+def _resolve_aliases(options: dict[str, Any]) -> dict[str, Any]:
+    given = [name for name in ("embed_dim", *EMBED_DIM_ALIASES) if name in options]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} mean the same; give one of them")
+    return {"embed_dim" if name in given else name: value for name, value in options.items()}

@@ -1,0 +1,111 @@
+"""`EDIFICE_TT_TRACE_PLUGINS=1`: what plugins do, a line each on stderr. Knows no hook."""
+
+import functools
+import os
+import reprlib
+import sys
+import time
+from collections.abc import Callable, Mapping
+from types import FunctionType
+from typing import Any, TypeVar
+
+import pluggy
+
+from edifice_tt.contract.errors import EdificeError
+
+R = TypeVar("R")
+TRACE = "EDIFICE_TT_TRACE_PLUGINS"
+
+# Foreign objects may have a repr of any length, or one that raises.
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 80
+
+
+def is_tracing() -> bool:
+    """Whether somebody wants to see it."""
+    return os.environ.get(TRACE, "") not in ("", "0")
+
+
+def message_of(error: BaseException) -> str:
+    """What an error says; nothing where a foreign one even fails to say it."""
+    try:
+        return f"{error}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return ""
+
+
+def one_line(error: BaseException) -> str:
+    """An error in one line: its type and message; our own errors need no type."""
+    message = " ".join(message_of(error).split())
+    if isinstance(error, EdificeError):
+        return message
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def timed(what: str, call: Callable[[], R]) -> R:
+    """What `call` returns; when tracing, with a line on how long it took."""
+    started = time.perf_counter()
+    result = call()
+    if is_tracing():
+        _print(what, f"{time.perf_counter() - started:.3f} s")
+    return result
+
+
+def watch(manager: pluggy.PluginManager) -> None:
+    """When tracing, print each hook call of `manager` with its result."""
+    if is_tracing():
+        manager.add_hookcall_monitoring(lambda *call: None, _print_call)
+
+
+def traced(plugin: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a hook; when tracing, with functions in them that tell of each call."""
+
+    def trace(name: str, function: Any) -> Any:
+        if not isinstance(function, FunctionType):
+            return function
+
+        @functools.wraps(function)
+        def call(*given: Any, **options: Any) -> Any:
+            result = function(*given, **options)
+            _print(f"{plugin}: {name}{_show_arguments(given, options)}", show(result))
+            return result
+
+        return call
+
+    if not is_tracing():
+        return arguments
+    return {name: trace(name, value) for name, value in arguments.items()}
+
+
+def _print(call: str, result: str) -> None:
+    print(f"edifice-tt trace: {call} -> {result}", file=sys.stderr)
+
+
+def _print_call(
+    outcome: pluggy.Result[Any], hook: str, impls: Any, arguments: Mapping[str, object]
+) -> None:
+    if impls:  # where nobody takes part, nothing is called
+        error = outcome.exception
+        result = f"raised {one_line(error)}" if error else show(outcome.get_result())
+        # In the order of the calls, which is the last registered first.
+        names = ", ".join(impl.plugin_name for impl in reversed(impls))
+        _print(f"{names}: {hook}{_show_arguments((), arguments)}", result)
+
+
+def _show_arguments(given: tuple[Any, ...], options: Mapping[str, object]) -> str:
+    shown = [show(value) for value in given]
+    return f"({', '.join(shown + [f'{key}={show(value)}' for key, value in options.items()])})"
+
+
+def show(value: object) -> str:
+    """A foreign value in one line, cut to a length; its type alone where it fails to say more."""
+    if isinstance(value, FunctionType | type):
+        return value.__name__
+    try:
+        return " ".join(_REPR.repr(value).split())
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return f"a {type(value).__name__}"

@@ -1,0 +1,147 @@
+"""How much memory sampling will take, said before it begins. Knows sizes; runs nothing.
+
+A token costs `2 * L * K * E * 4` bytes of keys and values: the prompt once, an answer once a row.
+`decoder` rounds rows and tokens up to powers of two, which takes memory where it is given out at
+once; a CPU's is taken when it is written to. What was made already is not counted again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tinygrad import dtypes
+from tinygrad.nn.state import get_parameters
+
+from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
+from edifice_tt.engine.decoder import CHUNK, ROOM, cache_size
+from edifice_tt.engine.lockstep import devices_for, share_out
+from edifice_tt.engine.workspace import spare_decoder
+from edifice_tt.machine.memory import available_bytes, check_room
+from edifice_tt.nn.buffers import in_memory
+from edifice_tt.nn.config import check_count
+from edifice_tt.nn.cpu.kernels import GROUP, MOST_COLUMNS, QUERY_ROWS
+
+FLOAT = 4  # bytes; keys, values and sums are float32, whatever the weights are
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What is to be sampled: so many rows of so many tokens behind a prompt."""
+
+    prompt: int  # tokens
+    rows: int
+    tokens: int  # of an answer, at most
+    batch_size: int
+    devices: tuple[str, ...]
+
+    @property
+    def together(self) -> int:
+        """Rows that a device has room for at a time, as `lockstep.decode` has it."""
+        return share_out(self.rows, len(self.devices), self.batch_size)[1]
+
+    @property
+    def decoding(self) -> tuple[str, ...]:
+        """The devices that get a cache of their own."""
+        batch, _ = share_out(self.rows, len(self.devices), self.batch_size)
+        alone = self.tokens == 1 or self.rows <= batch
+        return self.devices[:1] if alone else self.devices
+
+
+def check_capacity(
+    lm: CausalLM,
+    *,
+    prompt: int,
+    n: int,
+    tokens: int,
+    batch_size: int,
+    devices: Sequence[str] | None = None,
+) -> None:
+    """Raise `EdificeError` when the memory that sampling will allocate is known not to be there.
+
+    `prompt` and `tokens` are the tokens of the prompt and, at most, of an answer. The error names
+    what would fit: a smaller batch, shorter answers, weights of 16 bits.
+    """
+    batch_size = check_count("batch_size", batch_size)
+    given = Sampling(prompt, n, tokens, batch_size, tuple(devices_for(lm, devices, n, prompt)))
+    needed = needed_bytes(lm, given)
+    for device, size in needed.items():
+        available = available_bytes(device)
+        if available is not None and size > available:
+            advice = _advise(lm, given, device, available)
+            check_room(f"sampling {n} candidates", size, available, device, advice)
+
+
+def needed_bytes(lm: CausalLM, given: Sampling) -> dict[str, int]:
+    """The bytes that sampling will allocate on each device; CPU devices are one memory."""
+    config, needed = lm.config, dict.fromkeys(given.devices, 0)
+    span = cache_size(1, given.prompt)[1] + cache_size(given.together, given.tokens)[1]
+    for device in given.devices:
+        decoder = spare_decoder(lm, device)
+        size = cache_size(given.together, given.tokens)
+        if device in given.decoding and (decoder is None or size not in decoder.caches):
+            needed[device] += cache_bytes(config, *_taken(device, given.together, given.tokens))
+        own = device == given.devices[0] or not in_memory(device)
+        room = decoder.prompt.capacity if decoder and decoder.prompt else 0
+        if own and room < given.prompt:
+            needed[device] += cache_bytes(config, *_taken(device, 1, given.prompt))
+        if decoder is None:
+            needed[device] += workspace_bytes(config, device, given.together, span)
+            if device != lm.device and not in_memory(device):
+                needed[device] += weight_bytes(lm)
+    if in_memory(given.devices[0]):
+        return {given.devices[0]: sum(needed.values())}
+    return needed
+
+
+def _taken(device: str, rows: int, tokens: int) -> tuple[int, int]:
+    most = cache_size(rows, tokens)
+    return (most[0], tokens) if in_memory(device) else most
+
+
+def cache_bytes(config: CausalLMConfig, rows: int, tokens: int) -> int:
+    """Keys and values (2, B, T, K, E) of every layer."""
+    head_size = config.backbone.head_dim
+    return 2 * config.num_layers * config.num_kv_heads * head_size * FLOAT * rows * tokens
+
+
+def workspace_bytes(config: CausalLMConfig, device: str, rows: int, span: int) -> int:
+    """What a step holds beside caches and weights: hidden states, attention's scores, logits."""
+    c = config.backbone
+    heads = c.num_heads * c.head_dim
+    if in_memory(device):  # as `kernels.block` makes room
+        floats = GROUP * (2 * c.hidden_size + 2 * heads + 2 * c.ffn_size)
+        floats += QUERY_ROWS * (c.num_heads // c.num_kv_heads) * span
+        floats += MOST_COLUMNS * max(c.hidden_size, c.ffn_size, heads)
+        return FLOAT * 2 * (floats + (rows + 1) * config.vocab_size)
+    states = 4 * c.hidden_size + 3 * c.ffn_size + 3 * c.num_heads * span
+    return FLOAT * (max(rows, CHUNK) * states + (rows + 1) * config.vocab_size)
+
+
+def weight_bytes(lm: Any) -> int:
+    """The bytes of a model's weights, as they are stored."""
+    return sum(int(weight.nbytes()) for weight in get_parameters(lm))
+
+
+def _advise(lm: CausalLM, given: Sampling, device: str, available: int) -> str:
+    def fits(saved: int = 0, **other: int) -> bool:
+        changed = Sampling(**{**vars(given), **other})
+        return needed_bytes(lm, changed).get(device, 0) - saved <= available
+
+    found = []
+    sizes = [size for size in (64, 32, 16, 8, 4, 2, 1) if size < given.together]
+    if batch := next((size for size in sizes if fits(batch_size=size)), None):
+        found.append(f"batch_size={batch}")
+    rooms = [ROOM << i for i in range(20, -1, -1) if ROOM << i < given.tokens]
+    if tokens := next((room for room in rooms if fits(tokens=room)), None):
+        found.append(f"max_tokens={tokens}")
+    both = ((size, room) for room in rooms for size in sizes)
+    pair = next((p for p in both if not found and fits(batch_size=p[0], tokens=p[1])), None)
+    if pair:
+        found.append(f"batch_size={pair[0]} with max_tokens={pair[1]}")
+    wide = sum(w.nbytes() // 2 for w in get_parameters(lm) if w.dtype == dtypes.float32)
+    if wide and fits(saved=wide):
+        found.append("dtype=float16")
+    if fits(prompt=min(given.prompt, ROOM)) and given.prompt > ROOM:
+        found.append("a shorter prompt")
+    *most, last = found or ["a smaller model, or a device with more memory"]
+    return f"use {', '.join(most)} or {last}" if most else f"use {last}"

@@ -1,0 +1,87 @@
+"""A step that tinygrad captures whole and replays, on devices whose memory is not this process's.
+
+Knows a model and one cache; no prompt, no sampling and no text.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tinygrad import Context, Tensor, TinyJit, UOp
+
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.nn.buffers import in_memory, view, wrap
+from edifice_tt.nn.cache import KVCache
+
+
+class CapturedStep:
+    """A step of one shape behind one cache; its results are valid until the next one."""
+
+    def __init__(
+        self, model: Callable[[], CausalLM], given: NDArray[Any], cache: KVCache, part: range
+    ) -> None:
+        self._device = model().device
+        self._tokens = given.shape[0] * given.shape[1]
+        self._room = cache.capacity
+        self._prefix_room = cache.prefix.capacity if cache.prefix else None
+        self._inputs: list[Tensor] = []
+        # Made before the capture, so that making it is not part of what is replayed.
+        model().backbone.rotations(cache.span, self._device)
+        self._capture: Any = TinyJit(_function(model, cache, part))
+        # Skip tinygrad's first, uncaptured call: nothing here is made lazily at first use, and
+        # scheduling a deep model once more takes seconds.
+        self._capture.cnt = 1
+
+    def __call__(
+        self, given: NDArray[Any], rows: Sequence[int]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """`rows` is what `KVCache.rows` holds."""
+        shared, length, _, *wanted = rows
+        bound = [_bind("length", length, self._room), _bind("last", wanted[-1], self._tokens)]
+        if self._prefix_room is not None:
+            bound.append(_bind("prefix", shared, self._prefix_room))
+        padded = np.zeros(3 + self._tokens, dtype=np.int32)
+        padded[: len(rows)] = rows
+        # A handful of small kernels: starting the compiler's processes would take longer.
+        with exclusive, Context(PARALLEL=0):
+            hidden, logits = self._capture(*self._put(given, padded), *bound)
+            if in_memory(self._device):
+                return view(hidden), view(logits)
+            return hidden.numpy(), logits.numpy()
+
+    def _put(self, *arrays: NDArray[Any]) -> list[Tensor]:
+        """The arrays on the device; on a CPU in the same Tensors each time, which costs nothing."""
+        if not in_memory(self._device):
+            inputs = [Tensor(array, device=self._device) for array in arrays]
+            Tensor.realize(*inputs)
+            return inputs
+        if not self._inputs:
+            self._inputs = [wrap(np.empty_like(array), self._device) for array in arrays]
+        for tensor, array in zip(self._inputs, arrays, strict=True):
+            np.copyto(view(tensor), array)
+        return self._inputs
+
+
+def _function(model: Callable[[], CausalLM], cache: KVCache, part: range) -> Callable[..., Any]:
+    own, shared = cache.layers, cache.prefix.layers if cache.prefix else None
+
+    # The caches are no arguments: tinygrad would look at each of their layers in every step.
+    def step(given: Tensor, rows: Tensor, *bound: UOp) -> tuple[Tensor, Tensor]:
+        length, last, *rest = bound
+        prefix = KVCache(shared, rest[0]) if shared else None
+        lm = model()
+        hidden = lm.read(given, KVCache(own, length, prefix, rows), part)
+        if part.stop < lm.config.num_layers:
+            return hidden, lm.backbone.final_norm(hidden)
+        if given.shape[1] == 1:  # decoding
+            return hidden, lm.logits(hidden[:, 0], rows)  # (B, V)
+        flat = hidden.reshape(1, -1, hidden.shape[2])
+        return hidden, lm.logits(flat[:, last : last + 1])[:, 0]  # (1, V)
+
+    return step
+
+
+def _bind(name: str, value: int, limit: int) -> UOp:
+    return UOp.variable(name, 0, limit).bind(value)

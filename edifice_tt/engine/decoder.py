@@ -1,0 +1,185 @@
+"""Runs a language model step by step: reads a prompt once, then decodes rows in lock-step.
+
+Knows tokens, caches and steps on one device; knows no sampling and no text. A step is linked to the
+buffers of its caches: it is found by them alone, and goes when they go.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from tinygrad.helpers import Context
+
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.engine.captures import CapturedStep
+from edifice_tt.engine.programs import LinkedStep, Programs
+from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.nn.buffers import in_memory
+from edifice_tt.nn.cache import KVCache, Layers
+
+CHUNK = 64  # tokens that a prompt is read in: one compiled shape serves every prompt
+ROOM = 64  # capacities are this or twice, four times, ... as much, so that few shapes are compiled
+ROWS = 32  # the most candidates that a decode step advances together, unless told otherwise
+CACHES = 4  # that are kept for the next call, each of another size
+
+Logits = NDArray[np.floating[Any]]
+Step: TypeAlias = LinkedStep | CapturedStep
+
+
+class Decoder:
+    """The prompt, caches and steps of a model on one device; one call at a time works with it."""
+
+    def __init__(self, model: Callable[[], CausalLM], programs: Programs | None = None) -> None:
+        self._model = model
+        self.programs = programs or Programs(model)
+        self.caches: dict[tuple[int, int], KVCache] = {}  # the one that was used last is last
+        self.prompt: KVCache | None = None
+        self._tokens: list[int] | None = None  # the prompt's, when it was read here
+        # Keys hold the buffers themselves: an address would be given again to other buffers.
+        self._steps: dict[tuple[int | Layers | None, ...], Step] = {}
+
+    @property
+    def model(self) -> CausalLM:
+        return self._model()
+
+    def cache_for(self, rows: int, tokens: int) -> KVCache:
+        """A cache with room for so many rows and tokens, both rounded up to a power of two.
+
+        It may hold anything. The same one as before where that is among the last few sizes.
+        """
+        size = cache_size(rows, tokens)
+        cache = self.caches.pop(size, None) or self._make_cache(*size)
+        while len(self.caches) >= CACHES:
+            self._forget(self.caches.pop(next(iter(self.caches))))
+        self.caches[size] = cache
+        return cache
+
+    def _make_cache(self, rows: int, capacity: int) -> KVCache:
+        with exclusive:
+            return KVCache.empty(self.model.config.backbone, rows, capacity, self.model.device)
+
+    def _forget(self, cache: KVCache) -> None:
+        """Give back the steps that were linked to a cache, and with them its memory."""
+        self._steps = {key: step for key, step in self._steps.items() if cache.layers not in key}
+
+    def read_prompt(self, token_ids: Sequence[int]) -> Logits:
+        """Read a prompt into `self.prompt`, which all rows share; returns the logits (V,) after.
+
+        Whole chunks that it has in common with the prompt before are not read again.
+        """
+        kept = self.begin_prompt(token_ids)
+        assert self.prompt is not None
+        for _, after in self.read(token_ids[kept:], self.prompt.holding(kept)):
+            logits = after
+        return self.end_prompt(token_ids, logits)
+
+    def begin_prompt(self, token_ids: Sequence[int]) -> int:
+        """Make room for a prompt; returns how many of its tokens are held already."""
+        if self.prompt is None or self._tokens is None or self.prompt.capacity < len(token_ids):
+            self._exchange_prompt(self._make_cache(1, _capacity(len(token_ids))))
+            self._tokens = []
+        assert self._tokens is not None
+        same = [a == b for a, b in zip(token_ids[:-1], self._tokens, strict=False)]
+        kept = (same.index(False) if False in same else len(same)) // CHUNK * CHUNK
+        self._tokens = self._tokens[:kept]  # all that is sure, should the reading break off
+        return kept
+
+    def end_prompt(self, token_ids: Sequence[int], logits: Logits) -> Logits:
+        """Hold the prompt, which has been read whole; returns its logits (V,), to keep."""
+        assert self.prompt is not None
+        self.prompt, self._tokens = self.prompt.holding(len(token_ids)), list(token_ids)
+        after: Logits = logits[0].copy()
+        return after
+
+    def take_prompt(self, other: "Decoder") -> None:
+        """Share the prompt that another device's decoder has read."""
+        theirs = other.prompt
+        assert theirs is not None
+        self._tokens = None
+        if in_memory(self.model.device):
+            self._exchange_prompt(theirs)
+            return
+        if self.prompt is None or self.prompt.capacity != theirs.capacity:
+            self._exchange_prompt(self._make_cache(1, theirs.capacity))
+        assert self.prompt is not None
+        with exclusive:
+            for own, layer in zip(self.prompt.layers, theirs.layers, strict=True):
+                own.assign(layer.to(self.model.device)).realize()
+        self.prompt = self.prompt.holding(theirs.length)
+
+    def _exchange_prompt(self, prompt: KVCache | None) -> None:
+        if self.prompt is not None and (prompt is None or self.prompt.layers != prompt.layers):
+            self._forget(self.prompt)
+        self.prompt = prompt
+
+    def drop_prompt(self) -> None:
+        """Give back the prompt's memory, and all steps behind it."""
+        self._exchange_prompt(None)
+        self._tokens = None
+
+    def warm_up(self, rows: int, tokens: int) -> None:
+        """Link the decode step that so many rows and tokens behind the prompt will replay."""
+        cache = self.cache_for(rows, tokens)
+        ids = np.zeros((cache.batch, 1), dtype=np.int32)
+        self.step(ids, cache.holding(0, self.prompt), [0])
+
+    def read(
+        self, token_ids: Sequence[int], cache: KVCache
+    ) -> Iterator[tuple[NDArray[Any], Logits]]:
+        """Read one row's tokens chunk by chunk, behind what the cache holds.
+
+        Yields for each chunk the hidden states (T, D) of its tokens and the logits (1, V) after
+        its last, valid until the next.
+        """
+        for place, (ids, count) in enumerate(chunks_of(token_ids)):
+            behind = cache.holding(cache.length + place * CHUNK, cache.prefix)
+            hidden, logits = self.step(ids, behind, range(count))
+            yield hidden[0, :count], logits
+
+    def step(
+        self,
+        given: NDArray[Any],
+        cache: KVCache,
+        wanted: Sequence[int],
+        part: range | None = None,
+    ) -> tuple[NDArray[Any], Logits]:
+        """Read tokens (B, T) behind the cache, in place; only those `wanted`, where that is faster.
+
+        Returns the hidden states (B, T, D) and the logits (B, V) after each row's token, or (1, V)
+        after the last one wanted when T > 1; both are valid until the next step. `part` are the
+        layers to go through, as in `CausalLM.read`; before the last one there are no logits, but
+        the hidden states through the final norm.
+        """
+        B, T = given.shape[:2]
+        prefix = cache.prefix
+        part = range(self.model.config.num_layers) if part is None else part
+        key = B, T, part.start, part.stop, cache.layers, prefix.layers if prefix else None
+        if (step := self._steps.get(key)) is None:
+            step = self._steps[key] = self._make_step(given, cache, part)
+        shared = prefix.length if prefix else 0
+        return step(given, [shared, cache.length, len(wanted), *wanted])
+
+    def _make_step(self, given: NDArray[Any], cache: KVCache, part: range) -> Step:
+        # A handful of small kernels: starting the compiler's worker processes would take longer.
+        with exclusive, Context(PARALLEL=0):
+            linked = self.programs.link(given, cache, part)
+            return linked or CapturedStep(self._model, given, cache, part)
+
+
+def chunks_of(token_ids: Sequence[int]) -> Iterator[tuple[NDArray[np.int32], int]]:
+    """The tokens in arrays (1, CHUNK), and how many each holds before its padding."""
+    for start in range(0, len(token_ids), CHUNK):
+        chunk = token_ids[start : start + CHUNK]
+        ids = np.zeros((1, CHUNK), dtype=np.int32)
+        ids[0, : len(chunk)] = chunk
+        yield ids, len(chunk)
+
+
+def cache_size(rows: int, tokens: int) -> tuple[int, int]:
+    """Rows and tokens of the cache that has room for so many."""
+    return 1 << (rows - 1).bit_length(), _capacity(tokens)
+
+
+def _capacity(tokens: int) -> int:
+    return ROOM << ((tokens - 1) // ROOM).bit_length()

@@ -1,0 +1,204 @@
+"""Hidden states of sampled answers, at any layers. Knows prompts and tokens; no head and no score.
+
+A prompt is read once and its answers together, so this costs little beside sampling them. Devices
+share the problems out, or of a single problem the answers, which changes no number.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from queue import SimpleQueue
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.contract.errors import EdificeError
+from edifice_tt.engine.decoder import Decoder
+from edifice_tt.engine.lockstep import devices_for, share_out
+from edifice_tt.engine.prefill import read_prompt
+from edifice_tt.engine.workspace import workspace_of
+from edifice_tt.nn.config import whole
+from edifice_tt.nn.mapped import check_unchanged
+from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.sampling.generate import encode_prompt
+
+ROWS, TOKENS = 16, 16  # answers, and tokens of each, that are read at once: one compiled shape
+
+States = NDArray[np.float32]
+Work = TypeVar("Work")
+Read = TypeVar("Read")
+
+
+class _Job(NamedTuple):
+    """A pool as tokens."""
+
+    prompt: list[int]
+    answers: list[list[int]]
+
+    @property
+    def longest(self) -> int:
+        return max(map(len, self.answers), default=1)
+
+
+def read_hidden(
+    lm: CausalLM, pool: Pool, layer: int | None = None, devices: Sequence[str] | None = None
+) -> list[States]:
+    """The hidden states (T, D) of each candidate's tokens, after the prompt, in the pool's order.
+
+    `layer` counts blocks from the first: the states after so many of them, through the model's
+    final norm; by default after all, which is what a head inside the model reads. A candidate
+    without token ids is read by its text; those of the others end with the token that ended them.
+    A candidate's states depend on it and the prompt alone; `devices` are those of `generate`.
+
+    Raises `ValueError` for a layer that is not there, and `EdificeError` for a candidate that is
+    empty, does not fit the context, or is another model's.
+    """
+    layer = check_layer(lm, layer)
+    (states,) = read_layers(lm, [pool], [layer], devices)
+    return states[layer]
+
+
+def read_layers(
+    lm: CausalLM,
+    pools: Sequence[Pool],
+    layers: Sequence[int],
+    devices: Sequence[str] | None = None,
+) -> Iterator[Mapping[int, list[States]]]:
+    """What `read_hidden` gives of each pool, at each of the layers, from one reading.
+
+    A pool's states are yielded when it has been read, in the order of the pools. Answers are read
+    up to the highest of the layers, prompts through all. Raises as `read_hidden` does, before
+    anything is read.
+    """
+    check_unchanged(lm)
+    edges = [0, *sorted({check_layer(lm, layer) for layer in layers})]
+    if len(edges) == 1:
+        raise ValueError(f"layers={layers!r} must name at least one layer")
+    parts = [range(first, stop) for first, stop in pairwise(edges)]
+    jobs = [_job(lm, pool, alone=len(pools) == 1) for pool in pools]
+    read = _read_all(lm, jobs, parts, devices) if jobs else ()
+    return ({part.stop: s for part, s in zip(parts, states, strict=True)} for states in read)
+
+
+def check_layer(lm: CausalLM, layer: int | None) -> int:
+    """The layer, the last one for None; raises `ValueError` for one that is not there."""
+    last = lm.config.num_layers
+    found = last if layer is None else whole(layer)
+    if found is None or not 1 <= found <= last:
+        raise ValueError(f"layer={layer!r} must be a whole number from 1 to {last}, the last layer")
+    return found
+
+
+def _read_all(
+    lm: CausalLM, jobs: Sequence[_Job], parts: Sequence[range], devices: Sequence[str] | None
+) -> Iterator[list[list[States]]]:
+    """The states of each job, by part and answer."""
+    rows, longest = sum(len(job.answers) for job in jobs), max((j.prompt for j in jobs), key=len)
+    with workspace_of(lm) as workspace:
+        decoders = workspace.decoders(devices_for(lm, devices, rows, len(longest)))
+        yield from _read_with(decoders, jobs, parts)
+
+
+def _read_with(
+    decoders: Sequence[Decoder], jobs: Sequence[_Job], parts: Sequence[range]
+) -> Iterator[list[list[States]]]:
+    room, most = max(job.longest for job in jobs), max(len(job.answers) for job in jobs)
+    longest = max((job.prompt for job in jobs), key=len)
+    # Several problems are shared out, not the answers of one.
+    size, held = share_out(most, len(decoders) if len(jobs) == 1 else 1, ROWS)
+
+    def read_rows(decoder: Decoder, answers: list[list[int]]) -> list[list[States]]:
+        starts = range(0, len(answers), size)
+        read = [_read_rows(decoder, answers[i : i + size], held, room, parts) for i in starts]
+        return [[states for rows in read for states in rows[i]] for i in range(len(parts))]
+
+    def read_job(decoder: Decoder, job: _Job) -> list[list[States]]:
+        decoder.read_prompt(job.prompt)
+        return read_rows(decoder, job.answers)
+
+    if len(decoders) == 1:
+        yield from (read_job(decoders[0], job) for job in jobs)
+    elif len(jobs) == 1:
+        read_prompt(decoders, longest)
+        for decoder in decoders:  # captured one after the other, as in `lockstep`
+            read_rows(decoder, [[0]])
+        shares = [jobs[0].answers[i : i + size] for i in range(0, most, size)]
+        read = list(_side_by_side(decoders, read_rows, shares))
+        yield [[states for rows in read for states in rows[i]] for i in range(len(parts))]
+    else:
+        decoders = decoders[: len(jobs)]
+        for decoder in decoders:
+            decoder.begin_prompt(longest)  # room for every prompt
+            read_job(decoder, _Job(longest[:1], [[0]]))
+        yield from _side_by_side(decoders, read_job, jobs)
+
+
+def _side_by_side(
+    decoders: Sequence[Decoder], read: Callable[[Decoder, Work], Read], work: Sequence[Work]
+) -> Iterator[Read]:
+    """What is read, in the order of the work, each on a thread with the next decoder to be free."""
+    free = SimpleQueue[Decoder]()
+    for decoder in decoders:
+        free.put(decoder)
+
+    def read_next(one: Work) -> Read:
+        decoder = free.get()
+        try:
+            return read(decoder, one)
+        finally:
+            free.put(decoder)
+
+    with ThreadPoolExecutor(len(decoders)) as threads:
+        yield from threads.map(read_next, work)
+
+
+def _read_rows(
+    decoder: Decoder, answers: Sequence[list[int]], rows: int, room: int, parts: Sequence[range]
+) -> list[list[States]]:
+    """The states of at most `rows` answers behind the decoder's prompt, by part and answer."""
+    # Chunks are padded, so the cache needs room for the padding too; it is rounded up to that.
+    cache, last = decoder.cache_for(rows, room), decoder.model.config.num_layers
+    found: list[list[list[States]]] = [[[] for _ in answers] for _ in parts]
+    for start in range(0, max(map(len, answers)), TOKENS):
+        chunks = [answer[start : start + TOKENS] for answer in answers]
+        ids = np.zeros((cache.batch, TOKENS), dtype=np.int32)
+        for row, chunk in enumerate(chunks):
+            ids[row, : len(chunk)] = chunk
+        wanted = [row * TOKENS + t for row, chunk in enumerate(chunks) for t in range(len(chunk))]
+        behind, given = cache.holding(start, decoder.prompt), ids
+        for part, states in zip(parts, found, strict=True):
+            hidden, normed = decoder.step(given, behind, wanted, part)
+            given = hidden  # (B, T, D)
+            for row, chunk in enumerate(chunks):
+                if chunk:
+                    kept = (given if part.stop == last else normed)[row, : len(chunk)]
+                    states[row].append(kept.astype(np.float32))
+    return [[np.concatenate(one) for one in states] for states in found]
+
+
+def _job(lm: CausalLM, pool: Pool, alone: bool) -> _Job:
+    try:
+        prompt = encode_prompt(lm, pool.prompt)
+        room = lm.config.context_length - len(prompt)
+        return _Job(prompt, [_token_ids(lm, candidate, room) for candidate in pool])
+    except (EdificeError, ValueError) as error:
+        if alone:
+            raise
+        raise EdificeError(f"problem {pool.problem!r}: {error}") from error
+
+
+def _token_ids(lm: CausalLM, candidate: Candidate, room: int) -> list[int]:
+    ids = list(candidate.token_ids) or lm.tokenizer.encode_plain(candidate.text)
+    who, size = f"candidate {candidate.index}", lm.config.vocab_size
+    if not ids:
+        raise EdificeError(f"{who} is empty: no hidden state to score")
+    if len(ids) > room:
+        raise EdificeError(f"{who} has {len(ids)} tokens, the model's context has room for {room}")
+    if strange := [i for i in ids if not 0 <= i < size]:
+        raise EdificeError(
+            f"{who} has token id {strange[0]}, the model's go from 0 to {size - 1}; the pool is "
+            "another model's"
+        )
+    return ids

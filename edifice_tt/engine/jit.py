@@ -1,0 +1,246 @@
+"""A model compiled once per input shape; knows no architecture.
+
+The captured graphs live here, per instance, never on the model: a Tensor on the model would be a
+weight, and a capture on its class would serve all instances. On a CPU every core takes its part: of
+the batch, or of the tokens of a single text.
+"""
+
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from threading import RLock
+from typing import Any
+
+import numpy as np
+from tinygrad import Tensor, TinyJit, UOp
+from tinygrad.helpers import TRAINING
+from tinygrad.nn.state import get_parameters
+
+from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.machine.toolchain import devices_beside, open_devices
+from edifice_tt.nn.buffers import in_memory, numbers, replicate, view, wrap
+from edifice_tt.nn.cache import KVCache
+from edifice_tt.nn.cpu.bridge import serves
+from edifice_tt.nn.cpu.replay import Replay, Signals, capture
+from edifice_tt.nn.mapped import check_unchanged
+
+PART = 24  # positions that make one more core worth while
+
+
+class CompiledModel:
+    """A model that replays captured graphs; see `jit`."""
+
+    def __init__(self, model: Any, devices: Sequence[str] | None = None) -> None:
+        self.model = model
+        self._devices = devices
+        weights = get_parameters(model)
+        self._home = str(weights[0].device) if weights else None
+        self._replicas: dict[str, Any] = {}
+        self._weights: list[UOp] = []
+        self._parts: dict[tuple[Any, ...], list[_Part]] = {}
+        self._threads: ThreadPoolExecutor | None = None
+        self._process = os.getpid()
+        self._one_call = RLock()  # a part's input and its results lie in one place for all calls
+
+    def __call__(self, x: Tensor) -> Any:
+        if not isinstance(x, Tensor):
+            raise ValueError(
+                f"jit needs a Tensor, given {type(x).__name__}; use tinygrad.Tensor(...), of the "
+                "dtype that the model is to be compiled for"
+            )
+        device = str(x.device)
+        with self._one_call:
+            with exclusive:
+                parts = self._parts_for(x.to(self._home or device))
+                for part in parts:
+                    part.capture()
+            self._run(parts)
+            with exclusive:
+                # Captures write to the same buffers each time; the caller gets copies.
+                columns = zip(*(part.out for part in parts), strict=True)
+                fields = [_join(tensors, parts[0].axis, device) for tensors in columns]
+                Tensor.realize(*(t for t in fields if t is not None))
+            return type(parts[0].out)(*fields)
+
+    def _parts_for(self, x: Tensor) -> "list[_Part]":
+        """The parts that share out such an input, with theirs handed out to them."""
+        check_unchanged(self.model)
+        weights = [weight.uop for weight in get_parameters(self.model)]
+        if weights != self._weights:  # captures read the buffers that they saw
+            self._weights, self._parts, self._replicas = weights, {}, {}
+        # Training draws dropout, so its graph is another one.
+        key = x.shape, x.dtype, bool(TRAINING)
+        if key not in self._parts:
+            self._parts[key] = self._share_out(x)
+        _hand_out(x, self._parts[key])
+        return self._parts[key]
+
+    def _share_out(self, x: Tensor) -> "list[_Part]":
+        own = str(x.device)
+        rows, tokens = (*x.shape, 1, 1)[:2]
+        if TRAINING or not x.shape:  # dropout draws for a whole batch
+            return [_Part(partial(_call, self.model), own)]
+        count = len(self._devices or devices_beside(own))
+        if not _shares_memory(x):
+            devices = list(self._devices or [own])[:rows]
+            models = [self._replica(device, own) for device in devices]
+            parts = _edges(rows, len(devices))
+            return [
+                _Part(partial(_call, m), d, 0, part)
+                for m, d, part in zip(models, devices, parts, strict=True)
+            ]
+        if self._devices is None:
+            count = max(1, min(count, rows * tokens // PART))
+        if rows == 1 < count and _reads_on(self.model) and serves(x):
+            cache = KVCache.empty(self.model.config.backbone, 1, tokens, own)
+            return [
+                _Part(_reader(self.model, cache, x, part), own, 1, part)
+                for part in _edges(tokens, min(count, tokens))
+            ]
+        call = partial(_call, self.model)
+        return [_Part(call, own, 0, part) for part in _edges(rows, min(count, rows))]
+
+    def _replica(self, device: str, own: str) -> Any:
+        if device == own:
+            return self.model
+        if device not in self._replicas:
+            self._replicas[device] = replicate(self.model, device)
+        return self._replicas[device]
+
+    def _run(self, parts: "list[_Part]") -> None:
+        first, *others = parts
+        if not all(part.is_replayed for part in parts):
+            with exclusive:
+                for part in parts:
+                    part()
+            return
+        if not others:
+            first()
+            return
+        if self._threads is None or self._process != os.getpid():  # a fork has no threads
+            self._threads, self._process = ThreadPoolExecutor(), os.getpid()
+        # Of one text, a part needs the keys and values of those before: the program of a layer that
+        # reads them follows the one that writes them.
+        signals = [Signals() if part.axis else None for part in others]
+        ends = zip(others, signals, [*signals[1:], None], strict=True)
+        running = [self._threads.submit(part, *both) for part, *both in ends]
+        try:
+            first(None, signals[0])
+        finally:
+            wait(running)
+        for future in running:
+            future.result()
+
+
+class _Part:
+    """A share of every input of one shape: its captured graph, and the input that it reads."""
+
+    def __init__(
+        self, call: Callable[[Tensor], Any], device: str, axis: int = 0, part: range | None = None
+    ) -> None:
+        self.device, self.axis = device, axis
+        lead = (slice(None),) * axis
+        self.at = ... if part is None else (*lead, slice(part.start, part.stop))
+        self.given: Tensor | None = None
+        self.out: Any = None
+        self._call = call
+        self._jit: Any = None
+        self._replay: Replay | None = None
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether it runs without tinygrad, beside other threads."""
+        return self._replay is not None
+
+    def capture(self) -> None:
+        """Capture at the first call: as plain programs where that is possible."""
+        if self._replay is not None or self._jit is not None:
+            return
+        if in_memory(self.device) and not TRAINING:
+            assert self.given is not None
+            if (found := capture(self._call, self.given)) is not None:
+                self.out, self._replay = found.returned, Replay((found, {}))
+                return
+        self._jit = TinyJit(self._call)
+
+    def __call__(self, before: Signals | None = None, after: Signals | None = None) -> None:
+        if self._replay is not None:
+            self._replay(before, after)
+        else:
+            self.out = self._jit(self.given)
+
+
+def _call(model: Any, x: Tensor, **options: Any) -> Any:
+    out = model(x, **options)
+    return type(out)(*(None if t is None else _own(t) for t in out))
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The Tensor in a buffer of its own, no view of another."""
+    return tensor if tensor.uop.has_buffer_identity(after_ok=True) else tensor.contiguous()
+
+
+def _reads_on(model: Any) -> bool:
+    """Whether a model can read a text part by part."""
+    return "cache" in inspect.signature(model).parameters
+
+
+def _reader(model: Any, cache: KVCache, x: Tensor, part: range) -> Callable[[Tensor], Any]:
+    behind = replace(cache.holding(part.start), is_shared=True)
+    behind = behind.wanting_all(x[:, part.start : part.stop])
+    assert behind.rows is not None
+    behind.rows.realize()  # here, so that making it is no part of what is captured
+    return partial(_call, model, cache=behind)
+
+
+def _edges(size: int, count: int) -> list[range]:
+    return [range(a, b) for a, b in pairwise(size * i // count for i in range(count + 1))]
+
+
+def _shares_memory(x: Tensor) -> bool:
+    return in_memory(str(x.device)) and x.dtype.fmt is not None
+
+
+def _hand_out(x: Tensor, parts: Sequence[_Part]) -> None:
+    """Each part's share of an input, in a buffer that its capture replays from."""
+    if not _shares_memory(x):
+        for part in parts:
+            # Not a view, a constant or an unfinished sum.
+            part.given = x[part.at].clone(part.device).realize()
+        return
+    array = numbers(x)
+    array = view(x.contiguous().realize()) if array is None else array
+    for part in parts:
+        share = array[part.at]
+        if part.given is None:
+            part.given = wrap(np.empty_like(share, order="C"), part.device)
+        np.copyto(view(part.given), share)
+
+
+def _join(parts: Sequence[Tensor | None], axis: int, device: str) -> Tensor | None:
+    tensors = [part for part in parts if part is not None]
+    if not tensors:
+        return None
+    if in_memory(device) and all(_shares_memory(t) for t in tensors):
+        return wrap(np.concatenate([view(t) for t in tensors], axis), device)
+    return tensors[0].to(device).cat(*(t.to(device) for t in tensors[1:]), dim=axis).clone()
+
+
+def jit(model: Any, devices: Sequence[str] | None = None) -> CompiledModel:
+    """The same call, compiled once per input shape; its results are the caller's to keep.
+
+    `jit(model)(x)` returns what `model(x)` returns, a named tuple of Tensors that begin with the
+    batch. `devices`, all of one kind, share the batch out, and change no number; of a CPU's they
+    say how many cores to use, by default all. A model that takes a `cache`, as `Backbone` does, has
+    the tokens of a batch of one shared out.
+    The first call of a shape is slow, on a GPU the first two (one runs eagerly, one captures). Each
+    instance has captures of its own, and several threads may call it. Weights may be replaced
+    between calls, or change in place where no other device has a copy.
+    """
+    if devices is not None:
+        devices = open_devices(devices, str(get_parameters(model)[0].device))
+    return CompiledModel(model, devices)

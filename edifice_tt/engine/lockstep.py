@@ -1,0 +1,109 @@
+"""Many rows behind one prompt, in lock-step, shared out over devices. Knows no text and no scorer.
+
+Each device works through batches of its own on a thread of its own: tinygrad leaves Python's lock
+while a kernel runs. What a row reads and draws depends on nothing that its neighbours do.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
+from threading import Event
+from typing import TypeVar
+
+import numpy as np
+
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.engine.decoder import Decoder, Logits
+from edifice_tt.engine.prefill import LONG, read_prompt
+from edifice_tt.machine.toolchain import devices_beside
+from edifice_tt.nn.cache import KVCache
+
+Row = TypeVar("Row")
+# (row, logits (V,), position) -> the row's next token, or None when it has ended
+Draw = Callable[[Row, Logits, int], int | None]
+
+SHARE = 2  # rows that make one more device worth while
+FEWEST = 8  # rows that a batch has room for, so that fewer need no program of their own
+
+
+def devices_for(
+    lm: CausalLM, devices: Sequence[str] | None, rows: int, prompt: int
+) -> Sequence[str]:
+    """The devices named, or as many as are of use to so many rows behind `prompt` tokens."""
+    if devices is not None:
+        return devices
+    return devices_beside(lm.device)[: max(-(-rows // SHARE), 2 if prompt > LONG else 1)]
+
+
+def share_out(rows: int, devices: int, most: int) -> tuple[int, int]:
+    """The rows of a batch when devices share all, at most `most`; and how many it has room for."""
+    batch = min(most, max(SHARE, -(-rows // devices)))
+    return batch, min(most, max(FEWEST, batch))
+
+
+def decode(
+    decoders: Sequence[Decoder],
+    prompt: Sequence[int],
+    rows: Sequence[Row],
+    tokens: int,
+    batch_size: int,
+    draw: Draw[Row],
+) -> None:
+    """Read the prompt, then draw up to `tokens` tokens for each row.
+
+    The prompt is read once. An exception on one device, or Ctrl-C, ends all after their step.
+    """
+    logits = read_prompt(decoders, prompt)
+    size, room = share_out(len(rows), len(decoders), batch_size)
+    batches = SimpleQueue[Sequence[Row]]()
+    for start in range(0, len(rows), size):
+        batches.put(rows[start : start + size])
+    stop = Event()
+
+    def work(decoder: Decoder) -> None:
+        # One size for all batches, or a smaller one would be captured while others replay.
+        cache = decoder.cache_for(room, tokens)
+        try:
+            while not stop.is_set():
+                _decode_batch(decoder, cache, batches.get_nowait(), logits, tokens, draw, stop)
+        except Empty:
+            return
+        except BaseException:
+            stop.set()
+            raise
+
+    if tokens == 1 or len(decoders) == 1 or batches.qsize() == 1:
+        work(decoders[0])
+        return
+    for decoder in decoders:  # captured one after the other, since tinygrad captures one at a time
+        decoder.warm_up(room, tokens)
+    with ThreadPoolExecutor(len(decoders)) as pool:
+        futures = [pool.submit(work, decoder) for decoder in decoders]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            stop.set()
+            raise
+
+
+def _decode_batch(
+    decoder: Decoder,
+    cache: KVCache,
+    rows: Sequence[Row],
+    logits: Logits,
+    tokens: int,
+    draw: Draw[Row],
+    stop: Event,
+) -> None:
+    drawn = {slot: draw(row, logits, 0) for slot, row in enumerate(rows)}
+    ids = np.zeros((cache.batch, 1), dtype=np.int32)
+    for position in range(1, tokens):
+        active = {slot: token for slot, token in drawn.items() if token is not None}
+        if not active or stop.is_set():
+            return
+        for slot, token in active.items():
+            ids[slot] = token
+        behind = cache.holding(position - 1, decoder.prompt)
+        _, following = decoder.step(ids, behind, list(active))
+        drawn = {slot: draw(rows[slot], following[slot], position) for slot in active}

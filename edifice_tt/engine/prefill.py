@@ -1,0 +1,74 @@
+"""A long prompt, read by several devices: each goes through its share of the layers.
+
+Chunk follows chunk from device to device, so that all work at once. Knows decoders; no sampling.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from queue import SimpleQueue
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edifice_tt.engine.decoder import CHUNK, Decoder, Logits, chunks_of
+
+LONG = 2 * CHUNK  # a prompt above this is worth the captures of its parts
+
+
+def read_prompt(decoders: Sequence[Decoder], token_ids: Sequence[int]) -> Logits:
+    """Read a prompt that all decoders then share; returns the logits (V,) after it."""
+    lead, *others = decoders
+    if (
+        not others
+        or len(token_ids) <= LONG
+        or lead.model.config.num_layers < len(decoders)
+        or len(token_ids) - (kept := lead.begin_prompt(token_ids)) <= LONG
+    ):
+        logits = lead.read_prompt(token_ids)
+    else:
+        for other in others:
+            other.take_prompt(lead)
+        logits = lead.end_prompt(token_ids, _read_in_stages(decoders, token_ids[kept:], kept))
+    for other in others:
+        other.take_prompt(lead)
+    return logits
+
+
+def _read_in_stages(decoders: Sequence[Decoder], token_ids: Sequence[int], kept: int) -> Logits:
+    layers = decoders[0].model.config.num_layers
+    edges = [layers * i // len(decoders) for i in range(len(decoders) + 1)]
+    parts = [range(a, b) for a, b in pairwise(edges)]
+    chunks = list(chunks_of(token_ids))
+
+    def read(stage: int, given: NDArray[Any], chunk: int) -> tuple[NDArray[Any], Logits]:
+        cache = decoders[stage].prompt
+        assert cache is not None
+        behind, count = cache.holding(kept + chunk * CHUNK), chunks[chunk][1]
+        hidden, logits = decoders[stage].step(given, behind, range(count), parts[stage])
+        return hidden.copy(), logits
+
+    # The first chunk alone: tinygrad captures one graph at a time.
+    given: NDArray[Any] = chunks[0][0]
+    for stage in range(len(decoders)):
+        given, logits = read(stage, given, 0)
+
+    lanes = [SimpleQueue[NDArray[Any] | None]() for _ in (*decoders, "the end")]
+    for ids, _ in chunks[1:]:
+        lanes[0].put(ids)
+
+    def work(stage: int) -> Logits:
+        after: Logits = logits
+        try:
+            for chunk in range(1, len(chunks)):
+                if (given := lanes[stage].get()) is None:
+                    break
+                hidden, after = read(stage, given, chunk)
+                lanes[stage + 1].put(hidden)
+        finally:
+            lanes[stage + 1].put(None)  # whoever waits behind a stage that failed goes home
+        return after
+
+    with ThreadPoolExecutor(len(decoders)) as pool:
+        *_, logits = pool.map(work, range(len(decoders)))
+    return logits

@@ -1,0 +1,173 @@
+"""The steps of a language model on tinygrad's CPU device, linked from programs of one layer.
+
+Thirty equal layers take a second to capture. One is captured here, and called for each layer, and
+by each thread, with the addresses of their own weights and caches. Knows no sampling and no text.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tinygrad import Tensor
+from tinygrad.nn.state import get_parameters
+
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.nn.buffers import in_memory, view, wrap, zeros
+from edifice_tt.nn.cache import KVCache, Layers
+from edifice_tt.nn.cpu.replay import Capture, Replay, capture, memory_of
+
+
+@dataclass(frozen=True)
+class LinkedStep:
+    """A step of one shape, behind one cache; its results are valid until the next one."""
+
+    given: NDArray[Any]
+    rows: NDArray[np.int32]
+    hidden: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    layers: Replay
+    held: Any  # the memory that lies behind all this
+    last: NDArray[np.float32] | None = None  # when T > 1: the token (1, D) whose logits are wanted
+    head: Replay | None = None
+
+    def __call__(
+        self, given: NDArray[Any], rows: Sequence[int]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """`rows` is what `KVCache.rows` holds."""
+        np.copyto(self.given, given)
+        self.rows[: len(rows)] = rows
+        self.layers()
+        if self.head is not None and self.last is not None:
+            self.last[0] = self.hidden.reshape(-1, self.last.shape[1])[rows[-1]]
+            self.head()
+        return self.hidden, self.logits
+
+
+@dataclass(frozen=True)
+class _Program:
+    """A captured part of a model, and the addresses of what it was called with and returned."""
+
+    capture: Capture
+    saw: tuple[int, ...]
+    returned: int
+
+
+@dataclass
+class _Chain:
+    """Programs one after the other, in memory of their own."""
+
+    links: list[Any] = field(default_factory=list)
+    held: list[Any] = field(default_factory=list)
+    _scratch: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+
+    def add(self, program: _Program, given: Sequence[Tensor], out: Tensor) -> Tensor:
+        places = dict(zip(program.saw, map(memory_of, given), strict=True))
+        places[program.returned] = memory_of(out)
+        for at, size in program.capture.written.items():
+            if at not in places:
+                # Every layer may use the same, since they run one after the other.
+                if at not in self._scratch:
+                    self._scratch[at] = zeros(size, dtype=np.uint8)
+                places[at] = self._scratch[at].ctypes.data
+        self.links.append((program.capture, places))
+        self.held += [*given, out, self._scratch]
+        return out
+
+    def replay(self) -> Replay:
+        return Replay(*self.links)
+
+
+class _NotPlainError(Exception):
+    """A part of a model is more than programs of tinygrad's CPU device."""
+
+
+class Programs:
+    """The captured parts of one model, from which its steps of any shape are linked."""
+
+    def __init__(self, model: Callable[[], CausalLM]) -> None:
+        self._model = model
+        self._captured: dict[Any, _Program] = {}
+
+    def link(self, given: NDArray[Any], cache: KVCache, part: range) -> LinkedStep | None:
+        """The step that `Decoder.step` makes of such input; None if it is no plain programs."""
+        lm = self._model()
+        if not in_memory(lm.device):
+            return None
+        empty = wrap(np.empty((1, 1, lm.config.hidden_size), np.float32), lm.device)
+        if not all(block.is_one_kernel(empty) for block in lm.backbone.blocks):
+            return None
+        try:
+            return self._link(lm, wrap(np.zeros_like(given), lm.device), cache, part)
+        except _NotPlainError:
+            return None
+
+    def _link(self, lm: CausalLM, given: Tensor, cache: KVCache, part: range) -> LinkedStep:
+        def empty(*shape: int) -> Tensor:
+            return wrap(zeros(*shape), lm.device)
+
+        (B, T, *_), width, size = given.shape, lm.config.hidden_size, lm.config.vocab_size
+        rows = wrap(np.zeros(3 + B * T, np.int32), lm.device)
+        chain, streams = _Chain(), [empty(B, T, width), empty(B, T, width)]
+        x = given
+        if part.start == 0:
+            embed = self._capture(("embed", B, T), lm.token_embedding.rows, [x])
+            x = chain.add(embed, [x], streams[0])
+        for layer in part:
+            streams.reverse()  # out of one, into the other
+            x = self._add_layer(chain, lm, layer, cache, x, rows, streams[0])
+        norm = self._capture(("norm", B, T), lm.backbone.final_norm, [x])
+        normed = chain.add(norm, [x], empty(B, T, width))
+        step = partial(LinkedStep, view(given), view(rows))
+        if part.stop < lm.config.num_layers:
+            return step(view(x), view(normed), chain.replay(), chain)
+        if T == 1:
+            logits, flat = empty(B, size), wrap(view(normed)[:, 0], lm.device)
+            chain.add(self._capture(("head", B), lm.logits, [flat, rows]), [flat, rows], logits)
+            return step(view(normed), view(logits), chain.replay(), chain)
+        last, logits, after = empty(1, width), empty(1, size), _Chain()
+        only = wrap(np.array([0, 0, 1, 0], np.int32), lm.device)  # the first of one row
+        after.add(self._capture(("head", 1), lm.logits, [last, only]), [last, only], logits)
+        step = partial(step, view(normed), view(logits), chain.replay(), (chain, after))
+        return step(view(last), after.replay())
+
+    def _add_layer(
+        self,
+        chain: _Chain,
+        lm: CausalLM,
+        layer: int,
+        cache: KVCache,
+        x: Tensor,
+        rows: Tensor,
+        out: Tensor,
+    ) -> Tensor:
+        block = lm.backbone.blocks[layer]
+        tables = lm.backbone.rotations(cache.span, lm.device)
+        memories = [held.layers[layer] for held in (cache, cache.prefix) if held is not None]
+
+        def read(x: Tensor, rows: Tensor, own: Tensor, *shared: Tensor) -> Tensor:
+            prefix = KVCache(Layers(shared)) if shared else None
+            return block(x, tables, [], KVCache(Layers([own]), 0, prefix, rows))
+
+        given = [x, rows, *memories]
+        weights = get_parameters(block)
+        key = ("layer", *(t.shape for t in [*given, *weights]), block.kind)
+        return chain.add(self._capture(key, read, given, weights), [*given, *weights], out)
+
+    def _capture(
+        self,
+        key: Any,
+        function: Callable[..., Tensor],
+        given: Sequence[Tensor],
+        weights: Sequence[Tensor] = (),
+    ) -> _Program:
+        if key not in self._captured:
+            # Zeros: no row is wanted of them. What is as large as a cache costs no memory.
+            samples = [wrap(np.zeros_like(view(t)), str(t.device)) for t in given]
+            if (found := capture(function, *samples)) is None:
+                raise _NotPlainError
+            saw = tuple(map(memory_of, [*samples, *weights]))
+            self._captured[key] = _Program(found, saw, memory_of(found.returned))
+        return self._captured[key]

@@ -1,0 +1,109 @@
+"""Where a call runs a model: decoders, with their prompt and caches, that no other call works in.
+
+Calls on one model, from several threads or one from within another, have a workspace each: they run
+beside each other and are never mixed. A workspace is kept for the next call, so that a second
+prompt compiles nothing; it goes with the model, or when a weight is replaced.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from threading import Lock
+from weakref import WeakKeyDictionary, ref
+
+from tinygrad import UOp
+from tinygrad.nn.state import get_parameters
+
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.engine.decoder import Decoder
+from edifice_tt.engine.programs import Programs
+from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.nn.buffers import in_memory, replicate
+
+SPARE = 2  # workspaces that are kept for the next calls
+
+
+class Workspace:
+    """A decoder for each device, made when it is first asked for."""
+
+    def __init__(self, shop: "_Workshop") -> None:
+        self._shop = shop
+        self.held: dict[str, Decoder] = {}
+
+    def decoders(self, devices: Sequence[str]) -> list[Decoder]:
+        """The decoders of these devices; tinygrad's CPU devices only name cores."""
+        for device in devices:
+            if device not in self.held:
+                self.held[device] = self._shop.decoder(device)
+        return [self.held[device] for device in devices]
+
+    def tidy(self) -> None:
+        """Give back prompts that another decoder has outgrown."""
+        prompts = {device: held.prompt for device, held in self.held.items() if held.prompt}
+        largest = max((prompt.capacity for prompt in prompts.values()), default=0)
+        for device, prompt in prompts.items():
+            if prompt.capacity < largest:
+                self.held[device].drop_prompt()
+
+
+class _Workshop:
+    """What the workspaces of one model share: programs, copies of the weights on other devices."""
+
+    def __init__(self, model: CausalLM) -> None:
+        self.weights = _buffers(model)
+        self._model = ref(model)  # weak, or the table of workshops would keep every model alive
+        self._device = model.device
+        self._programs = Programs(self.model)
+        self._replicas: dict[str, CausalLM] = {}
+        self.spare: list[Workspace] = []
+
+    def model(self) -> CausalLM:
+        model = self._model()
+        assert model is not None
+        return model
+
+    def decoder(self, device: str) -> Decoder:
+        if device == self._device or (in_memory(self._device) and in_memory(device)):
+            return Decoder(self.model, self._programs)
+        with exclusive:
+            if device not in self._replicas:
+                bare = copy(self.model())
+                bare.tokenizer = None  # large, and of no use to a decoder
+                self._replicas[device] = replicate(bare, device)
+        replica = self._replicas[device]
+        return Decoder(lambda: replica)
+
+
+_workshops: WeakKeyDictionary[CausalLM, _Workshop] = WeakKeyDictionary()
+_lock = Lock()
+
+
+@contextmanager
+def workspace_of(model: CausalLM) -> Iterator[Workspace]:
+    """A workspace of the model, for this block alone."""
+    weights = _buffers(model)
+    with _lock:
+        shop = _workshops.get(model)
+        # Steps read the buffers that they were linked to; weights put in their place need others.
+        if shop is None or shop.weights != weights:
+            shop = _workshops[model] = _Workshop(model)
+        workspace = shop.spare.pop() if shop.spare else Workspace(shop)
+    try:
+        yield workspace
+    finally:
+        workspace.tidy()
+        with _lock:
+            if len(shop.spare) < SPARE:
+                shop.spare.append(workspace)
+
+
+def spare_decoder(model: CausalLM, device: str) -> Decoder | None:
+    """The decoder on a device that the model's next call will work with, if there is one."""
+    with _lock:
+        shop = _workshops.get(model)
+        spare = shop.spare[-1] if shop and shop.spare else None
+    return spare.held.get(device) if spare else None
+
+
+def _buffers(model: CausalLM) -> list[UOp]:
+    return [weight.uop for weight in get_parameters(model)]

@@ -1,0 +1,142 @@
+"""How much memory a device has left, and a refusal in one line of what will not fit.
+
+Asks the operating system and the drivers. What nobody can tell is None, and then nothing is
+refused. Knows no model.
+"""
+
+import ctypes
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from edifice_tt.contract.errors import EdificeError
+
+
+def available_bytes(device: str) -> int | None:
+    """The bytes that can still be allocated on a tinygrad device, or None where nobody can tell."""
+    kind = device.split(":")[0]
+    if kind in ("CPU", "PYTHON"):
+        return host_bytes()
+    found = None
+    with suppress(Exception):  # a driver raises what it likes, and a guess would be worse
+        from tinygrad import Device
+
+        if kind in _ASK:
+            found = _ASK[kind](Device[device])
+    return found
+
+
+def check_room(what: str, needed: int, available: int | None, device: str, advice: str) -> None:
+    """Raise `EdificeError` when it is known that so many bytes do not fit."""
+    if available is not None and needed > available:
+        raise EdificeError(
+            f"{what} needs {in_words(needed)} of {in_words(available)} free on {device}; {advice}"
+        )
+
+
+def in_words(size: int) -> str:
+    """Bytes as a person reads them.
+
+    >>> in_words(1_100_000_000), in_words(48_000_000)
+    ('1.1 GB', '48 MB')
+    """
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.2f} MB"
+
+
+def host_bytes(root: Path = Path("/")) -> int | None:
+    """The memory that this process may still take: the machine's, or less in a container."""
+    with suppress(OSError, ValueError, subprocess.SubprocessError):
+        if sys.platform == "darwin":
+            return _macos(subprocess.run(["vm_stat"], capture_output=True, text=True, timeout=5))
+        meminfo = (root / "proc/meminfo").read_text(encoding="ascii")
+        if found := re.search(r"^MemAvailable: +(\d+) kB$", meminfo, re.MULTILINE):
+            return min([int(found[1]) * 1024, *_control_groups(root)])
+    return None
+
+
+def _macos(done: "subprocess.CompletedProcess[str]") -> int:
+    """Free pages, and those that the system gives up before it is short of memory."""
+    pages = {name: int(n) for name, n in re.findall(r"^Pages (\w+): +(\d+)\.", done.stdout, re.M)}
+    size = int(re.findall(r"page size of (\d+) bytes", done.stdout)[0])
+    return size * sum(pages.get(name, 0) for name in ("free", "inactive", "speculative"))
+
+
+def _control_groups(root: Path) -> Iterator[int]:
+    """What is left in each control group, of either version, that this process is in."""
+    with suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "":  # version 2
+                bases, names = ["", "unified"], ("memory.max", "memory.current", "")
+            elif "memory" in controllers.split(","):
+                bases = ["memory"]
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+            else:
+                continue
+            for base in bases:
+                top = root / "sys/fs/cgroup" / base
+                folder = top / path.lstrip("/")
+                # A container may see its own group at the top, whatever its path says.
+                for group in (folder, *folder.parents):
+                    if group != top and top not in group.parents:
+                        break
+                    with suppress(OSError, ValueError):
+                        yield _left(group, *names)
+
+
+def _left(group: Path, limit: str, usage: str, prefix: str) -> int:
+    most = int((group / limit).read_text())  # "max" is none: a ValueError
+    used = int((group / usage).read_text())
+    # The cache of files is given back before anything is refused.
+    stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    cached = sum(int(stat.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
+    return max(0, most - used + cached)
+
+
+def _cached(device: Any) -> int:
+    """What tinygrad has freed and keeps for the next allocation."""
+    held = getattr(device.allocator, "cache", {})
+    return sum(size * len(buffers) for (size, _), buffers in held.items())
+
+
+def _cuda(device: Any) -> int:
+    from tinygrad.runtime.autogen import cuda
+    from tinygrad.runtime.ops_cuda import check
+
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    check(cuda.cuCtxSetCurrent(device.context))
+    check(cuda.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)))
+    return free.value + _cached(device)
+
+
+def _metal(device: Any) -> int | None:
+    held = device.sysdevice
+    left = int(held.recommendedMaxWorkingSetSize()) - int(held.currentAllocatedSize())
+    host = host_bytes()  # the same memory
+    return left + _cached(device) if host is None else min(left, host) + _cached(device)
+
+
+def _opencl(device: Any) -> int | None:
+    from tinygrad.helpers import GlobalCounters
+    from tinygrad.runtime.autogen import opencl as cl
+    from tinygrad.runtime.ops_cl import check
+
+    def ask(what: int) -> int:
+        value = ctypes.c_uint64()
+        check(cl.clGetDeviceInfo(device.cl_dev, what, 8, ctypes.byref(value), None))
+        return int(value.value)
+
+    if ask(cl.CL_DEVICE_TYPE) & cl.CL_DEVICE_TYPE_CPU:
+        return host_bytes()
+    # What other programs take of it, the driver does not tell.
+    used = int(GlobalCounters.mem_used_per_device[device.device])
+    return ask(cl.CL_DEVICE_GLOBAL_MEM_SIZE) - used
+
+
+_ASK: dict[str, Callable[[Any], int | None]] = {"CUDA": _cuda, "METAL": _metal, "CL": _opencl}

@@ -1,0 +1,243 @@
+"""Calls of the C kernels: a product, attention, and a whole layer.
+
+Each has its formula in tinygrad operations, and a test that both agree. What a kernel computes, and
+in which order it sums, stands in `c`; the sizes are compiled in.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from tinygrad import Tensor, dtypes
+
+from edifice_tt.nn.cpu import bridge as cpu
+
+GROUP, QUERY_ROWS, MOST_COLUMNS = 96, 8, 8  # what they hold stands in c/vectors.c
+ROUNDED_BYTES = 40  # of 32 activations; in c/int8.c
+C_ROOMS = ("vectors", "weights", "products", "int8", "attention", "layer")
+
+
+@cache
+def _library() -> str:
+    sizes = {"GROUP": GROUP, "QUERY_ROWS": QUERY_ROWS, "MOST_COLUMNS": MOST_COLUMNS}
+    sizes["ROUNDED_BYTES"] = ROUNDED_BYTES
+    defines = "".join(f"#define {name} {size}\n" for name, size in sizes.items())
+    folder = Path(__file__).with_name("c")
+    return defines + "\n".join(
+        (folder / f"{room}.c").read_text(encoding="utf-8") for room in C_ROOMS
+    )
+
+
+class Weight(NamedTuple):
+    """A weight as a kernel reads it: (out, in) floats, or (out, bytes of a row) in blocks.
+
+    Or (groups, bytes of a group), `out` rows in all; such a product takes rounded activations.
+    """
+
+    data: Tensor
+    kind: str = "F32"
+    bias: Tensor | None = None
+    out: int | None = None
+
+    @property
+    def size(self) -> int:
+        return self.out or int(self.data.shape[0])
+
+
+def _rounded_floats(depth: int) -> int:
+    """The room, in floats, for as many rounded rows as go through a product together."""
+    return GROUP * (depth // 32) * ROUNDED_BYTES // 4
+
+
+_KINDS = {dtypes.float32: "F32", dtypes.float16: "F16", dtypes.bfloat16: "BF16"}
+
+
+def pack(weight: Tensor, bias: Tensor | None = None) -> Weight:
+    """A weight (out, in) of any of these dtypes, with its bias."""
+    return Weight(weight, _KINDS[weight.dtype], bias)
+
+
+class _Arguments:
+    """The Tensors of a call by name; a weight is up to two of them."""
+
+    def __init__(self, **tensors: Tensor | None) -> None:
+        self.read = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+    def weight(self, name: str, weight: Weight) -> str:
+        """The C expression of a weight, whose Tensors become arguments."""
+        self.read[name] = weight.data
+        bias = "0"
+        if weight.bias is not None:
+            bias = f"{name}_bias"
+            self.read[bias] = weight.bias
+        return f"(weight){{{name}, {bias}, {weight.kind}}}"
+
+
+def linear(
+    x: Tensor, weight: Weight, formula: Callable[..., Tensor], rows: Tensor | None = None
+) -> Tensor:
+    """`y = x W^T + b`: x (..., in) -> (..., out).
+
+    With `rows` (see `KVCache`) the others are not computed, and hold anything.
+    """
+    columns, depth = weight.size, x.shape[-1]
+    count = x.numel() // depth
+    arguments = _Arguments(x=x)
+    name = f"linear_{count}_{columns}_{depth}_{weight.kind}"
+    name += "" if weight.bias is None else "_bias"
+    w = arguments.weight("w", weight)
+    if rows is not None:
+        arguments.read["rows"] = rows
+        name += "_some"
+    at, wanted = ("0", count) if rows is None else ("rows + 3", "rows[2]")
+    out = Tensor.invalids(*x.shape[:-1], columns, dtype=dtypes.float32, device=x.device)
+    written = {"out": out}
+    if weight.out is None:
+        body = f"_Alignas(LINE) float panel[TILE_COLUMNS * {depth}];\n"
+        body += f"product(out, x, {at}, {wanted}, {w}, {columns}, {depth}, panel, 0);"
+    else:
+        room = _rounded_floats(depth)
+        written["room"] = Tensor.invalids(room, dtype=dtypes.float32, device=x.device)
+        body = f"linear_int8(out, x, {at}, {wanted}, {w}, {columns}, {depth}, (rounded *)room);"
+    gradient = cpu.gradient_of(formula, len(written)) if rows is None else None
+    return cpu.call(name, _library(), body, written, arguments.read, gradient)[0]
+
+
+def lookup(ids: Tensor, weight: Weight, depth: int, formula: Callable[..., Tensor]) -> Tensor:
+    """Rows of a weight, as an embedding gives them: int32 ids (...) -> (..., in)."""
+    rows, count = weight.size, ids.numel()
+    arguments = _Arguments(ids=ids)
+    w = arguments.weight("w", weight)
+    out = Tensor.invalids(*ids.shape, depth, dtype=dtypes.float32, device=ids.device)
+    name = f"lookup_{count}_{rows}_{depth}_{weight.kind}"
+    body = f"lookup(out, ids, {count}, {w}, {rows}, {depth});"
+    gradient = cpu.gradient_of(formula)
+    return cpu.call(name, _library(), body, {"out": out}, arguments.read, gradient)[0]
+
+
+def norm(
+    x: Tensor, gain: Tensor, bias: Tensor | None, eps: float, formula: Callable[..., Tensor]
+) -> Tensor:
+    """The root-mean-square norm of the last axis, or the layer norm if there is a bias."""
+    size = x.shape[-1]
+    count = x.numel() // size
+    arguments = _Arguments(x=x, gain=gain, bias=bias)
+    name = f"norm_{count}_{size}_{'rms' if bias is None else 'layer'}"
+    given = "0" if bias is None else "bias"
+    body = f"""for (long i = 0; i < {count}; i++)
+      norm(out + i * {size}, x + i * {size}, gain, {given}, {size}, {float(eps)!r}f);"""
+    out = Tensor.invalids(*x.shape, dtype=dtypes.float32, device=x.device)
+    gradient = cpu.gradient_of(formula)
+    return cpu.call(name, _library(), body, {"out": out}, arguments.read, gradient)[0]
+
+
+def attention(
+    q: Tensor, memories: Sequence[tuple[Tensor, Tensor]], formula: Callable[..., Tensor]
+) -> Tensor:
+    """Attention of q (B, T, H, E) over a memory of its own and, before it, one that all share.
+
+    Each memory is keys and values (2, B or 1, S, K, E) and how many positions the queries see: of
+    the last, int32 (T), one more from each query to the next; of a shared one, int32 (1).
+    """
+    B, T, H, E = q.shape
+    *shared, (own, seen) = memories
+    K, room = own.shape[3], own.shape[2]
+    read = {"q": q}
+    prefix, common, prefix_room = "0", "0", 0
+    if shared:
+        read["prefix"], read["shared"] = shared[0]
+        prefix, common, prefix_room = "prefix", "shared[0]", shared[0][0].shape[2]
+    read["own"], read["seen"] = own, seen
+    width = -(-(prefix_room + room) // 16) * 16
+    name = "_".join(map(str, ["attention", B, T, H, K, E, prefix_room, room]))
+    body = f"""_Alignas(LINE) float p[QUERY_ROWS * {H // K} * {width}];
+    int batch[{B * T}], sees[{B * T}];
+    for (int i = 0; i < {B * T}; i++) {{
+      batch[i] = i / {T};
+      sees[i] = MIN(seen[i % {T}], {room});
+    }}
+    attend(out, q, {B * T}, {H}, {K}, {E}, {prefix}, {prefix_room}, {common}, own, {room},
+           {own.shape[1]}, batch, sees, p, {width});"""
+    out = Tensor.invalids(B, T, H, E, dtype=dtypes.float32, device=q.device)
+    return cpu.call(name, _library(), body, {"out": out}, read, cpu.gradient_of(formula))[0]
+
+
+class Layer(NamedTuple):
+    """A pre-norm layer's sizes and weights, as `block` reads them."""
+
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    norm_eps: float
+    attn_norm: Tensor
+    ffn_norm: Tensor
+    weights: dict[str, Weight]  # q, k, v, o, gate, up, down
+
+
+def block(
+    x: Tensor,
+    layer: Layer,
+    tables: tuple[Tensor, Tensor],
+    own: Tensor | None = None,
+    prefix: Tensor | None = None,
+    rows: Tensor | None = None,
+    gradient: cpu.Gradient | None = None,
+    in_halves: bool = False,
+) -> Tensor:
+    """A whole pre-norm layer, x (B, T, D) -> (B, T, D), behind what `own` and `prefix` hold.
+
+    `tables` are cos and sin of all positions; `own` (2, B, S, K, E) takes the new keys and values,
+    in place. `rows` (see `KVCache`) says what both hold, and which rows are wanted. In halves it is
+    two programs, of which the first writes the keys and values; they have no gradient.
+    """
+    B, T, D = x.shape
+    H, K, E = layer.num_heads, layer.num_kv_heads, layer.head_dim
+    F = layer.weights["gate"].size
+    kind = "".join(weight.kind for weight in layer.weights.values())
+    if own is None:
+        own = Tensor.invalids(2, B, T, K, E, dtype=dtypes.float32, device=x.device)
+    room, prefix_room = own.shape[2], 0 if prefix is None else prefix.shape[2]
+    width = -(-(prefix_room + room) // 16) * 16
+    floats = GROUP * (2 * D + 2 * H * E + K * E + 2 * F) + QUERY_ROWS * H // K * width
+    floats += MOST_COLUMNS * max(D, F, H * E)
+    rounds = any(weight.out is not None for weight in layer.weights.values())
+    floats += _rounded_floats(max(D, F, H * E)) if rounds else 0
+    arguments = _Arguments(
+        x=x,
+        cos=tables[0],
+        sin=tables[1],
+        attn_norm=layer.attn_norm,
+        ffn_norm=layer.ffn_norm,
+        prefix=prefix,
+        rows=rows,
+    )
+    weights = ", ".join(arguments.weight(name, w) for name, w in layer.weights.items())
+    biased = any(weight.bias is not None for weight in layer.weights.values())
+    name = "_".join(
+        map(str, ["block", B, T, D, H, K, E, F, room, prefix_room, kind, biased, rows is None])
+    )
+    shared, seen, at, wanted = ("rows[0]", "rows[1] + 1", "rows + 3", "rows[2]")
+    if rows is None:
+        shared, seen, at, wanted = ("0", "1", "0", str(B * T))
+    common = "0" if prefix is None else "prefix"
+
+    def empty(*shape: int) -> Tensor:
+        return Tensor.invalids(*shape, dtype=dtypes.float32, device=x.device)
+
+    def call(halves: str, into: str, queries: str, written: dict[str, Tensor]) -> list[Tensor]:
+        body = f"""layer w = {{{D}, {H}, {K}, {E}, {F}, {float(layer.norm_eps)!r}f, {int(rounds)},
+                     attn_norm, ffn_norm, {weights}}};
+            cache tail = {{own, {B}, {room}}}, common = {{(float *){common}, 1, {prefix_room}}};
+            block({into}, x, {T}, w, tail, common, {seen}, {shared}, {at}, {wanted}, cos, sin,
+                  scratch, {halves}, {queries});"""
+        written["scratch"] = empty(floats)
+        return cpu.call(f"{name}_{halves}", _library(), body, written, arguments.read, gradient)
+
+    out = empty(B, T, D)
+    if not in_halves:
+        return call("WHOLE", "out", "0", {"out": out, "own": own})[0]
+    queries = empty(B * T, H * E)
+    queries, own, _ = call("PROJECTS", "0", "queries", {"queries": queries, "own": own})
+    arguments.read["queries"] = queries
+    return call("READS", "out", "(float *)queries", {"out": out, "own": own})[0]

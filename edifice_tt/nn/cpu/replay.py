@@ -1,0 +1,130 @@
+"""Captured graphs of tinygrad's CPU device as calls of its programs; knows no model.
+
+tinygrad looks at every buffer of every kernel in each replay, 50 to 100 microseconds a kernel.
+Here the addresses are looked up once; and since a program is told where to read and write, what was
+captured for one layer, or for one thread, serves all others with other addresses.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from ctypes import c_uint64
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+from tinygrad import GlobalCounters, Tensor
+from tinygrad.device import Buffer
+from tinygrad.engine.realize import (
+    compile_linear,
+    get_call_arg_uops,
+    get_runtime,
+    link_linear,
+    run_linear,
+)
+from tinygrad.uop.ops import Ops, UOp
+
+from edifice_tt.nn.buffers import in_memory
+
+Signals = SimpleQueue[None]
+
+
+class Argument(NamedTuple):
+    """A memory, named by the address at which it lay when captured, and a place in it."""
+
+    memory: int
+    offset: int
+
+
+class Capture(NamedTuple):
+    """The programs that a function calls, in order, with what each is given."""
+
+    calls: tuple[tuple[Any, tuple[Argument, ...]], ...]
+    written: Mapping[int, int]  # each memory that is written to, and its bytes
+    returned: Any  # the function's Tensors
+    held: Any  # keeps programs and memory alive
+
+
+def capture(function: Callable[..., Any], *inputs: Tensor) -> Capture | None:
+    """What a function of Tensors does on tinygrad's CPU device; None if that is no plain program.
+
+    The function is called once. What it computes on the way, and not in what it returns, would be
+    missing in a replay, so that is no plain program either. Not by `TinyJit`: while that captures,
+    no thread may read a Tensor.
+    """
+    before = GlobalCounters.kernel_count
+    returned = function(*inputs)
+    if GlobalCounters.kernel_count != before:
+        return None
+    fields = [returned] if isinstance(returned, Tensor) else returned
+    made = [t for t in fields if t is not None and not t.uop.has_buffer_identity()]
+    if not made:
+        return None
+    linear, bound = Tensor.linear_with_vars(*made)
+    linear = link_linear(compile_linear(linear))
+    # Also where it is no plain program: tinygrad takes all that it has scheduled for computed.
+    run_linear(linear, bound, jit=True)
+    if bound or (found := _plain_calls(linear)) is None:
+        return None
+    calls, written, held = found
+    return Capture(calls, written, returned, [linear, *inputs, *held])
+
+
+def _plain_calls(linear: UOp) -> tuple[tuple[Any, ...], dict[int, int], list[Any]] | None:
+    calls, written, held = [], {}, []
+    for call in linear.src:
+        program, device = call.src[0], call.src[1].device
+        if not (program.op is Ops.PROGRAM and isinstance(device, str) and in_memory(device)):
+            return None
+        info, uops = program.arg, get_call_arg_uops(call)
+        if info.vars or info.global_size != (1, 1, 1) or not _are_plain(uops):
+            return None
+        buffers = [uop.buffer for uop in uops]
+        for buffer in (buffers[i].base for i in info.outs):
+            written[_address(buffer)] = buffer.nbytes
+        runtime = get_runtime(device, program)
+        used = [buffers[i] for i in info.globals]
+        arguments = [Argument(_address(b.base), _address(b) - _address(b.base)) for b in used]
+        calls.append((runtime.fxn, tuple(arguments)))
+        held += [runtime, *used]
+    return tuple(calls), written, held
+
+
+def _are_plain(uops: Sequence[UOp]) -> bool:
+    return all(isinstance(u.buffer, Buffer) for u in uops)
+
+
+def _address(buffer: Buffer) -> int:
+    return int(buffer.ensure_allocated().get_buf(buffer.device).va_addr)
+
+
+def memory_of(tensor: Tensor) -> int:
+    """The address of the memory that a realised Tensor of tinygrad's CPU device lies in."""
+    return _address(tensor.uop.buffer.base)
+
+
+class Replay:
+    """Captures to run through, each with the memory that stands in place of what it saw."""
+
+    def __init__(self, *captures: tuple[Capture, Mapping[int, int]]) -> None:
+        self._held = [capture.held for capture, _ in captures]
+        self._calls = [
+            (function, [c_uint64(moved.get(a.memory, a.memory) + a.offset) for a in arguments])
+            for capture, moved in captures
+            for function, arguments in capture.calls
+        ]
+
+    def __call__(self, before: Signals | None = None, after: Signals | None = None) -> None:
+        """Call all programs, none before those who signal have made the call that precedes it.
+
+        `before` signals to us; what it says and what we have done, we pass on to `after`.
+        """
+        try:
+            for i, (function, arguments) in enumerate(self._calls):
+                if i and before is not None:
+                    before.get()
+                if i and after is not None:
+                    after.put(None)
+                function(*arguments)
+        except BaseException:  # Ctrl-C: whoever waits for us shall not wait for ever
+            if after is not None:
+                for _ in self._calls:
+                    after.put(None)
+            raise

@@ -1,0 +1,219 @@
+"""What others write as JSON lines -> problems and pools. Knows their shapes; writes nothing."""
+
+import codecs
+import json
+import math
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edifice_tt.contract.errors import CheckpointError, PoolWarning
+from edifice_tt.contract.records import RANGES
+from edifice_tt.machine.json_text import unique
+from edifice_tt.pools.candidates import Candidate, Pool, Problem
+from edifice_tt.pools.lines import decode
+
+T = TypeVar("T")
+_ONE_A_LINE = (
+    "each line must hold one whole object: `jq -c '.[]' FILE` makes lines of an array, "
+    "`jq -c . FILE` of objects"
+)
+
+
+class _Number(str):
+    """A JSON number, as it is written."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def read_problems(path: str | os.PathLike[str]) -> list[Problem]:
+    """Read problems from JSON lines: `{"prompt": text, "problem": id, "gold": text}`.
+
+    Without an id, a problem is called by its place, from 0 on. Raises `CheckpointError` with file
+    and line number for anything else.
+    """
+
+    def read(record: dict[str, Any], place: int) -> Problem:
+        if strange := [name for name in record if name not in ("prompt", "problem", "gold")]:
+            raise ValueError(f"a problem has no field {strange[0]!r:.40}")
+        prompt = _take(record, "prompt", str, "text")
+        if not prompt.strip():
+            raise ValueError("the prompt is empty")
+        return Problem(prompt, _name(record, place), _text(record, "gold"))
+
+    return list(_read(path, read))
+
+
+def import_pools(
+    source: str | os.PathLike[str],
+    *,
+    scorer: str = "score",
+    range: str | None = None,
+    model: str | None = None,
+) -> Iterator[Pool]:
+    """Read candidates that others sampled, one problem a line, as a stream of pools.
+
+    Two shapes: `{"problem", "prompt", "gold", "candidates": [{"text", "answer", "correct", "score",
+    "num_tokens"}]}` and `{"problem", "prompt", "gold", "completions": [text, ...]}`. All but the
+    candidates may be left out; `answer` stands for `gold` where that is missing. `scorer` names
+    what gave the scores and `range` what they are. Raises `CheckpointError` with file and line
+    number, and leaves fields out that a pool does not hold, with one `PoolWarning`.
+    """
+    if range is not None and range not in RANGES:
+        raise ValueError(f"range={range!r} must be one of {', '.join(RANGES)}")
+    settings = {} if model is None else {"model": model}
+    left_out: dict[str, None] = {}  # names in order
+
+    def read(record: dict[str, Any], place: int) -> Pool:
+        given = _take(record, "candidates", list, "a list", None)
+        texts = _take(record, "completions", list, "a list", None)
+        if (given is None) == (texts is None):
+            raise ValueError("expected either `candidates` or `completions`, a list")
+        if given is None:
+            given = [{"text": text} for text in texts]
+        problem, gold = _name(record, place), _text(record, "gold") or _text(record, "answer")
+        prompt = _take(record, "prompt", str, "text", "")
+        left_out.update(dict.fromkeys(record))
+        candidates = []
+        for index, fields in enumerate(given):
+            try:
+                candidates.append(_candidate(index, fields, scorer, range))
+                left_out.update(dict.fromkeys(fields))
+            except ValueError as error:
+                raise ValueError(f"candidate {index}: {error}") from error
+        ranges = {} if range is None or not any(c.scores for c in candidates) else {scorer: range}
+        return Pool(prompt, tuple(candidates), settings, problem, gold, ranges)
+
+    yield from _read(source, read)
+    if left_out:
+        warnings.warn(
+            f"{source}: fields that a pool does not hold were left out: {', '.join(left_out)}",
+            PoolWarning,
+            stacklevel=2,
+        )
+
+
+def _candidate(index: int, fields: Any, scorer: str, range: str | None) -> Candidate:
+    if type(fields) is not dict:
+        raise ValueError(f"{fields!r:.40} must be an object")
+    if fields.keys().isdisjoint(("text", "answer", "correct", "score")):
+        raise ValueError("it needs at least one of text, answer, correct and score")
+    correct = fields.pop("correct", None)
+    if correct is not None and type(correct) is not bool:
+        raise ValueError(f"correct={correct!r:.40} must be true, false or null")
+    score = _score(fields, range)
+    return Candidate(
+        index,
+        _take(fields, "text", str, "text", ""),
+        finish_reason="unknown",
+        answer=_text(fields, "answer"),
+        correct=correct,
+        num_tokens=_num_tokens(fields),
+        scores={} if score is None else {scorer: score},
+    )
+
+
+def _num_tokens(fields: dict[str, Any]) -> int:
+    given = fields.pop("num_tokens", None)
+    if given is None:
+        return 0
+    if type(given) is not _Number or not re.fullmatch("[0-9]{1,19}", given):
+        raise ValueError(f"num_tokens={given!r:.40} must be a whole number, at least 0")
+    if int(given) >= 2**63:
+        raise ValueError(f"num_tokens={given!r:.40} must be below 2^63")
+    return int(given)
+
+
+def _score(fields: dict[str, Any], range: str | None) -> float | None:
+    given = fields.pop("score", None)
+    if given is None:
+        return None
+    if type(given) is not _Number or math.isinf(score := float(given)):
+        raise ValueError(f"score={given!r:.40} must be a finite number")
+    if range == "probability" and not 0 <= score <= 1:
+        raise ValueError(f"score={given!r:.40} is no probability; give another range")
+    return score
+
+
+_NEEDED = object()
+
+
+def _take(record: dict[str, Any], name: str, kind: type, words: str, default: Any = _NEEDED) -> Any:
+    value = record.pop(name, None)
+    if value is None and default is not _NEEDED:
+        return default
+    if type(value) is not kind:
+        raise ValueError(f"{name}={value!r:.40} must be {words}")
+    return value
+
+
+def _text(record: dict[str, Any], name: str) -> str | None:
+    """A text; a number counts as it is written."""
+    value = record.pop(name, None)
+    if type(value) is _Number:
+        return str(value)
+    if value is not None and type(value) is not str:
+        raise ValueError(f"{name}={value!r:.40} must be text or a number")
+    return value
+
+
+def _name(record: dict[str, Any], place: int) -> str:
+    name = _text(record, "problem")
+    return str(place) if name is None else name
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON; write a number, a text or null")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=unique,
+    parse_float=_Number,
+    parse_int=_Number,
+    parse_constant=_no_constant,
+)
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    """What a line says, its numbers as they are written."""
+    if line.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in line:
+        raise ValueError("it is no UTF-8 text, but looks like UTF-16 or UTF-32; save it as UTF-8")
+    try:
+        record = decode(line, _DECODER)
+    except ValueError as error:
+        if line in (b"{", b"["):
+            raise ValueError(f"{error}; {_ONE_A_LINE}") from error
+        raise
+    except RecursionError as error:
+        raise ValueError("its brackets are nested too deeply") from error
+    if type(record) is not dict:
+        raise ValueError(f"it must be a JSON object; {_ONE_A_LINE}")
+    return record
+
+
+def _read(path: str | os.PathLike[str], read: Callable[[dict[str, Any], int], T]) -> Iterator[T]:
+    """Read each line of a file that is not blank; its place counts from 0.
+
+    Messages have the number of the line, which counts from 1. A byte order mark is skipped.
+    """
+    place = 0
+    try:
+        with Path(path).open("rb") as file:
+            for number, line in enumerate(file, 1):
+                line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if not line.strip():
+                    continue
+                try:
+                    made = read(_record(line.strip()), place)
+                except (ValueError, RecursionError) as error:
+                    raise CheckpointError(f"{path}, line {number}: {error}") from error
+                yield made
+                place += 1
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    if place == 0:
+        raise CheckpointError(f"{path}: it is empty")

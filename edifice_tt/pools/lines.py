@@ -1,0 +1,259 @@
+"""One line of a pool file <-> its fields: schema 2. Knows JSON and the records; opens no file.
+
+Every kind of line, every field of it and what a field must be stand in one table, `FIELDS`; the
+pages `docs/pool-format.md` and `docs/pool.schema.json` are held to it by a test.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from edifice_tt.contract.records import RANGES
+from edifice_tt.machine.json_text import unique
+from edifice_tt.pools.candidates import FINISH_REASONS, INTERRUPTED, Candidate, Pool
+from edifice_tt.pools.chat_text import plain_of
+
+SCHEMA = 2
+_LARGEST = 2**63 - 1
+
+
+class Field(NamedTuple):
+    """What a field must be, in words and as a check."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def _is_count(x: Any) -> bool:
+    return type(x) is int and 0 <= x <= _LARGEST
+
+
+def _is_number(x: Any) -> bool:
+    return type(x) in (int, float) and math.isfinite(x)
+
+
+def _is_text(x: Any) -> bool:
+    return type(x) is str
+
+
+def _all(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda x: type(x) is list and all(map(check, x))
+
+
+def _or_null(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda x: x is None or check(x)
+
+
+_COUNT = Field("a whole number from 0 to 2^63 - 1", _is_count)
+_NUMBER = Field("a finite number", _is_number)
+_TEXT = Field("text", _is_text)
+_TEXT_OR_NULL = Field("text or null", _or_null(_is_text))
+
+FIELDS: Mapping[str, Mapping[str, Field]] = {
+    "pool": {
+        "schema": Field(str(SCHEMA), lambda x: type(x) is int and x == SCHEMA),
+        "settings": Field("an object of finite values", lambda x: _is_settings(x)),
+    },
+    "problem": {
+        "problem": _TEXT,
+        "prompt": _TEXT,
+        "plain": Field("a list of places, each two whole numbers", _all(lambda x: _is_place(x))),
+        "gold": _TEXT_OR_NULL,
+    },
+    "candidate": {
+        "problem": _TEXT,
+        "index": _COUNT,
+        "text": _TEXT,
+        "token_ids": Field("a list of token ids", _all(_is_count)),
+        "token_logprobs": Field("a list of finite numbers", _all(_is_number)),
+        "num_tokens": _COUNT,
+        "finish_reason": Field(f"one of {', '.join(FINISH_REASONS)}", FINISH_REASONS.__contains__),
+        "answer": _TEXT_OR_NULL,
+        "correct": Field("true, false or null", _or_null(lambda x: type(x) is bool)),
+        "seconds": Field(
+            "a finite number, at least 0, or null", _or_null(lambda x: _is_number(x) and x >= 0)
+        ),
+    },
+    "scorer": {
+        "scorer": _TEXT,
+        "range": Field(f"one of {', '.join(RANGES)}, or null", (*RANGES, None).__contains__),
+        "owner": _TEXT_OR_NULL,
+        "fingerprint": _TEXT_OR_NULL,
+        "trained_on": Field("a list of texts", _all(_is_text)),
+    },
+    "score": {
+        "problem": _TEXT,
+        "index": _COUNT,
+        "scorer": _TEXT,
+        "score": _NUMBER,
+        "steps": Field("a list of finite numbers", _all(_is_number)),
+    },
+}
+OPTIONAL: Mapping[str, frozenset[str]] = {
+    "problem": frozenset({"plain"}),
+    "scorer": frozenset({"trained_on"}),
+    "score": frozenset({"steps"}),
+}
+_CHECKS = {kind: {n: f.holds for n, f in fields.items()} for kind, fields in FIELDS.items()}
+_NAMES = {
+    kind: (frozenset(fields) - OPTIONAL.get(kind, frozenset()), frozenset(fields))
+    for kind, fields in FIELDS.items()
+}
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=unique)
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as Python's; JSON knows no other."""
+    if (item := getattr(value, "item", None)) is None:
+        raise TypeError(f"{value!r:.60} of type {type(value).__name__} has no form in JSON")
+    return item()
+
+
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
+)
+
+
+def _is_place(x: Any) -> bool:
+    return type(x) is list and len(x) == 2 and all(map(_is_count, x)) and x[0] < x[1]
+
+
+def _is_settings(x: Any) -> bool:
+    if type(x) is not dict:
+        return False
+    try:
+        _ENCODER.encode(x)
+    except ValueError:
+        return False
+    return True
+
+
+def decode(line: bytes, decoder: json.JSONDecoder = _DECODER) -> Any:
+    """What a line says as JSON. Raises `ValueError` for one that is no JSON or no Unicode."""
+    try:
+        text = line.decode()
+        value, end = decoder.raw_decode(text)  # less work than json.loads, on short lines
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 text, at byte {error.start} of the line") from error
+    except json.JSONDecodeError as error:
+        what = error.msg[0].lower() + error.msg[1:].removesuffix(" at")
+        raise ValueError(f"not JSON, {what} at column {error.colno}") from error
+    if "\\ud" in text or "\\uD" in text:  # an escape of half a character, perhaps without the other
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("a text holds half a character, a lone surrogate") from error
+    if text[end:] not in ("\n", "", "\r\n"):
+        raise ValueError(f"not one JSON object, more follows at column {end + 1}")
+    return value
+
+
+def check(record: Any) -> str:
+    """The kind of a line. Raises `ValueError` for fields that are not those of its kind."""
+    if type(record) is not dict:
+        raise ValueError("it must be a JSON object")
+    kind = record.pop("kind", None)
+    if type(kind) is not str or kind not in FIELDS:
+        raise ValueError(f"kind={kind!r:.40} must be one of {', '.join(FIELDS)}")
+    if kind == "pool" or record.keys() not in _NAMES[kind]:
+        _check_names(kind, record)
+    checks = _CHECKS[kind]
+    for name, value in record.items():
+        if not checks[name](value):
+            raise ValueError(f"{name}={value!r:.40} must be {FIELDS[kind][name].words}")
+    if kind == "candidate" and (ids := record["token_ids"]) and len(ids) != record["num_tokens"]:
+        raise ValueError(f"num_tokens={record['num_tokens']} must be the {len(ids)} of token_ids")
+    if "plain" in record:
+        ends = [0, *(place for one in record["plain"] for place in one), len(record["prompt"])]
+        if ends != sorted(ends):
+            raise ValueError("plain must be places in the prompt, in their order")
+    return kind
+
+
+def _check_names(kind: str, record: dict[str, Any]) -> None:
+    schema = record.get("schema")
+    if kind == "pool" and type(schema) is int and schema != SCHEMA:
+        raise ValueError(
+            f"its schema is {schema}, this edifice_tt reads {SCHEMA}; "
+            + ("sample it again" if schema < SCHEMA else "update edifice_tt")
+        )
+    if strange := [name for name in record if name not in FIELDS[kind]]:
+        raise ValueError(f"a {kind} has no field {strange[0]!r:.40}")
+    needed, _ = _NAMES[kind]
+    if missing := [name for name in FIELDS[kind] if name in needed and name not in record]:
+        raise ValueError(f"a {kind} needs {', '.join(missing)}")
+
+
+def encode(kind: str, **fields: Any) -> bytes:
+    """A line. Raises `ValueError` for a number that is not finite and for half a character."""
+    return _ENCODER.encode({"kind": kind, **fields}).encode() + b"\n"
+
+
+def header_line(settings: Mapping[str, Any]) -> bytes:
+    """The first line: how everything in the file was sampled."""
+    return encode("pool", schema=SCHEMA, settings=sampling_of(settings))
+
+
+def sampling_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without the status of a run, which older files hold too."""
+    return {name: value for name, value in settings.items() if name != INTERRUPTED}
+
+
+def problem_line(pool: Pool) -> bytes:
+    """What stands before a problem's candidates."""
+    places = {"plain": plain} if (plain := plain_of(pool.prompt)) else {}
+    return encode("problem", problem=pool.problem, prompt=pool.prompt, **places, gold=pool.gold)
+
+
+def candidate_line(problem: str, candidate: Candidate) -> bytes:
+    """A candidate without its scores, which have lines of their own."""
+    fields = {name: getattr(candidate, name) for name in FIELDS["candidate"] if name != "problem"}
+    return encode("candidate", problem=problem, **fields)
+
+
+def scorer_line(
+    scorer: str,
+    range: str | None,
+    owner: str | None,
+    fingerprint: str | None,
+    trained_on: Iterable[str] = (),
+) -> bytes:
+    """What stands before a scorer's first score."""
+    seen = {"trained_on": ids} if (ids := list(trained_on)) else {}
+    about = {"scorer": scorer, "range": range, "owner": owner, "fingerprint": fingerprint}
+    return encode("scorer", **about, **seen)
+
+
+def score_lines(pool: Pool, scorer: str) -> bytes:
+    """A line for each candidate of a pool that the scorer has scored."""
+    lines = []
+    for candidate in pool:
+        if scorer in candidate.scores:
+            fields: dict[str, Any] = {"scorer": scorer, "score": float(candidate.scores[scorer])}
+            if scorer in candidate.step_scores:
+                fields["steps"] = [float(x) for x in candidate.step_scores[scorer]]
+            lines.append(encode("score", problem=pool.problem, index=candidate.index, **fields))
+    return b"".join(lines)
+
+
+def to_candidate(
+    record: Mapping[str, Any], scores: dict[str, float], steps: dict[str, tuple[float, ...]]
+) -> Candidate:
+    """The candidate of a checked line, with its scores."""
+    seconds = record["seconds"]
+    return Candidate(
+        record["index"],
+        record["text"],
+        tuple(record["token_ids"]),
+        tuple(map(float, record["token_logprobs"])),
+        record["finish_reason"],
+        record["answer"],
+        record["correct"],
+        record["num_tokens"],
+        None if seconds is None else float(seconds),
+        scores,
+        steps,
+    )

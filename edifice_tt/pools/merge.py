@@ -1,0 +1,125 @@
+"""Several pool files of one model and one sampling -> one: problems, candidates, scores united."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.machine.files import replacing
+from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.pools.reader import PoolFile
+from edifice_tt.pools.writer import differing, put_pools
+
+_EARNED = ("answer", "correct", "seconds", "scores", "step_scores")  # after it was sampled
+_SAMPLED = tuple(f.name for f in dataclasses.fields(Candidate) if f.name not in _EARNED)
+
+
+def merge_pools(
+    sources: Sequence[str | os.PathLike[str]],
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = True,
+) -> tuple[int, int]:
+    """Unite pool files into a new one, atomically; returns how many problems and candidates.
+
+    Their settings must be the same but for `n`. Of one candidate's scores by one scorer those of
+    the later file count; an answer and a mark that only one file knows are kept. Raises
+    `CheckpointError`, with both files and lines, for settings, problems or candidates that differ,
+    and `OSError` as `write_pools` does.
+    """
+    with replacing(Path(path), overwrite=overwrite) as replace:  # it may be one of the sources
+        files = [PoolFile(source).with_problems() for source in sources]
+        settings = _common_settings(files)
+        scorers = {name: about for file in files for name, about in file.scorers.items()}
+        counts = [0, 0]
+
+        def pools() -> Iterator[Pool]:
+            for problem in dict.fromkeys(name for file in files for name in file.problems):
+                pool = _unite(problem, [file for file in files if problem in file.problems])
+                counts[0] += 1
+                counts[1] += len(pool)
+                yield dataclasses.replace(pool, settings=settings)
+
+        put_pools(replace, pools(), scorers)
+    return counts[0], counts[1]
+
+
+def _common_settings(files: list[PoolFile]) -> dict[str, Any]:
+    """Those of all files, with the largest `n`."""
+    if not files:
+        raise ValueError("there are no pool files to merge")
+    first, *others = files
+    for file in others:
+        if different := differing({**first.settings, "n": 0}, {**file.settings, "n": 0}):
+            name, one, other = different
+            raise CheckpointError(
+                f"{first.path}, line 1, has {name}={one!r:.60}, {file.path}, line 1, has "
+                f"{other!r:.60}; merge files of one model and one sampling"
+            )
+        for scorer in first.scorers.keys() & file.scorers.keys():
+            ranges = [f.scorers[scorer]["range"] for f in (first, file)]
+            if ranges[0] != ranges[1]:
+                raise CheckpointError(
+                    f"scorer {scorer!r} has the range {ranges[0]!r} in {first.path} and "
+                    f"{ranges[1]!r} in {file.path}; score one of them again"
+                )
+    sizes = [n for file in files if type(n := file.settings.get("n")) is int]
+    return {**first.settings, "n": max(sizes)} if sizes else first.settings
+
+
+def _unite(problem: str, files: list[PoolFile]) -> Pool:
+    first, *others = files
+    pool = first.pool(problem)
+    home = {candidate.index: first for candidate in pool}
+    candidates = {candidate.index: candidate for candidate in pool}
+    gold, ranges, seen_by = pool.gold, dict(pool.ranges), pool.seen_by
+    for file in others:
+        more = file.pool(problem)
+        golds = {g for g in (gold, more.gold) if g is not None}
+        if more.prompt != pool.prompt or len(golds) > 1:
+            what = "gold answers" if more.prompt == pool.prompt else "prompts"
+            raise CheckpointError(
+                f"problem {problem!r} has different {what} in {first.path}, line "
+                f"{first.lines[problem]}, and {file.path}, line {file.lines[problem]}"
+            )
+        gold = gold if gold is not None else more.gold
+        ranges |= more.ranges
+        seen_by = (seen_by - {name for c in more for name in c.scores}) | more.seen_by
+        for candidate in more:
+            index = candidate.index
+            held = candidates.setdefault(index, candidate)
+            if (name := _conflict(held, candidate)) is not None:
+                one, other = home[index], file
+                raise CheckpointError(
+                    f"candidate {index} of problem {problem!r} has different {name} in {one.path}, "
+                    f"line {one.line_of(problem, index)}, and {other.path}, line "
+                    f"{other.line_of(problem, index)}"
+                )
+            home.setdefault(index, file)
+            candidates[index] = _join(held, candidate)
+    made = tuple(candidates[index] for index in sorted(candidates))
+    return dataclasses.replace(pool, candidates=made, gold=gold, ranges=ranges, seen_by=seen_by)
+
+
+def _conflict(one: Candidate, other: Candidate) -> str | None:
+    for name in _SAMPLED:
+        if getattr(one, name) != getattr(other, name):
+            return name
+    for name in ("answer", "correct"):
+        known: set[Any] = {getattr(one, name), getattr(other, name)} - {None}
+        if len(known) > 1:
+            return name
+    return None
+
+
+def _join(one: Candidate, other: Candidate) -> Candidate:
+    steps = {n: s for n, s in one.step_scores.items() if n not in other.scores}
+    return dataclasses.replace(
+        one,
+        answer=one.answer if one.answer is not None else other.answer,
+        correct=one.correct if one.correct is not None else other.correct,
+        scores={**one.scores, **other.scores},
+        step_scores={**steps, **other.step_scores},
+    )

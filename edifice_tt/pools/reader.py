@@ -1,0 +1,245 @@
+"""Reading pool files: the whole file is checked first, then one problem at a time is fetched.
+
+Scores stand long after their candidates and problems may be interleaved, so the first reading
+notes where each problem's lines are (12 bytes a line). What a line may say is for `pool_lines`;
+nothing is written here.
+"""
+
+import json
+import os
+import stat
+import warnings
+from array import array
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edifice_tt.contract.errors import CheckpointError, PoolWarning
+from edifice_tt.pools.candidates import Pool
+from edifice_tt.pools.chat_text import with_plain
+from edifice_tt.pools.lines import check, decode, sampling_of, to_candidate
+
+
+def header_settings(path: Path) -> dict[str, Any]:
+    """The settings of a pool file; none of a file that is not there, or is no pool file."""
+    try:
+        with path.open("rb") as file:
+            record = decode(file.readline())
+        return dict(record["settings"]) if check(record) == "pool" else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+class PoolFile:
+    """A file that was read through and found whole; iterate it for its pools.
+
+    `settings`, `problems` (id -> prompt and gold) and `scorers` are what its lines declare;
+    `indices` holds each problem's candidates, `answered` whether any has an answer or the settings
+    name an extractor. Raises `CheckpointError` as `read_pools` does.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.settings: dict[str, Any] = {}
+        self.problems: dict[str, dict[str, Any]] = {}
+        self.lines: dict[str, int] = {}  # where each problem is declared
+        self.indices: dict[str, set[int]] = {}
+        self.scorers: dict[str, dict[str, Any]] = {}
+        self.answered = False
+        self.size = 0  # bytes of all whole lines
+        self.ended = True  # whether the last of them has its line end
+        self._ids: dict[str, int] = {}
+        self._starts = array("Q")  # of each line, in bytes
+        self._owners = array("i")  # the problem of each line; -1 for a line of none
+        self._inode = (0, 0)
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode) and not self.path.is_dir():
+                raise CheckpointError(
+                    f"{path}: no regular file, and it is read twice; save it first"
+                )
+            with self.path.open("rb") as file:
+                self._inode = _inode(file)
+                self._scan(file)
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+        if self.size == 0:
+            raise CheckpointError(f"{path}: not a pool file, it is empty")
+
+    def _scan(self, file: BinaryIO) -> None:
+        for number, line in enumerate(file, 1):
+            try:
+                record = decode(line)
+            except (ValueError, RecursionError) as error:
+                if number > 1 and not line.endswith(b"\n") and isinstance(error, ValueError):
+                    self._leave_out(number, len(line))
+                    return
+                raise self._damage(number, line, error) from error
+            try:
+                owner = self._take(check(record), record, number)
+            except (ValueError, OverflowError) as error:
+                raise self._damage(number, line, error) from error
+            self._starts.append(self.size)
+            self._owners.append(owner)
+            self.size += len(line)
+            self.ended = line.endswith(b"\n")
+
+    def _leave_out(self, number: int, num_bytes: int) -> None:
+        warnings.warn(
+            f"{self.path}, line {number}: cut off after {num_bytes} bytes; this last line is left "
+            "out",
+            PoolWarning,
+            stacklevel=5,
+        )
+
+    def _damage(self, number: int, line: bytes, reason: Exception) -> CheckpointError:
+        what = "not a pool file" if number == 1 else "damaged pool file"
+        if number == 1 and line.startswith(b"\xef\xbb\xbf"):
+            reason = ValueError("it begins with a byte order mark; save it without one")
+        return CheckpointError(f"{self.path}, line {number}: {what}: {reason}")
+
+    def _take(self, kind: str, record: dict[str, Any], number: int) -> int:
+        """Keep what a line declares; returns which problem it is of, -1 for none."""
+        if (kind == "pool") != (number == 1):
+            more = "; to join two files use edifice-tt merge" if kind == "pool" else ""
+            raise ValueError(f"the first line, and no other, must be a pool header{more}")
+        if kind == "pool":
+            self.settings = sampling_of(record["settings"])
+            self.answered = isinstance(self.settings.get("answer"), str)
+            return -1
+        if kind == "scorer":
+            if "trained_on" in record:
+                record["trained_on"] = frozenset(record["trained_on"])
+            self.scorers[record.pop("scorer")] = record
+            return -1
+        problem = record.pop("problem")
+        if kind == "problem":
+            if problem in self.problems:
+                raise ValueError(f"problem {problem!r:.40} is there twice")
+            record["prompt"] = with_plain(record["prompt"], record.pop("plain", ()))
+            self._ids[problem] = len(self._ids)
+            self.problems[problem] = record
+            self.lines[problem] = number
+            self.indices[problem] = set()
+            return -1
+        if (owner := self._ids.get(problem, -1)) < 0:
+            raise ValueError(f"a {kind} of problem {problem!r:.40}, which no line before declares")
+        index, present = record["index"], self.indices[problem]
+        if kind == "candidate":
+            if index in present:
+                raise ValueError(f"candidate {index} of problem {problem!r:.40} is there twice")
+            present.add(index)
+            self.answered = self.answered or record["answer"] is not None
+            return owner
+        if index not in present:
+            raise ValueError(f"a score for candidate {index}, which is not there")
+        if record["scorer"] not in self.scorers:
+            raise ValueError(f"a score of {record['scorer']!r:.40}, which no line before declares")
+        return owner
+
+    def with_problems(self) -> "PoolFile":
+        """This file. Raises `CheckpointError` when it holds no problem."""
+        if not any(self.indices.values()):
+            raise CheckpointError(f"{self.path}: the pool holds no candidates")
+        return self
+
+    def __iter__(self) -> Iterator[Pool]:
+        with self._open() as file:
+            for problem in self.problems:
+                yield self._pool(problem, self._read(file, self._rows(problem)))
+
+    def pool(self, problem: str) -> Pool:
+        """The pool of one problem."""
+        with self._open() as file:
+            return self._pool(problem, self._read(file, self._rows(problem)))
+
+    def _open(self) -> BinaryIO:
+        file = self.path.open("rb")
+        if _inode(file) != self._inode:
+            file.close()
+            raise self._changed()
+        return file
+
+    def _changed(self) -> CheckpointError:
+        return CheckpointError(f"{self.path}: it was changed while it was read; read it again")
+
+    def line_of(self, problem: str, index: int) -> int:
+        """The number of the line on which a candidate stands."""
+        rows = self._rows(problem)
+        with self._open() as file:
+            found = zip(rows.tolist(), self._read(file, rows), strict=True)
+            lines = (row + 1 for row, r in found if "text" in r and r["index"] == index)
+            return int(next(lines))
+
+    @cached_property
+    def _order(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The lines problem by problem, each problem's in the file's order, and where it begins."""
+        owners = np.frombuffer(self._owners, np.int32)
+        order = np.argsort(owners, kind="stable")
+        return order, np.searchsorted(owners[order], range(len(self.problems) + 1))
+
+    def _rows(self, problem: str) -> NDArray[np.intp]:
+        order, bounds = self._order
+        number = self._ids[problem]
+        return order[bounds[number] : bounds[number + 1]]
+
+    def _read(self, file: BinaryIO, rows: NDArray[np.intp]) -> Iterator[dict[str, Any]]:
+        """Parse lines again that were found whole; neighbours in one go."""
+        if not len(rows):
+            return
+        for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
+            start, after = self._starts[run[0]], int(run[-1]) + 1
+            stop = self._starts[after] if after < len(self._starts) else self.size
+            file.seek(start)
+            block = file.read(stop - start)
+            if len(block) < stop - start:  # another process took back what it had appended
+                raise self._changed()
+            # Within a line JSON has no bare line end: each is between two of them.
+            records = b"[" + block.rstrip(b"\r\n").replace(b"\n", b",") + b"]"
+            try:
+                found = json.loads(records)
+            except ValueError as error:
+                raise self._changed() from error
+            yield from found
+
+    def _pool(self, problem: str, records: Iterable[dict[str, Any]]) -> Pool:
+        candidates: dict[int, dict[str, Any]] = {}
+        scores: dict[int, dict[str, float]] = {}
+        steps: dict[int, dict[str, tuple[float, ...]]] = {}
+        for record in records:
+            index = record["index"]
+            if "text" in record:
+                candidates[index], scores[index], steps[index] = record, {}, {}
+                continue
+            scorer = record["scorer"]
+            scores[index][scorer] = float(record["score"])
+            steps[index].pop(scorer, None)
+            if "steps" in record:
+                steps[index][scorer] = tuple(map(float, record["steps"]))
+        self._tell_none_from_nobody(list(candidates.values()))
+        made = (to_candidate(candidates[i], scores[i], steps[i]) for i in sorted(candidates))
+        used = {name for given in scores.values() for name in given}
+        declared = {name: self.scorers[name]["range"] for name in sorted(used)}
+        ranges = {name: range for name, range in declared.items() if range is not None}
+        trained_on = {name: self.scorers[name].get("trained_on", ()) for name in used}
+        seen_by = frozenset(name for name in used if problem in trained_on[name])
+        about = self.problems[problem]
+        gold = about["gold"]
+        return Pool(about["prompt"], tuple(made), self.settings, problem, gold, ranges, seen_by)
+
+    def _tell_none_from_nobody(self, candidates: list[dict[str, Any]]) -> None:
+        """Older files say null also where somebody has looked for an answer and found none."""
+        extracted = isinstance(self.settings.get("answer"), str)
+        if not (extracted or (self.answered and all(c["answer"] is None for c in candidates))):
+            return  # among answers a mark alone tells
+        for candidate in candidates:
+            if candidate["answer"] is None and (extracted or candidate["correct"] is not None):
+                candidate["answer"] = ""
+
+
+def _inode(file: BinaryIO) -> tuple[int, int]:
+    about = os.fstat(file.fileno())
+    return about.st_dev, about.st_ino

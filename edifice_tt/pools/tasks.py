@@ -1,0 +1,127 @@
+"""Tasks whose answers a program knows: problems to sample, to train on, and to measure with.
+
+Which problems are for training and which for measuring follows from the text of the question
+alone, so no seed and no number of problems can mix them. Knows no model; what the built-in tasks
+ask stands in `families`.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from random import Random
+from typing import Any
+
+from edifice_tt.contract import records, registry
+from edifice_tt.contract.errors import PluginError
+from edifice_tt.contract.tracing import one_line, show
+from edifice_tt.nn.config import check_count
+from edifice_tt.pools.candidates import Problem
+from edifice_tt.pools.families import Question
+
+SPLITS = ("train", "test")
+SHOTS = 6
+MOST_PROBLEMS = 1_000_000
+# Of a hundred questions so many are for the examples in the prompt, and for measuring.
+_SHOT_SHARE, _TEST_SHARE = 10, 30
+_PATIENCE = 1000  # draws that bring nothing new, before a family counts as exhausted
+
+
+class Task(records.Task):
+    """A registered kind of problem, and what is made of it.
+
+    `make` draws a question with its answer. `answer` names the extractor; `stop` and `max_tokens`
+    are what sampling needs. `examples_seed` draws the examples of the prompt.
+    """
+
+    @property
+    def examples(self) -> str:
+        """The solved examples before every question; none of them is ever asked."""
+        shots = _draw(self, "shots", self.examples_seed, SHOTS)
+        apart = "\n\n" if "\n" in shots[0].text else "\n"
+        return "".join(f"{shot.text} {shot.answer}{apart}" for shot in shots)
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What `generate_pools` is to be told: where answers end, and how they are read."""
+        return {"stop": self.stop, "max_tokens": self.max_tokens, "answer": self.answer}
+
+    def draw(self, rng: Random) -> Question:
+        """A question that `make` draws; `PluginError`, naming the owner, where it gives none."""
+        who = f"task {self.name!r}" + (f" of {self.owner}" if self.owner else "")
+        try:
+            made = self.make(rng)
+            question = Question(*made)
+        except KeyboardInterrupt:
+            raise
+        # Foreign code: whatever it raises, the caller learns whose it is.
+        except BaseException as error:
+            raise PluginError(f"{who} failed: {one_line(error)}") from error
+        if isinstance(made, str) or not all(
+            isinstance(part, str) and part.strip() for part in question
+        ):
+            raise PluginError(f"{who} gave {show(made):.60}, expected a question and its answer")
+        return question
+
+
+def make_problems(task: str | Task, num: int, seed: int = 0, split: str = "train") -> list[Problem]:
+    """Different problems of a task: few-shot prompts to be continued as raw text, with answers.
+
+    The first of `num` are those of a smaller `num`. A problem is of the split `train` or `test` by
+    a hash of its question, whatever the seed, and its id says which. Raises `UnknownNameError` for
+    an unknown task, and `ValueError` for an unknown split and for more problems than there are.
+
+    >>> [problem.gold for problem in make_problems("largest", 3, split="test")]
+    ['64', '78', '98']
+    """
+    task = find_task(task) if isinstance(task, str) else task
+    num = check_count("num", num, MOST_PROBLEMS)
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r} must be one of {', '.join(SPLITS)}")
+    examples = task.examples
+    return [
+        Problem(examples + q.text, f"{task.name}-{split}-{_digest(task, q)[:12]}", q.answer)
+        for q in _draw(task, split, seed, num)
+    ]
+
+
+def find_task(name: str) -> Task:
+    """The record of a task; `UnknownNameError` when there is none of that name."""
+    return Task(**vars(registry.load_registry().find("task", name)))
+
+
+def held_out(problems: Iterable[str]) -> list[str]:
+    """Those of some problem ids that are for measuring only."""
+    names = sorted(registry.list_tasks(), key=len)
+
+    def is_held_out(problem: str) -> bool:
+        ours = [n for n in names if problem.startswith(tuple(f"{n}-{s}-" for s in SPLITS))]
+        return bool(ours) and problem.startswith(f"{ours[-1]}-test-")
+
+    return [problem for problem in problems if is_held_out(problem)]
+
+
+def _draw(task: Task, split: str, seed: int, num: int) -> list[Question]:
+    rng = Random(f"{task.name} {split} {seed}")
+    found: dict[str, Question] = {}
+    misses = 0
+    while len(found) < num:
+        question = task.draw(rng)
+        if question.text not in found and _split_of(task, question) == split:
+            found[question.text] = question
+            misses = 0
+        elif (misses := misses + 1) == _PATIENCE:
+            raise ValueError(
+                f"num={num} is more than task {task.name!r} has for {split}; it has about "
+                f"{len(found)}"
+            )
+    return list(found.values())
+
+
+def _split_of(task: Task, question: Question) -> str:
+    place = int(_digest(task, question), 16) % 100
+    if place < _SHOT_SHARE:
+        return "shots"
+    return "test" if place < _SHOT_SHARE + _TEST_SHARE else "train"
+
+
+def _digest(task: Task, question: Question) -> str:
+    return hashlib.sha256(f"{task.name}\n{question.text}".encode()).hexdigest()

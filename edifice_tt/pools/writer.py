@@ -1,0 +1,215 @@
+"""Pool files: streamed in, written whole, or added to line by line. Knows what keeps a file whole.
+
+What a line says is for `pool_lines`, how a file is read for `pool_reader`. Knows no model.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.machine.files import find_target, open_alone, replacing
+from edifice_tt.pools.candidates import Pool
+from edifice_tt.pools.lines import (
+    candidate_line,
+    header_line,
+    problem_line,
+    sampling_of,
+    score_lines,
+    scorer_line,
+)
+from edifice_tt.pools.reader import PoolFile
+
+Scorers = Mapping[str, Mapping[str, Any]]
+
+
+def read_pools(path: str | os.PathLike[str]) -> Iterator[Pool]:
+    """Read a pool file problem by problem, in the file's order, candidates by index.
+
+    The whole file is checked before the first pool is given; memory holds one problem at a time.
+    A last line that was cut off in writing is left out with a `PoolWarning`. Raises
+    `CheckpointError` with file and line number for anything else that is not as written.
+    """
+    return iter(PoolFile(path).with_problems())
+
+
+def read_pool(path: str | os.PathLike[str]) -> Pool:
+    """See `Pool.load`."""
+    file = PoolFile(path).with_problems()
+    if len(file.problems) > 1:
+        raise CheckpointError(
+            f"{path}: it holds {len(file.problems)} problems; read them with edifice_tt.read_pools"
+        )
+    return next(iter(file))
+
+
+def write_pools(
+    path: str | os.PathLike[str],
+    pools: Iterable[Pool],
+    scorers: Scorers | None = None,
+    *,
+    overwrite: bool = True,
+) -> None:
+    """Write pools of one model and one sampling into a file, atomically; they may be streamed.
+
+    `scorers` tells of a scorer what pools do not: its `owner` and its `fingerprint`. Raises
+    `ValueError` for pools of different settings, for a problem that is there twice, and for none;
+    `OSError` as `files.replacing` does, for a file that another process is writing to among others.
+    """
+    with replacing(Path(path), overwrite=overwrite) as replace:
+        put_pools(replace, pools, scorers or {})
+
+
+def rewrite_pools(
+    path: str | os.PathLike[str], change: Callable[[PoolFile], Iterable[Pool]]
+) -> None:
+    """Replace a pool file by what `change` makes of it, while nobody else can write to it."""
+    try:
+        with replacing(Path(path)) as replace:
+            file = PoolFile(path).with_problems()
+            put_pools(replace, change(file), file.scorers)
+    except BlockingIOError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from error
+
+
+def put_pools(
+    replace: Callable[[Callable[[BinaryIO], object]], None], pools: Iterable[Pool], scorers: Scorers
+) -> None:
+    """What `write_pools` does, with what `files.replacing` gave."""
+    lines = _pool_lines(pools, scorers)
+    first = next(lines)  # what makes no pool costs no file
+    replace(lambda file: [file.write(line) for line in (first, *lines)])
+
+
+def _pool_lines(pools: Iterable[Pool], scorers: Scorers) -> Iterator[bytes]:
+    settings: Mapping[str, Any] | None = None
+    seen: set[str] = set()
+    declared: dict[str, tuple[str, str | None, str | None, str | None]] = {}
+    trained_on: dict[str, list[str]] = {}
+    for pool in pools:
+        if settings is None:
+            settings = pool.settings
+            yield header_line(settings)
+        if different := differing(sampling_of(settings), sampling_of(pool.settings)):
+            name, one, other = different
+            raise ValueError(
+                f"problem {pool.problem!r} has {name}={other!r}, the ones before {one!r}; "
+                "write pools of different settings to files of their own"
+            )
+        if pool.problem in seen:
+            raise ValueError(f"problem {pool.problem!r} is there twice; give each another name")
+        seen.add(pool.problem)
+        yield problem_line(pool)
+        yield from (candidate_line(pool.problem, candidate) for candidate in pool)
+        for scorer in sorted({name for candidate in pool for name in candidate.scores}):
+            if scorer not in declared:
+                about = scorers.get(scorer, {})
+                named = (about.get("owner"), about.get("fingerprint"))
+                declared[scorer] = (scorer, pool.ranges.get(scorer), *named)
+                yield scorer_line(*declared[scorer])
+            if scorer in pool.seen_by:
+                trained_on.setdefault(scorer, []).append(pool.problem)
+            yield score_lines(pool, scorer)
+    if settings is None:
+        raise ValueError("there are no pools to write")
+    for scorer, problems in trained_on.items():  # known only now: pools may be a stream
+        yield scorer_line(*declared[scorer], trained_on=problems)
+
+
+def differing(
+    settings: Mapping[str, Any], others: Mapping[str, Any]
+) -> tuple[str, Any, Any] | None:
+    """The first setting in which two differ, with both values; None when they are the same."""
+    for name in (*settings, *others):
+        if (one := settings.get(name)) != (other := others.get(name)):
+            return name, one, other
+    return None
+
+
+class PoolWriter:
+    """Appends to a pool file, each time with one write, so that what stands there stays whole.
+
+    `file` is what was there; a last line that was cut off is removed. One writer at a time holds a
+    file. Raises `CheckpointError` as `read_pools` does, and when another process is writing.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        try:
+            self._raw = open_alone(find_target(self.path))
+        except BlockingIOError as error:
+            raise CheckpointError(f"{path}: {error.strerror}") from error
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
+        try:
+            self.file = PoolFile(path)
+            self._declared: dict[str, set[str]] = {}  # each scorer with what it was trained on
+            self._started = set(self.file.problems)
+            self._raw.truncate(self.file.size)
+            if not self.file.ended:
+                self._append(b"\n")
+            self._start = self._raw.seek(0, os.SEEK_END)
+        except BaseException:
+            self._raw.close()
+            raise
+
+    def __enter__(self) -> "PoolWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._raw.close()
+
+    def add_candidates(self, pool: Pool) -> None:
+        """Append a pool's candidates, behind the line of their problem if it is a new one."""
+        lines = b"" if pool.problem in self._started else problem_line(pool)
+        lines += b"".join(candidate_line(pool.problem, candidate) for candidate in pool)
+        self._append(lines)
+        self._started.add(pool.problem)
+
+    def add_scores(
+        self,
+        pool: Pool,
+        scorer: str,
+        owner: str | None = None,
+        fingerprint: str | None = None,
+        trained_on: Iterable[str] | None = None,
+    ) -> None:
+        """Append one scorer's scores of a pool; later scores replace earlier ones.
+
+        `trained_on` are the file's problems that the scorer was trained on, where they are known
+        beforehand; without it each pool tells of itself (`seen_by`). Raises `CheckpointError` when
+        the file lacks one of the candidates.
+        """
+        present = self.file.indices.get(pool.problem, set())
+        if missing := {c.index for c in pool} - present:
+            raise CheckpointError(
+                f"{self.path}: it has no candidate {min(missing)} of problem {pool.problem!r}, so "
+                "it cannot take its score; save the pool first"
+            )
+        if trained_on is None:
+            before = self.file.scorers.get(scorer, {}).get("trained_on", ())
+            seen = self._declared.get(scorer, set(before)) - {pool.problem}
+            trained_on = seen | {pool.problem} if scorer in pool.seen_by else seen
+        lines, trained_on = b"", set(trained_on)
+        if self._declared.get(scorer) != trained_on:
+            range = pool.ranges.get(scorer)
+            lines = scorer_line(scorer, range, owner, fingerprint, sorted(trained_on))
+        self._append(lines + score_lines(pool, scorer))
+        self._declared[scorer] = trained_on
+
+    def take_back(self) -> None:
+        """Remove all that this writer has appended."""
+        self._raw.truncate(self._start)
+
+    def _append(self, lines: bytes) -> None:
+        before = self._raw.seek(0, os.SEEK_END)
+        rest = memoryview(lines)
+        try:
+            while rest:
+                rest = rest[self._raw.write(rest) :]
+        except BaseException as error:  # a full disk, Ctrl-C: half a line would harm the file
+            self._raw.truncate(before)
+            if isinstance(error, OSError):
+                raise OSError(error.errno, error.strerror, str(self.path)) from error
+            raise

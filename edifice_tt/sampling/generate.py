@@ -1,0 +1,212 @@
+"""Prompt -> pool: samples N candidates that share the prompt's keys and values.
+
+Rows decode in lock-step, in batches that the devices share out; on a CPU finished rows cost nothing
+more. Knows no scorer and no rule.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import Any
+
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.engine.capacity import check_capacity
+from edifice_tt.engine.decoder import ROWS, Logits
+from edifice_tt.engine.lockstep import decode, devices_for
+from edifice_tt.engine.workspace import workspace_of
+from edifice_tt.machine.toolchain import open_devices
+from edifice_tt.nn.config import check_count, whole
+from edifice_tt.nn.mapped import check_unchanged
+from edifice_tt.pools.candidates import INTERRUPTED, Candidate, Pool
+from edifice_tt.sampling.draws import Sampler, problem_seed
+from edifice_tt.sampling.settings import Prompt, describe_sampling, render_prompt, today
+from edifice_tt.sampling.stops import Stops
+from edifice_tt.selection.grade import grader
+from edifice_tt.weights.tokenizer import TextStream
+
+
+@dataclass(frozen=True)
+class Event:
+    """One token of one candidate, for streaming."""
+
+    index: int
+    token_id: int
+    text: str  # what became readable with this token; may be empty
+    finish_reason: str | None  # set with the candidate's last token
+
+
+def generate(
+    lm: CausalLM,
+    prompt: Prompt,
+    *,
+    n: int = 16,
+    seed: int = 0,
+    temperature: float = 0.8,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    max_tokens: int = 128,
+    stop: Iterable[str | int] = (),
+    template_options: Mapping[str, Any] | None = None,
+    date: str | None = None,
+    problem: str = "0",
+    gold: str | None = None,
+    answer: str | None = None,
+    indices: Iterable[int] | None = None,
+    on_token: Callable[[Event], None] | None = None,
+    on_finish: Callable[[Candidate], None] | None = None,
+    batch_size: int = ROWS,
+    devices: Sequence[str] | None = None,
+) -> Pool:
+    """Sample `n` candidate answers to one prompt.
+
+    A str is read as it is; a list of `{"role": ..., "content": ...}` goes through the model's chat
+    template, which `template_options` are for, such as `{"enable_thinking": False}`; `date` is the
+    day that a template may tell (default: today). A control token's name in a message is text, in a
+    str it is the token. `stop` holds strings and token ids that end an answer, beside the model's
+    own; the name of a control token stops there too.
+    Candidate i depends on (seed, problem, i) alone: the first 4 of n=16 are those of n=4, `indices`
+    makes only these of the n. `batch_size` (the most rows that decode together: more memory, fewer
+    passes over the weights) and `devices` (tinygrad devices of one kind that share the rows out; by
+    default every core, on a CPU) change nothing. With an extractor named by `answer` the candidates
+    have answers, and with `gold` are marked as right or wrong.
+
+    Ctrl-C returns the candidates that are finished (`interrupted`, or `settings["interrupted"]`,
+    says so); with none finished it is a KeyboardInterrupt. Raises `ValueError` for an empty
+    prompt, one that does not fit the context, and settings that cannot work, and `EdificeError` for
+    what the memory that is left cannot hold.
+    """
+    started = time.perf_counter()
+    check_unchanged(lm)
+    stops = Stops.of(lm, stop, chat=not isinstance(prompt, str))
+    options = template_options or {}
+    date = today() if date is None else date
+    settings = describe_sampling(
+        lm,
+        prompt,
+        n=n,
+        seed=seed,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        stop=[*stops.strings, *stops.extra_ids],
+        answer=answer,
+        template_options=options,
+        date=date,
+    )
+    if devices is not None:
+        devices = open_devices(devices, lm.device)
+    n, max_tokens = settings["n"], settings["max_tokens"]
+    batch_size = check_count("batch_size", batch_size)
+    wanted = _check_indices(n, indices)
+    sampler = Sampler(temperature, top_k, top_p, problem_seed(settings["seed"], problem))
+    text = render_prompt(lm, prompt, options, date)
+    ids = encode_prompt(lm, text)
+    mark = grader(answer, gold)
+    room = lm.config.context_length - len(ids)
+    check_capacity(
+        lm,
+        prompt=len(ids),
+        n=len(wanted),
+        tokens=min(max_tokens, room),
+        batch_size=batch_size,
+        devices=devices,
+    )
+    making: dict[int, _Row] = {}
+    finished: dict[int, Candidate] = {}
+    one_at_a_time, tokens = Lock(), min(max_tokens, room)
+
+    def draw(index: int, logits: Logits, position: int) -> int | None:
+        token, logprob = sampler.draw(logits, index, position)
+        with one_at_a_time:
+            if position == 0:
+                making[index] = _Row(index, TextStream(lm.tokenizer))
+            row = making[index]
+            text = row.add(token, logprob, stops, last=position + 1 == tokens)
+            if row.finish_reason:
+                del making[index]
+                seconds = time.perf_counter() - started
+                finished[index] = replace(mark(row.candidate()), seconds=seconds)
+                if on_finish is not None:
+                    on_finish(finished[index])
+            if on_token is not None:
+                on_token(Event(index, token, text, row.finish_reason))
+        return None if row.finish_reason else token
+
+    try:
+        with workspace_of(lm) as workspace:
+            decoders = workspace.decoders(devices_for(lm, devices, len(wanted), len(ids)))
+            decode(decoders, ids, wanted, tokens, batch_size, draw)
+    except KeyboardInterrupt:
+        if not finished:
+            raise
+        settings[INTERRUPTED] = True
+    candidates = tuple(finished[i] for i in sorted(finished))
+    return Pool(text, candidates, settings, problem, gold)
+
+
+def _check_indices(n: int, indices: Iterable[int] | None) -> Sequence[int]:
+    if indices is None:
+        return range(n)
+    wanted: set[int] = set()
+    for one in indices if isinstance(indices, Iterable) else ():
+        if (index := whole(one)) is None or not 0 <= index < n:
+            wanted.clear()
+            break
+        wanted.add(index)
+    if not wanted:
+        raise ValueError(f"indices={indices!r:.60} must hold numbers from 0 to n - 1 = {n - 1}")
+    return sorted(wanted)
+
+
+def encode_prompt(lm: CausalLM, text: str) -> list[int]:
+    """The prompt's token ids. Raises `ValueError` when no room is left for an answer."""
+    ids: list[int] = lm.tokenizer.encode(text)
+    if len(ids) >= lm.config.context_length:
+        raise ValueError(
+            f"the prompt has {len(ids)} tokens, the model's context holds "
+            f"{lm.config.context_length} with the answer; shorten the prompt"
+        )
+    return ids
+
+
+@dataclass
+class _Row:
+    """A candidate in the making."""
+
+    index: int
+    stream: TextStream
+    text: str = ""  # until it is finished, with the signs of stops
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish_reason: str | None = None
+    shown: int = 0  # characters that have been handed out for streaming
+
+    def add(self, token: int, logprob: float, stops: Stops, last: bool) -> str:
+        """Take one more token; returns the text that is now sure to stay."""
+        self.ids.append(token)
+        self.logprobs.append(logprob)
+        if token in stops.eos_ids or token in stops.extra_ids:
+            self.finish_reason = "eos" if token in stops.eos_ids else "stop"
+        else:
+            self.text += self.stream.add(token)
+        if self.finish_reason or last:
+            self.text += self.stream.finish()
+        self.text += stops.signs.get(token, "")
+        if (end := stops.find(self.text)) >= 0:
+            self.text = self.text[:end]
+            self.finish_reason = "stop"
+        elif last and not self.finish_reason:
+            self.finish_reason = "length"
+        sure = len(self.text) - (0 if self.finish_reason else stops.possible_start(self.text))
+        text, self.shown = self.text[self.shown : sure], sure
+        if self.finish_reason:
+            self.text = stops.printed(self.text)
+        return stops.printed(text)
+
+    def candidate(self) -> Candidate:
+        assert self.finish_reason is not None
+        return Candidate(
+            self.index, self.text, tuple(self.ids), tuple(self.logprobs), self.finish_reason
+        )

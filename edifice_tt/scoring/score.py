@@ -1,0 +1,171 @@
+"""Pool -> pool with scores. Hands each scorer what it reads and checks what it gives back."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.contract import registry
+from edifice_tt.contract.errors import EdificeError, PluginError
+from edifice_tt.contract.tracing import one_line, show
+from edifice_tt.engine.hidden import read_hidden
+from edifice_tt.pools.candidates import Pool
+from edifice_tt.scoring.steps import DEFAULT, check_reduction, reduce_steps
+from edifice_tt.scoring.verifier import Verifier, open_verifier, read_head
+
+
+def score(
+    lm: CausalLM | None, pool: Pool, scorer: str | Verifier = "logprob", reduce: str | None = None
+) -> Pool:
+    """Add a scorer's scores to a pool, and the range that it declares.
+
+    Higher is better. A scorer that reads text or log-probabilities needs no model: `lm` may be
+    None. One that reads hidden states must be the model's own head (`lm.config.scorer`), or a
+    verifier that was trained on the model, registered or given as a `Verifier`; its scores stand
+    under its own name. The candidate's score is the head's number at its last token.
+    Of a scorer of steps the numbers stay in `step_scores`, and `reduce` makes one score of them
+    (`last` by default; see `steps.reduce_steps`).
+
+    Raises `UnknownNameError` for an unknown scorer or reduction, `ValueError` for a reduction that
+    this scorer cannot have, `EdificeError` when the pool or the model lacks what it reads, and
+    `PluginError`, naming the owner, when it fails or breaks its declared range; the pool is never
+    changed.
+    """
+    if isinstance(scorer, str) and (one := registry.scorer(scorer)).reads == "states":
+        check_reduce(one, reduce)
+        scorer = open_verifier(one, None if lm is None else lm.device)
+    if isinstance(scorer, Verifier):
+        if reduce is not None:
+            raise ValueError(f"a verifier has no steps to reduce; leave out reduce={reduce!r}")
+        scorer.check(lm)
+        assert lm is not None
+        return scorer.score(lm, pool)
+    record = check_scorer(lm, scorer)
+    check_reduce(record, reduce)
+    if record.reads == "hidden":
+        assert lm is not None
+        values = _score_hidden(lm, lm.scorer, pool)
+    elif record.reads == "logprobs" and not all(c.token_logprobs for c in pool):
+        raise EdificeError(
+            f"scorer {scorer!r} reads token log-probabilities, which this pool does not hold; "
+            "use a scorer that reads text"
+        )
+    else:
+        values = _call(record, pool)
+    steps: list[tuple[float, ...]] = []
+    if record.level == "step":
+        steps = _check_steps(record, values, pool)
+        scores = [reduce_steps(numbers, reduce or DEFAULT) for numbers in steps]
+    else:
+        scores = _check_scores(record, values, pool)
+    return pool.with_scores(scorer, scores, range=record.range, steps=steps)
+
+
+def check_reduce(record: registry.Scorer, reduce: str | None) -> None:
+    """Raise for a reduction that is not there, or that this scorer cannot have."""
+    if reduce is None:
+        return
+    check_reduction(reduce)
+    if record.level != "step":
+        raise ValueError(
+            f"scorer {record.name!r} gives one score an answer, so reduce={reduce!r} has no steps "
+            "to reduce; leave it out"
+        )
+    if reduce == "product" and record.range != "probability":
+        raise ValueError(
+            f"reduce='product' multiplies probabilities, but scorer {record.name!r} declares "
+            f"range={record.range!r}; use last, min, max or mean"
+        )
+
+
+def _call(record: registry.Scorer, pool: Pool) -> Any:
+    try:
+        function = record.factory()
+        if record.reads == "text":
+            return function(pool.prompt, [candidate.text for candidate in pool])
+        return function([list(candidate.token_logprobs) for candidate in pool])
+    except KeyboardInterrupt:
+        raise
+    # Foreign code: whatever it raises, the caller learns whose it is.
+    except BaseException as error:
+        raise PluginError(f"{_who(record)} failed: {one_line(error)}") from error
+
+
+def _check_scores(record: registry.Scorer, values: Any, pool: Pool) -> list[float]:
+    scores: list[float] = _read(record, values, pool, float, "one float a candidate")
+    for candidate, value in zip(pool, scores, strict=True):
+        _check_value(record, value, f"candidate {candidate.index}")
+    return scores
+
+
+def _check_steps(record: registry.Scorer, values: Any, pool: Pool) -> list[tuple[float, ...]]:
+    def numbers(value: Any) -> tuple[float, ...]:
+        return tuple(float(number) for number in value)
+
+    expected = "one list of floats a candidate, for it has level='step'"
+    steps: list[tuple[float, ...]] = _read(record, values, pool, numbers, expected)
+    for candidate, found in zip(pool, steps, strict=True):
+        if not found:
+            raise PluginError(
+                f"{_who(record)} gave no step for candidate {candidate.index}, expected at least "
+                "one number"
+            )
+        for place, value in enumerate(found):
+            _check_value(record, value, f"step {place} of candidate {candidate.index}")
+    return steps
+
+
+def _read(
+    record: registry.Scorer, values: Any, pool: Pool, read: Callable[[Any], Any], expected: str
+) -> list[Any]:
+    try:
+        found = [read(value) for value in values]
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # foreign too, where values are computed as they are read
+        raise PluginError(
+            f"{_who(record)} gave {show(values):.60}, expected {expected} ({one_line(error)})"
+        ) from error
+    if len(found) != len(pool):
+        raise PluginError(f"{_who(record)} gave {len(found)} scores for {len(pool)} candidates")
+    return found
+
+
+def _check_value(record: registry.Scorer, value: float, place: str) -> None:
+    gave = f"{_who(record)} gave {value} for {place}"
+    if not math.isfinite(value):
+        raise PluginError(f"{gave}, expected a finite number")
+    if record.range == "probability" and not 0 <= value <= 1:
+        raise PluginError(f"{gave}, but declares range='probability': within 0 and 1")
+
+
+def _who(record: registry.Scorer) -> str:
+    return f"scorer {record.name!r} of {record.owner}"
+
+
+def check_scorer(lm: CausalLM | None, scorer: str) -> registry.Scorer:
+    """The scorer's record. Raises what `score` would for a scorer that this model cannot serve."""
+    record = registry.scorer(scorer)
+    if record.reads != "hidden" or (lm and lm.scorer and lm.config.scorer == scorer):
+        return record
+    has = "no model" if lm is None else f"the head {lm.config.scorer!r}" if lm.scorer else "no head"
+    raise EdificeError(
+        f"scorer {scorer!r} reads hidden states, so it must be the model's own trained head; "
+        f"given {has}. Use scorer='logprob', or a model saved with that head"
+    )
+
+
+def _score_hidden(lm: CausalLM, head: Any, pool: Pool) -> list[float]:
+    values = read_head(head, read_hidden(lm, pool), lm.device)
+    return [float(numbers[-1]) for numbers in values]
+
+
+def mean_logprob(token_logprobs: list[list[float]]) -> list[float]:
+    """The mean log-probability of each candidate's tokens, under the model that sampled them.
+
+    The mean, not the sum, so that a longer answer is not worse for its length.
+
+    >>> mean_logprob([[-1.0, -3.0], [-0.5]])
+    [-2.0, -0.5]
+    """
+    return [math.fsum(values) / len(values) for values in token_logprobs]

@@ -1,0 +1,48 @@
+"""One number a step -> one number an answer. Knows numbers only."""
+
+import math
+from collections.abc import Callable, Sequence
+
+from edifice_tt.contract.errors import unknown_name
+
+DEFAULT = "last"
+
+
+def reduce_steps(steps: Sequence[float], how: str = DEFAULT) -> float:
+    """The score of an answer from the scores of its steps: `last`, `min`, `max`, `mean`, `product`.
+
+    A product is of probabilities. The default is that of Snell et al., 2024, arXiv:2408.03314, who
+    found `last` best; Lightman et al., 2023, arXiv:2305.20050, take the `product`, and compare it
+    with `min`. Raises `UnknownNameError` for another name and `ValueError` when there is no step.
+
+    >>> reduce_steps([0.5, 0.25, 0.75]), reduce_steps([0.5, 0.25, 0.75], "mean")
+    (0.75, 0.5)
+    """
+    reduce = check_reduction(how)
+    if not steps:
+        raise ValueError("there are no steps to reduce; a scorer of steps gives at least one")
+    return reduce(steps)
+
+
+def check_reduction(how: str) -> Callable[[Sequence[float]], float]:
+    """The function of that name; raises `UnknownNameError` for another."""
+    if how not in _REDUCTIONS:
+        raise unknown_name("reduction of steps", how, _REDUCTIONS)
+    return _REDUCTIONS[how]
+
+
+def _last(steps: Sequence[float]) -> float:
+    return steps[-1]
+
+
+def _mean(steps: Sequence[float]) -> float:
+    return math.fsum(steps) / len(steps)
+
+
+_REDUCTIONS: dict[str, Callable[[Sequence[float]], float]] = {
+    "last": _last,
+    "min": min,
+    "max": max,
+    "mean": _mean,
+    "product": math.prod,
+}

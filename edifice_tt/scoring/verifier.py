@@ -1,0 +1,286 @@
+"""A trained scorer head as a file of its own: made for one model, at one layer, calibrated.
+
+A file names a registered head and holds its weights; nothing that is named in it is imported or
+run. Knows how a head is applied; `training` makes one.
+"""
+
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+from tinygrad import Tensor
+from tinygrad.nn.state import get_state_dict
+
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.contract import registry
+from edifice_tt.contract.errors import (
+    CheckpointError,
+    EdificeError,
+    PluginError,
+    ToolchainError,
+    TrainedOnWarning,
+)
+from edifice_tt.contract.options import check_seed
+from edifice_tt.contract.tracing import one_line, show
+from edifice_tt.engine.hidden import ROWS, States, read_hidden
+from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.machine.json_text import parse_record, take, take_all
+from edifice_tt.machine.toolchain import open_device
+from edifice_tt.nn.buffers import held_to, place
+from edifice_tt.nn.config import check_dropout, check_size
+from edifice_tt.nn.heads import make_head
+from edifice_tt.pools.candidates import Pool
+from edifice_tt.version import __version__
+from edifice_tt.weights.safetensors import (
+    check_finite,
+    check_fit,
+    differences,
+    fill,
+    open_safetensors,
+    write_safetensors,
+)
+from edifice_tt.weights.safetensors_header import Format
+
+FORMAT = Format("edifice_tt_verifier", "not a verifier; make one with edifice-tt train", "1")
+_SURE = 1e-6  # a head that declares probabilities counts as no surer than that
+_HEAD, _MEAN, _SCALE = "head.", "input.mean", "input.scale"
+
+
+@dataclass(frozen=True, eq=False)
+class Verifier:
+    """A head, what it was made for, and how its numbers become probabilities.
+
+    `scorer` and `options` are what the registered head is made with, `layer` and `fingerprint`
+    tell which hidden states of which model it reads, `tokenizer` (a digest, if known) of which
+    tokens. It is given (states - mean) * scale, and the
+    probability is sigmoid(slope * logit + offset). `trained_on` are digests of the prompts that it
+    was trained on, `figures` what was measured on the problems held out. `owner` is the plugin that
+    it came with, and is not saved.
+    """
+
+    name: str
+    scorer: str
+    options: Mapping[str, Any]
+    layer: int
+    hidden_size: int
+    fingerprint: str
+    head: Any
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    slope: float = 1.0
+    offset: float = 0.0
+    trained_on: frozenset[str] = frozenset()
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    tokenizer: str = ""
+    owner: str = ""
+
+    def __str__(self) -> str:
+        return f"verifier {self.name!r}" + (f" of {self.owner}" if self.owner else "")
+
+    def check(self, lm: CausalLM | None) -> None:
+        """Raise `EdificeError` for a model that it was not trained on."""
+        if lm is None:
+            raise EdificeError(f"{self} reads hidden states, so it needs its model")
+        if lm.config.hidden_size != self.hidden_size:
+            raise EdificeError(
+                f"{self} reads hidden states of size {self.hidden_size}, those of "
+                f"model {lm.name!r} have {lm.config.hidden_size}; use the model that it was "
+                "trained on"
+            )
+        if lm.fingerprint != self.fingerprint:
+            raise EdificeError(
+                f"{self} was trained on the model with fingerprint "
+                f"{self.fingerprint}, {lm.name!r} has {lm.fingerprint}; use that model, or train a "
+                "verifier on this one"
+            )
+        if self.tokenizer and (theirs := tokenizer_digest(lm)) != self.tokenizer:
+            raise EdificeError(
+                f"{self} was trained with the tokenizer {self.tokenizer}, that of "
+                f"{lm.name!r} is {theirs}; use the model with its own tokenizer"
+            )
+
+    def score(self, lm: CausalLM, pool: Pool) -> Pool:
+        """The pool with a probability a candidate, that at its last token."""
+        self.check(lm)
+        if seen := self.has_seen(pool.prompt):
+            warnings.warn(
+                f"{self} was trained on problem {pool.problem!r}; how it scores "
+                "this says nothing about new problems",
+                TrainedOnWarning,
+                stacklevel=3,
+            )
+        states = read_hidden(lm, pool, self.layer)
+        logits = [float(values[-1]) for values in self.logits(states)]
+        if not np.isfinite(logits).all():
+            raise EdificeError(f"{self} gave a score that is not a finite number")
+        scores = [self.probability(logit) for logit in logits]
+        return pool.with_scores(self.name, scores, range="probability", seen=seen)
+
+    def has_seen(self, prompt: str) -> bool:
+        """Whether it was trained on the problem of this prompt."""
+        return digest_of(prompt) in self.trained_on
+
+    def logits(self, states: Sequence[NDArray[np.floating[Any]]]) -> list[States]:
+        """The head's logit (T,) at every position of each candidate's states (T, D)."""
+        device = str(next(iter(get_state_dict(self.head).values())).device)
+        ready = [(one.astype(np.float32) - self.mean) * self.scale for one in states]
+        values = read_head(self.head, ready, device)
+        if registry.scorer(self.scorer).range == "probability":
+            values = [np.clip(p, _SURE, 1 - _SURE) for p in values]
+            return [np.log(p / (1 - p)) for p in values]
+        return values
+
+    def probability(self, logit: float) -> float:
+        """The calibrated probability of being right."""
+        return float(np.exp(-np.logaddexp(0.0, -(self.slope * logit + self.offset))))
+
+    @exclusive
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the verifier to a file, atomically."""
+        weights = get_state_dict(self.head)
+        device = str(next(iter(weights.values())).device)
+        tensors = {_HEAD + name: weight for name, weight in weights.items()}
+        tensors |= {_MEAN: Tensor(self.mean, device=device)}
+        tensors |= {_SCALE: Tensor(self.scale, device=device)}
+        described = {name: getattr(self, name) for name in _DESCRIBED}
+        described |= {"options": dict(self.options), "figures": dict(self.figures)}
+        described |= {"trained_on": sorted(self.trained_on), "tokenizer": self.tokenizer}
+        metadata = {**FORMAT.metadata, "edifice_tt": __version__}
+        write_safetensors(path, tensors, {**metadata, "verifier": json.dumps(described)})
+
+
+_DESCRIBED: dict[str, type] = {
+    **dict.fromkeys(("name", "scorer", "fingerprint"), str),
+    **dict.fromkeys(("layer", "hidden_size"), int),
+    **dict.fromkeys(("slope", "offset"), float),
+}
+
+
+@exclusive
+def load_verifier(path: str | os.PathLike[str], device: str | None = None) -> Verifier:
+    """Read a verifier: a registered one, by name, or a file of `Verifier.save`.
+
+    A head that it names must be registered. Raises `CheckpointError` for a damaged or foreign file
+    and for weights that are not the head's, `UnknownNameError` when the head is not installed.
+    """
+    if isinstance(path, str):
+        registered = registry.load_registry().verifiers
+        if path in registered:
+            return open_verifier(registered[path], device)
+    file = open_safetensors(path, FORMAT)
+    opened = open_device(device)
+    try:
+        fields = _read_description(file.metadata)
+        with held_to(entry.shape for entry in file.entries.values()):
+            head = new_head(fields["scorer"], fields["hidden_size"], fields["options"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: its description is damaged ({error})") from error
+    head = place(head, opened)
+    weights = {_HEAD + name: weight for name, weight in get_state_dict(head).items()}
+    size = (fields["hidden_size"],)
+    expected = {**weights, _MEAN: Tensor.zeros(*size), _SCALE: Tensor.zeros(*size)}
+    found = {key: (entry.shape, entry.dtype) for key, entry in file.entries.items()}
+    check_fit(file.path, differences(expected, found))
+    fill(weights, {name: name for name in weights}, file)
+    inputs = [file.read(name, opened) for name in (_MEAN, _SCALE)]
+    for name, tensor in zip((_MEAN, _SCALE), inputs, strict=True):
+        check_finite(file.path, name, tensor)
+    return Verifier(head=head, mean=inputs[0].numpy(), scale=inputs[1].numpy(), **fields)
+
+
+def _read_description(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The fields that `Verifier.save` describes; raises `ValueError` for any that is damaged."""
+    given = parse_record(metadata["verifier"])
+    found = {name: take(given, name, kind) for name, kind in _DESCRIBED.items()}
+    for name in ("name", "scorer"):
+        if not found[name]:
+            raise ValueError(f"{name} is empty")
+    check_size("hidden_size", found["hidden_size"])
+    check_size("num_layers", found["layer"], "layer")
+    found |= {name: take(given, name, dict) for name in ("options", "figures")}
+    found["trained_on"] = frozenset(take_all(given, "trained_on", str))
+    found["tokenizer"] = take({"tokenizer": "", **given}, "tokenizer", str)
+    return found
+
+
+def open_verifier(record: registry.Scorer, device: str | None = None) -> Verifier:
+    """The verifier of a scorer that reads `states`, under the scorer's name.
+
+    Whatever is wrong with it, the error names its owner.
+    """
+    who = f"scorer {record.name!r} of {record.owner}"
+    try:
+        made = record.factory()
+        if isinstance(made, str | os.PathLike):
+            made = load_verifier(Path(made), device)
+    except (KeyboardInterrupt, ToolchainError):
+        raise
+    except CheckpointError as error:
+        raise CheckpointError(f"{who}: {error}; install it anew") from error
+    # Foreign code: whatever it raises, the caller learns whose it is.
+    except BaseException as error:
+        raise PluginError(f"{who} failed: {one_line(error)}") from error
+    if not isinstance(made, Verifier):
+        raise PluginError(f"{who} gave {show(made):.60}, expected a Verifier or its file's path")
+    return replace(made, name=record.name, owner=record.owner)
+
+
+def new_head(scorer: str, hidden_size: int, options: Mapping[str, Any]) -> Any:
+    """The registered head, fresh; raises `ValueError` for options that are missing or wrong."""
+    if missing := {"scorer_hidden", "dropout", "seed"} - options.keys():
+        raise ValueError(f"the option {min(missing)} is missing")
+    check_size("scorer_hidden", options["scorer_hidden"])
+    check_dropout(options["dropout"])
+    check_seed(options["seed"])
+    fixed = {"scorer": scorer, "hidden_size": hidden_size}
+    config: Any = SimpleNamespace(**{**options, **fixed})
+    return make_head(config)
+
+
+def digest_of(text: str) -> str:
+    """A short digest that tells one text from another."""
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+def tokenizer_digest(lm: CausalLM) -> str:
+    """A short digest that tells a model's tokenizer from another; made once for each."""
+    known, digest = _digests.get(lm, (None, ""))
+    if digest == "" or known is not lm.tokenizer:
+        digest = digest_of("" if lm.tokenizer is None else lm.tokenizer.to_json())
+        _digests[lm] = lm.tokenizer, digest
+    return digest
+
+
+_digests: WeakKeyDictionary[CausalLM, tuple[Any, str]] = WeakKeyDictionary()
+
+
+@exclusive
+def read_head(head: Any, states: Sequence[States], device: str) -> list[States]:
+    """A head's number (T,) at every position of each candidate's states (T, D).
+
+    Batches have fixed shapes and a candidate's follows from its own length, so that its numbers
+    cannot depend on its neighbours. A head reads nothing to its right, where the padding is.
+    """
+    lengths: dict[int, list[int]] = {}
+    for at, one in enumerate(states):
+        lengths.setdefault(1 << (len(one) - 1).bit_length(), []).append(at)
+    values: list[States] = [np.empty(0, np.float32)] * len(states)
+    for length, places in lengths.items():
+        for start in range(0, len(places), ROWS):
+            some = places[start : start + ROWS]
+            batch = np.zeros((ROWS, length, states[0].shape[1]), np.float32)
+            for row, i in enumerate(some):
+                batch[row, : len(states[i])] = states[i]
+            scores = head(Tensor(batch, device=device)).float().numpy()  # (B, T, 1)
+            for row, i in enumerate(some):
+                values[i] = scores[row, : len(states[i]), 0]
+    return values

@@ -1,0 +1,193 @@
+"""Which part of a text is its answer. Knows text only.
+
+An extractor returns the answer in a canonical form, or None when it finds none: the candidate then
+abstains. Answers are equal when their forms are, or when the extractor's own `equal` says so.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from edifice_tt.contract import records, registry
+from edifice_tt.contract.errors import PluginError
+from edifice_tt.contract.records import PATTERN
+from edifice_tt.contract.tracing import one_line, show
+
+Extractor = Callable[[str], str | None]
+
+_BARE = r"(?![A-Za-z]{2})(?:\\(?!boxed|fbox)[A-Za-z]+|\{(?:[^{}]|\{[^{}]*\})*+\}|[^\s${}\\])++"
+_BRACE = re.compile(
+    rf"(?<!\\)\\++(?:boxed|fbox)(?![A-Za-z])\s*+(?:(?P<box>\{{)|(?P<bare>{_BARE}))|\\[\s\S]|[{{}}]"
+)
+_LIST = re.compile(r"[,;]\s")
+_SAID = re.compile(r"(?<![\\A-Za-z])[A-Za-z]|=")
+_THOUGHT = re.compile(
+    r"</?(?:think|thinking|thought|seed:think)>|<\|(?:begin|end)_of_thought\|>|\[/?THINK\]|◁/?think▷"
+)
+
+
+def extractor(name: str) -> Extractor:
+    r"""An extractor by name: `text`, `number`, `boxed`, a plugin's, or `regex:PATTERN`.
+
+    A pattern's first group is the answer (the whole match when it has none); the last match counts.
+    Each of them reads a text `without_thinking`. Raises `UnknownNameError` for another name and
+    `ValueError` for a pattern that does not compile; a plugin's, asked, `PluginError` where it
+    fails.
+
+    >>> extractor("number")("3 + 4 = 7, so the answer is 1,007.50.")
+    '1007.5'
+    >>> extractor(r"regex:answer is (\w+)")("The answer is Paris.")
+    'Paris'
+    """
+    return find_answers(name).extract
+
+
+@dataclass(frozen=True)
+class Answers:
+    """An extractor in use: how an answer is found, and when two that differ are equal."""
+
+    name: str
+    extract: Extractor
+    equal: Callable[[str, str], bool] | None = None
+
+    def gold(self, gold: str) -> str:
+        """What it finds in a gold answer; see `gold_answer`."""
+        several = self.name == "number" and _LIST.search(gold) and not _SAID.search(gold)
+        return (None if several else self.extract(gold)) or gold.strip()
+
+    def same(self, answer: str, other: str) -> bool:
+        """Whether two answers are equal."""
+        return answer == other or (self.equal is not None and self.equal(answer, other))
+
+    def merge(self, found: Iterable[str | None]) -> list[str | None]:
+        """The answers, each as the first of those before it to which it is equal; None stays."""
+        if self.equal is None:
+            return list(found)
+        firsts: dict[str, str] = {}
+        merged: list[str | None] = []
+        for answer in found:
+            if answer is not None and answer not in firsts:
+                groups = dict.fromkeys(firsts.values())
+                firsts[answer] = next((one for one in groups if self.same(answer, one)), answer)
+            merged.append(None if answer is None else firsts[answer])
+        return merged
+
+
+def find_answers(name: str) -> Answers:
+    """How answers of a kind are found and compared. Raises as `extractor` does."""
+    if not name.startswith(PATTERN):
+        also = (f"{PATTERN}PATTERN",)
+        return _in_use(registry.load_registry().find("answer extractor", name, also))
+    try:
+        pattern = re.compile(name.removeprefix(PATTERN))
+    except re.error as error:
+        raise ValueError(f"answer={name!r} is not a regular expression: {error}") from error
+    return Answers(name, lambda text: _last_match(pattern, without_thinking(text)))
+
+
+@lru_cache(maxsize=64)
+def _in_use(record: records.Extractor) -> Answers:
+    """Foreign code, asked of what it may see, and held to what it may give."""
+    who = f"answer extractor {record.name!r} of {record.owner}"
+
+    def ask(function: Callable[..., Any], *texts: str) -> Any:
+        try:
+            return function(*texts)
+        except KeyboardInterrupt:
+            raise
+        # Whatever it raises, the caller learns whose it is.
+        except BaseException as error:
+            raise PluginError(f"{who} failed on {show(texts[0]):.60}: {one_line(error)}") from error
+
+    def extract(text: str) -> str | None:
+        found = ask(record.function, without_thinking(text))
+        if found is not None and not isinstance(found, str):
+            raise PluginError(f"{who} gave {show(found):.60}, expected a str or None")
+        return None if found is None else whole_text(found)
+
+    compare = record.equal
+    if compare is None:
+        return Answers(record.name, extract)
+
+    @lru_cache(maxsize=1 << 16)  # subsets of a pool ask for the same pairs again and again
+    def equal(answer: str, other: str) -> bool:
+        same = ask(compare, answer, other)
+        if not isinstance(same, bool):
+            raise PluginError(f"{who}: equal gave {show(same):.60}, expected True or False")
+        return same
+
+    return Answers(record.name, extract, equal)
+
+
+def gold_answer(name: str, gold: str) -> str:
+    """What an extractor of that name finds in a gold answer, else the gold answer as it stands.
+
+    Several numbers are not one: for `number` a list of them stands too, and no number is equal.
+
+    >>> [gold_answer("number", gold) for gold in ("so 7.0", "no idea", "1, 2")]
+    ['7', 'no idea', '1, 2']
+    """
+    return find_answers(name).gold(gold)
+
+
+def without_thinking(text: str) -> str:
+    """The text without what its model only thought; nothing where the thinking does not end.
+
+    Thinking stands in `<think>...</think>`, also `thinking`, `thought` and `seed:think`; in
+    `<|begin_of_thought|>...<|end_of_thought|>`, `[THINK]...[/THINK]` or `◁think▷...◁/think▷`. An
+    end without a beginning ends what the prompt began, from the text's first character on.
+
+    >>> without_thinking("<think>7, or 8?</think>It is 9."), without_thinking("<think>Could be 8")
+    ('It is 9.', '')
+    """
+    kept: list[str] = []
+    begin, thinking = 0, ""
+    for tag in _THOUGHT.finditer(text):
+        sign = tag[0].replace("/", "").replace("end", "begin")
+        if sign == tag[0]:
+            if not thinking:
+                kept.append(text[begin : tag.start()])
+                thinking = sign
+        elif thinking in ("", sign):
+            if not thinking:
+                kept.clear()
+            begin, thinking = tag.end(), ""
+    return "" if thinking else "\n".join(part for part in (*kept, text[begin:]) if part)
+
+
+def whole_text(text: str) -> str | None:
+    """The text without white space around it; None when nothing is left."""
+    return text.strip() or None
+
+
+def boxed(text: str) -> str | None:
+    r"""What stands in the last `\boxed{...}`, with balanced braces; None when there is none.
+
+    `\fbox{...}` and `\boxed 42` are boxes too, and `\{` is no brace.
+
+    >>> boxed(r"so \boxed{\frac{1}{2}}."), boxed(r"so $\boxed 42$.")
+    ('\\frac{1}{2}', '42')
+    """
+    opened: list[tuple[bool, int]] = []  # braces without their match: of a box? where it begins
+    begin = end = 0
+    for brace in _BRACE.finditer(text):  # once through, for a text may be a million of them
+        if brace["bare"]:
+            begin = brace.start("bare")
+            end = begin + len(brace["bare"].rstrip(".,;:!?*"))
+        elif brace["box"] or brace[0] == "{":
+            opened.append((bool(brace["box"]), brace.end()))
+        elif brace[0] == "}" and opened:
+            is_box, start = opened.pop()
+            if is_box and start > begin:
+                begin, end = start, brace.start()
+    return text[begin:end].strip() or None
+
+
+def _last_match(pattern: re.Pattern[str], text: str) -> str | None:
+    matches = list(pattern.finditer(text))
+    if not matches:
+        return None
+    answer = matches[-1].group(1 if pattern.groups else 0)
+    return (answer or "").strip() or None

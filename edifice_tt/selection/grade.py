@@ -1,0 +1,52 @@
+"""Which candidates are right: their extracted answers against the gold answer. Knows text only."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.selection.answers import find_answers
+
+
+def grade(pool: Pool, answer: str = "text") -> Pool:
+    """A pool whose candidates have `answer` and `correct`, from their texts and the gold answer.
+
+    `answer` names an extractor: `text`, `number`, `boxed`, `regex:PATTERN` or a plugin's. It reads
+    the gold answer too; where it finds nothing in it, the gold answer counts as it stands: no
+    number is equal to one that is no number. A candidate in which nothing is found has the answer
+    "" and is wrong; one without a text keeps the answer that it has. Raises `ValueError` for a pool
+    without a gold answer, `UnknownNameError` for an unknown extractor.
+
+    >>> pool = Pool("1 + 1?", (Candidate(0, "It is 2."), Candidate(1, "3.0")), gold="2.0")
+    >>> [(c.answer, c.correct) for c in grade(pool, "number")]
+    [('2', True), ('3', False)]
+    """
+    if pool.gold is None:
+        raise ValueError(
+            f"problem {pool.problem!r} has no gold answer, so nothing can be graded; give it one"
+        )
+    mark = grader(answer, pool.gold)
+    return replace(pool, candidates=tuple(map(mark, pool)))
+
+
+def grader(answer: str | None, gold: str | None) -> Callable[[Candidate], Candidate]:
+    """What gives a candidate its `answer`, and `correct` where the gold answer is known.
+
+    Without an extractor it leaves a candidate as it is.
+    """
+    if answer is None:
+        return lambda candidate: candidate
+    answers = find_answers(answer)
+    extract = answers.extract
+    right = None if gold is None else answers.gold(gold)
+
+    def mark(candidate: Candidate) -> Candidate:
+        found = extract(candidate.text) if candidate.text else candidate.answer
+        if found is not None and not candidate.text:
+            found = extract(found) or found.strip()
+        # Not None: that is an answer for which nobody has looked.
+        if right is None:
+            return replace(candidate, answer=found or "", correct=None)
+        correct = found is not None and answers.same(found, right)
+        return replace(candidate, answer=found or "", correct=correct)
+
+    return mark

@@ -1,0 +1,224 @@
+"""The built-in rules: pure functions of candidates and their scores. Needs no model and no tensor.
+
+Sums are exact before they are rounded, so no choice depends on the order of the candidates; of
+equals the lowest index wins.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from random import Random
+
+from edifice_tt.contract.options import check_seed
+from edifice_tt.pools.candidates import Candidate
+from edifice_tt.selection.answers import find_answers, whole_text
+from edifice_tt.selection.select import Choice, check_scores, scorer_of
+
+
+def best_of_n(candidates: Sequence[Candidate], scorer: str | None = None) -> Choice:
+    """The candidate with the highest score; the lowest index wins ties, NaN never wins.
+
+    `scorer` may be left out when the candidates have scores of one only. `tally` maps an index to
+    its score; a candidate without a score that is a number abstains. Raises `ValueError` when all
+    do. Source: Nakano et al., 2021, arXiv:2112.09332.
+
+    >>> best_of_n([Candidate(0, "a", scores={"s": 1.0}), Candidate(1, "b", scores={"s": 3.0})]).text
+    'b'
+    """
+    scorer = scorer_of(candidates, scorer)
+    scored = [c for c in _in_order(candidates) if not math.isnan(c.scores.get(scorer, math.nan))]
+    if not scored:
+        raise ValueError(f"no candidate has a score of {scorer!r} that is a number")
+    best = min(scored, key=lambda c: (-c.scores[scorer], c.index))
+    tally = {str(c.index): c.scores[scorer] for c in scored}
+    return Choice(best, "best_of_n", tally, len(candidates) - len(scored))
+
+
+def majority(candidates: Sequence[Candidate], answer: str | None = None) -> Choice:
+    """The most common answer; of its candidates, the one with the lowest index.
+
+    `answer` names an extractor (see `answers_of`). `tally` maps an answer to its votes. Raises
+    `ValueError` when all abstain. Source: self-consistency, Wang et al., 2022, arXiv:2203.11171.
+
+    >>> majority([Candidate(0, "8"), Candidate(1, "so 7"), Candidate(2, "7.0")], "number").tally
+    {'8': 1.0, '7': 2.0}
+    """
+    return _elect("majority", candidates, answer, lambda group: float(len(group)))
+
+
+def weighted(
+    candidates: Sequence[Candidate], scorer: str | None = None, answer: str | None = None
+) -> Choice:
+    """The answer whose candidates' scores have the largest sum; of them, the lowest index.
+
+    `scorer` as in `best_of_n`, `answer` as in `majority`; `tally` maps an answer to its sum. Raises
+    `ValueError` unless every candidate's score is a probability, and when all abstain. Source:
+    verifier-weighted voting, Li et al., 2022, arXiv:2206.02336.
+
+    >>> scored = [("8", 0.75), ("7", 0.5), ("7", 0.5)]
+    >>> weighted([Candidate(i, t, scores={"s": s}) for i, (t, s) in enumerate(scored)]).tally
+    {'8': 0.75, '7': 1.0}
+    """
+    name = scorer_of(candidates, scorer)
+    check_scores("weighted", "probability", candidates, name)
+    return _elect("weighted", candidates, answer, lambda g: math.fsum(c.scores[name] for c in g))
+
+
+def weighted_logit(
+    candidates: Sequence[Candidate], scorer: str | None = None, answer: str | None = None
+) -> Choice:
+    """`weighted` with the sigmoid of each score, for a scorer that declares logits.
+
+    >>> scored = [("8", 1.0), ("7", 0.0), ("7", 0.0)]
+    >>> weighted_logit([Candidate(i, t, scores={"s": s}) for i, (t, s) in enumerate(scored)]).tally
+    {'8': 0.7310585786300049, '7': 1.0}
+    """
+    name = scorer_of(candidates, scorer)
+    check_scores("weighted_logit", "logit", candidates, name)
+    return _elect(
+        "weighted_logit",
+        candidates,
+        answer,
+        lambda group: math.fsum(_sigmoid(c.scores[name]) for c in group),
+    )
+
+
+def pessimistic(
+    candidates: Sequence[Candidate],
+    scorer: str | None = None,
+    answer: str | None = None,
+    delta: float = 0.1,
+) -> Choice:
+    """The answer with the highest lower bound on its mean score: many candidates count for more.
+
+    An answer's weight is Hoeffding's lower bound on the mean of its n scores, which holds with
+    probability 1 - `delta`: mean - sqrt(ln(1 / delta) / (2 n)). So `delta=1` compares the plain
+    means, and a tiny one is all but `majority`. `scorer` and `answer` as in `weighted`; `tally`
+    maps an answer to its bound, which may be negative. Raises `ValueError` unless every candidate's
+    score is a probability, for `delta` outside (0, 1], and when all abstain. Source: the bound,
+    Hoeffding, 1963; pessimism in choosing an answer, Shi and Jin, 2025, arXiv:2504.10337.
+    """
+    if not 0 < delta <= 1:
+        raise ValueError(f"delta={delta} must be above 0 and at most 1; use 0.1")
+    name = scorer_of(candidates, scorer)
+    check_scores("pessimistic", "probability", candidates, name)
+
+    def bound(group: Sequence[Candidate]) -> float:
+        mean = math.fsum(c.scores[name] for c in group) / len(group)
+        return mean - math.sqrt(-math.log(delta) / (2 * len(group)))
+
+    return _elect("pessimistic", candidates, answer, bound)
+
+
+def random(candidates: Sequence[Candidate], seed: int = 0) -> Choice:
+    """A candidate drawn uniformly, the baseline: what one sample alone gives.
+
+    The draw depends on `seed` and on the candidates' indices alone; `edifice_tt.select` mixes the
+    problem's id into the seed. `tally` maps an index to its probability. Raises `ValueError` for a
+    seed that is no whole number from 0 to 2^64 - 1.
+    """
+    check_seed(seed)
+    ordered = _in_order(candidates)
+    # Not `choice`: only `random` is promised to draw the same in every version of Python.
+    drawn = ordered[int(Random(seed).random() * len(ordered))]
+    return Choice(drawn, "random", {str(c.index): 1 / len(ordered) for c in ordered})
+
+
+def oracle(candidates: Sequence[Candidate]) -> Choice:
+    """The first candidate that is correct, else the lowest index: what no rule can do better.
+
+    `tally` maps an index to 1 if it is correct, to 0 if not. Raises `ValueError` for a candidate
+    whose `correct` is None.
+    """
+    ordered = _in_order(candidates)
+    for candidate in ordered:
+        if candidate.correct is None:
+            raise ValueError(
+                f"rule 'oracle' needs to know what is right, but candidate {candidate.index} has "
+                "correct=None; mark them first: edifice_tt.grade in Python, `edifice-tt grade POOL "
+                "--answer ...` on the command line"
+            )
+    right = [candidate for candidate in ordered if candidate.correct]
+    tally = {str(c.index): float(bool(c.correct)) for c in ordered}
+    return Choice((right or ordered)[0], "oracle", tally)
+
+
+def answers_of(candidates: Sequence[Candidate], answer: str | None = None) -> list[str | None]:
+    """What each candidate answers in canonical form, in their order; None abstains.
+
+    `answer` names an extractor (see `answers.extractor`). Where it has an `equal` of its own, an
+    answer has the form of the first that it is equal to, in the order of the indices. Without an
+    extractor a candidate's own `answer` counts, or its whole text when nobody has looked for any,
+    without the white space around. Raises `ValueError` when somebody has looked in some of them
+    only.
+
+    >>> answers_of([Candidate(0, "so 7.0"), Candidate(1, "no idea")], "number")
+    ['7', None]
+    """
+    if answer is not None:
+        kind = find_answers(answer)
+        order = sorted(range(len(candidates)), key=lambda i: candidates[i].index)
+        merged = kind.merge(kind.extract(candidates[i].text) for i in order)
+        return [found for _, found in sorted(zip(order, merged, strict=True), key=itemgetter(0))]
+    own = own_answers(candidates)
+    return [whole_text(c.text) for c in candidates] if own is None else own
+
+
+def own_answers(candidates: Sequence[Candidate]) -> list[str | None] | None:
+    """The answers that candidates have already, None in the list abstains; None where none has.
+
+    Raises `ValueError` when somebody has looked for an answer in some of them only.
+    """
+    if all(c.answer is None for c in candidates):
+        return None
+    # A candidate that is marked was looked at: in older pools None stands for no answer too.
+    if not_looked := [c.index for c in candidates if c.answer is None and c.correct is None]:
+        raise ValueError(
+            f"candidate {min(not_looked)} has not been looked at for its answer, others have; "
+            "grade the pool, or name an extractor (answer=..., --answer)"
+        )
+    return [whole_text(c.answer or "") for c in candidates]
+
+
+def group_by_answer(
+    candidates: Sequence[Candidate], answer: str | None = None
+) -> dict[str, list[Candidate]]:
+    """Candidates by their answer, in the order of their indices; those without one are left out.
+
+    Raises `ValueError` when all abstain.
+    """
+    ordered = _in_order(candidates)
+    groups: dict[str, list[Candidate]] = {}
+    for candidate, found in zip(ordered, answers_of(ordered, answer), strict=True):
+        if found is not None:
+            groups.setdefault(found, []).append(candidate)
+    if not groups:
+        kind = f" of the kind {answer!r}" if answer else ""
+        raise ValueError(
+            f"no candidate has an answer{kind}; use another kind (answer=..., --answer), or rule "
+            "best_of_n"
+        )
+    return groups
+
+
+def _elect(
+    rule: str,
+    candidates: Sequence[Candidate],
+    answer: str | None,
+    weigh: Callable[[Sequence[Candidate]], float],
+) -> Choice:
+    groups = group_by_answer(candidates, answer)
+    tally = {key: weigh(group) for key, group in groups.items()}
+    winner = max(groups, key=lambda key: (tally[key], -groups[key][0].index))
+    abstained = len(candidates) - sum(map(len, groups.values()))
+    return Choice(groups[winner][0], rule, tally, abstained)
+
+
+def _in_order(candidates: Sequence[Candidate]) -> list[Candidate]:
+    return sorted(candidates, key=lambda c: c.index)
+
+
+def _sigmoid(logit: float) -> float:
+    # The exponent is never positive, so it cannot overflow.
+    small = math.exp(-abs(logit))
+    return 1 / (1 + small) if logit >= 0 else small / (1 + small)

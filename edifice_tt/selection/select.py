@@ -1,0 +1,246 @@
+"""Pool -> choice: finds the rule, checks that it can use the scores, asks it.
+
+Knows what every rule may rely on; knows no rule, no model and no tensor.
+"""
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edifice_tt.contract import registry
+from edifice_tt.contract.errors import (
+    EdificeError,
+    PluginError,
+    PoolWarning,
+    UnknownNameError,
+    unknown_name,
+)
+from edifice_tt.contract.tracing import one_line, show
+from edifice_tt.nn.config import whole
+from edifice_tt.pools.candidates import Candidate, Pool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The candidate that a rule chose, and what each option got.
+
+    `tally` maps an option to its weight, as the rule documents: an answer, or a candidate's index.
+    `abstained` counts the candidates that took no part, such as those without an answer.
+    """
+
+    candidate: Candidate
+    rule: str
+    tally: Mapping[str, float]
+    abstained: int = 0
+
+    @property
+    def index(self) -> int:
+        return self.candidate.index
+
+    @property
+    def text(self) -> str:
+        return self.candidate.text
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict for JSON."""
+        return {
+            "index": self.index,
+            "text": self.text,
+            "rule": self.rule,
+            "tally": dict(self.tally),
+            "abstained": self.abstained,
+        }
+
+
+def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options: Any) -> Choice:
+    """Choose one candidate by a registered rule.
+
+    `options` go to the rule, for example `scorer=` and `answer=`. The declared range of the scores
+    is the pool's, else that of the installed scorer. A rule that draws by an option `seed` is given
+    a pool's own, of the seed and the problem. Raises `UnknownNameError` for an unknown rule or
+    option, `ValueError` for an empty pool, an index that two candidates have, and scores that the
+    rule cannot use, and `PluginError` for a rule that fails or gives no `Choice`. Warns of a pool
+    with fewer candidates than the `n` of its settings, unless Ctrl-C has just ended it.
+    """
+    if isinstance(pool, Pool) and pool.num_missing and not pool.interrupted:
+        warnings.warn(unfinished(pool), PoolWarning, stacklevel=2)
+    with registry.held():
+        return Rule.find(registry.load_registry(), rule, options).choose(pool)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A registered rule with its options: looked up once, asked about any number of pools.
+
+    `scorers` are the installed ones; what they declare counts where a pool does not say.
+    """
+
+    record: registry.Selector
+    options: Mapping[str, Any]
+    scorers: Mapping[str, registry.Scorer]
+
+    @classmethod
+    def find(cls, found: registry.Registry, name: str, options: Mapping[str, Any]) -> "Rule":
+        """The rule of that name. Raises `UnknownNameError` for it, or for one of its options."""
+        record: registry.Selector = found.find("selector", name)
+        _check_options(found, record, options)
+        return cls(record, options, found.scorers)
+
+    def choose(self, pool: Pool | Sequence[Candidate]) -> Choice:
+        """What it chooses from a pool. Raises as `select` does."""
+        candidates = tuple(pool)
+        if not candidates:
+            raise ValueError("the pool is empty: there is nothing to choose from")
+        counts = Counter(candidate.index for candidate in candidates)
+        if twice := [index for index, count in counts.items() if count > 1]:
+            raise ValueError(f"two candidates have index {min(twice)}; give each one of its own")
+        return self.of(pool)(candidates)
+
+    def of(self, pool: Pool | Sequence[Candidate]) -> Callable[[Sequence[Candidate]], Choice]:
+        """What chooses from a pool or a part of it, once it is sure that it can use the scores."""
+        options = dict(self.options)
+        if self.record.needs is not None:
+            scorer = scorer_of(tuple(pool), options.get("scorer"))
+            ranges = pool.ranges if isinstance(pool, Pool) else {}
+            check_range(self.record, scorer, declared_range(scorer, ranges, self.scorers))
+            check_scores(self.record.name, self.record.needs, tuple(pool), scorer)
+            options["scorer"] = scorer
+        if isinstance(pool, Pool):
+            options = _of_problem(self.record, options, pool.problem)
+        return lambda candidates: self._ask(candidates, options)
+
+    def _ask(self, candidates: Sequence[Candidate], options: Mapping[str, Any]) -> Choice:
+        who = f"rule {self.record.name!r} of {self.record.owner}"
+        try:
+            choice = self.record.function(candidates, **options)
+        except (EdificeError, ValueError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # foreign code: whatever it raises, the caller learns whose
+            raise PluginError(f"{who} failed: {one_line(error)}") from error
+        if not isinstance(choice, Choice):
+            raise PluginError(f"{who} gave {show(choice):.60}, expected a Choice")
+        if all(choice.index != candidate.index for candidate in candidates):
+            raise PluginError(f"{who} chose candidate {choice.index}, which it was not given")
+        return choice
+
+
+def unfinished(pool: Pool) -> str:
+    """What to say of a pool that lacks candidates."""
+    return (
+        f"problem {pool.problem!r} has {len(pool)} of {len(pool) + pool.num_missing} candidates; "
+        "those that end first are the short ones; --resume makes the others (resume=True in Python)"
+    )
+
+
+def declared_range(
+    scorer: str, ranges: Mapping[str, str], scorers: Mapping[str, registry.Scorer]
+) -> str | None:
+    """What a scorer declares: in the pool, else where it is installed; None when nobody knows."""
+    if scorer in ranges or scorer not in scorers:
+        return ranges.get(scorer)
+    return scorers[scorer].range
+
+
+def _of_problem(
+    record: registry.Selector, options: Mapping[str, Any], problem: str
+) -> dict[str, Any]:
+    """Options for one problem: a rule's `seed`, mixed with its id, draws anew for each of many."""
+    from edifice_tt.sampling.draws import problem_seed  # here, so that listing needs no NumPy
+
+    if "seed" not in record.options:
+        return dict(options)
+    seed = whole(options.get("seed", record.options["seed"].default))
+    if seed is None or not 0 <= seed < 2**64:  # what it takes instead is the rule's affair
+        return dict(options)
+    return {**options, "seed": problem_seed(seed, problem)}
+
+
+def check_options(rule: str, options: Iterable[str]) -> None:
+    """Raise `UnknownNameError` for an unknown rule, or an option that the rule does not take."""
+    found = registry.load_registry()
+    _check_options(found, found.find("selector", rule), options)
+
+
+def _check_options(
+    found: registry.Registry, record: registry.Selector, options: Iterable[str]
+) -> None:
+    for option in options:
+        if record.takes(option):
+            continue
+        others = sorted(name for name, r in found.selectors.items() if option in r.options)
+        if not others:
+            raise unknown_name(f"option of rule {record.name}", option, record.options)
+        raise UnknownNameError(
+            f"rule {record.name!r} takes no option {option!r}, only: "
+            f"{', '.join(record.options) or 'none'}; leave it out, or use a rule that takes it: "
+            f"{', '.join(others)}"
+        )
+
+
+# What to do instead, by what a rule needs and what the scorer declares.
+_INSTEAD = {
+    ("probability", "logit"): "use rule weighted_logit, or calibrate the scorer",
+    ("probability", "unbounded"): "use rule best_of_n, which only compares scores, or majority",
+    ("logit", "probability"): "use rule weighted",
+    ("logit", "unbounded"): "use rule best_of_n, which only compares scores, or majority",
+}
+_PLURALS = {"probability": "probabilities", "logit": "logits"}
+
+
+def check_range(record: registry.Selector, scorer: str, declared: str | None) -> None:
+    """Raise `ValueError` when a rule cannot use scores of that declared range (None: not known).
+
+    >>> check_range(registry.selector("weighted"), "prm", "logit")
+    Traceback (most recent call last):
+    ValueError: rule 'weighted' needs probabilities, but scorer 'prm' declares range='logit'; use \
+rule weighted_logit, or calibrate the scorer
+    """
+    if record.needs is not None and declared not in (None, record.needs):
+        raise ValueError(
+            f"rule {record.name!r} needs {_PLURALS[record.needs]}, but scorer {scorer!r} declares "
+            f"range={declared!r}; {_INSTEAD[record.needs, str(declared)]}"
+        )
+
+
+def check_scores(rule: str, needs: str, candidates: Sequence[Candidate], scorer: str) -> None:
+    """Raise `ValueError` for a candidate whose score is missing, not finite, or no probability."""
+    who = f"rule {rule!r} needs {_PLURALS[needs]}"
+    for candidate in sorted(candidates, key=lambda c: c.index):
+        if scorer not in candidate.scores:
+            raise ValueError(
+                f"{who}, but candidate {candidate.index} has no score of {scorer!r}; score all of "
+                f"the pool with {scorer!r} again"
+            )
+        score = candidate.scores[scorer]
+        if not math.isfinite(score) or (needs == "probability" and not 0 <= score <= 1):
+            expected = "within 0 and 1" if needs == "probability" else "a finite number"
+            raise ValueError(
+                f"{who}, but candidate {candidate.index} has {score} of {scorer!r}, expected "
+                f"{expected}; use rule best_of_n, which only compares scores, or majority"
+            )
+
+
+def scorer_of(candidates: Sequence[Candidate], scorer: str | None) -> str:
+    """Which scorer's scores to use: the one named, or the only one there is.
+
+    Raises `UnknownNameError` for one that has scored no candidate, and `ValueError` when none is
+    named and there is not exactly one.
+    """
+    found = sorted({name for candidate in candidates for name in candidate.scores})
+    if not found:
+        given = "" if scorer is None else f" of {scorer!r}"
+        raise ValueError(
+            f"the candidates have no scores{given}; score them first: edifice_tt.score in Python, "
+            "`edifice-tt score` on the command line"
+        )
+    if scorer is None and len(found) > 1:
+        raise ValueError(
+            f"say which scorer to use (scorer=..., --scorer); the candidates have scores of: "
+            f"{', '.join(found)}"
+        )
+    if scorer is not None and scorer not in found:
+        raise unknown_name("scorer in this pool", scorer, found)
+    return scorer or found[0]

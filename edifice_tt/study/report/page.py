@@ -1,0 +1,79 @@
+"""A report: one page of HTML that needs nothing else. Knows the records; reads no pool file.
+
+Every text that comes from a pool stands in one block of JSON, where nothing in it can end the
+block; the page's script sets it as text. The page's policy allows its own style and script, by
+their hashes, and no connection at all.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from edifice_tt.pools.candidates import Pool
+from edifice_tt.study.records import Curve
+from edifice_tt.study.report import sections
+from edifice_tt.study.report.charts import accuracy_chart
+from edifice_tt.study.report.problems import collect
+from edifice_tt.version import __version__
+
+
+def render_report(
+    curve: Curve, pools: Iterable[Pool], *, answer: str | None = None, everything: bool = False
+) -> bytes:
+    """The page of a curve and of the pools that it was measured on, as UTF-8.
+
+    `pools` may be a stream; no more of it is read than is shown. `answer` names the extractor that
+    the curve was measured with. The same curve and pools give the same bytes.
+    """
+    shown = collect(pools, curve, answer, everything)
+    style, script = _own("page.css"), _own("page.js")
+    data = {
+        "curve": curve.to_dict(),
+        "choices": shown.choices,
+        "scorers": [one.scorer for one in curve.scorers],
+        "problems": shown.problems,
+    }
+    parts = {
+        "policy": f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'",
+        "style": style,
+        "script": script,
+        "data": _embed(data),
+        "pool": escape(curve.pool),
+        "headline": sections.headline(curve),
+        "standfirst": sections.standfirst(curve),
+        "remarks": sections.said(curve),
+        "axes": "".join(sections.axes(curve)),
+        "charts": accuracy_chart(curve, True) + accuracy_chart(curve, False),
+        "key": "".join(sections.key(curve)),
+        "exactness": sections.exactness(curve),
+        "level": f"{curve.level:.0%}",
+        "numbers": sections.numbers(curve),
+        "comparisons": sections.comparisons(curve),
+        "forecast": sections.forecast(curve),
+        "scorers": sections.scorers(curve),
+        "left_out": sections.left_out(shown),
+        "settings": sections.settings(curve),
+        "version": escape(__version__),
+    }
+    page = re.sub(r"<!--(\w+)-->|@(policy)@", lambda m: parts[m[1] or m[2]], _own("page.html"))
+    return page.encode("utf-8", "replace")  # half a character may come out of a JSON escape
+
+
+def _own(name: str) -> str:
+    return (files("edifice_tt.study.report") / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _embed(data: Any) -> str:
+    """JSON that cannot end the script element it stands in, nor begin a comment there."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,0 +1,129 @@
+"""Which problems a report shows, and what it keeps of each. Knows pools and rules; no page.
+
+A report must open fast whatever the size of its pool, so problems are taken in the pool's order
+until there are enough of them.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edifice_tt.contract import registry
+from edifice_tt.contract.errors import EdificeError, PluginError
+from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.selection.select import Rule
+from edifice_tt.study.records import Curve, RuleCurve
+
+MOST_PROBLEMS = 200
+MOST_CHARACTERS = 4_000_000  # of all problems together
+MOST_OF_A_PROBLEM = 400_000
+MOST_OF_A_TEXT = 20_000
+_FIELDS = 120  # characters that a candidate takes beside its text and its answer, or about
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The problems that are shown, ready for JSON, and how much is not.
+
+    `choices` are the rules that choose, by label. Counts: `problems_left_out`, the
+    `candidates_left_out` and `texts_cut` of the problems that are there.
+    """
+
+    choices: tuple[str, ...]
+    problems: tuple[dict[str, Any], ...]
+    problems_left_out: int
+    candidates_left_out: int
+    texts_cut: int
+
+
+def collect(
+    pools: Iterable[Pool], curve: Curve, answer: str | None = None, everything: bool = False
+) -> Shown:
+    """The problems of a report. Stops reading `pools` when there is enough."""
+    # The ceiling and the baseline choose by knowing and by chance: nothing to learn from either.
+    rules = [rule for rule in curve.rules if rule.rule not in ("oracle", "random")]
+    found = registry.load_registry()
+    choosers = [_chooser(found, rule, answer) for rule in rules]
+    problems: list[dict[str, Any]] = []
+    used = left_out = cut = 0
+    leave_out = curve.unfinished is not None and not curve.unfinished.used
+    for pool in pools:
+        if leave_out and pool.num_missing:
+            continue
+        limits = (MOST_OF_A_PROBLEM, MOST_OF_A_TEXT)
+        if everything:
+            limits = (_size(pool.candidates), max((len(c.text) for c in pool), default=0))
+        elif len(problems) == MOST_PROBLEMS or used >= MOST_CHARACTERS:
+            break
+        chosen = [choose(pool) for choose in choosers]
+        kept = _kept(pool, limits[0], {index for index in chosen if index is not None})
+        used += _size(kept)
+        left_out += len(pool) - len(kept)
+        cut += sum(len(candidate.text) > limits[1] for candidate in kept)
+        problems.append(
+            {
+                "id": pool.problem,
+                "prompt": pool.prompt,
+                "gold": pool.gold,
+                "total": len(pool),
+                "right": sum(candidate.correct is True for candidate in pool),
+                "chosen": chosen,
+                "candidates": [_plain(candidate, limits[1], curve) for candidate in kept],
+            }
+        )
+    return Shown(
+        choices=tuple(rule.label for rule in rules),
+        problems=tuple(problems),
+        problems_left_out=curve.problems - len(problems),
+        candidates_left_out=left_out,
+        texts_cut=cut,
+    )
+
+
+def _chooser(
+    found: registry.Registry, rule: RuleCurve, answer: str | None
+) -> Callable[[Pool], int | None]:
+    """pool -> the index that `select` chooses of all candidates, None where it finds nothing."""
+    options: dict[str, Any] = {} if rule.scorer is None else {"scorer": rule.scorer}
+    if answer is not None and found.find("selector", rule.rule).takes("answer"):
+        options["answer"] = answer
+    asked = Rule.find(found, rule.rule, options)
+
+    def choose(pool: Pool) -> int | None:
+        try:
+            return asked.choose(pool).index
+        except PluginError:
+            raise
+        except (EdificeError, ValueError):
+            return None
+
+    return choose
+
+
+def _kept(pool: Pool, most: int, chosen: set[int]) -> list[Candidate]:
+    """The first candidates up to so many characters, and those that a rule chose."""
+    kept, used = [], 0
+    for candidate in pool:
+        used += _size([candidate])
+        if used <= most or candidate.index in chosen:
+            kept.append(candidate)
+    return kept or list(pool.candidates[:1])
+
+
+def _size(candidates: Sequence[Candidate]) -> int:
+    return sum(min(len(c.text), MOST_OF_A_TEXT) + len(c.answer or "") + _FIELDS for c in candidates)
+
+
+def _plain(candidate: Candidate, most: int, curve: Curve) -> dict[str, Any]:
+    over = len(candidate.text) - most
+    more = f"\n[... {over} characters left out]" if over > 0 else ""
+    return {
+        "index": candidate.index,
+        "text": candidate.text[:most] + more,
+        "answer": candidate.answer or None,
+        "right": candidate.correct is True,
+        "tokens": candidate.num_tokens or None,
+        "seconds": candidate.seconds,
+        "end": None if candidate.finish_reason == "unknown" else candidate.finish_reason,
+        "scores": [candidate.scores.get(one.scorer) for one in curve.scorers],
+    }

@@ -1,0 +1,281 @@
+"""What a report says of a curve, as pieces of HTML. Knows the records; no page, no problem's text.
+
+Every piece is complete: its texts are escaped, and it stands anywhere in a page.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from html import escape
+
+from edifice_tt.study.quality import ScorerQuality
+from edifice_tt.study.records import Curve, RuleCurve
+from edifice_tt.study.remarks import advice, remarks, trained_on
+from edifice_tt.study.report.charts import (
+    forecast_chart,
+    histogram_chart,
+    reliability_chart,
+    shade,
+    whisker,
+)
+from edifice_tt.study.report.problems import Shown
+from edifice_tt.study.report.svg import marker, percent
+
+
+def _best(curve: Curve) -> RuleCurve:
+    """The most accurate rule at the largest k that does not know what is right.
+
+    One whose scorer was trained on these problems knows it too, so it comes last.
+    """
+    real = [rule for rule in curve.rules if rule.rule != "oracle"] or list(curve.rules)
+    real = [rule for rule in real if not curve.trained_on(rule.scorer)] or real
+    return max(real, key=lambda rule: rule.accuracy[-1])
+
+
+def headline(curve: Curve) -> str:
+    best, last = _best(curve), curve.ks[-1]
+    gain = f"{percent(best.accuracy[0])} with {_candidates(curve.ks[0])}"
+    of = f"<em>{escape(best.label)}</em> is right {percent(best.accuracy[-1])} of the time"
+    seen = trained_on(curve, best.scorer)
+    return (
+        f"{of} with {_candidates(last)}"
+        + (f", {gain}" if last > curve.ks[0] else "")
+        + (f"; {escape(str(best.scorer))} {seen}" if seen else "")
+    )
+
+
+def _label(curve: Curve, label: str) -> str:
+    """A rule's name; below it whether its scorer was trained on these problems."""
+    scorer = next((rule.scorer for rule in curve.rules if rule.label == label), None)
+    seen = trained_on(curve, scorer)
+    return escape(label) + (f"<small>{seen}</small>" if seen else "")
+
+
+def _candidates(k: int) -> str:
+    return f"{k:,} candidate{'' if k == 1 else 's'}"
+
+
+def standfirst(curve: Curve) -> str:
+    model = curve.settings.get("model")
+    by = f" of {model}" if isinstance(model, str) else ""
+    many = f"{curve.problems:,} problem{'' if curve.problems == 1 else 's'}"
+    parts = [f"{many}, {_candidates(curve.candidates)}{by}."]
+    for rule in curve.rules:
+        if rule.rule == "oracle":
+            parts.append(
+                f"In {percent(rule.accuracy[-1])} of the problems a right one is among "
+                f"{curve.ks[-1]:,}: no rule can do better."
+            )
+    if curve.abstentions:
+        parts.append(f"{_candidates(curve.abstentions)} without an answer abstain in every vote.")
+    return escape(" ".join(parts))
+
+
+def said(curve: Curve) -> str:
+    """What must stand beside the figures."""
+    items = "".join(f"<li>{escape(one)}</li>" for one in remarks(curve))
+    return f'<ul class="remarks">{items}</ul>' if items else ""
+
+
+def axes(curve: Curve) -> Iterator[str]:
+    """Radio buttons before the chart: the style sheet shows the axis of the one that is on."""
+    units = {"k": "candidates", "tokens": "tokens", "seconds": "seconds"}
+    known = {"k": 1, "tokens": curve.cost.tokens_per_candidate}
+    known["seconds"] = curve.cost.seconds_per_candidate
+    there = [unit for unit in units if known[unit]]
+    for unit in there if len(there) > 1 else ():
+        on = " checked" if unit == "k" else ""
+        yield f'<input type="radio" name="x" id="x-{unit}"{on}>'
+        yield f'<label for="x-{unit}">{units[unit]}</label>'
+
+
+def key(curve: Curve) -> Iterator[str]:
+    for i, rule in enumerate(curve.rules):
+        line = '<svg viewBox="0 0 34 14" aria-hidden="true"><path class="line" d="M1,7H33"/>'
+        yield f'<li class="rule {shade(rule, i)}">{line}{marker(i, 17, 7)}</svg>'
+        yield f"<span>{_label(curve, rule.label)}</span> <b>{percent(rule.accuracy[-1])}</b></li>"
+
+
+def exactness(curve: Curve) -> str:
+    drawn = {
+        escape(rule.label): max(rule.monte_carlo_error)
+        for rule in curve.rules
+        if rule.monte_carlo_error
+    }
+    if not drawn:
+        return "Every line is exact: the mean over all subsets of the candidates."
+    errors = ", ".join(f"{label} ({error:.4f})" for label, error in drawn.items())
+    return (
+        "Lines are exact, the mean over all subsets of the candidates, but for those estimated "
+        f"from drawn subsets, here with their largest standard error: {errors}."
+    )
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[str]], name: str, style: str = "") -> str:
+    """A table that scrolls by itself where it is too wide; cells are HTML."""
+    head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
+    lines = []
+    for first, *others in rows:
+        cells = "".join(f"<td>{cell}</td>" for cell in others)
+        lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
+        f'<table class="{style}"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody>'
+        "</table></div>"
+    )
+
+
+def numbers(curve: Curve) -> str:
+    rows = []
+    for rule in curve.rules:
+        cells = [_label(curve, rule.label)]
+        errors = rule.monte_carlo_error or [0.0] * len(curve.ks)
+        for numbers in zip(rule.accuracy, rule.low, rule.high, errors, strict=True):
+            value, low, high, error = numbers
+            cells.append(f"{percent(value)}{'~' if error else ''}{_interval(low, high, percent)}")
+        rows.append(cells)
+    return _table(["rule", *(f"k = {k}" for k in curve.ks)], rows, "accuracy in numbers")
+
+
+def _interval(low: float | None, high: float | None, show: Callable[[float], str]) -> str:
+    if low is None or high is None:
+        return "<small>no interval</small>"
+    return f"<small>{show(low)} to {show(high)}</small>"
+
+
+def _points(value: float) -> str:
+    return f"{value * 100:+.1f}"
+
+
+def comparisons(curve: Curve) -> str:
+    last = [one for one in curve.comparisons if one.k == curve.ks[-1]]
+    if not last:
+        return ""
+    reach = [x for one in last for x in (one.low, one.difference, one.high) if x is not None]
+    edge = max(map(abs, reach)) or 1.0
+    rows = [
+        (
+            _label(curve, one.label),
+            whisker(one.low, one.difference, one.high, edge),
+            f"{_points(one.difference)}{_interval(one.low, one.high, _points)}",
+        )
+        for one in last
+    ]
+    against = escape(last[0].against)
+    return (
+        f'<section><h3>Against {against}, with {_candidates(curve.ks[-1])}</h3><div class="text">'
+        f"<p>In points of accuracy, on the same problems. {escape(advice(curve))}</p></div>"
+        + _table(("rule", "", "difference"), rows, "differences", "tight")
+        + "</section>"
+    )
+
+
+def forecast(curve: Curve) -> str:
+    if curve.forecast is None:
+        return ""
+    measured = next((rule for rule in curve.rules if rule.rule == "oracle"), None)
+    return (
+        '<figure class="half"><h3>Coverage beyond what was sampled</h3>'
+        + forecast_chart(curve, curve.forecast, measured)
+        + "<figcaption>Dashed: the chance that a right answer is among so many, if each problem's "
+        f"own chance is drawn from Beta({curve.forecast.alpha:.2f}, {curve.forecast.beta:.2f}), "
+        "the fit to these counts. It need not begin where the measurement ends.</figcaption>"
+        "</figure>"
+    )
+
+
+def scorers(curve: Curve) -> str:
+    if not curve.scorers:
+        return ""
+    rows = (
+        [f"{name}<small>{why}</small>", *map(cell, curve.scorers)] for name, why, cell in _QUALITIES
+    )
+    names = (
+        f"{escape(x.scorer)}<small>{x.range or 'range unknown'}</small>"
+        + (f"<small>{trained_on(curve, x.scorer)}</small>" if x.trained_on else "")
+        for x in curve.scorers
+    )
+    figures = "".join(
+        f'<h3>{escape(one.scorer)}</h3><div class="pair">{"".join(_figures(one))}</div>'
+        for one in curve.scorers
+    )
+    return (
+        '<section aria-labelledby="scorers"><h2 id="scorers">Can the scorers tell?</h2>'
+        + _table(["", *names], rows, "scorers", "tight measures")
+        + f"{figures}</section>"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "&ndash;" if value is None else f"{value:.3f}"
+
+
+_QUALITIES: tuple[tuple[str, str, Callable[[ScorerQuality], str]], ...] = (
+    (
+        "AUROC",
+        "how often a right candidate scores above a wrong one, of any problem",
+        lambda one: _number(one.auroc_pooled),
+    ),
+    (
+        "AUROC within a problem",
+        "of the same problem, as a choice needs it; mean over mixed problems",
+        lambda one: f"{_number(one.auroc_within)}<small>{one.mixed_problems} mixed</small>",
+    ),
+    (
+        "Calibration error (ECE)",
+        "mean distance of score and share of right ones; 0 is best",
+        lambda one: _number(one.ece),
+    ),
+    (
+        "Brier score",
+        "mean squared distance of score and truth; 0 is best",
+        lambda one: _number(one.brier),
+    ),
+    (
+        "Correlation with length",
+        "Spearman's, of score and number of tokens",
+        lambda one: _number(one.length_correlation),
+    ),
+    (
+        "Best n",
+        "more candidates do not help best-of-n; its accuracy there",
+        lambda one: f"{one.best_k}<small>{percent(one.peak_accuracy)}</small>",
+    ),
+)
+
+
+def _figures(one: ScorerQuality) -> Iterator[str]:
+    if one.reliability:
+        yield (
+            f'<figure class="half">{reliability_chart(one)}<figcaption>Share of right candidates '
+            "by score. On the line a score is the chance to be right; a circle's area is the "
+            "number of candidates.</figcaption></figure>"
+        )
+    yield (
+        f'<figure class="half">{histogram_chart(one)}<figcaption>Candidates by score: right ones '
+        "upwards, wrong ones downwards.</figcaption></figure>"
+    )
+
+
+def left_out(shown: Shown) -> str:
+    said = []
+    if shown.problems_left_out:
+        total = shown.problems_left_out + len(shown.problems)
+        said.append(f"the first {len(shown.problems):,} of {total:,} problems are here")
+    if shown.candidates_left_out:
+        said.append(f"{_candidates(shown.candidates_left_out)} of them left out")
+    if shown.texts_cut:
+        said.append(f"{shown.texts_cut:,} long texts cut")
+    if not said:
+        return ""
+    words = ", ".join(said)
+    return f"<p>{words[0].upper()}{words[1:]}; <code>--all</code> keeps everything.</p>"
+
+
+def settings(curve: Curve) -> str:
+    said = {
+        **curve.settings,
+        "intervals": f"{curve.level:.0%}, {curve.bootstrap:,} resamples, seed {curve.seed}",
+    }
+    plain = {k: v if isinstance(v, str) else json.dumps(v) for k, v in said.items()}
+    rows = (f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in plain.items())
+    return f"<dl>{''.join(rows)}</dl>"

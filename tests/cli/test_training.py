@@ -1,0 +1,201 @@
+"""From a task's name to a verifier that scores: the commands, in a folder of their own."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from fake_plugins import open_site
+
+import edifice_tt as et
+from edifice_tt import cli
+from edifice_tt.pools.reader import PoolFile
+
+site = pytest.fixture(open_site, name="site")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tiny_lm, tmp_path):
+    """Run a command in this process; every model is the tiny one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(et, "load_pretrained", lambda *_, **__: tiny_lm, raising=False)
+
+    def run(*argv, status=0):
+        capsys.readouterr()
+        found = cli.main([str(argument) for argument in argv])
+        out, err = capsys.readouterr()
+        assert found == status, err
+        return out if status == 0 else err
+
+    return run
+
+
+@pytest.fixture
+def graded(tiny_lm, tmp_path):
+    """Twelve problems of four answers; those that end in an even byte are right."""
+    settings = {"model": "tiny", "fingerprint": tiny_lm.fingerprint}
+    pools = []
+    for i in range(12):
+        made = [(60 + (7 * i + 3 * j) % 40, 60 + (5 * i + j) % 40) for j in range(4)]
+        pool = tuple(
+            et.Candidate(j, "", ids, correct=ids[1] % 2 == 0) for j, ids in enumerate(made)
+        )
+        pools.append(et.Pool(f"q{i}", pool, settings, str(i)))
+    et.write_pools(tmp_path / "pool.jsonl", pools)
+    return pools
+
+
+TRAIN = ("train", "pool.jsonl", "-o", "judge.safetensors", "--epochs", 3)
+
+
+def test_tasks_are_listed(run):
+    shown = json.loads(run("tasks", "--json"))
+    assert [task["name"] for task in shown] == et.list_tasks()
+    assert {"summary", "answer", "max_tokens", "stop"} < set(shown[0])
+    assert "the largest of four two-digit numbers" in run("tasks")
+
+
+def test_a_task_becomes_a_pool_with_marks(run, tiny_lm):
+    given = ("--model", "tiny", "-n", 2, "--seed", 3, "-o", "pool.jsonl")
+    run("generate", "--task", "add", "--num", 2, "--split", "test", *given)
+    pools = list(et.read_pools("pool.jsonl"))
+    problems = et.make_problems("add", 2, split="test")
+    asked = [(p.prompt, p.problem, p.gold) for p in problems]
+    assert [(pool.prompt, pool.problem, pool.gold) for pool in pools] == asked
+    assert {c.correct for pool in pools for c in pool} <= {True, False}
+    settings = pools[0].settings
+    assert (settings["max_tokens"], settings["stop"]) == (6, ["\n"])
+    assert (settings["template"], settings["answer"]) == ("raw", "number")
+
+
+def test_a_task_of_a_plugin_is_sampled_and_marked_by_the_plugins_extractor(run, site):
+    site.install(
+        "letters",
+        "import edifice_tt\n\n@edifice_tt.hookimpl\ndef register_tasks(register):\n"
+        "    register('next', lambda rng: (f'{rng.random()} is', 'X'), answer='any', stop=['.'],\n"
+        "             max_tokens=3)\n\n"
+        "@edifice_tt.hookimpl\ndef register_answers(register):\n"
+        "    register('any', lambda text: 'Y' if text else None, equal=lambda one, other: True)\n",
+    )
+    assert "next" in run("tasks")
+    run("generate", "--task", "next", "--num", 2, "-n", 2, "-o", "pool.jsonl")
+    pools = list(et.read_pools("pool.jsonl"))
+    assert [pool.problem for pool in pools] == [p.problem for p in et.make_problems("next", 2)]
+    assert all(c.correct and c.answer == "Y" for pool in pools for c in pool if c.text)
+    settings = pools[0].settings
+    assert (settings["answer"], settings["max_tokens"], settings["stop"]) == ("any", 3, ["."])
+
+
+def test_what_is_given_counts_before_what_the_task_says(run):
+    given = ("-n", 1, "--max-tokens", 2, "--stop", "9", "--answer", "text", "-o", "pool.jsonl")
+    run("generate", "--task", "add", "--num", 1, *given)
+    settings = next(et.read_pools("pool.jsonl")).settings
+    assert (settings["max_tokens"], settings["stop"], settings["answer"]) == (2, ["9"], "text")
+
+
+def test_without_a_task_an_answer_still_has_128_tokens(run):
+    assert json.loads(run("generate", "q", "-n", 1, "--json"))["settings"]["max_tokens"] == 128
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("generate", "q", "--task", "add"), "either a prompt"),
+        (("generate", "--task", "ad", "-o", "p"), "did you mean 'add'"),
+        (("generate", "--task", "add"), "--task need a pool file"),
+        (("generate", "q", "--num", "3"), "--num and --split are for --task"),
+        (("generate", "--task", "add", "--split", "tset", "-o", "p"), "split='tset'"),
+        ((*TRAIN, "--loss", "outcom"), "did you mean 'outcome'"),
+        ((*TRAIN, "--scorer", "logprob"), "reads logprobs"),
+        ((*TRAIN, "--layer", "9"), "layer=9 must be"),
+        (("layers", "pool.jsonl", "--layers", "1,9"), "layer=9 must be"),
+        (("best-of", "q", "--verifier", "none"), "none: cannot be read"),
+        (("best-of", "q", "--verifier", "none", "--scorer", "logprob"), "--scorer or --verifier"),
+        (("score", "pool.jsonl", "--verifier", "pool.jsonl"), "not a safetensors file"),
+    ],
+)
+def test_mistakes_are_one_line(run, graded, argv, words):
+    err = run(*argv, status=2)
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_train_then_score_then_best_of(run, graded, tiny_lm, tmp_path):
+    shown = json.loads(run(*TRAIN, "--json"))
+    assert shown["num_train"] == shown["held_out"]["problems"] == 12
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "judge.safetensors",
+        "pool.jsonl",
+        "pool.jsonl.layer2-last.safetensors",
+    ]
+    verifier = et.load_verifier("judge.safetensors")
+    assert verifier.name == "judge"
+    fresh = replace(graded[0], prompt="new", problem="new")
+    fresh.save("new.jsonl")
+    run("score", "new.jsonl", "--verifier", "judge.safetensors")
+    scored = et.Pool.load("new.jsonl")
+    assert scored.candidates == et.score(tiny_lm, fresh, verifier).candidates
+    assert scored.ranges == {"judge": "probability"}
+    about = PoolFile("new.jsonl").scorers["judge"]
+    assert about["fingerprint"] == tiny_lm.fingerprint
+    assert about["owner"] == "verifier judge.safetensors"
+    argv = ("best-of", "hello", "-n", 4, "--max-tokens", 4, "--verifier", "judge.safetensors")
+    best = json.loads(run(*argv, "--json"))
+    scores = {str(c["index"]): c["scores"]["judge"] for c in best["pool"]["candidates"]}
+    assert best["choice"]["tally"] == scores
+
+
+def test_layers_are_compared_and_none_is_chosen(run, graded, tmp_path):
+    given = ("pool.jsonl", "--scorer", "linear", "--epochs", 2)
+    shown = json.loads(run("layers", *given, "--json"))
+    assert [one["layer"] for one in shown] == [1, 2]
+    assert min(one["behind"] for one in shown) == 0
+    table = run("layers", *given, "--layers", "2").splitlines()
+    assert table[0].split("  ")[0] == "layer"
+    assert table[1].startswith(f"2      {shown[1]['auroc_within']:.3f} (")
+    assert "problems with right and wrong answers, each held out once" in table[-2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "pool.jsonl",
+        "pool.jsonl.layer1-last.safetensors",
+        "pool.jsonl.layer2-last.safetensors",
+    ]
+
+
+def test_a_training_that_broke_off_is_resumed_or_begun_anew(run, graded, tmp_path, monkeypatch):
+    from edifice_tt.cli import training
+
+    run(*TRAIN)
+    whole = (tmp_path / "judge.safetensors").read_bytes()
+    (tmp_path / "judge.safetensors").unlink()
+
+    def kill(epoch):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_tell", kill)
+        run(*TRAIN, status=130)
+    assert (tmp_path / "judge.safetensors.partial").exists()
+    assert "--resume to go on" in run(*TRAIN, status=2)
+    run(*TRAIN, "--resume")
+    assert (tmp_path / "judge.safetensors").read_bytes() == whole
+    assert not (tmp_path / "judge.safetensors.partial").exists()
+    assert "exists; use --resume" in run(*TRAIN, status=2)
+    run(*TRAIN, "--force")
+    assert (tmp_path / "judge.safetensors").read_bytes() == whole
+
+
+def test_scoring_what_a_verifier_was_trained_on_is_one_warning_and_stays_in_the_file(
+    run, graded, capsys
+):
+    run(*TRAIN)
+    new = replace(graded[0], prompt="another question", problem="new")
+    et.write_pools("mixed.jsonl", [*graded, new])
+    argv = ["score", "mixed.jsonl", "--verifier", "judge.safetensors"]
+    assert cli.main(argv) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "trained on" in line]
+    assert len(told) == 1
+    assert "'judge' was trained on 12 of these 13 problems" in told[0]
+    assert [bool(pool.seen_by) for pool in et.read_pools("mixed.jsonl")] == [True] * 12 + [False]
+    run("grade", "pool.jsonl", "--answer", "text", status=2)  # these have no gold answers
+    run("merge", "mixed.jsonl", "pool.jsonl", "-o", "both.jsonl")
+    (judge,) = json.loads(run("curve", "both.jsonl", "--scorer", "judge", "--json"))["scorers"]
+    assert judge["trained_on"] == 12

@@ -1,0 +1,183 @@
+"""The compiled model: as exact as eager, per instance, results that stay."""
+
+import threading
+
+import numpy as np
+import pytest
+from tinygrad import Tensor
+from tinygrad.helpers import Context
+from tinygrad.nn.state import get_state_dict
+
+import edifice_tt as et
+from edifice_tt.engine import jit
+
+
+def make(seed, **options):
+    sizes = {"embed_dim": 8, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1}
+    return et.build("test_time_compute", **(sizes | options), scorer_hidden=5, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return np.random.default_rng(2).standard_normal((5, 2, 3, 8)).astype(np.float32)
+
+
+def test_results_equal_eager_and_stay_valid(inputs):
+    """Five inputs, results compared after the last call: a shared buffer would hold the last."""
+    model = make(1)
+    fast = et.jit(model)
+    results = [fast(Tensor(x)) for x in inputs]
+    for x, result in zip(inputs, results, strict=True):
+        eager = model(Tensor(x))
+        assert (result.backbone.numpy() == eager.backbone.numpy()).all()
+        assert (result.scores.numpy() == eager.scores.numpy()).all()
+
+
+def test_each_instance_has_its_own_capture(inputs):
+    models = [make(1), make(2)]
+    fast = [et.jit(model) for model in models]
+    for _ in range(3):
+        answers = [f(Tensor(inputs[0])).scores.numpy() for f in fast]
+    expected = [model(Tensor(inputs[0])).scores.numpy() for model in models]
+    assert (answers[0] == expected[0]).all()
+    assert (answers[1] == expected[1]).all()
+    assert np.abs(answers[0] - answers[1]).max() > 1e-3
+
+
+def test_shapes_may_come_in_any_order(inputs):
+    model = make(1)
+    fast = et.jit(model)
+    for _ in range(3):
+        for rows in (2, 1):
+            x = Tensor(inputs[0, :rows])
+            assert (fast(x).scores.numpy() == model(x).scores.numpy()).all()
+
+
+def test_views_and_constants_are_inputs_like_any_other(inputs):
+    model = make(1)
+    fast = et.jit(model)
+    view = Tensor(inputs[0]).flip(1)
+    constant = Tensor.ones(2, 3, 8)
+    for x in (view, constant, view, constant):
+        assert fast(x).scores.numpy() == pytest.approx(model(x).scores.numpy(), abs=1e-6)
+
+
+def test_the_model_gains_no_weight_by_being_compiled(inputs):
+    model = make(1)
+    before = set(get_state_dict(model))
+    fast = et.jit(model)
+    for _ in range(3):
+        fast(Tensor(inputs[0]))
+    assert set(get_state_dict(model)) == before
+
+
+def test_training_does_not_replay_the_capture_of_inference(inputs):
+    model = make(1, dropout=0.5)
+    fast = et.jit(model)
+    quiet = [fast(Tensor(inputs[0])).scores.numpy() for _ in range(3)][-1]
+    with Context(TRAINING=1):
+        noisy = fast(Tensor(inputs[0])).scores.numpy()
+    assert np.abs(quiet - noisy).max() > 1e-3
+
+
+@pytest.mark.parametrize("rows", [2, 90])  # 90 rows of 3 tokens are enough for a second core
+@pytest.mark.parametrize(("home", "given_on"), [("CPU", "PYTHON"), ("CPU:1", "CPU")])
+def test_an_input_that_lies_elsewhere_is_read_where_the_model_is(inputs, home, given_on, rows):
+    """And the result comes back there: a Tensor is often made before the model chose a device."""
+    model = make(1, device=home)
+    x = np.resize(inputs[0], (rows, 3, 8))
+    expected = make(1)(Tensor(x)).scores.numpy()
+    fast = et.jit(model)
+    for _ in range(3):
+        scores = fast(Tensor(x, device=given_on)).scores
+        assert scores.device == given_on
+        assert (scores.numpy() == expected).all()
+
+
+@pytest.mark.parametrize("devices", [["CPU"], ["CPU", "CPU:1"], ["CPU", "CPU:1", "CPU:2"], None])
+def test_the_devices_change_no_number(devices):
+    """Parts of one and two rows; three calls, since the third replays side by side."""
+    model, rng = make(1), np.random.default_rng(4)
+    inputs = [rng.standard_normal((5, 80, 8)).astype(np.float32) for _ in range(3)]
+    fast = et.jit(model, devices=devices)
+    results = [fast(Tensor(x)) for x in inputs]
+    for x, result in zip(inputs, results, strict=True):
+        eager = model(Tensor(x))
+        assert (result.backbone.numpy() == eager.backbone.numpy()).all()
+        assert (result.scores.numpy() == eager.scores.numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("devices", "layers", "tokens"),
+    [
+        (["CPU"], 3, 83),
+        (["CPU", "CPU:1"], 3, 83),
+        (["CPU", "CPU:1", "CPU:2"], 1, 83),
+        (["CPU", "CPU:1", "CPU:2"], 3, 83),
+        (["CPU", "CPU:1"], 2, 211),  # more rows on each than go through a layer together
+        (None, 1, 83),
+    ],
+)
+def test_cores_that_share_the_tokens_of_a_text_change_no_number(devices, layers, tokens):
+    """Behind the first part, every token needs keys and values that another core makes."""
+    model, rng = make(1, num_layers=layers), np.random.default_rng(4)
+    inputs = [rng.standard_normal((1, tokens, 8)).astype(np.float32) for _ in range(20)]
+    fast = et.jit(model, devices=devices)
+    results = [fast(Tensor(x)) for x in inputs]
+    assert devices is None or [len(p) for p in fast._parts.values()] == [len(devices)]
+    for x, result in zip(inputs, results, strict=True):
+        eager = model(Tensor(x))
+        assert (result.backbone.numpy() == eager.backbone.numpy()).all()
+        assert (result.scores.numpy() == eager.scores.numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "cores"),
+    [((5, 80, 8), 3), ((2, 80, 8), 2), ((1, 83, 8), 3), ((1, 50, 8), 2), ((1, 20, 8), 1)],
+)
+def test_by_default_every_core_takes_part_where_there_is_enough_for_it(monkeypatch, shape, cores):
+    """24 positions make one more core worth while; a batch is shared out by whole texts."""
+    monkeypatch.setattr(jit, "devices_beside", lambda device: ["CPU", "CPU:1", "CPU:2"])
+    fast = et.jit(make(1))
+    fast(Tensor(np.ones(shape, np.float32)))
+    assert [len(parts) for parts in fast._parts.values()] == [cores]
+
+
+@pytest.mark.parametrize("shape", [(2, 40, 8), (1, 83, 8)], ids=["texts", "one text"])
+def test_every_call_runs_the_parts_on_threads_of_their_own(monkeypatch, shape):
+    fast, threads = et.jit(make(1), devices=["CPU", "CPU:1"]), set()
+    replay = jit.Replay.__call__
+
+    def noted(self, *signals):
+        threads.add(threading.get_ident())
+        replay(self, *signals)
+
+    monkeypatch.setattr(jit.Replay, "__call__", noted)
+    for _ in range(2):
+        fast(Tensor(np.ones(shape, np.float32)))
+        assert len(threads) == 2
+
+
+def test_an_input_is_left_as_it_was(inputs):
+    fast = et.jit(make(1))
+    array = inputs[0].copy()
+    for _ in range(3):
+        fast(Tensor(array))
+    assert (array == inputs[0]).all()
+
+
+def test_every_device_sees_a_weight_that_changed_in_place():
+    model = make(1)
+    fast = et.jit(model, devices=["CPU", "CPU:1"])
+    x = Tensor(np.ones((2, 3, 8), np.float32))
+    before = [fast(x).scores.numpy() for _ in range(3)][-1]
+    model.scorer.dense2.bias.assign(model.scorer.dense2.bias + 1).realize()
+    assert fast(x).scores.numpy() == pytest.approx(before + 1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "x", [[[[1.0] * 8]], np.ones((1, 1, 8), np.float32)], ids=["list", "array"]
+)
+def test_what_is_no_tensor_is_one_clear_error(x):
+    with pytest.raises(ValueError, match="jit needs a Tensor, given"):
+        et.jit(make(seed=0))(x)

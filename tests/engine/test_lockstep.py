@@ -1,0 +1,40 @@
+"""How rows are shared out over devices."""
+
+import pytest
+
+from edifice_tt.engine import lockstep
+from edifice_tt.engine.lockstep import devices_for, share_out
+
+
+@pytest.mark.parametrize(
+    ("rows", "devices", "most", "batch", "room"),
+    [
+        (1, 1, 32, 2, 8),
+        (5, 2, 32, 3, 8),  # 3 and 2 rows, in the program that serves 8
+        (16, 2, 32, 8, 8),
+        (19, 2, 32, 10, 10),
+        (100, 2, 32, 32, 32),  # several batches each
+        (100, 2, 3, 3, 3),  # no more memory than is allowed
+        (16, 1, 1, 1, 1),
+    ],
+)
+def test_rows_are_shared_out(rows, devices, most, batch, room):
+    assert share_out(rows, devices, most) == (batch, room)
+
+
+@pytest.mark.parametrize(
+    ("rows", "prompt", "count"), [(1, 5, 1), (2, 5, 1), (3, 5, 2), (4, 5, 2), (5, 5, 3), (99, 5, 4)]
+)
+def test_a_device_works_where_there_are_rows_for_it(tiny_lm, monkeypatch, rows, prompt, count):
+    monkeypatch.setattr(lockstep, "devices_beside", lambda device: [f"CPU:{i}" for i in range(4)])
+    assert len(devices_for(tiny_lm, None, rows, prompt)) == count
+
+
+def test_a_long_prompt_is_read_by_two_devices_even_for_one_row(tiny_lm, monkeypatch):
+    monkeypatch.setattr(lockstep, "devices_beside", lambda device: [f"CPU:{i}" for i in range(4)])
+    assert len(devices_for(tiny_lm, None, 1, lockstep.LONG)) == 1
+    assert len(devices_for(tiny_lm, None, 1, lockstep.LONG + 1)) == 2
+
+
+def test_devices_that_are_named_are_all_used(tiny_lm):
+    assert devices_for(tiny_lm, ["CPU", "CPU:1", "CPU:2"], 1, 5) == ["CPU", "CPU:1", "CPU:2"]

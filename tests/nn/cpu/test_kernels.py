@@ -1,0 +1,251 @@
+"""The C kernels: equal to their formulas at any size, the same bits in any batch, on any processor.
+
+`kernel_of` catches what a call would compile, so that the branches for processors other than this
+one can be compiled and run as well.
+"""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from processors import ARM, blocks, kernel_of, normal, run_here, run_on_arm
+from tinygrad import Tensor
+from tinygrad.nn.state import get_parameters
+
+from edifice_tt.nn import ops
+from edifice_tt.nn.backbone import Backbone
+from edifice_tt.nn.cache import KVCache, count_up
+from edifice_tt.nn.config import BackboneConfig
+from edifice_tt.nn.cpu import bridge as cpu
+from edifice_tt.nn.ops import Memory
+from edifice_tt.nn.stored import blocks as quantized
+
+# rows, columns, depth: one of everything, primes, and multiples of every tile and vector
+SHAPES = [(1, 1, 1), (2, 3, 5), (7, 13, 37), (8, 3, 16), (17, 29, 48), (24, 12, 33)]
+OTHERS = ("-mavx2 -mfma -mno-avx512f", "-mno-avx2 -mno-avx512f -mno-fma")
+
+
+@pytest.mark.parametrize(("rows", "columns", "depth"), SHAPES)
+@pytest.mark.parametrize("biased", [True, False])
+def test_linear_equals_its_formula(rng, rows, columns, depth, biased):
+    x, w = Tensor(normal(rng, rows, depth)), Tensor(normal(rng, columns, depth))
+    b = Tensor(normal(rng, columns)) if biased else None
+    assert cpu.serves(x, w, b)
+    expected = x.numpy().astype(np.float64) @ w.numpy().T + (b.numpy() if biased else 0)
+    assert ops.linear(x, w, b).numpy() == pytest.approx(expected, abs=1e-5)
+    assert ops.linear_formula(x, w, b).numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_row_is_the_same_bits_alone_and_in_any_batch(rng):
+    x, w, b = normal(rng, 19, 37), Tensor(normal(rng, 13, 37)), Tensor(normal(rng, 13))
+    together = ops.linear(Tensor(x), w, b).numpy()
+    for rows in (1, 2, 5, 8, 9):
+        assert (ops.linear(Tensor(x[-rows:]), w, b).numpy() == together[-rows:]).all()
+
+
+def test_the_gradient_of_linear_is_that_of_its_formula(rng):
+    arrays = [normal(rng, 3, 5, 7), normal(rng, 11, 7), normal(rng, 11)]
+    gradients = []
+    for function in (ops.linear, ops.linear_formula):
+        tensors = [Tensor(array) for array in arrays]
+        function(*tensors).square().sum().backward()
+        gradients.append([tensor.grad.numpy() for tensor in tensors])
+    for ours, formula in zip(*gradients, strict=True):
+        assert ours == pytest.approx(formula, rel=1e-4, abs=1e-4)
+        assert np.abs(ours).max() > 1
+
+
+def memories(rng, rows, size=6):
+    """A prompt of 5 of 7 positions for all, and tails of 2, 3 and 4 of 4 positions."""
+    shared, own = normal(rng, 2, 1, 7, 2, size), normal(rng, 2, rows, 4, 2, size)
+    counts = [Tensor(np.array(n, dtype=np.int32)) for n in ([5], [2, 3, 4])]
+    return [Memory(Tensor(kv), n) for kv, n in zip((shared, own), counts, strict=True)]
+
+
+@pytest.mark.parametrize("size", [2, 16, 22])
+def test_attention_equals_its_formula(rng, size):
+    q, both = Tensor(normal(rng, 3, 3, 4, size)), memories(rng, 3, size)
+    assert cpu.serves(q, *(memory.kv for memory in both))
+    expected = ops.attention_formula(q, both).numpy()
+    assert ops.attention(q, both).numpy() == pytest.approx(expected, abs=1e-6)
+
+
+def test_attention_survives_extreme_scores(rng):
+    """Scores of +-1e4: a softmax without its maximum taken off would be NaN or zero."""
+    q = normal(rng, 1, 1, 2, 16) * 100
+    kv = normal(rng, 2, 1, 5, 1, 16) * 100
+    memory = [Memory(Tensor(kv), Tensor(np.array([5], dtype=np.int32)))]
+    expected = ops.attention_formula(Tensor(q), memory).numpy()
+    assert np.isfinite(expected).all()
+    assert ops.attention(Tensor(q), memory).numpy() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_candidate_s_attention_is_the_same_bits_alone_and_in_a_batch(rng):
+    q, both = normal(rng, 3, 3, 4, 16), memories(rng, 3, 16)
+    together = ops.attention(Tensor(q), both).numpy()
+    for row in range(3):
+        own = Memory(both[1].kv[:, row : row + 1].contiguous(), both[1].seen)
+        alone = ops.attention(Tensor(q[row : row + 1]), [both[0], own]).numpy()
+        assert (alone[0] == together[row]).all()
+
+
+def test_the_gradient_of_attention_is_that_of_its_formula(rng):
+    q, kv = normal(rng, 2, 3, 4, 6), normal(rng, 2, 2, 3, 2, 6)
+    gradients = []
+    for function in (ops.attention, ops.attention_formula):
+        tensors = [Tensor(q), Tensor(kv)]
+        seen = Tensor(np.array([1, 2, 3], dtype=np.int32))
+        function(tensors[0], [Memory(tensors[1], seen)]).square().sum().backward()
+        gradients.append([tensor.grad.numpy() for tensor in tensors])
+    for ours, formula in zip(*gradients, strict=True):
+        assert ours == pytest.approx(formula, rel=1e-4, abs=1e-5)
+        assert np.abs(ours).max() > 0.1
+
+
+@pytest.mark.parametrize("kind", quantized.KINDS)
+@pytest.mark.parametrize("rows", [1, 7, 11])
+def test_quantised_weights_give_the_bits_of_the_float32_weights_they_stand_for(rng, kind, rows):
+    layer = quantized.QuantizedLinear(Tensor(blocks(rng, kind, 13, 96)), kind)
+    floats = quantized.dequantize(layer.blocks, kind).realize()
+    x = Tensor(normal(rng, rows, 96))
+    assert (layer(x).numpy() == ops.linear(x, floats).numpy()).all()
+    expected = x.numpy().astype(np.float64) @ floats.numpy().T
+    assert quantized._FORMULAS[kind](x, layer.blocks).numpy() == pytest.approx(expected, abs=1e-4)
+    picked = layer.rows(Tensor([[12, 0, 5]])).numpy()
+    assert (picked == floats.numpy()[[[12, 0, 5]]]).all()
+
+
+def test_quantised_blocks_are_read_as_the_format_defines(rng):
+    """Q4_1: half scale, half minimum, 16 bytes; the low nibbles are the first 16 weights."""
+    row = blocks(rng, "Q4_1", 1, 32)
+    d, m = row[0, :4].view(np.float16).astype(np.float32)
+    nibbles = np.concatenate([row[0, 4:] & 15, row[0, 4:] >> 4])
+    expected = nibbles.astype(np.float32) * d + m
+    assert (quantized.dequantize(Tensor(row), "Q4_1").numpy()[0] == expected).all()
+    unit = Tensor(np.eye(32, dtype=np.float32))
+    layer = quantized.QuantizedLinear(Tensor(row), "Q4_1")
+    assert layer(unit).numpy()[:, 0] == pytest.approx(expected, abs=1e-7)
+
+
+def layer_and_input(rng, B, T, **options):
+    """A layer of prime-ish sizes: 2 of 6 heads hold keys, and no size is a multiple of a vector."""
+    sizes = {"hidden_size": 42, "num_layers": 1, "num_heads": 6, "num_kv_heads": 2, "ffn_size": 37}
+    config = BackboneConfig(**{**sizes, "head_dim": 10, **options})
+    backbone = Backbone(config, np.random.default_rng(5))
+    x = Tensor(normal(rng, B, T, config.hidden_size)).realize()
+    return backbone.blocks[0], x, backbone.rotations(64, "CPU"), [count_up(1, T, "CPU")]
+
+
+@pytest.mark.parametrize(("B", "T"), [(1, 1), (2, 7), (3, 70)])  # 70: more than a group of rows
+@pytest.mark.parametrize("head_dim", [10, 64])
+def test_a_whole_layer_equals_its_formula(rng, B, T, head_dim):
+    block, x, tables, seen = layer_and_input(rng, B, T, head_dim=head_dim)
+    tables = Backbone(block.config).rotations(128, "CPU")
+    assert block.is_one_kernel(x)
+    expected = block._formula(x, tables, seen, None, 0).numpy()
+    assert block(x, tables, seen).numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_whole_layer_behind_a_prompt_equals_its_formula(rng):
+    """A shared prompt of 5 tokens, 3 own tokens, then 2 more; two of three rows are wanted."""
+    block, x, tables, _ = layer_and_input(rng, 3, 2)
+    results = []
+    for one_kernel in (True, False):
+        prefix, own = (KVCache.empty(block.config, b, 8, "CPU") for b in (1, 3))
+        r = np.random.default_rng(3)
+        prompt, tail = (Tensor(normal(r, b, t, 42)) for b, t in ((1, 5), (3, 3)))
+        read = partial(run_layer, block, tables, one_kernel)
+        read(prompt, prefix.holding(0)).realize()
+        prefix = prefix.holding(5)
+        first = read(tail, own.holding(0, prefix)).numpy()
+        held = [5, int(tail.shape[1])]
+        wanted = Tensor(np.array([*held, 4, 0, 1, 4, 5], dtype=np.int32))
+        then = read(x, own.holding(3, prefix, wanted)).numpy()
+        results.append((first, then[[0, 2]]))
+    for kernel, formula in zip(*results, strict=True):
+        assert kernel == pytest.approx(formula, abs=1e-5)
+
+
+def run_layer(block, tables, one_kernel, x, cache):
+    seen = cache.seen(x.shape[1], "CPU")
+    cache = cache if cache.rows is not None else cache.wanting_all(x)
+    read = block if one_kernel else block._formula
+    return read(x, tables, seen, cache, 0)
+
+
+def test_the_gradient_of_a_whole_layer_is_that_of_its_formula(rng):
+    block, x, tables, seen = layer_and_input(rng, 2, 3, bias=True)
+    gradients = []
+    for read in (block, partial(block._formula, cache=None, layer=0)):
+        tensors = [x, *get_parameters(block)]
+        found = read(x, tables, seen).square().sum().gradient(*tensors)
+        gradients.append([gradient.numpy() for gradient in found])
+    assert len(gradients[0]) == 1 + 2 + 2 * 7
+    for ours, formula in zip(*gradients, strict=True):
+        assert ours == pytest.approx(formula, rel=1e-3, abs=1e-4)
+        assert np.abs(ours).max() > 1e-3
+
+
+@pytest.mark.parametrize("flags", OTHERS)
+def test_the_branches_for_other_x86_processors_compute_the_same(rng, flags, tmp_path, monkeypatch):
+    x, w, b = (normal(rng, *shape) for shape in ((7, 37), (13, 37), (13,)))
+    kernel = kernel_of(monkeypatch, lambda: ops.linear(Tensor(x), Tensor(w), Tensor(b)))
+    expected = x.astype(np.float64) @ w.T + b
+    assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-5)
+
+    for kind in quantized.KINDS:
+        layer = quantized.QuantizedLinear(Tensor(blocks(rng, kind, 13, 96)), kind)
+        x = normal(rng, 7, 96)
+        expected = x @ quantized.dequantize(layer.blocks, kind).numpy().T
+        kernel = kernel_of(monkeypatch, lambda layer=layer, x=x: layer(Tensor(x)))
+        assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-4)
+
+    q, both = normal(rng, 3, 3, 4, 22), memories(rng, 3, 22)
+    expected = ops.attention_formula(Tensor(q), both).numpy()
+    kernel = kernel_of(monkeypatch, lambda: ops.attention(Tensor(q), both))
+    assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("flags", OTHERS)
+def test_a_whole_layer_is_the_same_on_other_x86_processors(rng, flags, tmp_path, monkeypatch):
+    block, x, tables, seen = layer_and_input(rng, 3, 5)
+    kernel = kernel_of(monkeypatch, lambda: block(x, tables, seen))
+    expected = block._formula(x, tables, seen, None, 0).numpy()
+    assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("target", ARM)
+def test_the_branch_for_arm_compiles_and_computes_the_same(rng, target, tmp_path, monkeypatch):
+    """Compiled where ziglang is installed, for Linux also run where qemu is."""
+    pytest.importorskip("ziglang")
+    x, w = normal(rng, 7, 37), normal(rng, 13, 37)
+    q, both = normal(rng, 3, 3, 4, 22), memories(rng, 3, 22)
+    wide = normal(rng, 7, 96)
+    layer = quantized.QuantizedLinear(Tensor(blocks(rng, "Q4_1", 13, 96)), "Q4_1")
+    block, tokens, tables, seen = layer_and_input(rng, 3, 5)
+    for call, expected in (
+        (lambda: ops.linear(Tensor(x), Tensor(w)), x @ w.T),
+        (
+            lambda: layer(Tensor(wide)),
+            wide @ quantized.dequantize(layer.blocks, "Q4_1").numpy().T,
+        ),
+        (
+            lambda: ops.attention(Tensor(q), both),
+            ops.attention_formula(Tensor(q), both).numpy(),
+        ),
+        (
+            lambda: block(tokens, tables, seen),
+            block._formula(tokens, tables, seen, None, 0).numpy(),
+        ),
+    ):
+        found = run_on_arm(kernel_of(monkeypatch, call), target, tmp_path)
+        assert found is None or found == pytest.approx(expected, abs=1e-4)
+
+
+def test_what_the_kernels_cannot_serve_takes_the_formula(rng):
+    w = Tensor(normal(rng, 3, 4))
+    assert not cpu.serves(Tensor(normal(rng, 2, 4)).half(), w)
+    assert not cpu.serves(Tensor(normal(rng, 2, 4)).to("CPU:1"), w)
+    assert not cpu.serves(Tensor(normal(rng, 2, 4)).to("PYTHON"))
+    halves = ops.linear(Tensor(normal(rng, 2, 4)).half(), w.half())
+    assert halves.dtype.name == "half"

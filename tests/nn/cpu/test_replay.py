@@ -1,0 +1,108 @@
+"""Programs called by their addresses: what tinygrad does, in other memory, one after the other."""
+
+import threading
+import time
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from tinygrad import Tensor
+
+from edifice_tt.nn import ops
+from edifice_tt.nn.buffers import view, wrap
+from edifice_tt.nn.cpu.replay import Capture, Replay, Signals, capture, memory_of
+
+
+def numbers(*shape):
+    return wrap(np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32), "CPU")
+
+
+@pytest.fixture(scope="module")
+def dense():
+    """Two dense layers, x (3, 5) -> (3, 7) -> (3, 2), as they were captured, and their Tensors."""
+    x, first, second = numbers(3, 5), numbers(7, 5), numbers(2, 7)
+    found = capture(lambda x: ops.linear(ops.linear(x, first), second), x)
+    return found, x, first, second
+
+
+def formula(x, first, second):
+    return view(x) @ view(first).T @ view(second).T
+
+
+def test_it_reads_its_input_anew_each_time(dense):
+    found, x, first, second = dense
+    replay = Replay((found, {}))
+    for _ in range(2):
+        view(x)[:] += 1
+        replay()
+        assert view(found.returned) == pytest.approx(formula(x, first, second), abs=1e-5)
+
+
+def test_other_memory_stands_in_place_of_what_was_captured(dense):
+    found, x, first, second = dense
+    Replay((found, {}))()
+    before = view(found.returned).copy()
+    others = [numbers(3, 5), numbers(7, 5), numbers(2, 7), numbers(3, 2)]
+    for other in others:
+        view(other)[:] -= 0.5
+    saw = [x, first, second, found.returned]
+    moved = {memory_of(a): memory_of(b) for a, b in zip(saw, others, strict=True)}
+    Replay((found, moved))()
+    assert view(others[3]) == pytest.approx(formula(*others[:3]), abs=1e-5)
+    assert (view(found.returned) == before).all()
+
+
+def test_what_it_writes_is_known_with_its_size(dense):
+    found, *_ = dense
+    assert found.written[memory_of(found.returned)] == 3 * 2 * 4
+    assert len(found.calls) == 2
+
+
+def test_what_is_no_plain_program_is_not_captured():
+    array = np.ones((3, 5), np.float32)
+    assert capture(lambda x: (x + Tensor(array)).contiguous(), numbers(3, 5)) is None
+
+
+def test_a_program_waits_until_all_before_it_have_made_the_previous_call():
+    """Of three in a row the first is slow, which the last must notice; the second is not."""
+    begun, ended = {}, {}
+
+    def program(part, call, seconds):
+        def run():
+            begun[part, call] = time.perf_counter()
+            time.sleep(seconds)
+            ended[part, call] = time.perf_counter()
+
+        return run, ()
+
+    parts = []
+    for part, seconds in enumerate([0.03, 0.001, 0.001]):
+        calls = tuple(program(part, call, seconds) for call in range(5))
+        parts.append(Replay((Capture(calls, {}, None, None), {})))
+    signals = [None, Signals(), Signals(), None]
+    threads = [
+        threading.Thread(target=replay, args=pair)
+        for replay, pair in zip(parts, pairwise(signals), strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(ended) == 15
+    for part, call in ended:
+        for other in range(part):
+            assert call == 0 or begun[part, call] > ended[other, call - 1]
+    # Nobody waits for more: while the first makes its last call, the others make theirs.
+    assert begun[2, 4] < ended[0, 4]
+
+
+def test_whoever_waits_is_released_when_the_first_breaks_off(dense):
+    found, *_ = dense
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    after = Signals()
+    with pytest.raises(KeyboardInterrupt):
+        Replay((found._replace(calls=((interrupted, ()), *found.calls)), {}))(None, after)
+    assert after.qsize() == 3

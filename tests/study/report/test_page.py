@@ -1,0 +1,277 @@
+"""The page as a file: what stands in it, what cannot break it, how large it may get."""
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from fake_plugins import open_site
+
+import edifice_tt as et
+from edifice_tt.study.report import problems
+from edifice_tt.study.report.page import render_report
+
+site = pytest.fixture(open_site, name="site")
+
+EVIL = "</script><img src=x onerror=\"document.title='broken'\"><!--data--><script>"
+
+
+def make_pools(count=3, text="so it is {}", **options):
+    """Problem i of `count` has i right candidates of 3; the scorer likes the last ones."""
+    for i in range(count):
+        candidates = tuple(
+            et.Candidate(
+                index,
+                text.format(index),
+                finish_reason="eos",
+                answer="7" if index < i else "8",
+                correct=index < i,
+                num_tokens=11,
+                seconds=0.5,
+                scores={"judge": (index + 1) / 5},
+            )
+            for index in range(3)
+        )
+        yield et.Pool(
+            f"What is {i}?", candidates, {"model": "tiny"}, f"p{i}", "7", {"judge": "probability"}
+        )
+
+
+def render(pools, rules=("oracle", "best_of_n", "majority", "random"), pool="a.jsonl", **options):
+    pools = list(pools)
+    curve = et.scaling_curve(pools, rules, bootstrap=50, pool=pool)
+    return render_report(curve, pools, **options).decode()
+
+
+def data_of(page):
+    (block,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page)
+    return json.loads(block)
+
+
+class Elements(HTMLParser):
+    """Every element of a page with its attributes."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def test_the_page_asks_for_nothing_from_elsewhere():
+    elements = Elements(render(make_pools()))
+    assert not {"link", "img", "iframe", "object", "embed", "form"} & {t for t, _ in elements.found}
+    for tag, attributes in elements.found:
+        assert not {"src", "srcset", "style", "action"} & set(attributes), tag
+        assert not [name for name in attributes if name.startswith("on")], tag
+        assert attributes.get("href", "#").startswith("#")
+
+
+def test_the_policy_allows_this_style_and_this_script_alone():
+    page = render(make_pools())
+    (policy,) = (a["content"] for a in Elements(page).all("meta") if "http-equiv" in a)
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    script = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    style = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    for (text,), kind in ((script, "script-src"), (style, "style-src")):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind} 'sha256-{digest}'" in policy
+
+
+def test_no_text_of_a_pool_can_leave_its_place():
+    pools = [
+        et.Pool(EVIL, one.candidates, {"model": EVIL}, EVIL + one.problem, EVIL)
+        for one in make_pools(text=EVIL + "{}")
+    ]
+    plain, page = render(make_pools()), render(pools, pool=EVIL)
+    assert "<img" not in page
+    assert page.lower().count("</script") == plain.lower().count("</script") == 2
+    (first, *_) = data_of(page)["problems"]
+    assert (first["id"], first["prompt"], first["gold"]) == (EVIL + "p0", EVIL, EVIL)
+    assert first["candidates"][0]["text"] == EVIL.replace("{}", "") + "0"
+
+
+def test_half_a_character_does_not_stop_the_report():
+    assert (
+        data_of(render(make_pools(text="\ud800{}")))["problems"][0]["candidates"][0]["text"] == "?0"
+    )
+
+
+def test_the_same_pool_gives_the_same_bytes():
+    assert render(make_pools()) == render(make_pools())
+
+
+def test_every_marker_of_the_template_is_filled():
+    assert not re.search(r"<!--\w+-->|@policy@", render(make_pools()))
+
+
+def test_the_data_hold_the_curve_and_every_candidate():
+    pools = list(make_pools())
+    data = data_of(render(pools))
+    assert data["curve"]["kind"] == "curve"
+    assert data["choices"] == ["best_of_n \N{MIDDLE DOT} judge", "majority"]
+    assert [one["right"] for one in data["problems"]] == [0, 1, 2]
+    assert data["problems"][2]["chosen"] == [2, 0]
+    assert data["problems"][2]["candidates"][1] == {
+        "index": 1,
+        "text": "so it is 1",
+        "answer": "7",
+        "right": True,
+        "tokens": 11,
+        "seconds": 0.5,
+        "end": "eos",
+        "scores": [0.4],
+    }
+
+
+def test_a_rule_without_a_choice_is_null_and_the_extractor_is_the_curves():
+    pools = list(make_pools(text="so {}"))
+    curve = et.scaling_curve(pools, ["majority", "random"], bootstrap=10, answer="number")
+    page = render_report(curve, pools, answer="regex:nothing").decode()
+    assert [one["chosen"] for one in data_of(page)["problems"]] == [[None]] * 3
+    page = render_report(curve, pools, answer="number").decode()
+    assert [one["chosen"] for one in data_of(page)["problems"]] == [[0]] * 3
+
+
+def test_the_headline_names_the_best_rule_that_does_not_know_what_is_right():
+    page = render(make_pools())
+    heading = re.search(r"<h1>(.*?)</h1>", page)[1]
+    assert "<em>majority</em> is right 33.3% of the time with 3 candidates" in heading
+    assert "66.7% of the problems" in page  # the oracle's, in the words below
+
+
+def test_the_report_is_bounded_and_says_what_is_left_out(monkeypatch):
+    monkeypatch.setattr(problems, "MOST_PROBLEMS", 2)
+    monkeypatch.setattr(problems, "MOST_OF_A_TEXT", 5)
+    monkeypatch.setattr(problems, "MOST_OF_A_PROBLEM", 2 * (problems._FIELDS + 5 + 1))
+    page = render(make_pools(), ["best_of_n"])
+    data = data_of(page)
+    assert [one["id"] for one in data["problems"]] == ["p0", "p1"]
+    # Two have room; the third is there because it was chosen.
+    assert [c["index"] for c in data["problems"][0]["candidates"]] == [0, 1, 2]
+    assert data["problems"][0]["candidates"][0]["text"] == "so it\n[... 5 characters left out]"
+    assert "The first 2 of 3 problems are here, 6 long texts cut; <code>--all</code>" in page
+    page = render(make_pools(), ["majority"])
+    assert [c["index"] for c in data_of(page)["problems"][0]["candidates"]] == [0, 1]
+    assert "2 candidates of them left out" in page
+    everything = data_of(render(make_pools(), ["majority"], everything=True))["problems"]
+    assert [c["text"] for c in everything[2]["candidates"]] == [f"so it is {i}" for i in range(3)]
+
+
+def test_no_more_of_a_stream_is_read_than_is_shown(monkeypatch):
+    monkeypatch.setattr(problems, "MOST_CHARACTERS", 1)
+    pools = list(make_pools())
+    curve = et.scaling_curve(pools, ["majority"], bootstrap=10)
+    stream = iter(pools)
+    render_report(curve, stream)
+    assert [one.problem for one in stream] == ["p2"]  # the second was looked at and not kept
+
+
+@pytest.mark.parametrize("seconds", [0.5, None])
+def test_the_axis_can_be_switched_to_every_cost_that_is_known(seconds):
+    page = render(_timed(seconds), ["majority"])
+    axes = {a["id"] for a in Elements(page).all("input") if a.get("name") == "x"}
+    assert axes == {"x-k", "x-tokens"} | ({"x-seconds"} if seconds else set())
+
+
+def _timed(seconds):
+    for pool in make_pools():
+        candidates = (
+            et.Candidate(c.index, c.text, correct=c.correct, num_tokens=11, seconds=seconds)
+            for c in pool
+        )
+        yield et.Pool(pool.prompt, tuple(candidates), {}, pool.problem)
+
+
+def test_one_candidate_a_problem_is_enough():
+    pools = [
+        et.Pool("q", (et.Candidate(0, "a", correct=i > 0, num_tokens=0),), {}, f"p{i}")
+        for i in range(2)
+    ]
+    page = render(pools, ["majority"])
+    assert "50.0% of the time with 1 candidate</h1>" in page
+    assert not re.search(r"\b(nan|inf)\b", page)
+
+
+def test_every_chart_has_a_name_and_every_point_tells_its_numbers():
+    page = render(make_pools())
+    charts = [a for a in Elements(page).all("svg") if a.get("role") == "img"]
+    assert len(charts) == 5
+    assert all(chart["aria-label"] for chart in charts)
+    titles = re.findall(r"<title>majority, k = 3: 33.3%, [\d.]+% to [\d.]+%</title>", page)
+    assert len(titles) == 2  # in the wide chart and in the narrow one
+
+
+DRAWS = """
+import edifice_tt
+
+@edifice_tt.hookimpl
+def register_selectors(register):
+    register("drawn", draw)
+    register("sure", lambda candidates, scorer: edifice_tt.select(candidates, "best_of_n"),
+             needs="logit")
+
+def draw(candidates, seed=5):
+    chosen = edifice_tt.select(candidates, "random", seed=seed)
+    return edifice_tt.Choice(chosen.candidate, "drawn", {})
+"""
+
+
+def test_a_page_shows_the_choices_of_select_of_a_rule_that_draws_too(site):
+    """Each problem has draws of its own, mixed of the seed and its id."""
+    site.install("draws", DRAWS)
+    pools = list(make_pools(7))
+    chosen = [problem["chosen"] for problem in data_of(render(pools, ["drawn"]))["problems"]]
+    assert chosen == [[et.select(pool, "drawn").index] for pool in pools]
+    assert len({index for (index,) in chosen}) > 1
+
+
+def test_a_page_asks_no_rule_for_scores_that_it_cannot_use(site):
+    site.install("draws", DRAWS)
+    pools = [replace(pool, ranges={"judge": "logit"}) for pool in make_pools(3)]
+    curve = et.scaling_curve(pools, ["sure"], bootstrap=10)
+    assert [p["chosen"] for p in data_of(render_report(curve, pools).decode())["problems"]] == [
+        [2],
+        [2],
+        [2],
+    ]
+    refused = [replace(pool, ranges={"judge": "probability"}) for pool in pools]
+    page = render_report(curve, refused).decode()
+    assert [problem["chosen"] for problem in data_of(page)["problems"]] == [[None]] * 3
+
+
+def trained(count, total):
+    """Pools whose scorer is always right, and was trained on the first `count` of them."""
+    for at, pool in enumerate(make_pools(total)):
+        right = [float(not c.correct) / 2 for c in pool]
+        pool = pool.with_scores("judge", right, range="probability")
+        yield pool.with_scores("pupil", [float(c.correct) for c in pool], seen=at < count)
+
+
+def headline_of(page):
+    return re.search(r"<h1>(.*?)</h1>", page)[1]
+
+
+def test_a_scorer_that_was_trained_on_these_problems_does_not_lead_and_is_told():
+    page = render(trained(2, 4), ("best_of_n", "majority"))
+    assert "majority" in headline_of(page)
+    said = "was trained on 2 of these 4 problems"
+    assert f"<li>pupil {said}: how it does there says nothing about new ones.</li>" in page
+    # In the key, in the numbers, in the comparison and at the scorer.
+    assert page.count(f"<small>{said}</small>") == 4
+    assert "best_of_n · pupil" in headline_of(render(trained(0, 4), ("best_of_n", "majority")))
+
+
+def test_where_every_rule_has_learnt_these_problems_the_headline_says_so():
+    curve = et.scaling_curve(list(trained(2, 4)), ["best_of_n"], scorers=["pupil"], bootstrap=9)
+    page = render_report(curve, trained(2, 4)).decode()
+    assert headline_of(page).endswith("; pupil was trained on 2 of these 4 problems")
