@@ -23,7 +23,7 @@ def edifice_pool() -> Any:
 
 @pytest.fixture
 def edifice_plugins() -> Any:
-    """A fresh `edifice_tt.contract.plugins.Plugins`: its manager, who owns what, and what failed."""
+    """Fresh `edifice_tt.contract.plugins.Plugins`: its manager, who owns what, what failed."""
     from edifice_tt.contract.plugins import load_plugins
 
     return load_plugins()

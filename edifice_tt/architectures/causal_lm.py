@@ -18,6 +18,7 @@ from edifice_tt.architectures.room import check_buildable
 from edifice_tt.contract.options import (
     as_factors,
     check_seed,
+    check_size,
     defaults,
     make_config,
 )
@@ -27,7 +28,7 @@ from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.buffers import place
 from edifice_tt.nn.cache import KVCache
-from edifice_tt.nn.config import BackboneConfig, check_size
+from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.heads import make_head
 from edifice_tt.nn.mapped import MappedFile, check_unchanged
 from edifice_tt.nn.stored.blocks import QuantizedLinear

@@ -14,14 +14,14 @@ from tinygrad import Tensor, dtypes
 from edifice_tt.architectures.copies import Copies
 from edifice_tt.architectures.inputs import Given, as_numbers
 from edifice_tt.architectures.room import check_buildable
-from edifice_tt.contract.options import check_seed, defaults, make_config
+from edifice_tt.contract.options import check_seed, check_size, defaults, make_config
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.buffers import place
 from edifice_tt.nn.cache import KVCache
-from edifice_tt.nn.config import BackboneConfig, check_size
+from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.heads import make_head
 from edifice_tt.nn.stored.halves import choose_dtype, store
 

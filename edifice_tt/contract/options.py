@@ -1,12 +1,27 @@
 """Options -> a frozen config; knows no architecture. An unknown option is never dropped."""
 
+import hashlib
 from dataclasses import MISSING, fields
+from operator import index
 from typing import Any, TypeVar
 
 from edifice_tt.contract.errors import unknown_name
-from edifice_tt.nn.config import whole
 
 C = TypeVar("C")
+
+# What nobody can mean is refused: sizes above these, and constants outside of these ranges.
+MOST = {
+    **dict.fromkeys(("hidden_size", "embed_dim", "scorer_hidden"), 1 << 20),
+    **dict.fromkeys(("num_heads", "num_kv_heads", "head_dim"), 1 << 16),
+    **dict.fromkeys(("vocab_size", "ffn_size"), 1 << 24),
+    **dict.fromkeys(("context_length", "seq_len"), (1 << 31) - 1),
+    "num_layers": 10_000,
+}
+RANGES = {
+    **dict.fromkeys(("norm_eps", "final_norm_eps"), (1e-12, 0.1)),
+    "rope_base": (1.0, 1e12),
+    "rope_factors": (0.01, 1e4),
+}
 
 
 def make_config(config_class: type[C], architecture: str, options: dict[str, Any]) -> C:
@@ -49,3 +64,62 @@ def defaults(config_class: type[Any], names: tuple[str, ...]) -> dict[str, Any]:
     """The default values of some options, in the order of `names`; the config is the one source."""
     declared = {field.name: field for field in fields(config_class)}
     return {name: declared[name].default for name in names}
+
+
+def problem_seed(seed: int, problem: str) -> int:
+    """The seed of one problem's draws, so that those of different problems are independent.
+
+    The problem "0", which a single prompt is, keeps the seed itself. Any other has BLAKE2b with a
+    digest of 8 bytes over the seed's 8 bytes and the id in UTF-8; all numbers are little-endian.
+
+    >>> problem_seed(3, "0"), problem_seed(3, "1")
+    (3, 5118781747784767378)
+    """
+    if problem == "0":
+        return seed
+    digest = hashlib.blake2b(seed.to_bytes(8, "little") + problem.encode(), digest_size=8)
+    return int.from_bytes(digest.digest(), "little")
+
+
+def whole(value: object) -> int | None:
+    """The int that a whole number is, one of NumPy's too; None for anything else, True and False.
+
+    >>> whole(3), whole(3.0), whole(True)
+    (3, None, None)
+    """
+    try:
+        return None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def check_count(option: str, value: object, most: int | None = None) -> int:
+    """The value as an int; raises `ValueError` unless it is a whole number from 1 to `most`."""
+    count = whole(value)
+    if count is None or count < 1:
+        raise ValueError(f"{option}={value!r:.60} must be a whole number, at least 1")
+    if most is not None and count > most:
+        raise ValueError(f"{option}={count!r:.60} is too many; give at most {most}")
+    return count
+
+
+def check_size(option: str, value: object, name: str = "") -> int:
+    """The value as an int; raises `ValueError` for none that the option can have.
+
+    `name` is what the option is called where the value stands.
+    """
+    return check_count(name or option, value, MOST[option])
+
+
+def check_range(option: str, value: object, name: str = "") -> None:
+    """Raise `ValueError` unless the value is a number in the range that the option can have."""
+    least, most = RANGES[option]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not least <= value <= most:  # type: ignore[operator]
+        raise ValueError(f"{name or option}={value!r:.60} must be from {least:g} to {most:g}")
+
+
+def check_dropout(value: float) -> None:
+    """Raise `ValueError` unless the value is a probability below 1."""
+    if not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ValueError(f"dropout={value!r} must be at least 0 and below 1")

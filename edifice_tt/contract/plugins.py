@@ -30,9 +30,10 @@ BUILT_INS = (
     "edifice_tt.architectures",
     "edifice_tt.nn",
     "edifice_tt.weights",
-    "edifice_tt.inference",
+    "edifice_tt.pools",
+    "edifice_tt.selection",
+    "edifice_tt.scoring",
     "edifice_tt.scoring.shipped",
-    "edifice_tt.study",
 )
 
 

@@ -20,7 +20,6 @@ from edifice_tt.contract.records import Record
 from edifice_tt.contract.records import Scorer as Scorer
 from edifice_tt.contract.records import Selector as Selector
 from edifice_tt.contract.records import Task as Task
-from edifice_tt.machine.exclusive import exclusive
 
 # The original accepts these for its `embed_dim`.
 EMBED_DIM_ALIASES = ("input_size", "input_dim", "obs_size")
@@ -205,9 +204,7 @@ def build(name: str, **options: Any) -> Any:
     >>> model.config.num_kv_heads
     2
     """
-    record = architecture(name)
-    with exclusive:
-        return record.build(**_resolve_aliases(options))
+    return architecture(name).build(**_resolve_aliases(options))
 
 
 def output_size(name: str, **options: Any) -> int:

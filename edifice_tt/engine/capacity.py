@@ -13,12 +13,12 @@ from tinygrad import dtypes
 from tinygrad.nn.state import get_parameters
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
+from edifice_tt.contract.options import check_count
 from edifice_tt.engine.decoder import CHUNK, ROOM, cache_size
 from edifice_tt.engine.lockstep import devices_for, share_out
 from edifice_tt.engine.workspace import spare_decoder
 from edifice_tt.machine.memory import available_bytes, check_room
 from edifice_tt.nn.buffers import in_memory
-from edifice_tt.nn.config import check_count
 from edifice_tt.nn.cpu.kernels import GROUP, MOST_COLUMNS, QUERY_ROWS
 
 FLOAT = 4  # bytes; keys, values and sums are float32, whatever the weights are

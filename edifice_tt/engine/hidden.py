@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.options import whole
 from edifice_tt.engine.decoder import Decoder
 from edifice_tt.engine.lockstep import devices_for, share_out
 from edifice_tt.engine.prefill import read_prompt
+from edifice_tt.engine.prompt import encode_prompt
 from edifice_tt.engine.workspace import workspace_of
-from edifice_tt.nn.config import whole
 from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.pools.candidates import Candidate, Pool
-from edifice_tt.sampling.generate import encode_prompt
 
 ROWS, TOKENS = 16, 16  # answers, and tokens of each, that are read at once: one compiled shape
 

@@ -1,0 +1,1 @@
+"""This computer: devices, compiler, memory, environment, whole files, one thread at a time."""

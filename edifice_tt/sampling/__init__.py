@@ -1,0 +1,1 @@
+"""Prompt -> pool: how candidates are drawn, and runs over many problems."""

@@ -5,15 +5,13 @@ position p depends on (seed, i, p) and on nothing else: not on how many candidat
 on which of them share a batch.
 """
 
-import hashlib
 import threading
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edifice_tt.contract.options import check_seed
-from edifice_tt.nn.config import whole
+from edifice_tt.contract.options import check_seed, whole
 
 Floats = NDArray[np.float64]
 
@@ -132,21 +130,6 @@ def uniform(seed: int, index: int, position: int) -> float:
     key = np.array([seed, index], dtype=np.uint64)
     bits = np.random.Philox(key=key, counter=position)
     return float(np.random.Generator(bits).random())
-
-
-def problem_seed(seed: int, problem: str) -> int:
-    """The seed of one problem's draws, so that those of different problems are independent.
-
-    The problem "0", which a single prompt is, keeps the seed itself. Any other has BLAKE2b with a
-    digest of 8 bytes over the seed's 8 bytes and the id in UTF-8; all numbers are little-endian.
-
-    >>> problem_seed(3, "0"), problem_seed(3, "1")
-    (3, 5118781747784767378)
-    """
-    if problem == "0":
-        return seed
-    digest = hashlib.blake2b(seed.to_bytes(8, "little") + problem.encode(), digest_size=8)
-    return int.from_bytes(digest.digest(), "little")
 
 
 def _is_number(value: object) -> bool:

@@ -11,15 +11,16 @@ from threading import Lock
 from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.contract.options import check_count, problem_seed, whole
 from edifice_tt.engine.capacity import check_capacity
 from edifice_tt.engine.decoder import ROWS, Logits
 from edifice_tt.engine.lockstep import decode, devices_for
+from edifice_tt.engine.prompt import encode_prompt
 from edifice_tt.engine.workspace import workspace_of
 from edifice_tt.machine.toolchain import open_devices
-from edifice_tt.nn.config import check_count, whole
 from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.pools.candidates import INTERRUPTED, Candidate, Pool
-from edifice_tt.sampling.draws import Sampler, problem_seed
+from edifice_tt.sampling.draws import Sampler
 from edifice_tt.sampling.settings import Prompt, describe_sampling, render_prompt, today
 from edifice_tt.sampling.stops import Stops
 from edifice_tt.selection.grade import grader
@@ -158,17 +159,6 @@ def _check_indices(n: int, indices: Iterable[int] | None) -> Sequence[int]:
     if not wanted:
         raise ValueError(f"indices={indices!r:.60} must hold numbers from 0 to n - 1 = {n - 1}")
     return sorted(wanted)
-
-
-def encode_prompt(lm: CausalLM, text: str) -> list[int]:
-    """The prompt's token ids. Raises `ValueError` when no room is left for an answer."""
-    ids: list[int] = lm.tokenizer.encode(text)
-    if len(ids) >= lm.config.context_length:
-        raise ValueError(
-            f"the prompt has {len(ids)} tokens, the model's context holds "
-            f"{lm.config.context_length} with the answer; shorten the prompt"
-        )
-    return ids
 
 
 @dataclass

@@ -15,13 +15,14 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import EdificeError, unknown_name
 from edifice_tt.contract.registry import held
 from edifice_tt.engine.capacity import check_capacity
+from edifice_tt.engine.prompt import encode_prompt
 from edifice_tt.machine.files import write_atomically
 from edifice_tt.machine.toolchain import open_devices
 from edifice_tt.pools.candidates import Candidate, Pool, Problem
 from edifice_tt.pools.lines import header_line
 from edifice_tt.pools.reader import header_settings
 from edifice_tt.pools.writer import PoolWriter, differing
-from edifice_tt.sampling.generate import Event, encode_prompt, generate
+from edifice_tt.sampling.generate import Event, generate
 from edifice_tt.sampling.settings import describe_sampling, render_prompt, tells_date, today
 
 # What `generate` takes and what of it is written into the file, with defaults.

@@ -8,7 +8,7 @@ from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.architectures.fingerprint import fingerprint
-from edifice_tt.nn.config import check_count
+from edifice_tt.contract.options import check_count
 from edifice_tt.sampling.draws import Sampler
 from edifice_tt.sampling.stops import Stops
 from edifice_tt.selection.grade import grader

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from edifice_tt.architectures.causal_lm import CausalLM
-from edifice_tt.nn.config import whole
+from edifice_tt.contract.options import whole
 
 _SIGNS = range(0xD800, 0xE000)  # half characters, which no decoded text holds
 

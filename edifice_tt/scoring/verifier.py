@@ -29,14 +29,13 @@ from edifice_tt.contract.errors import (
     ToolchainError,
     TrainedOnWarning,
 )
-from edifice_tt.contract.options import check_seed
+from edifice_tt.contract.options import check_dropout, check_seed, check_size
 from edifice_tt.contract.tracing import one_line, show
 from edifice_tt.engine.hidden import ROWS, States, read_hidden
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.json_text import parse_record, take, take_all
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import held_to, place
-from edifice_tt.nn.config import check_dropout, check_size
 from edifice_tt.nn.heads import make_head
 from edifice_tt.pools.candidates import Pool
 from edifice_tt.version import __version__

@@ -18,8 +18,8 @@ from edifice_tt.contract.errors import (
     UnknownNameError,
     unknown_name,
 )
+from edifice_tt.contract.options import problem_seed, whole
 from edifice_tt.contract.tracing import one_line, show
-from edifice_tt.nn.config import whole
 from edifice_tt.pools.candidates import Candidate, Pool
 
 
@@ -148,8 +148,6 @@ def _of_problem(
     record: registry.Selector, options: Mapping[str, Any], problem: str
 ) -> dict[str, Any]:
     """Options for one problem: a rule's `seed`, mixed with its id, draws anew for each of many."""
-    from edifice_tt.sampling.draws import problem_seed  # here, so that listing needs no NumPy
-
     if "seed" not in record.options:
         return dict(options)
     seed = whole(options.get("seed", record.options["seed"].default))

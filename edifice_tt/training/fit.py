@@ -18,10 +18,10 @@ from tinygrad.nn.state import get_state_dict
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, unknown_name
+from edifice_tt.contract.options import check_count, check_dropout
 from edifice_tt.engine.hidden import check_layer
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.nn.buffers import place
-from edifice_tt.nn.config import check_count, check_dropout
 from edifice_tt.pools.candidates import Pool
 from edifice_tt.scoring.verifier import Verifier, digest_of, new_head
 from edifice_tt.study.quality import ScorerQuality, assess_scorer

@@ -10,8 +10,8 @@ from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLMConfig
 from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.contract.options import check_range, check_size
 from edifice_tt.machine.json_text import parse_record
-from edifice_tt.nn.config import check_range, check_size
 from edifice_tt.weights.options import check_folder
 
 # The types of rotation, and what each is made of.

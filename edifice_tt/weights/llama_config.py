@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edifice_tt.architectures.causal_lm import CausalLMConfig
-from edifice_tt.nn.config import check_range, check_size
+from edifice_tt.contract.options import check_range, check_size
 from edifice_tt.weights.gguf_header import GGUFHeader
 from edifice_tt.weights.options import check_file
 

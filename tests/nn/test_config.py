@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 import edifice_tt as et
-from edifice_tt.contract.options import check_seed
-from edifice_tt.nn.config import check_count, whole
+from edifice_tt.contract.options import check_count, check_seed, whole
 from edifice_tt.training.fit import FitOptions
 
 NO_NUMBERS = [True, False, np.True_, 1.0, np.float32(1), "1", None, [1], 1j]

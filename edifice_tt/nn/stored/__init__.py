@@ -1,0 +1,1 @@
+"""How a weight is stored: in blocks, as whole numbers, in 16 bits."""
