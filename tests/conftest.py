@@ -51,3 +51,11 @@ def smollm2(smollm2_path):
 @pytest.fixture
 def rng():
     return np.random.default_rng(11)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say what the quick run left out."""
+    if config.option.markexpr == "not slow":
+        terminalreporter.write_line(
+            'tests that take long were left out; all of them: python -m pytest -m ""'
+        )

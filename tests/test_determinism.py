@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nn.test_kernels import OTHERS
+from nn.cpu.test_kernels import OTHERS
 from processors import kernel_of, normal, run_here
 from tinygrad import Tensor
 

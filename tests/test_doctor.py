@@ -199,7 +199,7 @@ def test_a_device_that_is_not_there_is_named_and_nothing_is_computed(monkeypatch
 def test_no_compiler_is_told_with_the_command_that_brings_one(monkeypatch, tmp_path):
     """In a process of its own: this one has opened its CPU device."""
     code = (
-        "from edifice_tt import toolchain; toolchain.find_clang = lambda: None\n"
+        "from edifice_tt.machine import toolchain; toolchain.find_clang = lambda: None\n"
         "from edifice_tt.cli import main; raise SystemExit(main(['doctor', '--json']))"
     )
     environment = {"PATH": str(tmp_path), "HOME": str(tmp_path), "DEV": "CPU"}

@@ -117,7 +117,7 @@ def test_activations_reach_the_loader(run, tiny_lm, tmp_path, command):
     check_mistake(run(*command, *model, "int8"), "activations='int8' is for GGUF files")
 
 
-# --- list, doctor; plugins has tests of its own in commands/
+# --- list, doctor; plugins has tests of its own beside this
 
 
 def test_list_shows_everything_that_is_registered(run):

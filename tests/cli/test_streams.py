@@ -126,8 +126,11 @@ def test_a_sampled_answer_does_nothing_to_a_terminal(capsys, monkeypatch, lm):
 
 def test_commands_print_through_the_terminal_alone():
     """It escapes, and knows where results go while others may print."""
-    rooms = sorted(Path(cli.__file__).parent.glob("commands/*.py"))
+    rooms = sorted(Path(cli.__file__).parent.glob("*.py"))
+    # What is closed cannot be told by the terminal, which knows no closed streams.
     for room in rooms:
+        if room.name in ("__init__.py", "terminal.py"):
+            continue
         names = [
             node.func.id
             for node in ast.walk(ast.parse(room.read_text()))

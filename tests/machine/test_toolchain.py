@@ -106,7 +106,7 @@ def run(code, tmp_path, **env):
     )
 
 
-NO_CLANG = "from edifice_tt import toolchain; toolchain.find_clang = lambda: None\n"
+NO_CLANG = "from edifice_tt.machine import toolchain; toolchain.find_clang = lambda: None\n"
 
 
 def test_no_compiler_is_one_line_and_not_tinygrad_s_page_of_traceback(tmp_path):
