@@ -16,7 +16,10 @@ from edifice_tt.contract import hookspecs
 site = pytest.fixture(open_site, name="site")
 
 HOOKS = [name for name, hook in vars(hookspecs).items() if hasattr(hook, "edifice_tt_spec")]
-PAGES = {path.name: path.read_text() for path in sorted(DOCS.glob("*.md"))}
+ROOT = DOCS.parent
+SITE = sorted(DOCS.rglob("*.md"))
+TEXTS = [*SITE, *sorted(ROOT.glob("plugins/*/README.md")), ROOT / "benchmarks" / "README.md"]
+PAGES = {path.name: path.read_text() for path in SITE if path.parent == DOCS}
 SECTIONS = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", PAGES["hooks.md"], re.M | re.S))
 TESTS = "".join(path.read_text() for path in sorted(Path(__file__).parent.rglob("test_*.py")))
 
@@ -41,6 +44,17 @@ def test_a_scorer_grows_as_its_page_says(runner, monkeypatch):
     page.install = install_and_load
     counts = page.run(PAGES["write-a-scorer.md"])
     assert counts == {"toml": 1, "python": 5, "sh": 4, "text": 3, "pycon": 6}
+
+
+@pytest.mark.parametrize("page", ["models.md", "rules.md", "statistics.md"])
+def test_python_blocks_run(page, monkeypatch, tiny_lm, tmp_path):
+    """With a tiny model in place of the real one."""
+    monkeypatch.setattr(et, "load_pretrained", lambda *_, **__: tiny_lm, raising=False)
+    monkeypatch.chdir(tmp_path)
+    python = [text for language, text in blocks(PAGES[page]) if language == "python"]
+    assert python
+    for block in python:
+        exec(compile(block, page, "exec"), {})
 
 
 def test_a_verifier_is_trained_as_its_page_says(runner, monkeypatch, tiny_lm, tmp_path):
@@ -102,15 +116,38 @@ def test_the_examples_of_the_hooks_run(runner, monkeypatch):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_lead_somewhere(page):
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", PAGES[page])
-    assert links
-    assert [link for link in links if not (DOCS / link).exists()] == []
+def test_a_page_links_to_another(page):
+    assert re.search(r"\]\((?!http)([^)#]+)\)", PAGES[page])
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    links = re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", path.read_text())
+    assert [link for link in links if not (path.parent / link).exists()] == []
+    if DOCS in path.parents:  # the site has these pages and no others
+        assert [link for link in links if DOCS not in (path.parent / link).resolve().parents] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_is_named_exists(page):
+    named = re.findall(r"`((?:edifice_tt|tests|examples|benchmarks|plugins)/[^`\s]+)`", PAGES[page])
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("path", SITE, ids=lambda path: str(path.relative_to(DOCS)))
+def test_a_page_says_first_whom_it_is_for(path):
+    assert re.match(r"# .+\n\nThis page is for ", path.read_text())
+
+
+def test_every_public_name_is_on_one_page_of_the_reference():
+    pages = "".join(path.read_text() for path in SITE if path.parent.name == "api")
+    shown = re.findall(r"^::: edifice_tt\.(\w+)$", pages, re.M)
+    assert sorted(shown) == sorted([*et.__all__, "testing"])
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_test_that_is_named_exists(page):
-    named = re.findall(r"`(test_\w+)`", PAGES[page])
+    named = re.findall(r"`(test_(?!time_compute`)\w+)`", PAGES[page])
     assert [name for name in named if f"\ndef {name}(" not in TESTS] == []
     assert named or page != "trust.md"
 
@@ -141,15 +178,17 @@ def test_five_commands_lead_to_an_answer(page):
     assert '.venv/bin/edifice-tt best-of "' in commands.splitlines()[-1]
 
 
-@pytest.mark.parametrize("page", [*MACHINES, "determinism.md"])
+@pytest.mark.parametrize(
+    "page", [*MACHINES, "command-line.md", "determinism.md", "shipped-verifier.md"]
+)
 def test_commands_are_real(page):
     shell = [text for language, text in blocks(PAGES[page]) if language == "sh"]
-    lines = [line for text in shell for line in text.splitlines()]
-    found = re.findall(r"`(edifice-tt [^`]+)`", PAGES[page])
-    found += [line for line in lines if ".venv/bin/edifice-tt " in line]
+    found = [line for text in shell for line in text.splitlines() if "edifice-tt " in line]
+    if page in (*MACHINES, "determinism.md"):
+        found += re.findall(r"`(edifice-tt [^`]+)`", PAGES[page])
     assert found
     for line in found:
-        make_parser().parse_args(shlex.split(line.partition("edifice-tt ")[2]))
+        make_parser().parse_args(shlex.split(line.partition("edifice-tt ")[2], comments=True))
 
 
 @pytest.mark.parametrize("page", MACHINES)
@@ -176,6 +215,6 @@ def test_the_tests_that_hold_what_is_said_of_devices_are_there():
     rows = re.findall(r"^\| ([A-Z][\w, -]+) \| (.*) \| (.*) \|$", PAGES["devices.md"], re.M)
     assert {"METAL", "CUDA", "WEBGPU", "CL"} < {device for device, _, _ in rows}
     for device, said, held_by in rows:
-        named = re.findall(r"\[(tests/[\w/]+\.py)\]\(\.\./\1\)", held_by)
+        named = re.findall(r"`(tests/[\w/]+\.py)`", held_by)
         assert all((DOCS.parent / path).exists() for path in named), device
         assert named or "tests/devices" in held_by or said.startswith("nothing"), device

@@ -30,6 +30,10 @@ def test_commands_are_real(command):
     make_parser().parse_args(shlex.split(command, comments=True))
 
 
+def test_it_stays_short():
+    assert len(README.splitlines()) <= 200
+
+
 def test_both_set_up_commands_are_there():
     first, second = (line for line in SHELL if line.startswith("python3 -m venv"))
     assert first.endswith("-n 16")
