@@ -36,9 +36,10 @@ def test_the_trace_shows_each_call_and_its_result(site: Site, monkeypatch, capsy
     assert [line.split(": ")[1] for line in calls] == [
         "edifice_tt.architectures",
         "edifice_tt.nn",
-        *["edifice_tt.inference"] * 3,
+        "edifice_tt.pools",
+        *["edifice_tt.selection"] * 2,
+        "edifice_tt.scoring",
         "edifice_tt.scoring.shipped",
-        "edifice_tt.study",
         "ann",
     ]
 
