@@ -33,6 +33,7 @@ def test_a_script_has_the_options_that_the_page_uses(script):
         assert not option.startswith("-") or option in done.stdout
 
 
+@pytest.mark.slow
 def test_scoring_is_measured_in_rounds_and_every_time_is_told():
     done = run("score.py", "--quick", "--json")
     assert done.returncode == 0, done.stderr

@@ -498,6 +498,7 @@ HEADS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("head", "message"), HEADS, ids=lambda v: getattr(v, "__name__", ""))
 def test_a_broken_head_is_told_what_it_breaks(head, message):
     range = "probability" if head is leaves_its_range else "unbounded"

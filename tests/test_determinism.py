@@ -47,6 +47,7 @@ def test_every_sentence_of_a_list_names_its_test():
     assert [item for item in items if not re.search(r"\(`test_\w+`", item)] == []
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_bits():
     """One makes 3 candidates, the other 9, in other batches."""
     command = [sys.executable, "-c", SAMPLE]
@@ -90,6 +91,7 @@ def test_another_width_of_vectors_rounds_otherwise(rng, tmp_path, monkeypatch):
     assert any((results[0] != other).any() for other in results[1:])
 
 
+@pytest.mark.slow
 def test_16_bit_weights_move_log_probabilities_by_little(smollm2, smollm2_path):
     text = "The capital of France is Paris, and the capital of Italy is Rome. Water boils at"
     ids = [smollm2.tokenizer.encode(text)]

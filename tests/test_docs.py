@@ -31,6 +31,7 @@ def runner(site, tmp_path, monkeypatch, capsys):
     return lambda page: Runner(page, site, capsys)
 
 
+@pytest.mark.slow
 def test_a_scorer_grows_as_its_page_says(runner, monkeypatch):
     monkeypatch.setenv("EDIFICE_TT_PLUGINS", "")
     page = runner("write-a-scorer.md")
@@ -57,6 +58,7 @@ def test_python_blocks_run(page, monkeypatch, tiny_lm, tmp_path):
         exec(compile(block, page, "exec"), {})
 
 
+@pytest.mark.slow
 def test_a_verifier_is_trained_as_its_page_says(runner, monkeypatch, tiny_lm, tmp_path):
     """With a tiny model in place of the real one, and marks that its hidden states tell."""
     monkeypatch.setattr(et, "load_pretrained", lambda *_, **__: tiny_lm, raising=False)

@@ -65,6 +65,7 @@ def test_the_stored_draws_are_those_of_the_definition():
     assert len(set(np.ravel(drawn))) > 8  # otherwise a draw that is always the same would pass
 
 
+@pytest.mark.slow
 def test_the_default_models_sizes_are_those_of_its_file(smollm2):
     for field in ("vocab_size", "context_length", "hidden_size", "num_layers", "num_heads"):
         assert getattr(machine.SIZES, field) == getattr(smollm2.config, field)
@@ -75,6 +76,7 @@ def test_the_default_models_sizes_are_those_of_its_file(smollm2):
 # --- a healthy machine
 
 
+@pytest.mark.slow
 def test_a_healthy_machine_passes(monkeypatch):
     monkeypatch.setenv("EDIFICE_TT_PLUGINS", "")
     said = []

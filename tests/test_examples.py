@@ -11,6 +11,7 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 FEW = {"train_a_scorer.py": ["{tmp}", "--tasks", "largest", "--num", "8", "3"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_examples_run_and_fit_one_screen(example, monkeypatch, capsys, tmp_path, smollm2_path):
     assert len(example.read_text().splitlines()) <= 50

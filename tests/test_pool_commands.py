@@ -66,6 +66,7 @@ def check_told(select, after):
     assert ("have a score by 'logprob'" in told) == (0 < scored < len(after))
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_lose_nothing_whenever_they_end(tmp_path):
     """Drawn pairs of commands, and how and when each of them ends."""
     root = str(Path(et.__file__).parents[1])

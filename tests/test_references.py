@@ -24,12 +24,14 @@ def number(prompt, name):
     return NUMBERS[f"{prompt}.{name}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", range(len(PROMPTS)))
 def test_token_ids_are_the_reference_s(smollm2, prompt):
     ids = smollm2.tokenizer.encode(PROMPTS[prompt]["text"])
     assert ids == number(prompt, "token_ids").tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", range(len(PROMPTS)))
 def test_logits_without_cache_are_the_reference_s_at_every_position(smollm2, prompt):
     ids = number(prompt, "token_ids").tolist()
@@ -45,6 +47,7 @@ def test_logits_without_cache_are_the_reference_s_at_every_position(smollm2, pro
     assert np.abs(hidden - number(prompt, "last_hidden")).max() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", range(len(PROMPTS)))
 def test_greedy_tokens_through_the_cache_are_the_reference_s(smollm2, prompt):
     pool = et.generate(smollm2, PROMPTS[prompt]["text"], n=1, temperature=0, max_tokens=24)
@@ -54,6 +57,7 @@ def test_greedy_tokens_through_the_cache_are_the_reference_s(smollm2, prompt):
     assert len(candidate.token_ids) == 24 or candidate.finish_reason == "eos"
 
 
+@pytest.mark.slow
 def test_greedy_tokens_without_the_cache_are_the_same(smollm2):
     fast = et.jit(smollm2)
     ids = number(0, "token_ids").tolist()
@@ -65,6 +69,7 @@ def test_greedy_tokens_without_the_cache_are_the_same(smollm2):
         ids.append(expected[step])
 
 
+@pytest.mark.slow
 def test_logits_through_the_cache_are_those_without_it(smollm2):
     """At every position of a prompt longer than a chunk, so that chunks meet inside it."""
     ids = number(1, "token_ids").tolist()
@@ -87,6 +92,7 @@ def logprobs(model, ids):
     return exact - np.log(np.exp(exact).sum(-1, keepdims=True))
 
 
+@pytest.mark.slow
 def test_rounded_activations_stay_near_the_reference(smollm2, rounded):
     """As near as llama.cpp's, which are 0.0035 nats away; a wrong scale anywhere is 1 or more."""
     divergence = []
@@ -107,6 +113,7 @@ def test_candidates_of_rounded_activations_depend_on_themselves_alone(rounded):
         assert some.candidates == tuple(pool.candidates[c.index] for c in some)
 
 
+@pytest.mark.slow
 def test_one_file_is_one_model_and_a_pool_says_what_was_rounded(smollm2, rounded, smollm2_path):
     halves = et.load_pretrained(smollm2_path, dtype="float16")
     assert rounded.fingerprint == smollm2.fingerprint == halves.fingerprint
@@ -118,6 +125,7 @@ def test_one_file_is_one_model_and_a_pool_says_what_was_rounded(smollm2, rounded
     assert not {"activations", "dtype"} & set(exact.settings)
 
 
+@pytest.mark.slow
 def test_four_of_sixteen_are_the_four_alone(smollm2):
     chat = [{"role": "user", "content": "What is gravity?"}]
     pools = {

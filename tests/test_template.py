@@ -33,6 +33,7 @@ def test_the_readme_and_the_pages_give_the_same_command():
         assert f"\npython3 {COMMAND[1]}\n" in (ROOT / page).read_text()
 
 
+@pytest.mark.slow
 def test_a_renamed_template_passes_its_own_tests(site, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "far-away" / "two-words"
     done = rename("two-words", str(folder))

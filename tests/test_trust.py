@@ -56,6 +56,7 @@ def test_a_plugin_that_is_not_named_is_not_imported(site: Site, tmp_path, monkey
     assert (tmp_path / "marker.ran").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["evil", "evil:build", "evil.build", "os.system"])
 @pytest.mark.parametrize("place", ["architecture", "scorer"])
 def test_loading_a_model_imports_nothing_that_its_file_names(tmp_path, monkeypatch, named, place):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 import edifice_tt as et
 from edifice_tt.architectures.fingerprint import fingerprint
@@ -30,6 +31,7 @@ def run(code, *given, stdin=b""):
     return subprocess.run(command, input=stdin, capture_output=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_another_process_reads_the_numbers_and_not_those_of_its_own_model():
     """Both processes build a model first, of the same shapes and another seed."""
     dtype = "bfloat16"

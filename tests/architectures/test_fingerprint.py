@@ -48,6 +48,7 @@ def test_other_architectures_have_one_too():
     assert fingerprint(model) == fingerprint(model) != build().fingerprint
 
 
+@pytest.mark.slow
 def test_a_model_is_not_known_by_the_address_of_what_is_gone():
     """A weight is replaced again and again, and each time the one before is freed at once."""
     model = build()
@@ -60,6 +61,7 @@ def test_a_model_is_not_known_by_the_address_of_what_is_gone():
     assert len(addresses) < len(found), "no address came again; this shows nothing"
 
 
+@pytest.mark.slow
 def test_replaced_weights_are_not_kept_for_a_fingerprint():
     model = build()
     weight = model.token_embedding.weight

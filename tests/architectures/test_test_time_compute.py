@@ -18,6 +18,7 @@ CHOICES = json.loads((GOLDEN / "select_best_of_n.json").read_text())
 SMALL = {"embed_dim": 8, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INDEX)
 def test_golden_numbers_are_reproduced_eager_and_jitted(name):
     path = GOLDEN / f"{name}.safetensors"
@@ -145,6 +146,7 @@ def test_initial_values_are_the_original_s():
             assert values.std() == pytest.approx(limit / 3**0.5, rel=0.1)
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_weight(rng):
     model = et.build("test_time_compute", **SMALL, scorer_hidden=5)
     x = Tensor(rng.standard_normal((2, 3, 8)).astype(np.float32))

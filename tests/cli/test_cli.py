@@ -147,6 +147,7 @@ def test_list_as_json_has_names_summaries_and_owners(run):
         assert all(record.keys() == fields for record in found.json[kind])
 
 
+@pytest.mark.slow
 def test_doctor_checks_the_numbers(run, monkeypatch):
     monkeypatch.setenv("EDIFICE_TT_PLUGINS", "")  # a broken one is none of this machine's faults
     found = run("doctor", "--quick", "--json")
@@ -411,6 +412,7 @@ def test_score_reduces_steps_as_it_is_told(run, site: Site, pool_file, how, scor
     assert best["candidates"][0]["scores"] == {"judge": score}
 
 
+@pytest.mark.slow
 def test_an_option_of_a_rule_reaches_it(run, site: Site, pool_file):
     tallies = [
         run("select", pool_file, "--rule", "random", "--option", f"seed={i}", "--json").json[0]

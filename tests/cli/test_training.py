@@ -119,6 +119,7 @@ def test_mistakes_are_one_line(run, graded, argv, words):
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_train_then_score_then_best_of(run, graded, tiny_lm, tmp_path):
     shown = json.loads(run(*TRAIN, "--json"))
     assert shown["num_train"] == shown["held_out"]["problems"] == 12
@@ -144,6 +145,7 @@ def test_train_then_score_then_best_of(run, graded, tiny_lm, tmp_path):
     assert best["choice"]["tally"] == scores
 
 
+@pytest.mark.slow
 def test_layers_are_compared_and_none_is_chosen(run, graded, tmp_path):
     given = ("pool.jsonl", "--scorer", "linear", "--epochs", 2)
     shown = json.loads(run("layers", *given, "--json"))
@@ -160,6 +162,7 @@ def test_layers_are_compared_and_none_is_chosen(run, graded, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_training_that_broke_off_is_resumed_or_begun_anew(run, graded, tmp_path, monkeypatch):
     from edifice_tt.cli import training
 
@@ -183,6 +186,7 @@ def test_a_training_that_broke_off_is_resumed_or_begun_anew(run, graded, tmp_pat
     assert (tmp_path / "judge.safetensors").read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_scoring_what_a_verifier_was_trained_on_is_one_warning_and_stays_in_the_file(
     run, graded, capsys
 ):

@@ -153,6 +153,7 @@ def found(device, processes, results):
     return json.loads(output.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_every_number_is_the_reference_s(device, found):
     honest = {name: error for name, error in found["errors"].items() if name not in MISTAKES}

@@ -43,6 +43,7 @@ print(expected, peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("given", [(20, 16, 1000, 2), (64, 32, 500, 1)], ids=str)
 def test_the_real_peak_is_what_was_estimated(given):

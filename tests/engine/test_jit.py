@@ -107,6 +107,7 @@ def test_the_devices_change_no_number(devices):
         assert (result.scores.numpy() == eager.scores.numpy()).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("devices", "layers", "tokens"),
     [

@@ -58,6 +58,7 @@ def read(decoder):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny_lm", "mixed"])
 def test_linked_steps_have_the_bits_of_steps_captured_whole(name, request, monkeypatch):
     """In the mixed model a layer's program does not serve its neighbour."""

@@ -188,7 +188,13 @@ class LongLife(RuleBasedStateMachine):
         self.load()
 
 
-@pytest.mark.parametrize(("layers", "examples"), [(2, 12), (12, 4), (30, 4)])
+@pytest.mark.parametrize(
+    ("layers", "examples"),
+    [
+        (2, 1),
+        *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in [(2, 12), (12, 4), (30, 4)]),
+    ],
+)
 def test_any_sequence_of_calls_is_answered_as_by_a_fresh_model(layers, examples):
     machine = type(f"LongLife{layers}", (LongLife,), {"layers": layers})
     run_state_machine_as_test(
@@ -235,6 +241,7 @@ def test_the_order_of_problems_does_not_change_a_pool(tmp_path):
         assert found[0][problem.problem] == alone.candidates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["generate", "hidden", "score", "jit"])
 def test_weights_that_were_exchanged_answer_at_once(kind):
     lm, request = make(12, 3), Request(kind, 65)
@@ -246,6 +253,7 @@ def test_weights_that_were_exchanged_answer_at_once(kind):
             assert request.ask(lm, fast=fast) == _fresh(12, seed, request.key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_models", [1, 4])
 def test_four_threads_with_every_kind_of_call_get_their_own_answers(num_models):
     models = [make(4, 3) for _ in range(num_models)]
@@ -275,6 +283,7 @@ def test_two_tasks_of_an_event_loop_get_their_own_answers():
         assert found == _fresh(4, 3, request.key), request.key
 
 
+@pytest.mark.slow
 def test_fresh_models_may_be_made_saved_loaded_and_first_used_in_several_threads(tmp_path):
     """tinygrad captures one graph at a time, whoever asks for it."""
     request, path = Request("generate", 65), tmp_path / "model.safetensors"
@@ -289,6 +298,7 @@ def test_fresh_models_may_be_made_saved_loaded_and_first_used_in_several_threads
         assert list(threads.map(load_and_ask, range(8))) == [expected] * 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [["CPU"], ["CPU", "CPU:1"]])
 @pytest.mark.parametrize("kind", ["generate", "score", "hidden", "jit"])
 def test_a_callback_may_ask_the_model_that_calls_it(kind, devices):
@@ -299,6 +309,7 @@ def test_a_callback_may_ask_the_model_that_calls_it(kind, devices):
     assert tuple((c.token_ids, c.token_logprobs) for c in pool) == _fresh(2, 3, outer.key)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking a process with threads
 def test_a_forked_process_goes_on_with_the_model():
@@ -317,6 +328,7 @@ def test_a_forked_process_goes_on_with_the_model():
     assert os.waitstatus_to_exitcode(status) == 0
 
 
+@pytest.mark.slow
 def test_training_in_one_thread_drops_nothing_out_in_another():
     """Training is a switch of the whole process; this model has dropout."""
     lm = make(2, 3)
@@ -366,6 +378,7 @@ def test_no_thread_reads_a_tensor_while_tinygrad_captures():
     assert len(errors) == 1
 
 
+@pytest.mark.slow
 def test_caches_that_were_outgrown_or_not_used_for_long_are_given_back():
     lm = make(12, 3)
     for n in (1, 2, 9, 17):
@@ -381,6 +394,7 @@ def test_caches_that_were_outgrown_or_not_used_for_long_are_given_back():
                 assert set() < {part for part in key if isinstance(part, Layers)} <= alive
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_after_two_hundred_calls():
     """As many calls once more take no more, within what an allocator rounds up."""
     lm, rng = make(12, 3), random.Random(3)

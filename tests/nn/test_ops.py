@@ -56,6 +56,7 @@ def test_rotation_factors_divide_the_frequencies(rng):
 ATTENTIONS = [ops.attention, ops.attention_formula]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize(("heads", "kv_heads", "size"), [(6, 2, 6), (3, 3, 18), (5, 1, 32)])
 def test_attention_serves_query_heads_in_groups_of_neighbours(
@@ -90,6 +91,7 @@ def test_silu_gate_is_exact_at_zero_and_saturates():
     assert ops.silu_gate(gate, up).numpy() == pytest.approx([0.0, 150.0, 0.0])
 
 
+@pytest.mark.slow
 def test_half_precision_stays_half_behind_tables_and_caches_of_float32(rng):
     """Else a model of halves would compute in float32 from its first layer on."""
     q = Tensor(normal(rng, 1, 3, 4, 6)).half()

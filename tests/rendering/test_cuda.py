@@ -28,6 +28,7 @@ def nvrtc():
     return compile_all
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
 def test_every_kernel_compiles(render, nvrtc, arch):
     kernels = render("CUDA")
@@ -37,6 +38,7 @@ def test_every_kernel_compiles(render, nvrtc, arch):
         assert bool(matrices) == bool(kernel["tensor_cores"]), kernel["name"]
 
 
+@pytest.mark.slow
 def test_a_broken_kernel_is_refused(nvrtc):
     broken = [
         ("lidx0)));\n  __sync", "lidx0)))\n  __sync", 'expected a ";"'),

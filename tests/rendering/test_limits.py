@@ -23,6 +23,7 @@ PATHS = {"scoring", "prefill", "decode", "hidden states", "training", "loading"}
 devices = pytest.mark.parametrize("device", DTYPES)
 
 
+@pytest.mark.slow
 @devices
 def test_every_path_of_the_library_is_rendered(render, device):
     found = {(kernel["dtype"], kernel["path"]) for kernel in render(device)}

@@ -48,6 +48,7 @@ def errors_of(clang, source):
     return subprocess.run(words, input=source, capture_output=True, text=True, check=False).stderr
 
 
+@pytest.mark.slow
 def test_every_kernel_compiles(render, clang):
     sources = [kernel["source"] for kernel in render("METAL")]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -57,6 +58,7 @@ def test_every_kernel_compiles(render, clang):
             assert not errors, f"{errors}\n{source}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sound", "broken", "message"),
     [

@@ -39,6 +39,7 @@ def check(dawn):
     return check_all
 
 
+@pytest.mark.slow
 def test_every_kernel_becomes_a_pipeline(render, check):
     kernels = render("WEBGPU")
     given = [(k["source"], k["name"], len(k["buffers"]), k["variables"]) for k in kernels]
@@ -46,6 +47,7 @@ def test_every_kernel_becomes_a_pipeline(render, check):
         assert not error, f"{error}\n{kernel['source']}"
 
 
+@pytest.mark.slow
 def test_a_broken_kernel_is_refused(check):
     broken = [
         ("(start<4));", "(start<4))", "expected ';'"),
@@ -65,6 +67,7 @@ def test_a_broken_kernel_is_refused(check):
         assert message in error
 
 
+@pytest.mark.slow
 def test_models_give_the_numbers_of_the_cpu(dawn):
     """Scores, hidden states, sampled tokens and their log-probabilities."""
     # By name: where there is no device Dawn would fall back on its Null backend.

@@ -130,6 +130,7 @@ def test_the_seed_of_a_problem_is_the_documented_hash(path, lm):
 # --- resuming
 
 
+@pytest.mark.slow
 def test_twenty_kills_at_random_moments_lose_nothing(tmp_path):
     """SIGKILL in the middle of the run, then --resume: each time the same set of candidates."""
     script = Path(formula_model.__file__)

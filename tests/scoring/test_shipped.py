@@ -61,6 +61,7 @@ def test_its_page_shows_the_table_of_the_card():
     assert table(PAGE) == card
 
 
+@pytest.mark.slow
 def test_it_reads_the_catalog_model_and_knows_a_right_answer_from_a_wrong_one(smollm2):
     """Of a question in no pool: its examples, and answers written by hand."""
     task = find_task("largest")
@@ -85,6 +86,7 @@ def test_another_model_is_refused(tiny_lm):
         et.score(None, pool, "smollm2-verifier")
 
 
+@pytest.mark.slow
 def test_best_of_uses_it_for_a_task_that_it_helps_with_and_says_so(capsys, smollm2_path):
     few = ["-n", "2", "--json"]
     assert cli.main(["best-of", QUESTION, "--task", "largest", *few]) == 0
@@ -129,6 +131,7 @@ def test_list_shows_it(capsys):
     assert re.search(r"^smollm2-verifier +smollm2-135m: short", capsys.readouterr().out, re.M)
 
 
+@pytest.mark.slow
 def test_its_scores_do_not_depend_on_neighbours(smollm2):
     pool = et.Pool("1 + 1 =", tuple(et.Candidate(i, f" {i}") for i in range(3)))
     together = et.score(smollm2, pool, "smollm2-verifier")

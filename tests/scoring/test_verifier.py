@@ -38,6 +38,7 @@ def verifier(tiny_lm):
     )
 
 
+@pytest.mark.slow
 def test_the_probability_is_that_of_the_formula_at_the_last_token(tiny_lm, verifier):
     w = {name: tensor.numpy() for name, tensor in get_state_dict(verifier.head).items()}
     scored = et.score(tiny_lm, POOL, verifier)

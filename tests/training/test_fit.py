@@ -68,6 +68,7 @@ def score_quietly(lm, pool, verifier):
 # --- it learns
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["outcome", "pairwise", "token", "step"])
 def test_it_ranks_answers_to_problems_it_has_not_seen(pools, read, fit, whole, loss):
     """Twelve new problems of eight answers; by luck their mean AUROC is 0.5 with a deviation of
@@ -151,6 +152,7 @@ def test_it_leaves_the_callers_random_numbers_alone(again):
     assert around == alone
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(fit, whole, tmp_path):
     """In a fold, and in the training on all problems."""
     seen = []
@@ -276,6 +278,7 @@ def register_scorers(register):
 """
 
 
+@pytest.mark.slow
 def test_a_head_of_a_plugin_that_looks_back_and_gives_probabilities(lm, pools, fit, site, tmp_path):
     site.install("heads", HEADS.format(factor=1), version="1.0")
     found = fit("mean", lr=0.1, positions="all")
@@ -330,6 +333,7 @@ def test_a_loss_that_becomes_nan_later_leaves_the_last_good_weights(fit, monkeyp
     assert found.quality.auroc_within > 0.5
 
 
+@pytest.mark.slow
 def test_a_run_that_became_nan_goes_on_from_its_last_good_weights(
     fit, whole, monkeypatch, tmp_path
 ):

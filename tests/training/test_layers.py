@@ -39,6 +39,7 @@ def compared(tiny_lm, known):
     return compare_layers(tiny_lm, pools, (2, 1), "linear", features=features, **FAST)
 
 
+@pytest.mark.slow
 def test_the_layer_that_knows_is_found_and_the_other_is_behind_by_the_difference(compared):
     first, second = compared
     assert (first.layer, second.layer) == (1, 2)
@@ -60,6 +61,7 @@ def test_the_numbers_are_those_of_scores_that_were_held_out(compared):
         assert one.to_dict().keys() == vars(one).keys() - {"fit"}
 
 
+@pytest.mark.slow
 def test_features_are_read_where_they_are_not_given(tiny_lm, known):
     pools, features = known
     seen = []
@@ -78,6 +80,7 @@ def test_by_default_layers_at_each_quarter(last, layers):
     assert some_layers(lm) == layers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num", [1, 8])
 def test_problems_that_are_all_alike_have_room_for_others_and_one_has_no_interval(
     tiny_lm, known, monkeypatch, num

@@ -40,6 +40,7 @@ def test_pairwise_compares_right_with_wrong_within_each_problem():
     assert found == pytest.approx((first + second) / 2, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_pairwise_reads_the_last_position_that_counts():
     logits = [[[7.0, 2.0, 5.0], [1.0, 3.0, 8.0]]]
     targets = [[[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]]

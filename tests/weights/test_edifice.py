@@ -17,6 +17,7 @@ INDEX = json.loads((GOLDEN / "index.json").read_text())["files"]
 RECORDED = {"input", "backbone", "scores"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["projected", "mha"])
 def test_parameters_survive_the_round_trip_bit_for_bit(name, tmp_path):
     """The comparison is of bits, so that -0.0, which equals 0.0, must survive as well."""
@@ -65,6 +66,7 @@ def test_another_architecture_is_refused(tiny_lm, tmp_path):
         et.save_edifice(tiny_lm, tmp_path / "p")
 
 
+@pytest.mark.slow
 def test_a_nan_parameter_is_refused(tmp_path):
     tensors = {
         k: t.to("CPU").contiguous().realize()

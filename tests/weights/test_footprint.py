@@ -41,6 +41,7 @@ def test_float16_is_advised_where_it_would_fit(tmp_path, left, size, advice):
     footprint.check_weights(tmp_path, [(50, 32)] * 6, "CPU")
 
 
+@pytest.mark.slow
 def test_our_own_files_and_gguf_files_are_refused_before_reading(
     tmp_path, left, tiny_lm, smollm2_path, monkeypatch
 ):

@@ -581,6 +581,7 @@ def test_activations_are_rounded_only_where_a_kernel_and_a_weight_are_there_for_
         load_gguf(path, "PYTHON", activations="int8")
 
 
+@pytest.mark.slow
 def test_blocks_become_the_dtype_asked_for(smollm2_path: Path) -> None:
     held, model = load_gguf(smollm2_path), load_gguf(smollm2_path, dtype="float16")
     weights = get_state_dict(model)

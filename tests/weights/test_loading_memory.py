@@ -99,6 +99,7 @@ def write_model(path, vocab, hidden, kinds):
     return write_gguf(path, METADATA | sizes, tensors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kinds", "options", "weights"),
     [
@@ -125,6 +126,7 @@ def models():
     return {n: et.build("causal_lm", vocab_size=n, device="CPU", **options) for n in (1024, 60_000)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", ["float32", "bfloat16"])
 @pytest.mark.parametrize("options", [{}, {"dtype": "bfloat16"}], ids=str)
 def test_a_folder_takes_no_more_memory_than_was_said(tmp_path, models, stored, options):
@@ -142,6 +144,7 @@ def test_a_folder_takes_no_more_memory_than_was_said(tmp_path, models, stored, o
     assert kept <= weights // (2 if options else 1) + 10e6, (kept, weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_our_own_file_takes_no_more_memory_than_was_said(tmp_path, models, dtype):
     for size, lm in models.items():

@@ -173,6 +173,7 @@ def run_layer(block, tables, one_kernel, x, cache):
     return read(x, tables, seen, cache, 0)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_whole_layer_is_that_of_its_formula(rng):
     block, x, tables, seen = layer_and_input(rng, 2, 3, bias=True)
     gradients = []
@@ -186,6 +187,7 @@ def test_the_gradient_of_a_whole_layer_is_that_of_its_formula(rng):
         assert np.abs(ours).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", OTHERS)
 def test_the_branches_for_other_x86_processors_compute_the_same(rng, flags, tmp_path, monkeypatch):
     x, w, b = (normal(rng, *shape) for shape in ((7, 37), (13, 37), (13,)))
@@ -206,6 +208,7 @@ def test_the_branches_for_other_x86_processors_compute_the_same(rng, flags, tmp_
     assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", OTHERS)
 def test_a_whole_layer_is_the_same_on_other_x86_processors(rng, flags, tmp_path, monkeypatch):
     block, x, tables, seen = layer_and_input(rng, 3, 5)
@@ -214,6 +217,7 @@ def test_a_whole_layer_is_the_same_on_other_x86_processors(rng, flags, tmp_path,
     assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ARM)
 def test_the_branch_for_arm_compiles_and_computes_the_same(rng, target, tmp_path, monkeypatch):
     """Compiled where ziglang is installed, for Linux also run where qemu is."""

@@ -164,6 +164,7 @@ def test_what_is_rounded_is_the_product_in_float32(rng, flags, tmp_path, monkeyp
     assert (run_here(kernel, flags, tmp_path) == expected).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "processor"), ARMS)
 def test_whole_numbers_are_exact_on_arm(rng, target, processor, tmp_path, monkeypatch):
     """Compiled where ziglang is installed, for Linux also run where qemu is."""
