@@ -1,6 +1,8 @@
 """Options -> a frozen config; knows no architecture. An unknown option is never dropped."""
 
 import hashlib
+from collections.abc import Iterable, Mapping
+from numbers import Real
 from dataclasses import MISSING, fields
 from operator import index
 from typing import Any, TypeVar
@@ -53,11 +55,14 @@ def check_seed(value: object) -> int:
     return seed
 
 
-def as_factors(given: Any) -> tuple[float, ...]:
-    """Rotary factors as a tuple; raises `ValueError` for what is no row of values."""
-    if not isinstance(given, list | tuple):
+def as_factors(given: Any) -> tuple[Any, ...]:
+    """Rotary factors as a tuple, NumPy's numbers as Python's; `ValueError` for what is no row."""
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
         raise ValueError(f"rope_factors={given!r:.60} must be a list of numbers, or None")
-    return tuple(given)
+    known = int | float  # what a config checks; others are made to be so
+    return tuple(
+        float(one) if isinstance(one, Real) and not isinstance(one, known) else one for one in given
+    )
 
 
 def defaults(config_class: type[Any], names: tuple[str, ...]) -> dict[str, Any]:

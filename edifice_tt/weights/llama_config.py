@@ -14,7 +14,6 @@ from edifice_tt.weights.gguf_header import GGUFHeader
 from edifice_tt.weights.options import check_file
 
 ROPE_FACTORS = "rope_freqs.weight"
-_NEEDED = ("general.architecture", "llama.", "tokenizer.ggml.", "tokenizer.chat_template")
 # A key of the file behind `llama.` -> our option, whose values it can have.
 _OPTIONS = {
     "context_length": "context_length",
@@ -44,7 +43,7 @@ def read_config(header: GGUFHeader) -> CausalLMConfig:
         return value
 
     for key, value in header.metadata.items():
-        if key.startswith(_NEEDED) and _holds_bytes(value):
+        if _is_needed(key) and _holds_bytes(value):
             raise ValueError(f"the text of {key!r:.60} is not UTF-8; download it again")
     if (architecture := header.metadata.get("general.architecture")) != "llama":
         raise ValueError(f"architecture {architecture!r:.60} is not supported; supported: llama")
@@ -100,6 +99,11 @@ def _rope_factors(header: GGUFHeader, head_dim: int) -> tuple[float, ...] | None
     for factor in factors.tolist():
         check_range("rope_factors", factor, "a rotary scaling factor")
     return None if (factors == 1).all() else tuple(factors.tolist())
+
+
+def _is_needed(key: str) -> bool:
+    named = key in ("general.architecture", "tokenizer.chat_template")
+    return named or key.startswith(("llama.", "tokenizer.ggml."))
 
 
 def _holds_bytes(value: Any) -> bool:

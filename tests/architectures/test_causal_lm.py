@@ -101,6 +101,11 @@ def test_rope_factors_are_one_a_pair():
     ):
         et.build("causal_lm", **SIZES, rope_factors=(2.0,))
     assert et.output_size("causal_lm", **SIZES, rope_factors=[1.0, 2.0, 3.0]) == 12
+    given = np.array([1, 2, 4], np.float32)
+    assert et.build("causal_lm", **SIZES, rope_factors=given).config.rope_factors == (1.0, 2.0, 4.0)
+    for wrong in ("123", {1.0: 2.0}, 3, [1.0, "2", 3.0], [1.0, True, 3.0], [[1.0]] * 3):
+        with pytest.raises(ValueError, match="rope_factors="):
+            et.build("causal_lm", **SIZES, rope_factors=wrong)
 
 
 def test_ids_in_a_graph_that_is_captured_are_not_looked_at():

@@ -38,7 +38,8 @@ from edifice_tt.training.examples import Example, shape_of
 from edifice_tt.training.loop import Loop, Schedule
 from edifice_tt.training.losses import outcome_loss, pairwise_loss
 from edifice_tt.training.progress import Progress, seeded
-from edifice_tt.weights.gguf import _TYPES, Entry, read_arrays
+from edifice_tt.weights.gguf import read_arrays
+from edifice_tt.weights.gguf_header import _TYPES, Entry
 from edifice_tt.weights.safetensors import open_safetensors, write_safetensors
 
 # What SmolLM2-135M is, but for its 30 layers: they are all alike, and the third is as the second.
