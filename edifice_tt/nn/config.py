@@ -10,7 +10,8 @@ from edifice_tt.contract.options import check_dropout, check_range, check_size, 
 class BackboneConfig:
     """Sizes and constants of a backbone. Derived values are None until `__post_init__`.
 
-    Raises `ValueError` for sizes that cannot work, naming the values that would.
+    Raises `ValueError` for sizes that cannot work, naming the values that would, and for what lies
+    outside of `MOST` and `RANGES`.
     """
 
     hidden_size: int
