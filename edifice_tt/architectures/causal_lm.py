@@ -65,7 +65,7 @@ class CausalLMConfig:
         check_seed(self.seed)
         if not isinstance(self.tied_embeddings, bool):
             raise ValueError(f"tied_embeddings={self.tied_embeddings!r:.60} must be True or False")
-        if not isinstance(self.scorer, str | None):
+        if not isinstance(self.scorer, str | None) or self.scorer == "":
             raise ValueError(f"scorer={self.scorer!r:.60} must be the name of a scorer, or None")
         if self.rope_factors is not None:  # a checkpoint's JSON gives a list
             object.__setattr__(self, "rope_factors", as_factors(self.rope_factors))

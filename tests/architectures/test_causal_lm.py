@@ -86,6 +86,8 @@ def test_lists_arrays_and_tensors_are_the_same_ids():
         ("rope_base", float("nan"), "from 1 to 1e+12"),
         ("norm_eps", -1, "from 1e-12 to 0.1"),
         ("norm_eps", "1e-5", "from 1e-12 to 0.1"),
+        ("scorer", "", "the name of a scorer, or None"),
+        ("scorer", ["mlp"], "the name of a scorer, or None"),
     ],
 )
 def test_an_option_that_cannot_work_is_named_with_what_is_expected(option, value, expected):
