@@ -75,7 +75,7 @@ def fuzz(name: str, seconds: int, seed: int, findings: Path, plain: bool) -> Non
 def _caller(
     name: str, run: Callable[[bytes, Path], object], folder: Path, findings: Path
 ) -> Callable[[bytes], None]:
-    from edifice_tt.errors import EdificeError
+    from edifice_tt.contract.errors import EdificeError
 
     findings.mkdir(parents=True, exist_ok=True)
     last, kinds = findings / f"{name}.last", set()

@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad import Tensor
 
 import edifice_tt as et
-from edifice_tt.inference.verifier import new_head
+from edifice_tt.scoring.verifier import new_head
 from edifice_tt.testing import byte_tokenizer
 from edifice_tt.training.features import Features, Source, save_features
 from edifice_tt.training.progress import Epoch, Fold, Progress, Run, save_run

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from seeds import LLAMA, SOURCE, folder_weights, folders, gguf, own_files
 
 import edifice_tt as et
-from edifice_tt.inference.answers import extractor, gold_answer
+from edifice_tt.selection.answers import extractor, gold_answer
 from edifice_tt.testing import byte_tokenizer
 from edifice_tt.training.features import load_features
 from edifice_tt.training.progress import load_run

@@ -259,6 +259,7 @@ def test_too_little_memory_is_a_fault_and_unknown_is_none(monkeypatch, numb, lef
     assert bool(checks["memory"].advice) is (ok is False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["CL", "CPU"])
 def test_opencl_is_healthy_and_a_cpu_is_beside_it(device):
     """On a machine with an OpenCL driver, PoCL say, CL is tinygrad's default; so one process each.

@@ -40,7 +40,7 @@ def called(tmp_path, error):
 
 
 def test_what_a_reader_documents_is_no_finding(tmp_path):
-    from edifice_tt.errors import CheckpointError
+    from edifice_tt.contract.errors import CheckpointError
 
     for error in (CheckpointError("damaged"), ValueError("wrong")):
         assert called(tmp_path, error) == []

@@ -87,6 +87,7 @@ class Unusual:
             return (scores / float(self.scales[1])).half()
 
 
+@pytest.mark.slow
 def test_a_head_with_a_lock_a_buffer_and_a_zero_is_sound():
     """Nothing is pickled, so a lock and a lambda may be there; training's count is a buffer."""
     check_scorer(Unusual, "hidden", temperature=2.0, hidden_size=12)

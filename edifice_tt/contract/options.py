@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from numbers import Real
 from dataclasses import MISSING, fields
+from numbers import Real
 from operator import index
 from typing import Any, TypeVar
 

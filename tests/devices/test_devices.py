@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parent
 MISTAKES = ("rope", "tile", "causal")
 EMULATES_FLOAT16 = sys.version_info >= (3, 12)  # memoryviews of it are younger than Python 3.11
@@ -153,7 +155,6 @@ def found(device, processes, results):
     return json.loads(output.splitlines()[-1])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_every_number_is_the_reference_s(device, found):
     honest = {name: error for name, error in found["errors"].items() if name not in MISTAKES}

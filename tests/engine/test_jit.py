@@ -71,6 +71,7 @@ def test_the_model_gains_no_weight_by_being_compiled(inputs):
     assert set(get_state_dict(model)) == before
 
 
+@pytest.mark.slow
 def test_training_does_not_replay_the_capture_of_inference(inputs):
     model = make(1, dropout=0.5)
     fast = et.jit(model)

@@ -188,13 +188,8 @@ class LongLife(RuleBasedStateMachine):
         self.load()
 
 
-@pytest.mark.parametrize(
-    ("layers", "examples"),
-    [
-        (2, 1),
-        *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in [(2, 12), (12, 4), (30, 4)]),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("layers", "examples"), [(2, 12), (12, 4), (30, 4)])
 def test_any_sequence_of_calls_is_answered_as_by_a_fresh_model(layers, examples):
     machine = type(f"LongLife{layers}", (LongLife,), {"layers": layers})
     run_state_machine_as_test(

@@ -39,7 +39,7 @@ from edifice_tt.training.loop import Loop, Schedule
 from edifice_tt.training.losses import outcome_loss, pairwise_loss
 from edifice_tt.training.progress import Progress, seeded
 from edifice_tt.weights.gguf import read_arrays
-from edifice_tt.weights.gguf_header import _TYPES, Entry
+from edifice_tt.weights.gguf_header import TYPES, Entry
 from edifice_tt.weights.safetensors import open_safetensors, write_safetensors
 
 # What SmolLM2-135M is, but for its 30 layers: they are all alike, and the third is as the second.
@@ -181,8 +181,8 @@ def loading(dtype: str) -> Iterator[str]:
         return
     entries, start = {}, 0
     for kind in FORMATS:
-        ggml_type = next(number for number, (name, _, _) in _TYPES.items() if name == kind)
-        size = 4 * 256 // _TYPES[ggml_type][1] * _TYPES[ggml_type][2]
+        ggml_type = next(number for number, (name, _, _) in TYPES.items() if name == kind)
+        size = 4 * 256 // TYPES[ggml_type][1] * TYPES[ggml_type][2]
         entries[kind] = Entry(ggml_type, (4, 256), start, start + size)
         start += -(-size // 32) * 32
     data = np.zeros(start, np.uint8)

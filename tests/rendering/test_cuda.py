@@ -3,6 +3,8 @@
 import pytest
 from programs import finish, locate, start
 
+pytestmark = pytest.mark.slow
+
 SOUND = """\
 #include <cuda_fp16.h>
 extern "C" __global__ void __launch_bounds__(4) sound(half* data0_4, half* data1_4) {
@@ -28,7 +30,6 @@ def nvrtc():
     return compile_all
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
 def test_every_kernel_compiles(render, nvrtc, arch):
     kernels = render("CUDA")
@@ -38,7 +39,6 @@ def test_every_kernel_compiles(render, nvrtc, arch):
         assert bool(matrices) == bool(kernel["tensor_cores"]), kernel["name"]
 
 
-@pytest.mark.slow
 def test_a_broken_kernel_is_refused(nvrtc):
     broken = [
         ("lidx0)));\n  __sync", "lidx0)))\n  __sync", 'expected a ";"'),

@@ -6,6 +6,8 @@ from math import prod
 import pytest
 from programs import DTYPES, HERE
 
+pytestmark = pytest.mark.slow
+
 KiB = 1024
 # Storage that a kernel is given, threads of a work group, memory that they share, and the groups.
 # Metal: Feature Set Tables, Apple7; a number beside the buffers takes the place of one. CUDA: C++
@@ -23,7 +25,6 @@ PATHS = {"scoring", "prefill", "decode", "hidden states", "training", "loading"}
 devices = pytest.mark.parametrize("device", DTYPES)
 
 
-@pytest.mark.slow
 @devices
 def test_every_path_of_the_library_is_rendered(render, device):
     found = {(kernel["dtype"], kernel["path"]) for kernel in render(device)}

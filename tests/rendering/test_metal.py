@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HEADER = Path(__file__).with_name("metal.h")
 OPTIONS = ["-x", "c++", "-std=c++14", "--target=arm64-apple-macos13", "-fsyntax-only"]
 OPTIONS += ["-nostdinc", "-Wall", "-Wextra", "-Werror", "-Wno-unused", "-Wno-missing-braces"]
@@ -48,7 +50,6 @@ def errors_of(clang, source):
     return subprocess.run(words, input=source, capture_output=True, text=True, check=False).stderr
 
 
-@pytest.mark.slow
 def test_every_kernel_compiles(render, clang):
     sources = [kernel["source"] for kernel in render("METAL")]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -58,7 +59,6 @@ def test_every_kernel_compiles(render, clang):
             assert not errors, f"{errors}\n{source}"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sound", "broken", "message"),
     [

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from programs import finish, locate, start
 
+pytestmark = pytest.mark.slow
+
 SOUND = """\
 @group(0) @binding(0) var<uniform> INFINITY : f32;
 @group(0) @binding(1) var<storage,read_write> data0_4: array<f32>;
@@ -39,7 +41,6 @@ def check(dawn):
     return check_all
 
 
-@pytest.mark.slow
 def test_every_kernel_becomes_a_pipeline(render, check):
     kernels = render("WEBGPU")
     given = [(k["source"], k["name"], len(k["buffers"]), k["variables"]) for k in kernels]
@@ -47,7 +48,6 @@ def test_every_kernel_becomes_a_pipeline(render, check):
         assert not error, f"{error}\n{kernel['source']}"
 
 
-@pytest.mark.slow
 def test_a_broken_kernel_is_refused(check):
     broken = [
         ("(start<4));", "(start<4))", "expected ';'"),
@@ -67,7 +67,6 @@ def test_a_broken_kernel_is_refused(check):
         assert message in error
 
 
-@pytest.mark.slow
 def test_models_give_the_numbers_of_the_cpu(dawn):
     """Scores, hidden states, sampled tokens and their log-probabilities."""
     # By name: where there is no device Dawn would fall back on its Null backend.

@@ -84,6 +84,7 @@ def test_it_ranks_answers_to_problems_it_has_not_seen(pools, read, fit, whole, l
     assert found.verifier.figures["auroc_within"] == found.quality.auroc_within > 0.8
 
 
+@pytest.mark.slow
 def test_where_nothing_is_to_be_learned_it_says_so(pools, fit):
     """A coin's labels: held out the AUROC stays near a half, and the probabilities near 1/2."""
     found = fit(some=shuffled(pools))
@@ -100,6 +101,7 @@ def test_probabilities_are_what_they_say(lm, pools, whole):
     assert abs(scores.mean() - right.mean()) < 0.1
 
 
+@pytest.mark.slow
 def test_each_problem_is_scored_by_a_head_that_has_not_seen_it(pools, fit):
     """A problem's marks turned round move its own scores by the temperature alone."""
     turned = replace(
@@ -135,6 +137,7 @@ def again(fit):
     return found, around + Tensor.rand(3).tolist(), alone
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_weights_bit_for_bit(fit, whole, again):
     assert same(weights_of(whole), weights_of(again[0]))
     assert again[0].history == whole.history
@@ -171,6 +174,7 @@ def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(fit, whole, tm
     assert resumed.pools == whole.pools
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_run_is_refused(fit, pools, tmp_path):
     path = tmp_path / "run"
     fit(checkpoint=path, epochs=1)
@@ -185,6 +189,7 @@ def test_a_checkpoint_of_another_run_is_refused(fit, pools, tmp_path):
         fit(checkpoint=path, epochs=1)
 
 
+@pytest.mark.slow
 def test_each_fold_stops_when_nothing_gets_better_and_their_mean_trains_on_all(pools, fit):
     found = fit(some=shuffled(pools), epochs=60, patience=3)
     assert found.stopped == "patience"

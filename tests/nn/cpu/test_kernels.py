@@ -146,6 +146,7 @@ def test_a_whole_layer_equals_its_formula(rng, B, T, head_dim):
     assert block(x, tables, seen).numpy() == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_whole_layer_behind_a_prompt_equals_its_formula(rng):
     """A shared prompt of 5 tokens, 3 own tokens, then 2 more; two of three rows are wanted."""
     block, x, tables, _ = layer_and_input(rng, 3, 2)
