@@ -92,8 +92,9 @@ def whole(value: object) -> int | None:
     >>> whole(3), whole(3.0), whole(True)
     (3, None, None)
     """
+    is_bool = isinstance(value, bool) or getattr(getattr(value, "dtype", None), "kind", "") == "b"
     try:
-        return None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]
+        return None if is_bool else index(value)  # type: ignore[arg-type]
     except TypeError:
         return None
 

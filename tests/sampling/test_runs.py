@@ -179,8 +179,9 @@ def test_ctrl_c_keeps_what_is_finished_and_the_rest_can_follow(path, lm, whole):
 
     with pytest.raises(KeyboardInterrupt):
         et.generate_pools(lm, PROBLEMS, path, on_token=interrupt, **OPTIONS)
-    assert sum(map(len, et.read_pools(path))) == 7
-    assert resume(lm, path) == 8
+    kept = sum(map(len, et.read_pools(path)))
+    assert 7 <= kept < 15  # another core may have ended one meanwhile
+    assert resume(lm, path) == 15 - kept
     assert list(et.read_pools(path)) == whole[0]
 
 
