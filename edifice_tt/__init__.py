@@ -7,9 +7,11 @@ The front door: every public name, each imported from its room when it is first 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from edifice_tt.former import install as _install_former_names
 from edifice_tt.machine.toolchain import offer_clang as _offer_clang
 from edifice_tt.version import __version__ as __version__
 
+_install_former_names()
 _offer_clang()  # here, since the first Tensor of a program may stand before its first call of ours
 
 if TYPE_CHECKING:
