@@ -10,6 +10,7 @@ from tinygrad.nn.state import get_state_dict
 
 import edifice_tt as et
 from edifice_tt.engine import jit
+from edifice_tt.nn.blocks import rope_tables
 
 
 def make(seed, **options):
@@ -183,3 +184,12 @@ def test_every_device_sees_a_weight_that_changed_in_place():
 def test_what_is_no_tensor_is_one_clear_error(x):
     with pytest.raises(ValueError, match="jit needs a Tensor, given"):
         et.jit(make(seed=0))(x)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_model_is_replayed_though_its_first_call_makes_the_rotary_tables(rows):
+    """Of a size that no test before has asked for."""
+    rope_tables.cache_clear()
+    fast = et.jit(make(1), devices=["CPU", "CPU:1"])
+    fast(Tensor(np.ones((rows, 71, 8), np.float32)))
+    assert [part.is_replayed for parts in fast._parts.values() for part in parts] == [True, True]
