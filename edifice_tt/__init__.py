@@ -123,7 +123,9 @@ def __getattr__(name: str) -> Any:
     except Exception as error:
         from edifice_tt.machine.environment import misread_variable
 
-        raise misread_variable(error) or error from error
+        if (told := misread_variable(error)) is None:
+            raise
+        raise told from error
 
 
 def __dir__() -> list[str]:

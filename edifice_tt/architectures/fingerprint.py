@@ -11,7 +11,7 @@ from tinygrad import UOp, dtypes
 from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.machine.exclusive import exclusive
-from edifice_tt.nn.buffers import numbers
+from edifice_tt.nn.buffers import buffers_of, numbers
 
 # What a weight is called and how it is stored, and its bytes.
 Stored: TypeAlias = Iterable[tuple[list[Any], Any]]
@@ -25,11 +25,11 @@ class _State(NamedTuple):
 
     @classmethod
     def of(cls, model: Any) -> "_State":
-        return cls([ref(uop) for uop in _uops(model)], model.config)
+        return cls([ref(uop) for uop in buffers_of(model)], model.config)
 
     def holds(self, model: Any) -> bool:
         """Whether the model still is so."""
-        uops = _uops(model)
+        uops = buffers_of(model)
         same = len(uops) == len(self.weights) and self.config == model.config
         return same and all(held() is uop for held, uop in zip(self.weights, uops, strict=True))
 
@@ -78,10 +78,6 @@ def set_origin(model: Any, origin: Callable[[], str] | None) -> None:
 def known_as(model: Any) -> str | None:
     """The fingerprint of a model that is known by its file; None for others."""
     return None if origin_of(model) is None else fingerprint(model)
-
-
-def _uops(model: Any) -> list[UOp]:
-    return [weight.uop for weight in get_state_dict(model).values()]
 
 
 def _hash(architecture: str, config: Any, weights: Stored) -> str:

@@ -22,7 +22,7 @@ from tinygrad.nn.state import get_parameters
 
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.toolchain import devices_beside, open_devices
-from edifice_tt.nn.buffers import in_memory, numbers, replicate, view, wrap
+from edifice_tt.nn.buffers import buffers_of, in_memory, numbers, replicate, view, wrap
 from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.cpu.bridge import serves
 from edifice_tt.nn.cpu.replay import Replay, Signals, capture
@@ -69,7 +69,7 @@ class CompiledModel:
     def _parts_for(self, x: Tensor) -> "list[_Part]":
         """The parts that share out such an input, with theirs handed out to them."""
         check_unchanged(self.model)
-        weights = [weight.uop for weight in get_parameters(self.model)]
+        weights = buffers_of(self.model)
         if weights != self._weights:  # captures read the buffers that they saw
             self._weights, self._parts, self._replicas = weights, {}, {}
         # Training draws dropout, so its graph is another one.

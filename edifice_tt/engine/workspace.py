@@ -11,14 +11,11 @@ from copy import copy
 from threading import Lock
 from weakref import WeakKeyDictionary, ref
 
-from tinygrad import UOp
-from tinygrad.nn.state import get_parameters
-
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.engine.decoder import Decoder
 from edifice_tt.engine.programs import Programs
 from edifice_tt.machine.exclusive import exclusive
-from edifice_tt.nn.buffers import in_memory, replicate
+from edifice_tt.nn.buffers import buffers_of, in_memory, replicate
 
 SPARE = 2  # workspaces that are kept for the next calls
 
@@ -26,32 +23,34 @@ SPARE = 2  # workspaces that are kept for the next calls
 class Workspace:
     """A decoder for each device, made when it is first asked for."""
 
-    def __init__(self, shop: "_Workshop") -> None:
-        self._shop = shop
-        self.held: dict[str, Decoder] = {}
+    def __init__(self, shared: "_Shared") -> None:
+        self._shared = shared
+        self.by_device: dict[str, Decoder] = {}
 
     def decoders(self, devices: Sequence[str]) -> list[Decoder]:
         """The decoders of these devices; tinygrad's CPU devices only name cores."""
         for device in devices:
-            if device not in self.held:
-                self.held[device] = self._shop.decoder(device)
-        return [self.held[device] for device in devices]
+            if device not in self.by_device:
+                self.by_device[device] = self._shared.decoder(device)
+        return [self.by_device[device] for device in devices]
 
     def tidy(self) -> None:
         """Give back prompts that another decoder has outgrown."""
-        prompts = {device: held.prompt for device, held in self.held.items() if held.prompt}
+        prompts = {
+            device: decoder.prompt for device, decoder in self.by_device.items() if decoder.prompt
+        }
         largest = max((prompt.capacity for prompt in prompts.values()), default=0)
         for device, prompt in prompts.items():
             if prompt.capacity < largest:
-                self.held[device].drop_prompt()
+                self.by_device[device].drop_prompt()
 
 
-class _Workshop:
+class _Shared:
     """What the workspaces of one model share: programs, copies of the weights on other devices."""
 
     def __init__(self, model: CausalLM) -> None:
-        self.weights = _buffers(model)
-        self._model = ref(model)  # weak, or the table of workshops would keep every model alive
+        self.weights = buffers_of(model)
+        self._model = ref(model)  # weak, or the table of all models would keep every model alive
         self._device = model.device
         self._programs = Programs(self.model)
         self._replicas: dict[str, CausalLM] = {}
@@ -74,36 +73,32 @@ class _Workshop:
         return Decoder(lambda: replica)
 
 
-_workshops: WeakKeyDictionary[CausalLM, _Workshop] = WeakKeyDictionary()
+_shared: WeakKeyDictionary[CausalLM, _Shared] = WeakKeyDictionary()
 _lock = Lock()
 
 
 @contextmanager
 def workspace_of(model: CausalLM) -> Iterator[Workspace]:
     """A workspace of the model, for this block alone."""
-    weights = _buffers(model)
+    weights = buffers_of(model)
     with _lock:
-        shop = _workshops.get(model)
+        shared = _shared.get(model)
         # Steps read the buffers that they were linked to; weights put in their place need others.
-        if shop is None or shop.weights != weights:
-            shop = _workshops[model] = _Workshop(model)
-        workspace = shop.spare.pop() if shop.spare else Workspace(shop)
+        if shared is None or shared.weights != weights:
+            shared = _shared[model] = _Shared(model)
+        workspace = shared.spare.pop() if shared.spare else Workspace(shared)
     try:
         yield workspace
     finally:
         workspace.tidy()
         with _lock:
-            if len(shop.spare) < SPARE:
-                shop.spare.append(workspace)
+            if len(shared.spare) < SPARE:
+                shared.spare.append(workspace)
 
 
 def spare_decoder(model: CausalLM, device: str) -> Decoder | None:
     """The decoder on a device that the model's next call will work with, if there is one."""
     with _lock:
-        shop = _workshops.get(model)
-        spare = shop.spare[-1] if shop and shop.spare else None
-    return spare.held.get(device) if spare else None
-
-
-def _buffers(model: CausalLM) -> list[UOp]:
-    return [weight.uop for weight in get_parameters(model)]
+        shared = _shared.get(model)
+        spare = shared.spare[-1] if shared and shared.spare else None
+    return spare.by_device.get(device) if spare else None

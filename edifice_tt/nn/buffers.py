@@ -25,6 +25,11 @@ _PAGES = 1 << 22  # bytes
 _DTYPES = {np.dtype(kind.fmt): kind for kind in dtypes.all if kind.fmt}
 
 
+def buffers_of(model: Any) -> list[UOp]:
+    """What a model's weights lie in: others as soon as one of them is replaced."""
+    return [weight.uop for weight in get_parameters(model)]
+
+
 @exclusive
 def place(model: M, device: str) -> M:
     """Move every weight to a device and realise them all; returns the model."""

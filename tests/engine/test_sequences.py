@@ -381,7 +381,7 @@ def test_caches_that_were_outgrown_or_not_used_for_long_are_given_back():
             for length in (5, 65, 260):
                 Request("generate", length, n, tokens).ask(lm, ["CPU", "CPU:1"])
     with workspace_of(lm) as workspace:
-        for decoder in workspace.held.values():
+        for decoder in workspace.by_device.values():
             assert len(decoder.caches) <= CACHES
             alive = {cache.layers for cache in (*decoder.caches.values(), decoder.prompt)}
             for key in decoder._steps:
