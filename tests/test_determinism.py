@@ -59,6 +59,7 @@ def test_another_process_gives_the_same_bits():
     assert few.count("0x") > 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_candidates_of_16_bit_weights_are_the_same_bits_too(dtype):
     lm = model(dtype=dtype)

@@ -106,6 +106,7 @@ def test_the_speed_names_its_model_and_the_gain_of_a_batch(monkeypatch, numb):
     assert found.endswith("1 at N=1; not measured, for it takes long here: N=[8, 32]")
 
 
+@pytest.mark.slow
 def test_the_speed_is_of_tokens_that_were_really_decoded():
     lm = et.build("causal_lm", vocab_size=61, hidden_size=32, num_layers=1, num_heads=2)
     rates = speed.measure(lm, lambda line: None)
@@ -137,6 +138,7 @@ def test_the_command_prints_json_to_paste_and_quick_leaves_out_the_speed(monkeyp
 # --- each illness, and none for another
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "break_it"),
     [

@@ -103,6 +103,7 @@ def test_rounded_activations_stay_near_the_reference(smollm2, rounded):
     assert 1e-4 < np.mean(divergence) < 0.006
 
 
+@pytest.mark.slow
 def test_candidates_of_rounded_activations_depend_on_themselves_alone(rounded):
     """Alone, in batches of one size and another, on one device and on two: the same bits."""
     sampling = {"seed": 5, "max_tokens": 6, "temperature": 1.5}

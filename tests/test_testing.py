@@ -28,6 +28,7 @@ from edifice_tt.testing.hidden import hidden_arrays
 # --- what comes with the library
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scorer", ["linear", "mlp"])
 def test_the_built_in_heads_are_sound(scorer):
     check_scorer(scorer, reads="hidden", range="logit")

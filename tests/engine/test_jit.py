@@ -82,6 +82,7 @@ def test_training_does_not_replay_the_capture_of_inference(inputs):
     assert np.abs(quiet - noisy).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [2, 90])  # 90 rows of 3 tokens are enough for a second core
 @pytest.mark.parametrize(("home", "given_on"), [("CPU", "PYTHON"), ("CPU:1", "CPU")])
 def test_an_input_that_lies_elsewhere_is_read_where_the_model_is(inputs, home, given_on, rows):
@@ -134,6 +135,7 @@ def test_cores_that_share_the_tokens_of_a_text_change_no_number(devices, layers,
         assert (result.scores.numpy() == eager.scores.numpy()).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "cores"),
     [((5, 80, 8), 3), ((2, 80, 8), 2), ((1, 83, 8), 3), ((1, 50, 8), 2), ((1, 20, 8), 1)],
@@ -146,6 +148,7 @@ def test_by_default_every_core_takes_part_where_there_is_enough_for_it(monkeypat
     assert [len(parts) for parts in fast._parts.values()] == [cores]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 40, 8), (1, 83, 8)], ids=["texts", "one text"])
 def test_every_call_runs_the_parts_on_threads_of_their_own(monkeypatch, shape):
     fast, threads = et.jit(make(1), devices=["CPU", "CPU:1"]), set()
@@ -186,6 +189,7 @@ def test_what_is_no_tensor_is_one_clear_error(x):
         et.jit(make(seed=0))(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 2])
 def test_a_model_is_replayed_though_its_first_call_makes_the_rotary_tables(rows):
     """Of a size that no test before has asked for."""

@@ -93,6 +93,7 @@ def test_where_nothing_is_to_be_learned_it_says_so(pools, fit):
     assert max(scores) - min(scores) < 0.6
 
 
+@pytest.mark.slow
 def test_probabilities_are_what_they_say(lm, pools, whole):
     scored = [c for pool in pools[28:36] for c in et.score(lm, pool, whole.verifier)]
     scores = np.array([c.scores["verifier"] for c in scored])

@@ -136,6 +136,7 @@ def layer_and_input(rng, B, T, **options):
     return backbone.blocks[0], x, backbone.rotations(64, "CPU"), [count_up(1, T, "CPU")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("B", "T"), [(1, 1), (2, 7), (3, 70)])  # 70: more than a group of rows
 @pytest.mark.parametrize("head_dim", [10, 64])
 def test_a_whole_layer_equals_its_formula(rng, B, T, head_dim):

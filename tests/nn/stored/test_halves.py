@@ -96,6 +96,7 @@ def test_a_whole_layer_is_still_one_kernel():
     assert model.backbone.blocks[0].is_one_kernel(Tensor.ones(1, 2, 96))
 
 
+@pytest.mark.slow
 def test_the_ported_model_has_dtypes_too():
     options = {"embed_dim": 64, "hidden_size": 96, "num_layers": 1, "num_heads": 3}
     x = np.random.default_rng(3).standard_normal((2, 5, 64))

@@ -219,6 +219,7 @@ def backbone_of(rng, kinds):
     return backbone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [["Q4_1"], ["Q4_0", None, "Q8_0", "Q4_1", None]], ids=str)
 def test_a_whole_layer_equals_its_formula(rng, kinds):
     """What rounds differently by a bit may round to another number: hence the tolerance."""
