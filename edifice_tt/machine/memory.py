@@ -102,7 +102,7 @@ def _left(group: Path, limit: str, usage: str, prefix: str) -> int:
 def _cached(device: Any) -> int:
     """What tinygrad has freed and keeps for the next allocation."""
     held = getattr(device.allocator, "cache", {})
-    return sum(size * len(buffers) for (size, _), buffers in held.items())
+    return sum(size * len(buffers) for (size, _), buffers in list(held.items()))
 
 
 def _cuda(device: Any) -> int:

@@ -10,6 +10,7 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from tinygrad import Device, Tensor, UOp, dtypes
+from tinygrad.device import LRUAllocator
 from tinygrad.dtype import DType
 from tinygrad.helpers import prod
 from tinygrad.nn.state import get_parameters
@@ -216,8 +217,14 @@ def put(array: NDArray[Any], device: str, dtype: DType | None = None) -> Tensor:
 
 def give_back(device: str) -> None:
     """Let go of what tinygrad has freed on a device and keeps for the next allocation."""
-    if hasattr(allocator := Device[device].allocator, "free_cache"):
-        allocator.free_cache()
+    allocator = Device[device].allocator
+    if not isinstance(allocator, LRUAllocator):
+        return
+    # Not `free_cache`: that fails when a Tensor is freed meanwhile, which Python does at will.
+    for size, options in list(allocator.cache):
+        freed = allocator.cache[size, options]
+        while freed:
+            super(LRUAllocator, allocator).free(freed.pop(), size, options)
 
 
 def _from_memory(

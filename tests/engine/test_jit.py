@@ -197,3 +197,23 @@ def test_a_model_is_replayed_though_its_first_call_makes_the_rotary_tables(rows)
     fast = et.jit(make(1), devices=["CPU", "CPU:1"])
     fast(Tensor(np.ones((rows, 71, 8), np.float32)))
     assert [part.is_replayed for parts in fast._parts.values() for part in parts] == [True, True]
+
+
+def test_threads_that_share_a_compiled_model_get_their_own_results(inputs):
+    """One shape: an input and its result lie where those of every other call lie."""
+    model = make(1)
+    fast = et.jit(model, devices=["CPU"])
+    expected = [model(Tensor(x)).scores.numpy() for x in inputs]
+    wrong = []
+
+    def work(place):
+        for _ in range(60):
+            if not np.array_equal(fast(Tensor(inputs[place])).scores.numpy(), expected[place]):
+                wrong.append(place)
+
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(len(inputs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

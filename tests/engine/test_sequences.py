@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from copy import copy
 from functools import cache
 from threading import Thread
@@ -405,13 +406,14 @@ def test_memory_is_bounded_after_two_hundred_calls():
 
 def test_calls_that_end_together_leave_no_more_workspaces_than_are_kept():
     lm = make(2, 3)
-    with ThreadPoolExecutor(6) as threads:
-        list(threads.map(lambda _: Request("generate", 61).ask(lm), range(12)))
-    spare = []
-    while True:
-        with workspace_of(lm) as workspace:
-            pass
-        if any(workspace is one for one in spare):
-            break
-        spare.append(workspace)
-    assert len(spare) <= SPARE
+
+    def take(count):
+        with ExitStack() as stack:
+            taken = [stack.enter_context(workspace_of(lm)) for _ in range(count)]
+            used = [bool(workspace.by_device) for workspace in taken]
+            for workspace in taken:
+                workspace.decoders(["CPU"])
+        return used
+
+    assert take(SPARE + 3) == [False] * (SPARE + 3)
+    assert take(SPARE + 3) == [True] * SPARE + [False] * 3

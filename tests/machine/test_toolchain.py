@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -195,3 +196,20 @@ def test_a_device_may_be_used_while_another_thread_compiles():
     assert toolchain.open_device("CPU") == "CPU"
     with Context(ALLOW_DEVICE_USAGE=0):
         assert Device["CPU"].device == "CPU"
+
+
+def test_the_cache_of_kernels_serves_every_thread():
+    """tinygrad's own connection serves the thread alone that opened it."""
+    from tinygrad.helpers import diskcache_get, diskcache_put
+
+    toolchain.open_device("CPU")
+    found = []
+
+    def compile_there():
+        diskcache_put("edifice_tt_test", "kernel", 7)
+        found.append(diskcache_get("edifice_tt_test", "kernel"))
+
+    thread = threading.Thread(target=compile_there)
+    thread.start()
+    thread.join()
+    assert found == [diskcache_get("edifice_tt_test", "kernel")] == [7]

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from tinygrad import Tensor
+from tinygrad import Device, Tensor
 from tinygrad.helpers import GlobalCounters
 from tinygrad.nn.state import get_parameters
 
 import edifice_tt as et
-from edifice_tt.nn.buffers import CACHE_LINE, numbers, place, unfilled, view, wrap, zeros
+from edifice_tt.nn.buffers import CACHE_LINE, give_back, numbers, place, unfilled, view, wrap, zeros
 from edifice_tt.nn.cpu.replay import memory_of
 
 
@@ -88,3 +88,22 @@ def test_an_unfilled_weight_has_its_shape_and_no_memory():
     weight = unfilled(3, 5)
     assert weight.shape == (3, 5)
     assert not weight.uop.is_realized
+
+
+def test_what_is_freed_while_freed_memory_is_given_back_disturbs_nothing(monkeypatch):
+    """As when Python collects a model that was dropped while another is loaded."""
+    allocator = Device["CPU"].allocator
+    free, given_back = allocator._free, []
+
+    def free_and_more(opaque, options):
+        given_back.append(opaque)
+        allocator.cache[4_000_037 + len(given_back), None].clear()  # another size is noted
+        free(opaque, options)
+
+    give_back("CPU")
+    Tensor.ones(1_000_003, device="CPU").contiguous().realize()
+    Tensor.ones(1_000_033, device="CPU").contiguous().realize()
+    monkeypatch.setattr(allocator, "_free", free_and_more)
+    give_back("CPU")
+    assert len(given_back) >= 2
+    assert not any(allocator.cache.values())

@@ -7,6 +7,7 @@ from copy import copy, deepcopy
 
 import pytest
 from test_loading_memory import Q4_K, Q6_K, Q8_0, write_model
+from tinygrad import Tensor
 
 import edifice_tt as et
 from edifice_tt.contract.errors import CheckpointError
@@ -55,6 +56,8 @@ def append(path):
 def test_a_mapped_file_that_changes_is_one_error_at_the_next_call(path, lm, change):
     lm(IDS)
     pool = et.generate(lm, "a", n=2, max_tokens=2)
+    fast, ids = et.jit(lm), Tensor(IDS, device="CPU")
+    fast(ids)
     before = path.stat().st_size
     change(path)
     said = (
@@ -62,6 +65,7 @@ def test_a_mapped_file_that_changes_is_one_error_at_the_next_call(path, lm, chan
     )
     for call in (
         lambda: lm(IDS),
+        lambda: fast(ids),
         lambda: et.generate(lm, "a", n=2, max_tokens=2),
         lambda: read_hidden(lm, pool),
         lambda: copy(lm)(IDS),
