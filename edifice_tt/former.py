@@ -44,6 +44,8 @@ _RENAMED = {
     "nn.quantized": "nn.stored.blocks",
     "nn.scorers": "nn.heads",
     "verifiers": "scoring.shipped",
+    "weights.llama": "weights.gguf_model",
+    "weights.llama_config": "weights.gguf_config",
 }
 FORMER = _RENAMED | {
     former: f"{room}.{former.rpartition('.')[2]}"

@@ -1,6 +1,6 @@
 """A causal language model of the Llama family, with an optional scorer head.
 
-Token embedding, the shared backbone without biases, a language-model head that may share the
+Token embedding, the shared backbone, a language-model head that may share the
 embedding's weight, and, when asked for, a head that scores every position from the same hidden
 states that choose the next token. Knows no file format and no sampling.
 """
@@ -54,6 +54,7 @@ class CausalLMConfig:
     rope_base: float = 10000.0
     rope_factors: tuple[float, ...] | None = None
     tied_embeddings: bool = True
+    biases: tuple[str, ...] = ()  # the projections that have one, as in `BackboneConfig`
     scorer: str | None = None
     scorer_hidden: int = 128
     dropout: float = 0.0
@@ -69,7 +70,9 @@ class CausalLMConfig:
             raise ValueError(f"scorer={self.scorer!r:.60} must be the name of a scorer, or None")
         if self.rope_factors is not None:  # a checkpoint's JSON gives a list
             object.__setattr__(self, "rope_factors", as_factors(self.rope_factors))
-        pairs = self.backbone.head_dim // 2  # asking for it checks the rest
+        backbone = self.backbone  # asking for it checks the rest
+        object.__setattr__(self, "biases", backbone.biases)  # a checkpoint's JSON gives a list
+        pairs = backbone.head_dim // 2
         if self.rope_factors is not None and len(self.rope_factors) != pairs:
             raise ValueError(
                 f"rope_factors has {len(self.rope_factors)} numbers, expected {pairs}, half of "
@@ -85,7 +88,7 @@ class CausalLMConfig:
             num_kv_heads=self.num_kv_heads,
             head_dim=self.head_dim,
             ffn_size=self.ffn_size,
-            bias=False,
+            biases=self.biases,
             final_norm="rms_norm",
             norm_eps=self.norm_eps,
             final_norm_eps=self.norm_eps,

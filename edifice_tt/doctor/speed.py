@@ -78,7 +78,7 @@ def _time(lm: Any, rows: int, tokens: int) -> float:
 
 def _open(device: str, has_model: bool) -> tuple[Any, str]:
     from edifice_tt.contract.registry import build
-    from edifice_tt.weights.llama import load_gguf
+    from edifice_tt.weights.gguf_model import load_gguf
 
     if has_model:
         return load_gguf(catalog.local_path(MODEL), device), MODEL.name

@@ -19,7 +19,7 @@ from edifice_tt.engine.lockstep import devices_for, share_out
 from edifice_tt.engine.workspace import spare_decoder
 from edifice_tt.machine.memory import available_bytes, check_room
 from edifice_tt.nn.buffers import in_memory
-from edifice_tt.nn.cpu.kernels import GROUP, MOST_COLUMNS, QUERY_ROWS
+from edifice_tt.nn.cpu.kernels import scratch_floats
 
 FLOAT = 4  # bytes; keys, values and sums are float32, whatever the weights are
 
@@ -107,11 +107,9 @@ def cache_bytes(config: CausalLMConfig, rows: int, tokens: int) -> int:
 def workspace_bytes(config: CausalLMConfig, device: str, rows: int, span: int) -> int:
     """What a step holds beside caches and weights: hidden states, attention's scores, logits."""
     c = config.backbone
-    heads = c.num_heads * c.head_dim
     if in_memory(device):  # as `kernels.block` makes room
-        floats = GROUP * (2 * c.hidden_size + 2 * heads + 2 * c.ffn_size)
-        floats += QUERY_ROWS * (c.num_heads // c.num_kv_heads) * span
-        floats += MOST_COLUMNS * max(c.hidden_size, c.ffn_size, heads)
+        sizes = c.hidden_size, c.num_heads, c.num_kv_heads, c.head_dim, c.ffn_size
+        floats = sum(scratch_floats(*sizes, span, rounds=True).values())
         return FLOAT * 2 * (floats + (rows + 1) * config.vocab_size)
     states = 4 * c.hidden_size + 3 * c.ffn_size + 3 * c.num_heads * span
     return FLOAT * (max(rows, CHUNK) * states + (rows + 1) * config.vocab_size)

@@ -33,11 +33,11 @@ class Block:
             config.num_heads,
             config.num_kv_heads,
             config.head_dim,
-            bias=config.bias,
+            biases=config.biases,
             rng=rng,
         )
         self.ffn_norm = RMSNorm(config.hidden_size, config.norm_eps)
-        self.ffn = SwiGLU(config.hidden_size, config.ffn_size, bias=config.bias, rng=rng)
+        self.ffn = SwiGLU(config.hidden_size, config.ffn_size, biases=config.biases, rng=rng)
 
     def __call__(
         self,
@@ -75,7 +75,8 @@ class Block:
     @property
     def kind(self) -> tuple[str, ...]:
         """How its weights are stored; layers of one kind and config run the same program."""
-        return tuple(weight.kind for weight in self._layer.weights.values())
+        weights = self._layer.weights.values()
+        return tuple(w.kind if w.bias is None else f"{w.kind} and bias" for w in weights)
 
     def _formula(
         self,

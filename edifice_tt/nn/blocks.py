@@ -4,6 +4,7 @@ A Tensor attribute is a weight, and its name is its name in files; so nothing el
 `rng=None` the weights are left unfilled, for a loader that brings its own.
 """
 
+from collections.abc import Container
 from functools import lru_cache
 
 import numpy as np
@@ -77,15 +78,15 @@ class Attention:
         num_kv_heads: int,
         head_dim: int,
         *,
-        bias: bool,
+        biases: Container[str],
         rng: np.random.Generator | None,
     ) -> None:
         self.head_dim = head_dim
         kv_size = num_kv_heads * head_dim
-        self.q_proj = Linear(hidden_size, num_heads * head_dim, bias=bias, rng=rng)
-        self.k_proj = Linear(hidden_size, kv_size, bias=bias, rng=rng)
-        self.v_proj = Linear(hidden_size, kv_size, bias=bias, rng=rng)
-        self.o_proj = Linear(num_heads * head_dim, hidden_size, bias=bias, rng=rng)
+        self.q_proj = Linear(hidden_size, num_heads * head_dim, bias="q" in biases, rng=rng)
+        self.k_proj = Linear(hidden_size, kv_size, bias="k" in biases, rng=rng)
+        self.v_proj = Linear(hidden_size, kv_size, bias="v" in biases, rng=rng)
+        self.o_proj = Linear(num_heads * head_dim, hidden_size, bias="o" in biases, rng=rng)
 
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         """Rotated queries (B, T, H, E); rotated keys and plain values (2, B, T, K, E)."""
@@ -103,11 +104,16 @@ class SwiGLU:
     """Gated feed-forward: `down(silu(gate(x)) * up(x))` (Shazeer, 2020, arXiv:2002.05202)."""
 
     def __init__(
-        self, hidden_size: int, ffn_size: int, *, bias: bool, rng: np.random.Generator | None
+        self,
+        hidden_size: int,
+        ffn_size: int,
+        *,
+        biases: Container[str],
+        rng: np.random.Generator | None,
     ) -> None:
-        self.gate_proj = Linear(hidden_size, ffn_size, bias=bias, rng=rng)
-        self.up_proj = Linear(hidden_size, ffn_size, bias=bias, rng=rng)
-        self.down_proj = Linear(ffn_size, hidden_size, bias=bias, rng=rng)
+        self.gate_proj = Linear(hidden_size, ffn_size, bias="gate" in biases, rng=rng)
+        self.up_proj = Linear(hidden_size, ffn_size, bias="up" in biases, rng=rng)
+        self.down_proj = Linear(ffn_size, hidden_size, bias="down" in biases, rng=rng)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.down_proj(ops.silu_gate(self.gate_proj(x), self.up_proj(x)))

@@ -1,9 +1,23 @@
 """Sizes and constants of a backbone, and the checks of numbers that options share."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from edifice_tt.contract.options import check_dropout, check_range, check_size, whole
+
+PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")  # the dense parts of a layer
+
+
+def check_biases(parts: Iterable[str]) -> tuple[str, ...]:
+    """Some of `PROJECTIONS`, in their order; raises `ValueError` for anything else."""
+    if isinstance(parts, str) or not isinstance(parts, Iterable):
+        raise ValueError(f"biases={parts!r:.60} must be some of {', '.join(PROJECTIONS)}")
+    names = list(parts)
+    for name in names:
+        if name not in PROJECTIONS:
+            raise ValueError(f"biases has {name!r:.60}, expected some of {', '.join(PROJECTIONS)}")
+    return tuple(part for part in PROJECTIONS if part in names)
 
 
 @dataclass(frozen=True)
@@ -20,7 +34,7 @@ class BackboneConfig:
     num_kv_heads: int
     head_dim: int = 0  # 0: hidden_size // num_heads, floored as in the original
     ffn_size: int = 0  # 0: hidden_size * 2.667, rounded up to a multiple of 8, as in the original
-    bias: bool = True
+    biases: tuple[str, ...] = PROJECTIONS  # those that have one
     final_norm: Literal["layer_norm", "rms_norm"] = "layer_norm"
     norm_eps: float = 1e-6
     final_norm_eps: float = 1e-5
@@ -61,6 +75,7 @@ class BackboneConfig:
             rounded = int(self.hidden_size * 2.667 + 0.5)
             object.__setattr__(self, "ffn_size", -(-rounded // 8) * 8)
         check_dropout(self.dropout)
+        object.__setattr__(self, "biases", check_biases(self.biases))
 
     @property
     def num_weights(self) -> int:
@@ -68,10 +83,9 @@ class BackboneConfig:
         D, E, F = self.hidden_size, self.head_dim, self.ffn_size
         queries, keys = self.num_heads * E, self.num_kv_heads * E
         layer = 2 * D * (queries + keys) + 3 * D * F + 2 * D
-        biases = queries + 2 * keys + 2 * D + 2 * F if self.bias else 0
-        return (
-            self.num_layers * (layer + biases) + (2 if self.final_norm == "layer_norm" else 1) * D
-        )
+        sizes = {"q": queries, "k": keys, "v": keys, "o": D, "gate": F, "up": F, "down": D}
+        layer += sum(sizes[part] for part in self.biases)
+        return self.num_layers * layer + (2 if self.final_norm == "layer_norm" else 1) * D
 
 
 def _either(values: list[int]) -> str:

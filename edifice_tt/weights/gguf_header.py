@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.nn.formats import FORMATS
 
 # fmt: off
-# What tinygrad de-quantises: the type's number -> name, elements and bytes of a block.
-TYPES = {
-    0: ("F32", 1, 4), 1: ("F16", 1, 2), 30: ("BF16", 1, 2), 28: ("F64", 1, 8),
+# What else tinygrad de-quantises: the type's number -> name, elements and bytes of a block.
+_OTHERS = {
+    0: ("F32", 1, 4), 28: ("F64", 1, 8),
     24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4), 27: ("I64", 1, 8),
-    2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24),
-    8: ("Q8_0", 32, 34), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210),
+    6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24),
+    12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210),
     18: ("IQ3_XXS", 256, 98), 21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82),
     23: ("IQ4_XS", 256, 136), 39: ("MXFP4", 32, 17), 41: ("Q1_0", 128, 18),
 }
@@ -30,6 +31,12 @@ _UNSUPPORTED = {
     20: "IQ4_NL", 29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0",
 }
 # fmt: on
+# Of plain numbers a row need be no multiple of a block.
+_STAY = {
+    form.ggml_type: (form.name, 1, 2) if form.dtype else (form.name, form.weights, form.bytes)
+    for form in FORMATS.values()
+}
+TYPES = dict(sorted((_OTHERS | _STAY).items()))
 _NUMBERS = dict(enumerate(["u1", "i1", "<u2", "<i2", "<u4", "<i4", "<f4", "?"]))
 _NUMBERS |= {10: "<u8", 11: "<i8", 12: "<f8"}
 _TEXT, _ARRAY = 8, 9

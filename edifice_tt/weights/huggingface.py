@@ -1,4 +1,4 @@
-"""Hugging Face folders of the `llama` type -> `causal_lm`.
+"""Hugging Face folders of the known families -> `causal_lm`.
 
 Reads `config.json`, safetensors (one file, or several with an index) and `tokenizer.json`; runs no
 code that a folder may hold. Weights become float32 unless told otherwise.
@@ -19,6 +19,7 @@ from edifice_tt.machine.json_text import parse_record, take
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import give_back, held_to
 from edifice_tt.nn.stored.halves import HALVES, choose_dtype, hold
+from edifice_tt.weights.families.family import FOLDER
 from edifice_tt.weights.footprint import check_weights
 from edifice_tt.weights.huggingface_config import read_config
 from edifice_tt.weights.safetensors import (
@@ -31,21 +32,6 @@ from edifice_tt.weights.safetensors import (
 )
 from edifice_tt.weights.tokenizer import Tokenizer
 
-# Our name of a layer -> the folder's; `{}` is the number of the block.
-_LAYERS = {
-    "token_embedding": "model.embed_tokens",
-    "backbone.final_norm": "model.norm",
-    "lm_head": "lm_head",
-    "attn_norm": "model.layers.{}.input_layernorm",
-    "attn.q_proj": "model.layers.{}.self_attn.q_proj",
-    "attn.k_proj": "model.layers.{}.self_attn.k_proj",
-    "attn.v_proj": "model.layers.{}.self_attn.v_proj",
-    "attn.o_proj": "model.layers.{}.self_attn.o_proj",
-    "ffn_norm": "model.layers.{}.post_attention_layernorm",
-    "ffn.gate_proj": "model.layers.{}.mlp.gate_proj",
-    "ffn.up_proj": "model.layers.{}.mlp.up_proj",
-    "ffn.down_proj": "model.layers.{}.mlp.down_proj",
-}
 _EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
@@ -58,12 +44,12 @@ def is_huggingface(path: Path) -> bool:
 def load_huggingface(path: Path, device: str | None = None, dtype: str | None = None) -> CausalLM:
     """Build the language model that a folder holds, with its tokenizer.
 
-    Raises `CheckpointError` for another model type than `llama`, a damaged or incomplete folder,
+    Raises `CheckpointError` for an unknown model type, a damaged or incomplete folder,
     and with all differences in the weights at once.
     """
     opened = open_device(device)
     dtype = choose_dtype(dtype, opened)
-    config, files = read_config(path / "config.json"), _files(path)
+    (family, config), files = read_config(path / "config.json"), _files(path)
     try:
         with held_to(entry.shape for file in files for entry in file.entries.values()):
             model = CausalLM(config)
@@ -76,7 +62,7 @@ def load_huggingface(path: Path, device: str | None = None, dtype: str | None = 
             "embeddings (vocab_size of config.json); use the tokenizer of this model"
         )
     weights = get_state_dict(model)
-    ours = {_name_in_folder(name): name for name in weights}
+    ours = {family.rename(name, FOLDER): name for name in weights}
     sources = _sources(files)
     _check_head(path, sources, config)
     if config.tied_embeddings:
@@ -116,14 +102,6 @@ def _check_head(path: Path, sources: dict[str, SafetensorsFile], config: CausalL
                 f"than {_EMBEDDING}; say tie_word_embeddings=false if the model has a head of its "
                 f"own, else remove {_HEAD}"
             )
-
-
-def _name_in_folder(name: str) -> str:
-    layer = name.removesuffix(".weight")
-    if layer in _LAYERS:
-        return f"{_LAYERS[layer]}.weight"
-    _, _, index, part = layer.split(".", 3)
-    return f"{_LAYERS[part].format(index)}.weight"
 
 
 def _files(path: Path) -> list[SafetensorsFile]:

@@ -1,4 +1,4 @@
-"""A `config.json` of the `llama` type -> the options of `causal_lm`. Reads no weight.
+"""A `config.json` of a known family -> the options of `causal_lm`. Reads no weight.
 
 Each key by its type, and in the range that its option can have.
 """
@@ -12,6 +12,8 @@ from edifice_tt.architectures.causal_lm import CausalLMConfig
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.contract.options import check_range, check_size
 from edifice_tt.machine.json_text import parse_record
+from edifice_tt.weights.families import find_family
+from edifice_tt.weights.families.family import Family
 from edifice_tt.weights.options import check_folder
 
 # The types of rotation, and what each is made of.
@@ -39,8 +41,11 @@ _OPTIONS = {
 _LARGEST = sys.float_info.max
 
 
-def read_config(path: Path) -> CausalLMConfig:
-    """The options that a `config.json` asks for; raises `CheckpointError` for a damaged one."""
+def read_config(path: Path) -> tuple[Family, CausalLMConfig]:
+    """The family and options that a `config.json` asks for.
+
+    Raises `CheckpointError` for a damaged one.
+    """
     try:
         return options_of(parse_record(path.read_bytes()))
     except OSError as error:
@@ -49,8 +54,10 @@ def read_config(path: Path) -> CausalLMConfig:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def options_of(config: dict[str, Any]) -> CausalLMConfig:
+def options_of(config: dict[str, Any]) -> tuple[Family, CausalLMConfig]:
     """The same, of what was read; raises `ValueError`."""
+    family = find_family("model_type", config.get("model_type"))
+    config = {**family.defaults, **config}
 
     def read(key: str, kind: type[int] | type[float], default: Any = None) -> Any:
         if (value := config.get(key)) is None:
@@ -60,22 +67,21 @@ def options_of(config: dict[str, Any]) -> CausalLMConfig:
             check_size(_OPTIONS[key], value, key)
         return value
 
-    if (kind := config.get("model_type")) != "llama":
-        raise ValueError(f"model_type {kind!r:.60} is not supported; supported: llama")
     required = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
     if missing := [key for key in (*required, "intermediate_size") if key not in config]:
         raise ValueError(f"{' and '.join(missing)} missing; download it again")
     hidden_size, heads = read("hidden_size", int), read("num_attention_heads", int)
     head_dim = read("head_dim", int, max(1, hidden_size // heads))
     context = read("max_position_embeddings", int, 2048)
-    check_folder(config, head_dim, context)
+    check_folder(config, family.bias_options, head_dim, context)
     base, factors = _read_rope(config, head_dim)
-    tied = config.get("tie_word_embeddings")
-    if not isinstance(tied, bool | None):
-        raise ValueError(f"tie_word_embeddings={tied!r:.60}, expected true or false")
+    tied, *biased = (
+        _truth(key, config.get(key)) for key in ("tie_word_embeddings", *family.bias_options)
+    )
+    optional = zip(family.bias_options.values(), biased, strict=True)
     eps = read("rms_norm_eps", float, 1e-6)
     check_range("norm_eps", eps, "rms_norm_eps")
-    return CausalLMConfig(
+    options = CausalLMConfig(
         vocab_size=read("vocab_size", int),
         context_length=context,
         hidden_size=hidden_size,
@@ -87,8 +93,16 @@ def options_of(config: dict[str, Any]) -> CausalLMConfig:
         norm_eps=eps,
         rope_base=base,
         rope_factors=factors,
-        tied_embeddings=bool(tied),
+        tied_embeddings=tied,
+        biases=(*family.biases, *(part for parts, on in optional if on for part in parts)),
     )
+    return family, options
+
+
+def _truth(key: str, value: Any) -> bool:
+    if not isinstance(value, bool | None):
+        raise ValueError(f"{key}={value!r:.60}, expected true or false")
+    return bool(value)
 
 
 def _positive(key: str, value: Any, kind: type[int] | type[float]) -> Any:

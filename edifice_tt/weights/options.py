@@ -1,4 +1,4 @@
-"""What a file asks of a `llama` model that is not computed here, refused by name. Reads no weight.
+"""What a file asks of its model that is not computed here, refused by name. Reads no weight.
 
 An option that changes no number is nobody's business, and so is one whose value asks for nothing.
 """
@@ -38,8 +38,8 @@ _FOLDER: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("no_rope_layer_interval", "pruned_heads"), (0, {})),
 }
 
-# Keys of a GGUF file behind `llama.`: those that are computed, and those that change no number
-# where the rest is as it must be.
+# Keys of a GGUF file behind the family's name: those that are computed, and those that change no
+# number where the rest is as it must be.
 _KNOWN = (
     *("block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size"),
     *("attention.head_count", "attention.head_count_kv", "attention.key_length", "pooling_type"),
@@ -69,10 +69,16 @@ _FILE: dict[str, tuple[Any, ...]] = {
 }
 
 
-def check_folder(config: Mapping[str, Any], head_dim: int, context: int) -> None:
-    """Raise `ValueError` for an option of a `config.json` that asks for other numbers."""
+def check_folder(
+    config: Mapping[str, Any], computed: Iterable[str], head_dim: int, context: int
+) -> None:
+    """Raise `ValueError` for an option of a `config.json` that asks for other numbers.
+
+    `computed` are the keys that this family takes at any value.
+    """
     scale = {"attention_multiplier": (head_dim**-0.5,), "query_pre_attn_scalar": (head_dim,)}
-    _check(config, _FOLDER | scale)
+    neutral = {key: values for key, values in _FOLDER.items() if key not in computed}
+    _check(config, neutral | scale)
     if config.get("use_sliding_window", True) not in (False, None):
         _check_window("sliding_window", config, context)
     for key, plain in (("layer_types", "full_attention"), ("no_rope_layers", 1)):
@@ -81,15 +87,15 @@ def check_folder(config: Mapping[str, Any], head_dim: int, context: int) -> None
             raise _refused(key, given, (f"{plain} for every layer",))
 
 
-def check_file(metadata: Mapping[str, Any], head_dim: int, context: int) -> None:
+def check_file(metadata: Mapping[str, Any], family: str, head_dim: int, context: int) -> None:
     """Raise `ValueError` for a key of a GGUF file that asks for other numbers, or may do so."""
     neutral = {"attention.value_length": (head_dim,), "attention.scale": (0, head_dim**-0.5)}
-    neutral = {f"llama.{key}": values for key, values in (_FILE | neutral).items()}
-    window = "llama.attention.sliding_window"
+    neutral = {f"{family}.{key}": values for key, values in (_FILE | neutral).items()}
+    window = f"{family}.attention.sliding_window"
     _check(metadata, neutral)
     _check_window(window, metadata, context)
-    known = {window, *neutral, *(f"llama.{key}" for key in _KNOWN)}
-    unknown = sorted(key for key in metadata if key.startswith("llama.") and key not in known)
+    known = {window, *neutral, *(f"{family}.{key}" for key in _KNOWN)}
+    unknown = sorted(key for key in metadata if key.startswith(f"{family}.") and key not in known)
     if unknown:
         raise ValueError(
             f"the key {unknown[0]!r:.60} is unknown here and may change the numbers; if it does "

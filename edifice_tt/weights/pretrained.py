@@ -12,9 +12,10 @@ from edifice_tt.nn.buffers import place
 from edifice_tt.nn.stored.halves import check_dtype, choose_dtype, store
 from edifice_tt.weights import catalog
 from edifice_tt.weights.checkpoint import load
+from edifice_tt.weights.families import FAMILIES
 from edifice_tt.weights.gguf_header import is_gguf
+from edifice_tt.weights.gguf_model import check_activations, load_gguf
 from edifice_tt.weights.huggingface import is_huggingface, load_huggingface
-from edifice_tt.weights.llama import check_activations, load_gguf
 
 
 def load_pretrained(
@@ -76,7 +77,7 @@ def load_pretrained(
             raise CheckpointError(f"{path}: the file has {size} bytes, too few to hold a model")
         raise CheckpointError(
             f"{path}: no installed format reads it; edifice_tt reads GGUF files and Hugging Face "
-            "folders of llama models"
+            f"folders of the families {', '.join(FAMILIES)}"
         )
     lm.name = name
     if dtype is None:

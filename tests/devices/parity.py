@@ -32,8 +32,9 @@ import edifice_tt as et
 from edifice_tt.engine import decoder, hidden
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn import ops
+from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.ops import Memory
-from edifice_tt.nn.stored.blocks import KINDS, QuantizedLinear
+from edifice_tt.nn.stored.blocks import QuantizedLinear
 from edifice_tt.pools.candidates import Candidate, Pool
 from edifice_tt.sampling.draws import Sampler
 from edifice_tt.scoring import verifier
@@ -197,7 +198,7 @@ class Parity:
     def quantized(self, kind):
         """Products with blocks of 4 or 8 bits, and rows of them, unpacked here by hand."""
         rng = np.random.default_rng(5)
-        rows, depth, size = 16, 64, KINDS[kind].block_bytes
+        rows, depth, size = 16, 64, FORMATS[kind].bytes
         blocks = rng.integers(0, 256, (rows, depth // 32, size)).astype(np.uint8)
         halves = rng.normal(size=(rows, depth // 32, 2)).astype(np.float16)
         lead = 4 if kind == "Q4_1" else 2

@@ -59,7 +59,7 @@ def test_a_value_of_a_wrong_type_or_size_is_refused_by_its_key(key):
 @pytest.mark.parametrize("key", ["factor", "low_freq_factor", "high_freq_factor"])
 def test_a_value_of_the_rotation_of_a_wrong_type_or_size_is_refused_by_its_key(key):
     rope = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-    assert len(options_of({**CONFIG, "rope_scaling": rope}).rope_factors) == 2
+    assert len(options_of({**CONFIG, "rope_scaling": rope})[1].rope_factors) == 2
     for value in [None, *WRONG]:
         if value not in (1.5, 1e-320) and not (value is not True and value == 1):
             with pytest.raises(ValueError, match=key):

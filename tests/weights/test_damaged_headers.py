@@ -13,7 +13,7 @@ from test_gguf import METADATA, f32, write_gguf, write_llama
 import edifice_tt as et
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.weights.gguf_header import GGUFHeader
-from edifice_tt.weights.llama import load_gguf
+from edifice_tt.weights.gguf_model import load_gguf
 from edifice_tt.weights.safetensors import open_safetensors
 
 

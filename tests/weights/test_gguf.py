@@ -5,7 +5,7 @@ import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from edifice_tt.nn.cpu.replay import memory_of
 from edifice_tt.nn.stored.blocks import float_state_dict
 from edifice_tt.weights import gguf
 from edifice_tt.weights.gguf import GGUFHeader, is_gguf, read_gguf
-from edifice_tt.weights.llama import load_gguf, reorder_rows
+from edifice_tt.weights.gguf_model import load_gguf, reorder_rows
 
 F32, F16, Q4_0, Q4_1, Q8_0, Q6_K, IQ1_S = 0, 1, 2, 3, 8, 14, 19
 
@@ -357,8 +357,13 @@ def rotation(x: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return np.stack([turned.real, turned.imag], axis=-1).reshape(x.shape)
 
 
-def reference_logits(weights: dict[str, np.ndarray], tokens: list[int]) -> np.ndarray:
-    """The Llama forward pass in float64, rotating interleaved pairs of the file's own rows."""
+Rotate: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def reference_logits(
+    weights: dict[str, np.ndarray], tokens: list[int], rotate: Rotate = rotation
+) -> np.ndarray:
+    """The Llama forward pass in float64, on the file's own rows; with biases where there are."""
 
     def norm(x: np.ndarray, name: str) -> np.ndarray:
         return x / np.sqrt((x**2).mean(-1, keepdims=True) + 2**-16) * weights[f"{name}.weight"]
@@ -367,18 +372,23 @@ def reference_logits(weights: dict[str, np.ndarray], tokens: list[int]) -> np.nd
     positions = np.arange(len(tokens))
     mask = np.where(positions[None] <= positions[:, None], 0, -np.inf)
     for i in range(2):
-        w = {k.split(".")[2]: a for k, a in weights.items() if k.startswith(f"blk.{i}.")}
+
+        def dense(y: np.ndarray, name: str, block: str = f"blk.{i}") -> np.ndarray:
+            bias = weights.get(f"{block}.{name}.bias", np.zeros(1))
+            return np.asarray(y @ weights[f"{block}.{name}.weight"].T + bias)
+
         y = norm(x, f"blk.{i}.attn_norm")
-        k, v = rotation(y @ w["attn_k"].T, positions), y @ w["attn_v"].T
+        k, v = rotate(dense(y, "attn_k"), positions), dense(y, "attn_v")
+        queries = dense(y, "attn_q")
         heads = []
         for h in range(H):
-            q = rotation(y @ w["attn_q"][h * E : (h + 1) * E].T, positions)
+            q = rotate(queries[:, h * E : (h + 1) * E], positions)
             p = np.exp(q @ k.T / math.sqrt(E) + mask)
             heads.append(p / p.sum(-1, keepdims=True) @ v)
-        x = x + np.concatenate(heads, axis=1) @ w["attn_output"].T
+        x = x + dense(np.concatenate(heads, axis=1), "attn_output")
         y = norm(x, f"blk.{i}.ffn_norm")
-        gate = y @ w["ffn_gate"].T
-        x = x + (gate / (1 + np.exp(-gate)) * (y @ w["ffn_up"].T)) @ w["ffn_down"].T
+        gate = dense(y, "ffn_gate")
+        x = x + dense(gate / (1 + np.exp(-gate)) * dense(y, "ffn_up"), "ffn_down")
     return norm(x, "output_norm") @ weights["token_embd.weight"].T
 
 
@@ -451,7 +461,7 @@ def test_all_differences_are_reported_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"general.architecture": "qwen2"}, "'qwen2' is not supported; supported: llama"),
+        ({"general.architecture": "mamba"}, "'mamba' is not supported; supported: llama"),
         ({"general.architecture": None}, "architecture None is not supported"),
         ({"llama.expert_count": 8}, "a mixture of experts is not supported"),
         ({"llama.embedding_length": None}, "'llama.embedding_length' is missing"),

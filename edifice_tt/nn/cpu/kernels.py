@@ -6,12 +6,14 @@ in which order it sums, stands in `c`; the sizes are compiled in.
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 from tinygrad import Tensor, dtypes
 
 from edifice_tt.nn.cpu import bridge as cpu
+from edifice_tt.nn.formats import FORMATS
 
 GROUP, QUERY_ROWS, MOST_COLUMNS = 96, 8, 8  # what they hold stands in c/vectors.c
 ROUNDED_BYTES = 40  # of 32 activations; in c/int8.c
@@ -22,11 +24,36 @@ C_ROOMS = ("vectors", "weights", "products", "int8", "attention", "layer")
 def _library() -> str:
     sizes = {"GROUP": GROUP, "QUERY_ROWS": QUERY_ROWS, "MOST_COLUMNS": MOST_COLUMNS}
     sizes["ROUNDED_BYTES"] = ROUNDED_BYTES
-    defines = "".join(f"#define {name} {size}\n" for name, size in sizes.items())
     folder = Path(__file__).with_name("c")
-    return defines + "\n".join(
-        (folder / f"{room}.c").read_text(encoding="utf-8") for room in C_ROOMS
+    first, *rooms = ((folder / f"{room}.c").read_text(encoding="utf-8") for room in C_ROOMS)
+    defines = [f"#define {name} {size}" for name, size in sizes.items()]
+    return "\n".join([*defines, first, _formats(), *rooms])
+
+
+def _formats() -> str:
+    """The block formats in C, as `c/weights.c` says."""
+    formats = FORMATS.values()
+    grouped = {grouped_kind(f.name): f.whole_numbers for f in formats if f.whole_numbers}
+    kinds = ", ".join(["F32", *FORMATS, *grouped])
+    sizes = " ".join(f"f({f.name}, {f.bytes}, {f.weights})" for f in formats)
+    groups = " ".join(
+        f"f({kind}, {whole.bits}, {whole.offset}, {int(whole.has_minimum)})"
+        for kind, whole in grouped.items()
     )
+    unpack = "static inline WIDE void unpack_{}(float *y, const unsigned char *q) {{\n{}\n}}"
+    return "\n".join(
+        [
+            f"typedef enum {{ {kinds}, FIRST_GROUPED = {next(iter(grouped))} }} kind;",
+            f"#define FORMATS(f) {sizes}",
+            f"#define GROUPED(f) {groups}",
+            *(unpack.format(f.name, f.c) for f in formats),
+        ]
+    )
+
+
+def grouped_kind(name: str) -> str:
+    """What the C calls the rows of a format that stand together."""
+    return f"{name}_grouped"
 
 
 class Weight(NamedTuple):
@@ -50,7 +77,8 @@ def _rounded_floats(depth: int) -> int:
     return GROUP * (depth // 32) * ROUNDED_BYTES // 4
 
 
-_KINDS = {dtypes.float32: "F32", dtypes.float16: "F16", dtypes.bfloat16: "BF16"}
+_KINDS = {dtypes.float32: "F32"}
+_KINDS |= {getattr(dtypes, f.dtype): f.name for f in FORMATS.values() if f.dtype}
 
 
 def pack(weight: Tensor, bias: Tensor | None = None) -> Weight:
@@ -163,6 +191,25 @@ def attention(
     return cpu.call(name, _library(), body, {"out": out}, read, cpu.gradient_of(formula))[0]
 
 
+def scratch_floats(
+    D: int, H: int, K: int, E: int, F: int, width: int, rounds: bool
+) -> dict[str, int]:
+    """Where a layer works, in floats, by the names and in the order of `scratch` in `c/layer.c`."""
+    widest = max(D, F, H * E)
+    return {
+        "stream": GROUP * D,
+        "h": GROUP * D,
+        "queries": GROUP * H * E,
+        "kv": GROUP * K * E,
+        "mixed": GROUP * H * E,
+        "gate": GROUP * F,
+        "up": GROUP * F,
+        "scores": QUERY_ROWS * H // K * width,
+        "panel": MOST_COLUMNS * widest,
+        "rounded": _rounded_floats(widest) if rounds else 0,
+    }
+
+
 class Layer(NamedTuple):
     """A pre-norm layer's sizes and weights, as `block` reads them."""
 
@@ -199,10 +246,10 @@ def block(
         own = Tensor.invalids(2, B, T, K, E, dtype=dtypes.float32, device=x.device)
     room, prefix_room = own.shape[2], 0 if prefix is None else prefix.shape[2]
     width = -(-(prefix_room + room) // 16) * 16
-    floats = GROUP * (2 * D + 2 * H * E + K * E + 2 * F) + QUERY_ROWS * H // K * width
-    floats += MOST_COLUMNS * max(D, F, H * E)
     rounds = any(weight.out is not None for weight in layer.weights.values())
-    floats += _rounded_floats(max(D, F, H * E)) if rounds else 0
+    sizes = scratch_floats(D, H, K, E, F, width, rounds)
+    *places, floats = accumulate(sizes.values(), initial=0)
+    room_of = ", ".join([*(f"scratch + {place}" for place in places), str(width)])
     arguments = _Arguments(
         x=x,
         cos=tables[0],
@@ -213,7 +260,7 @@ def block(
         rows=rows,
     )
     weights = ", ".join(arguments.weight(name, w) for name, w in layer.weights.items())
-    biased = any(weight.bias is not None for weight in layer.weights.values())
+    biased = "".join(name[0] for name, w in layer.weights.items() if w.bias is not None)
     name = "_".join(
         map(str, ["block", B, T, D, H, K, E, F, room, prefix_room, kind, biased, rows is None])
     )
@@ -230,7 +277,7 @@ def block(
                      attn_norm, ffn_norm, {weights}}};
             cache tail = {{own, {B}, {room}}}, common = {{(float *){common}, 1, {prefix_room}}};
             block({into}, x, {T}, w, tail, common, {seen}, {shared}, {at}, {wanted}, cos, sin,
-                  scratch, {halves}, {queries});"""
+                  (struct scratch){{{room_of}}}, {halves}, {queries});"""
         written["scratch"] = empty(floats)
         return cpu.call(f"{name}_{halves}", _library(), body, written, arguments.read, gradient)
 

@@ -4,82 +4,70 @@ On tinygrad's CPU device a kernel unpacks them on the way into the product: a fi
 and of the traffic of float32, and the same bits as a result. Elsewhere the formula unpacks first.
 """
 
-from functools import partial, reduce
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import cache, reduce
+from typing import Any
 
 from tinygrad import Tensor, dtypes
-from tinygrad.llm.gguf import ggml_data_to_tensor
 from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.nn import ops
 from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.cpu import kernels
 from edifice_tt.nn.cpu.bridge import compiles_c
-
-BLOCK = 32  # weights in a block
-
-
-class Kind(NamedTuple):
-    """A block format: its number in GGUF files and its size."""
-
-    ggml_type: int
-    block_bytes: int
+from edifice_tt.nn.formats import FORMATS
 
 
-KINDS = {
-    "F16": Kind(1, 64),
-    "BF16": Kind(30, 64),
-    "Q4_0": Kind(2, 18),
-    "Q4_1": Kind(3, 20),
-    "Q8_0": Kind(8, 34),
-}
+@cache
+def _formula_of(kind: str) -> Callable[..., Tensor]:
+    """The product of x and blocks, with a bias if there is one. The same object for each layer."""
+
+    def formula(x: Tensor, blocks: Tensor, bias: Tensor | None = None) -> Tensor:
+        return ops.linear_formula(x, FORMATS[kind].dequantize(blocks), bias)
+
+    return formula
 
 
-def dequantize(blocks: Tensor, kind: str) -> Tensor:
-    """Blocks (..., bytes) uint8 -> float32 (..., weights)."""
-    *lead, row_bytes = blocks.shape
-    weights = row_bytes // KINDS[kind].block_bytes * BLOCK
-    count = blocks.numel() // row_bytes * weights
-    flat = ggml_data_to_tensor(blocks.flatten(), count, KINDS[kind].ggml_type)
-    return flat.reshape(*lead, weights).cast(dtypes.float32)
-
-
-def _formula(kind: str, x: Tensor, blocks: Tensor) -> Tensor:
-    return ops.linear_formula(x, dequantize(blocks, kind))
-
-
-def _rows(kind: str, ids: Tensor, blocks: Tensor) -> Tensor:
-    return dequantize(blocks[ids], kind)
-
-
-_ROWS = {kind: partial(_rows, kind) for kind in KINDS}
-_FORMULAS = {kind: partial(_formula, kind) for kind in KINDS}
+@cache
+def _rows_of(kind: str) -> Callable[..., Tensor]:
+    return lambda ids, blocks: FORMATS[kind].dequantize(blocks[ids])
 
 
 class QuantizedLinear:
-    """A dense layer without bias; `blocks` (out, bytes of a row) are its weight, for inference."""
+    """A dense layer whose weight is `blocks` (out, bytes of a row), for inference."""
 
-    def __init__(self, blocks: Tensor, kind: str) -> None:
+    def __init__(self, blocks: Tensor, kind: str, bias: Tensor | None = None) -> None:
         self.kind = kind
         self.blocks = blocks
-        self.formula, self.rows_formula = _FORMULAS[kind], _ROWS[kind]
+        self.bias = bias
+
+    @property
+    def formula(self) -> Callable[..., Tensor]:
+        """The layer in tinygrad operations, from x, the blocks and the bias."""
+        return _formula_of(self.kind)
+
+    @property
+    def rows_formula(self) -> Callable[..., Tensor]:
+        """`rows` in tinygrad operations, from the ids and the blocks."""
+        return _rows_of(self.kind)
 
     @property
     def packed(self) -> kernels.Weight:
-        return kernels.Weight(self.blocks, self.kind)
+        return kernels.Weight(self.blocks, self.kind, self.bias)
 
     @property
     def in_size(self) -> int:
-        return int(self.blocks.shape[1]) // KINDS[self.kind].block_bytes * BLOCK
+        form = FORMATS[self.kind]
+        return int(self.blocks.shape[1]) // form.bytes * form.weights
 
     def floats(self) -> Tensor:
         """The weight that the blocks stand for: float32 (out, in)."""
-        return dequantize(self.blocks, self.kind)
+        return FORMATS[self.kind].dequantize(self.blocks)
 
     def __call__(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
-        if cpu.serves(x) and self.blocks.device == x.device:
+        if cpu.serves(x, self.bias) and self.blocks.device == x.device:
             return kernels.linear(x, self.packed, self.formula, rows)
-        return self.formula(x, self.blocks)
+        return self.formula(x, self.blocks, self.bias)
 
     def rows(self, ids: Tensor) -> Tensor:
         """Rows of the weight: ids (B, T) -> (B, T, in)."""

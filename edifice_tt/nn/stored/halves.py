@@ -19,13 +19,14 @@ from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.buffers import copied, numbers, pieces, put, room
 from edifice_tt.nn.cpu.bridge import ROW, compiles_c
-from edifice_tt.nn.stored.blocks import QuantizedLinear, dequantize, layer_at
+from edifice_tt.nn.formats import FORMATS
+from edifice_tt.nn.stored.blocks import QuantizedLinear, layer_at
 
 M = TypeVar("M")
 
 DTYPES = {"float32": dtypes.float32, "float16": dtypes.float16, "bfloat16": dtypes.bfloat16}
 HALVES = {DTYPES[name]: name for name in ("float16", "bfloat16")}
-KIND_OF = {"F16": "float16", "BF16": "bfloat16"}
+KIND_OF = {form.name: form.dtype for form in FORMATS.values() if form.dtype}
 
 
 def supported_dtypes(device: str) -> list[str]:
@@ -99,7 +100,8 @@ def store(model: M, dtype: str | None) -> M:
         if isinstance(layer, QuantizedLinear) and KIND_OF.get(layer.kind) != dtype:
             parent, _, own = path.rpartition(".")
             dense = Linear(1, 1, bias=False)
-            dense.weight = narrow(name, dequantize(layer.blocks, layer.kind).realize(), dtype)
+            dense.bias = layer.bias
+            dense.weight = narrow(name, layer.floats().realize(), dtype)
             setattr(layer_at(model, parent) if parent else model, own, dense)
         elif is_dense(model, name):
             layer.weight.replace(narrow(name, layer.weight, dtype))

@@ -6,7 +6,8 @@ scales of both are applied in float32. Faster than float32, for another result: 
 says what it costs. Knows no file and no model.
 """
 
-from functools import cache, partial
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +16,29 @@ from tinygrad import Tensor, dtypes
 from edifice_tt.nn import ops
 from edifice_tt.nn.buffers import zeros
 from edifice_tt.nn.cpu import kernels
-from edifice_tt.nn.stored.blocks import BLOCK, KINDS, QuantizedLinear
+from edifice_tt.nn.formats import FORMATS
+from edifice_tt.nn.formats.format import WholeNumbers
+from edifice_tt.nn.stored.blocks import QuantizedLinear
 
 ROWS = 16  # of a weight, that stand together
 _SCALES = 64  # bytes of the scales of a block of so many rows
 _NEGLIGIBLE = 1e-30  # activations below are zero; the reciprocal of the smallest float is infinite
 
-GROUP_BYTES = {"Q4_0": 320, "Q4_1": 320, "Q8_0": 576}  # of a block of so many rows
+BLOCK = 32  # activations that are rounded together
+
+# The formats whose weights are multiplied as whole numbers.
+KINDS = tuple(name for name, form in FORMATS.items() if form.whole_numbers)
+
+
+def _whole_numbers(kind: str) -> WholeNumbers:
+    whole = FORMATS[kind].whole_numbers
+    assert whole is not None
+    return whole
+
+
+def group_bytes(kind: str) -> int:
+    """The bytes of a block of so many rows."""
+    return _SCALES + ROWS * BLOCK * _whole_numbers(kind).bits // 8
 
 
 def group_rows(rows: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
@@ -30,14 +47,15 @@ def group_rows(rows: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
     16 rows stand together, block by block: 16 scales (float32; of Q4_1 halves, then 16 minima), and
     of each row in turn 4 bytes, as in the file. The last group is filled up with zeros.
     """
-    out, size, head = rows.shape[0], KINDS[kind].block_bytes, 4 if kind == "Q4_1" else 2
+    out, size, whole = rows.shape[0], FORMATS[kind].bytes, _whole_numbers(kind)
+    head = FORMATS[kind].scales[1]
     if out % ROWS:
         rows = np.pad(rows, ((0, -out % ROWS), (0, 0)))
     blocks = rows.reshape(-1, ROWS, rows.shape[1] // size, size).swapaxes(1, 2)
     groups, count = blocks.shape[:2]
-    grouped = zeros(groups, count, GROUP_BYTES[kind], dtype=np.uint8)
+    grouped = zeros(groups, count, group_bytes(kind), dtype=np.uint8)
     scales = np.ascontiguousarray(blocks[..., :head]).view(np.float16).swapaxes(2, 3)
-    wanted = np.float16 if kind == "Q4_1" else np.float32
+    wanted = np.float16 if whole.has_minimum else np.float32
     grouped[..., :_SCALES].view(wanted)[:] = scales.reshape(groups, count, -1)
     fours = np.ascontiguousarray(blocks[..., head:]).view(np.uint32).swapaxes(2, 3)
     grouped[..., _SCALES:].view(np.uint32)[:] = fours.reshape(groups, count, -1)
@@ -46,17 +64,16 @@ def group_rows(rows: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
 
 def floats_of(grouped: Tensor, kind: str, out: int) -> Tensor:
     """What `group_rows` gave -> float32 (out, in)."""
-    blocks = grouped.reshape(grouped.shape[0], -1, GROUP_BYTES[kind])  # (groups, blocks, bytes)
-    scales = blocks[:, :, :_SCALES].bitcast(dtypes.half if kind == "Q4_1" else dtypes.float32)
+    whole = _whole_numbers(kind)
+    blocks = grouped.reshape(grouped.shape[0], -1, group_bytes(kind))  # (groups, blocks, bytes)
+    scales = blocks[:, :, :_SCALES].bitcast(dtypes.half if whole.has_minimum else dtypes.float32)
     d = scales[:, :, :ROWS].float().transpose(1, 2).unsqueeze(3)  # (groups, 16, blocks, 1)
     q = blocks[:, :, _SCALES:].reshape(*blocks.shape[:2], -1, ROWS, 4).permute(0, 3, 1, 2, 4)
     q = q.flatten(3)  # (groups, 16, blocks, bytes)
-    if kind == "Q8_0":
-        w = q.bitcast(dtypes.int8).float() * d
-    else:
-        nibbles = (q & 15).cat(q >> 4, dim=3).float()  # (groups, 16, blocks, 32)
-        m = scales[:, :, ROWS:].float().transpose(1, 2).unsqueeze(3)
-        w = (nibbles - 8) * d if kind == "Q4_0" else nibbles * d + m
+    q = q.bitcast(dtypes.int8) if whole.bits == 8 else (q & 15).cat(q >> 4, dim=3)
+    w = (q.float() - whole.offset) * d  # (groups, 16, blocks, 32)
+    if whole.has_minimum:
+        w = w + scales[:, :, ROWS:].float().transpose(1, 2).unsqueeze(3)
     return w.reshape(-1, blocks.shape[1] * BLOCK)[:out]
 
 
@@ -69,32 +86,44 @@ def round_blocks(x: Tensor) -> Tensor:
     return x + (rounded - x).detach()
 
 
-def _formula(kind: str, out: int, x: Tensor, grouped: Tensor) -> Tensor:
-    return ops.linear_formula(round_blocks(x), floats_of(grouped, kind, out))
+@cache
+def _formula_of(kind: str, out: int) -> Callable[..., Tensor]:
+    def formula(x: Tensor, grouped: Tensor, bias: Tensor | None = None) -> Tensor:
+        return ops.linear_formula(round_blocks(x), floats_of(grouped, kind, out), bias)
+
+    return formula
 
 
-def _rows(kind: str, out: int, ids: Tensor, grouped: Tensor) -> Tensor:
-    return floats_of(grouped, kind, out)[ids]
-
-
-_formula_of, _rows_of = (cache(partial(partial, formula)) for formula in (_formula, _rows))
+@cache
+def _rows_of(kind: str, out: int) -> Callable[..., Tensor]:
+    return lambda ids, grouped: floats_of(grouped, kind, out)[ids]
 
 
 class Int8Linear(QuantizedLinear):
-    """A dense layer without bias; its `blocks` are what `group_rows` gave: (groups, bytes)."""
+    """A dense layer whose `blocks` are what `group_rows` gave: (groups, bytes)."""
 
-    def __init__(self, blocks: Tensor, kind: str, out_size: int) -> None:
-        super().__init__(blocks, kind)
+    def __init__(
+        self, blocks: Tensor, kind: str, out_size: int, bias: Tensor | None = None
+    ) -> None:
+        super().__init__(blocks, kind, bias)
         self.out_size = out_size
-        self.formula, self.rows_formula = _formula_of(kind, out_size), _rows_of(kind, out_size)
+
+    @property
+    def formula(self) -> Callable[..., Tensor]:
+        return _formula_of(self.kind, self.out_size)
+
+    @property
+    def rows_formula(self) -> Callable[..., Tensor]:
+        return _rows_of(self.kind, self.out_size)
 
     @property
     def packed(self) -> kernels.Weight:
-        return kernels.Weight(self.blocks, f"{self.kind}x{ROWS}", out=self.out_size)
+        kind = kernels.grouped_kind(self.kind)
+        return kernels.Weight(self.blocks, kind, self.bias, self.out_size)
 
     @property
     def in_size(self) -> int:
-        return int(self.blocks.shape[1]) // GROUP_BYTES[self.kind] * BLOCK
+        return int(self.blocks.shape[1]) // group_bytes(self.kind) * BLOCK
 
     def floats(self) -> Tensor:
         return floats_of(self.blocks, self.kind, self.out_size)

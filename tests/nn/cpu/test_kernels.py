@@ -17,6 +17,7 @@ from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.cache import KVCache, count_up
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu import bridge as cpu
+from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.ops import Memory
 from edifice_tt.nn.stored import blocks as quantized
 
@@ -102,15 +103,15 @@ def test_the_gradient_of_attention_is_that_of_its_formula(rng):
         assert np.abs(ours).max() > 0.1
 
 
-@pytest.mark.parametrize("kind", quantized.KINDS)
+@pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("rows", [1, 7, 11])
 def test_quantised_weights_give_the_bits_of_the_float32_weights_they_stand_for(rng, kind, rows):
     layer = quantized.QuantizedLinear(Tensor(blocks(rng, kind, 13, 96)), kind)
-    floats = quantized.dequantize(layer.blocks, kind).realize()
+    floats = layer.floats().realize()
     x = Tensor(normal(rng, rows, 96))
     assert (layer(x).numpy() == ops.linear(x, floats).numpy()).all()
     expected = x.numpy().astype(np.float64) @ floats.numpy().T
-    assert quantized._FORMULAS[kind](x, layer.blocks).numpy() == pytest.approx(expected, abs=1e-4)
+    assert layer.formula(x, layer.blocks).numpy() == pytest.approx(expected, abs=1e-4)
     picked = layer.rows(Tensor([[12, 0, 5]])).numpy()
     assert (picked == floats.numpy()[[[12, 0, 5]]]).all()
 
@@ -121,7 +122,7 @@ def test_quantised_blocks_are_read_as_the_format_defines(rng):
     d, m = row[0, :4].view(np.float16).astype(np.float32)
     nibbles = np.concatenate([row[0, 4:] & 15, row[0, 4:] >> 4])
     expected = nibbles.astype(np.float32) * d + m
-    assert (quantized.dequantize(Tensor(row), "Q4_1").numpy()[0] == expected).all()
+    assert (FORMATS["Q4_1"].dequantize(Tensor(row)).numpy()[0] == expected).all()
     unit = Tensor(np.eye(32, dtype=np.float32))
     layer = quantized.QuantizedLinear(Tensor(row), "Q4_1")
     assert layer(unit).numpy()[:, 0] == pytest.approx(expected, abs=1e-7)
@@ -177,7 +178,7 @@ def run_layer(block, tables, one_kernel, x, cache):
 
 @pytest.mark.slow
 def test_the_gradient_of_a_whole_layer_is_that_of_its_formula(rng):
-    block, x, tables, seen = layer_and_input(rng, 2, 3, bias=True)
+    block, x, tables, seen = layer_and_input(rng, 2, 3)
     gradients = []
     for read in (block, partial(block._formula, cache=None, layer=0)):
         tensors = [x, *get_parameters(block)]
@@ -197,10 +198,10 @@ def test_the_branches_for_other_x86_processors_compute_the_same(rng, flags, tmp_
     expected = x.astype(np.float64) @ w.T + b
     assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-5)
 
-    for kind in quantized.KINDS:
+    for kind in FORMATS:
         layer = quantized.QuantizedLinear(Tensor(blocks(rng, kind, 13, 96)), kind)
         x = normal(rng, 7, 96)
-        expected = x @ quantized.dequantize(layer.blocks, kind).numpy().T
+        expected = x @ layer.floats().numpy().T
         kernel = kernel_of(monkeypatch, lambda layer=layer, x=x: layer(Tensor(x)))
         assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-4)
 
@@ -233,7 +234,7 @@ def test_the_branch_for_arm_compiles_and_computes_the_same(rng, target, tmp_path
         (lambda: ops.linear(Tensor(x), Tensor(w)), x @ w.T),
         (
             lambda: layer(Tensor(wide)),
-            wide @ quantized.dequantize(layer.blocks, "Q4_1").numpy().T,
+            wide @ layer.floats().numpy().T,
         ),
         (
             lambda: ops.attention(Tensor(q), both),

@@ -17,10 +17,10 @@ from edifice_tt.nn.cache import count_up
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.cpu import kernels
+from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.stored import blocks as quantized
-from edifice_tt.nn.stored.int8 import GROUP_BYTES, Int8Linear, group_rows, round_blocks
+from edifice_tt.nn.stored.int8 import KINDS, Int8Linear, group_rows, round_blocks
 
-KINDS = list(GROUP_BYTES)
 # AVX-512 without its instruction for this, AVX2, and none of them
 OTHERS = (
     "-mno-avx512vnni",
@@ -98,7 +98,7 @@ def whole_numbers(rng, rows, kind):
 @pytest.mark.parametrize("columns", [13, 16, 35])
 def test_grouped_rows_stand_for_the_weights_of_the_file(rng, kind, columns):
     raw = blocks(rng, kind, columns, 96)
-    layer, expected = layer_of(raw, kind), quantized.dequantize(Tensor(raw), kind).numpy()
+    layer, expected = layer_of(raw, kind), FORMATS[kind].dequantize(Tensor(raw)).numpy()
     assert (layer.floats().numpy() == expected).all()
     picked = layer.rows(Tensor([[columns - 1, 0, 5]])).numpy()
     assert (picked == expected[[[columns - 1, 0, 5]]]).all()
@@ -120,7 +120,7 @@ def test_a_product_is_that_of_the_rounded_activations(rng, kind, rows):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_error_of_rounding_is_at_most_half_a_step_a_weight(rng, kind):
     raw, x = blocks(rng, kind, 29, 96), normal(rng, 11, 96)
-    floats = quantized.dequantize(Tensor(raw), kind).numpy().astype(np.float64)
+    floats = FORMATS[kind].dequantize(Tensor(raw)).numpy().astype(np.float64)
     error = np.abs(layer_of(raw, kind)(Tensor(x)).numpy() - x.astype(np.float64) @ floats.T)
     weights = np.abs(floats).reshape(29, 3, 32).sum(-1)
     assert (error <= 0.501 * np.einsum("rb,cb->rc", rounded(x)[1], weights)).all()
@@ -209,7 +209,7 @@ def test_rounding_lets_the_gradient_pass(rng):
 
 def backbone_of(rng, kinds):
     """Two layers, their products of these kinds in turn, or of float32."""
-    config = BackboneConfig(64, 2, 4, 2, ffn_size=96, bias=False, final_norm="rms_norm")
+    config = BackboneConfig(64, 2, 4, 2, ffn_size=96, biases=(), final_norm="rms_norm")
     backbone = Backbone(config, np.random.default_rng(5))
     for i, (path, weight) in enumerate(get_state_dict(backbone).items()):
         if path.endswith("_proj.weight") and (kind := kinds[i % len(kinds)]):

@@ -89,18 +89,18 @@ static WIDE void round_rows(rounded *to, const float *x, const int *at, long row
 // One tile: out[i][0 .. 16] = x[i] . w for the 16 columns of a group; x's blocks are `stride` apart.
 static inline __attribute__((always_inline)) WIDE void
 whole_tile(float *const *out, const rounded *x, long stride, const unsigned char *w, long blocks,
-           kind kind, int add, int rows) {
+           grouping g, int add, int rows) {
   for (int c = 0; c < 16; c += WIDTH) {
     const unsigned char *p = w;
     const rounded *xb = x;
     vec a[MOST_ROWS];
     UNROLL for (int i = 0; i < rows; i++) a[i] = 0;
-    for (long b = 0; b < blocks; b++, xb += stride, p += group_bytes[kind]) {
+    for (long b = 0; b < blocks; b++, xb += stride, p += group_bytes(g)) {
       ivec s[MOST_ROWS];
       UNROLL for (int i = 0; i < rows; i++) s[i] = 0;
-      UNROLL for (int j = 0; j < (kind == Q8_0x16 ? 8 : 4); j++) {
+      UNROLL for (int j = 0; j < g.bits; j++) {
         quads q = *(const quads *)(p + 64 + 64 * j + 4 * c);
-        if (kind == Q8_0x16) {
+        if (g.bits == 8) {
           q ^= OFFSET;
           UNROLL for (int i = 0; i < rows; i++) s[i] = dot(s[i], q, xb[i].x + 4 * j, 8);
         } else {
@@ -109,15 +109,15 @@ whole_tile(float *const *out, const rounded *x, long stride, const unsigned char
           UNROLL for (int i = 0; i < rows; i++) s[i] = dot(s[i], high, xb[i].x + 16 + 4 * j, 4);
         }
       }
-      vec d = LOAD(p + 4 * c), m = kind == Q4_0x16 ? -8 : -OFFSET;
-      if (kind == Q4_1x16) {
+      vec d = LOAD(p + 4 * c), m = (float)-(g.offset + (g.bits == 8 ? OFFSET : 0));
+      if (g.has_minimum) {
         d = __builtin_convertvector(*(const hvec *)(p + 2 * c), vec);
         m = __builtin_convertvector(*(const hvec *)(p + 32 + 2 * c), vec);
       }
       UNROLL for (int i = 0; i < rows; i++) {
         vec y = __builtin_convertvector(s[i], vec);
         // Without a minimum what is in brackets is a whole number below 2^24: exact.
-        y = kind == Q4_1x16 ? y * d + m * xb[i].sum : (y + m * xb[i].sum) * d;
+        y = g.has_minimum ? y * d + m * xb[i].sum : (y + m * xb[i].sum) * d;
         a[i] += y * xb[i].scale;
       }
     }
@@ -129,8 +129,8 @@ whole_tile(float *const *out, const rounded *x, long stride, const unsigned char
 // `at`. At most GROUP rows.
 static inline __attribute__((always_inline)) WIDE void
 product_of(float *out, const rounded *x, const int *at, long rows, const unsigned char *data,
-           long columns, long depth, int add, kind kind) {
-  long bytes = depth / 32 * group_bytes[kind];
+           long columns, long depth, int add, grouping g) {
+  long bytes = depth / 32 * group_bytes(g);
   for (long n = 0; n < columns; n += 16) {
     const unsigned char *group = data + n / 16 * bytes, *next = group + bytes;
     // A single tile reads without a pause, which memory is as fast for unasked.
@@ -148,7 +148,7 @@ product_of(float *out, const rounded *x, const int *at, long rows, const unsigne
         for (int j = 0; j < wide; j++) last[i][j] = to[i][j];
       }
 #define TILE(size) \
-  if (tile == size) whole_tile(into, x + m, rows, group, depth / 32, kind, add, size);
+  if (tile == size) whole_tile(into, x + m, rows, group, depth / 32, g, add, size);
       TILE(1)
 #if MOST_ROWS >= 4
       TILE(2) TILE(4)
@@ -162,12 +162,20 @@ product_of(float *out, const rounded *x, const int *at, long rows, const unsigne
   }
 }
 
-// For each kind a copy of its own, in which the kind is a constant.
+// For each kind a copy of its own, in which the grouping is a constant. The bias comes last.
 static WIDE void product_int8(float *out, const rounded *x, const int *at, long rows, weight w,
                               long columns, long depth, int add) {
-  if (w.kind == Q4_0x16) product_of(out, x, at, rows, w.data, columns, depth, add, Q4_0x16);
-  if (w.kind == Q4_1x16) product_of(out, x, at, rows, w.data, columns, depth, add, Q4_1x16);
-  if (w.kind == Q8_0x16) product_of(out, x, at, rows, w.data, columns, depth, add, Q8_0x16);
+  switch (w.kind) {
+#define PRODUCT(name, bits, offset, has_minimum) \
+  case name: \
+    product_of(out, x, at, rows, w.data, columns, depth, add, \
+               (grouping){bits, offset, has_minimum}); \
+    break;
+    GROUPED(PRODUCT)
+  default: break;
+  }
+  for (long i = 0; i < rows && w.bias; i++)
+    for (long n = 0; n < columns; n++) out[(at ? at[i] : i) * columns + n] += w.bias[n];
 }
 
 // The whole of a layer: any number of rows, rounded on the way.

@@ -59,7 +59,7 @@ typedef struct {
 // A product of this layer: `rounded` are the rows of x where the layer rounds.
 static WIDE void multiply(float *out, const float *x, const rounded *rounded, long rows, weight w,
                           long columns, long depth, float *panel, int add) {
-  if (w.kind > Q8_0) product_int8(out, rounded, 0, rows, w, columns, depth, add);
+  if (w.kind >= FIRST_GROUPED) product_int8(out, rounded, 0, rows, w, columns, depth, add);
   else product(out, x, 0, rows, w, columns, depth, panel, add);
 }
 
@@ -67,6 +67,13 @@ typedef struct {
   float *kv;  // keys, then values: (2, batch, room, K, E)
   long batch, room;
 } cache;
+
+// Where a layer works, for GROUP rows: made by `kernels.py`, in this order. The scores of QUERY_ROWS
+// rows are `width` apart.
+struct scratch {
+  float *stream, *h, *queries, *kv, *mixed, *gate, *up, *scores, *panel, *rounded;
+  long width;
+};
 
 // The halves of a layer: what attention reads of each token, and the rest.
 enum { PROJECTS = 1, READS = 2, WHOLE = 3 };
@@ -77,16 +84,14 @@ enum { PROJECTS = 1, READS = 2, WHOLE = 3 };
 // Of two calls, one for each half, the first leaves the queries (count, H E) for the second.
 static WIDE void block(float *out, const float *x, long T, layer w, cache own, cache prefix,
                        long seen, long shared, const int *rows, long count, const float *cos,
-                       const float *sin, float *scratch, int halves, float *queries) {
+                       const float *sin, struct scratch room, int halves, float *queries) {
   long D = w.D, Q = w.H * w.E, KV = w.K * w.E, E = w.E, F = w.F;
-  long width = (prefix.room + own.room + 15) / 16 * 16;
-  float *stream = scratch, *h = stream + GROUP * D, *held = h + GROUP * D, *kv = held + GROUP * Q,
-        *mixed = kv + GROUP * KV, *gate = mixed + GROUP * Q, *up = gate + GROUP * F,
-        *p = up + GROUP * F, *panel = p + QUERY_ROWS * (w.H / w.K) * width;
-  rounded *whole = (rounded *)(panel + MOST_COLUMNS * MAX(D, MAX(F, Q)));
+  float *stream = room.stream, *h = room.h, *kv = room.kv, *mixed = room.mixed, *gate = room.gate,
+        *up = room.up, *panel = room.panel;
+  rounded *whole = (rounded *)room.rounded;
   for (long first = 0; first < count; first += GROUP) {
     long group = MIN(GROUP, count - first);
-    float *q = queries ? queries + first * Q : held;
+    float *q = queries ? queries + first * Q : room.queries;
     int at[GROUP], batch[GROUP], sees[GROUP];
     for (int i = 0; i < group; i++) {
       at[i] = rows ? rows[first + i] : first + i;
@@ -112,7 +117,7 @@ static WIDE void block(float *out, const float *x, long T, layer w, cache own, c
     }
     if (!(halves & READS)) continue;
     attend(mixed, q, group, w.H, w.K, E, prefix.kv, prefix.room, shared, own.kv, own.room, own.batch,
-           batch, sees, p, width);
+           batch, sees, room.scores, room.width);
     if (w.rounds) round_rows(whole, mixed, 0, group, Q);
     multiply(stream, mixed, whole, group, w.o, D, Q, panel, 1);
     for (int i = 0; i < group; i++) norm(h + i * D, stream + i * D, w.ffn_norm, 0, D, w.eps);

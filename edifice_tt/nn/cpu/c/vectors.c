@@ -1,9 +1,9 @@
 // Vectors of one processor or another: their width, sums and exponentials. Knows no model.
 //
 // This folder holds the operations that take nearly all the time, for tinygrad's CPU device.
-// `kernels.py` joins the rooms in the order vectors, weights, products, int8, attention, layer, and
-// puts the sizes and the entry function around them. Each has its formula in `ops`, `quantized`,
-// `int8` or `blocks`.
+// `kernels.py` joins the rooms in the order vectors, weights, products, int8, attention, layer. It
+// puts the sizes and the block formats (`nn/formats`) before them, and the entry function behind.
+// Each has its formula in `nn/ops`, `nn/blocks`, `nn/stored` or `nn/formats`.
 //
 // Every row is summed in one fixed order, whatever the number of rows; so a candidate's numbers are
 // the same bits alone and in any batch.
@@ -107,3 +107,13 @@ static inline WIDE vec vexp(vec x) {
   ivec power = (__builtin_convertvector(n, ivec) + 127) << 23;
   return p * *(vec *)&power;
 }
+
+// Sixteen of a kind, in which blocks are unpacked; a half's products with a few bits are exact.
+typedef unsigned char octets __attribute__((ext_vector_type(16), aligned(1)));
+typedef signed char signed_octets __attribute__((ext_vector_type(16), aligned(1)));
+typedef float floats __attribute__((ext_vector_type(16), aligned(4)));
+typedef _Float16 halves __attribute__((ext_vector_type(16), aligned(2)));
+typedef unsigned short shorts __attribute__((ext_vector_type(16), aligned(2)));
+typedef unsigned int words __attribute__((ext_vector_type(16), aligned(4)));
+#define FLOATS(b) __builtin_convertvector(b, floats)
+#define HALF(p) ((float)*(const _Float16 *)(p))

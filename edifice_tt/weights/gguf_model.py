@@ -1,6 +1,6 @@
-"""GGUF files of the `llama` architecture -> `causal_lm`.
+"""GGUF files of the known families -> `causal_lm`.
 
-Which of the file's names and layouts are which weights of ours; each quirk is a named transform.
+Which of the file's names and layouts are which weights of ours stands in `families`.
 """
 
 import os
@@ -19,42 +19,26 @@ from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import all_finite, copied, give_back, held_to, place, wrap
 from edifice_tt.nn.cpu.bridge import compiles_c
+from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.mapped import MappedFile
-from edifice_tt.nn.stored.blocks import BLOCK, KINDS, QuantizedLinear, layer_at
-from edifice_tt.nn.stored.halves import KIND_OF, choose_dtype, hold, store
-from edifice_tt.nn.stored.int8 import GROUP_BYTES, ROWS, Int8Linear, group_rows
+from edifice_tt.nn.stored.blocks import QuantizedLinear, layer_at
+from edifice_tt.nn.stored.halves import choose_dtype, hold, store
+from edifice_tt.nn.stored.int8 import KINDS, ROWS, Int8Linear, group_bytes, group_rows
+from edifice_tt.weights.families.family import GGUF
 from edifice_tt.weights.footprint import check_weights, work_bytes
 from edifice_tt.weights.gguf import read_arrays
+from edifice_tt.weights.gguf_config import ROPE_FACTORS, read_config
 from edifice_tt.weights.gguf_header import Entry, GGUFHeader
-from edifice_tt.weights.llama_config import ROPE_FACTORS, read_config
 from edifice_tt.weights.safetensors import check_fit, differences, foreign
 from edifice_tt.weights.tokenizer import Tokenizer
 
-# fmt: off
-# Our name of a layer -> the file's; from the second line on, they stand in every block.
-_LAYERS = {
-    "token_embedding": "token_embd", "backbone.final_norm": "output_norm", "lm_head": "output",
-    "attn_norm": "attn_norm", "attn.q_proj": "attn_q", "attn.k_proj": "attn_k",
-    "attn.v_proj": "attn_v", "attn.o_proj": "attn_output",
-    "ffn_norm": "ffn_norm", "ffn.gate_proj": "ffn_gate", "ffn.up_proj": "ffn_up",
-    "ffn.down_proj": "ffn_down",
-}
-# fmt: on
-_KINDS = {kind.ggml_type: name for name, kind in KINDS.items()}
+_FORMATS = {form.ggml_type: form for form in FORMATS.values()}
 
 
 def reorder_rows(weight: NDArray[Any], num_heads: int) -> None:
     """Reorder each head's rows, in place, from rotary pairs (2i, 2i+1) to pairs (i, i + E/2)."""
-    for head in weight.reshape(num_heads, -1, weight.shape[1]):
+    for head in weight.reshape(num_heads, -1, weight[0].size):
         head[:] = np.concatenate([head[0::2], head[1::2]])
-
-
-def _name_in_file(name: str) -> str:
-    layer = name.removesuffix(".weight")
-    if layer in _LAYERS:
-        return f"{_LAYERS[layer]}.weight"
-    _, _, index, part = layer.split(".", 3)
-    return f"blk.{index}.{_LAYERS[part]}.weight"
 
 
 @exclusive
@@ -67,12 +51,12 @@ def load_gguf(
     """Build the language model that a file holds, with its tokenizer.
 
     `dtype` and `activations` as in `load_pretrained`. Names and shapes are compared before a weight
-    moves. Raises `CheckpointError` as `read_gguf` does, for another architecture than `llama`, and
+    moves. Raises `CheckpointError` as `read_gguf` does, for an unknown architecture, and
     with all differences in the weights at once; `ValueError` where activations cannot be rounded.
     """
     header = GGUFHeader(path)
     try:
-        config = read_config(header)
+        family, config = read_config(header)
         with held_to(entry.shape for entry in header.entries.values()):
             model = CausalLM(config)
         tokenizer = Tokenizer.from_gguf(header.metadata)
@@ -81,7 +65,7 @@ def load_gguf(
     except (ValueError, CheckpointError) as error:
         raise header.error(str(error)) from error
     weights = get_state_dict(model)
-    ours = {_name_in_file(name): name for name in weights}
+    ours = {family.rename(name, GGUF): name for name in weights}
     shapes = {
         ours.get(name, foreign(name, weights)): entry.shape
         for name, entry in header.entries.items()
@@ -102,32 +86,35 @@ def load_gguf(
             "store; leave one of them out"
         )
     dtype = choose_dtype(dtype, opened)
+    heads = {name: _heads(ours[name], config) for name in ours if family.rotary_pairs}
     kept = {
-        name: _interleaved(ours[name].removesuffix(".weight"), config)
+        name: heads.get(name, 0)
         for name, entry in header.entries.items()
         if _stays(entry, opened, dtype)
     }
     _check_room(header, kept, opened, dtype, int8)
     for name, num_heads in kept.items():
         layer, entry = ours[name].removesuffix(".weight"), header.entries[name]
-        kind, rows = _KINDS[entry.ggml_type], _read_blocks(header, name, num_heads)
-        quantized = QuantizedLinear(wrap(rows, opened), kind)
-        if int8 and kind in GROUP_BYTES:
-            grouped = wrap(group_rows(rows, kind), opened)
-            quantized, model.activations = Int8Linear(grouped, kind, entry.shape[0]), "int8"
+        form, rows = _FORMATS[entry.ggml_type], _read_blocks(header, name, num_heads)
+        bias = layer_at(model, layer).bias  # filled below
+        quantized = QuantizedLinear(wrap(rows, opened), form.name, bias)
+        if int8 and form.whole_numbers:
+            grouped = wrap(group_rows(rows, form.name), opened)
+            quantized = Int8Linear(grouped, form.name, entry.shape[0], bias)
+            model.activations = "int8"
         elif not num_heads:
             model.mapped_file = MappedFile(header.check_unchanged)
         parent, _, attribute = layer.rpartition(".")
         setattr(layer_at(model, parent) if parent else model, attribute, quantized)
     rest = [name for name in ours if name not in kept]
     for theirs, exact in read_arrays(header, opened, rest):
-        if num_heads := _interleaved(ours[theirs].removesuffix(".weight"), config):
-            reorder_rows(exact, num_heads)
+        if heads.get(theirs):
+            reorder_rows(exact, heads[theirs])
         weights[ours[theirs]].replace(hold(ours[theirs], exact, dtype, opened))
         del exact  # before the next is read
     if int8 and model.activations != "int8":
         raise header.error(
-            f"activations='int8' is for weights in blocks of type {', '.join(GROUP_BYTES)}, and "
+            f"activations='int8' is for weights in blocks of type {', '.join(KINDS)}, and "
             "this file has none; leave it out"
         )
     model.tokenizer = tokenizer
@@ -153,17 +140,18 @@ def check_activations(activations: str) -> str:
     return activations
 
 
-def _interleaved(layer: str, config: CausalLMConfig) -> int:
-    """The number of heads whose rows stand as rotary pairs; 0 for other layers."""
+def _heads(name: str, config: CausalLMConfig) -> int:
+    """How many heads the rows of a weight are; 0 where they are not rotated."""
     heads = {"q_proj": config.num_heads, "k_proj": config.num_kv_heads}
-    return heads.get(layer.split(".")[-1], 0)
+    return heads.get(name.split(".")[-2], 0)
 
 
 def _stays(entry: Entry, device: str, dtype: str | None) -> bool:
     """Whether a weight is read from its blocks in the file when needed: on the CPU, as it is."""
-    kind = _KINDS.get(entry.ggml_type)
-    fits = kind is not None and len(entry.shape) == 2 and not entry.shape[1] % BLOCK
-    return fits and compiles_c(device) and (dtype is None or KIND_OF.get(kind or "") == dtype)
+    form = _FORMATS.get(entry.ggml_type)
+    if form is None or len(entry.shape) != 2 or entry.shape[1] % form.weights:
+        return False
+    return compiles_c(device) and dtype in (None, form.dtype)
 
 
 def _check_room(
@@ -177,9 +165,9 @@ def _check_room(
             shapes.append(entry.shape)
             continue
         blocks.append(2 * size if kept[name] else size)
-        if int8 and (kind := _KINDS[entry.ggml_type]) in GROUP_BYTES:
-            count = size // KINDS[kind].block_bytes
-            grouped.append(-(-count // ROWS) * GROUP_BYTES[kind])
+        form = _FORMATS[entry.ggml_type]
+        if int8 and form.whole_numbers:
+            grouped.append(-(-(size // form.bytes) // ROWS) * group_bytes(form.name))
     # With what is there while one is looked at, and while one is grouped.
     beside = sum(blocks) + work_bytes(max(blocks)) + sum(grouped) + 2 * max(grouped)
     check_weights(header.path, shapes, device, dtype, beside=beside)
@@ -188,22 +176,12 @@ def _check_room(
 def _read_blocks(header: GGUFHeader, name: str, num_heads: int) -> NDArray[np.uint8]:
     """A weight's rows (out, bytes of a row): where they are mapped, or a copy, reordered."""
     entry = header.entries[name]
-    raw, kind = header.data[entry.start : entry.stop], _KINDS[entry.ggml_type]
+    raw, form = header.data[entry.start : entry.stop], _FORMATS[entry.ggml_type]
     if num_heads:
         raw = copied(header.read(entry.start, entry.stop))
-    if not all_finite(_scales(raw, kind)):
+    if not all_finite(form.scales_of(raw)):
         raise header.error(f"weight {name!r} holds NaN or infinity; the file is damaged")
     rows = raw.reshape(entry.shape[0], -1)
     if num_heads:
         reorder_rows(rows, num_heads)
     return rows
-
-
-def _scales(raw: NDArray[np.uint8], kind: str) -> NDArray[Any]:
-    """What can be NaN or infinite in the blocks of a weight."""
-    if kind == "F16":
-        return raw.view(np.float16)
-    if kind == "BF16":
-        return (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-    scales = raw.reshape(-1, KINDS[kind].block_bytes)[:, : 4 if kind == "Q4_1" else 2]
-    return np.ascontiguousarray(scales).view(np.float16)

@@ -1,0 +1,15 @@
+"""The block formats that stay as they are in memory: one file each, all that is known of it.
+
+A file of this folder with a `FORMAT` is a format. Everything else is derived from it: how GGUF
+files are read, what the C kernels unpack, and what products with rounded activations read.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from edifice_tt.nn.formats.format import Format
+
+_MODULES = (import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
+FORMATS: dict[str, Format] = {
+    module.FORMAT.name: module.FORMAT for module in _MODULES if hasattr(module, "FORMAT")
+}

@@ -1,0 +1,21 @@
+"""The model families: one file each, which says all that is particular about it.
+
+A file of this folder with a `FAMILY` is a family, in GGUF files and in Hugging Face folders.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from edifice_tt.weights.families.family import Family
+
+_MODULES = (import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
+FAMILIES: dict[str, Family] = {
+    module.FAMILY.name: module.FAMILY for module in _MODULES if hasattr(module, "FAMILY")
+}
+
+
+def find_family(key: str, name: object) -> Family:
+    """The family of that name; raises `ValueError`, naming the key of the file that asks for it."""
+    if not isinstance(name, str) or name not in FAMILIES:
+        raise ValueError(f"{key} {name!r:.60} is not supported; supported: {', '.join(FAMILIES)}")
+    return FAMILIES[name]
