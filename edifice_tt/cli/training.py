@@ -165,7 +165,7 @@ def _interval(low: float | None, high: float | None) -> str:
 
 def _check(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
     """Options of the fit and the pools; a mistake in them costs no loading."""
-    from edifice_tt.pools.reader import PoolFile
+    from edifice_tt.pools.pool import PoolFile
     from edifice_tt.training.examples import check_pools
     from edifice_tt.training.fit import FitOptions
 

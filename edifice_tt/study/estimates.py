@@ -9,7 +9,7 @@ from math import log
 import numpy as np
 
 from edifice_tt.contract import registry
-from edifice_tt.pools.candidates import Pool
+from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.select import Rule, declared_range
 from edifice_tt.study.problems import Problem
 from edifice_tt.study.records import LeftOut

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edifice_tt.contract.errors import EdificeError
-from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.pools.candidates import Candidate
+from edifice_tt.pools.pool import Pool
 from edifice_tt.pools.tasks import held_out as for_measuring
 from edifice_tt.training.features import Features
 

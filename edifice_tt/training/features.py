@@ -20,9 +20,9 @@ from edifice_tt.contract.errors import CheckpointError, EdificeError
 from edifice_tt.engine.hidden import check_layer, read_layers
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.json_text import parse_record, take, take_all
-from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.chat_text import plain_of
-from edifice_tt.pools.reader import PoolFile
+from edifice_tt.pools.pool import Pool, PoolFile
 from edifice_tt.sampling.settings import rounding_of
 from edifice_tt.scoring.verifier import tokenizer_digest
 from edifice_tt.weights.safetensors import (

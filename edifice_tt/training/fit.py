@@ -22,7 +22,7 @@ from edifice_tt.contract.options import check_count, check_dropout
 from edifice_tt.engine.hidden import check_layer
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.nn.buffers import place
-from edifice_tt.pools.candidates import Pool
+from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.verifier import Verifier, digest_of, new_head
 from edifice_tt.study.quality import ScorerQuality, assess_scorer
 from edifice_tt.training.calibration import calibrate

@@ -12,7 +12,7 @@ import numpy as np
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.engine.hidden import check_layer
-from edifice_tt.pools.candidates import Pool
+from edifice_tt.pools.pool import Pool
 from edifice_tt.study.intervals import bootstrap_means, interval_of_means
 from edifice_tt.study.quality import auroc
 from edifice_tt.training.features import Features, read_features_at
