@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from edifice_tt.engine.jit import jit as jit
     from edifice_tt.machine.files import write_atomically as write_atomically
     from edifice_tt.pools.candidates import Candidate as Candidate
-    from edifice_tt.pools.candidates import Pool as Pool
-    from edifice_tt.pools.candidates import Problem as Problem
     from edifice_tt.pools.foreign import import_pools as import_pools
     from edifice_tt.pools.foreign import read_problems as read_problems
     from edifice_tt.pools.merge import merge_pools as merge_pools
+    from edifice_tt.pools.pool import Pool as Pool
+    from edifice_tt.pools.pool import Problem as Problem
+    from edifice_tt.pools.pool import read_pools as read_pools
     from edifice_tt.pools.tasks import make_problems as make_problems
-    from edifice_tt.pools.writer import read_pools as read_pools
     from edifice_tt.pools.writer import write_pools as write_pools
     from edifice_tt.sampling.generate import generate as generate
     from edifice_tt.sampling.runs import generate_pools as generate_pools
@@ -91,11 +91,12 @@ _ROOMS = {
     "weights.edifice": "load_edifice save_edifice",
     "weights.pretrained": "load_pretrained",
     "selection.answers": "extractor without_thinking",
-    "pools.candidates": "Candidate Pool Problem",
+    "pools.candidates": "Candidate",
+    "pools.pool": "Pool Problem read_pools",
     "sampling.generate": "generate",
     "sampling.runs": "generate_pools",
     "selection.grade": "grade",
-    "pools.writer": "read_pools write_pools",
+    "pools.writer": "write_pools",
     "pools.foreign": "import_pools read_problems",
     "pools.merge": "merge_pools",
     "selection.rules": "group_by_answer",

@@ -16,7 +16,7 @@ _PACKAGES = ("inference", "commands", "report")
 _NOW = {
     "contract": "errors hookspecs plugins records registry tracing",
     "machine": "environment exclusive files json_text memory toolchain",
-    "pools": "inference.candidates chat_text study.families study.tasks",
+    "pools": "chat_text study.families study.tasks",
     "selection": "inference.answers inference.expressions inference.grade inference.numerals "
     "inference.rules inference.select inference.spelling",
     "engine": "inference.capacity inference.captures inference.decoder inference.hidden nn.jit "
@@ -32,12 +32,13 @@ _NOW = {
 }
 _RENAMED = {
     "architectures.options": "contract.options",
+    "inference.candidates": "pools.pool",
     "inference.generate_pools": "sampling.runs",
-    "inference.pool_file": "pools.writer",
+    "inference.pool_file": "pools.pool",
     "inference.pool_import": "pools.foreign",
     "inference.pool_lines": "pools.lines",
     "inference.pool_merge": "pools.merge",
-    "inference.pool_reader": "pools.reader",
+    "inference.pool_reader": "pools.pool",
     "inference.sampling": "sampling.draws",
     "nn.init": "nn.buffers",
     "nn.precision": "nn.stored.halves",

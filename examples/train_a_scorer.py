@@ -7,9 +7,10 @@ python examples/train_a_scorer.py --quick    # three tasks and fewer problems
 from argparse import ArgumentParser
 from pathlib import Path
 
+from report.families import family_figure, family_table
+
 import edifice_tt as et
 from edifice_tt.pools.tasks import find_task
-from edifice_tt.study.report.families import family_figure, family_table
 
 parser = ArgumentParser()
 parser.add_argument("folder", type=Path, nargs="?", default=Path("smollm2-verifier"))

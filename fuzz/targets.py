@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from seeds import LLAMA, SOURCE, folder_weights, folders, gguf, own_files
 
 import edifice_tt as et
-from edifice_tt.selection.answers import extractor, gold_answer
+from edifice_tt.selection.answers import extractor, find_answers
 from edifice_tt.testing import byte_tokenizer
 from edifice_tt.training.features import load_features
 from edifice_tt.training.progress import load_run
@@ -160,7 +160,7 @@ def _extract(given: bytes, folder: Path) -> None:
     text = given.decode(errors="replace")
     for name in ("text", "number", "boxed", r"regex:(\d+)"):
         extractor(name)(text)
-        gold_answer(name, text)
+        find_answers(name).gold(text)
 
 
 def _math(given: bytes, folder: Path) -> None:

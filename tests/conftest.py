@@ -1,5 +1,7 @@
 """What many tests share. Models are small and few: tinygrad compiles every shape once."""
 
+import os
+
 import numpy as np
 import pytest
 from tinygrad.helpers import DEV
@@ -12,6 +14,9 @@ from edifice_tt.weights import catalog
 # other devices have processes of their own, in tests/devices.
 if not DEV.device:
     DEV.value = "CPU"
+
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # a test of what is fetched has a server of its own
 
 
 @pytest.fixture(scope="session")

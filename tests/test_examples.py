@@ -16,6 +16,7 @@ FEW = {"train_a_scorer.py": ["{tmp}", "--tasks", "largest", "--num", "8", "3"]}
 def test_examples_run_and_fit_one_screen(example, monkeypatch, capsys, tmp_path, smollm2_path):
     assert len(example.read_text().splitlines()) <= 50
     given = [part.format(tmp=tmp_path) for part in FEW.get(example.name, ["3"])]
+    monkeypatch.syspath_prepend(example.parent)  # as Python does
     monkeypatch.setattr("sys.argv", [str(example), *given])
     runpy.run_path(str(example), run_name="__main__")
     assert capsys.readouterr().out

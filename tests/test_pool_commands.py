@@ -14,7 +14,7 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt.contract.errors import PoolWarning
-from edifice_tt.pools.reader import PoolFile
+from edifice_tt.pools.pool import PoolFile
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks, and ends processes by signals")
 

@@ -14,7 +14,7 @@ from edifice_tt.machine.files import write_atomically
 from edifice_tt.selection.answers import extractor
 
 if TYPE_CHECKING:
-    from edifice_tt.pools.reader import PoolFile
+    from edifice_tt.pools.pool import PoolFile
 
 
 HEADING = "measure"
@@ -107,7 +107,7 @@ def _seed(text: str) -> int:
 
 def _curve(arguments: argparse.Namespace) -> None:
     from edifice_tt.cli.curve_table import show_curve
-    from edifice_tt.pools.reader import PoolFile
+    from edifice_tt.pools.pool import PoolFile
     from edifice_tt.study.report.page import render_report
 
     for rule in arguments.rules or ():

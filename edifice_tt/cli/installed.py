@@ -29,8 +29,11 @@ def register(add: Add) -> None:
         options.add_device,
     )
     doctor.add_argument("--quick", action="store_true", help="leave out the speed")
-    pull = add("pull", _pull, "download a model of the catalog")
-    pull.add_argument("model", help=f"catalog name, for example {options.DEFAULT_MODEL}")
+    pull = add("pull", _pull, "download a model")
+    pull.add_argument(
+        "model",
+        help=f"{options.DEFAULT_MODEL}, or one of Hugging Face: owner/repo, owner/repo/FILE.gguf",
+    )
     pull.add_argument("--force", action="store_true", help="download even if it is here")
 
 

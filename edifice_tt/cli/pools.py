@@ -84,8 +84,8 @@ def _score(arguments: argparse.Namespace) -> None:
         seen = _seen(verifier, pools)
         shown, count = [], 0
         try:
-            for unscored in pools:
-                pool = _score_one(arguments, lm, unscored, verifier or name, pools)
+            for fields in pools.fields():
+                pool = _score_one(arguments, lm, et.Pool(**fields), verifier or name, pools)
                 writer.add_scores(pool, name, owner, fingerprint, seen)
                 count += len(pool)
                 if arguments.json:
@@ -144,7 +144,7 @@ def _scorer_of(
 
 
 def _select(arguments: argparse.Namespace) -> None:
-    from edifice_tt.pools.reader import PoolFile
+    from edifice_tt.pools.pool import PoolFile
     from edifice_tt.selection.select import Rule, unfinished
 
     found = registry.load_registry()  # once, not for each problem
@@ -205,8 +205,7 @@ def _check_looked_at(file: Any, pool: Any) -> None:
 
 
 def _grade(arguments: argparse.Namespace) -> None:
-    from edifice_tt.pools.reader import PoolFile
-    from edifice_tt.pools.writer import rewrite_pools
+    from edifice_tt.pools.pool import PoolFile, rewrite_pools
 
     counts = dict.fromkeys(("problems", "candidates", "right", "without_answer"), 0)
 

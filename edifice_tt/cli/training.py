@@ -165,7 +165,7 @@ def _interval(low: float | None, high: float | None) -> str:
 
 def _check(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
     """Options of the fit and the pools; a mistake in them costs no loading."""
-    from edifice_tt.pools.reader import PoolFile
+    from edifice_tt.pools.pool import PoolFile
     from edifice_tt.training.examples import check_pools
     from edifice_tt.training.fit import FitOptions
 
@@ -184,9 +184,9 @@ def _load(arguments: argparse.Namespace) -> Any:
 def _read(arguments: argparse.Namespace, lm: Any, layers: list[int]) -> dict[int, Any]:
     """The features of all pool files at each layer, kept beside them."""
     from edifice_tt.training.features import Features, features_beside
-    from edifice_tt.training.fit import features_needed
+    from edifice_tt.training.fit import positions_needed
 
-    _, positions = features_needed(lm, arguments.scorer, arguments.loss)
+    positions = positions_needed(lm, arguments.scorer, arguments.loss)
     found: dict[int, Any] = {}
     for path in arguments.pools:
         terminal.say(f"reading the hidden states of {path}")

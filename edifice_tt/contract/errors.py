@@ -48,6 +48,11 @@ class TrainedOnWarning(PoolWarning):
     """A scorer was trained on the problem that it scores, so its scores there say little."""
 
 
+def reason_of(error: BaseException) -> str:
+    """What a foreign error says, as a part of our own message: one line, and no long one."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str], note: str = "") -> UnknownNameError:
     """The error for a name that is not there: nearest names first, then all of them.
 

@@ -4,6 +4,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
+from edifice_tt.contract.errors import reason_of
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.doctor.check import Check
 from edifice_tt.doctor.speed import MODEL
@@ -53,7 +54,7 @@ def _dtypes(device: str) -> str:
     try:
         return ", ".join(supported_dtypes(device))
     except Exception as error:  # it opens, and its compiler does not
-        return f"cannot compile: {' '.join(str(error).split())[:100]}"
+        return f"cannot compile: {reason_of(error)}"
 
 
 def check_memory(device: str) -> Check:

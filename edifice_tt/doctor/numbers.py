@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edifice_tt.contract.errors import reason_of
 from edifice_tt.doctor import formulas
 from edifice_tt.doctor.check import Check
 
@@ -30,9 +31,8 @@ def check_numbers(device: str, say: Callable[[str], None]) -> list[Check]:
         try:
             checks.append(examine(name, device))
         except Exception as error:  # a driver or a compiler that fails raises what it likes
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
             advice = f"this device cannot run it ({type(error).__name__}): try another --device"
-            checks.append(Check(name, f"{device}: {reason}", False, advice))
+            checks.append(Check(name, f"{device}: {reason_of(error)}", False, advice))
     return checks
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.errors import EdificeError, reason_of
 from edifice_tt.doctor.check import Check
 from edifice_tt.engine.lockstep import decode, devices_for
 from edifice_tt.engine.workspace import workspace_of
@@ -37,8 +37,8 @@ def check_speed(device: str, say: Callable[[str], None], has_model: bool) -> Che
         lm, name = _open(device, has_model)
         rates = measure(lm, say)
     except Exception as error:  # as in `numbers`
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        return Check("speed", f"{device}: {reason}", False, "try another --device, and report this")
+        advice = "try another --device, and report this"
+        return Check("speed", f"{device}: {reason_of(error)}", False, advice)
     shown = ", ".join(f"{rate:.0f} at N={n}" for n, rate in rates.items())
     first, last = min(rates), max(rates)
     gain = (

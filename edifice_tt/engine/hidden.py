@@ -22,7 +22,8 @@ from edifice_tt.engine.prefill import read_prompt
 from edifice_tt.engine.prompt import encode_prompt
 from edifice_tt.engine.workspace import workspace_of
 from edifice_tt.nn.mapped import check_unchanged
-from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.pools.candidates import Candidate
+from edifice_tt.pools.pool import Pool
 
 ROWS, TOKENS = 16, 16  # answers, and tokens of each, that are read at once: one compiled shape
 

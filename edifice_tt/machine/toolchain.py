@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from edifice_tt.contract.errors import ToolchainError
+from edifice_tt.contract.errors import ToolchainError, reason_of
 from edifice_tt.machine.environment import check_environment
 from edifice_tt.machine.exclusive import exclusive
 
@@ -114,7 +114,7 @@ def open_device(name: str | None = None) -> str:
     except Exception as error:
         present = ", ".join(list_devices()) or "none"
         raise ToolchainError(
-            f"device {wanted!r} cannot be opened ({_one_line(error)}); devices here: {present}"
+            f"device {wanted!r} cannot be opened ({reason_of(error)}); devices here: {present}"
         ) from error
     return str(Device.canonicalize(wanted))
 
@@ -260,7 +260,3 @@ def require(module: str, extra: str) -> ModuleType:
             f"this needs the library {module!r}, which is not installed; run: "
             f"{sys.executable} -m pip install 'edifice-tt[{extra}]'"
         ) from error
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

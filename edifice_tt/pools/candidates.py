@@ -1,14 +1,11 @@
-"""The records: candidates, the pool that holds them, problems. Knows no model, tensor or format.
+"""The record of one sampled answer. Knows no model, tensor or format.
 
-What each field means stands at its record; how it is written down, in `pool_lines`.
+What each field means stands here; how it is written down, in `lines`.
 """
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
-
-from edifice_tt.pools.chat_text import plain_of
 
 FINISH_REASONS = ("eos", "stop", "length", "unknown")
 INTERRUPTED = (
@@ -51,124 +48,3 @@ class Candidate:
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
         steps = {name: list(values) for name, values in self.step_scores.items()}
         return {**plain, "scores": dict(self.scores), "step_scores": steps}
-
-
-@dataclass(frozen=True)
-class Pool:
-    """The candidates of one problem; a pool may carry several scorers' scores.
-
-    `prompt` is the text that the model read, after any chat template; where a user typed a control
-    token's name it knows so, and `encode` reads it as the model did. `settings` records the model,
-    the seed and the sampler. `problem` is the problem's id, `gold` its right answer where
-    that is known. `ranges` holds what each scorer declared: `logit`, `probability` or `unbounded`;
-    `seen_by` names the scorers that were trained on this problem.
-    """
-
-    prompt: str
-    candidates: tuple[Candidate, ...]
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    problem: str = "0"
-    gold: str | None = None
-    ranges: Mapping[str, str] = field(default_factory=dict)
-    seen_by: frozenset[str] = frozenset()
-
-    def __len__(self) -> int:
-        return len(self.candidates)
-
-    def __iter__(self) -> Iterator[Candidate]:
-        return iter(self.candidates)
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether Ctrl-C ended its sampling; a file does not keep that, only what is missing."""
-        return bool(self.settings.get(INTERRUPTED))
-
-    @property
-    def num_missing(self) -> int:
-        """How many candidates lack of the `n` in its settings; 0 where these name none."""
-        n = self.settings.get("n")
-        return max(n - len(self), 0) if type(n) is int else 0
-
-    @property
-    def scorers(self) -> list[str]:
-        """The names of the scorers that have scored every candidate."""
-        names = [set(candidate.scores) for candidate in self.candidates]
-        return sorted(set.intersection(*names)) if names else []
-
-    def with_scores(
-        self,
-        scorer: str,
-        scores: Sequence[float],
-        *,
-        range: str | None = None,
-        steps: Sequence[Sequence[float]] = (),
-        seen: bool = False,
-    ) -> "Pool":
-        """A pool with one more score a candidate, in the pool's order.
-
-        `range` is what the scorer declares of its numbers, None when that is not known; `steps` are
-        a process scorer's numbers, one sequence a candidate, empty when it has none. `seen` says
-        that the scorer was trained on this problem.
-        """
-        candidates: list[Candidate] = []
-        for candidate, score in zip(self.candidates, scores, strict=True):
-            own = {name: s for name, s in candidate.step_scores.items() if name != scorer}
-            if steps:
-                own[scorer] = tuple(steps[len(candidates)])
-            scored = {**candidate.scores, scorer: score}
-            candidates.append(replace(candidate, scores=scored, step_scores=own))
-        ranges = {name: held for name, held in self.ranges.items() if name != scorer}
-        if range is not None:
-            ranges[scorer] = range
-        seen_by = self.seen_by | {scorer} if seen else self.seen_by - {scorer}
-        return replace(self, candidates=tuple(candidates), ranges=ranges, seen_by=seen_by)
-
-    def to_dict(self) -> dict[str, Any]:
-        """A plain dict for JSON; `plain` is there where the prompt has such places."""
-        plain = plain_of(self.prompt)
-        return {
-            "problem": self.problem,
-            "prompt": str(self.prompt),
-            **({"plain": [list(place) for place in plain]} if plain else {}),
-            "gold": self.gold,
-            "settings": dict(self.settings),
-            "ranges": dict(self.ranges),
-            "seen_by": sorted(self.seen_by),
-            "candidates": [candidate.to_dict() for candidate in self.candidates],
-        }
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the pool to a file of its own, atomically."""
-        from edifice_tt.pools.writer import write_pools
-
-        write_pools(path, [self])
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Pool":
-        """Read a pool file of one problem.
-
-        Raises `CheckpointError` with file and line number for anything that is not as written, and
-        for a file of several problems: `edifice_tt.read_pools` reads these.
-        """
-        from edifice_tt.pools.writer import read_pool
-
-        return read_pool(path)
-
-    def append_scores(self, path: str | os.PathLike[str], scorer: str) -> None:
-        """Add one scorer's scores to the file of this pool; a later score replaces an earlier one.
-
-        Raises `CheckpointError` when the file lacks one of the candidates.
-        """
-        from edifice_tt.pools.writer import PoolWriter
-
-        with PoolWriter(path) as writer:
-            writer.add_scores(self, scorer)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A question to sample answers to: its prompt, a text or chat messages, its id, its answer."""
-
-    prompt: str | Sequence[dict[str, str]]
-    problem: str = "0"
-    gold: str | None = None

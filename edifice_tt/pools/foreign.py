@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 from edifice_tt.contract.errors import CheckpointError, PoolWarning
 from edifice_tt.contract.records import RANGES
 from edifice_tt.machine.json_text import unique
-from edifice_tt.pools.candidates import Candidate, Pool, Problem
+from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.lines import decode
+from edifice_tt.pools.pool import Pool, Problem
 
 T = TypeVar("T")
 _ONE_A_LINE = (

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from edifice_tt.contract.records import RANGES
 from edifice_tt.machine.json_text import unique
-from edifice_tt.pools.candidates import FINISH_REASONS, INTERRUPTED, Candidate, Pool
+from edifice_tt.pools.candidates import FINISH_REASONS, INTERRUPTED, Candidate
 from edifice_tt.pools.chat_text import plain_of
 
 SCHEMA = 2
@@ -202,10 +202,10 @@ def sampling_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name != INTERRUPTED}
 
 
-def problem_line(pool: Pool) -> bytes:
+def problem_line(problem: str, prompt: str, gold: str | None) -> bytes:
     """What stands before a problem's candidates."""
-    places = {"plain": plain} if (plain := plain_of(pool.prompt)) else {}
-    return encode("problem", problem=pool.problem, prompt=pool.prompt, **places, gold=pool.gold)
+    places = {"plain": plain} if (plain := plain_of(prompt)) else {}
+    return encode("problem", problem=problem, prompt=prompt, **places, gold=gold)
 
 
 def candidate_line(problem: str, candidate: Candidate) -> bytes:
@@ -227,15 +227,15 @@ def scorer_line(
     return encode("scorer", **about, **seen)
 
 
-def score_lines(pool: Pool, scorer: str) -> bytes:
-    """A line for each candidate of a pool that the scorer has scored."""
+def score_lines(problem: str, candidates: Iterable[Candidate], scorer: str) -> bytes:
+    """A line for each candidate of a problem that the scorer has scored."""
     lines = []
-    for candidate in pool:
+    for candidate in candidates:
         if scorer in candidate.scores:
             fields: dict[str, Any] = {"scorer": scorer, "score": float(candidate.scores[scorer])}
             if scorer in candidate.step_scores:
                 fields["steps"] = [float(x) for x in candidate.step_scores[scorer]]
-            lines.append(encode("score", problem=pool.problem, index=candidate.index, **fields))
+            lines.append(encode("score", problem=problem, index=candidate.index, **fields))
     return b"".join(lines)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.files import replacing
-from edifice_tt.pools.candidates import Candidate, Pool
-from edifice_tt.pools.reader import PoolFile
+from edifice_tt.pools.candidates import Candidate
+from edifice_tt.pools.pool import Pool, PoolFile
 from edifice_tt.pools.writer import differing, put_pools
 
 _EARNED = ("answer", "correct", "seconds", "scores", "step_scores")  # after it was sampled

@@ -14,8 +14,8 @@ from edifice_tt.contract import records, registry
 from edifice_tt.contract.errors import PluginError
 from edifice_tt.contract.options import check_count
 from edifice_tt.contract.tracing import one_line, show
-from edifice_tt.pools.candidates import Problem
 from edifice_tt.pools.families import Question
+from edifice_tt.pools.pool import Problem
 
 SPLITS = ("train", "test")
 SHOTS = 6

@@ -1,16 +1,16 @@
 """Pool files: streamed in, written whole, or added to line by line. Knows what keeps a file whole.
 
-What a line says is for `pool_lines`, how a file is read for `pool_reader`. Knows no model.
+What a line says is for `lines`, how a file is read for `index`. Knows no model.
 """
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.files import find_target, open_alone, replacing
-from edifice_tt.pools.candidates import Pool
+from edifice_tt.pools.index import PoolIndex
 from edifice_tt.pools.lines import (
     candidate_line,
     header_line,
@@ -19,34 +19,16 @@ from edifice_tt.pools.lines import (
     score_lines,
     scorer_line,
 )
-from edifice_tt.pools.reader import PoolFile
+
+if TYPE_CHECKING:
+    from edifice_tt.pools.pool import Pool
 
 Scorers = Mapping[str, Mapping[str, Any]]
 
 
-def read_pools(path: str | os.PathLike[str]) -> Iterator[Pool]:
-    """Read a pool file problem by problem, in the file's order, candidates by index.
-
-    The whole file is checked before the first pool is given; memory holds one problem at a time.
-    A last line that was cut off in writing is left out with a `PoolWarning`. Raises
-    `CheckpointError` with file and line number for anything else that is not as written.
-    """
-    return iter(PoolFile(path).with_problems())
-
-
-def read_pool(path: str | os.PathLike[str]) -> Pool:
-    """See `Pool.load`."""
-    file = PoolFile(path).with_problems()
-    if len(file.problems) > 1:
-        raise CheckpointError(
-            f"{path}: it holds {len(file.problems)} problems; read them with edifice_tt.read_pools"
-        )
-    return next(iter(file))
-
-
 def write_pools(
     path: str | os.PathLike[str],
-    pools: Iterable[Pool],
+    pools: Iterable["Pool"],
     scorers: Scorers | None = None,
     *,
     overwrite: bool = True,
@@ -61,20 +43,10 @@ def write_pools(
         put_pools(replace, pools, scorers or {})
 
 
-def rewrite_pools(
-    path: str | os.PathLike[str], change: Callable[[PoolFile], Iterable[Pool]]
-) -> None:
-    """Replace a pool file by what `change` makes of it, while nobody else can write to it."""
-    try:
-        with replacing(Path(path)) as replace:
-            file = PoolFile(path).with_problems()
-            put_pools(replace, change(file), file.scorers)
-    except BlockingIOError as error:
-        raise CheckpointError(f"{path}: {error.strerror}") from error
-
-
 def put_pools(
-    replace: Callable[[Callable[[BinaryIO], object]], None], pools: Iterable[Pool], scorers: Scorers
+    replace: Callable[[Callable[[BinaryIO], object]], None],
+    pools: Iterable["Pool"],
+    scorers: Scorers,
 ) -> None:
     """What `write_pools` does, with what `files.replacing` gave."""
     lines = _pool_lines(pools, scorers)
@@ -82,7 +54,7 @@ def put_pools(
     replace(lambda file: [file.write(line) for line in (first, *lines)])
 
 
-def _pool_lines(pools: Iterable[Pool], scorers: Scorers) -> Iterator[bytes]:
+def _pool_lines(pools: Iterable["Pool"], scorers: Scorers) -> Iterator[bytes]:
     settings: Mapping[str, Any] | None = None
     seen: set[str] = set()
     declared: dict[str, tuple[str, str | None, str | None, str | None]] = {}
@@ -100,7 +72,7 @@ def _pool_lines(pools: Iterable[Pool], scorers: Scorers) -> Iterator[bytes]:
         if pool.problem in seen:
             raise ValueError(f"problem {pool.problem!r} is there twice; give each another name")
         seen.add(pool.problem)
-        yield problem_line(pool)
+        yield problem_line(pool.problem, pool.prompt, pool.gold)
         yield from (candidate_line(pool.problem, candidate) for candidate in pool)
         for scorer in sorted({name for candidate in pool for name in candidate.scores}):
             if scorer not in declared:
@@ -110,7 +82,7 @@ def _pool_lines(pools: Iterable[Pool], scorers: Scorers) -> Iterator[bytes]:
                 yield scorer_line(*declared[scorer])
             if scorer in pool.seen_by:
                 trained_on.setdefault(scorer, []).append(pool.problem)
-            yield score_lines(pool, scorer)
+            yield score_lines(pool.problem, pool, scorer)
     if settings is None:
         raise ValueError("there are no pools to write")
     for scorer, problems in trained_on.items():  # known only now: pools may be a stream
@@ -143,7 +115,7 @@ class PoolWriter:
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
         try:
-            self.file = PoolFile(path)
+            self.file = PoolIndex(path)
             self._declared: dict[str, set[str]] = {}  # each scorer with what it was trained on
             self._started = set(self.file.problems)
             self._raw.truncate(self.file.size)
@@ -160,16 +132,17 @@ class PoolWriter:
     def __exit__(self, *_: object) -> None:
         self._raw.close()
 
-    def add_candidates(self, pool: Pool) -> None:
+    def add_candidates(self, pool: "Pool") -> None:
         """Append a pool's candidates, behind the line of their problem if it is a new one."""
-        lines = b"" if pool.problem in self._started else problem_line(pool)
-        lines += b"".join(candidate_line(pool.problem, candidate) for candidate in pool)
+        lines = b"".join(candidate_line(pool.problem, candidate) for candidate in pool)
+        if pool.problem not in self._started:
+            lines = problem_line(pool.problem, pool.prompt, pool.gold) + lines
         self._append(lines)
         self._started.add(pool.problem)
 
     def add_scores(
         self,
-        pool: Pool,
+        pool: "Pool",
         scorer: str,
         owner: str | None = None,
         fingerprint: str | None = None,
@@ -195,7 +168,7 @@ class PoolWriter:
         if self._declared.get(scorer) != trained_on:
             range = pool.ranges.get(scorer)
             lines = scorer_line(scorer, range, owner, fingerprint, sorted(trained_on))
-        self._append(lines + score_lines(pool, scorer))
+        self._append(lines + score_lines(pool.problem, pool, scorer))
         self._declared[scorer] = trained_on
 
     def take_back(self) -> None:

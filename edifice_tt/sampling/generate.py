@@ -19,7 +19,8 @@ from edifice_tt.engine.prompt import encode_prompt
 from edifice_tt.engine.workspace import workspace_of
 from edifice_tt.machine.toolchain import open_devices
 from edifice_tt.nn.mapped import check_unchanged
-from edifice_tt.pools.candidates import INTERRUPTED, Candidate, Pool
+from edifice_tt.pools.candidates import INTERRUPTED, Candidate
+from edifice_tt.pools.pool import Pool
 from edifice_tt.sampling.draws import Sampler
 from edifice_tt.sampling.settings import Prompt, describe_sampling, render_prompt, today
 from edifice_tt.sampling.stops import Stops

@@ -1,6 +1,6 @@
 """Many problems -> one pool file, written as candidates finish and completed when it broke off.
 
-Knows which candidates are missing; `generate` makes them, `pool_file` writes them.
+Knows which candidates are missing; `generate` makes them, `writer` writes them.
 """
 
 import os
@@ -18,9 +18,10 @@ from edifice_tt.engine.capacity import check_capacity
 from edifice_tt.engine.prompt import encode_prompt
 from edifice_tt.machine.files import write_atomically
 from edifice_tt.machine.toolchain import open_devices
-from edifice_tt.pools.candidates import Candidate, Pool, Problem
+from edifice_tt.pools.candidates import Candidate
+from edifice_tt.pools.index import header_settings
 from edifice_tt.pools.lines import header_line
-from edifice_tt.pools.reader import header_settings
+from edifice_tt.pools.pool import Pool, Problem
 from edifice_tt.pools.writer import PoolWriter, differing
 from edifice_tt.sampling.generate import Event, generate
 from edifice_tt.sampling.settings import describe_sampling, render_prompt, tells_date, today

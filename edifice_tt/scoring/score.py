@@ -9,7 +9,7 @@ from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, PluginError
 from edifice_tt.contract.tracing import one_line, show
 from edifice_tt.engine.hidden import read_hidden
-from edifice_tt.pools.candidates import Pool
+from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.steps import DEFAULT, check_reduction, reduce_steps
 from edifice_tt.scoring.verifier import Verifier, open_verifier, read_head
 

@@ -37,7 +37,7 @@ from edifice_tt.machine.json_text import parse_record, take, take_all
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import held_to, place
 from edifice_tt.nn.heads import make_head
-from edifice_tt.pools.candidates import Pool
+from edifice_tt.pools.pool import Pool
 from edifice_tt.version import __version__
 from edifice_tt.weights.safetensors import (
     check_finite,

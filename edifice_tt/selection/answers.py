@@ -53,7 +53,13 @@ class Answers:
     equal: Callable[[str, str], bool] | None = None
 
     def gold(self, gold: str) -> str:
-        """What it finds in a gold answer; see `gold_answer`."""
+        """What it finds in a gold answer, else the gold answer as it stands.
+
+        Several numbers are not one: for `number` a list of them stands too, and no number is equal.
+
+        >>> [find_answers("number").gold(gold) for gold in ("so 7.0", "no idea", "1, 2")]
+        ['7', 'no idea', '1, 2']
+        """
         several = self.name == "number" and _LIST.search(gold) and not _SAID.search(gold)
         return (None if several else self.extract(gold)) or gold.strip()
 
@@ -119,17 +125,6 @@ def _in_use(record: records.Extractor) -> Answers:
         return same
 
     return Answers(record.name, extract, equal)
-
-
-def gold_answer(name: str, gold: str) -> str:
-    """What an extractor of that name finds in a gold answer, else the gold answer as it stands.
-
-    Several numbers are not one: for `number` a list of them stands too, and no number is equal.
-
-    >>> [gold_answer("number", gold) for gold in ("so 7.0", "no idea", "1, 2")]
-    ['7', 'no idea', '1, 2']
-    """
-    return find_answers(name).gold(gold)
 
 
 def without_thinking(text: str) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.pools.candidates import Candidate
+from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.answers import find_answers
 
 

@@ -8,11 +8,14 @@ import math
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from random import Random
+from typing import Any
 
 from edifice_tt.contract.options import check_seed
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.selection.answers import find_answers, whole_text
 from edifice_tt.selection.select import Choice, check_scores, scorer_of
+
+DELTA = 0.1  # how often the bound of `pessimistic` may fail, unless told otherwise
 
 
 def best_of_n(candidates: Sequence[Candidate], scorer: str | None = None) -> Choice:
@@ -79,7 +82,7 @@ def weighted_logit(
         "weighted_logit",
         candidates,
         answer,
-        lambda group: math.fsum(_sigmoid(c.scores[name]) for c in group),
+        lambda group: math.fsum(sigmoid(c.scores[name]) for c in group),
     )
 
 
@@ -87,7 +90,7 @@ def pessimistic(
     candidates: Sequence[Candidate],
     scorer: str | None = None,
     answer: str | None = None,
-    delta: float = 0.1,
+    delta: float = DELTA,
 ) -> Choice:
     """The answer with the highest lower bound on its mean score: many candidates count for more.
 
@@ -104,8 +107,7 @@ def pessimistic(
     check_scores("pessimistic", "probability", candidates, name)
 
     def bound(group: Sequence[Candidate]) -> float:
-        mean = math.fsum(c.scores[name] for c in group) / len(group)
-        return mean - math.sqrt(-math.log(delta) / (2 * len(group)))
+        return float(lower_bound(math.fsum(c.scores[name] for c in group), len(group), delta))
 
     return _elect("pessimistic", candidates, answer, bound)
 
@@ -218,7 +220,13 @@ def _in_order(candidates: Sequence[Candidate]) -> list[Candidate]:
     return sorted(candidates, key=lambda c: c.index)
 
 
-def _sigmoid(logit: float) -> float:
+def lower_bound(total: Any, count: Any, delta: float = DELTA) -> Any:
+    """Hoeffding's, on the mean of `count` probabilities of this sum; numbers or arrays."""
+    return total / count - (-math.log(delta) / (2 * count)) ** 0.5
+
+
+def sigmoid(logit: float) -> float:
+    """A logit as a probability."""
     # The exponent is never positive, so it cannot overflow.
     small = math.exp(-abs(logit))
     return 1 / (1 + small) if logit >= 0 else small / (1 + small)

@@ -20,7 +20,8 @@ from edifice_tt.contract.errors import (
 )
 from edifice_tt.contract.options import problem_seed, whole
 from edifice_tt.contract.tracing import one_line, show
-from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.pools.candidates import Candidate
+from edifice_tt.pools.pool import Pool
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.contract.registry import held
-from edifice_tt.pools.candidates import Pool
+from edifice_tt.pools.pool import Pool
 from edifice_tt.study.estimates import RuleValues, evaluate_rule, left_out, reads_candidates
 from edifice_tt.study.forecast import Forecast, forecast_coverage
 from edifice_tt.study.intervals import (

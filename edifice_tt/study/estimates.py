@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress
-from math import log
 
 import numpy as np
 
 from edifice_tt.contract import registry
-from edifice_tt.pools.candidates import Pool
+from edifice_tt.pools.pool import Pool
+from edifice_tt.selection.rules import lower_bound, sigmoid
 from edifice_tt.selection.select import Rule, declared_range
 from edifice_tt.study.problems import Problem
 from edifice_tt.study.records import LeftOut
@@ -17,12 +17,11 @@ from edifice_tt.study.statistics import Floats, best_of_ks, stacks
 from edifice_tt.study.subsets import Masks, Weigh, over_subsets, weighted_vote
 from edifice_tt.study.voting import majority_at_ks
 
-_DELTA = 0.1  # `pessimistic` takes a lower bound on the mean that holds with 1 - delta: Hoeffding
 # What an answer weighs, from the sum of its candidates' scores and their number.
 WEIGHTS: dict[str, Weigh] = {
     "weighted": lambda total, count: total,
     "weighted_logit": lambda total, count: total,
-    "pessimistic": lambda total, count: total / count - np.sqrt(log(1 / _DELTA) / (2 * count)),
+    "pessimistic": lower_bound,
 }
 _NEEDS_SCORES = ("best_of_n", *WEIGHTS)
 _WANTED = {
@@ -169,7 +168,7 @@ def _voted(rule: str, scorer: str | None, problem: Problem) -> Callable[[Masks],
     assert scorer is not None
     scores = problem.scores[scorer]
     if rule == "weighted_logit":
-        scores = 0.5 + 0.5 * np.tanh(scores / 2)  # the logistic function, without overflow
+        scores = np.array([sigmoid(score) for score in scores])
     return weighted_vote(WEIGHTS[rule], scores, problem.answers, problem.correct)
 
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from edifice_tt.study.statistics import Floats
 
 _EQUAL = 1e-9  # values that differ by their rounding alone
+_POWER = 0.8
 _CHUNK = 1 << 22  # problems drawn at once, over all resamples
 
 
@@ -72,31 +73,27 @@ def interval_of_means(
     return low, high
 
 
-def problems_needed(
-    variance: float, difference: float, level: float = 0.95, power: float = 0.8
-) -> int | None:
+def problems_needed(variance: float, difference: float, level: float = 0.95) -> int | None:
     """How many problems show a difference of two rules: a paired interval that excludes zero.
 
     `variance` is that of the difference per problem, as observed; the number is for an interval of
-    `level` and succeeds with probability `power`. None for a variance of 0, which tells no number.
-    The normal approximation; source: Miller, 2024,
-    arXiv:2411.00640.
+    `level` and succeeds with probability 0.8. None for a variance of 0, which tells no number. The
+    normal approximation; source: Miller, 2024, arXiv:2411.00640.
 
     >>> problems_needed(0.09, 0.02)
     1766
     """
     check_level(level)
-    check_level(power, "power")
     if difference <= 0:
         raise ValueError(f"difference={difference} must be above 0, in accuracy: 0.02 is 2 points")
     if variance <= 0:
         return None
     normal = NormalDist()
-    reach = normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(power)
+    reach = normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(_POWER)
     return max(2, math.ceil(variance * (reach / difference) ** 2))
 
 
-def check_level(level: float, name: str = "level") -> None:
+def check_level(level: float) -> None:
     """Raise `ValueError` unless it is a probability between 0 and 1."""
     if not 0 < level < 1:
-        raise ValueError(f"{name}={level} must be between 0 and 1; 0.95 is usual")
+        raise ValueError(f"level={level} must be between 0 and 1; 0.95 is usual")

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edifice_tt.contract.errors import unknown_name
-from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.pools.candidates import Candidate
+from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.rules import answers_of
 from edifice_tt.study.statistics import Floats
 

@@ -31,21 +31,6 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1.0 - math.prod((n - more - i) / (n - i) for i in range(fewer))
 
 
-def pass_at_ks(n: int, c: ArrayLike, ks: Sequence[int]) -> Floats:
-    """`pass_at_k` of many problems: right candidates `c` (problems) of n each -> (problems, ks)."""
-    check_ks(ks, n)
-    counts = np.asarray(c, np.int64)
-    if counts.size and not 0 <= counts.min() <= counts.max() <= n:
-        raise ValueError(f"c={counts.min()}..{counts.max()} must be between 0 and n={n}")
-    wrong, kept = n - np.arange(n + 1), {}
-    none_right = np.ones(n + 1)  # by the number of right ones
-    for k in range(1, max(ks) + 1):
-        none_right = none_right * ((wrong - k + 1).clip(0) / (n - k + 1))
-        if k in ks:
-            kept[k] = none_right
-    return np.stack([1.0 - kept[k][counts] for k in ks], axis=1)
-
-
 def best_of_k(scores: ArrayLike, correct: ArrayLike, k: int) -> float:
     """The expected correctness of the best-scored of k candidates, of the n that are given.
 

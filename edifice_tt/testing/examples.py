@@ -5,7 +5,8 @@ from typing import Any
 
 from edifice_tt.contract import registry
 from edifice_tt.doctor.formulas import fill_with_waves
-from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.pools.candidates import Candidate
+from edifice_tt.pools.pool import Pool
 from edifice_tt.weights.tokenizer import Tokenizer
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edifice_tt.contract.errors import EdificeError
-from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.pools.candidates import Candidate
+from edifice_tt.pools.pool import Pool
 from edifice_tt.pools.tasks import held_out as for_measuring
 from edifice_tt.training.features import Features
 
@@ -135,15 +136,12 @@ def every_token(candidate: Candidate) -> list[float | None]:
     return [float(bool(candidate.correct))] * max(1, len(candidate.token_ids))
 
 
-def step_ends(lm: Any, separator: str = "\n") -> Targets:
-    """The outcome as the target of the last token of each step, and of the answer.
-
-    A step ends with the token that brings `separator`.
-    """
+def step_ends(lm: Any) -> Targets:
+    """The outcome as the target of the last token of each step, which ends a line, and the last."""
 
     def targets(candidate: Candidate) -> list[float | None]:
         texts = [lm.tokenizer.decode([token]) for token in candidate.token_ids]
-        ends = [separator in text for text in texts[:-1]] + [True]
+        ends = ["\n" in text for text in texts[:-1]] + [True]
         return [float(bool(candidate.correct)) if end else None for end in ends]
 
     return targets

@@ -6,7 +6,7 @@ are kept in half precision. Knows no labels and no head.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,9 +20,9 @@ from edifice_tt.contract.errors import CheckpointError, EdificeError
 from edifice_tt.engine.hidden import check_layer, read_layers
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.json_text import parse_record, take, take_all
-from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.chat_text import plain_of
-from edifice_tt.pools.reader import PoolFile
+from edifice_tt.pools.pool import Pool, PoolFile
 from edifice_tt.sampling.settings import rounding_of
 from edifice_tt.scoring.verifier import tokenizer_digest
 from edifice_tt.weights.safetensors import (
@@ -92,7 +92,6 @@ def read_features(
     pools: Iterable[Pool],
     layer: int | None = None,
     positions: str = "last",
-    on_pool: Callable[[Pool], None] | None = None,
 ) -> Features:
     """The hidden states of all candidates of some pools; `layer` as in `read_hidden`.
 
@@ -100,7 +99,7 @@ def read_features(
     another model sampled.
     """
     layer = check_layer(lm, layer)
-    return read_features_at(lm, pools, [layer], positions, on_pool=on_pool)[layer]
+    return read_features_at(lm, pools, [layer], positions)[layer]
 
 
 def read_features_at(
@@ -109,12 +108,10 @@ def read_features_at(
     layers: Sequence[int],
     positions: str = "last",
     known: Mapping[int, Features] | None = None,
-    on_pool: Callable[[Pool], None] | None = None,
 ) -> dict[int, Features]:
     """What `read_features` gives, at several layers from one reading.
 
-    What is `known` of a layer is not computed again. `on_pool` is called for each pool that had to
-    be read, while others are being read: it may not compute on the model's device.
+    What is `known` of a layer is not computed again.
     """
     sources = {layer: Source.of(lm, layer, positions) for layer in layers}
     held = {at: dict(known[at].states) if known and at in known else {} for at in layers}
@@ -125,12 +122,10 @@ def read_features_at(
         if not all(key in held[layer] for layer in layers for key in keys):
             missing.append((pool, keys))
     found = read_layers(lm, [pool for pool, _ in missing], layers)
-    for (pool, keys), states in zip(missing, found, strict=True):
+    for (_, keys), states in zip(missing, found, strict=True):
         for layer in layers:
             halves = (_half(one, positions, layer) for one in states[layer])
             held[layer] |= dict(zip(keys, halves, strict=True))
-        if on_pool is not None:
-            on_pool(pool)
     return {layer: Features(sources[layer], held[layer]) for layer in layers}
 
 
@@ -160,7 +155,6 @@ def features_beside(
     path: str | os.PathLike[str],
     layers: Sequence[int],
     positions: str = "last",
-    on_pool: Callable[[Pool], None] | None = None,
 ) -> dict[int, Features]:
     """The features of a pool file at each layer, kept in files beside it.
 
@@ -176,7 +170,7 @@ def features_beside(
         layer: load_features(file, sources[layer]) for layer, file in files.items() if file.exists()
     }
     pools = PoolFile(path).with_problems()
-    found = read_features_at(lm, pools, layers, positions, known, on_pool)
+    found = read_features_at(lm, pools, layers, positions, known)
     for layer, features in found.items():
         if layer not in known or len(known[layer].states) < len(features.states):
             save_features(features, files[layer], lm.device, Path(path).name)

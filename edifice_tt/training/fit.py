@@ -19,10 +19,9 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, unknown_name
 from edifice_tt.contract.options import check_count, check_dropout
-from edifice_tt.engine.hidden import check_layer
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.nn.buffers import place
-from edifice_tt.pools.candidates import Pool
+from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.verifier import Verifier, digest_of, new_head
 from edifice_tt.study.quality import ScorerQuality, assess_scorer
 from edifice_tt.training.calibration import calibrate
@@ -147,7 +146,7 @@ def fit_scorer(
     head_options |= {"seed": seed}
     head = _head(lm, scorer, head_options)
     asked = targets or _targets(lm, settings.loss)
-    positions = "all" if asked is not None or _looks_back(head, lm) else "last"
+    positions = _positions(lm, head, asked)
     features = _features(lm, pools, settings.layer, positions, features)
     right = float(np.mean([bool(c.correct) for pool in pools for c in pool]))
     examples = make_examples(pools, features, asked, right if settings.balance else None)
@@ -261,15 +260,17 @@ def _features(
     return given
 
 
-def features_needed(
-    lm: CausalLM, scorer: str, loss: str = "outcome", layer: int | None = None
-) -> tuple[int, str]:
-    """Layer and positions of the features that `fit_scorer` needs for such a head and loss."""
-    options = FitOptions(loss=loss, layer=layer)
+def positions_needed(
+    lm: CausalLM, scorer: str, loss: str = "outcome", targets: Targets | None = None
+) -> str:
+    """The positions of the features that `fit_scorer` needs for such a head and loss."""
+    options = FitOptions(loss=loss)
     asked = {"scorer_hidden": options.scorer_hidden, "dropout": options.dropout, "seed": 0}
-    head = _head(lm, scorer, asked)
-    several = _targets(lm, loss) is not None or _looks_back(head, lm)
-    return check_layer(lm, layer), "all" if several else "last"
+    return _positions(lm, _head(lm, scorer, asked), targets or _targets(lm, loss))
+
+
+def _positions(lm: CausalLM, head: Any, targets: Targets | None) -> str:
+    return "all" if targets is not None or _looks_back(head, lm) else "last"
 
 
 def _targets(lm: CausalLM, loss: str) -> Targets | None:

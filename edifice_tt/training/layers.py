@@ -12,11 +12,11 @@ import numpy as np
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.engine.hidden import check_layer
-from edifice_tt.pools.candidates import Pool
+from edifice_tt.pools.pool import Pool
 from edifice_tt.study.intervals import bootstrap_means, interval_of_means
 from edifice_tt.study.quality import auroc
 from edifice_tt.training.features import Features, read_features_at
-from edifice_tt.training.fit import Fit, features_needed, fit_scorer
+from edifice_tt.training.fit import Fit, fit_scorer, positions_needed
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +71,8 @@ def compare_layers(
     layers = sorted({check_layer(lm, layer) for layer in layers or some_layers(lm)})
     pools = list(pools)
     if features is None:
-        _, positions = features_needed(lm, scorer, options.get("loss", "outcome"))
-        if options.get("targets") is not None:
-            positions = "all"
+        loss, targets = options.get("loss", "outcome"), options.get("targets")
+        positions = positions_needed(lm, scorer, loss, targets)
         features = read_features_at(lm, pools, layers, positions)
     if missing := [layer for layer in layers if layer not in features]:
         raise ValueError(f"the features hold no layer {missing[0]}; read them at all layers")

@@ -10,7 +10,7 @@ from edifice_tt.contract.tracing import one_line
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import place
 from edifice_tt.nn.stored.halves import check_dtype, choose_dtype, store
-from edifice_tt.weights import catalog
+from edifice_tt.weights import catalog, hub
 from edifice_tt.weights.checkpoint import load
 from edifice_tt.weights.families import FAMILIES
 from edifice_tt.weights.gguf_header import is_gguf
@@ -26,6 +26,8 @@ def load_pretrained(
 ) -> Any:
     """Load a language model: a catalog name, a GGUF file, a Hugging Face folder, or a saved model.
 
+    `owner/repo` and `owner/repo/FILE.gguf` are models at Hugging Face, unless there is such a path.
+
     `dtype` (`float32`, `float16` or `bfloat16`) is what dense layers and the embedding are stored
     as; all sums stay float32. By default a CPU keeps a GGUF file's own blocks, and our own files
     keep what they were saved with; the rest is float32. A device that has it not makes it float32,
@@ -38,9 +40,9 @@ def load_pretrained(
     in 96 % of positions the most likely token is the same (llama.cpp, measured alike: 0.07, 0.004,
     96 %); single tokens move by 5 and more. Pools say in their settings what sampled them.
 
-    An installed plugin may read further formats. A catalog model that is not on this machine is
-    downloaded first. A name of the catalog is the catalog's model even beside a folder of that
-    name, which is `./name`.
+    An installed plugin may read further formats. A named model that is not on this machine is
+    downloaded first; one that is, is taken as it is. A name of the catalog is the catalog's model
+    even beside a folder of that name, which is `./name`.
 
     Raises `UnknownNameError` for a name that is neither a path nor in the catalog,
     `CheckpointError` for a file that is not there or that nobody can read, and `ValueError` where
@@ -50,7 +52,10 @@ def load_pretrained(
     check_dtype(dtype)
     named = _find(model)
     opened = open_device(device)
-    path = Path(model) if named is None else catalog.pull(named)
+    if named is None:
+        path = Path(model)
+    else:
+        path = hub.find(named) if hub.is_name(named) else catalog.pull(named)
     # A pool's settings are UTF-8, which a path need not be.
     name = named or path.stem.encode(errors="backslashreplace").decode()
     if not os.access(path, os.R_OK):
@@ -86,17 +91,19 @@ def load_pretrained(
 
 
 def _find(model: str | os.PathLike[str]) -> str | None:
-    """The catalog's name that is meant, or None for a path that is there."""
+    """The name that is meant, the catalog's or Hugging Face's, or None for a path that is there."""
     text, known = os.fspath(model), [entry.name for entry in catalog.CATALOG]
     if not text.strip():
         raise ValueError(
             f"model={text!r} names no model; give a name of the catalog ({', '.join(known)}), a "
-            "GGUF file or a Hugging Face folder"
+            "GGUF file, a Hugging Face folder or owner/repo"
         )
     if isinstance(model, str) and model in known:
         return model
     if Path(model).exists():
         return None
+    if isinstance(model, str) and hub.is_name(model):
+        return model
     looks_like_a_path = Path(text).name != text or Path(text).suffix[1:].isalpha()
     if looks_like_a_path or not isinstance(model, str):
         raise CheckpointError(

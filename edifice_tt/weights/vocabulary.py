@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.contract.errors import CheckpointError, reason_of
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
 # The names by which llama.cpp knows what ends an answer.
@@ -88,5 +88,4 @@ def library_errors(what: str, advice: str) -> Iterator[None]:
     except (CheckpointError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # its panics are no Exception
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CheckpointError(f"{what}: {reason}; {advice}") from error
+        raise CheckpointError(f"{what}: {reason_of(error)}; {advice}") from error

@@ -8,7 +8,7 @@ from fake_plugins import open_site
 
 import edifice_tt as et
 from edifice_tt import cli
-from edifice_tt.pools.reader import PoolFile
+from edifice_tt.pools.pool import PoolFile
 
 site = pytest.fixture(open_site, name="site")
 

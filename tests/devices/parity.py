@@ -35,7 +35,8 @@ from edifice_tt.nn import ops
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.ops import Memory
 from edifice_tt.nn.stored.blocks import QuantizedLinear
-from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.pools.candidates import Candidate
+from edifice_tt.pools.pool import Pool
 from edifice_tt.sampling.draws import Sampler
 from edifice_tt.scoring import verifier
 from edifice_tt.training.examples import Example, shape_of

@@ -6,7 +6,7 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt.contract.errors import CheckpointError
-from edifice_tt.pools.reader import PoolFile
+from edifice_tt.pools.pool import PoolFile
 from edifice_tt.pools.writer import PoolWriter
 
 SETTINGS = {"model": "tiny", "fingerprint": "ab", "seed": 3, "n": 2}

@@ -13,7 +13,7 @@ import pytest
 import edifice_tt as et
 from edifice_tt.contract.errors import CheckpointError, PoolWarning
 from edifice_tt.pools.lines import candidate_line
-from edifice_tt.pools.reader import PoolFile
+from edifice_tt.pools.pool import PoolFile
 from edifice_tt.pools.writer import PoolWriter
 
 POOL = et.Pool(

@@ -13,7 +13,7 @@ from formula_model import OPTIONS, PROBLEMS, FormulaModel
 
 import edifice_tt as et
 from edifice_tt.contract.errors import CheckpointError, EdificeError, PoolWarning
-from edifice_tt.pools.reader import PoolFile
+from edifice_tt.pools.pool import PoolFile
 
 
 @pytest.fixture(autouse=True)

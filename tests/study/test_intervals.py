@@ -142,7 +142,6 @@ def test_with_that_many_problems_the_difference_is_seen_4_times_in_5(rng):
         (lambda: bootstrap_means(np.zeros((0, 2))), r"values \(0, 2\) must be finite"),
         (lambda: percentile_interval(np.zeros((3, 1)), 1.0), "level=1.0 must be between 0 and 1"),
         (lambda: problems_needed(0.1, 0.0), "difference=0.0 must be above 0"),
-        (lambda: problems_needed(0.1, 0.1, power=1.0), "power=1.0 must be between 0 and 1"),
     ],
 )
 def test_settings_that_cannot_be_are_errors(call, message):

@@ -14,7 +14,7 @@ from edifice_tt.contract.errors import CheckpointError, EdificeError, UnknownNam
 from edifice_tt.study.quality import auroc
 from edifice_tt.training.examples import every_token, step_ends
 from edifice_tt.training.features import POSITIONS, read_features
-from edifice_tt.training.fit import features_needed
+from edifice_tt.training.fit import positions_needed
 
 site = pytest.fixture(open_site, name="site")
 
@@ -146,8 +146,8 @@ def test_same_seed_gives_the_same_weights_bit_for_bit(fit, whole, again):
 
 
 def test_features_are_read_when_they_are_not_given(lm, whole, again):
-    assert features_needed(lm, "mlp") == (1, "last")
-    assert features_needed(lm, "mlp", "token") == (1, "all")
+    assert positions_needed(lm, "mlp") == "last"
+    assert positions_needed(lm, "mlp", "token") == "all"
     assert again[0].pools == whole.pools
 
 
@@ -288,7 +288,7 @@ def register_scorers(register):
 def test_a_head_of_a_plugin_that_looks_back_and_gives_probabilities(lm, pools, fit, site, tmp_path):
     site.install("heads", HEADS.format(factor=1), version="1.0")
     found = fit("mean", lr=0.1, positions="all")
-    assert features_needed(lm, "mean") == (1, "all")
+    assert positions_needed(lm, "mean") == "all"
     assert found.quality.auroc_within > 0.6
     found.verifier.save(tmp_path / "mean")
     again = et.load_verifier(tmp_path / "mean")

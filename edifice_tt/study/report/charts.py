@@ -16,6 +16,13 @@ COLOURS = 7  # as many as the style sheet has
 UNITS = {"k": "candidates", "tokens": "tokens", "seconds": "seconds"}
 
 
+def costs_of(curve: Curve) -> dict[str, float]:
+    """What a candidate costs, in the units in which that is known."""
+    cost = curve.cost
+    costs = {"k": 1, "tokens": cost.tokens_per_candidate, "seconds": cost.seconds_per_candidate}
+    return {unit: each for unit, each in costs.items() if each}
+
+
 def shade(rule: RuleCurve, number: int) -> str:
     """The class that gives a rule its colour; ceiling and baseline are grey."""
     return f"base {rule.rule}" if rule.rule in ("oracle", "random") else f"c{number % COLOURS}"
@@ -36,18 +43,14 @@ def accuracy_chart(curve: Curve, wide: bool) -> str:
         ys,
         True,
     )
-    costs = {"k": 1.0, "tokens": curve.cost.tokens_per_candidate}
-    costs["seconds"] = curve.cost.seconds_per_candidate
     parts = list(frame.rows(ticks))
-    for unit, cost in costs.items():
-        if cost:
-            names = [str(k) if unit == "k" else brief(k * cost) for k in curve.ks]
-            middle = (frame.left + frame.width - frame.right) / 2
-            title = UNITS[unit] + ("" if unit == "k" else f", {brief(cost)} a candidate")
-            caption = text(middle, frame.height - 8, title, "title middle")
-            parts.append(
-                f'<g class="unit {unit}">{"".join(frame.columns(curve.ks, names))}{caption}</g>'
-            )
+    for unit, cost in costs_of(curve).items():
+        names = [str(k) if unit == "k" else brief(k * cost) for k in curve.ks]
+        middle = (frame.left + frame.width - frame.right) / 2
+        title = UNITS[unit] + ("" if unit == "k" else f", {brief(cost)} a candidate")
+        caption = text(middle, frame.height - 8, title, "title middle")
+        labels = "".join(frame.columns(curve.ks, names))
+        parts.append(f'<g class="unit {unit}">{labels}{caption}</g>')
     middle = (len(curve.rules) - 1) / 2
     for i, rule in enumerate(curve.rules):
         parts.append(f'<g class="rule {shade(rule, i)}">')

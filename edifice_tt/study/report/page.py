@@ -14,7 +14,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from edifice_tt.pools.candidates import Pool
+from edifice_tt.pools.pool import Pool
 from edifice_tt.study.records import Curve
 from edifice_tt.study.report import sections
 from edifice_tt.study.report.charts import accuracy_chart

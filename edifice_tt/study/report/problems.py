@@ -10,7 +10,8 @@ from typing import Any
 
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, PluginError
-from edifice_tt.pools.candidates import Candidate, Pool
+from edifice_tt.pools.candidates import Candidate
+from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.select import Rule
 from edifice_tt.study.records import Curve, RuleCurve
 

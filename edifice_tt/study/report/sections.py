@@ -11,6 +11,8 @@ from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
 from edifice_tt.study.remarks import advice, remarks, trained_on
 from edifice_tt.study.report.charts import (
+    UNITS,
+    costs_of,
     forecast_chart,
     histogram_chart,
     reliability_chart,
@@ -78,14 +80,11 @@ def said(curve: Curve) -> str:
 
 def axes(curve: Curve) -> Iterator[str]:
     """Radio buttons before the chart: the style sheet shows the axis of the one that is on."""
-    units = {"k": "candidates", "tokens": "tokens", "seconds": "seconds"}
-    known = {"k": 1, "tokens": curve.cost.tokens_per_candidate}
-    known["seconds"] = curve.cost.seconds_per_candidate
-    there = [unit for unit in units if known[unit]]
+    there = costs_of(curve)
     for unit in there if len(there) > 1 else ():
         on = " checked" if unit == "k" else ""
         yield f'<input type="radio" name="x" id="x-{unit}"{on}>'
-        yield f'<label for="x-{unit}">{units[unit]}</label>'
+        yield f'<label for="x-{unit}">{UNITS[unit]}</label>'
 
 
 def key(curve: Curve) -> Iterator[str]:

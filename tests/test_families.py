@@ -1,11 +1,15 @@
 """Several kinds of problem side by side: a table and a figure from curves made by hand."""
 
 import re
+import runpy
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from pathlib import Path
 
 import edifice_tt as et
-from edifice_tt.study.report.families import family_figure, family_table
+
+made = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "report" / "families.py"))
+family_figure, family_table = made["family_figure"], made["family_table"]
 
 
 def pools(*marks):

@@ -1,7 +1,7 @@
 """Reading pool files: the whole file is checked first, then one problem at a time is fetched.
 
 Scores stand long after their candidates and problems may be interleaved, so the first reading
-notes where each problem's lines are (12 bytes a line). What a line may say is for `pool_lines`;
+notes where each problem's lines are (12 bytes a line). What a line may say is for `lines`;
 nothing is written here.
 """
 
@@ -13,13 +13,12 @@ from array import array
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edifice_tt.contract.errors import CheckpointError, PoolWarning
-from edifice_tt.pools.candidates import Pool
 from edifice_tt.pools.chat_text import with_plain
 from edifice_tt.pools.lines import check, decode, sampling_of, to_candidate
 
@@ -34,8 +33,8 @@ def header_settings(path: Path) -> dict[str, Any]:
         return {}
 
 
-class PoolFile:
-    """A file that was read through and found whole; iterate it for its pools.
+class PoolIndex:
+    """A file that was read through and found whole, and where in it each problem stands.
 
     `settings`, `problems` (id -> prompt and gold) and `scorers` are what its lines declare;
     `indices` holds each problem's candidates, `answered` whether any has an answer or the settings
@@ -140,21 +139,17 @@ class PoolFile:
             raise ValueError(f"a score of {record['scorer']!r:.40}, which no line before declares")
         return owner
 
-    def with_problems(self) -> "PoolFile":
+    def with_problems(self) -> Self:
         """This file. Raises `CheckpointError` when it holds no problem."""
         if not any(self.indices.values()):
             raise CheckpointError(f"{self.path}: the pool holds no candidates")
         return self
 
-    def __iter__(self) -> Iterator[Pool]:
+    def fields(self, *problems: str) -> Iterator[dict[str, Any]]:
+        """What a `Pool` of each of these problems holds, by default of all."""
         with self._open() as file:
-            for problem in self.problems:
-                yield self._pool(problem, self._read(file, self._rows(problem)))
-
-    def pool(self, problem: str) -> Pool:
-        """The pool of one problem."""
-        with self._open() as file:
-            return self._pool(problem, self._read(file, self._rows(problem)))
+            for problem in problems or self.problems:
+                yield self._fields(problem, self._read(file, self._rows(problem)))
 
     def _open(self) -> BinaryIO:
         file = self.path.open("rb")
@@ -205,7 +200,7 @@ class PoolFile:
                 raise self._changed() from error
             yield from found
 
-    def _pool(self, problem: str, records: Iterable[dict[str, Any]]) -> Pool:
+    def _fields(self, problem: str, records: Iterable[dict[str, Any]]) -> dict[str, Any]:
         candidates: dict[int, dict[str, Any]] = {}
         scores: dict[int, dict[str, float]] = {}
         steps: dict[int, dict[str, tuple[float, ...]]] = {}
@@ -226,9 +221,14 @@ class PoolFile:
         ranges = {name: range for name, range in declared.items() if range is not None}
         trained_on = {name: self.scorers[name].get("trained_on", ()) for name in used}
         seen_by = frozenset(name for name in used if problem in trained_on[name])
-        about = self.problems[problem]
-        gold = about["gold"]
-        return Pool(about["prompt"], tuple(made), self.settings, problem, gold, ranges, seen_by)
+        return {
+            **self.problems[problem],  # prompt and gold
+            "candidates": tuple(made),
+            "settings": self.settings,
+            "problem": problem,
+            "ranges": ranges,
+            "seen_by": seen_by,
+        }
 
     def _tell_none_from_nobody(self, candidates: list[dict[str, Any]]) -> None:
         """Older files say null also where somebody has looked for an answer and found none."""

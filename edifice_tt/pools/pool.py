@@ -1,0 +1,171 @@
+"""Problems, their pools, and the pools of a file. Knows no model and no tensor.
+
+What each field means stands at its record; how it is written down, in `lines`.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.machine.files import replacing
+from edifice_tt.pools.candidates import INTERRUPTED, Candidate
+from edifice_tt.pools.chat_text import plain_of
+from edifice_tt.pools.index import PoolIndex
+from edifice_tt.pools.writer import PoolWriter, put_pools, write_pools
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question to sample answers to: its prompt, a text or chat messages, its id, its answer."""
+
+    prompt: str | Sequence[dict[str, str]]
+    problem: str = "0"
+    gold: str | None = None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The candidates of one problem; a pool may carry several scorers' scores.
+
+    `prompt` is the text that the model read, after any chat template; where a user typed a control
+    token's name it knows so, and `encode` reads it as the model did. `settings` records the model,
+    the seed and the sampler. `problem` is the problem's id, `gold` its right answer where
+    that is known. `ranges` holds what each scorer declared: `logit`, `probability` or `unbounded`;
+    `seen_by` names the scorers that were trained on this problem.
+    """
+
+    prompt: str
+    candidates: tuple[Candidate, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = "0"
+    gold: str | None = None
+    ranges: Mapping[str, str] = field(default_factory=dict)
+    seen_by: frozenset[str] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(self.candidates)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended its sampling; a file does not keep that, only what is missing."""
+        return bool(self.settings.get(INTERRUPTED))
+
+    @property
+    def num_missing(self) -> int:
+        """How many candidates lack of the `n` in its settings; 0 where these name none."""
+        n = self.settings.get("n")
+        return max(n - len(self), 0) if type(n) is int else 0
+
+    @property
+    def scorers(self) -> list[str]:
+        """The names of the scorers that have scored every candidate."""
+        names = [set(candidate.scores) for candidate in self.candidates]
+        return sorted(set.intersection(*names)) if names else []
+
+    def with_scores(
+        self,
+        scorer: str,
+        scores: Sequence[float],
+        *,
+        range: str | None = None,
+        steps: Sequence[Sequence[float]] = (),
+        seen: bool = False,
+    ) -> "Pool":
+        """A pool with one more score a candidate, in the pool's order.
+
+        `range` is what the scorer declares of its numbers, None when that is not known; `steps` are
+        a process scorer's numbers, one sequence a candidate, empty when it has none. `seen` says
+        that the scorer was trained on this problem.
+        """
+        candidates: list[Candidate] = []
+        for candidate, score in zip(self.candidates, scores, strict=True):
+            own = {name: s for name, s in candidate.step_scores.items() if name != scorer}
+            if steps:
+                own[scorer] = tuple(steps[len(candidates)])
+            scored = {**candidate.scores, scorer: score}
+            candidates.append(replace(candidate, scores=scored, step_scores=own))
+        ranges = {name: held for name, held in self.ranges.items() if name != scorer}
+        if range is not None:
+            ranges[scorer] = range
+        seen_by = self.seen_by | {scorer} if seen else self.seen_by - {scorer}
+        return replace(self, candidates=tuple(candidates), ranges=ranges, seen_by=seen_by)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict for JSON; `plain` is there where the prompt has such places."""
+        plain = plain_of(self.prompt)
+        return {
+            "problem": self.problem,
+            "prompt": str(self.prompt),
+            **({"plain": [list(place) for place in plain]} if plain else {}),
+            "gold": self.gold,
+            "settings": dict(self.settings),
+            "ranges": dict(self.ranges),
+            "seen_by": sorted(self.seen_by),
+            "candidates": [candidate.to_dict() for candidate in self.candidates],
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the pool to a file of its own, atomically."""
+        write_pools(path, [self])
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Pool":
+        """Read a pool file of one problem.
+
+        Raises `CheckpointError` with file and line number for anything that is not as written, and
+        for a file of several problems: `edifice_tt.read_pools` reads these.
+        """
+        file = PoolFile(path).with_problems()
+        if len(file.problems) > 1:
+            raise CheckpointError(
+                f"{path}: it holds {len(file.problems)} problems; read them with "
+                "edifice_tt.read_pools"
+            )
+        return next(iter(file))
+
+    def append_scores(self, path: str | os.PathLike[str], scorer: str) -> None:
+        """Add one scorer's scores to the file of this pool; a later score replaces an earlier one.
+
+        Raises `CheckpointError` when the file lacks one of the candidates.
+        """
+        with PoolWriter(path) as writer:
+            writer.add_scores(self, scorer)
+
+
+class PoolFile(PoolIndex):
+    """A file that was read through and found whole; iterate it for its pools."""
+
+    def __iter__(self) -> Iterator[Pool]:
+        return (Pool(**fields) for fields in self.fields())
+
+    def pool(self, problem: str) -> Pool:
+        """The pool of one problem."""
+        return Pool(**next(self.fields(problem)))
+
+
+def read_pools(path: str | os.PathLike[str]) -> Iterator[Pool]:
+    """Read a pool file problem by problem, in the file's order, candidates by index.
+
+    The whole file is checked before the first pool is given; memory holds one problem at a time.
+    A last line that was cut off in writing is left out with a `PoolWarning`. Raises
+    `CheckpointError` with file and line number for anything else that is not as written.
+    """
+    return iter(PoolFile(path).with_problems())
+
+
+def rewrite_pools(
+    path: str | os.PathLike[str], change: Callable[[PoolFile], Iterable[Pool]]
+) -> None:
+    """Replace a pool file by what `change` makes of it, while nobody else can write to it."""
+    try:
+        with replacing(Path(path)) as replace:
+            file = PoolFile(path).with_problems()
+            put_pools(replace, change(file), file.scorers)
+    except BlockingIOError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from error

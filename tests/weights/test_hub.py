@@ -1,0 +1,264 @@
+"""Models of Hugging Face by name, from a server on this machine that speaks as it does."""
+
+import hashlib
+import json
+import sys
+import threading
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+import edifice_tt as et
+from edifice_tt.contract.errors import CheckpointError, ToolchainError
+from edifice_tt.weights import catalog, hub
+
+constants = pytest.importorskip("huggingface_hub.constants")
+COMMIT = "c" * 40
+WEIGHTS = bytes(range(256)) * 37
+FOLDER = {
+    "config.json": b"{}",
+    "tokenizer.json": b"{ }",
+    "model.safetensors": WEIGHTS,
+    "pytorch_model.bin": b"pickle",
+    "onnx/config.json": b"[]",
+    "toy.gguf": WEIGHTS[::-1],
+}
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Repositories by name; `sums` replaces a file's SHA-256, `codes` are errors by name."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self):
+        self.do_GET(body=False)
+
+    def do_GET(self, body=True):
+        path = self.path.partition("?")[0].strip("/")
+        if body:
+            self.requests.append(path)
+        name = "/".join(path.removeprefix("api/models/").split("/")[:2])
+        files = self.repositories.get(name)
+        if files is None or name in self.codes:
+            return self._answer(
+                404 if files is None else 403,
+                {"X-Error-Code": self.codes.get(name, "RepoNotFound")},
+            )
+        if path.startswith("api/models/"):
+            tree = [self._entry(file, content) for file, content in files.items()]
+            siblings = [{"rfilename": file} for file in files]
+            what = tree if "/tree/" in path else {"id": name, "sha": COMMIT, "siblings": siblings}
+            return self._answer(
+                200, {"Content-Type": "application/json"}, json.dumps(what).encode()
+            )
+        file = path.split("/", 4)[4]
+        if file not in files:
+            return self._answer(404, {"X-Error-Code": "EntryNotFound"})
+        if file in self.codes and body:
+            return self._answer(400, {"X-Error-Code": self.codes[file]})
+        told = {"X-Repo-Commit": COMMIT, "ETag": f'"{self._sum(file, files[file])}"'}
+        return self._answer(200, told, files[file], body)
+
+    def _sum(self, file, content):
+        return self.sums.get(file, hashlib.sha256(content).hexdigest())
+
+    def _entry(self, file, content):
+        lfs = {"oid": self._sum(file, content), "size": len(content), "pointerSize": 9}
+        return {"type": "file", "path": file, "oid": "0" * 40, "size": len(content), "lfs": lfs}
+
+    def _answer(self, code, headers, content=b"", body=True):
+        self.send_response(code)
+        for name, value in {**headers, "Content-Length": len(content)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def server():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as one:
+        thread = threading.Thread(target=one.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{one.server_port}"
+        one.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def site(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", server)
+    template = f"{server}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    Hub.repositories, Hub.requests = {"we/toy": FOLDER}, []
+    Hub.codes, Hub.sums = {}, {}
+    monkeypatch.chdir(tmp_path)
+    return Hub
+
+
+def files_of(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_repository_comes_without_what_nobody_reads(site):
+    found = files_of(hub.fetch("we/toy"))
+    assert found == {n: FOLDER[n] for n in ("config.json", "tokenizer.json", "model.safetensors")}
+
+
+def test_a_file_of_a_repository_comes_alone(site):
+    path = hub.fetch("we/toy/toy.gguf")
+    assert (path.name, path.read_bytes()) == ("toy.gguf", FOLDER["toy.gguf"])
+    assert not path.with_name("config.json").exists()
+
+
+def test_what_is_here_is_taken_as_it_is_and_nobody_is_asked(site):
+    paths = [hub.find(name) for name in ("we/toy", "we/toy/toy.gguf")]
+    site.requests.clear()
+    assert [hub.find(name) for name in ("we/toy", "we/toy/toy.gguf")] == paths
+    assert site.requests == []
+
+
+def test_without_a_network_pull_gives_what_is_here(site, monkeypatch):
+    paths = [hub.fetch(name) for name in ("we/toy", "we/toy/toy.gguf")]
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert [catalog.pull(name) for name in ("we/toy", "we/toy/toy.gguf")] == paths
+
+
+@pytest.mark.parametrize("name", ["we/toy", "we/toy/toy.gguf"])
+def test_without_a_network_what_is_not_here_is_one_error(site, monkeypatch, name):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match=f"{name} is no path here, .* OfflineModeIsEnabled: "):
+        et.load_pretrained(name)
+
+
+def test_a_folder_that_lacks_its_weights_is_fetched(site):
+    path = hub.fetch("we/toy")
+    (path / "model.safetensors").unlink()
+    assert (hub.find("we/toy") / "model.safetensors").read_bytes() == WEIGHTS
+
+
+def fetched(site, **options):
+    """The files that `fetch` asked the server for."""
+    site.requests.clear()
+    with suppress(CheckpointError):
+        hub.fetch("we/toy", **options)
+    return sorted(path.split("/")[4] for path in site.requests if path.count("/") == 4)
+
+
+EVERY = ["config.json", "model.safetensors", "tokenizer.json"]
+
+
+def test_whole_files_are_not_fetched_again_unless_forced(site):
+    assert [fetched(site), fetched(site), fetched(site, force=True)] == [EVERY, [], EVERY]
+
+
+def test_an_interrupted_download_goes_on_with_what_is_missing(site, monkeypatch):
+    site.codes["model.safetensors"] = "Broken"
+    assert fetched(site) == EVERY
+    site.codes.clear()
+    assert fetched(site) == ["model.safetensors"]
+    assert (hub.find("we/toy") / "model.safetensors").read_bytes() == WEIGHTS
+
+
+@pytest.mark.parametrize("name", ["we/toy", "we/toy/toy.gguf"])
+def test_a_file_with_another_sum_is_refused_and_deleted(site, name):
+    file = "toy.gguf" if name.endswith("gguf") else "model.safetensors"
+    site.sums[file] = "0" * 64
+    sum = hashlib.sha256(FOLDER[file]).hexdigest()
+    with pytest.raises(CheckpointError, match=f"{name}: {file} has SHA-256 {sum}, expected 0000"):
+        hub.fetch(name)
+    site.requests.clear()
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        hub.find(name)
+    assert any(path.endswith(file) for path in site.requests)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [
+        ("we/nothing", None, "no such repository, or one that only some may see; check the name"),
+        ("we/nothing/toy.gguf", None, "no such repository"),
+        ("we/toy/none.gguf", None, "the repository has no such file"),
+        ("we/toy", "GatedRepo", "its terms must be accepted on its page; then run `hf auth login`"),
+        ("we/toy/toy.gguf", "GatedRepo", "its terms must be accepted"),
+        ("we/to--y", None, "HFValidationError: "),
+    ],
+)
+def test_what_is_not_to_be_had_is_one_line(site, name, code, words):
+    site.codes.update({"we/toy": code} if code else {})
+    with pytest.raises(CheckpointError) as caught:
+        hub.find(name)
+    start = f"{name} is no path here, and is not to be had from Hugging Face: {words}"
+    assert str(caught.value).startswith(start)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_repository_of_gguf_files_names_them(site):
+    site.repositories["we/small"] = {"a.gguf": b"GGUF", "b.gguf": b"GGUF", "config.json": b"{}"}
+    with pytest.raises(CheckpointError) as caught:
+        hub.find("we/small")
+    assert str(caught.value) == (
+        "we/small has no config.json with safetensors; name one of its GGUF files, as "
+        "we/small/FILE.gguf; it has: a.gguf, b.gguf"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "toy",
+        "./toy",
+        "/we/toy",
+        "~/toy",
+        "../toy",
+        "we/toy/deep",
+        "we/toy.gguf",
+        "w\te/toy",
+        "here/toy",
+        "here/toy/toy.gguf",
+        "we/toy.safetensors",
+        "we/",
+        "/toy",
+        "we\\toy",
+    ],
+)
+def test_a_path_is_no_name(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    Path("here").mkdir()
+    assert not hub.is_name(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["we/toy", "We-2/toy.v1_0-B", "we/toy/toy.Q4_0.gguf", "we/toy/deep/toy.gguf", "_/1"]
+)
+def test_a_name_is_an_owner_a_repository_and_perhaps_a_file(text):
+    assert hub.is_name(text)
+
+
+def test_a_path_that_is_here_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("we/toy").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="no installed format reads it"):
+        et.load_pretrained("we/toy")
+    with pytest.raises(CheckpointError, match="there is no such file or folder"):
+        et.load_pretrained(Path("you/toy"))  # no text, so no name
+
+
+def test_a_model_is_loaded_by_its_name_and_keeps_it(site, tiny_lm):
+    et.save(tiny_lm, "toy.safetensors")
+    site.repositories["we/saved"] = {"toy.safetensors": Path("toy.safetensors").read_bytes()}
+    lm = et.load_pretrained("we/saved/toy.safetensors")
+    assert (lm.name, lm.fingerprint) == ("we/saved/toy.safetensors", tiny_lm.fingerprint)
+
+
+def test_without_the_library_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ToolchainError, match=r"'huggingface_hub'.*'edifice-tt\[lm\]'"):
+        et.load_pretrained("we/toy")
