@@ -30,7 +30,7 @@ from edifice_tt.contract.errors import (
     TrainedOnWarning,
 )
 from edifice_tt.contract.options import check_dropout, check_seed, check_size
-from edifice_tt.contract.tracing import one_line, show
+from edifice_tt.contract.tracing import blamed, show
 from edifice_tt.engine.hidden import ROWS, States, read_hidden
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.json_text import parse_record, take, take_all
@@ -218,16 +218,12 @@ def open_verifier(record: registry.Scorer, device: str | None = None) -> Verifie
     """
     who = f"scorer {record.name!r} of {record.owner}"
     try:
-        made = record.factory()
-        if isinstance(made, str | os.PathLike):
-            made = load_verifier(Path(made), device)
-    except (KeyboardInterrupt, ToolchainError):
-        raise
+        with blamed(f"{who} failed", own=(ToolchainError, CheckpointError)):
+            made = record.factory()
+            if isinstance(made, str | os.PathLike):
+                made = load_verifier(Path(made), device)
     except CheckpointError as error:
         raise CheckpointError(f"{who}: {error}; install it anew") from error
-    # Foreign code: whatever it raises, the caller learns whose it is.
-    except BaseException as error:
-        raise PluginError(f"{who} failed: {one_line(error)}") from error
     if not isinstance(made, Verifier):
         raise PluginError(f"{who} gave {show(made):.60}, expected a Verifier or its file's path")
     return replace(made, name=record.name, owner=record.owner)
