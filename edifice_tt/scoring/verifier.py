@@ -50,7 +50,7 @@ from edifice_tt.weights.safetensors import (
 from edifice_tt.weights.safetensors_header import Format
 
 FORMAT = Format("edifice_tt_verifier", "not a verifier; make one with edifice-tt train", "1")
-_SURE = 1e-6  # a head that declares probabilities counts as no surer than that
+SURE = 1e-6  # a head that declares probabilities counts as no surer than that
 _HEAD, _MEAN, _SCALE = "head.", "input.mean", "input.scale"
 
 
@@ -134,7 +134,7 @@ class Verifier:
         ready = [(one.astype(np.float32) - self.mean) * self.scale for one in states]
         values = read_head(self.head, ready, device)
         if registry.scorer(self.scorer).range == "probability":
-            values = [np.clip(p, _SURE, 1 - _SURE) for p in values]
+            values = [np.clip(p, SURE, 1 - SURE) for p in values]
             return [np.log(p / (1 - p)) for p in values]
         return values
 
