@@ -5,13 +5,14 @@ import os
 import reprlib
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any, TypeVar
 
 import pluggy
 
-from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.errors import EdificeError, PluginError
 
 R = TypeVar("R")
 TRACE = "EDIFICE_TT_TRACE_PLUGINS"
@@ -42,6 +43,20 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, EdificeError):
         return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+@contextmanager
+def blamed(who: str, own: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
+    """Foreign code: whatever it raises becomes a `PluginError` that tells whose it is.
+
+    Its `own` errors pass, which are its answer.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, *own)):
+            raise
+        raise PluginError(f"{who}: {one_line(error)}") from error
 
 
 def timed(what: str, call: Callable[[], R]) -> R:

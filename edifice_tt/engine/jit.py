@@ -88,7 +88,7 @@ class CompiledModel:
         if not _shares_memory(x):
             devices = list(self._devices or [own])[:rows]
             models = [self._replica(device, own) for device in devices]
-            parts = _edges(rows, len(devices))
+            parts = shares(rows, len(devices))
             return [
                 _Part(partial(_call, m), d, 0, part)
                 for m, d, part in zip(models, devices, parts, strict=True)
@@ -99,10 +99,10 @@ class CompiledModel:
             cache = KVCache.empty(self.model.config.backbone, 1, tokens, own)
             return [
                 _Part(_reader(self.model, cache, x, part), own, 1, part)
-                for part in _edges(tokens, min(count, tokens))
+                for part in shares(tokens, min(count, tokens))
             ]
         call = partial(_call, self.model)
-        return [_Part(call, own, 0, part) for part in _edges(rows, min(count, rows))]
+        return [_Part(call, own, 0, part) for part in shares(rows, min(count, rows))]
 
     def _replica(self, device: str, own: str) -> Any:
         if device == own:
@@ -199,7 +199,8 @@ def _reader(model: Any, cache: KVCache, x: Tensor, part: range) -> Callable[[Ten
     return partial(_call, model, cache=behind)
 
 
-def _edges(size: int, count: int) -> list[range]:
+def shares(size: int, count: int) -> list[range]:
+    """So many neighbouring parts of nearly one size."""
     return [range(a, b) for a, b in pairwise(size * i // count for i in range(count + 1))]
 
 

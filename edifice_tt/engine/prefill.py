@@ -5,13 +5,13 @@ Chunk follows chunk from device to device, so that all work at once. Knows decod
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from queue import SimpleQueue
 from typing import Any
 
 from numpy.typing import NDArray
 
 from edifice_tt.engine.decoder import CHUNK, Decoder, Logits, chunks_of
+from edifice_tt.engine.jit import shares
 
 LONG = 2 * CHUNK  # a prompt above this is worth the captures of its parts
 
@@ -36,9 +36,7 @@ def read_prompt(decoders: Sequence[Decoder], token_ids: Sequence[int]) -> Logits
 
 
 def _read_in_stages(decoders: Sequence[Decoder], token_ids: Sequence[int], kept: int) -> Logits:
-    layers = decoders[0].model.config.num_layers
-    edges = [layers * i // len(decoders) for i in range(len(decoders) + 1)]
-    parts = [range(a, b) for a, b in pairwise(edges)]
+    parts = shares(decoders[0].model.config.num_layers, len(decoders))
     chunks = list(chunks_of(token_ids))
 
     def read(stage: int, given: NDArray[Any], chunk: int) -> tuple[NDArray[Any], Logits]:

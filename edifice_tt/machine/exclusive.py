@@ -11,11 +11,13 @@ from contextlib import ContextDecorator
 from threading import RLock
 
 
-class _Exclusive(ContextDecorator):
+class Exclusive(ContextDecorator):
     """`with exclusive:` and `@exclusive`; a thread that holds the lock may take it again."""
 
     def __init__(self) -> None:
-        self.lock = RLock()
+        self.renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.renew)
 
     def __enter__(self) -> None:
         self.lock.acquire()
@@ -28,7 +30,4 @@ class _Exclusive(ContextDecorator):
         self.lock = RLock()
 
 
-exclusive = _Exclusive()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=exclusive.renew)
+exclusive = Exclusive()

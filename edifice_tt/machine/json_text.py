@@ -34,21 +34,34 @@ def parse(given: bytes | str) -> Any:
     try:
         text = given.decode() if isinstance(given, bytes) else given
         value = _DECODER.decode(text)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 text, at byte {error.start}") from error
-    except json.JSONDecodeError as error:
-        what = error.msg[0].lower() + error.msg[1:].removesuffix(" at")
-        raise ValueError(f"not JSON, {what} at line {error.lineno} column {error.colno}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise why_no_json(error) from error
     except RecursionError:
         raise ValueError(f"its JSON is nested deeper than {_DEEPEST} levels") from None
     if _is_deeper(value, _DEEPEST):
         raise ValueError(f"its JSON is nested deeper than {_DEEPEST} levels")
+    check_whole(text, value)
+    return value
+
+
+def why_no_json(
+    error: UnicodeDecodeError | json.JSONDecodeError, in_line: bool = False
+) -> ValueError:
+    """What is wrong with a text, and where; `in_line` where it is one line of a file."""
+    if isinstance(error, UnicodeDecodeError):
+        return ValueError(f"not UTF-8 text, at byte {error.start}" + " of the line" * in_line)
+    what = error.msg[0].lower() + error.msg[1:].removesuffix(" at")
+    line = "" if in_line else f"line {error.lineno} "
+    return ValueError(f"not JSON, {what} at {line}column {error.colno}")
+
+
+def check_whole(text: str, value: Any) -> None:
+    """Raise `ValueError` where a text in the value of a JSON text is no Unicode."""
     if "\\ud" in text or "\\uD" in text:  # an escape of half a character, perhaps without the other
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             raise ValueError("a text holds half a character, a lone surrogate") from error
-    return value
 
 
 def parse_record(given: bytes | str) -> dict[str, Any]:

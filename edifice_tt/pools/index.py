@@ -11,12 +11,9 @@ import stat
 import warnings
 from array import array
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edifice_tt.contract.errors import CheckpointError, PoolWarning
 from edifice_tt.pools.chat_text import with_plain
@@ -51,9 +48,8 @@ class PoolIndex:
         self.answered = False
         self.size = 0  # bytes of all whole lines
         self.ended = True  # whether the last of them has its line end
-        self._ids: dict[str, int] = {}
         self._starts = array("Q")  # of each line, in bytes
-        self._owners = array("i")  # the problem of each line; -1 for a line of none
+        self._rows: dict[str, array[int]] = {}  # the lines of each problem, counted from 0
         self._inode = (0, 0)
         try:
             if not stat.S_ISREG(os.stat(path).st_mode) and not self.path.is_dir():
@@ -78,11 +74,12 @@ class PoolIndex:
                     return
                 raise self._damage(number, line, error) from error
             try:
-                owner = self._take(check(record), record, number)
+                problem = self._take(check(record), record, number)
             except (ValueError, OverflowError) as error:
                 raise self._damage(number, line, error) from error
             self._starts.append(self.size)
-            self._owners.append(owner)
+            if problem is not None:
+                self._rows[problem].append(number - 1)
             self.size += len(line)
             self.ended = line.endswith(b"\n")
 
@@ -100,31 +97,31 @@ class PoolIndex:
             reason = ValueError("it begins with a byte order mark; save it without one")
         return CheckpointError(f"{self.path}, line {number}: {what}: {reason}")
 
-    def _take(self, kind: str, record: dict[str, Any], number: int) -> int:
-        """Keep what a line declares; returns which problem it is of, -1 for none."""
+    def _take(self, kind: str, record: dict[str, Any], number: int) -> str | None:
+        """Keep what a line declares; returns the problem of a candidate or a score."""
         if (kind == "pool") != (number == 1):
             more = "; to join two files use edifice-tt merge" if kind == "pool" else ""
             raise ValueError(f"the first line, and no other, must be a pool header{more}")
         if kind == "pool":
             self.settings = sampling_of(record["settings"])
             self.answered = isinstance(self.settings.get("answer"), str)
-            return -1
+            return None
         if kind == "scorer":
             if "trained_on" in record:
                 record["trained_on"] = frozenset(record["trained_on"])
             self.scorers[record.pop("scorer")] = record
-            return -1
-        problem = record.pop("problem")
+            return None
+        problem: str = record.pop("problem")
         if kind == "problem":
             if problem in self.problems:
                 raise ValueError(f"problem {problem!r:.40} is there twice")
             record["prompt"] = with_plain(record["prompt"], record.pop("plain", ()))
-            self._ids[problem] = len(self._ids)
             self.problems[problem] = record
+            self._rows[problem] = array("I")
             self.lines[problem] = number
             self.indices[problem] = set()
-            return -1
-        if (owner := self._ids.get(problem, -1)) < 0:
+            return None
+        if problem not in self.problems:
             raise ValueError(f"a {kind} of problem {problem!r:.40}, which no line before declares")
         index, present = record["index"], self.indices[problem]
         if kind == "candidate":
@@ -132,12 +129,12 @@ class PoolIndex:
                 raise ValueError(f"candidate {index} of problem {problem!r:.40} is there twice")
             present.add(index)
             self.answered = self.answered or record["answer"] is not None
-            return owner
+            return problem
         if index not in present:
             raise ValueError(f"a score for candidate {index}, which is not there")
         if record["scorer"] not in self.scorers:
             raise ValueError(f"a score of {record['scorer']!r:.40}, which no line before declares")
-        return owner
+        return problem
 
     def with_problems(self) -> Self:
         """This file. Raises `CheckpointError` when it holds no problem."""
@@ -149,7 +146,7 @@ class PoolIndex:
         """What a `Pool` of each of these problems holds, by default of all."""
         with self._open() as file:
             for problem in problems or self.problems:
-                yield self._fields(problem, self._read(file, self._rows(problem)))
+                yield self._fields(problem, self._read(file, problem))
 
     def _open(self) -> BinaryIO:
         file = self.path.open("rb")
@@ -163,30 +160,16 @@ class PoolIndex:
 
     def line_of(self, problem: str, index: int) -> int:
         """The number of the line on which a candidate stands."""
-        rows = self._rows(problem)
         with self._open() as file:
-            found = zip(rows.tolist(), self._read(file, rows), strict=True)
+            found = zip(self._rows[problem], self._read(file, problem), strict=True)
             lines = (row + 1 for row, r in found if "text" in r and r["index"] == index)
             return int(next(lines))
 
-    @cached_property
-    def _order(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """The lines problem by problem, each problem's in the file's order, and where it begins."""
-        owners = np.frombuffer(self._owners, np.int32)
-        order = np.argsort(owners, kind="stable")
-        return order, np.searchsorted(owners[order], range(len(self.problems) + 1))
-
-    def _rows(self, problem: str) -> NDArray[np.intp]:
-        order, bounds = self._order
-        number = self._ids[problem]
-        return order[bounds[number] : bounds[number + 1]]
-
-    def _read(self, file: BinaryIO, rows: NDArray[np.intp]) -> Iterator[dict[str, Any]]:
-        """Parse lines again that were found whole; neighbours in one go."""
-        if not len(rows):
-            return
-        for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
-            start, after = self._starts[run[0]], int(run[-1]) + 1
+    def _read(self, file: BinaryIO, problem: str) -> Iterator[dict[str, Any]]:
+        """Parse a problem's lines again, which were found whole; neighbours in one go."""
+        for _, some in groupby(enumerate(self._rows[problem]), lambda pair: pair[1] - pair[0]):
+            run = [row for _, row in some]
+            start, after = self._starts[run[0]], run[-1] + 1
             stop = self._starts[after] if after < len(self._starts) else self.size
             file.seek(start)
             block = file.read(stop - start)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from edifice_tt.contract.records import RANGES
-from edifice_tt.machine.json_text import unique
+from edifice_tt.machine.json_text import check_whole, unique, why_no_json
 from edifice_tt.pools.candidates import FINISH_REASONS, INTERRUPTED, Candidate
 from edifice_tt.pools.chat_text import plain_of
 
@@ -136,16 +136,9 @@ def decode(line: bytes, decoder: json.JSONDecoder = _DECODER) -> Any:
     try:
         text = line.decode()
         value, end = decoder.raw_decode(text)  # less work than json.loads, on short lines
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 text, at byte {error.start} of the line") from error
-    except json.JSONDecodeError as error:
-        what = error.msg[0].lower() + error.msg[1:].removesuffix(" at")
-        raise ValueError(f"not JSON, {what} at column {error.colno}") from error
-    if "\\ud" in text or "\\uD" in text:  # an escape of half a character, perhaps without the other
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise ValueError("a text holds half a character, a lone surrogate") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise why_no_json(error, in_line=True) from error
+    check_whole(text, value)
     if text[end:] not in ("\n", "", "\r\n"):
         raise ValueError(f"not one JSON object, more follows at column {end + 1}")
     return value

@@ -13,7 +13,7 @@ from typing import Any
 from edifice_tt.contract import records, registry
 from edifice_tt.contract.errors import PluginError
 from edifice_tt.contract.options import check_count
-from edifice_tt.contract.tracing import one_line, show
+from edifice_tt.contract.tracing import blamed, show
 from edifice_tt.pools.families import Question
 from edifice_tt.pools.pool import Problem
 
@@ -47,14 +47,9 @@ class Task(records.Task):
     def draw(self, rng: Random) -> Question:
         """A question that `make` draws; `PluginError`, naming the owner, where it gives none."""
         who = f"task {self.name!r}" + (f" of {self.owner}" if self.owner else "")
-        try:
+        with blamed(f"{who} failed"):
             made = self.make(rng)
             question = Question(*made)
-        except KeyboardInterrupt:
-            raise
-        # Foreign code: whatever it raises, the caller learns whose it is.
-        except BaseException as error:
-            raise PluginError(f"{who} failed: {one_line(error)}") from error
         if isinstance(made, str) or not all(
             isinstance(part, str) and part.strip() for part in question
         ):

@@ -7,7 +7,7 @@ from typing import Any
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, PluginError
-from edifice_tt.contract.tracing import one_line, show
+from edifice_tt.contract.tracing import blamed, one_line, show
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.steps import DEFAULT, check_reduction, reduce_steps
@@ -79,16 +79,11 @@ def check_reduce(record: registry.Scorer, reduce: str | None) -> None:
 
 
 def _call(record: registry.Scorer, pool: Pool) -> Any:
-    try:
+    with blamed(f"{_who(record)} failed"):
         function = record.factory()
         if record.reads == "text":
             return function(pool.prompt, [candidate.text for candidate in pool])
         return function([list(candidate.token_logprobs) for candidate in pool])
-    except KeyboardInterrupt:
-        raise
-    # Foreign code: whatever it raises, the caller learns whose it is.
-    except BaseException as error:
-        raise PluginError(f"{_who(record)} failed: {one_line(error)}") from error
 
 
 def _check_scores(record: registry.Scorer, values: Any, pool: Pool) -> list[float]:

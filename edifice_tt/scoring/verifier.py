@@ -30,7 +30,7 @@ from edifice_tt.contract.errors import (
     TrainedOnWarning,
 )
 from edifice_tt.contract.options import check_dropout, check_seed, check_size
-from edifice_tt.contract.tracing import one_line, show
+from edifice_tt.contract.tracing import blamed, show
 from edifice_tt.engine.hidden import ROWS, States, read_hidden
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.json_text import parse_record, take, take_all
@@ -50,7 +50,7 @@ from edifice_tt.weights.safetensors import (
 from edifice_tt.weights.safetensors_header import Format
 
 FORMAT = Format("edifice_tt_verifier", "not a verifier; make one with edifice-tt train", "1")
-_SURE = 1e-6  # a head that declares probabilities counts as no surer than that
+SURE = 1e-6  # a head that declares probabilities counts as no surer than that
 _HEAD, _MEAN, _SCALE = "head.", "input.mean", "input.scale"
 
 
@@ -134,7 +134,7 @@ class Verifier:
         ready = [(one.astype(np.float32) - self.mean) * self.scale for one in states]
         values = read_head(self.head, ready, device)
         if registry.scorer(self.scorer).range == "probability":
-            values = [np.clip(p, _SURE, 1 - _SURE) for p in values]
+            values = [np.clip(p, SURE, 1 - SURE) for p in values]
             return [np.log(p / (1 - p)) for p in values]
         return values
 
@@ -218,16 +218,12 @@ def open_verifier(record: registry.Scorer, device: str | None = None) -> Verifie
     """
     who = f"scorer {record.name!r} of {record.owner}"
     try:
-        made = record.factory()
-        if isinstance(made, str | os.PathLike):
-            made = load_verifier(Path(made), device)
-    except (KeyboardInterrupt, ToolchainError):
-        raise
+        with blamed(f"{who} failed", own=(ToolchainError, CheckpointError)):
+            made = record.factory()
+            if isinstance(made, str | os.PathLike):
+                made = load_verifier(Path(made), device)
     except CheckpointError as error:
         raise CheckpointError(f"{who}: {error}; install it anew") from error
-    # Foreign code: whatever it raises, the caller learns whose it is.
-    except BaseException as error:
-        raise PluginError(f"{who} failed: {one_line(error)}") from error
     if not isinstance(made, Verifier):
         raise PluginError(f"{who} gave {show(made):.60}, expected a Verifier or its file's path")
     return replace(made, name=record.name, owner=record.owner)

@@ -19,7 +19,7 @@ from edifice_tt.contract.errors import (
     unknown_name,
 )
 from edifice_tt.contract.options import problem_seed, whole
-from edifice_tt.contract.tracing import one_line, show
+from edifice_tt.contract.tracing import blamed, show
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool
 
@@ -115,12 +115,8 @@ class Rule:
 
     def _ask(self, candidates: Sequence[Candidate], options: Mapping[str, Any]) -> Choice:
         who = f"rule {self.record.name!r} of {self.record.owner}"
-        try:
+        with blamed(f"{who} failed", own=(EdificeError, ValueError)):
             choice = self.record.function(candidates, **options)
-        except (EdificeError, ValueError, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # foreign code: whatever it raises, the caller learns whose
-            raise PluginError(f"{who} failed: {one_line(error)}") from error
         if not isinstance(choice, Choice):
             raise PluginError(f"{who} gave {show(choice):.60}, expected a Choice")
         if all(choice.index != candidate.index for candidate in candidates):

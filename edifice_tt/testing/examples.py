@@ -8,15 +8,10 @@ from edifice_tt.doctor.formulas import fill_with_waves
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool
 from edifice_tt.weights.tokenizer import Tokenizer
+from edifice_tt.weights.vocabulary import BYTES
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 END = 2
-# A byte is a token, written as byte-level vocabularies do: itself where that is visible, else the
-# next character from U+0100 on.
-VISIBLE = (*range(33, 127), *range(161, 173), *range(174, 256))
-BYTE_TOKENS = {byte: chr(byte) for byte in VISIBLE} | {
-    byte: chr(256 + n) for n, byte in enumerate(sorted({*range(256)} - {*VISIBLE}))
-}
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -35,7 +30,7 @@ def byte_tokenizer() -> Tokenizer:
         {
             "tokenizer.ggml.model": "gpt2",
             "tokenizer.ggml.pre": "smollm",
-            "tokenizer.ggml.tokens": [*SPECIALS, *(BYTE_TOKENS[b] for b in range(256))],
+            "tokenizer.ggml.tokens": [*SPECIALS, *sorted(BYTES, key=BYTES.__getitem__)],
             "tokenizer.ggml.token_type": [3] * len(SPECIALS) + [1] * 256,
             "tokenizer.ggml.merges": [],
             "tokenizer.ggml.bos_token_id": 1,

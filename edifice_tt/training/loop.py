@@ -16,12 +16,11 @@ from tinygrad.nn.state import get_parameters, get_state_dict
 from edifice_tt.contract.errors import CheckpointError, EdificeError
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.nn.buffers import in_memory, view, wrap
+from edifice_tt.scoring.verifier import SURE
 from edifice_tt.study.quality import auroc
 from edifice_tt.training.examples import Example, Floats, batches
 from edifice_tt.training.losses import Loss
 from edifice_tt.training.progress import Arrays, Epoch, Progress, random_counter
-
-_SURE = 1e-6  # a head that declares probabilities counts as no surer than that
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ class Loop:
         P, N, T, D = states.shape
         logits = self.head(states.reshape(P * N, T, D)).float().reshape(P, N, T)
         if self.is_probability:
-            logits = logits.clip(_SURE, 1 - _SURE)
+            logits = logits.clip(SURE, 1 - SURE)
             logits = (logits / (1 - logits)).log()
         return logits
 

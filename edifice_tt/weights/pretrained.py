@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from edifice_tt.contract.errors import CheckpointError, EdificeError, PluginError, unknown_name
+from edifice_tt.contract.errors import CheckpointError, EdificeError, unknown_name
 from edifice_tt.contract.plugins import load_plugins
-from edifice_tt.contract.tracing import one_line
+from edifice_tt.contract.tracing import blamed
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import place
 from edifice_tt.nn.stored.halves import check_dtype, choose_dtype, store
@@ -71,12 +71,8 @@ def load_pretrained(
             f"{path}; leave it out"
         )
     if lm is None:
-        try:
+        with blamed(f"{path}: a plugin failed to load it", own=(EdificeError,)):
             lm = load_plugins().manager.hook.load_pretrained(path=path)
-        except (EdificeError, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # foreign code
-            raise PluginError(f"{path}: a plugin failed to load it: {one_line(error)}") from error
     if lm is None:
         if path.is_file() and (size := path.stat().st_size) < 4:  # no format's first word
             raise CheckpointError(f"{path}: the file has {size} bytes, too few to hold a model")

@@ -5,13 +5,12 @@ The library `tokenizers` merges; the rules around it are llama.cpp's, or a `toke
 
 import codecs
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
+from edifice_tt.machine.exclusive import Exclusive
 from edifice_tt.machine.toolchain import require
 from edifice_tt.pools.chat_text import plain_of
 from edifice_tt.weights.chat_template import check_options, render
@@ -22,17 +21,7 @@ from edifice_tt.weights.vocabulary import check_flag, check_id, check_template, 
 
 __all__ = ["PRE_TOKENIZERS", "TextStream", "Tokenizer"]
 
-_reading = Lock()  # the library has one switch for all that encode at once
-
-
-def _renew_lock() -> None:
-    """A forked process has one thread, which must not wait for those that it lost."""
-    global _reading
-    _reading = Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+_reading = Exclusive()  # the library has one switch for all that encode at once
 
 
 # Slots, because whoever looks for weights in a model walks into every `__dict__`.

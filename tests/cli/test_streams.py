@@ -285,9 +285,9 @@ def test_a_command_that_is_told_to_end_leaves_things_as_they_were(
     monkeypatch.setattr(pool_file, "candidate_line", signalled)
     scores = pool_file.score_lines
 
-    def scored(pool, scorer):
-        signalled(pool.problem, pool.candidates[0])
-        return scores(pool, scorer)
+    def scored(problem, candidates, scorer):
+        signalled(problem, next(iter(candidates)))
+        return scores(problem, candidates, scorer)
 
     monkeypatch.setattr(pool_file, "score_lines", scored)
     monkeypatch.chdir(tmp_path)
