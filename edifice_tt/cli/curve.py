@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
+from edifice_tt.cli.parser import add_option
 from edifice_tt.contract.errors import EdificeError, unknown_name
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.machine.files import write_atomically
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 
 HEADING = "measure"
+CURVE = "study.curve:scaling_curve"
 
 
 def register(add: Add) -> None:
@@ -39,23 +41,23 @@ def register(add: Add) -> None:
         "--scorer", action="append", metavar="NAME", help="repeatable; default: all in the pool"
     )
     curve.add_argument("--answer", help=f"what votes compare: {options.EXTRACTORS}")
-    curve.add_argument(
-        "--level", type=_level, default=0.95, help="of the intervals (default: %(default)s)"
-    )
-    curve.add_argument(
+    add_option(curve, "--level", CURVE, "of the intervals (default: {})", type=_level)
+    add_option(
+        curve,
         "--bootstrap",
+        CURVE,
+        "resamples of the problems (default: {})",
         type=_resamples,
-        default=1000,
         metavar="N",
-        help="resamples of the problems (default: %(default)s)",
     )
-    curve.add_argument(
+    add_option(
+        curve,
         "--unfinished",
+        CURVE,
+        "problems with fewer candidates than were asked for (default: {})",
         choices=("leave_out", "use"),
-        default="leave_out",
-        help="problems with fewer candidates than were asked for (default: %(default)s)",
     )
-    curve.add_argument("--seed", type=_seed, default=0, help="default: %(default)s")
+    add_option(curve, "--seed", CURVE, type=_seed)
     curve.add_argument(
         "--html",
         dest="output",
@@ -143,10 +145,7 @@ def _curve(arguments: argparse.Namespace) -> None:
         terminal.say(f"writing {arguments.output}")
         page = render_report(curve, file, answer=arguments.answer, everything=arguments.all)
         write_atomically(arguments.output, lambda out: out.write(page))
-    if arguments.json:
-        terminal.print_json(curve.to_dict())
-    else:
-        terminal.show(show_curve(curve))
+    terminal.show_result(arguments, curve.to_dict(), show_curve(curve))
 
 
 def _check_sizes(file: "PoolFile", ks: Sequence[int] | None, use: bool) -> None:

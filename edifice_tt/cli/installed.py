@@ -126,10 +126,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from edifice_tt import doctor
 
     checks = doctor.diagnose(arguments.device, arguments.quick, terminal.say)
-    if arguments.json:
-        terminal.print_json(doctor.to_dict(checks))
-    else:
-        terminal.show(terminal.show_checks(checks))
+    terminal.show_result(arguments, doctor.to_dict(checks), terminal.show_checks(checks))
     return 0 if doctor.passed(checks) else 1
 
 
@@ -137,7 +134,4 @@ def _pull(arguments: argparse.Namespace) -> None:
     from edifice_tt.weights import catalog
 
     path = catalog.pull(arguments.model, force=arguments.force)
-    if arguments.json:
-        terminal.print_json({"model": arguments.model, "path": str(path)})
-    else:
-        terminal.show(path)
+    terminal.show_result(arguments, {"model": arguments.model, "path": str(path)}, path)

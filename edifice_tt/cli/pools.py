@@ -11,6 +11,7 @@ from typing import Any
 import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
+from edifice_tt.cli.parser import add_option, default_of
 from edifice_tt.cli.rule_options import rule_options
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, TrainedOnWarning
@@ -33,7 +34,9 @@ def register(add: Add) -> None:
         options.add_verifier,
     )
     score.add_argument("pool", type=Path, help="pool file; the scores are appended")
-    score.add_argument("--scorer", help="a scorer of edifice-tt list (default: logprob)")
+    add_option(
+        score, "--scorer", options.SCORE, "a scorer of edifice-tt list (default: {})", unset=True
+    )
     score.add_argument(
         "--model",
         help="model, for a scorer that reads hidden states "
@@ -51,7 +54,7 @@ def register(add: Add) -> None:
     take.add_argument(
         "source", type=Path, help='JSON lines, a problem each, with "candidates" or "completions"'
     )
-    take.add_argument("--scorer", default="score", help="name of their scores (default: score)")
+    add_option(take, "--scorer", "pools.foreign:import_pools", "name of their scores (default: {})")
     take.add_argument(
         "--range", help="what their scores are: probability, logit or unbounded (default: unknown)"
     )
@@ -70,17 +73,18 @@ def _score(arguments: argparse.Namespace) -> None:
     from edifice_tt.pools.writer import PoolWriter
     from edifice_tt.scoring.score import check_reduce
 
-    model = ""
+    model, scorer = "", arguments.scorer
     if arguments.verifier is None:
-        record = registry.scorer(arguments.scorer or "logprob")
+        scorer = scorer or default_of(options.SCORE, "scorer")
+        record = registry.scorer(scorer)
         check_reduce(record, arguments.reduce)
         model = record.model
     with PoolWriter(arguments.pool) as writer:  # opened first: a mistake in it costs no loading
         pools = writer.file.with_problems()
-        verifier = options.open_verifier(arguments)
+        verifier = options.open_verifier(arguments, scorer)
         model = arguments.model or (verifier and (model or options.DEFAULT_MODEL))
-        lm = options.load(arguments, model) if model else None
-        name, owner, fingerprint = _scorer_of(arguments, verifier, lm)
+        lm = options.load(arguments, model, arguments.device) if model else None
+        name, owner, fingerprint = _scorer_of(arguments, scorer, verifier, lm)
         seen = _seen(verifier, pools)
         shown, count = [], 0
         try:
@@ -127,13 +131,13 @@ def _score_one(arguments: argparse.Namespace, lm: Any, pool: Any, scorer: Any, p
 
 
 def _scorer_of(
-    arguments: argparse.Namespace, verifier: Any, lm: Any
+    arguments: argparse.Namespace, scorer: str, verifier: Any, lm: Any
 ) -> tuple[str, str, str | None]:
     """Name and owner of the scorer, and the fingerprint of the model that it reads, if any."""
     from edifice_tt.scoring.score import check_scorer
 
     if verifier is None:
-        record = check_scorer(lm, arguments.scorer or "logprob")
+        record = check_scorer(lm, scorer)
         name, owner = record.name, record.owner
         fingerprint = lm.fingerprint if lm and record.reads == "hidden" else None
     else:
@@ -220,12 +224,10 @@ def _grade(arguments: argparse.Namespace) -> None:
         yield from _graded(file, arguments.answer, counts)
 
     rewrite_pools(arguments.pool, graded)
-    if arguments.json:
-        terminal.print_json({"pool": str(arguments.pool), **counts})
-        return
     none = f", {counts['without_answer']} have no answer" if counts["without_answer"] else ""
     right = f"{counts['right']} of {counts['candidates']} candidates"
-    terminal.show(f"{right} of {counts['problems']} problems in {arguments.pool} are right{none}")
+    text = f"{right} of {counts['problems']} problems in {arguments.pool} are right{none}"
+    terminal.show_result(arguments, {"pool": str(arguments.pool), **counts}, text)
 
 
 def _graded(pools: Iterable[Any], answer: str | None, counts: dict[str, int]) -> Iterator[Any]:

@@ -7,9 +7,11 @@ from typing import Any
 import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
+from edifice_tt.cli.parser import add_option
 from edifice_tt.contract.errors import EdificeError
 
 HEADING = "train a scorer"
+FIT, FIT_OPTIONS = "training.fit:fit_scorer", "training.fit:FitOptions"
 
 
 def register(add: Add) -> None:
@@ -41,13 +43,11 @@ def _add_training(command: argparse.ArgumentParser) -> None:
         default=options.DEFAULT_MODEL,
         help="the model that sampled the pools (default: %(default)s)",
     )
-    command.add_argument("--scorer", default="mlp", help="registered head (default: mlp)")
-    command.add_argument(
-        "--loss", default="outcome", help="outcome (default), pairwise, token or step"
-    )
-    command.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    command.add_argument("--epochs", type=int, default=60, help="at most (default: %(default)s)")
-    command.add_argument("--lr", type=float, default=1e-3, help="default: %(default)s")
+    add_option(command, "--scorer", FIT, "registered head (default: {})")
+    add_option(command, "--loss", FIT_OPTIONS, "{} (default), pairwise, token or step")
+    add_option(command, "--seed", FIT)
+    add_option(command, "--epochs", FIT_OPTIONS, "at most (default: {})")
+    add_option(command, "--lr", FIT_OPTIONS)
     options.add_device(command)
     options.add_activations(command)
     options.add_dtype(command)
@@ -59,18 +59,8 @@ def _tasks(arguments: argparse.Namespace) -> None:
     names = [arguments.task] if arguments.task else et.list_tasks()
     tasks = [find_task(name) for name in names]
     if arguments.json:
-        shown = [
-            {
-                "name": task.name,
-                "summary": task.summary,
-                "answer": task.answer,
-                "max_tokens": task.max_tokens,
-                "stop": list(task.stop),
-                "examples": task.examples,
-            }
-            for task in tasks
-        ]
-        terminal.print_json(shown)
+        fields = ("name", "summary", "answer", "max_tokens", "stop", "examples")
+        terminal.print_json([{name: getattr(task, name) for name in fields} for task in tasks])
     elif arguments.task:
         terminal.show(tasks[0].examples, end="")
     else:
@@ -114,10 +104,8 @@ def _train(arguments: argparse.Namespace) -> None:
     )
     fit.verifier.save(output)
     checkpoint.unlink(missing_ok=True)
-    if arguments.json:
-        terminal.print_json({"verifier": str(output), **fit.to_dict()})
-    else:
-        terminal.show(_summary(fit, output))
+    plain = {"verifier": str(output), **fit.to_dict()}
+    terminal.show_result(arguments, plain, _summary(fit, output))
     if fit.stopped not in ("patience", "epochs"):
         terminal.warn(f"{fit.stopped}; the last good weights before it are kept")
 
@@ -178,7 +166,7 @@ def _check(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
 
 def _load(arguments: argparse.Namespace) -> Any:
     terminal.say(f"loading {arguments.model}")
-    return options.load(arguments, arguments.model)
+    return options.load(arguments, arguments.model, arguments.device)
 
 
 def _read(arguments: argparse.Namespace, lm: Any, layers: list[int]) -> dict[int, Any]:

@@ -30,8 +30,6 @@ class Stops:
 
         Raises `ValueError` for one that cannot be, or never comes.
         """
-        if isinstance(stop, str):
-            raise ValueError(f"stop={stop!r} must be a list of strings and token ids: [{stop!r}]")
         stop = [s if (token := whole(s)) is None else token for s in stop]
         ids = range(lm.config.vocab_size)
         if not all(s in ids if type(s) is int else s and isinstance(s, str) for s in stop):
