@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,7 @@ from edifice_tt.selection.answers import extractor
 if TYPE_CHECKING:
     from edifice_tt.pools.reader import PoolFile
 
-
 HEADING = "measure"
-CURVE = "study.curve:scaling_curve"
 
 
 def register(add: Add) -> None:
@@ -41,23 +40,12 @@ def register(add: Add) -> None:
         "--scorer", action="append", metavar="NAME", help="repeatable; default: all in the pool"
     )
     curve.add_argument("--answer", help=f"what votes compare: {options.EXTRACTORS}")
-    add_option(curve, "--level", CURVE, "of the intervals (default: {})", type=_level)
-    add_option(
-        curve,
-        "--bootstrap",
-        CURVE,
-        "resamples of the problems (default: {})",
-        type=_resamples,
-        metavar="N",
-    )
-    add_option(
-        curve,
-        "--unfinished",
-        CURVE,
-        "problems with fewer candidates than were asked for (default: {})",
-        choices=("leave_out", "use"),
-    )
-    add_option(curve, "--seed", CURVE, type=_seed)
+    option = partial(add_option, curve, "study.curve:scaling_curve")
+    option("--level", "of the intervals (default: {})", type=_level)
+    option("--bootstrap", "resamples of the problems (default: {})", type=_resamples, metavar="N")
+    unfinished = "problems with fewer candidates than were asked for (default: {})"
+    option("--unfinished", unfinished, choices=("leave_out", "use"))
+    option("--seed", type=_seed)
     curve.add_argument(
         "--html",
         dest="output",

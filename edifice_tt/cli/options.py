@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from edifice_tt.sampling.request import Request
 
 DEFAULT_MODEL = "smollm2-135m"
-GENERATE = "sampling.generate:generate"
 SCORE = "scoring.score:score"
 EXTRACTORS = "text, number, boxed, regex:PATTERN, or a plugin's"
 # (name, function, summary, *groups of arguments) -> the command's parser
@@ -33,8 +33,8 @@ def add_device(command: argparse.ArgumentParser) -> None:
 def add_activations(command: argparse.ArgumentParser) -> None:
     add_option(
         command,
-        "--activations",
         "weights.pretrained:load_pretrained",
+        "--activations",
         "{} (default), or int8: rounded to 8 bits as llama.cpp does, faster on a CPU with a "
         "quantised model",
         metavar="KIND",
@@ -61,12 +61,13 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--model", default=DEFAULT_MODEL, help="catalog name or file (default: %(default)s)"
     )
-    add_option(command, "-n", GENERATE, "candidates (default: {})")
-    for option in ("--seed", "--temperature"):
-        add_option(command, option, GENERATE)
-    add_option(command, "--top-k", GENERATE, "{}: all tokens (default)")
-    add_option(command, "--top-p", GENERATE, "{:g}: all tokens (default)")
-    add_option(command, "--max-tokens", GENERATE, "default: {}, or the task's", unset=True)
+    option = partial(add_option, command, "sampling.generate:generate")
+    option("-n", "candidates (default: {})")
+    option("--seed")
+    option("--temperature")
+    option("--top-k", "{}: all tokens (default)")
+    option("--top-p", "{:g}: all tokens (default)")
+    option("--max-tokens", "default: {}, or the task's", unset=True)
     command.add_argument(
         "--stop",
         action="append",
@@ -84,12 +85,8 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
         help="what the chat template reads, in JSON or as text: enable_thinking=false; repeatable",
     )
     command.add_argument("--raw", action="store_true", help="no chat template: continue the text")
-    add_option(
-        command,
-        "--batch-size",
-        GENERATE,
-        "candidates that decode together: fewer need less memory (default: {})",
-    )
+    batches = "candidates that decode together: fewer need less memory (default: {})"
+    option("--batch-size", batches)
     add_device(command)
     add_activations(command)
     command.add_argument(
@@ -103,8 +100,8 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
 def add_selection(command: argparse.ArgumentParser) -> None:
     add_option(
         command,
-        "--rule",
         "selection.select:select",
+        "--rule",
         "{} (default), majority, weighted, weighted_logit, pessimistic, random, oracle, or a "
         "plugin's",
     )
@@ -155,7 +152,7 @@ def open_verifier(arguments: argparse.Namespace, scorer: str | None) -> Any:
 
 def stop_text(text: str) -> str:
     r"""A stop string; `\n`, `\r` and `\t` are read as in C, but not in `\neq`, which is LaTeX."""
-    return re.sub(r"\\([nrt])(?![a-z])", lambda found: _ESCAPES[found.group(1)], text)
+    return re.sub(r"\\([nrt])(?![a-z])", lambda match: _ESCAPES[match.group(1)], text)
 
 
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
@@ -225,22 +222,15 @@ def request_of(
     from edifice_tt.sampling.generate import make_request
 
     names = ("n", "seed", "temperature", "top_k", "top_p", "max_tokens", "stop", "batch_size")
-    values = {name: getattr(arguments, name) for name in names}
     options: dict[str, Any] = {"max_tokens": task.max_tokens, "stop": task.stop} if task else {}
-    options |= {name: value for name, value in values.items() if value not in (None, [])}
+    values = ((name, getattr(arguments, name)) for name in names)
+    options |= {name: value for name, value in values if value not in (None, [])}
     texts = named_values("--template-option", arguments.template_option, "enable_thinking=false")
     options["template_options"] = {name: _json_or_text(value) for name, value in texts}
-    return make_request(**options, devices=devices(arguments), answer=answer)
-
-
-def devices(arguments: argparse.Namespace) -> list[str] | None:
-    """The devices of `--devices`; raises `ValueError` where `--device` is not the first of them."""
-    if arguments.devices is None:
-        return None
-    names: list[str] = arguments.devices.split(",")
-    if arguments.device not in (None, names[0]):
+    devices = None if arguments.devices is None else arguments.devices.split(",")
+    if devices and arguments.device not in (None, devices[0]):
         raise ValueError("give either --device or --devices")
-    return names
+    return make_request(**options, devices=devices, answer=answer)
 
 
 def read_question(arguments: argparse.Namespace) -> str:

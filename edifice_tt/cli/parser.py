@@ -41,8 +41,8 @@ def default_of(function: str, parameter: str) -> Any:
 
 def add_option(
     command: Any,
-    option: str,
     function: str,
+    option: str,
     help: str = "default: {}",
     unset: bool = False,
     **more: Any,
@@ -125,10 +125,10 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
 
     def sections(self) -> dict[str, list[argparse.Action]]:
         """What the help shows of each command, by heading."""
-        found: dict[str, list[argparse.Action]] = {}
+        actions: dict[str, list[argparse.Action]] = {}
         for action in self._choices_actions:
-            found.setdefault(self.headings[action.dest], []).append(action)
-        return found
+            actions.setdefault(self.headings[action.dest], []).append(action)
+        return actions
 
 
 class NewCommands:

@@ -35,7 +35,7 @@ def register(add: Add) -> None:
     )
     score.add_argument("pool", type=Path, help="pool file; the scores are appended")
     add_option(
-        score, "--scorer", options.SCORE, "a scorer of edifice-tt list (default: {})", unset=True
+        score, options.SCORE, "--scorer", "a scorer of edifice-tt list (default: {})", unset=True
     )
     score.add_argument(
         "--model",
@@ -54,7 +54,7 @@ def register(add: Add) -> None:
     take.add_argument(
         "source", type=Path, help='JSON lines, a problem each, with "candidates" or "completions"'
     )
-    add_option(take, "--scorer", "pools.foreign:import_pools", "name of their scores (default: {})")
+    add_option(take, "pools.foreign:import_pools", "--scorer", "name of their scores (default: {})")
     take.add_argument(
         "--range", help="what their scores are: probability, logit or unbounded (default: unknown)"
     )
@@ -97,15 +97,10 @@ def _score(arguments: argparse.Namespace) -> None:
         except BaseException:
             writer.take_back()  # half a file with scores would look like a whole one
             raise
-    if arguments.json:
-        terminal.print_json(shown)
-    elif len(pools.problems) == 1:
-        terminal.show(terminal.show_candidates(pool))
-    else:
-        terminal.show(
-            f"{count} candidates of {len(pools.problems)} problems in {arguments.pool} have a "
-            f"score by {name}"
-        )
+    text = f"{count} candidates of {len(pools.problems)} problems in {arguments.pool} have a score "
+    text += f"by {name}"
+    only = len(pools.problems) == 1
+    terminal.show_result(arguments, shown, terminal.show_candidates(pool) if only else text)
 
 
 def _seen(verifier: Any, file: Any) -> list[str]:
@@ -151,11 +146,11 @@ def _select(arguments: argparse.Namespace) -> None:
     from edifice_tt.pools.reader import PoolFile
     from edifice_tt.selection.select import Rule, unfinished
 
-    found = registry.load_registry()  # once, not for each problem
-    given = rule_options(arguments, found.find("selector", arguments.rule))
+    registered = registry.load_registry()  # once, not for each problem
+    rule_settings = rule_options(arguments, registered.find("selector", arguments.rule))
     if arguments.scorer is not None:
-        given["scorer"] = arguments.scorer
-    rule = Rule.find(found, arguments.rule, given)
+        rule_settings["scorer"] = arguments.scorer
+    rule = Rule.find(registered, arguments.rule, rule_settings)
     rows: list[tuple[Any, Any]] = []
     lacking: list[str] = []
     reason: Exception | None = None
@@ -163,7 +158,7 @@ def _select(arguments: argparse.Namespace) -> None:
     for pool in _telling(file):
         if pool.num_missing:
             lacking.append(unfinished(pool))
-        if "answer" in rule.record.options and "answer" not in given:
+        if "answer" in rule.record.options and "answer" not in rule_settings:
             _check_looked_at(file, pool)
         try:
             choice = rule.choose(pool)
@@ -175,17 +170,12 @@ def _select(arguments: argparse.Namespace) -> None:
         terminal.warn(f"{many} unfinished: {lacking[0]}")
     if reason is not None and not any(choice for _, choice in rows):
         raise reason
-    if arguments.json:
-        terminal.print_json(
-            [
-                {"problem": pool.problem, "gold": pool.gold, "choice": choice and choice.to_dict()}
-                for pool, choice in rows
-            ]
-        )
-    elif len(rows) == 1:
-        terminal.show(rows[0][1].text)
-    else:
-        terminal.show(terminal.show_choices([(pool.problem, choice) for pool, choice in rows]))
+    plain = [
+        {"problem": pool.problem, "gold": pool.gold, "choice": choice and choice.to_dict()}
+        for pool, choice in rows
+    ]
+    text = rows[0][1].text if len(rows) == 1 else terminal.show_choices(rows)
+    terminal.show_result(arguments, plain, text)
     if reason is not None:
         count = sum(choice is None for _, choice in rows)
         terminal.warn(
@@ -266,13 +256,9 @@ def _import(arguments: argparse.Namespace) -> None:
     counts = dict.fromkeys(("problems", "candidates", "right", "without_answer"), 0)
     graded = _graded(pools, arguments.answer, counts)
     et.write_pools(arguments.output, graded, overwrite=arguments.force)
-    if arguments.json:
-        terminal.print_json({"pool": str(arguments.output), **counts})
-    else:
-        terminal.say(
-            f"{counts['candidates']} candidates of {counts['problems']} problems in "
-            f"{arguments.output}, {counts['right']} of them right"
-        )
+    text = f"{counts['candidates']} candidates of {counts['problems']} problems in "
+    text += f"{arguments.output}, {counts['right']} of them right"
+    terminal.show_result(arguments, {"pool": str(arguments.output), **counts}, text, terminal.say)
 
 
 def _merge(arguments: argparse.Namespace) -> None:
@@ -280,8 +266,6 @@ def _merge(arguments: argparse.Namespace) -> None:
     problems, candidates = et.merge_pools(
         arguments.pools, arguments.output, overwrite=arguments.force
     )
-    if arguments.json:
-        counts = {"problems": problems, "candidates": candidates}
-        terminal.print_json({"pool": str(arguments.output), **counts})
-    else:
-        terminal.say(f"{candidates} candidates of {problems} problems in {arguments.output}")
+    counts = {"problems": problems, "candidates": candidates}
+    text = f"{candidates} candidates of {problems} problems in {arguments.output}"
+    terminal.show_result(arguments, {"pool": str(arguments.output), **counts}, text, terminal.say)

@@ -54,7 +54,7 @@ def _kinds(record: Selector, name: str) -> list[type]:
     except (TypeError, NameError):  # no plain function, or names that only a type checker sees
         hint = None
     declared = get_args(hint) or (hint,)
-    if found := [kind for kind in _KINDS if kind in declared]:
-        return found
+    if kinds := [kind for kind in _KINDS if kind in declared]:
+        return kinds
     default = record.options[name].default if name in record.options else None
     return [kind for kind in _KINDS if kind is type(default)]

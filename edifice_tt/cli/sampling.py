@@ -34,8 +34,7 @@ def register(add: Add) -> None:
     )
     best.add_argument("prompt", help="the question; - reads it from standard input")
     best.add_argument(
-        "--task",
-        help="ask a question of a task, after its examples (edifice-tt tasks NAME)",
+        "--task", help="ask a question of a task, after its examples (edifice-tt tasks NAME)"
     )
     best.add_argument(
         "-o", "--output", type=options.new_file, help="keep the scored pool in this file"
@@ -53,7 +52,7 @@ def register(add: Add) -> None:
     generate.add_argument(
         "--num", type=int, help=f"how many problems of the task (default: {NUM_PROBLEMS})"
     )
-    add_option(generate, "--split", MAKE_PROBLEMS, "of the task: {} (default) or test", unset=True)
+    add_option(generate, MAKE_PROBLEMS, "--split", "of the task: {} (default) or test", unset=True)
     generate.add_argument(
         "--answer", help=f"extract answers and mark those that are right: {options.EXTRACTORS}"
     )

@@ -63,7 +63,7 @@ def visible(text: str) -> str:
     >>> print(visible(chr(27) + "[2J"))
     \\x1b[2J
     """
-    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def show(text: object, end: str = "\n") -> None:
@@ -71,12 +71,14 @@ def show(text: object, end: str = "\n") -> None:
     print(visible(str(text)), end=end, file=_results or sys.stdout)
 
 
-def show_result(arguments: Any, value: Any, text: object) -> None:
+def show_result(
+    arguments: Any, value: Any, text: object, show_text: Callable[[Any], None] = show
+) -> None:
     """Print a result: its value as JSON where `--json` asks for that, else as text."""
     if arguments.json:
         print_json(value)
     else:
-        show(text)
+        show_text(text)
 
 
 def tell(message: str) -> None:
@@ -154,18 +156,17 @@ def show_choice(pool: Any, choice: Any) -> str:
     return f"{choice.text}\n\n{show_candidates(pool, chosen=choice.index)}"
 
 
-def show_choices(choices: Sequence[tuple[str, Any]]) -> str:
-    """A line a problem: its id, the chosen index, and the answer or else the text."""
+def show_choices(choices: Sequence[tuple[Any, Any]]) -> str:
+    """A line per pool and its choice: the problem's id, the index, and the answer or the text."""
     from shutil import get_terminal_size
 
     width = max(30, get_terminal_size((100, 24)).columns - 30)
     rows = []
-    for problem, choice in choices:
-        if choice is None:
-            rows.append((problem, "-", ""))
-            continue
-        text = choice.candidate.answer or choice.text
-        rows.append((problem, str(choice.index), textwrap.shorten(text, width, placeholder=" ...")))
+    for pool, choice in choices:
+        index, text = "-", ""
+        if choice is not None:
+            index, text = str(choice.index), choice.candidate.answer or choice.text
+        rows.append((pool.problem, index, textwrap.shorten(text, width, placeholder=" ...")))
     return table(("problem", "#", "answer"), rows)
 
 

@@ -134,18 +134,11 @@ def check_memory(
 
     Of the prompts that leave room for equally long answers, the longest needs most.
     """
-    longest: dict[int, int] = {}
-    for length in sorted({len(problem.ids) for problem in problems}, reverse=True):
-        longest.setdefault(_room(lm, request, length), length)
-    for tokens, length in longest.items():
-        check_capacity(
-            lm,
-            prompt=length,
-            n=rows,
-            tokens=tokens,
-            batch_size=request.batch_size,
-            devices=request.devices,
-        )
+    sharing: Any = {"batch_size": request.batch_size, "devices": request.devices}
+    lengths = sorted(len(problem.ids) for problem in problems)
+    longest = {_room(lm, request, length): length for length in lengths}
+    for tokens, length in reversed(longest.items()):
+        check_capacity(lm, prompt=length, n=rows, tokens=tokens, **sharing)
 
 
 def _room(lm: CausalLM, request: Request, length: int) -> int:
@@ -193,15 +186,15 @@ def sample(
 def _check_indices(n: int, indices: Iterable[int] | None) -> Sequence[int]:
     if indices is None:
         return range(n)
-    wanted: set[int] = set()
+    checked: set[int] = set()
     for one in indices if isinstance(indices, Iterable) else ():
         if (index := whole(one)) is None or not 0 <= index < n:
-            wanted.clear()
+            checked.clear()
             break
-        wanted.add(index)
-    if not wanted:
+        checked.add(index)
+    if not checked:
         raise ValueError(f"indices={indices!r:.60} must hold numbers from 0 to n - 1 = {n - 1}")
-    return sorted(wanted)
+    return sorted(checked)
 
 
 @dataclass
