@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
-from edifice_tt.cli.parser import add_option
+from edifice_tt.cli.parser import add_option, default_of
 from edifice_tt.contract.errors import EdificeError, unknown_name
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.machine.files import write_atomically
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edifice_tt.pools.reader import PoolFile
 
 HEADING = "measure"
+CURVE = "study.curve:scaling_curve"
 
 
 def register(add: Add) -> None:
@@ -40,7 +41,7 @@ def register(add: Add) -> None:
         "--scorer", action="append", metavar="NAME", help="repeatable; default: all in the pool"
     )
     curve.add_argument("--answer", help=f"what votes compare: {options.EXTRACTORS}")
-    option = partial(add_option, curve, "study.curve:scaling_curve")
+    option = partial(add_option, curve, CURVE)
     option("--level", "of the intervals (default: {})", type=_level)
     option("--bootstrap", "resamples of the problems (default: {})", type=_resamples, metavar="N")
     unfinished = "problems with fewer candidates than were asked for (default: {})"
@@ -78,14 +79,17 @@ def _level(text: str) -> float:
         level = 0.0
     if not 0 < level < 1:
         raise argparse.ArgumentTypeError(
-            f"{text}: expected a number between 0 and 1; 0.95 is usual"
+            f"{text}: expected a number between 0 and 1; {default_of(CURVE, 'level')} is usual"
         )
     return level
 
 
 def _resamples(text: str) -> int:
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 1; 1000 is usual")
+        usual = default_of(CURVE, "bootstrap")
+        raise argparse.ArgumentTypeError(
+            f"{text}: expected a whole number from 1; {usual} is usual"
+        )
     return int(text)
 
 

@@ -1,6 +1,6 @@
 """Many problems -> one pool file, written as candidates finish and completed when it broke off.
 
-Knows which candidates are missing; `generate` makes them, `pool_file` writes them.
+Knows which candidates are missing; `sample` makes them, `PoolWriter` writes them.
 """
 
 import os

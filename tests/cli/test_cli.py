@@ -317,6 +317,8 @@ def test_resuming_with_other_settings_is_one_line(run, tmp_path):
         (["q", "--resume"], ["--resume", "-o"]),
         (["q", "--resume", "--force", "-o", "pool"], ["--force", "--resume"]),
         (["--problems", "nowhere", "-o", "pool"], ["nowhere", "No such file"]),
+        (["q", "--answer", "numbr"], ["'numbr'; did you mean 'number'"]),
+        (["q", "--answer", "numbr", "-o", "pool"], ["'numbr'; did you mean 'number'"]),
     ],
     ids=str,
 )

@@ -13,6 +13,7 @@ from edifice_tt.cli.options import DEFAULT_MODEL, request_of
 from edifice_tt.cli.parser import default_of
 from edifice_tt.contract.plugins import OWN_NAME
 from edifice_tt.pools.tasks import find_task
+from edifice_tt.scoring.steps import DEFAULT
 from edifice_tt.training.fit import FitOptions
 
 NO_VALUE = (None, False, [], argparse.SUPPRESS)
@@ -41,6 +42,12 @@ def test_every_default_of_a_command_is_that_of_a_public_signature(name):
         assert action.default == (None if action.unset else default), action
         told = f"{default:g}" if isinstance(default, float) else str(default)
         assert told in action.help, action
+
+
+@pytest.mark.parametrize("name", ["score", "best-of"])
+def test_the_help_names_the_usual_reduction_of_steps(name):
+    (reduce,) = (a for a in commands().choices[name]._actions if a.dest == "reduce")
+    assert f"{DEFAULT} (default)" in reduce.help
 
 
 def test_a_command_that_is_not_asked_for_imports_no_function_for_its_defaults():
