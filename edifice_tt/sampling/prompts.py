@@ -41,6 +41,6 @@ def tokenize(lm: CausalLM, problem: Problem, request: Request) -> TokenizedProbl
         )
     if not text.strip():
         raise ValueError("the prompt is empty; give some text")
-    # A run holds the prompts of all its problems: four bytes a token, not a list's forty.
+    # A run holds those of all its problems, for which lists of Python's ints would be large.
     ids = array("i", encode_prompt(lm, text))
     return TokenizedProblem(problem.problem, problem.gold, text, ids, tells_date)
