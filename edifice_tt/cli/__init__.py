@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from edifice_tt.cli.terminal import Parser
+    from edifice_tt.cli.parser import Parser
 
 # These show the plugins that failed among what they found, so no warning is needed.
 SHOW_FAILURES = ("plugins", "doctor")
@@ -188,23 +188,23 @@ def _show_traceback() -> None:
 
 def make_parser() -> "Parser":
     """The parser with every command, those of plugins included."""
-    from edifice_tt.cli import curve, installed, pools, sampling, terminal, training
+    from edifice_tt.cli import curve, installed, parser, pools, sampling, training
     from edifice_tt.contract.plugins import OWN_NAME, load_plugins
     from edifice_tt.version import __version__
 
-    parser = terminal.Parser(
+    top = parser.Parser(
         prog="edifice-tt",
         description="Sample N answers, score them, keep the best.",
         epilog="`edifice-tt COMMAND --help` explains one. Exit status: 0, or 1 when a check or a "
         "plugin failed, 2 for a mistake, 130 after Ctrl-C, 143 after SIGTERM.",
     )
-    parser.add_argument("--version", action="version", version=f"edifice-tt {__version__}")
-    commands: Any = parser.add_subparsers(
+    top.add_argument("--version", action="version", version=f"edifice-tt {__version__}")
+    commands: Any = top.add_subparsers(
         title="commands",
         dest="command",
         metavar="COMMAND",
         required=True,
-        action=terminal.Commands,
+        action=parser.Commands,
     )
     for room in (sampling, pools, training, curve, installed):
         commands.begin(OWN_NAME, room.HEADING)
@@ -213,14 +213,14 @@ def make_parser() -> "Parser":
 
     def begin(_: str, owner: str) -> tuple[dict[str, Any], Callable[[], None]]:
         commands.begin(owner)
-        return {"subparsers": terminal.NewCommands(commands)}, commands.keep
+        return {"subparsers": parser.NewCommands(commands)}, commands.keep
 
     plugins = load_plugins()
     plugins.call_each(begin, "register_commands")
     commands.begin(OWN_NAME)  # drops what the last plugin left, if it failed
     commands.failures = plugins.failures
-    parser.set_defaults(run=_no_run, _commands=commands)
-    return parser
+    top.set_defaults(run=_no_run, _commands=commands)
+    return top
 
 
 def _adder(commands: Any) -> Callable[..., Any]:

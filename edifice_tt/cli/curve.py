@@ -2,12 +2,14 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
+from edifice_tt.cli.parser import add_option, default_of
 from edifice_tt.contract.errors import EdificeError, unknown_name
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.machine.files import write_atomically
@@ -16,8 +18,8 @@ from edifice_tt.selection.answers import extractor
 if TYPE_CHECKING:
     from edifice_tt.pools.pool import PoolFile
 
-
 HEADING = "measure"
+CURVE = "study.curve:scaling_curve"
 
 
 def register(add: Add) -> None:
@@ -39,23 +41,12 @@ def register(add: Add) -> None:
         "--scorer", action="append", metavar="NAME", help="repeatable; default: all in the pool"
     )
     curve.add_argument("--answer", help=f"what votes compare: {options.EXTRACTORS}")
-    curve.add_argument(
-        "--level", type=_level, default=0.95, help="of the intervals (default: %(default)s)"
-    )
-    curve.add_argument(
-        "--bootstrap",
-        type=_resamples,
-        default=1000,
-        metavar="N",
-        help="resamples of the problems (default: %(default)s)",
-    )
-    curve.add_argument(
-        "--unfinished",
-        choices=("leave_out", "use"),
-        default="leave_out",
-        help="problems with fewer candidates than were asked for (default: %(default)s)",
-    )
-    curve.add_argument("--seed", type=_seed, default=0, help="default: %(default)s")
+    option = partial(add_option, curve, CURVE)
+    option("--level", "of the intervals (default: {})", type=_level)
+    option("--bootstrap", "resamples of the problems (default: {})", type=_resamples, metavar="N")
+    unfinished = "problems with fewer candidates than were asked for (default: {})"
+    option("--unfinished", unfinished, choices=("leave_out", "use"))
+    option("--seed", type=_seed)
     curve.add_argument(
         "--html",
         dest="output",
@@ -88,14 +79,17 @@ def _level(text: str) -> float:
         level = 0.0
     if not 0 < level < 1:
         raise argparse.ArgumentTypeError(
-            f"{text}: expected a number between 0 and 1; 0.95 is usual"
+            f"{text}: expected a number between 0 and 1; {default_of(CURVE, 'level')} is usual"
         )
     return level
 
 
 def _resamples(text: str) -> int:
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 1; 1000 is usual")
+        usual = default_of(CURVE, "bootstrap")
+        raise argparse.ArgumentTypeError(
+            f"{text}: expected a whole number from 1; {usual} is usual"
+        )
     return int(text)
 
 
@@ -143,10 +137,7 @@ def _curve(arguments: argparse.Namespace) -> None:
         terminal.say(f"writing {arguments.output}")
         page = render_report(curve, file, answer=arguments.answer, everything=arguments.all)
         write_atomically(arguments.output, lambda out: out.write(page))
-    if arguments.json:
-        terminal.print_json(curve.to_dict())
-    else:
-        terminal.show(show_curve(curve))
+    terminal.show_result(arguments, curve.to_dict(), show_curve(curve))
 
 
 def _check_sizes(file: "PoolFile", ks: Sequence[int] | None, use: bool) -> None:

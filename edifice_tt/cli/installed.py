@@ -39,23 +39,23 @@ def register(add: Add) -> None:
 
 def _list(arguments: argparse.Namespace) -> None:
     registry = load_registry()
-    found: dict[str, list[dict[str, str]]] = {
+    by_kind: dict[str, list[dict[str, str]]] = {
         kind: [
             {"name": r.name, "summary": r.summary, "owner": r.owner}
             for _, r in sorted(getattr(registry, kind).items())
         ]
         for kind in NAMED
     }
-    for scorer in found["scorers"]:
+    for scorer in by_kind["scorers"]:
         scorer["reads"] = _reads(registry.scorers[scorer["name"]])
-    found["verifiers"] = [
+    by_kind["verifiers"] = [
         {"name": name, "summary": ": ".join(filter(None, (r.model, r.summary))), "owner": r.owner}
         for name, r in sorted(registry.verifiers.items())
     ]
     if arguments.json:
-        terminal.print_json(found)
+        terminal.print_json(by_kind)
         return
-    for kind, records in found.items():
+    for kind, records in by_kind.items():
         header = (kind, "", "from", *(["reads"] if kind == "scorers" else []))
         rows = [tuple(record.values()) for record in records]
         terminal.show(terminal.table(header, rows), end="\n\n")
@@ -82,13 +82,8 @@ def _plugins(arguments: argparse.Namespace) -> None:
         {(f.plugin, f.owner): f for f in commands.failures + registry.failures}.values()
     )
     if arguments.json:
-        terminal.print_json(
-            {
-                "distributions": distributions,
-                "failures": [asdict(failure) for failure in failures],
-                "unloaded": registry.plugins.unloaded,
-            }
-        )
+        plain = {"distributions": distributions, "failures": [*map(asdict, failures)]}
+        terminal.print_json({**plain, "unloaded": registry.plugins.unloaded})
         return
     rows: list[tuple[str, str, str]] = []
     for one in distributions:
@@ -106,22 +101,22 @@ def _plugins(arguments: argparse.Namespace) -> None:
 def _provided(registry: Registry, commands: dict[str, str]) -> list[dict[str, Any]]:
     """What each distribution brings, in the order in which they were loaded."""
     owners, manager = registry.plugins.owners, registry.plugins.manager
-    found: dict[str, dict[str, list[str]]] = {
+    names: dict[str, dict[str, list[str]]] = {
         owner: {kind: [] for kind in KINDS} for owner in [*owners.values(), *commands.values()]
     }
     for kind in NAMED:
         for record in getattr(registry, kind).values():
-            found[record.owner][kind].append(record.name)
+            names[record.owner][kind].append(record.name)
     for plugin, owner in owners.items():
         hooks = manager.get_hookcallers(manager.get_plugin(plugin)) or ()
         if any(hook.name == "load_pretrained" for hook in hooks):
-            found[owner]["formats"].append(plugin)
+            names[owner]["formats"].append(plugin)
     for command, owner in commands.items():
-        found[owner]["commands"].append(command)
+        names[owner]["commands"].append(command)
     versions = {OWN_NAME: __version__}
     return [
         {"name": name, "version": versions.get(name, version), **kinds}
-        for (name, _, version), kinds in ((key.partition(" "), found[key]) for key in found)
+        for (name, _, version), kinds in ((key.partition(" "), names[key]) for key in names)
     ]
 
 
@@ -129,10 +124,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from edifice_tt import doctor
 
     checks = doctor.diagnose(arguments.device, arguments.quick, terminal.say)
-    if arguments.json:
-        terminal.print_json(doctor.to_dict(checks))
-    else:
-        terminal.show(terminal.show_checks(checks))
+    terminal.show_result(arguments, doctor.to_dict(checks), terminal.show_checks(checks))
     return 0 if doctor.passed(checks) else 1
 
 
@@ -140,7 +132,4 @@ def _pull(arguments: argparse.Namespace) -> None:
     from edifice_tt.weights import catalog
 
     path = catalog.pull(arguments.model, force=arguments.force)
-    if arguments.json:
-        terminal.print_json({"model": arguments.model, "path": str(path)})
-    else:
-        terminal.show(path)
+    terminal.show_result(arguments, {"model": arguments.model, "path": str(path)}, path)

@@ -5,17 +5,23 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from edifice_tt.cli.parser import add_option
 from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.records import Task
 from edifice_tt.contract.registry import list_verifiers
 from edifice_tt.machine.files import find_target
 
+if TYPE_CHECKING:
+    from edifice_tt.sampling.request import Request
+
 DEFAULT_MODEL = "smollm2-135m"
+SCORE = "scoring.score:score"
 EXTRACTORS = "text, number, boxed, regex:PATTERN, or a plugin's"
-DEFAULT_MAX_TOKENS = 128
 # (name, function, summary, *groups of arguments) -> the command's parser
 Add = Callable[..., argparse.ArgumentParser]
 
@@ -25,12 +31,13 @@ def add_device(command: argparse.ArgumentParser) -> None:
 
 
 def add_activations(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
+    add_option(
+        command,
+        "weights.pretrained:load_pretrained",
         "--activations",
-        default="float32",
+        "{} (default), or int8: rounded to 8 bits as llama.cpp does, faster on a CPU with a "
+        "quantised model",
         metavar="KIND",
-        help="float32 (default), or int8: rounded to 8 bits as llama.cpp does, faster on a CPU "
-        "with a quantised model",
     )
 
 
@@ -42,30 +49,25 @@ def add_dtype(command: argparse.ArgumentParser) -> None:
     )
 
 
-def load(arguments: argparse.Namespace, model: str) -> Any:
-    """The model of that name, as `--device`, `--dtype` and `--activations` say."""
+def load(arguments: argparse.Namespace, model: str, device: str | None) -> Any:
+    """The model of that name on a device, as `--dtype` and `--activations` say."""
     import edifice_tt as et
 
-    names = ("device", "dtype", "activations")
-    return et.load_pretrained(model, **{name: getattr(arguments, name) for name in names})
-
-
-def add_prompt(command: argparse.ArgumentParser) -> None:
-    command.add_argument("prompt", help="the question; - reads it from standard input")
+    how = {name: getattr(arguments, name) for name in ("dtype", "activations")}
+    return et.load_pretrained(model, device=device, **how)
 
 
 def add_sampling(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--model", default=DEFAULT_MODEL, help="catalog name or file (default: %(default)s)"
     )
-    command.add_argument("-n", type=int, default=16, help="candidates (default: %(default)s)")
-    command.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    command.add_argument("--temperature", type=float, default=0.8, help="default: %(default)s")
-    command.add_argument("--top-k", type=int, default=0, help="0: all tokens (default)")
-    command.add_argument("--top-p", type=float, default=1.0, help="1: all tokens (default)")
-    command.add_argument(
-        "--max-tokens", type=int, help=f"default: {DEFAULT_MAX_TOKENS}, or the task's"
-    )
+    option = partial(add_option, command, "sampling.generate:generate")
+    option("-n", "candidates (default: {})")
+    option("--seed")
+    option("--temperature")
+    option("--top-k", "{}: all tokens (default)")
+    option("--top-p", "{:g}: all tokens (default)")
+    option("--max-tokens", "default: {}, or the task's", unset=True)
     command.add_argument(
         "--stop",
         action="append",
@@ -83,12 +85,8 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
         help="what the chat template reads, in JSON or as text: enable_thinking=false; repeatable",
     )
     command.add_argument("--raw", action="store_true", help="no chat template: continue the text")
-    command.add_argument(
-        "--batch-size",
-        type=int,
-        default=32,
-        help="candidates that decode together: fewer need less memory (default: %(default)s)",
-    )
+    batches = "candidates that decode together: fewer need less memory (default: {})"
+    option("--batch-size", batches)
     add_device(command)
     add_activations(command)
     command.add_argument(
@@ -100,11 +98,12 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
 
 
 def add_selection(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
+    add_option(
+        command,
+        "selection.select:select",
         "--rule",
-        default="best_of_n",
-        help="best_of_n (default), majority, weighted, weighted_logit, pessimistic, random, "
-        "oracle, or a plugin's",
+        "{} (default), majority, weighted, weighted_logit, pessimistic, random, oracle, or a "
+        "plugin's",
     )
     command.add_argument(
         "--scorer",
@@ -139,42 +138,42 @@ def add_verifier(command: argparse.ArgumentParser) -> None:
     )
 
 
-def open_verifier(arguments: argparse.Namespace) -> Any:
-    """The verifier of `--verifier`, or the one that `--scorer` names, or None."""
-    if arguments.verifier is not None and arguments.scorer is not None:
+def open_verifier(arguments: argparse.Namespace, scorer: str | None) -> Any:
+    """The verifier of `--verifier`, or the one that the scorer's name is, or None."""
+    if arguments.verifier is not None and scorer is not None:
         raise ValueError("give either --scorer or --verifier")
-    named = arguments.verifier or arguments.scorer
-    if arguments.verifier is None and named not in list_verifiers():
+    name = arguments.verifier or scorer
+    if name is None or (arguments.verifier is None and name not in list_verifiers()):
         return None
     import edifice_tt as et
 
-    return et.load_verifier(named, device=arguments.device)
+    return et.load_verifier(name, device=arguments.device)
 
 
 def stop_text(text: str) -> str:
     r"""A stop string; `\n`, `\r` and `\t` are read as in C, but not in `\neq`, which is LaTeX."""
-    return re.sub(r"\\([nrt])(?![a-z])", lambda found: _ESCAPES[found.group(1)], text)
+    return re.sub(r"\\([nrt])(?![a-z])", lambda match: _ESCAPES[match.group(1)], text)
 
 
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
-def template_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `--template-option` gives: each value as JSON where it is that, else as text."""
-    given: dict[str, Any] = {}
-    for text in arguments.template_option:
+def named_values(option: str, texts: Iterable[str], example: str) -> Iterator[tuple[str, str]]:
+    """Each NAME=VALUE of a repeatable option; raises `ValueError` for another text."""
+    names = set()
+    for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise ValueError(
-                f"--template-option {text}: expected NAME=VALUE, for example enable_thinking=false"
-            )
-        if name in given:
-            raise ValueError(f"--template-option {text}: {name} is given twice; give it once")
-        given[name] = _json_or_text(value)
-    return given
+            raise ValueError(f"{option} {text}: expected NAME=VALUE, for example {example}")
+        if name in names:
+            raise ValueError(f"{option} {text}: {name} is given twice; give it once")
+        names.add(name)
+        yield name, value
 
 
 def _json_or_text(text: str) -> Any:
+    """What the text is as JSON, else the text itself."""
+
     def refuse(constant: str) -> None:  # NaN and Infinity are no JSON
         raise ValueError(constant)
 
@@ -213,28 +212,28 @@ def check_new(arguments: argparse.Namespace) -> None:
     )
 
 
-def settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    if arguments.max_tokens is None:
-        arguments.max_tokens = DEFAULT_MAX_TOKENS
-    names = ("n", "max_tokens", "temperature", "top_k", "top_p", "seed")
-    return {name: getattr(arguments, name) for name in names}
+def request_of(
+    arguments: argparse.Namespace, task: Task | None = None, answer: str | None = None
+) -> "Request":
+    """What is to be sampled: as the arguments say, else the task, else by `generate`'s defaults.
 
-
-def sharing(arguments: argparse.Namespace) -> dict[str, Any]:
-    """How the work is shared out, which changes no number; sets `--device` to the first of several.
-
-    Raises `ValueError` for both `--device` and `--devices`.
+    Raises `ValueError` for what cannot work.
     """
-    if arguments.devices is None:
-        return {"batch_size": arguments.batch_size}
-    devices = arguments.devices.split(",")
-    if arguments.device not in (None, devices[0]):
+    from edifice_tt.sampling.generate import make_request
+
+    names = ("n", "seed", "temperature", "top_k", "top_p", "max_tokens", "stop", "batch_size")
+    options: dict[str, Any] = {"max_tokens": task.max_tokens, "stop": task.stop} if task else {}
+    values = ((name, getattr(arguments, name)) for name in names)
+    options |= {name: value for name, value in values if value not in (None, [])}
+    texts = named_values("--template-option", arguments.template_option, "enable_thinking=false")
+    options["template_options"] = {name: _json_or_text(value) for name, value in texts}
+    devices = None if arguments.devices is None else arguments.devices.split(",")
+    if devices and arguments.device not in (None, devices[0]):
         raise ValueError("give either --device or --devices")
-    arguments.device = devices[0]
-    return {"batch_size": arguments.batch_size, "devices": devices}
+    return make_request(**options, devices=devices, answer=answer)
 
 
-def read_prompt(arguments: argparse.Namespace) -> str:
+def read_question(arguments: argparse.Namespace) -> str:
     """The question, from the command line or from standard input."""
     try:
         prompt: str = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt

@@ -11,6 +11,7 @@ from typing import Any
 import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
+from edifice_tt.cli.parser import add_option, default_of
 from edifice_tt.cli.rule_options import rule_options
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, TrainedOnWarning
@@ -33,7 +34,9 @@ def register(add: Add) -> None:
         options.add_verifier,
     )
     score.add_argument("pool", type=Path, help="pool file; the scores are appended")
-    score.add_argument("--scorer", help="a scorer of edifice-tt list (default: logprob)")
+    add_option(
+        score, options.SCORE, "--scorer", "a scorer of edifice-tt list (default: {})", unset=True
+    )
     score.add_argument(
         "--model",
         help="model, for a scorer that reads hidden states "
@@ -51,7 +54,7 @@ def register(add: Add) -> None:
     take.add_argument(
         "source", type=Path, help='JSON lines, a problem each, with "candidates" or "completions"'
     )
-    take.add_argument("--scorer", default="score", help="name of their scores (default: score)")
+    add_option(take, "pools.foreign:import_pools", "--scorer", "name of their scores (default: {})")
     take.add_argument(
         "--range", help="what their scores are: probability, logit or unbounded (default: unknown)"
     )
@@ -70,17 +73,18 @@ def _score(arguments: argparse.Namespace) -> None:
     from edifice_tt.pools.writer import PoolWriter
     from edifice_tt.scoring.score import check_reduce
 
-    model = ""
+    model, scorer = "", arguments.scorer
     if arguments.verifier is None:
-        record = registry.scorer(arguments.scorer or "logprob")
+        scorer = scorer or default_of(options.SCORE, "scorer")
+        record = registry.scorer(scorer)
         check_reduce(record, arguments.reduce)
         model = record.model
     with PoolWriter(arguments.pool) as writer:  # opened first: a mistake in it costs no loading
         pools = writer.file.with_problems()
-        verifier = options.open_verifier(arguments)
+        verifier = options.open_verifier(arguments, scorer)
         model = arguments.model or (verifier and (model or options.DEFAULT_MODEL))
-        lm = options.load(arguments, model) if model else None
-        name, owner, fingerprint = _scorer_of(arguments, verifier, lm)
+        lm = options.load(arguments, model, arguments.device) if model else None
+        name, owner, fingerprint = _scorer_of(arguments, scorer, verifier, lm)
         seen = _seen(verifier, pools)
         shown, count = [], 0
         try:
@@ -93,15 +97,10 @@ def _score(arguments: argparse.Namespace) -> None:
         except BaseException:
             writer.take_back()  # half a file with scores would look like a whole one
             raise
-    if arguments.json:
-        terminal.print_json(shown)
-    elif len(pools.problems) == 1:
-        terminal.show(terminal.show_candidates(pool))
-    else:
-        terminal.show(
-            f"{count} candidates of {len(pools.problems)} problems in {arguments.pool} have a "
-            f"score by {name}"
-        )
+    text = f"{count} candidates of {len(pools.problems)} problems in {arguments.pool} have a score "
+    text += f"by {name}"
+    only = len(pools.problems) == 1
+    terminal.show_result(arguments, shown, terminal.show_candidates(pool) if only else text)
 
 
 def _seen(verifier: Any, file: Any) -> list[str]:
@@ -127,13 +126,13 @@ def _score_one(arguments: argparse.Namespace, lm: Any, pool: Any, scorer: Any, p
 
 
 def _scorer_of(
-    arguments: argparse.Namespace, verifier: Any, lm: Any
+    arguments: argparse.Namespace, scorer: str, verifier: Any, lm: Any
 ) -> tuple[str, str, str | None]:
     """Name and owner of the scorer, and the fingerprint of the model that it reads, if any."""
     from edifice_tt.scoring.score import check_scorer
 
     if verifier is None:
-        record = check_scorer(lm, arguments.scorer or "logprob")
+        record = check_scorer(lm, scorer)
         name, owner = record.name, record.owner
         fingerprint = lm.fingerprint if lm and record.reads == "hidden" else None
     else:
@@ -147,11 +146,11 @@ def _select(arguments: argparse.Namespace) -> None:
     from edifice_tt.pools.pool import PoolFile
     from edifice_tt.selection.select import Rule, unfinished
 
-    found = registry.load_registry()  # once, not for each problem
-    given = rule_options(arguments, found.find("selector", arguments.rule))
+    registered = registry.load_registry()  # once, not for each problem
+    rule_settings = rule_options(arguments, registered.find("selector", arguments.rule))
     if arguments.scorer is not None:
-        given["scorer"] = arguments.scorer
-    rule = Rule.find(found, arguments.rule, given)
+        rule_settings["scorer"] = arguments.scorer
+    rule = Rule.find(registered, arguments.rule, rule_settings)
     rows: list[tuple[Any, Any]] = []
     lacking: list[str] = []
     reason: Exception | None = None
@@ -159,7 +158,7 @@ def _select(arguments: argparse.Namespace) -> None:
     for pool in _telling(file):
         if pool.num_missing:
             lacking.append(unfinished(pool))
-        if "answer" in rule.record.options and "answer" not in given:
+        if "answer" in rule.record.options and "answer" not in rule_settings:
             _check_looked_at(file, pool)
         try:
             choice = rule.choose(pool)
@@ -171,17 +170,12 @@ def _select(arguments: argparse.Namespace) -> None:
         terminal.warn(f"{many} unfinished: {lacking[0]}")
     if reason is not None and not any(choice for _, choice in rows):
         raise reason
-    if arguments.json:
-        terminal.print_json(
-            [
-                {"problem": pool.problem, "gold": pool.gold, "choice": choice and choice.to_dict()}
-                for pool, choice in rows
-            ]
-        )
-    elif len(rows) == 1:
-        terminal.show(rows[0][1].text)
-    else:
-        terminal.show(terminal.show_choices([(pool.problem, choice) for pool, choice in rows]))
+    plain = [
+        {"problem": pool.problem, "gold": pool.gold, "choice": choice and choice.to_dict()}
+        for pool, choice in rows
+    ]
+    text = rows[0][1].text if len(rows) == 1 else terminal.show_choices(rows)
+    terminal.show_result(arguments, plain, text)
     if reason is not None:
         count = sum(choice is None for _, choice in rows)
         terminal.warn(
@@ -219,12 +213,10 @@ def _grade(arguments: argparse.Namespace) -> None:
         yield from _graded(file, arguments.answer, counts)
 
     rewrite_pools(arguments.pool, graded)
-    if arguments.json:
-        terminal.print_json({"pool": str(arguments.pool), **counts})
-        return
     none = f", {counts['without_answer']} have no answer" if counts["without_answer"] else ""
     right = f"{counts['right']} of {counts['candidates']} candidates"
-    terminal.show(f"{right} of {counts['problems']} problems in {arguments.pool} are right{none}")
+    text = f"{right} of {counts['problems']} problems in {arguments.pool} are right{none}"
+    terminal.show_result(arguments, {"pool": str(arguments.pool), **counts}, text)
 
 
 def _graded(pools: Iterable[Any], answer: str | None, counts: dict[str, int]) -> Iterator[Any]:
@@ -263,13 +255,9 @@ def _import(arguments: argparse.Namespace) -> None:
     counts = dict.fromkeys(("problems", "candidates", "right", "without_answer"), 0)
     graded = _graded(pools, arguments.answer, counts)
     et.write_pools(arguments.output, graded, overwrite=arguments.force)
-    if arguments.json:
-        terminal.print_json({"pool": str(arguments.output), **counts})
-    else:
-        terminal.say(
-            f"{counts['candidates']} candidates of {counts['problems']} problems in "
-            f"{arguments.output}, {counts['right']} of them right"
-        )
+    text = f"{counts['candidates']} candidates of {counts['problems']} problems in "
+    text += f"{arguments.output}, {counts['right']} of them right"
+    terminal.show_result(arguments, {"pool": str(arguments.output), **counts}, text, terminal.say)
 
 
 def _merge(arguments: argparse.Namespace) -> None:
@@ -277,8 +265,6 @@ def _merge(arguments: argparse.Namespace) -> None:
     problems, candidates = et.merge_pools(
         arguments.pools, arguments.output, overwrite=arguments.force
     )
-    if arguments.json:
-        counts = {"problems": problems, "candidates": candidates}
-        terminal.print_json({"pool": str(arguments.output), **counts})
-    else:
-        terminal.say(f"{candidates} candidates of {problems} problems in {arguments.output}")
+    counts = {"problems": problems, "candidates": candidates}
+    text = f"{candidates} candidates of {problems} problems in {arguments.output}"
+    terminal.show_result(arguments, {"pool": str(arguments.output), **counts}, text, terminal.say)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, get_args, get_type_hints
 
+from edifice_tt.cli.options import named_values
 from edifice_tt.contract.registry import Selector
 
 
@@ -17,20 +18,15 @@ def rule_options(arguments: argparse.Namespace, record: Selector) -> dict[str, A
     from edifice_tt.selection.answers import extractor
     from edifice_tt.selection.select import check_options
 
-    given: dict[str, Any] = {} if arguments.answer is None else {"answer": arguments.answer}
-    for text in arguments.option:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise ValueError(f"--option {text}: expected NAME=VALUE, for example seed=3")
+    options: dict[str, Any] = {} if arguments.answer is None else {"answer": arguments.answer}
+    for name, value in named_values("--option", arguments.option, "seed=3"):
         if name in ("scorer", "answer"):
-            raise ValueError(f"--option {text}: give it as --{name} {value}")
-        if name in given:
-            raise ValueError(f"--option {text}: {name} is given twice; give it once")
-        given[name] = value
-    check_options(record.name, given)
-    if "answer" in given:
-        extractor(given["answer"])
-    return {name: _typed(record, name, value) for name, value in given.items()}
+            raise ValueError(f"--option {name}={value}: give it as --{name} {value}")
+        options[name] = value
+    check_options(record.name, options)
+    if "answer" in options:
+        extractor(options["answer"])
+    return {name: _typed(record, name, value) for name, value in options.items()}
 
 
 def _typed(record: Selector, name: str, text: str) -> Any:
@@ -58,7 +54,7 @@ def _kinds(record: Selector, name: str) -> list[type]:
     except (TypeError, NameError):  # no plain function, or names that only a type checker sees
         hint = None
     declared = get_args(hint) or (hint,)
-    if found := [kind for kind in _KINDS if kind in declared]:
-        return found
+    if kinds := [kind for kind in _KINDS if kind in declared]:
+        return kinds
     default = record.options[name].default if name in record.options else None
     return [kind for kind in _KINDS if kind is type(default)]

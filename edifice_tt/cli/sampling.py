@@ -2,16 +2,23 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
+from edifice_tt.cli.parser import add_option, default_of
 from edifice_tt.cli.rule_options import rule_options
+from edifice_tt.contract.records import Task
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.scoring.shipped import SHIPPED
 
+if TYPE_CHECKING:
+    from edifice_tt.sampling.request import Request
+
 HEADING = "sample answers"
+NUM_PROBLEMS = 100  # of a task, unless told otherwise
+MAKE_PROBLEMS = "pools.tasks:make_problems"
 
 
 def register(add: Add) -> None:
@@ -20,15 +27,14 @@ def register(add: Add) -> None:
         "best-of",
         _best_of,
         "sample, score, select",
-        options.add_prompt,
         options.add_sampling,
         options.add_selection,
         options.add_reduce,
         options.add_verifier,
     )
+    best.add_argument("prompt", help="the question; - reads it from standard input")
     best.add_argument(
-        "--task",
-        help="ask a question of a task, after its examples (edifice-tt tasks NAME)",
+        "--task", help="ask a question of a task, after its examples (edifice-tt tasks NAME)"
     )
     best.add_argument(
         "-o", "--output", type=options.new_file, help="keep the scored pool in this file"
@@ -43,8 +49,10 @@ def register(add: Add) -> None:
         help='many questions, JSON lines of {"prompt", "problem", "gold"}; needs -o',
     )
     generate.add_argument("--task", help="problems of a task (edifice-tt tasks); needs -o")
-    generate.add_argument("--num", type=int, help="how many problems of the task (default: 100)")
-    generate.add_argument("--split", help="of the task: train (default) or test")
+    generate.add_argument(
+        "--num", type=int, help=f"how many problems of the task (default: {NUM_PROBLEMS})"
+    )
+    add_option(generate, MAKE_PROBLEMS, "--split", "of the task: {} (default) or test", unset=True)
     generate.add_argument(
         "--answer", help=f"extract answers and mark those that are right: {options.EXTRACTORS}"
     )
@@ -70,45 +78,45 @@ def _generate(arguments: argparse.Namespace) -> int:
         many = "--task" if arguments.task else "--problems"
         option = many if arguments.problems or arguments.task else "--resume and --force"
         raise ValueError(f"{option} need a pool file; name it with -o POOL")
-    prompt = options.read_prompt(arguments)
-    lm = _open(arguments)
-    pool = _sample(arguments, prompt, lm)
-    if arguments.json:
-        terminal.print_json(pool.to_dict())
-    else:
-        terminal.show(terminal.show_candidates(pool))
+    question = options.read_question(arguments)
+    request = options.request_of(arguments, answer=arguments.answer)
+    lm = _load(arguments, request)
+    pool = _sample(lm, _prompt(arguments, question, lm), request)
+    terminal.show_result(arguments, pool.to_dict(), terminal.show_candidates(pool))
     return _status(pool)
 
 
 def _generate_file(arguments: argparse.Namespace) -> int:
     from edifice_tt.pools.foreign import read_problems
+    from edifice_tt.pools.tasks import find_task
     from edifice_tt.sampling.runs import open_run
 
     options.check_new(arguments)
-    if arguments.task:
-        problems = _task_problems(arguments)
+    task = find_task(arguments.task) if arguments.task else None
+    if task:
+        num = NUM_PROBLEMS if arguments.num is None else arguments.num
+        split = arguments.split or default_of(MAKE_PROBLEMS, "split")
+        problems = et.make_problems(task.name, num, split=split)
     elif arguments.problems:
         problems = read_problems(arguments.problems)
     else:
-        problems = [et.Problem(options.read_prompt(arguments))]
-    lm = _open(arguments)
+        problems = [et.Problem(options.read_question(arguments))]
+    answer = arguments.answer or task.answer if task else arguments.answer
+    request = options.request_of(arguments, task, answer)
+    lm = _load(arguments, request)
     problems = [
-        et.Problem(_prompt(arguments, str(p.prompt), lm), p.problem, p.gold) for p in problems
+        et.Problem(_prompt(arguments, str(p.prompt), lm, task), p.problem, p.gold) for p in problems
     ]
     path, status = arguments.output, 0
-    given = {**options.settings(arguments), "stop": arguments.stop, "answer": arguments.answer}
-    given |= {**arguments.sharing, "template_options": options.template_options(arguments)}
     with open_run(
-        lm, problems, path, resume=arguments.resume, force=arguments.force, **given
+        lm, problems, path, request, resume=arguments.resume, force=arguments.force
     ) as run:
-        total = arguments.n * len(problems)
+        total = request.n * len(problems)
         done = total - run.num_missing
         if done:
             terminal.say(f"{done} of {total} candidates are in {path}")
         try:
-            with terminal.sampling_progress(
-                run.num_missing, arguments.max_tokens, done
-            ) as on_token:
+            with terminal.sampling_progress(run.num_missing, request.max_tokens, done) as on_token:
                 run.sample(on_token)
         except KeyboardInterrupt:
             status = 130
@@ -126,43 +134,22 @@ def _generate_file(arguments: argparse.Namespace) -> int:
     return status
 
 
-def _task_problems(arguments: argparse.Namespace) -> list[Any]:
-    """The task's problems; they are sampled and marked as it says, unless told otherwise."""
-    from edifice_tt.pools.tasks import find_task
-
-    task = find_task(arguments.task)
-    num = 100 if arguments.num is None else arguments.num
-    problems = et.make_problems(task.name, num, split=arguments.split or "train")
-    arguments.answer = arguments.answer or task.answer
-    _sample_as(arguments, task)
-    return problems
-
-
-def _sample_as(arguments: argparse.Namespace, task: Any) -> None:
-    """What a task says of sampling becomes the arguments' where none is given."""
-    arguments.raw = True  # examples to be continued, no conversation
-    arguments.stop = arguments.stop or list(task.stop)
-    if arguments.max_tokens is None:
-        arguments.max_tokens = task.max_tokens
-
-
 def _best_of(arguments: argparse.Namespace) -> int:
     from edifice_tt.pools.tasks import find_task
     from edifice_tt.scoring import score
     from edifice_tt.selection import select
 
     # What can be wrong is found before minutes of sampling.
-    found = load_registry()
-    rule = found.find("selector", arguments.rule)
+    registry = load_registry()
+    rule = registry.find("selector", arguments.rule)
     chosen = rule_options(arguments, rule)
-    task = arguments.task and find_task(arguments.task)
-    if task:
-        _sample_as(arguments, task)
-    if arguments.scorer is None and arguments.verifier is None:
-        arguments.scorer = _usual_scorer(arguments)
-    verifier = options.open_verifier(arguments)
+    task = find_task(arguments.task) if arguments.task else None
+    scorer = arguments.scorer
+    if scorer is None and arguments.verifier is None:
+        scorer = _usual_scorer(arguments)
+    verifier = options.open_verifier(arguments, scorer)
     if verifier is None:
-        record = found.find("scorer", arguments.scorer)
+        record = registry.find("scorer", scorer)
         select.check_range(rule, record.name, record.range)
         score.check_reduce(record, arguments.reduce)
     else:
@@ -174,15 +161,14 @@ def _best_of(arguments: argparse.Namespace) -> int:
         )
     if arguments.output:
         options.check_new(arguments)
-    prompt = options.read_prompt(arguments)
-    if task:
-        prompt = task.examples + prompt
-    lm = _open(arguments)
+    question = (task.examples if task else "") + options.read_question(arguments)
+    request = options.request_of(arguments, task)
+    lm = _load(arguments, request)
     if verifier is None:
         score.check_scorer(lm, record.name)
     else:
         verifier.check(lm)
-    pool, choice = _sample(arguments, prompt, lm), None
+    pool, choice = _sample(lm, _prompt(arguments, question, lm, task), request), None
     try:
         pool = et.score(lm, pool, scorer=verifier or record.name, reduce=arguments.reduce)
         choice = et.select(pool, arguments.rule, **chosen)
@@ -191,7 +177,8 @@ def _best_of(arguments: argparse.Namespace) -> int:
             if arguments.output:
                 et.write_pools(arguments.output, [pool], overwrite=arguments.force)
         finally:  # nor when it cannot be saved; printing comes last, for its reader may have left
-            _show_best(arguments, pool, choice)
+            plain = {"choice": choice and choice.to_dict(), "pool": pool.to_dict()}
+            terminal.show_result(arguments, plain, terminal.show_choice(pool, choice))
     return _status(pool)
 
 
@@ -201,7 +188,7 @@ def _usual_scorer(arguments: argparse.Namespace) -> str:
         if one.model == arguments.model and arguments.task in one.helps_with:
             terminal.tell(f"scored by {one.name}, which is for this task (else: --scorer logprob)")
             return one.name
-    return "logprob"
+    return str(default_of(options.SCORE, "scorer"))
 
 
 def _status(pool: Any) -> int:
@@ -209,46 +196,31 @@ def _status(pool: Any) -> int:
     return 130 if pool.interrupted else 0
 
 
-def _show_best(arguments: argparse.Namespace, pool: Any, choice: Any) -> None:
-    if arguments.json:
-        terminal.print_json({"choice": choice and choice.to_dict(), "pool": pool.to_dict()})
-    else:
-        terminal.show(terminal.show_choice(pool, choice))
-
-
-def _open(arguments: argparse.Namespace) -> Any:
-    from edifice_tt.sampling.settings import check_settings
-
-    check_settings(**options.settings(arguments))
-    options.template_options(arguments)
-    arguments.sharing = options.sharing(arguments)
+def _load(arguments: argparse.Namespace, request: "Request") -> Any:
     terminal.say(f"loading {arguments.model}")
-    return options.load(arguments, arguments.model)
+    device = request.devices[0] if request.devices else arguments.device
+    return options.load(arguments, arguments.model, device)
 
 
-def _prompt(arguments: argparse.Namespace, prompt: str, lm: Any) -> Any:
-    """What the model is given: chat messages where it knows chats, unless told otherwise."""
-    if arguments.raw or not lm.tokenizer.has_chat_template:
+def _prompt(
+    arguments: argparse.Namespace, question: str, lm: Any, task: Task | None = None
+) -> str | list[dict[str, str]]:
+    """What the model is given: chat messages where it knows chats, unless told otherwise.
+
+    A task's examples are to be continued, which is no conversation.
+    """
+    if arguments.raw or task or not lm.tokenizer.has_chat_template:
         if arguments.system or arguments.template_option:
             name = "--system" if arguments.system else "--template-option"
             raise ValueError(f"{name} is for a chat template, and none is used here; leave it out")
-        return prompt
+        return question
     chat = [{"role": "system", "content": arguments.system}] if arguments.system else []
-    return [*chat, {"role": "user", "content": prompt}]
+    return [*chat, {"role": "user", "content": question}]
 
 
-def _sample(arguments: argparse.Namespace, prompt: str, lm: Any) -> Any:
-    with terminal.sampling_progress(arguments.n, arguments.max_tokens) as on_token:
-        pool = et.generate(
-            lm,
-            _prompt(arguments, prompt, lm),
-            **options.settings(arguments),
-            **arguments.sharing,
-            stop=arguments.stop,
-            template_options=options.template_options(arguments),
-            answer=arguments.answer if arguments.command == "generate" else None,
-            on_token=on_token,
-        )
+def _sample(lm: Any, prompt: str | list[dict[str, str]], request: "Request") -> Any:
+    with terminal.sampling_progress(request.n, request.max_tokens) as on_token:
+        pool = et.generate(lm, prompt, **vars(request), on_token=on_token)
     if pool.interrupted:
         terminal.tell(f"interrupted; {len(pool)} candidates are finished")
     return pool

@@ -3,109 +3,15 @@
 What is printed for a person can do nothing to the terminal, whoever wrote it.
 """
 
-import argparse
 import re
 import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn, TextIO, TypeVar
-
-from edifice_tt.contract.errors import NameTakenError, PluginError
+from typing import Any, TextIO, TypeVar
 
 Item = TypeVar("Item")
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse prints its whole usage before a mistake; this one says it in one line.
-
-    Its help shows the commands under their headings.
-    """
-
-    def format_help(self) -> str:
-        commands = [action for action in self._actions if isinstance(action, Commands)]
-        if not commands:
-            return super().format_help()
-        formatter = self._get_formatter()
-        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
-        formatter.add_text(self.description)
-        options = {"options": self._get_optional_actions()}
-        for heading, actions in (commands[0].sections() | options).items():
-            formatter.start_section(heading)
-            formatter.add_arguments(actions)
-            formatter.end_section()
-        formatter.add_text(self.epilog)
-        return formatter.format_help()
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, visible(f"{self.prog}: error: {message}; see {self.prog} --help\n"))
-
-
-class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
-    """The sub-commands, who owns each and its heading, and the plugins that failed to add theirs.
-
-    What a plugin adds stays only if it is kept.
-    """
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.owner = self.heading = self.chosen = ""
-        self.owners: dict[str, str] = {}
-        self.headings: dict[str, str] = {}
-        self.added: list[str] = []
-        self.failures: list[Any] = []
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
-        self.chosen = values[0]  # an option of a plugin's may be called `command` too
-        super().__call__(parser, namespace, values, option)
-
-    def begin(self, owner: str, heading: str = "") -> None:
-        """From here on `owner` adds commands; those added before and not kept are dropped."""
-        for name in self.added:
-            del self.choices[name], self.owners[name], self.headings[name]
-        self._choices_actions = [a for a in self._choices_actions if a.dest in self.choices]
-        self.owner, self.heading, self.added = owner, heading or f"from {owner}", []
-
-    def keep(self) -> None:
-        """Keep what was added since `begin`."""
-        self.added = []
-
-    def add_parser(self, name: str, **options: Any) -> Any:
-        """Add a command, as argparse does. Raises `NameTakenError` with both owners."""
-        names = [name, *options.get("aliases", ())]
-        for one in names:
-            if one in self.owners:
-                raise NameTakenError(
-                    f"command {one!r} is registered by {self.owners[one]} and claimed again by "
-                    f"{self.owner}; rename one of them"
-                )
-        try:
-            str(options.get("help")) % {"prog": name}
-        except (ValueError, TypeError, KeyError) as error:  # it would end `edifice-tt --help`
-            raise PluginError(
-                f"command {name!r}: help={options['help']!r} holds a bare %; write %%"
-            ) from error
-        command = super().add_parser(name, **options)
-        self.owners |= dict.fromkeys(names, self.owner)
-        self.headings |= dict.fromkeys(names, self.heading)
-        self.added += names
-        return command
-
-    def sections(self) -> dict[str, list[argparse.Action]]:
-        """What the help shows of each command, by heading."""
-        found: dict[str, list[argparse.Action]] = {}
-        for action in self._choices_actions:
-            found.setdefault(self.headings[action.dest], []).append(action)
-        return found
-
-
-class NewCommands:
-    """What a plugin is given of the commands: it adds its own, and cannot take away another's."""
-
-    def __init__(self, commands: Commands) -> None:
-        self.add_parser = commands.add_parser
-        self.choices = dict(commands.choices)  # a copy, to look at
 
 
 def show_each_once() -> Callable[..., None]:
@@ -157,12 +63,22 @@ def visible(text: str) -> str:
     >>> print(visible(chr(27) + "[2J"))
     \\x1b[2J
     """
-    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def show(text: object, end: str = "\n") -> None:
     """Print a result for a person to read."""
     print(visible(str(text)), end=end, file=_results or sys.stdout)
+
+
+def show_result(
+    arguments: Any, value: Any, text: object, show_text: Callable[[Any], None] = show
+) -> None:
+    """Print a result: its value as JSON where `--json` asks for that, else as text."""
+    if arguments.json:
+        print_json(value)
+    else:
+        show_text(text)
 
 
 def tell(message: str) -> None:
@@ -240,18 +156,17 @@ def show_choice(pool: Any, choice: Any) -> str:
     return f"{choice.text}\n\n{show_candidates(pool, chosen=choice.index)}"
 
 
-def show_choices(choices: Sequence[tuple[str, Any]]) -> str:
-    """A line a problem: its id, the chosen index, and the answer or else the text."""
+def show_choices(choices: Sequence[tuple[Any, Any]]) -> str:
+    """A line per pool and its choice: the problem's id, the index, and the answer or the text."""
     from shutil import get_terminal_size
 
     width = max(30, get_terminal_size((100, 24)).columns - 30)
     rows = []
-    for problem, choice in choices:
-        if choice is None:
-            rows.append((problem, "-", ""))
-            continue
-        text = choice.candidate.answer or choice.text
-        rows.append((problem, str(choice.index), textwrap.shorten(text, width, placeholder=" ...")))
+    for pool, choice in choices:
+        index, text = "-", ""
+        if choice is not None:
+            index, text = str(choice.index), choice.candidate.answer or choice.text
+        rows.append((pool.problem, index, textwrap.shorten(text, width, placeholder=" ...")))
     return table(("problem", "#", "answer"), rows)
 
 

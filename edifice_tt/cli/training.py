@@ -7,6 +7,7 @@ from typing import Any
 import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
+from edifice_tt.cli.parser import add_option
 from edifice_tt.contract.errors import EdificeError
 
 HEADING = "train a scorer"
@@ -41,13 +42,12 @@ def _add_training(command: argparse.ArgumentParser) -> None:
         default=options.DEFAULT_MODEL,
         help="the model that sampled the pools (default: %(default)s)",
     )
-    command.add_argument("--scorer", default="mlp", help="registered head (default: mlp)")
-    command.add_argument(
-        "--loss", default="outcome", help="outcome (default), pairwise, token or step"
-    )
-    command.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    command.add_argument("--epochs", type=int, default=60, help="at most (default: %(default)s)")
-    command.add_argument("--lr", type=float, default=1e-3, help="default: %(default)s")
+    fit, options_of_fit = "training.fit:fit_scorer", "training.fit:FitOptions"
+    add_option(command, fit, "--scorer", "registered head (default: {})")
+    add_option(command, options_of_fit, "--loss", "{} (default), pairwise, token or step")
+    add_option(command, fit, "--seed")
+    add_option(command, options_of_fit, "--epochs", "at most (default: {})")
+    add_option(command, options_of_fit, "--lr")
     options.add_device(command)
     options.add_activations(command)
     options.add_dtype(command)
@@ -59,18 +59,8 @@ def _tasks(arguments: argparse.Namespace) -> None:
     names = [arguments.task] if arguments.task else et.list_tasks()
     tasks = [find_task(name) for name in names]
     if arguments.json:
-        shown = [
-            {
-                "name": task.name,
-                "summary": task.summary,
-                "answer": task.answer,
-                "max_tokens": task.max_tokens,
-                "stop": list(task.stop),
-                "examples": task.examples,
-            }
-            for task in tasks
-        ]
-        terminal.print_json(shown)
+        fields = ("name", "summary", "answer", "max_tokens", "stop", "examples")
+        terminal.print_json([{name: getattr(task, name) for name in fields} for task in tasks])
     elif arguments.task:
         terminal.show(tasks[0].examples, end="")
     else:
@@ -97,7 +87,7 @@ def _train(arguments: argparse.Namespace) -> None:
                 "--force to begin anew"
             )
         checkpoint.unlink(missing_ok=True)
-    given, pools = _check(arguments)
+    fit_options, pools = _check(arguments)
     lm = _load(arguments)
     layer = check_layer(lm, arguments.layer)
     features = _read(arguments, lm, [layer])[layer]
@@ -110,14 +100,12 @@ def _train(arguments: argparse.Namespace) -> None:
         features=features,
         checkpoint=checkpoint,
         on_epoch=_tell,
-        **given,
+        **fit_options,
     )
     fit.verifier.save(output)
     checkpoint.unlink(missing_ok=True)
-    if arguments.json:
-        terminal.print_json({"verifier": str(output), **fit.to_dict()})
-    else:
-        terminal.show(_summary(fit, output))
+    plain = {"verifier": str(output), **fit.to_dict()}
+    terminal.show_result(arguments, plain, _summary(fit, output))
     if fit.stopped not in ("patience", "epochs"):
         terminal.warn(f"{fit.stopped}; the last good weights before it are kept")
 
@@ -126,7 +114,7 @@ def _layers(arguments: argparse.Namespace) -> None:
     from edifice_tt.engine.hidden import check_layer
     from edifice_tt.training.layers import compare_layers, some_layers
 
-    given, pools = _check(arguments)
+    fit_options, pools = _check(arguments)
     lm = _load(arguments)
     layers = [check_layer(lm, layer) for layer in arguments.layers or some_layers(lm)]
     features = _read(arguments, lm, layers)
@@ -134,12 +122,9 @@ def _layers(arguments: argparse.Namespace) -> None:
     def tell(fit: Any) -> None:
         terminal.say(f"layer {fit.verifier.layer}: {fit.quality.auroc_within:.3f}")
 
-    found = compare_layers(
-        lm, pools, layers, arguments.scorer, features=features, on_fit=tell, **given
+    qualities = compare_layers(
+        lm, pools, layers, arguments.scorer, features=features, on_fit=tell, **fit_options
     )
-    if arguments.json:
-        terminal.print_json([one.to_dict() for one in found])
-        return
     rows = [
         (
             str(one.layer),
@@ -148,15 +133,16 @@ def _layers(arguments: argparse.Namespace) -> None:
             f"{one.brier:.3f}",
             f"{one.ece:.3f}",
         )
-        for one in found
+        for one in qualities
     ]
     header = ("layer", "right above wrong", "behind the best", "Brier", "calibration error")
-    terminal.show(terminal.table(header, rows))
-    terminal.show(
-        f"\n{found[0].fit.quality.mixed_problems} problems with right and wrong answers, each held "
-        "out once; intervals of 95 %.\nA layer whose interval behind the best reaches 0 may be as "
-        "good."
+    mixed = qualities[0].fit.quality.mixed_problems
+    text = (
+        f"{terminal.table(header, rows)}\n\n{mixed} problems with right and wrong answers, each "
+        "held out once; intervals of 95 %.\nA layer whose interval behind the best reaches 0 may "
+        "be as good."
     )
+    terminal.show_result(arguments, [one.to_dict() for one in qualities], text)
 
 
 def _interval(low: float | None, high: float | None) -> str:
@@ -169,16 +155,16 @@ def _check(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
     from edifice_tt.training.examples import check_pools
     from edifice_tt.training.fit import FitOptions
 
-    given: dict[str, Any] = {name: getattr(arguments, name) for name in ("loss", "epochs", "lr")}
-    FitOptions(**given)
+    fit_options = {name: getattr(arguments, name) for name in ("loss", "epochs", "lr")}
+    FitOptions(**fit_options)
     pools = [pool for path in arguments.pools for pool in PoolFile(path).with_problems()]
     check_pools(pools)
-    return {**given, "seed": arguments.seed}, pools
+    return {**fit_options, "seed": arguments.seed}, pools
 
 
 def _load(arguments: argparse.Namespace) -> Any:
     terminal.say(f"loading {arguments.model}")
-    return options.load(arguments, arguments.model)
+    return options.load(arguments, arguments.model, arguments.device)
 
 
 def _read(arguments: argparse.Namespace, lm: Any, layers: list[int]) -> dict[int, Any]:
@@ -187,21 +173,21 @@ def _read(arguments: argparse.Namespace, lm: Any, layers: list[int]) -> dict[int
     from edifice_tt.training.fit import positions_needed
 
     positions = positions_needed(lm, arguments.scorer, arguments.loss)
-    found: dict[int, Any] = {}
+    features: dict[int, Any] = {}
     for path in arguments.pools:
         terminal.say(f"reading the hidden states of {path}")
-        for layer, read in features_beside(lm, path, layers, positions).items():
-            before = found[layer].states if layer in found else {}
-            found[layer] = Features(read.source, {**before, **read.states})
-    return found
+        for layer, more in features_beside(lm, path, layers, positions).items():
+            before = features[layer].states if layer in features else {}
+            features[layer] = Features(more.source, {**before, **more.states})
+    return features
 
 
 def _tell(epoch: Any) -> None:
-    part = f"fold {epoch.fold}" if epoch.fold else "all problems"
-    held = ""
+    problems = f"fold {epoch.fold}" if epoch.fold else "all problems"
+    held_out = ""
     if epoch.held_out_loss is not None:
-        held = f", held out {epoch.held_out_loss:.4f}, AUROC {epoch.held_out_auroc:.3f}"
-    terminal.say(f"{part}, epoch {epoch.epoch}: loss {epoch.loss:.4f}{held}")
+        held_out = f", held out {epoch.held_out_loss:.4f}, AUROC {epoch.held_out_auroc:.3f}"
+    terminal.say(f"{problems}, epoch {epoch.epoch}: loss {epoch.loss:.4f}{held_out}")
 
 
 def _summary(fit: Any, output: Path) -> str:

@@ -13,7 +13,6 @@ from tinygrad import dtypes
 from tinygrad.nn.state import get_parameters
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
-from edifice_tt.contract.options import check_count
 from edifice_tt.engine.decoder import CHUNK, ROOM, cache_size
 from edifice_tt.engine.lockstep import devices_for, share_out
 from edifice_tt.engine.workspace import spare_decoder
@@ -61,7 +60,6 @@ def check_capacity(
     `prompt` and `tokens` are the tokens of the prompt and, at most, of an answer. The error names
     what would fit: a smaller batch, shorter answers, weights of 16 bits.
     """
-    batch_size = check_count("batch_size", batch_size)
     given = Sampling(prompt, n, tokens, batch_size, tuple(devices_for(lm, devices, n, prompt)))
     needed = needed_bytes(lm, given)
     for device, size in needed.items():

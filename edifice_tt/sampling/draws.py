@@ -111,11 +111,11 @@ def _pick(weights: Floats, number: float) -> int:
     sought = number * sums[-1]
     stretch = min(int(np.searchsorted(sums, sought, side="right")), len(sums) - 1)
     before = sums[stretch - 1] if stretch else 0.0
-    part = weights[starts[stretch] : starts[stretch] + STRETCH]
-    found = int(starts[stretch] + np.searchsorted(part.cumsum(), sought - before, side="right"))
-    if found >= len(weights) or not weights[found]:  # a sum was rounded up beyond the last one
-        found = int(np.flatnonzero(weights[: found + 1])[-1])
-    return found
+    near = weights[starts[stretch] : starts[stretch] + STRETCH]
+    index = int(starts[stretch] + np.searchsorted(near.cumsum(), sought - before, side="right"))
+    if index >= len(weights) or not weights[index]:  # a sum was rounded up beyond the last one
+        index = int(np.flatnonzero(weights[: index + 1])[-1])
+    return index
 
 
 def uniform(seed: int, index: int, position: int) -> float:

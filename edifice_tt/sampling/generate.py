@@ -6,23 +6,24 @@ more. Knows no scorer and no rule.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from inspect import signature
 from threading import Lock
 from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
-from edifice_tt.contract.options import check_count, problem_seed, whole
+from edifice_tt.contract.errors import unknown_name
+from edifice_tt.contract.options import whole
 from edifice_tt.engine.capacity import check_capacity
 from edifice_tt.engine.decoder import ROWS, Logits
 from edifice_tt.engine.lockstep import decode, devices_for
-from edifice_tt.engine.prompt import encode_prompt
 from edifice_tt.engine.workspace import workspace_of
-from edifice_tt.machine.toolchain import open_devices
 from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.pools.candidates import INTERRUPTED, Candidate
-from edifice_tt.pools.pool import Pool
-from edifice_tt.sampling.draws import Sampler
-from edifice_tt.sampling.settings import Prompt, describe_sampling, render_prompt, today
+from edifice_tt.pools.pool import Pool, Problem
+from edifice_tt.sampling.prompts import TokenizedProblem, tokenize
+from edifice_tt.sampling.request import Request, today
+from edifice_tt.sampling.settings import describe_sampling
 from edifice_tt.sampling.stops import Stops
 from edifice_tt.selection.grade import grader
 from edifice_tt.weights.tokenizer import TextStream
@@ -40,7 +41,7 @@ class Event:
 
 def generate(
     lm: CausalLM,
-    prompt: Prompt,
+    prompt: str | Sequence[dict[str, str]],
     *,
     n: int = 16,
     seed: int = 0,
@@ -78,88 +79,123 @@ def generate(
     prompt, one that does not fit the context, and settings that cannot work, and `EdificeError` for
     what the memory that is left cannot hold.
     """
-    started = time.perf_counter()
-    check_unchanged(lm)
-    stops = Stops.of(lm, stop, chat=not isinstance(prompt, str))
-    options = template_options or {}
-    date = today() if date is None else date
-    settings = describe_sampling(
-        lm,
-        prompt,
+    request = Request(
         n=n,
         seed=seed,
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
         max_tokens=max_tokens,
-        stop=[*stops.strings, *stops.extra_ids],
+        stop=stop,
+        template_options=template_options,
+        date=today() if date is None else date,
         answer=answer,
-        template_options=options,
-        date=date,
-    )
-    if devices is not None:
-        devices = open_devices(devices, lm.device)
-    n, max_tokens = settings["n"], settings["max_tokens"]
-    batch_size = check_count("batch_size", batch_size)
-    wanted = _check_indices(n, indices)
-    sampler = Sampler(temperature, top_k, top_p, problem_seed(settings["seed"], problem))
-    text = render_prompt(lm, prompt, options, date)
-    ids = encode_prompt(lm, text)
-    mark = grader(answer, gold)
-    room = lm.config.context_length - len(ids)
-    check_capacity(
-        lm,
-        prompt=len(ids),
-        n=len(wanted),
-        tokens=min(max_tokens, room),
         batch_size=batch_size,
         devices=devices,
-    )
-    making: dict[int, _Row] = {}
+    ).on(lm.device)
+    check_unchanged(lm)
+    indices, chat = _check_indices(request.n, indices), not isinstance(prompt, str)
+    stops = Stops.of(lm, request.stop, chat)
+    tokenized = tokenize(lm, Problem(prompt, problem, gold), request)
+    check_memory(lm, request, [tokenized], len(indices))
+    settings = describe_sampling(lm, request, stops, chat=chat, tells_date=tokenized.tells_date)
     finished: dict[int, Candidate] = {}
-    one_at_a_time, tokens = Lock(), min(max_tokens, room)
 
-    def draw(index: int, logits: Logits, position: int) -> int | None:
-        token, logprob = sampler.draw(logits, index, position)
-        with one_at_a_time:
-            if position == 0:
-                making[index] = _Row(index, TextStream(lm.tokenizer))
-            row = making[index]
-            text = row.add(token, logprob, stops, last=position + 1 == tokens)
-            if row.finish_reason:
-                del making[index]
-                seconds = time.perf_counter() - started
-                finished[index] = replace(mark(row.candidate()), seconds=seconds)
-                if on_finish is not None:
-                    on_finish(finished[index])
-            if on_token is not None:
-                on_token(Event(index, token, text, row.finish_reason))
-        return None if row.finish_reason else token
+    def finish(candidate: Candidate) -> None:
+        finished[candidate.index] = candidate
+        if on_finish is not None:
+            on_finish(candidate)
 
     try:
-        with workspace_of(lm) as workspace:
-            decoders = workspace.decoders(devices_for(lm, devices, len(wanted), len(ids)))
-            decode(decoders, ids, wanted, tokens, batch_size, draw)
+        sample(lm, tokenized, request, stops, indices, finish, on_token)
     except KeyboardInterrupt:
         if not finished:
             raise
         settings[INTERRUPTED] = True
     candidates = tuple(finished[i] for i in sorted(finished))
-    return Pool(text, candidates, settings, problem, gold)
+    return Pool(tokenized.text, candidates, settings, problem, gold)
+
+
+def make_request(**options: Any) -> Request:
+    """A request of options of `generate`, the others by its defaults.
+
+    Raises `UnknownNameError` for an option that it does not have.
+    """
+    parameters = signature(generate).parameters
+    defaults = {field.name: parameters[field.name].default for field in fields(Request)}
+    for name in options.keys() - defaults.keys():
+        raise unknown_name("option of generate_pools", name, defaults)
+    return Request(**{**defaults, **options})
+
+
+def check_memory(
+    lm: CausalLM, request: Request, problems: Iterable[TokenizedProblem], rows: int
+) -> None:
+    """Raise `EdificeError` when the memory does not hold so many rows behind any of the prompts.
+
+    Of the prompts that leave room for equally long answers, the longest needs most.
+    """
+    sharing: Any = {"batch_size": request.batch_size, "devices": request.devices}
+    lengths = sorted(len(problem.ids) for problem in problems)
+    longest = {_room(lm, request, length): length for length in lengths}
+    for tokens, length in reversed(longest.items()):
+        check_capacity(lm, prompt=length, n=rows, tokens=tokens, **sharing)
+
+
+def _room(lm: CausalLM, request: Request, length: int) -> int:
+    """The tokens that an answer may have behind a prompt of so many."""
+    return min(request.max_tokens, lm.config.context_length - length)
+
+
+def sample(
+    lm: CausalLM,
+    problem: TokenizedProblem,
+    request: Request,
+    stops: Stops,
+    indices: Sequence[int],
+    on_finish: Callable[[Candidate], None],
+    on_token: Callable[[Event], None] | None = None,
+) -> None:
+    """Sample the candidates of these indices, and hand each out when it is finished."""
+    started, tokens = time.perf_counter(), _room(lm, request, len(problem.ids))
+    sampler = request.sampler(problem.problem)
+    mark = grader(request.answer, problem.gold)
+    rows: dict[int, _Row] = {}
+    one_at_a_time = Lock()
+
+    def draw(index: int, logits: Logits, position: int) -> int | None:
+        token, logprob = sampler.draw(logits, index, position)
+        with one_at_a_time:
+            if position == 0:
+                rows[index] = _Row(index, TextStream(lm.tokenizer))
+            row = rows[index]
+            text = row.add(token, logprob, stops, last=position + 1 == tokens)
+            if row.finish_reason:
+                del rows[index]
+                seconds = time.perf_counter() - started
+                on_finish(replace(mark(row.candidate()), seconds=seconds))
+            if on_token is not None:
+                on_token(Event(index, token, text, row.finish_reason))
+        return None if row.finish_reason else token
+
+    with workspace_of(lm) as workspace:
+        devices = devices_for(lm, request.devices, len(indices), len(problem.ids))
+        decoders = workspace.decoders(devices)
+        decode(decoders, problem.ids, indices, tokens, request.batch_size, draw)
 
 
 def _check_indices(n: int, indices: Iterable[int] | None) -> Sequence[int]:
     if indices is None:
         return range(n)
-    wanted: set[int] = set()
+    checked: set[int] = set()
     for one in indices if isinstance(indices, Iterable) else ():
         if (index := whole(one)) is None or not 0 <= index < n:
-            wanted.clear()
+            checked.clear()
             break
-        wanted.add(index)
-    if not wanted:
+        checked.add(index)
+    if not checked:
         raise ValueError(f"indices={indices!r:.60} must hold numbers from 0 to n - 1 = {n - 1}")
-    return sorted(wanted)
+    return sorted(checked)
 
 
 @dataclass

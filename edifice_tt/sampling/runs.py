@@ -1,35 +1,32 @@
 """Many problems -> one pool file, written as candidates finish and completed when it broke off.
 
-Knows which candidates are missing; `generate` makes them, `writer` writes them.
+Knows which candidates are missing; `sample` makes them, `PoolWriter` writes them.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from inspect import signature
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
-from edifice_tt.contract.errors import EdificeError, unknown_name
+from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.registry import held
-from edifice_tt.engine.capacity import check_capacity
-from edifice_tt.engine.prompt import encode_prompt
 from edifice_tt.machine.files import write_atomically
-from edifice_tt.machine.toolchain import open_devices
+from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.index import header_settings
 from edifice_tt.pools.lines import header_line
 from edifice_tt.pools.pool import Pool, Problem
 from edifice_tt.pools.writer import PoolWriter, differing
-from edifice_tt.sampling.generate import Event, generate
-from edifice_tt.sampling.settings import describe_sampling, render_prompt, tells_date, today
-
-# What `generate` takes and what of it is written into the file, with defaults.
-_EACH = {"lm", "prompt", "problem", "gold", "indices", "on_token", "on_finish"}
-_OPTIONS = {n: p.default for n, p in signature(generate).parameters.items() if n not in _EACH}
-_WRITTEN = [name for name in _OPTIONS if name in signature(describe_sampling).parameters]
+from edifice_tt.sampling.generate import Event, check_memory, make_request, sample
+from edifice_tt.sampling.prompts import TokenizedProblem, tokenize
+from edifice_tt.sampling.request import Request, today
+from edifice_tt.sampling.settings import describe_sampling
+from edifice_tt.sampling.stops import Stops
 
 
 def generate_pools(
@@ -51,32 +48,21 @@ def generate_pools(
     for a file that exists, or that another model, other settings or other problems made, and
     `ValueError` as `generate` does, before anything is sampled.
     """
-    with open_run(lm, problems, path, resume=resume, **options) as run:
+    request = make_request(**options)
+    with open_run(lm, problems, path, request, resume=resume) as run:
         return run.sample(on_token)
 
 
+@dataclass
 class Run:
     """A pool file and what is still `missing` in it: problems with the indices of candidates."""
 
-    def __init__(
-        self, lm: CausalLM, writer: PoolWriter, problems: list[Problem], options: dict[str, Any]
-    ) -> None:
-        self.lm = lm
-        self.writer = writer
-        self.options = options
-        self.num_made = 0
-        present = writer.file.indices
-        self.missing = [
-            (problem, indices)
-            for problem in problems
-            if (indices := _without(range(options["n"]), present.get(problem.problem, set())))
-        ]
-
-    def __enter__(self) -> "Run":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.writer.__exit__(*error)
+    lm: CausalLM
+    writer: PoolWriter
+    request: Request
+    stops: Stops
+    missing: Sequence[tuple[TokenizedProblem, Sequence[int]]]
+    num_made: int = 0
 
     @property
     def num_missing(self) -> int:
@@ -85,66 +71,40 @@ class Run:
     def sample(self, on_token: Callable[[Event], None] | None = None) -> int:
         """Make what is missing; returns how many candidates were made."""
         with held():
-            return self._sample(on_token)
-
-    def _sample(self, on_token: Callable[[Event], None] | None) -> int:
-        for problem, indices in self.missing:
-            text = _render(self.lm, problem, self.options)
-            empty = Pool(text, (), problem=problem.problem, gold=problem.gold)
-
-            def write(candidate: Candidate, empty: Pool = empty) -> None:
-                self.writer.add_candidates(replace(empty, candidates=(candidate,)))
-                self.num_made += 1
-
-            pool = generate(
-                self.lm,
-                problem.prompt,
-                problem=problem.problem,
-                gold=problem.gold,
-                indices=indices,
-                on_token=on_token,
-                on_finish=write,
-                **self.options,
-            )
-            if pool.interrupted:
-                raise KeyboardInterrupt
+            for problem, indices in self.missing:
+                check_unchanged(self.lm)
+                write = partial(self._write, problem)
+                sample(self.lm, problem, self.request, self.stops, indices, write, on_token)
         return self.num_made
 
+    def _write(self, problem: TokenizedProblem, candidate: Candidate) -> None:
+        pool = Pool(problem.text, (candidate,), problem=problem.problem, gold=problem.gold)
+        self.writer.add_candidates(pool)
+        self.num_made += 1
 
-def _without(every: range, present: set[int]) -> Sequence[int]:
-    return [i for i in every if i not in present] if present else every
 
-
+@contextmanager
 def open_run(
     lm: CausalLM,
     problems: Iterable[Problem],
     path: str | os.PathLike[str],
+    request: Request,
     *,
     resume: bool = False,
     force: bool = False,
-    **options: Any,
-) -> Run:
-    """Check problems and options, and open the file; `force` replaces one that is there."""
-    for name in options.keys() - _OPTIONS.keys():
-        raise unknown_name("option of generate_pools", name, _OPTIONS)
-    options = {**_OPTIONS, **options}
-    if not isinstance(options["stop"], str):  # which is a mistake that will be told
-        options["stop"] = list(options["stop"])
-    options["template_options"] = options["template_options"] or {}
+) -> Iterator[Run]:
+    """Check problems against the model, and open the file; `force` replaces one that is there."""
     path, problems = Path(path), list(problems)
-    held = header_settings(path) if resume else {}
-    if options["date"] is None:  # a run that goes on another day tells the day of its beginning
-        options["date"] = held.get("date") or today()
-    settings, longest = _check_problems(lm, problems, {name: options[name] for name in _WRITTEN})
-    devices = options["devices"]
-    check_capacity(
-        lm,
-        prompt=longest,
-        n=options["n"],
-        tokens=min(options["max_tokens"], lm.config.context_length - longest),
-        batch_size=options["batch_size"],
-        devices=devices if devices is None else open_devices(devices, lm.device),
-    )
+    if request.date is None:  # a run that goes on another day tells the day of its beginning
+        begun = header_settings(path).get("date") if resume else None
+        request = replace(request, date=begun or today())
+    request = request.on(lm.device)
+    chat = _check_problems(problems)
+    stops = Stops.of(lm, request.stop, chat)
+    tokenized = _tokenize(lm, problems, request)
+    check_memory(lm, request, tokenized, request.n)
+    tells_date = any(problem.tells_date for problem in tokenized)
+    settings = describe_sampling(lm, request, stops, chat=chat, tells_date=tells_date)
     if not (resume and path.exists()):
         if path.exists() and not force:
             raise EdificeError(
@@ -153,26 +113,28 @@ def open_run(
             )
         header = header_line(settings)
         write_atomically(path, lambda file: file.write(header), overwrite=force)
-    writer = PoolWriter(path)
-    try:
-        if resume and "date" in settings and "date" not in writer.file.settings:  # an older file
-            options["date"] = _told_day(lm, writer, problems, options)
+    with PoolWriter(path) as writer:
+        if resume and tells_date and "date" not in writer.file.settings:  # an older file
+            request = replace(request, date=_day_of(lm, writer, problems, request))
+            tokenized = _tokenize(lm, problems, request)
             del settings["date"]
         # Also of a new file: before it was locked, another process may have put its own there.
-        _check_same(lm, writer, settings, problems, options)
-        return Run(lm, writer, problems, options)
-    except BaseException:
-        writer.__exit__()
-        raise
+        _check_same(lm, writer, settings, tokenized)
+        yield Run(lm, writer, request, stops, list(_missing(writer, tokenized, request.n)))
 
 
-def _check_problems(
-    lm: CausalLM, problems: list[Problem], options: Mapping[str, Any]
-) -> tuple[dict[str, Any], int]:
-    """The settings of the file, and the tokens of the longest prompt.
+def _missing(
+    writer: PoolWriter, problems: Iterable[TokenizedProblem], n: int
+) -> Iterator[tuple[TokenizedProblem, Sequence[int]]]:
+    for problem in problems:
+        present = writer.file.indices.get(problem.problem)
+        indices = [i for i in range(n) if i not in present] if present else range(n)
+        if indices:
+            yield problem, indices
 
-    Raises before the first token for what would fail at the last.
-    """
+
+def _check_problems(problems: Sequence[Problem]) -> bool:
+    """Whether all are chats; raises `ValueError` when some are, or two have one name."""
     if not problems:
         raise ValueError("there are no problems; give at least one")
     seen: set[str] = set()
@@ -180,50 +142,49 @@ def _check_problems(
         if problem.problem in seen:
             raise ValueError(f"problem {problem.problem!r} is there twice; give each another id")
         seen.add(problem.problem)
-    settings, longest = describe_sampling(lm, problems[0].prompt, **options), 0
-    for problem in problems:
         if isinstance(problem.prompt, str) != isinstance(problems[0].prompt, str):
             raise ValueError("some prompts are texts and some are chats; make them all of one kind")
+    return not isinstance(problems[0].prompt, str)
+
+
+def _tokenize(
+    lm: CausalLM, problems: Iterable[Problem], request: Request
+) -> list[TokenizedProblem]:
+    """Every problem, once: what would fail at the last is told before the first is sampled."""
+    tokenized = []
+    for problem in problems:
         try:
-            longest = max(longest, len(encode_prompt(lm, _render(lm, problem, options))))
-            if "date" not in settings and tells_date(
-                lm, problem.prompt, options["template_options"]
-            ):
-                settings["date"] = options["date"]
+            tokenized.append(tokenize(lm, problem, request))
         except ValueError as error:
             raise ValueError(f"problem {problem.problem!r}: {error}") from error
-    return settings, longest
+    return tokenized
 
 
-def _told_day(
-    lm: CausalLM, writer: PoolWriter, problems: list[Problem], options: Mapping[str, Any]
-) -> str:
-    """The day with which a file's first prompt was made, by trying; else the one in the options."""
-    asked = {problem.problem: problem for problem in problems}
-    for name, about in list(writer.file.problems.items())[:1]:
+def _day_of(
+    lm: CausalLM, writer: PoolWriter, problems: Iterable[Problem], request: Request
+) -> str | None:
+    """The day with which a file's first prompt was made, by trying; else that of the request."""
+    first, about = next(iter(writer.file.problems.items()), (None, {}))
+    for problem in (one for one in problems if one.problem == first):
         for day in (str(date.today() - timedelta(back)) for back in range(-1, 1000)):
-            told = {**options, "date": day}
-            if name in asked and _render(lm, asked[name], told) == about["prompt"]:
+            if tokenize(lm, problem, replace(request, date=day)).text == about["prompt"]:
                 return day
-    return str(options["date"])
-
-
-def _render(lm: CausalLM, problem: Problem, options: Mapping[str, Any]) -> str:
-    return render_prompt(lm, problem.prompt, options["template_options"], options["date"])
+    return request.date
 
 
 def _check_same(
     lm: CausalLM,
     writer: PoolWriter,
-    settings: dict[str, Any],
-    problems: list[Problem],
-    options: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    problems: Iterable[TokenizedProblem],
 ) -> None:
     """Raise `EdificeError` when the file is that of another model, other settings or problems."""
     path, file = writer.path, writer.file
-    held = {name: value for name, value in file.settings.items() if name != "model"}
-    given = {name: value for name, value in settings.items() if name != "model"}
-    if different := differing(held, given):
+    recorded, expected = (
+        {name: value for name, value in one.items() if name != "model"}
+        for one in (file.settings, settings)
+    )
+    if different := differing(recorded, expected):
         name, theirs, ours = different
         models = (
             f" (model {file.settings.get('model')!r}, given {lm.name!r})"
@@ -234,15 +195,14 @@ def _check_same(
             f"{path} was made with {name}={theirs!r}, given {name}={ours!r}{models}; resume it "
             "with what it was made with, or write to another file"
         )
-    asked = {problem.problem: problem for problem in problems}
+    now = {one.problem: {"prompt": one.text, "gold": one.gold} for one in problems}
     for name, about in file.problems.items():
-        if name not in asked:
+        if name not in now:
             raise EdificeError(
                 f"{path} holds problem {name!r}, which is not among those given; resume it with "
                 "its own problems, or write to another file"
             )
-        now = {"prompt": _render(lm, asked[name], options), "gold": asked[name].gold}
-        for field, ours in now.items():
+        for field, ours in now[name].items():
             if about[field] != ours:
                 raise EdificeError(
                     f"{path}: problem {name!r} has {field}={about[field]!r:.60}, given {ours!r:.60}"

@@ -30,8 +30,6 @@ class Stops:
 
         Raises `ValueError` for one that cannot be, or never comes.
         """
-        if isinstance(stop, str):
-            raise ValueError(f"stop={stop!r} must be a list of strings and token ids: [{stop!r}]")
         stop = [s if (token := whole(s)) is None else token for s in stop]
         ids = range(lm.config.vocab_size)
         if not all(s in ids if type(s) is int else s and isinstance(s, str) for s in stop):
@@ -43,17 +41,15 @@ class Stops:
         eos_ids = lm.tokenizer.stop_ids if lm.tokenizer else frozenset()
         if chat and lm.tokenizer is not None:
             eos_ids |= lm.tokenizer.turn_ends()
-        if not strings or lm.tokenizer is None:
-            return cls(strings, extra_ids, eos_ids)
-        if not hasattr(lm.tokenizer, "pieces"):  # somebody else's tokenizer
+        if not strings or not hasattr(lm.tokenizer, "pieces"):  # none, or somebody else's
             return cls(strings, extra_ids, eos_ids)
         _check_bytes(lm, strings)
         return cls(strings, extra_ids, eos_ids, *_with_signs(lm, strings, eos_ids))
 
     def find(self, text: str) -> int:
         """Where the first stop string begins, -1 where there is none."""
-        found = [at for at in map(text.find, self._all) if at >= 0]
-        return min(found, default=-1)
+        starts = [start for start in map(text.find, self._all) if start >= 0]
+        return min(starts, default=-1)
 
     def possible_start(self, text: str) -> int:
         """How many of the last characters may be the beginning of a stop string."""
@@ -90,8 +86,8 @@ def _with_signs(
     any_name = re.compile("|".join(map(re.escape, names)) or r"(?!)")
     signs: dict[int, str] = {}
 
-    def sign(found: re.Match[str]) -> str:
-        return signs.setdefault(controls[found.group()], chr(_SIGNS[len(signs)]))
+    def sign(match: re.Match[str]) -> str:
+        return signs.setdefault(controls[match.group()], chr(_SIGNS[len(signs)]))
 
     # An end token alone is the model's own end already.
     named = (s for s in strings if any_name.search(s) and controls.get(s) not in eos_ids)

@@ -44,7 +44,8 @@ def score(
     check_reduce(record, reduce)
     if record.reads == "hidden":
         assert lm is not None
-        values = _score_hidden(lm, lm.scorer, pool)
+        numbers = read_head(lm.scorer, read_hidden(lm, pool), lm.device)
+        values = [float(one[-1]) for one in numbers]
     elif record.reads == "logprobs" and not all(c.token_logprobs for c in pool):
         raise EdificeError(
             f"scorer {scorer!r} reads token log-probabilities, which this pool does not hold; "
@@ -87,7 +88,7 @@ def _call(record: registry.Scorer, pool: Pool) -> Any:
 
 
 def _check_scores(record: registry.Scorer, values: Any, pool: Pool) -> list[float]:
-    scores: list[float] = _read(record, values, pool, float, "one float a candidate")
+    scores: list[float] = _convert(record, values, pool, float, "one float a candidate")
     for candidate, value in zip(pool, scores, strict=True):
         _check_value(record, value, f"candidate {candidate.index}")
     return scores
@@ -98,32 +99,32 @@ def _check_steps(record: registry.Scorer, values: Any, pool: Pool) -> list[tuple
         return tuple(float(number) for number in value)
 
     expected = "one list of floats a candidate, for it has level='step'"
-    steps: list[tuple[float, ...]] = _read(record, values, pool, numbers, expected)
-    for candidate, found in zip(pool, steps, strict=True):
-        if not found:
+    steps: list[tuple[float, ...]] = _convert(record, values, pool, numbers, expected)
+    for candidate, values_of_steps in zip(pool, steps, strict=True):
+        if not values_of_steps:
             raise PluginError(
                 f"{_who(record)} gave no step for candidate {candidate.index}, expected at least "
                 "one number"
             )
-        for place, value in enumerate(found):
+        for place, value in enumerate(values_of_steps):
             _check_value(record, value, f"step {place} of candidate {candidate.index}")
     return steps
 
 
-def _read(
-    record: registry.Scorer, values: Any, pool: Pool, read: Callable[[Any], Any], expected: str
+def _convert(
+    record: registry.Scorer, values: Any, pool: Pool, convert: Callable[[Any], Any], expected: str
 ) -> list[Any]:
     try:
-        found = [read(value) for value in values]
+        converted = [convert(value) for value in values]
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # foreign too, where values are computed as they are read
         raise PluginError(
             f"{_who(record)} gave {show(values):.60}, expected {expected} ({one_line(error)})"
         ) from error
-    if len(found) != len(pool):
-        raise PluginError(f"{_who(record)} gave {len(found)} scores for {len(pool)} candidates")
-    return found
+    if len(converted) != len(pool):
+        raise PluginError(f"{_who(record)} gave {len(converted)} scores for {len(pool)} candidates")
+    return converted
 
 
 def _check_value(record: registry.Scorer, value: float, place: str) -> None:
@@ -148,11 +149,6 @@ def check_scorer(lm: CausalLM | None, scorer: str) -> registry.Scorer:
         f"scorer {scorer!r} reads hidden states, so it must be the model's own trained head; "
         f"given {has}. Use scorer='logprob', or a model saved with that head"
     )
-
-
-def _score_hidden(lm: CausalLM, head: Any, pool: Pool) -> list[float]:
-    values = read_head(head, read_hidden(lm, pool), lm.device)
-    return [float(numbers[-1]) for numbers in values]
 
 
 def mean_logprob(token_logprobs: list[list[float]]) -> list[float]:

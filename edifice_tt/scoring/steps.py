@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
+from operator import itemgetter
+from statistics import fmean
 
 from edifice_tt.contract.errors import unknown_name
 
@@ -31,18 +33,10 @@ def check_reduction(how: str) -> Callable[[Sequence[float]], float]:
     return _REDUCTIONS[how]
 
 
-def _last(steps: Sequence[float]) -> float:
-    return steps[-1]
-
-
-def _mean(steps: Sequence[float]) -> float:
-    return math.fsum(steps) / len(steps)
-
-
 _REDUCTIONS: dict[str, Callable[[Sequence[float]], float]] = {
-    "last": _last,
+    "last": itemgetter(-1),
     "min": min,
     "max": max,
-    "mean": _mean,
+    "mean": fmean,
     "product": math.prod,
 }

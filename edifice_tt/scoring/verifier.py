@@ -187,8 +187,8 @@ def load_verifier(path: str | os.PathLike[str], device: str | None = None) -> Ve
     weights = {_HEAD + name: weight for name, weight in get_state_dict(head).items()}
     size = (fields["hidden_size"],)
     expected = {**weights, _MEAN: Tensor.zeros(*size), _SCALE: Tensor.zeros(*size)}
-    found = {key: (entry.shape, entry.dtype) for key, entry in file.entries.items()}
-    check_fit(file.path, differences(expected, found))
+    actual = {key: (entry.shape, entry.dtype) for key, entry in file.entries.items()}
+    check_fit(file.path, differences(expected, actual))
     fill(weights, {name: name for name in weights}, file)
     inputs = [file.read(name, opened) for name in (_MEAN, _SCALE)]
     for name, tensor in zip((_MEAN, _SCALE), inputs, strict=True):
@@ -198,17 +198,17 @@ def load_verifier(path: str | os.PathLike[str], device: str | None = None) -> Ve
 
 def _read_description(metadata: Mapping[str, str]) -> dict[str, Any]:
     """The fields that `Verifier.save` describes; raises `ValueError` for any that is damaged."""
-    given = parse_record(metadata["verifier"])
-    found = {name: take(given, name, kind) for name, kind in _DESCRIBED.items()}
+    record = parse_record(metadata["verifier"])
+    fields = {name: take(record, name, kind) for name, kind in _DESCRIBED.items()}
     for name in ("name", "scorer"):
-        if not found[name]:
+        if not fields[name]:
             raise ValueError(f"{name} is empty")
-    check_size("hidden_size", found["hidden_size"])
-    check_size("num_layers", found["layer"], "layer")
-    found |= {name: take(given, name, dict) for name in ("options", "figures")}
-    found["trained_on"] = frozenset(take_all(given, "trained_on", str))
-    found["tokenizer"] = take({"tokenizer": "", **given}, "tokenizer", str)
-    return found
+    check_size("hidden_size", fields["hidden_size"])
+    check_size("num_layers", fields["layer"], "layer")
+    fields |= {name: take(record, name, dict) for name in ("options", "figures")}
+    fields["trained_on"] = frozenset(take_all(record, "trained_on", str))
+    fields["tokenizer"] = take({"tokenizer": "", **record}, "tokenizer", str)
+    return fields
 
 
 def open_verifier(record: registry.Scorer, device: str | None = None) -> Verifier:

@@ -265,16 +265,16 @@ def test_generate_resumes_and_says_what_it_made(run, tmp_path, problems):
 
 
 def test_ctrl_c_in_a_file_says_how_to_go_on(run, tmp_path, monkeypatch, problems):
-    from edifice_tt.sampling import runs as generate_pools
+    from edifice_tt.sampling import runs
 
-    real, path = generate_pools.generate, tmp_path / "pool"
+    real, path = runs.sample, tmp_path / "pool"
 
-    def interrupted(*arguments, problem, **options):
-        if problem == "last":
+    def interrupted(lm, problem, *arguments):
+        if problem.problem == "last":
             raise KeyboardInterrupt
-        return real(*arguments, problem=problem, **options)
+        real(lm, problem, *arguments)
 
-    monkeypatch.setattr(generate_pools, "generate", interrupted)
+    monkeypatch.setattr(runs, "sample", interrupted)
     given = ("generate", "--problems", problems, *FEW, "-o", path)
     found = run(*given)
     assert (found.status, found.out) == (130, "")
@@ -282,7 +282,7 @@ def test_ctrl_c_in_a_file_says_how_to_go_on(run, tmp_path, monkeypatch, problems
         f"edifice-tt: interrupted; 8 of 12 candidates are in {path}; the same command with "
         "--resume makes the others\n"
     )
-    monkeypatch.setattr(generate_pools, "generate", real)
+    monkeypatch.setattr(runs, "sample", real)
     assert run(*given, "--resume").status == 0
     assert [len(pool) for pool in et.read_pools(path)] == [4, 4, 4]
 
@@ -317,6 +317,8 @@ def test_resuming_with_other_settings_is_one_line(run, tmp_path):
         (["q", "--resume"], ["--resume", "-o"]),
         (["q", "--resume", "--force", "-o", "pool"], ["--force", "--resume"]),
         (["--problems", "nowhere", "-o", "pool"], ["nowhere", "No such file"]),
+        (["q", "--answer", "numbr"], ["'numbr'; did you mean 'number'"]),
+        (["q", "--answer", "numbr", "-o", "pool"], ["'numbr'; did you mean 'number'"]),
     ],
     ids=str,
 )

@@ -1,0 +1,139 @@
+"""The parser of the command line: its commands, who owns each, defaults from public signatures."""
+
+import argparse
+from inspect import signature
+from pkgutil import resolve_name
+from typing import Any, NoReturn
+
+from edifice_tt.cli.terminal import visible
+from edifice_tt.contract.errors import NameTakenError, PluginError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse prints its whole usage before a mistake; this one says it in one line.
+
+    Its help shows the commands under their headings.
+    """
+
+    def format_help(self) -> str:
+        commands = [action for action in self._actions if isinstance(action, Commands)]
+        if not commands:
+            return super().format_help()
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        options = {"options": self._get_optional_actions()}
+        for heading, actions in (commands[0].sections() | options).items():
+            formatter.start_section(heading)
+            formatter.add_arguments(actions)
+            formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, visible(f"{self.prog}: error: {message}; see {self.prog} --help\n"))
+
+
+def default_of(function: str, parameter: str) -> Any:
+    """The default in a function's signature; the function as "sampling.generate:generate"."""
+    return signature(resolve_name(f"edifice_tt.{function}")).parameters[parameter].default
+
+
+def add_option(
+    command: Any,
+    function: str,
+    option: str,
+    help: str = "default: {}",
+    unset: bool = False,
+    **more: Any,
+) -> None:
+    """Add an option that has the type and the default of a function's parameter of its name.
+
+    `{}` in the help is the default. With `unset` that is for the help alone: the command is to know
+    whether the option was given.
+    """
+    action = command.add_argument(option, help=help, **more)
+    action.function, action.unset = function, unset
+
+
+class _Parsers(dict[str, Any]):
+    """The parsers of commands by name; one that is looked up knows the defaults of its options.
+
+    The functions in whose signatures they stand take their time to import.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        parser = super().__getitem__(name)
+        for action in (action for action in parser._actions if hasattr(action, "function")):
+            default = default_of(action.function, action.dest)
+            action.help = action.help.format(default)
+            action.type = action.type or type(default)
+            action.default = None if action.unset else default
+        return parser
+
+
+class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
+    """The sub-commands, who owns each and its heading, and the plugins that failed to add theirs.
+
+    What a plugin adds stays only if it is kept.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.choices = self._name_parser_map = _Parsers()
+        self.owner = self.heading = self.chosen = ""
+        self.owners: dict[str, str] = {}
+        self.headings: dict[str, str] = {}
+        self.added: list[str] = []
+        self.failures: list[Any] = []
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        self.chosen = values[0]  # an option of a plugin's may be called `command` too
+        super().__call__(parser, namespace, values, option)
+
+    def begin(self, owner: str, heading: str = "") -> None:
+        """From here on `owner` adds commands; those added before and not kept are dropped."""
+        for name in self.added:
+            del self.choices[name], self.owners[name], self.headings[name]
+        self._choices_actions = [a for a in self._choices_actions if a.dest in self.choices]
+        self.owner, self.heading, self.added = owner, heading or f"from {owner}", []
+
+    def keep(self) -> None:
+        """Keep what was added since `begin`."""
+        self.added = []
+
+    def add_parser(self, name: str, **options: Any) -> Any:
+        """Add a command, as argparse does. Raises `NameTakenError` with both owners."""
+        names = [name, *options.get("aliases", ())]
+        for one in names:
+            if one in self.owners:
+                raise NameTakenError(
+                    f"command {one!r} is registered by {self.owners[one]} and claimed again by "
+                    f"{self.owner}; rename one of them"
+                )
+        try:
+            str(options.get("help")) % {"prog": name}
+        except (ValueError, TypeError, KeyError) as error:  # it would end `edifice-tt --help`
+            raise PluginError(
+                f"command {name!r}: help={options['help']!r} holds a bare %; write %%"
+            ) from error
+        command = super().add_parser(name, **options)
+        self.owners |= dict.fromkeys(names, self.owner)
+        self.headings |= dict.fromkeys(names, self.heading)
+        self.added += names
+        return command
+
+    def sections(self) -> dict[str, list[argparse.Action]]:
+        """What the help shows of each command, by heading."""
+        actions: dict[str, list[argparse.Action]] = {}
+        for action in self._choices_actions:
+            actions.setdefault(self.headings[action.dest], []).append(action)
+        return actions
+
+
+class NewCommands:
+    """What a plugin is given of the commands: it adds its own, and cannot take away another's."""
+
+    def __init__(self, commands: Commands) -> None:
+        self.add_parser = commands.add_parser
+        self.choices = dict(commands.choices)  # a copy, to look at

@@ -1,0 +1,46 @@
+"""A problem -> the text and the tokens that the model reads, made once."""
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.engine.prompt import encode_prompt
+from edifice_tt.pools.pool import Problem
+from edifice_tt.sampling.request import Request
+
+
+@dataclass(frozen=True)
+class TokenizedProblem:
+    """A problem as the model reads it: the text of its prompt, and the text's token ids.
+
+    `tells_date` says whether the chat template wrote the day into the text.
+    """
+
+    problem: str
+    gold: str | None
+    text: str
+    ids: Sequence[int]
+    tells_date: bool
+
+
+def tokenize(lm: CausalLM, problem: Problem, request: Request) -> TokenizedProblem:
+    """Render a problem's prompt and tokenize it.
+
+    Raises `ValueError` for an empty prompt, one that leaves no room for an answer, and one that the
+    model's template cannot take.
+    """
+    if lm.tokenizer is None:
+        raise ValueError("the model has no tokenizer; load one with edifice_tt.load_pretrained")
+    text, options, tells_date = problem.prompt, request.template_options, False
+    if not isinstance(text, str):
+        text, tells_date = lm.tokenizer.render(text, options, day=request.date)
+    elif options:
+        raise ValueError(
+            f"template_options={options!r:.60} are for a chat; give the prompt as messages"
+        )
+    if not text.strip():
+        raise ValueError("the prompt is empty; give some text")
+    # A run holds those of all its problems, for which lists of Python's ints would be large.
+    ids = array("i", encode_prompt(lm, text))
+    return TokenizedProblem(problem.problem, problem.gold, text, ids, tells_date)
