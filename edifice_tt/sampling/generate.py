@@ -104,7 +104,7 @@ def generate(
     sampler = Sampler(temperature, top_k, top_p, problem_seed(settings["seed"], problem))
     text = render_prompt(lm, prompt, options, date)
     ids = encode_prompt(lm, text)
-    mark = grader(answer, gold)
+    mark = grader(answer, gold, text)
     room = lm.config.context_length - len(ids)
     check_capacity(
         lm,
