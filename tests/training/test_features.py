@@ -132,8 +132,8 @@ def test_a_prompt_that_is_read_otherwise_has_features_of_its_own():
 def test_features_that_another_process_makes_are_not_made_twice(lm, few, tmp_path, monkeypatch):
     path = tmp_path / "pool.jsonl"
     et.write_pools(path, few)
-    beside = tmp_path / f"pool.jsonl.layer{lm.config.num_layers - 1}-last.safetensors"
-    layers = [lm.config.num_layers - 1]
+    beside = tmp_path / f"pool.jsonl.layer{lm.config.num_layers}-last.safetensors"
+    layers = [lm.config.num_layers]
     with working_alone(beside):
         monkeypatch.setattr(features, "read_layers", lambda *_: pytest.fail("it read"))
         with pytest.raises(BlockingIOError, match="another process"):
