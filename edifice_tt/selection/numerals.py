@@ -19,14 +19,14 @@ _POWERS = (
     *((2, "hundred"), (3, "thousand"), (5, "lakh"), (6, "million"), (6, "mn"), (7, "crore")),
     *((9, "billion"), (9, "bn"), (12, "trillion"), (12, "tn")),
 )
-_PARTS = ("half", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+# In the plural alone: `3 fifth graders` are three.
+_PARTS = "halves thirds fourths fifths sixths sevenths eighths ninths tenths".split()
 _SCALES = {
     "dozen": Fraction(12),
     **{name: Fraction(10**power) for power, name in _POWERS},
     **{name: Fraction(1, part) for part, name in enumerate(_PARTS, 2)},
-    "halve": Fraction(1, 2),
-    "hundredth": Fraction(1, 100),
-    "thousandth": Fraction(1, 1000),
+    "hundredths": Fraction(1, 100),
+    "thousandths": Fraction(1, 1000),
 }
 
 _NUMERIC = (*"0123456789∞π", r"\infty", r"\pi", "infinity")
