@@ -241,6 +241,23 @@ def test_a_damaged_model_is_a_fault_with_the_command_that_mends_it(monkeypatch, 
     assert checks["model"].advice == "edifice-tt pull smollm2-135m --force fetches it anew"
 
 
+@pytest.mark.parametrize("kind", ["a file", "a folder in place of the model"])
+def test_a_home_for_models_that_cannot_be_one_is_a_fault_that_no_download_mends(
+    monkeypatch, numb, tmp_path, kind
+):
+    monkeypatch.setenv("EDIFICE_TT_PLUGINS", "")
+    home = tmp_path / "home"
+    monkeypatch.setenv("EDIFICE_TT_HOME", str(home))
+    if kind == "a file":
+        home.touch()
+    else:
+        catalog.local_path(speed.MODEL).mkdir(parents=True)
+    checks = examine("CPU")
+    assert failed(checks) == ["model"]
+    assert str(home) in checks["model"].found
+    assert checks["model"].advice.startswith("mend it, or set EDIFICE_TT_HOME")
+
+
 def test_a_broken_plugin_is_a_fault_with_its_owner(site: Site, numb):
     site.install("broken", "raise RuntimeError('no good')")
     checks = examine("CPU")

@@ -102,13 +102,14 @@ def _run(argv: Sequence[str] | None) -> int:
     import argparse
     import warnings
 
-    from edifice_tt.cli import terminal
+    from edifice_tt.cli import options, terminal
     from edifice_tt.contract.errors import (
         EdificeError,
         PluginWarning,
         PoolWarning,
         PrecisionWarning,
     )
+    from edifice_tt.contract.plugins import OWN_NAME
     from edifice_tt.contract.registry import held
     from edifice_tt.contract.tracing import message_of, show
     from edifice_tt.machine.environment import misread_variable
@@ -126,6 +127,8 @@ def _run(argv: Sequence[str] | None) -> int:
             if arguments.command not in SHOW_FAILURES:
                 for failure in parser.get_default("_commands").failures:
                     warnings.warn(str(failure), PluginWarning, stacklevel=2)
+        if _owner(arguments) == OWN_NAME:  # a plugin's arguments are its own affair
+            options.check_texts(arguments)
         with _results_apart(arguments), held():
             status = arguments.run(arguments) or 0
         if type(status) is not int:

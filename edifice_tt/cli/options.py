@@ -150,6 +150,22 @@ def open_verifier(arguments: argparse.Namespace, scorer: str | None) -> Any:
     return et.load_verifier(name, device=arguments.device)
 
 
+# Names of files may be any bytes; `read_prompt` looks at what comes from standard input too.
+_NOT_HERE = ("model", "verifier", "prompt")
+
+
+def check_texts(arguments: argparse.Namespace) -> None:
+    """Raise `ValueError` for a text that came as bytes of another encoding than UTF-8."""
+    for name, value in vars(arguments).items():
+        for text in value if isinstance(value, list) else [value]:
+            try:
+                if isinstance(text, str) and name not in _NOT_HERE:
+                    text.encode()
+            except UnicodeEncodeError as error:
+                what = name.replace("_", "-")
+                raise ValueError(f"{what}: {text!r:.60} is no UTF-8 text; convert it") from error
+
+
 def stop_text(text: str) -> str:
     r"""A stop string; `\n`, `\r` and `\t` are read as in C, but not in `\neq`, which is LaTeX."""
     return re.sub(r"\\([nrt])(?![a-z])", lambda match: _ESCAPES[match.group(1)], text)

@@ -9,6 +9,7 @@ from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option
 from edifice_tt.contract.errors import EdificeError
+from edifice_tt.machine.files import working_alone
 
 HEADING = "train a scorer"
 
@@ -75,6 +76,11 @@ def _numbers(text: str) -> list[int]:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    with working_alone(arguments.output):
+        _train_alone(arguments)
+
+
+def _train_alone(arguments: argparse.Namespace) -> None:
     from edifice_tt.engine.hidden import check_layer
 
     output: Path = arguments.output

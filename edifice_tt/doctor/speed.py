@@ -1,10 +1,11 @@
 """How fast does this machine sample, and what does a batch gain? Never downloads a model."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
 
-from edifice_tt.contract.errors import EdificeError, reason_of
+from edifice_tt.contract.errors import CheckpointError, EdificeError, reason_of
 from edifice_tt.doctor.check import Check
 from edifice_tt.engine.lockstep import decode, devices_for
 from edifice_tt.engine.workspace import workspace_of
@@ -19,15 +20,25 @@ LONGEST_S = 12.0  # no further size is begun after so long
 
 def find_model() -> Check:
     """Whether the default model is on this machine, whole."""
+    elsewhere = "mend it, or set EDIFICE_TT_HOME to a folder that may be written to"
     try:
         path = catalog.local_path(MODEL)
         if not path.exists():
+            there = next(one for one in path.parents if one.exists())
+            if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+                found = f"{MODEL.name} is not here, and {there} is no folder that may be written to"
+                return Check("model", found, False, elsewhere)
             advice = f"for real answers: edifice-tt pull {MODEL.name}"
             return Check("model", f"{MODEL.name} is not here", None, advice)
         catalog.verify(path, MODEL)
-    except EdificeError as error:
+    except CheckpointError as error:
         advice = f"edifice-tt pull {MODEL.name} --force fetches it anew"
         return Check("model", f"{MODEL.name}: {error}", False, advice)
+    except OSError as error:
+        found = f"{MODEL.name}: {error.filename} cannot be read ({error.strerror})"
+        return Check("model", found, False, elsewhere)
+    except EdificeError as error:  # it says what to do
+        return Check("model", f"{MODEL.name} cannot be looked for", False, str(error))
     return Check("model", f"{MODEL.name} in {path}", True)
 
 

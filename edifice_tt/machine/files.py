@@ -92,6 +92,32 @@ def find_target(path: Path) -> Path:
     return target
 
 
+@contextmanager
+def working_alone(path: Path) -> Iterator[None]:
+    """Keep other processes from the work whose result a file will be, from its first moment on.
+
+    An empty file beside it, with `.lock` behind its name, stands for it meanwhile. Raises `OSError`
+    as `find_target` does, and `BlockingIOError` while another process does that work.
+    """
+    target = find_target(path)
+    lock = target.with_name(f"{target.name}.lock")
+    with _naming(path):
+        held = _make_alone(lock)
+    with held:
+        try:
+            yield
+        finally:
+            if not os.fstat(held.fileno()).st_size:  # else it is a file of somebody's
+                lock.unlink(missing_ok=True)
+
+
+def _make_alone(path: Path) -> FileIO:
+    while True:
+        path.touch()
+        with suppress(FileNotFoundError):  # who held it has just removed it
+            return open_alone(path)
+
+
 def open_alone(path: Path) -> FileIO:
     """Open a file that is there to write to it, and lock it against other writers.
 

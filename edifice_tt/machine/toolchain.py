@@ -12,6 +12,7 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,7 @@ from edifice_tt.machine.exclusive import exclusive
 
 # Devices that tinygrad opens for files and for tests; nobody computes on them by choice.
 NOT_FOR_COMPUTING = ("DISK", "NPY", "TINYFS")
+_COMPILE_WHEN_OPENED = ("ClangRenderer",)
 
 
 def offer_clang() -> None:
@@ -109,14 +111,26 @@ def open_device(name: str | None = None) -> str:
     try:
         if kind in NOT_FOR_COMPUTING:
             raise ValueError(f"{kind} holds data and computes nothing")
-        Device[wanted]
+        if type(Device[wanted].renderer).__name__ not in _COMPILE_WHEN_OPENED:
+            _compute(wanted)
     # tinygrad raises whatever the driver library does: ImportError, OSError, RuntimeError, ...
     except Exception as error:
         present = ", ".join(list_devices()) or "none"
+        by = f" with DEV={os.environ['DEV']}" if os.environ.get("DEV") else ""
         raise ToolchainError(
-            f"device {wanted!r} cannot be opened ({reason_of(error)}); devices here: {present}"
+            f"device {wanted!r}{by} cannot be opened ({reason_of(error)}); devices here: {present}"
         ) from error
     return str(Device.canonicalize(wanted))
+
+
+@lru_cache
+def _compute(device: str) -> None:
+    """Raise what a device raises that opens, yet compiles nothing or gives nothing back."""
+    from tinygrad import Tensor
+
+    ones = Tensor([1.0] * 64, device=device).reshape(8, 8)
+    if (found := (ones @ ones).numpy()).min() != 8 or found.max() != 8:
+        raise ValueError(f"eight times 1 is {found.flat[0]} there, expected 8")
 
 
 def _prepare_cache() -> None:

@@ -159,7 +159,7 @@ def sample(
     """Sample the candidates of these indices, and hand each out when it is finished."""
     started, tokens = time.perf_counter(), _room(lm, request, len(problem.ids))
     sampler = request.sampler(problem.problem)
-    mark = grader(request.answer, problem.gold)
+    mark = grader(request.answer, problem.gold, problem.text)
     rows: dict[int, _Row] = {}
     one_at_a_time = Lock()
 

@@ -27,6 +27,8 @@ _THOUGHT = re.compile(
     r"</?(?:think|thinking|thought|seed:think)>|<\|(?:begin|end)_of_thought\|>|\[/?THINK\]|◁/?think▷"
 )
 
+_LONGEST_SIGN = 24
+
 
 def extractor(name: str) -> Extractor:
     r"""An extractor by name: `text`, `number`, `boxed`, a plugin's, or `regex:PATTERN`.
@@ -150,6 +152,20 @@ def without_thinking(text: str) -> str:
                 kept.clear()
             begin, thinking = tag.end(), ""
     return "" if thinking else "\n".join(part for part in (*kept, text[begin:]) if part)
+
+
+def opened_thinking(prompt: str) -> str:
+    """The sign of thinking with which a prompt ends, as some chat templates do; else nothing.
+
+    A text that goes on from there is to be read behind it.
+
+    >>> opened_thinking("<|im_start|>assistant\\n<think>\\n"), opened_thinking("What is <think>?")
+    ('<think>', '')
+    """
+    last = ""
+    for tag in _THOUGHT.finditer(end := prompt.rstrip()[-_LONGEST_SIGN:]):
+        last = tag[0] if tag.end() == len(end) else ""
+    return "" if "/" in last or "end" in last else last
 
 
 def whole_text(text: str) -> str | None:

@@ -12,11 +12,12 @@ _LETTER = r"[A-Za-z\u00c0-\u024f\u0370-\u03bf\u03c1-\u052f]"  # not π, and of s
 _POWER_OF_NAME = r"\^(?:\{[^{}\n]*\}|-?\w)|_(?:\{[^{}\n]*\}|[A-Za-z0-9])"
 _TOKEN = re.compile(
     rf"""
-    (?P<atom>(?<!{_LETTER})(?:(?:sqrt|log|ln|exp|sin|cos|tan|mod|infinity)(?!{_LETTER})
+    (?P<atom>(?<!{_LETTER})(?:(?:sqrt|log|ln|exp|sin|cos|tan|mod|infinity|squared|cubed|factorial)
+            (?!{_LETTER})
             |[A-Za-z](?=\())
-        |[∞π√±]|\|(?=-)|\d*+\.\d++\.\.+|(?<=\d)\.\.+(?=\d)|(?<=\d)\.(?=\()|(?<=\d)\x20?[十百千万萬亿億兆])
+        |[∞π√∛∜±∓⌊⌋⌈⌉∑∏∫]|(?<=\d)[\u0300-\u036f]|(?<=\d)[.,](?=\d)|\|(?=-)|\d*+\.\d++\.\.+|(?<=\d)\.\.+(?=\d)|(?<=\d)\.(?=\()|(?<=\d)\x20?[十百千万萬亿億兆])
     |(?P<number>(?:(?<![\w.)\]}}])\.)?\d+(?:[.,'_]\d+)*+(?:\.?\N{{OVERLINE}}\d+\N{{OVERLINE}})?
-        (?:[eE][+-]?\d+)?)
+        (?:\.?[eE][+-]?\d+)?)
     |(?P<command>\\[A-Za-z]+)
     |(?P<word>{_LETTER}(?:[^\W_\u3040-\uffff]++|['-](?=[^\W_])|(?<=\d)\.(?=\d)|{_POWER_OF_NAME}|/(?={_LETTER}))*+)
     |(?P<open>[(\[{{])

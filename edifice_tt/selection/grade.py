@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool
-from edifice_tt.selection.answers import find_answers
+from edifice_tt.selection.answers import find_answers, opened_thinking
 
 
 def grade(pool: Pool, answer: str = "text") -> Pool:
@@ -25,23 +25,26 @@ def grade(pool: Pool, answer: str = "text") -> Pool:
         raise ValueError(
             f"problem {pool.problem!r} has no gold answer, so nothing can be graded; give it one"
         )
-    mark = grader(answer, pool.gold)
+    mark = grader(answer, pool.gold, pool.prompt)
     return replace(pool, candidates=tuple(map(mark, pool)))
 
 
-def grader(answer: str | None, gold: str | None) -> Callable[[Candidate], Candidate]:
+def grader(
+    answer: str | None, gold: str | None, prompt: str = ""
+) -> Callable[[Candidate], Candidate]:
     """What gives a candidate its `answer`, and `correct` where the gold answer is known.
 
-    Without an extractor it leaves a candidate as it is.
+    Without an extractor it leaves a candidate as it is. Thinking may begin in the prompt.
     """
     if answer is None:
         return lambda candidate: candidate
     answers = find_answers(answer)
     extract = answers.extract
     right = None if gold is None else answers.gold(gold)
+    opened = opened_thinking(prompt)
 
     def mark(candidate: Candidate) -> Candidate:
-        found = extract(candidate.text) if candidate.text else candidate.answer
+        found = extract(opened + candidate.text) if candidate.text else candidate.answer
         if found is not None and not candidate.text:
             found = extract(found) or found.strip()
         # Not None: that is an answer for which nobody has looked.

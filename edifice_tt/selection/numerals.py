@@ -15,7 +15,29 @@ from edifice_tt.selection.spelling import plain_characters, plain_latex
 # Of what is worked out. Python writes that many digits whatever its own limit is set to.
 _MAX_DIGITS = sys.int_info.str_digits_check_threshold
 _LARGEST = 10**_MAX_DIGITS - 1
-_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_POWERS = (
+    *((2, "hundred"), (3, "thousand"), (5, "lakh"), (6, "million"), (6, "mn"), (7, "crore")),
+    *((9, "billion"), (9, "bn"), (12, "trillion"), (12, "tn")),
+)
+# In the plural alone: `3 fifth graders` are three.
+_PARTS = [
+    "halves",
+    "thirds",
+    "fourths",
+    "fifths",
+    "sixths",
+    "sevenths",
+    "eighths",
+    "ninths",
+    "tenths",
+]
+_SCALES = {
+    "dozen": Fraction(12),
+    **{name: Fraction(10**power) for power, name in _POWERS},
+    **{name: Fraction(1, part) for part, name in enumerate(_PARTS, 2)},
+    "hundredths": Fraction(1, 100),
+    "thousandths": Fraction(1, 1000),
+}
 
 _NUMERIC = (*"0123456789∞π", r"\infty", r"\pi", "infinity")
 
@@ -23,7 +45,7 @@ _GROUPED = re.compile(
     r"[1-9]\d{0,2}(?P<mark>[,'_])\d{3}(?:(?P=mark)\d{3})*+(?:\.\d+)?"
     r"|[1-9]\d?(?:,\d\d)+,\d{3}(?:\.\d+)?"
 )
-_UNGROUPED = re.compile(r"\d+(?:\.\d+)?|\.\d+")
+_UNGROUPED = re.compile(r"\d+(?:\.\d*)?|\.\d+")
 _SCALE = re.compile(rf"[\s{{]*({'|'.join(_SCALES)})s?(?![\w-])")
 _BRACKETED = re.compile(r"([+-]? ?)[(\[{](.*)[)\]}]")
 
@@ -65,7 +87,7 @@ def last_number(text: str) -> str | None:
         return None
     scale = _SCALE.match(last.after)
     try:
-        return _number(body, _SCALES[scale[1]] if scale else 0)
+        return _number(body, _SCALES[scale[1]] if scale else Fraction(1))
     except (ValueError, ZeroDivisionError):
         return None
 
@@ -82,7 +104,7 @@ def _last_expression(text: str) -> Expression | None:
     return last[0] if last else None
 
 
-def _number(body: str, scale: int) -> str:
+def _number(body: str, scale: Fraction) -> str:
     for _ in range(5):  # pairs of brackets around it
         for form in _FORMS:
             if found := form.fullmatch(body):
@@ -94,11 +116,11 @@ def _number(body: str, scale: int) -> str:
     raise ValueError("no number")
 
 
-def _canonical(parts: dict[str, str], scale: int) -> str:
+def _canonical(parts: dict[str, str], scale: Fraction) -> str:
     minus = "-" if parts.get("sign") == "-" else ""
-    if scale == 0 and parts.keys() <= {"sign", "digits"}:
+    if scale == 1 and parts.keys() <= {"sign", "digits"}:
         return _shortest(minus + _ungrouped(parts["digits"]))
-    value = _value(parts) * _power(Fraction(10), scale)
+    value = _value(parts) * scale
     return _show(-value if minus else value)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from edifice_tt.contract.options import check_seed
 from edifice_tt.pools.candidates import Candidate
-from edifice_tt.selection.answers import find_answers, whole_text
+from edifice_tt.selection.answers import find_answers, whole_text, without_thinking
 from edifice_tt.selection.select import Choice, check_scores, scorer_of
 
 DELTA = 0.1  # how often the bound of `pessimistic` may fail, unless told otherwise
@@ -151,8 +151,8 @@ def answers_of(candidates: Sequence[Candidate], answer: str | None = None) -> li
     `answer` names an extractor (see `answers.extractor`). Where it has an `equal` of its own, an
     answer has the form of the first that it is equal to, in the order of the indices. Without an
     extractor a candidate's own `answer` counts, or its whole text when nobody has looked for any,
-    without the white space around. Raises `ValueError` when somebody has looked in some of them
-    only.
+    `without_thinking` and the white space around. Raises `ValueError` when somebody has looked in
+    some of them only.
 
     >>> answers_of([Candidate(0, "so 7.0"), Candidate(1, "no idea")], "number")
     ['7', None]
@@ -163,7 +163,9 @@ def answers_of(candidates: Sequence[Candidate], answer: str | None = None) -> li
         merged = kind.merge(kind.extract(candidates[i].text) for i in order)
         return [found for _, found in sorted(zip(order, merged, strict=True), key=itemgetter(0))]
     own = own_answers(candidates)
-    return [whole_text(c.text) for c in candidates] if own is None else own
+    if own is not None:
+        return own
+    return [whole_text(without_thinking(c.text)) for c in candidates]
 
 
 def own_answers(candidates: Sequence[Candidate]) -> list[str | None] | None:

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edifice_tt.contract import registry
@@ -22,6 +22,7 @@ from edifice_tt.contract.options import problem_seed, whole
 from edifice_tt.contract.tracing import blamed, show
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool
+from edifice_tt.selection.answers import opened_thinking
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,16 @@ class Rule:
             options["scorer"] = scorer
         if isinstance(pool, Pool):
             options = _of_problem(self.record, options, pool.problem)
+            if opened_thinking(pool.prompt):
+                return lambda candidates: self._ask_behind(pool.prompt, candidates, options)
         return lambda candidates: self._ask(candidates, options)
+
+    def _ask_behind(
+        self, prompt: str, candidates: Sequence[Candidate], options: Mapping[str, Any]
+    ) -> Choice:
+        given = {candidate.index: candidate for candidate in candidates}
+        choice = self._ask(behind(prompt, candidates), options)
+        return replace(choice, candidate=given[choice.index])
 
     def _ask(self, candidates: Sequence[Candidate], options: Mapping[str, Any]) -> Choice:
         who = f"rule {self.record.name!r} of {self.record.owner}"
@@ -122,6 +132,12 @@ class Rule:
         if all(choice.index != candidate.index for candidate in candidates):
             raise PluginError(f"{who} chose candidate {choice.index}, which it was not given")
         return choice
+
+
+def behind(prompt: str, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """Candidates whose texts begin with the sign of thinking with which the prompt ends, if any."""
+    opened = opened_thinking(prompt)
+    return tuple(replace(c, text=opened + c.text) if opened and c.text else c for c in candidates)
 
 
 def unfinished(pool: Pool) -> str:

@@ -96,14 +96,32 @@ _PLAIN = (
     (re.compile(r"(?<=[\d)}])\*\*(?=[\d(])"), "^"),
     (
         re.compile(
-            r"(?<=\d) (?:over|out of) (?=\d)"
-            r"|(?<=\d) and (?=\d+ ?/ ?\d|\\frac|(?:an?|one|two|three)[ -](?:half|third|quarter))"
+            r"(?<=\d) (?:over|out of|plus|times|choose|(?:multiplied|divided) by|raised to"
+            r"|(?:raised )?to the(?: power(?: of)?)?) (?=\d)"
+            r"|(?<=[\d)}%])(?: per ?cent)? ?\{? of \}? ?(?=\d)"
+            r"|(?<=\d) and (?=\d+ ?/ ?\d|\d+ (?:hal|third|quarter|fourth|fifth)|\\frac"
+            r"|(?:an?|one|two|three)[ -](?:half|third|quarter))"
         ),
         " + ",
+    ),
+    # A number that something is still to be done to: no number yet.
+    (
+        re.compile(r"\b(?:root of|(?:half|thirds?|quarters?) of|twice|double|triple) (?=\d)"),
+        "sqrt ",
     ),
     (re.compile(r"(?<=\d) ?[xX] ?(?=10\^)|(?<=\d) [xX] (?=\d)"), "*"),
 )
 _SPACED = re.compile(r"(?<![\w.,'/^}])(?<!\d )([1-9]\d{0,2})((?: \d{3})++)(?!\d| ?/)")
+
+
+_REPEATED = re.compile(  # by lines above each digit, or dots above the first and the last
+    r"(\.\d*?)((?:\d[\u0304\u0305])+|\d\u0307(?:\d*\d\u0307)?)(?![\d\u0300-\u036f])"
+)
+
+
+def _repeated(found: re.Match[str]) -> str:
+    digits = re.sub(r"\D", "", found[2])
+    return f"{found[1]}\N{OVERLINE}{digits}\N{OVERLINE}"
 
 
 def plain_characters(text: str) -> str:
@@ -112,7 +130,9 @@ def plain_characters(text: str) -> str:
     >>> plain_characters("2½ ≈ 10⁵")
     '2 1/2  = 10^{5}'
     """
-    return text if text.isascii() else _SUPERSCRIPTS.sub("", text.translate(_CHARACTERS))
+    if text.isascii():
+        return text
+    return _REPEATED.sub(_repeated, _SUPERSCRIPTS.sub("", text.translate(_CHARACTERS)))
 
 
 def plain_latex(text: str) -> str:

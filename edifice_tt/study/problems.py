@@ -10,6 +10,7 @@ from edifice_tt.contract.errors import unknown_name
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.rules import answers_of
+from edifice_tt.selection.select import behind
 from edifice_tt.study.statistics import Floats
 
 
@@ -66,13 +67,13 @@ def read_problems(
             num_tokens=np.array([candidate.num_tokens for candidate in pool], np.float64),
             seconds=np.array([candidate.seconds for candidate in pool], np.float64),
             scores={name: _scores(pool, name) for name in (there if scorers is None else scorers)},
-            candidates=pool.candidates if keep_candidates else (),
+            candidates=behind(pool.prompt, pool) if keep_candidates else (),
             seen_by=pool.seen_by,
         )
 
 
 def _answers(pool: Pool, answer: str | None) -> NDArray[np.int64]:
-    found = answers_of(pool.candidates, answer)
+    found = answers_of(behind(pool.prompt, pool), answer)
     numbers = {text: i for i, text in enumerate(dict.fromkeys(a for a in found if a is not None))}
     return np.array([-1 if text is None else numbers[text] for text in found], np.int64)
 

@@ -7,6 +7,7 @@ are kept in half precision. Knows no labels and no head.
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +20,7 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import CheckpointError, EdificeError
 from edifice_tt.engine.hidden import check_layer, read_layers
 from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.machine.files import working_alone
 from edifice_tt.machine.json_text import parse_record, take, take_all
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.chat_text import plain_of
@@ -160,7 +162,7 @@ def features_beside(
 
     Each is called as the pool file, the layer and the positions; those that are not there, or lack
     candidates, are made from one reading. Raises `CheckpointError` for one that is damaged, or of
-    another model.
+    another model, and `BlockingIOError` while another process makes one that lacks some.
     """
     sources = {layer: Source.of(lm, layer, positions) for layer in layers}
     files = {
@@ -170,10 +172,14 @@ def features_beside(
         layer: load_features(file, sources[layer]) for layer, file in files.items() if file.exists()
     }
     pools = PoolFile(path).with_problems()
-    found = read_features_at(lm, pools, layers, positions, known)
-    for layer, features in found.items():
-        if layer not in known or len(known[layer].states) < len(features.states):
-            save_features(features, files[layer], lm.device, Path(path).name)
+    keys = {key_of(pool.prompt, candidate) for pool in pools for candidate in pool}
+    with ExitStack() as held:  # who reads the same at the same time learns it now, not at the end
+        lacking = [at for at in layers if at not in known or not keys <= known[at].states.keys()]
+        for layer in lacking:
+            held.enter_context(working_alone(files[layer]))
+        found = read_features_at(lm, pools, layers, positions, known)
+        for layer in lacking:
+            save_features(found[layer], files[layer], lm.device, Path(path).name)
     return found
 
 

@@ -7,8 +7,10 @@ no file format; what is kept of a broken run is for `progress`.
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,10 @@ from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
-from edifice_tt.contract.errors import EdificeError, unknown_name
+from edifice_tt.contract.errors import CheckpointError, EdificeError, unknown_name
 from edifice_tt.contract.options import check_count, check_dropout
 from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.machine.files import working_alone
 from edifice_tt.nn.buffers import place
 from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.verifier import Verifier, digest_of, new_head
@@ -134,7 +137,8 @@ def fit_scorer(
 
     Raises `EdificeError` for pools of another model, of a test split, or a loss that is not finite
     from the first epoch on, `ValueError` for pools without right and wrong candidates, and
-    `UnknownNameError` for an unknown scorer or option.
+    `UnknownNameError` for an unknown scorer or option. Raises `CheckpointError` for a damaged
+    checkpoint, and `BlockingIOError` for one that another process trains with.
     """
     settings = _options(options)
     pools = list(pools)
@@ -164,14 +168,18 @@ def fit_scorer(
     )
     key = _key(examples, vars(features.source), scorer, asdict(settings), seed)
     counts = [[len(examples[place].states) for place in held] for held in folds]
-    run = Run() if checkpoint is None else load_run(checkpoint, key, counts)
 
     def keep(run: Run) -> None:
         if checkpoint is not None:
             save_run(run, checkpoint, key, lm.device)
 
-    with seeded(seed):
+    with seeded(seed), nullcontext() if checkpoint is None else working_alone(Path(checkpoint)):
+        run = Run() if checkpoint is None else load_run(checkpoint, key, counts)
         loop = _loop(verifier, examples, settings, seed)
+        if not loop.fits(run.current):
+            raise CheckpointError(
+                f"{checkpoint}: its weights are not those of this training; delete it to begin anew"
+            )
         run, stopped = train_in_folds(loop, verifier, examples, folds, run, keep, on_epoch)
     places = [place for held in folds for place in held]
     found = dict(zip(places, (one for fold in run.folds for one in fold.logits), strict=True))

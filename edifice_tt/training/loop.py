@@ -13,7 +13,7 @@ from tinygrad import Context, Tensor, TinyJit
 from tinygrad.nn.optim import AdamW
 from tinygrad.nn.state import get_parameters, get_state_dict
 
-from edifice_tt.contract.errors import CheckpointError, EdificeError
+from edifice_tt.contract.errors import EdificeError
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.nn.buffers import in_memory, view, wrap
 from edifice_tt.scoring.verifier import SURE
@@ -63,6 +63,13 @@ class Loop:
         self._batch: list[Tensor] = []
         self._train: Any = TinyJit(self._train_step)
         self._evaluate: Any = TinyJit(self._evaluate_step)
+
+    def fits(self, progress: Progress) -> bool:
+        """Whether it can go on from there: names, shapes and dtypes are its own."""
+        if progress.state is None or progress.best is None:
+            return True
+        ours = _kinds(self._begin), _kinds(self._weights())
+        return (_kinds(progress.state), _kinds(progress.best)) == ours
 
     def run(
         self,
@@ -204,14 +211,12 @@ class Loop:
 
     @exclusive
     def _put(self, tensors: dict[str, Tensor], values: Arrays) -> None:
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        if shapes != {name: array.shape for name, array in values.items()}:
-            raise CheckpointError(
-                "the weights of the checkpoint are not those of this training; delete it to begin "
-                "anew"
-            )
         for name, tensor in tensors.items():
             tensor.assign(Tensor(values[name], device=self.device)).realize()
+
+
+def _kinds(arrays: Arrays) -> dict[str, tuple[Any, ...]]:
+    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 
 def _is_best(epoch: Epoch, before: Sequence[Epoch]) -> bool:

@@ -1322,3 +1322,30 @@ def test_every_command_that_samples_takes_template_options(run, moody, tmp_path)
 )
 def test_a_template_option_that_cannot_work_is_a_mistake(run, moody, options, message):
     check_mistake(run("generate", "hi", *FEW, *options), message)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("best-of", "hi", "--stop", "a\udcff"),
+        ("best-of", "hi", "--system", "a\udcff"),
+        ("best-of", "hi", "--rule", "majority", "--answer", "regex:a\udcff"),
+        ("best-of", "hi", "--template-option", "x=a\udcff"),
+        ("generate", "--task", "a\udcff", "-o", "pool.jsonl"),
+        ("tasks", "a\udcff"),
+        ("best-of", "a\udcff"),
+    ],
+)
+def test_a_text_that_is_no_utf8_is_one_clear_error(run, argv):
+    done = run(*argv)
+    assert (done.status, done.out) == (2, "")
+    assert "is no UTF-8 text; convert it" in done.err
+    assert done.err.strip().count("\n") == 0
+
+
+def test_a_file_whose_name_is_no_utf8_is_written_and_read(run, tmp_path):
+    pool = tmp_path / "a\udcff.jsonl"
+    done = run("generate", "hi", *FEW, "-o", pool)
+    assert done.status == 0, done.err
+    assert run("score", pool, "--model", "tiny").status == 0
+    assert run("select", pool).status == 0

@@ -8,6 +8,7 @@ from fake_plugins import open_site
 
 import edifice_tt as et
 from edifice_tt import cli
+from edifice_tt.machine.files import working_alone
 from edifice_tt.pools.pool import PoolFile
 
 site = pytest.fixture(open_site, name="site")
@@ -117,6 +118,16 @@ def test_mistakes_are_one_line(run, graded, argv, words):
     err = run(*argv, status=2)
     assert words in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("how", [(), ("--resume",), ("--force",)])
+def test_a_second_training_of_one_output_is_refused_at_once(run, graded, tmp_path, how):
+    (tmp_path / "judge.safetensors.partial").touch()
+    with working_alone(tmp_path / "judge.safetensors"):
+        said = run(*TRAIN, *how, status=2)
+    reason = "another process is writing to it; wait for it"
+    assert said.strip() == f"edifice-tt: error: judge.safetensors: {reason}"
+    assert (tmp_path / "judge.safetensors.partial").exists()
 
 
 @pytest.mark.slow

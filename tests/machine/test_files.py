@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from edifice_tt.machine.files import find_target, open_alone, replacing, write_atomically
+from edifice_tt.machine.files import (
+    find_target,
+    open_alone,
+    replacing,
+    working_alone,
+    write_atomically,
+)
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="rights and links as POSIX has them")
 
@@ -189,6 +195,35 @@ def test_a_name_of_any_length_is_written(tmp_path):
 
 
 # --- one writer at a time
+
+
+def test_work_on_a_file_that_is_not_there_yet_is_done_by_one_alone(tmp_path):
+    path = tmp_path / "made"
+    (tmp_path / "link").symlink_to(path)
+    with working_alone(path):
+        write(path)  # the work itself may
+        for name in (path, tmp_path / "link"):
+            with (
+                pytest.raises(BlockingIOError, match="another process") as caught,
+                working_alone(name),
+            ):
+                pytest.fail("two at once")
+            assert caught.value.filename == str(name)
+    assert names(tmp_path) == ["link", "made"]
+
+
+def test_what_a_killed_process_left_keeps_nobody_out(tmp_path):
+    (tmp_path / "made.lock").touch()
+    with working_alone(tmp_path / "made"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_a_file_of_somebody_called_as_the_lock_stays(tmp_path):
+    (tmp_path / "made.lock").write_bytes(b"mine")
+    with working_alone(tmp_path / "made"):
+        pass
+    assert (tmp_path / "made.lock").read_bytes() == b"mine"
 
 
 def test_a_file_that_another_holds_is_refused(path):

@@ -130,7 +130,7 @@ def test_a_device_that_needs_no_clang_builds_without_one(tmp_path):
     assert done.stdout.splitlines() == ["['causal_lm', 'test_time_compute']", "PYTHON"], done.stderr
 
 
-@pytest.mark.parametrize("name", ["METAL", "NONSENSE", "DISK", "CUDA:7"])
+@pytest.mark.parametrize("name", ["METAL", "NONSENSE", "DISK", "CUDA:7", "NULL"])
 def test_a_device_that_is_not_there_names_those_that_are(name):
     with pytest.raises(ToolchainError, match="cannot be opened") as caught:
         toolchain.open_device(name)
@@ -138,6 +138,22 @@ def test_a_device_that_is_not_there_names_those_that_are(name):
     assert "devices here: " in str(caught.value)
     assert "CPU" in str(caught.value).rpartition("devices here: ")[2]
     assert "\n" not in str(caught.value)
+
+
+def test_a_device_that_opens_and_cannot_compute_is_refused_with_the_variable_that_named_it(
+    monkeypatch,
+):
+    monkeypatch.setenv("DEV", "NULL")  # it compiles, and gives nothing back
+    with pytest.raises(ToolchainError, match="device 'NULL' with DEV=NULL cannot be opened"):
+        toolchain.open_device("NULL")
+
+
+def test_a_device_that_computes_wrong_numbers_is_refused(monkeypatch):
+    from tinygrad import Tensor
+
+    monkeypatch.setattr(Tensor, "__matmul__", lambda one, other: one)
+    with pytest.raises(ValueError, match=r"eight times 1 is 1\.0 there, expected 8"):
+        toolchain._compute.__wrapped__("CPU")
 
 
 def test_devices_are_named_as_tinygrad_names_them():

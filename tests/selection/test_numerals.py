@@ -390,3 +390,77 @@ HOSTILE += [
 def test_a_hostile_text_is_read_in_a_time_that_grows_with_its_length(text):
     """Read anew from each place, or by trying every way, these would take hours."""
     assert last_number(text * 30_000) in (None, "1", "5", text.strip() * 30_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("5 meters squared", "5"),
+        ("the square root of 9 is 3", "3"),
+        ("3 times", "3"),
+        ("3 hundred", "300"),
+        ("2.5 bn", "2500000000"),
+        ("3 mn", "3000000"),
+        ("12 dozen", "144"),
+        ("2 dozen eggs", "24"),
+        ("5 lakh", "500000"),
+        ("2 thirds", "2/3"),
+        ("3 halves", "1.5"),
+        ("3 tenths", "0.3"),
+        ("3 fifth graders", "3"),
+        ("0.1\u0305", "1/9"),
+        ("0.1\u03056\u0305", "16/99"),
+        ("0.3\u0307", "1/3"),
+        ("0.1\u030723\u0307", "41/333"),
+        ("5\ufe0f\u20e3", "5"),
+        ("1.e5", "100000"),
+        ("3.e-2", "0.03"),
+        ("1e5.", "100000"),
+        ("1e5, 6", "6"),
+        ("5% of 10 is 0.5", "0.5"),
+        ("2 hours and 30 minutes, or 150 minutes", "150"),
+        ("I waited 2 hours, then 30 minutes", "30"),
+        ("cafe\u0301 5", "5"),
+        ("5 e\u0301t\xe9", "5"),
+        ("x\u0304 = 5", "5"),
+        ("1,000.", "1000"),
+    ],
+)
+def test_scales_parts_and_repeated_digits_of_people_are_exact(text, number):
+    assert last_number(text) == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5 squared",
+        "It is 5 cubed.",
+        "10 to the power of 5",
+        "10 to the 5th",
+        "square root of 9",
+        "5 factorial",
+        "5 plus 3",
+        "5 minus 3",
+        "5 times 3",
+        "5 divided by 3",
+        "5 choose 2",
+        "3 and 2 thirds",
+        "5\u0336",
+        "1e5.5",
+        "1e1,000",
+        "\u221b8",
+        "\u230a5.5\u230b",
+        "\u23085.2\u2309",
+        "\u22135",
+        "\u2211 5",
+        "5 percent of 10",
+        "5% of 10",
+        "\\frac{3}{4}\\text{ of }8",
+        "1/2 of 8",
+        "2 of 3",
+        "half of 8",
+        "twice 4",
+    ],
+)
+def test_a_number_to_which_words_or_signs_still_do_something_is_none(text):
+    assert last_number(text) is None

@@ -8,6 +8,7 @@ import pytest
 import edifice_tt as et
 from edifice_tt.contract.errors import CheckpointError, EdificeError
 from edifice_tt.engine.hidden import read_hidden, read_layers
+from edifice_tt.machine.files import working_alone
 from edifice_tt.pools.chat_text import ChatText
 from edifice_tt.training import features
 from edifice_tt.training.features import Source, features_beside, load_features, read_features
@@ -126,3 +127,18 @@ def test_a_prompt_that_is_read_otherwise_has_features_of_its_own():
     candidate, text = et.Candidate(0, "", (3, 4)), "a<|im_end|>"
     keys = {features.key_of(one, candidate) for one in (text, ChatText(text, [(1, 11)]), "a")}
     assert len(keys) == 3
+
+
+def test_features_that_another_process_makes_are_not_made_twice(lm, few, tmp_path, monkeypatch):
+    path = tmp_path / "pool.jsonl"
+    et.write_pools(path, few)
+    beside = tmp_path / f"pool.jsonl.layer{lm.config.num_layers}-last.safetensors"
+    layers = [lm.config.num_layers]
+    with working_alone(beside):
+        monkeypatch.setattr(features, "read_layers", lambda *_: pytest.fail("it read"))
+        with pytest.raises(BlockingIOError, match="another process"):
+            features_beside(lm, path, layers)
+    monkeypatch.undo()
+    features_beside(lm, path, layers)
+    with working_alone(beside):  # those that are whole serve everybody
+        assert features_beside(lm, path, layers)[layers[0]].states

@@ -11,10 +11,13 @@ from tinygrad.nn.state import get_state_dict
 
 import edifice_tt as et
 from edifice_tt.contract.errors import CheckpointError, EdificeError, UnknownNameError
+from edifice_tt.machine.files import working_alone
 from edifice_tt.study.quality import auroc
+from edifice_tt.training import fit as training_fit
 from edifice_tt.training.examples import every_token, step_ends
 from edifice_tt.training.features import POSITIONS, read_features
 from edifice_tt.training.fit import positions_needed
+from edifice_tt.training.progress import load_run
 
 site = pytest.fixture(open_site, name="site")
 
@@ -188,6 +191,29 @@ def test_a_checkpoint_of_another_run_is_refused(fit, pools, tmp_path):
     path.write_bytes(path.read_bytes().replace(b"folds", b"flods"))
     with pytest.raises(CheckpointError, match="description is damaged"):
         fit(checkpoint=path, epochs=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["state", "best"])
+def test_a_checkpoint_whose_weights_do_not_fit_is_refused_by_name(fit, tmp_path, monkeypatch, part):
+    path = tmp_path / "run"
+    fit(checkpoint=path, epochs=1)
+
+    def cut(*given):
+        run = load_run(*given)
+        arrays = {name: array[..., :1] for name, array in getattr(run.current, part).items()}
+        return replace(run, current=replace(run.current, **{part: arrays}))
+
+    monkeypatch.setattr(training_fit, "load_run", cut)
+    with pytest.raises(CheckpointError, match="its weights are not those") as caught:
+        fit(checkpoint=path, epochs=1)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_another_process_trains_with_is_refused(fit, tmp_path):
+    with working_alone(tmp_path / "run"), pytest.raises(BlockingIOError, match="another process"):
+        fit(checkpoint=tmp_path / "run", epochs=1)
 
 
 @pytest.mark.slow
