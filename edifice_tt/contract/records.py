@@ -158,10 +158,12 @@ class Task:
         for option, least in (("max_tokens", 1), ("examples_seed", 0)):
             value = getattr(self, option)
             if type(value) is not int or value < least:
-                raise PluginError(f"{who}: {option}={value!r} is no whole number from {least} on")
+                raise PluginError(
+                    f"{who}: {option}={value!r} must be a whole number, at least {least}"
+                )
         several = isinstance(self.stop, list | tuple)
         if not several or not all(isinstance(text, str) and text for text in self.stop):
-            raise PluginError(f"{who}: stop={self.stop!r} is no tuple of texts; use ('\\n',)")
+            raise PluginError(f"{who}: stop={self.stop!r} must be a tuple of str; use ('\\n',)")
         object.__setattr__(self, "stop", tuple(self.stop))
 
 
