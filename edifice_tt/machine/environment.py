@@ -1,5 +1,4 @@
-"""The environment variables that tinygrad reads: bad values raise an error that names the variable.
-Does not import tinygrad."""
+"""Checks the environment variables that tinygrad reads. Does not import tinygrad."""
 
 import os
 from pathlib import Path

@@ -161,8 +161,7 @@ def _let_threads_compute() -> None:
 
 
 def devices_beside(device: str) -> list[str]:
-    """The devices that can share the work of `device`: one per core for the CPU, else itself
-    only."""
+    """The devices that can share the work of `device`: one per core for the CPU, else itself."""
     if device != "CPU":
         return [device]
     if hasattr(os, "sched_getaffinity"):

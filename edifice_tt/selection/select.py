@@ -100,8 +100,7 @@ class Rule:
         return self.of(pool)(candidates)
 
     def of(self, pool: Pool | Sequence[Candidate]) -> Callable[[Sequence[Candidate]], Choice]:
-        """A function that chooses from the pool or a part of it, after checking the pool's
-        scores."""
+        """A function that chooses from a part of the pool; checks the pool's scores first."""
         options = dict(self.options)
         if self.record.needs is not None:
             scorer = scorer_of(tuple(pool), options.get("scorer"))
