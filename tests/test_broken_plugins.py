@@ -808,11 +808,11 @@ def draws_a_second_step():
 STEPS = [
     (
         gives_no_step_for_the_empty,
-        "gives no step for '', expected a list of floats, one a step and at least one",
+        "gives no step for '', expected a list of floats, one per step and at least one",
     ),
     (
         gives_one_number_for_all_steps,
-        "gives 0.5, a float, for 'There are 8.', expected a list of floats, one a step and at "
+        "gives 0.5, a float, for 'There are 8.', expected a list of floats, one per step and at "
         "least one",
     ),
     (gives_none, "gives None, expected a list with one list of floats a completion"),

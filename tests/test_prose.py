@@ -70,6 +70,9 @@ HELD = (
     "edifice_tt/selection",
     "edifice_tt/study",
     "edifice_tt/training",
+    "edifice_tt/doctor",
+    "edifice_tt/testing",
+    "edifice_tt/architectures",
 )
 EXAMPLE = re.compile(r"^[ \t]*>>> .*?(?=\n\s*\n|\Z)|^(?: {4}.*\n?)+", re.M | re.S)
 PAID = r"second|minute|step|token|line|row|candidate|completion|answer|problem|layer|core|call"

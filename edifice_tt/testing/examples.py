@@ -1,4 +1,4 @@
-"""A model and a pool that are small, whole and the same everywhere. Knows no plugin."""
+"""A small model and a small pool, the same on every machine. Knows no plugin."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -10,8 +10,8 @@ from edifice_tt.weights.tokenizer import Tokenizer
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 END = 2
-# A byte is a token, written as byte-level vocabularies do: itself where that is visible, else the
-# next character from U+0100 on.
+# Each byte is a token, written as in byte-level vocabularies: itself if printable, else the next
+# character from U+0100 on.
 VISIBLE = (*range(33, 127), *range(161, 173), *range(174, 256))
 BYTE_TOKENS = {byte: chr(byte) for byte in VISIBLE} | {
     byte: chr(256 + n) for n, byte in enumerate(sorted({*range(256)} - {*VISIBLE}))
@@ -47,7 +47,7 @@ def byte_tokenizer() -> Tokenizer:
 def tiny_model(scorer: str | None = "linear") -> Any:
     """A `causal_lm` over bytes with a context of 256, whose weights are formulas.
 
-    It has the registered head `scorer`, and `byte_tokenizer` where `tokenizers` is installed.
+    `scorer` names its registered head. It has `byte_tokenizer` if `tokenizers` is installed.
 
     >>> tiny_model()([[68, 69, 2]]).scores.shape
     (1, 3, 1)

@@ -1,5 +1,4 @@
-"""Pools and their features -> arrays for fitting a head. Knows labels and masks; no loss, no
-head."""
+"""Pools and features -> arrays for fitting a head. Knows labels and masks; no loss, no head."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -93,8 +92,7 @@ def _shuffled(rng: np.random.Generator, mixed: Sequence[bool], kind: bool) -> li
 def make_examples(
     pools: Sequence[Pool], features: Features, targets: Targets | None, balance: float | None
 ) -> list[Example]:
-    """Make examples; without `targets` the target is correctness, at each candidate's last
-    position.
+    """Make examples; the default target is correctness, at each candidate's last position.
 
     Every candidate counts the same, whatever its length. `balance` is the share of right
     candidates; with it, right and wrong ones have equal total weight.

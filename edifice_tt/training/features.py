@@ -83,8 +83,8 @@ class Features:
 
 def key_of(prompt: str, candidate: Candidate) -> str:
     """A short digest of an answer and the prompt before it."""
-    said = [prompt, list(candidate.token_ids) or candidate.text, *plain_of(prompt)]
-    return sha256(json.dumps(said).encode()).hexdigest()[:24]
+    parts = [prompt, list(candidate.token_ids) or candidate.text, *plain_of(prompt)]
+    return sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
 def read_features(

@@ -77,8 +77,7 @@ class Loop:
         keep: Callable[[Progress], None] = lambda progress: None,
         on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     ) -> tuple[Progress, str]:
-        """Continue training; returns the progress and why it stopped, with the best weights in the
-        head.
+        """Train until it stops and load the best weights; returns the progress and the reason.
 
         Without held-out problems it runs for `epochs`, and the last weights are the best. `keep` is
         called after each epoch. Raises `EdificeError` for a loss that is not finite in the first

@@ -82,8 +82,8 @@ def save_run(run: Run, path: str | os.PathLike[str], key: str, device: str) -> N
     }
     history = [asdict(epoch) for epoch in current.history]
     folds = [asdict(fold) for fold in run.folds]
-    said = {"key": key, "folds": folds, "best_epoch": current.best_epoch, "history": history}
-    write_safetensors(path, tensors, {**FORMAT.metadata, "run": json.dumps(said)})
+    record = {"key": key, "folds": folds, "best_epoch": current.best_epoch, "history": history}
+    write_safetensors(path, tensors, {**FORMAT.metadata, "run": json.dumps(record)})
 
 
 @exclusive
@@ -99,10 +99,10 @@ def load_run(path: str | os.PathLike[str], key: str, held_out: Sequence[Sequence
     file = open_safetensors(path, FORMAT)
     parts: dict[str, dict[str, NDArray[np.generic]]] = {"state": {}, "best": {}}
     try:
-        said = parse_record(file.metadata["run"])
-        folds = tuple(map(_fold, take_all(said, "folds", dict)))
-        theirs, best_epoch = take(said, "key", str), take(said, "best_epoch", int)
-        history = _history(said, best_epoch)
+        record = parse_record(file.metadata["run"])
+        folds = tuple(map(_fold, take_all(record, "folds", dict)))
+        theirs, best_epoch = take(record, "key", str), take(record, "best_epoch", int)
+        history = _history(record, best_epoch)
         for name in file.entries:
             part, _, rest = name.partition(".")
             parts[part][rest] = file.read(name, "CPU").numpy()
@@ -119,25 +119,25 @@ def load_run(path: str | os.PathLike[str], key: str, held_out: Sequence[Sequence
     return Run(folds, Progress(history, best_epoch, parts["state"], parts["best"]))
 
 
-def _history(said: Mapping[str, Any], best_epoch: int) -> tuple[Epoch, ...]:
-    history = tuple(map(_epoch, take_all(said, "history", dict)))
+def _history(record: Mapping[str, Any], best_epoch: int) -> tuple[Epoch, ...]:
+    history = tuple(map(_epoch, take_all(record, "history", dict)))
     if not 1 <= best_epoch <= len(history):
         raise ValueError(f"best_epoch={best_epoch!r:.60} is none of its {len(history)} epochs")
     return history
 
 
-def _epoch(said: Mapping[str, Any]) -> Epoch:
+def _epoch(record: Mapping[str, Any]) -> Epoch:
     kinds: dict[str, type] = {"fold": int, "epoch": int, "loss": float}
     held_out = ("held_out_loss", "held_out_auroc")
-    kinds |= {name: float for name in held_out if said.get(name) is not None}
-    return Epoch(**{name: take(said, name, kind) for name, kind in kinds.items()})
+    kinds |= {name: float for name in held_out if record.get(name) is not None}
+    return Epoch(**{name: take(record, name, kind) for name, kind in kinds.items()})
 
 
-def _fold(said: Mapping[str, Any]) -> Fold:
-    rows = take_all(said, "logits", list)
+def _fold(record: Mapping[str, Any]) -> Fold:
+    rows = take_all(record, "logits", list)
     logits = tuple(tuple(take_all({"logits": row}, "logits", float)) for row in rows)
-    best_epoch, stopped = take(said, "best_epoch", int), take(said, "stopped", str)
-    return Fold(_history(said, best_epoch), best_epoch, stopped, logits)
+    best_epoch, stopped = take(record, "best_epoch", int), take(record, "stopped", str)
+    return Fold(_history(record, best_epoch), best_epoch, stopped, logits)
 
 
 _one_training = RLock()  # tinygrad has one generator, shared by all threads
@@ -145,8 +145,7 @@ _one_training = RLock()  # tinygrad has one generator, shared by all threads
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed tinygrad's random numbers within this context, and restore the caller's state after
-    it."""
+    """Seed tinygrad's random numbers within this context; then restore the caller's state."""
     names = ("_seed", "_device_seeds", "_device_rng_counters")
     with _one_training:
         before = {name: getattr(Tensor, name) for name in names}
