@@ -166,7 +166,7 @@ def _read_values(
     if not isinstance(values, list | tuple):
         found = f"{values!r:.60}" if values is None else _a(values)
         one = "list of floats" if by_step else "float"
-        raise BrokenPromise(f"{who} gives {found}, expected a list with one {one} a {noun}")
+        raise BrokenPromise(f"{who} gives {found}, expected a list with one {one} per {noun}")
     if len(values) != len(given):
         what = f"{noun} {given[0]!r:.30}" if len(given) == 1 else f"{noun}s"
         raise BrokenPromise(
@@ -176,8 +176,8 @@ def _read_values(
         if by_step and (not isinstance(value, list | tuple) or not value):
             found = "no step" if value in ([], ()) else f"{value!s:.60}, {_a(value)},"
             raise BrokenPromise(
-                f"{who} gives {found} for {item!r:.30}, expected a list of floats, one per step and "
-                "at least one"
+                f"{who} gives {found} for {item!r:.30}, expected a list of floats, one per step "
+                "and at least one"
             )
         for number in value if by_step else (value,):
             _check_number(who, number, f"{item!r:.30}", record.range)
