@@ -73,6 +73,7 @@ HELD = (
     "edifice_tt/doctor",
     "edifice_tt/testing",
     "edifice_tt/architectures",
+    "plugins",
 )
 EXAMPLE = re.compile(r"^[ \t]*>>> .*?(?=\n\s*\n|\Z)|^(?: {4}.*\n?)+", re.M | re.S)
 PAID = r"second|minute|step|token|line|row|candidate|completion|answer|problem|layer|core|call"
