@@ -1,4 +1,4 @@
-"""Many problems -> one pool file, written as candidates finish and completed when it broke off.
+"""Many problems -> one pool file, written as candidates finish; interrupted runs can resume.
 
 Knows which candidates are missing; `generate` makes them, `pool_file` writes them.
 """
@@ -40,14 +40,14 @@ def generate_pools(
     on_token: Callable[[Event], None] | None = None,
     **options: Any,
 ) -> int:
-    """Sample candidates to many problems into a pool file; returns how many were made.
+    """Sample candidates for many problems into a pool file; returns the number of new candidates.
 
-    Each candidate is written when it finishes, so that a run that is killed loses at most a line.
-    `resume=True` makes what is missing in the file, and the result is that of a run that was never
-    broken off. `options` are those of `generate`; `edifice_tt.read_pools` reads the file.
+    Each candidate is written when it finishes, so a killed run loses at most one line.
+    `resume=True` adds what is missing; the result equals that of an uninterrupted run. `options`
+    are those of `generate`; `edifice_tt.read_pools` reads the file.
 
-    Ctrl-C is a KeyboardInterrupt, with every finished candidate in the file. Raises `EdificeError`
-    for a file that exists, or that another model, other settings or other problems made, and
+    Ctrl-C raises KeyboardInterrupt, with every finished candidate in the file. Raises
+    `EdificeError` for a file that exists, or one with another model, settings or problems. Raises
     `ValueError` as `generate` does, before anything is sampled.
     """
     with open_run(lm, problems, path, resume=resume, **options) as run:
@@ -55,7 +55,7 @@ def generate_pools(
 
 
 class Run:
-    """A pool file and what is still `missing` in it: problems with the indices of candidates."""
+    """A pool file and what is `missing` in it: problems with the indices of their candidates."""
 
     def __init__(
         self, lm: CausalLM, writer: PoolWriter, problems: list[Problem], options: dict[str, Any]
@@ -82,7 +82,7 @@ class Run:
         return sum(len(indices) for _, indices in self.missing)
 
     def sample(self, on_token: Callable[[Event], None] | None = None) -> int:
-        """Make what is missing; returns how many candidates were made."""
+        """Sample what is missing; returns the number of new candidates."""
         with held():
             return self._sample(on_token)
 
@@ -123,7 +123,7 @@ def open_run(
     force: bool = False,
     **options: Any,
 ) -> Run:
-    """Check problems and options, and open the file; `force` replaces one that is there."""
+    """Check problems and options, and open the file; `force` replaces an existing one."""
     for name in options.keys() - _OPTIONS.keys():
         raise unknown_name("option of generate_pools", name, _OPTIONS)
     options = {**_OPTIONS, **options}
@@ -170,7 +170,7 @@ def _check_problems(
 ) -> tuple[dict[str, Any], int]:
     """The settings of the file, and the tokens of the longest prompt.
 
-    Raises before the first token for what would fail at the last.
+    Raises before the first token for errors that would otherwise come at the last problem.
     """
     if not problems:
         raise ValueError("there are no problems; give at least one")
@@ -197,7 +197,7 @@ def _check_problems(
 def _told_day(
     lm: CausalLM, writer: PoolWriter, problems: list[Problem], options: Mapping[str, Any]
 ) -> str:
-    """The day with which a file's first prompt was made, by trying; else the one in the options."""
+    """The day in a file's first prompt, found by trying days; else the one in the options."""
     asked = {problem.problem: problem for problem in problems}
     for name, about in list(writer.file.problems.items())[:1]:
         for day in (str(date.today() - timedelta(back)) for back in range(-1, 1000)):
@@ -218,7 +218,7 @@ def _check_same(
     problems: list[Problem],
     options: Mapping[str, Any],
 ) -> None:
-    """Raise `EdificeError` when the file is that of another model, other settings or problems."""
+    """Raise `EdificeError` if the file has another model, other settings or other problems."""
     path, file = writer.path, writer.file
     held = {name: value for name, value in file.settings.items() if name != "model"}
     given = {name: value for name, value in settings.items() if name != "model"}

@@ -1,4 +1,4 @@
-"""How candidates are sampled, checked and written down: the settings, and the prompt's text."""
+"""Checks and describes the settings of sampling, and renders prompts."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ def describe_sampling(
     template_options: Mapping[str, Any],
     date: str | None,
 ) -> dict[str, Any]:
-    """The settings of a pool; raises `ValueError` for those that cannot work."""
+    """The settings to record in a pool; raises `ValueError` for invalid ones."""
     sampler = check_settings(n, max_tokens, temperature, top_k, top_p, seed)
     grader(answer, None)
     stops = Stops.of(lm, stop)
@@ -58,7 +58,7 @@ def describe_sampling(
 
 
 def rounding_of(lm: CausalLM) -> dict[str, str]:
-    """What was rounded of a model that its file holds otherwise: `activations` and `dtype`."""
+    """How a model was rounded after it was read from its file: `activations` and `dtype`."""
     plain: dict[str, Any] = {"activations": "float32", "dtype": None}
     given = {name: getattr(lm, name, value) for name, value in plain.items()}  # a plugin's may lack
     return {name: value for name, value in given.items() if value != plain[name]}
@@ -67,7 +67,7 @@ def rounding_of(lm: CausalLM) -> dict[str, str]:
 def check_settings(
     n: int, max_tokens: int, temperature: float, top_k: int, top_p: float, seed: int
 ) -> Sampler:
-    """The sampler; raises `ValueError` for settings that cannot work, whatever the model."""
+    """The sampler; raises `ValueError` for settings that are invalid for any model."""
     n = check_count("n", n, MOST_CANDIDATES)
     check_count("max_tokens", max_tokens)
     if temperature == 0 and n > 1:
@@ -79,7 +79,7 @@ def check_settings(
 
 
 def today() -> str:
-    """The day, as a template is told it."""
+    """The current day, in the form for templates."""
     return day.today().isoformat()
 
 
@@ -94,7 +94,7 @@ def render_prompt(
 
 
 def tells_date(lm: CausalLM, prompt: Prompt, options: Mapping[str, Any]) -> bool:
-    """Whether the template writes the day into this prompt."""
+    """Whether the template puts the day into this prompt."""
     return _render(lm, prompt, options, None)[1]
 
 
