@@ -64,7 +64,22 @@ def test_rates_are_said_with_per(path):
 
 
 # Rooms whose docstrings keep the rule; a room that is finished joins them.
-HELD = ("edifice_tt/contract", "edifice_tt/machine", "edifice_tt/selection", "edifice_tt/study", "edifice_tt/training", "edifice_tt/doctor", "edifice_tt/testing", "edifice_tt/architectures", "edifice_tt/engine", "edifice_tt/sampling", "edifice_tt/scoring", "plugins",)
+HELD = (
+    "edifice_tt/contract",
+    "edifice_tt/machine",
+    "edifice_tt/selection",
+    "edifice_tt/study",
+    "edifice_tt/training",
+    "edifice_tt/doctor",
+    "edifice_tt/testing",
+    "edifice_tt/architectures",
+    "edifice_tt/engine",
+    "edifice_tt/sampling",
+    "edifice_tt/scoring",
+    "edifice_tt/pools",
+    "edifice_tt/cli",
+    "plugins",
+)
 EXAMPLE = re.compile(r"^[ \t]*>>> .*?(?=\n\s*\n|\Z)|^(?: {4}.*\n?)+", re.M | re.S)
 PAID = r"second|minute|step|token|line|row|candidate|completion|answer|problem|layer|core|call"
 A_NUMBER = r"an? (?:number|float|list|byte|line|value|score|int)"

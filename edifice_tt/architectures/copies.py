@@ -41,8 +41,7 @@ class _Pickled(NamedTuple):
 
 
 class Copies:
-    """Base class of models that can be copied. A copy shares memory; an unpickled model does
-    not."""
+    """Base class of models that can be copied. A copy shares memory; a pickle does not."""
 
     def __copy__(self) -> Self:
         return self._like(dict(vars(self)))

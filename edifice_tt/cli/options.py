@@ -43,7 +43,7 @@ def add_dtype(command: argparse.ArgumentParser) -> None:
 
 
 def load(arguments: argparse.Namespace, model: str) -> Any:
-    """The model of that name, as `--device`, `--dtype` and `--activations` say."""
+    """Load the model of that name with `--device`, `--dtype` and `--activations`."""
     import edifice_tt as et
 
     names = ("device", "dtype", "activations")
@@ -140,7 +140,7 @@ def add_verifier(command: argparse.ArgumentParser) -> None:
 
 
 def open_verifier(arguments: argparse.Namespace) -> Any:
-    """The verifier of `--verifier`, or the one that `--scorer` names, or None."""
+    """The verifier of `--verifier`, or the one named by `--scorer`, or None."""
     if arguments.verifier is not None and arguments.scorer is not None:
         raise ValueError("give either --scorer or --verifier")
     named = arguments.verifier or arguments.scorer
@@ -160,7 +160,7 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def template_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `--template-option` gives: each value as JSON where it is that, else as text."""
+    """The values of `--template-option`: JSON if a value is valid JSON, else text."""
     given: dict[str, Any] = {}
     for text in arguments.template_option:
         name, equals, value = text.partition("=")
@@ -204,7 +204,7 @@ def new_file(text: str) -> Path:
 
 
 def check_new(arguments: argparse.Namespace) -> None:
-    """Refuse to write over a file; `--resume` and `--force` say what to do with it."""
+    """Refuse to overwrite a file, unless `--resume` or `--force` is given."""
     if not arguments.output.exists() or arguments.force or getattr(arguments, "resume", False):
         return
     resume = "--resume to complete it, " if "resume" in arguments else ""
@@ -221,7 +221,7 @@ def settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def sharing(arguments: argparse.Namespace) -> dict[str, Any]:
-    """How the work is shared out, which changes no number; sets `--device` to the first of several.
+    """The devices that share the work; sets `--device` to the first of several.
 
     Raises `ValueError` for both `--device` and `--devices`.
     """

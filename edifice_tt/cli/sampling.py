@@ -127,7 +127,7 @@ def _generate_file(arguments: argparse.Namespace) -> int:
 
 
 def _task_problems(arguments: argparse.Namespace) -> list[Any]:
-    """The task's problems; they are sampled and marked as it says, unless told otherwise."""
+    """The task's problems; its settings apply where the arguments give none."""
     from edifice_tt.pools.tasks import find_task
 
     task = find_task(arguments.task)
@@ -139,7 +139,7 @@ def _task_problems(arguments: argparse.Namespace) -> list[Any]:
 
 
 def _sample_as(arguments: argparse.Namespace, task: Any) -> None:
-    """What a task says of sampling becomes the arguments' where none is given."""
+    """Fill in arguments that were not given with the task's settings."""
     arguments.raw = True  # examples to be continued, no conversation
     arguments.stop = arguments.stop or list(task.stop)
     if arguments.max_tokens is None:
@@ -196,7 +196,7 @@ def _best_of(arguments: argparse.Namespace) -> int:
 
 
 def _usual_scorer(arguments: argparse.Namespace) -> str:
-    """A verifier of the package where its card says that it helps, else the log-probability."""
+    """A shipped verifier if its card says that it helps here, else the log-probability."""
     for one in SHIPPED:
         if one.model == arguments.model and arguments.task in one.helps_with:
             terminal.tell(f"scored by {one.name}, which is for this task (else: --scorer logprob)")

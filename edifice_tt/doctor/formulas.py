@@ -22,8 +22,7 @@ def test_time_compute(device: str) -> Any:
 
 
 def causal_lm(device: str, dtype: str | None = None) -> Any:
-    """A small language model with wave weights; its rows are multiples of 32, for 16-bit
-    weights."""
+    """A small language model with wave weights; rows are multiples of 32, for 16-bit weights."""
     from edifice_tt.contract.registry import build
     from edifice_tt.nn.stored.halves import store
 

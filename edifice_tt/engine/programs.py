@@ -92,8 +92,7 @@ class Programs:
         self._captured: dict[Any, _Program] = {}
 
     def link(self, given: NDArray[Any], cache: KVCache, part: range) -> LinkedStep | None:
-        """The step for such an input of `Decoder.step`; None if it needs more than plain
-        programs."""
+        """The step for such an input of `Decoder.step`; None unless plain programs suffice."""
         lm = self._model()
         if not in_memory(lm.device):
             return None

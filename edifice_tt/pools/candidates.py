@@ -1,6 +1,6 @@
-"""The records: candidates, the pool that holds them, problems. Knows no model, tensor or format.
+"""The records: candidates, pools and problems. Knows no model, tensor or format.
 
-What each field means stands at its record; how it is written down, in `pool_lines`.
+The records document their fields; `lines` knows how they are written.
 """
 
 import os
@@ -22,12 +22,11 @@ class Candidate:
 
     `token_ids` and `token_logprobs` include the token that ended it; `text` does not.
     `token_logprobs` are natural logarithms under the untempered model. `finish_reason` is `eos`
-    (the model ended it), `stop` (a stop string or token), `length`, or `unknown` where somebody
-    else sampled it. `answer` is what a selector compares: "" where none was found, None where
-    nobody looked; `correct` says whether it is right, None where nobody knows. `num_tokens` counts
-    the tokens, also where their ids are not kept. `seconds` is the time from the start of its
-    problem's sampling to its end; candidates that differ in nothing else are equal. `step_scores`
-    are a process scorer's numbers, one a step.
+    (the model ended it), `stop` (a stop string or token), `length`, or `unknown` for imported
+    candidates. `answer` is what a selector compares: "" if none was found, None if no extractor has
+    read the text. `correct` is None if unknown. `num_tokens` counts the tokens even if their ids
+    are not kept. `seconds` is the time from the start of its problem's sampling to its end, and is
+    ignored in comparisons. `step_scores` are a process scorer's numbers, one per step.
     """
 
     index: int
@@ -55,12 +54,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Pool:
-    """The candidates of one problem; a pool may carry several scorers' scores.
+    """The candidates of one problem, with the scores of any number of scorers.
 
-    `prompt` is the text that the model read, after any chat template; where a user typed a control
-    token's name it knows so, and `encode` reads it as the model did. `settings` records the model,
-    the seed and the sampler. `problem` is the problem's id, `gold` its right answer where
-    that is known. `ranges` holds what each scorer declared: `logit`, `probability` or `unbounded`;
+    `prompt` is the text that the model read, after any chat template. It marks control tokens'
+    names that a user typed, so that `encode` reads it as the model did. `settings` records the
+    model, the seed and the sampler. `problem` is the problem's id, `gold` its right answer if
+    known. `ranges` holds each scorer's declared range: `logit`, `probability` or `unbounded`;
     `seen_by` names the scorers that were trained on this problem.
     """
 
@@ -80,12 +79,12 @@ class Pool:
 
     @property
     def interrupted(self) -> bool:
-        """Whether Ctrl-C ended its sampling; a file does not keep that, only what is missing."""
+        """Whether Ctrl-C ended its sampling; not stored in files."""
         return bool(self.settings.get(INTERRUPTED))
 
     @property
     def num_missing(self) -> int:
-        """How many candidates lack of the `n` in its settings; 0 where these name none."""
+        """How many of the `n` candidates in its settings are missing; 0 if there is no `n`."""
         n = self.settings.get("n")
         return max(n - len(self), 0) if type(n) is int else 0
 
@@ -104,11 +103,11 @@ class Pool:
         steps: Sequence[Sequence[float]] = (),
         seen: bool = False,
     ) -> "Pool":
-        """A pool with one more score a candidate, in the pool's order.
+        """A pool with one more score per candidate, in the pool's order.
 
-        `range` is what the scorer declares of its numbers, None when that is not known; `steps` are
-        a process scorer's numbers, one sequence a candidate, empty when it has none. `seen` says
-        that the scorer was trained on this problem.
+        `range` is the scorer's declared range, None if unknown. `steps` are a process scorer's
+        numbers, one sequence per candidate, which may be empty. `seen` says that the scorer was
+        trained on this problem.
         """
         candidates: list[Candidate] = []
         for candidate, score in zip(self.candidates, scores, strict=True):
@@ -124,7 +123,7 @@ class Pool:
         return replace(self, candidates=tuple(candidates), ranges=ranges, seen_by=seen_by)
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dict for JSON; `plain` is there where the prompt has such places."""
+        """A plain dict for JSON; `plain` is included if the prompt marks plain text."""
         plain = plain_of(self.prompt)
         return {
             "problem": self.problem,
@@ -138,7 +137,7 @@ class Pool:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the pool to a file of its own, atomically."""
+        """Write the pool to a file, atomically."""
         from edifice_tt.pools.writer import write_pools
 
         write_pools(path, [self])
@@ -147,15 +146,15 @@ class Pool:
     def load(cls, path: str | os.PathLike[str]) -> "Pool":
         """Read a pool file of one problem.
 
-        Raises `CheckpointError` with file and line number for anything that is not as written, and
-        for a file of several problems: `edifice_tt.read_pools` reads these.
+        Raises `CheckpointError` with file and line number for a damaged file, and for a file of
+        several problems, which `edifice_tt.read_pools` reads.
         """
         from edifice_tt.pools.writer import read_pool
 
         return read_pool(path)
 
     def append_scores(self, path: str | os.PathLike[str], scorer: str) -> None:
-        """Add one scorer's scores to the file of this pool; a later score replaces an earlier one.
+        """Append one scorer's scores to this pool's file; a later score replaces an earlier one.
 
         Raises `CheckpointError` when the file lacks one of the candidates.
         """
@@ -167,7 +166,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Problem:
-    """A question to sample answers to: its prompt, a text or chat messages, its id, its answer."""
+    """A question to sample answers to: its prompt (text or chat messages), id and right answer."""
 
     prompt: str | Sequence[dict[str, str]]
     problem: str = "0"

@@ -1,7 +1,7 @@
-"""Reading pool files: the whole file is checked first, then one problem at a time is fetched.
+"""Reads pool files: checks the whole file first, then fetches one problem at a time.
 
-Scores stand long after their candidates and problems may be interleaved, so the first reading
-notes where each problem's lines are (12 bytes a line). What a line may say is for `pool_lines`;
+Scores may come long after their candidates, and problems may be interleaved. So the first pass
+records where each problem's lines are (12 bytes per line). `lines` knows the content of lines;
 nothing is written here.
 """
 
@@ -25,7 +25,7 @@ from edifice_tt.pools.lines import check, decode, sampling_of, to_candidate
 
 
 def header_settings(path: Path) -> dict[str, Any]:
-    """The settings of a pool file; none of a file that is not there, or is no pool file."""
+    """The settings of a pool file; empty if the file is missing or is no pool file."""
     try:
         with path.open("rb") as file:
             record = decode(file.readline())
@@ -35,11 +35,11 @@ def header_settings(path: Path) -> dict[str, Any]:
 
 
 class PoolFile:
-    """A file that was read through and found whole; iterate it for its pools.
+    """A pool file that was read and checked; iterate it for its pools.
 
-    `settings`, `problems` (id -> prompt and gold) and `scorers` are what its lines declare;
-    `indices` holds each problem's candidates, `answered` whether any has an answer or the settings
-    name an extractor. Raises `CheckpointError` as `read_pools` does.
+    `settings`, `problems` (id -> prompt and gold) and `scorers` are declared by its lines.
+    `indices` holds the indices of each problem's candidates. `answered` is True if a candidate has
+    an answer or the settings name an extractor. Raises `CheckpointError` as `read_pools` does.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -102,7 +102,7 @@ class PoolFile:
         return CheckpointError(f"{self.path}, line {number}: {what}: {reason}")
 
     def _take(self, kind: str, record: dict[str, Any], number: int) -> int:
-        """Keep what a line declares; returns which problem it is of, -1 for none."""
+        """Record what a line declares; returns its problem, -1 for none."""
         if (kind == "pool") != (number == 1):
             more = "; to join two files use edifice-tt merge" if kind == "pool" else ""
             raise ValueError(f"the first line, and no other, must be a pool header{more}")
@@ -167,7 +167,7 @@ class PoolFile:
         return CheckpointError(f"{self.path}: it was changed while it was read; read it again")
 
     def line_of(self, problem: str, index: int) -> int:
-        """The number of the line on which a candidate stands."""
+        """The number of a candidate's line."""
         rows = self._rows(problem)
         with self._open() as file:
             found = zip(rows.tolist(), self._read(file, rows), strict=True)
@@ -176,7 +176,7 @@ class PoolFile:
 
     @cached_property
     def _order(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """The lines problem by problem, each problem's in the file's order, and where it begins."""
+        """The lines sorted by problem and then by place, and where each problem begins."""
         owners = np.frombuffer(self._owners, np.int32)
         order = np.argsort(owners, kind="stable")
         return order, np.searchsorted(owners[order], range(len(self.problems) + 1))
@@ -187,7 +187,7 @@ class PoolFile:
         return order[bounds[number] : bounds[number + 1]]
 
     def _read(self, file: BinaryIO, rows: NDArray[np.intp]) -> Iterator[dict[str, Any]]:
-        """Parse lines again that were found whole; neighbours in one go."""
+        """Parse checked lines again; adjacent lines in one read."""
         if not len(rows):
             return
         for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):

@@ -1,6 +1,6 @@
 """Many problems -> one pool file, written as candidates finish; interrupted runs can resume.
 
-Knows which candidates are missing; `generate` makes them, `pool_file` writes them.
+Knows which candidates are missing; `generate` makes them, `pools.writer` writes them.
 """
 
 import os

@@ -1,7 +1,7 @@
 """A verifier: a trained, calibrated scorer head for one layer of one model, and its file.
 
-A file names a registered head and holds its weights; loading it imports and runs nothing. Knows how
-to apply a head; `training` makes one.
+A file names a registered head and holds its weights; no code in it is imported or run. Knows how to
+apply a head; `training` makes one.
 """
 
 import json

@@ -452,7 +452,7 @@ def test_an_output_that_cannot_be_written_is_one_line(plot, tmp_path):
     (tmp_path / "folder.png").mkdir()
     folder = plot(CURVE, output="folder.png")
     assert folder.status == 2
-    assert "it exists and is no regular file" in folder.err
+    assert "it is there and no file" in folder.err
     assert {path.name for path in tmp_path.iterdir()} == {"curve.json", "folder.png"}
 
 

@@ -56,7 +56,7 @@ def _plot(arguments: Namespace) -> None:
     if kind not in FORMATS:
         raise ValueError(f"output {path}: expected a name in .png or .svg, or --format png or svg")
     if path.exists() and not path.is_file():
-        raise ValueError(f"output {path}: it exists and is no regular file; give another name")
+        raise ValueError(f"output {path}: it is there and no file; give another name")
     if arguments.curve == "-":
         curve = read_curve(sys.stdin.buffer.read(), "standard input")
     else:
