@@ -673,9 +673,9 @@ LISTS = [
         gives_words,
         "gives good, a str, for 'There are 8.', expected a float; wrap it in float(...)",
     ),
-    (gives_none, "gives None, expected a list with one float a completion"),
-    (gives_one_number, "gives a float, expected a list with one float a completion"),
-    (gives_a_generator, "gives a generator, expected a list with one float a completion"),
+    (gives_none, "gives None, expected a list with one float per completion"),
+    (gives_one_number, "gives a float, expected a list with one float per completion"),
+    (gives_a_generator, "gives a generator, expected a list with one float per completion"),
     (leaves_out_the_empty, "gives 0 scores for 1 completion '', expected one for each"),
     (gives_one_score_too_few, "gives 7 scores for 8 completions, expected one for each"),
     (
@@ -808,14 +808,14 @@ def draws_a_second_step():
 STEPS = [
     (
         gives_no_step_for_the_empty,
-        "gives no step for '', expected a list of floats, one a step and at least one",
+        "gives no step for '', expected a list of floats, one per step and at least one",
     ),
     (
         gives_one_number_for_all_steps,
-        "gives 0.5, a float, for 'There are 8.', expected a list of floats, one a step and at "
+        "gives 0.5, a float, for 'There are 8.', expected a list of floats, one per step and at "
         "least one",
     ),
-    (gives_none, "gives None, expected a list with one list of floats a completion"),
+    (gives_none, "gives None, expected a list with one list of floats per completion"),
     (
         gives_whole_steps,
         "gives 1, an int, for 'There are 8.', expected a float; wrap it in float(...)",

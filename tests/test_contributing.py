@@ -18,7 +18,7 @@ CHECKS = {
     "A model family": """
 import json, sys
 sys.path.insert(0, TESTS)
-from test_families import write, write_folder, llama_weights, TOKENS
+from test_model_families import write, write_folder, llama_weights, TOKENS
 import edifice_tt as et
 lm = et.load_pretrained(write(HERE / "m.gguf", "llama", llama_weights()))
 folder = write_folder(HERE, lm, model_type="mistral")

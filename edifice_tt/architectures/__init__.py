@@ -1,4 +1,4 @@
-"""The architectures that can be built by name. As a plugin, this room registers them."""
+"""Registers the built-in architectures."""
 
 from collections.abc import Callable
 from importlib import import_module

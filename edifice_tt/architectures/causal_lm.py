@@ -1,8 +1,8 @@
 """A causal language model of the Llama family, with an optional scorer head.
 
-Token embedding, the shared backbone, a language-model head that may share the
-embedding's weight, and, when asked for, a head that scores every position from the same hidden
-states that choose the next token. Knows no file format and no sampling.
+It has a token embedding, the shared backbone and a language-model head, which may share the
+embedding's weight. An optional scorer head reads the same hidden states at every position. Knows no
+file format and no sampling.
 """
 
 from dataclasses import dataclass
@@ -99,13 +99,13 @@ class CausalLMConfig:
 
     @property
     def num_weights(self) -> int:
-        """How many numbers its weights are, but for those of a scorer."""
+        """The number of weights, without those of a scorer."""
         copies = 1 if self.tied_embeddings else 2
         return copies * self.vocab_size * self.hidden_size + self.backbone.num_weights
 
 
 class CausalLMOutput(NamedTuple):
-    """What a language model says of every position."""
+    """The output of a language model at every position."""
 
     logits: Tensor  # (B, T, V) float32
     backbone: Tensor  # (B, T, D), after the final norm
@@ -113,22 +113,22 @@ class CausalLMOutput(NamedTuple):
 
 
 class CausalLM(Copies):
-    """The model. `name` and `tokenizer` are set by whatever loaded its weights.
+    """The model. The loader of its weights sets `name` and `tokenizer`.
 
-    So are `activations`, what those are rounded to before a product: "float32" (not) or "int8", and
-    `dtype`, what the weights of a file were rounded to: None is as they stand there.
+    The loader also sets `activations` ("float32": not rounded, or "int8") and `dtype`, the type
+    that weights were rounded to (None: as stored in the file).
     """
 
     architecture = NAME
     activations = "float32"
     dtype: str | None = None
-    mapped_file: MappedFile | None = None  # in which weights lie
+    mapped_file: MappedFile | None = None  # the file that holds the weights
 
     def __init__(self, config: CausalLMConfig, rng: np.random.Generator | None = None) -> None:
         self.config = config
         self.name = NAME
         self.tokenizer: Any = None
-        # (V, D); a loader may put a layer in its place whose weight stays quantised
+        # (V, D); a loader may replace it with a layer of quantised weights
         self.token_embedding: Linear | QuantizedLinear = Linear(
             config.hidden_size, config.vocab_size, bias=False, rng=rng
         )
@@ -146,16 +146,16 @@ class CausalLM(Copies):
 
     @property
     def fingerprint(self) -> str:
-        """A hash over weights and config, which tells this model from any other."""
+        """A hash of weights and config that identifies this model."""
         return fingerprint(self)
 
     @exclusive
     def __call__(self, token_ids: Given) -> CausalLMOutput:
         """token_ids (B, T) int -> logits (B, T, V), backbone (B, T, D), scores (B, T, 1) or None.
 
-        Raises `ValueError` for a wrong shape, an id that the vocabulary does not have, or a text
-        longer than the context, and `CheckpointError` where a mapped file of weights changed. Ids
-        in a graph that is being captured are not looked at.
+        Raises `ValueError` for a wrong shape, an id outside the vocabulary, or a text longer than
+        the context. Raises `CheckpointError` if a mapped file of weights has changed. Ids are not
+        checked while a graph is captured.
         """
         check_unchanged(self)
         ids = self._check(token_ids)
@@ -169,8 +169,8 @@ class CausalLM(Copies):
     ) -> Tensor:
         """Hidden states (B, T, D) of token ids (B, T) that follow the cache.
 
-        `part` are the layers to go through, as in `Backbone`; those behind the first are given
-        hidden states.
+        `part` is the range of layers to run, as in `Backbone`. If it does not begin with the first
+        layer, `given` are hidden states.
         """
         first = part is None or part.start == 0
         return self.backbone(self.token_embedding.rows(given) if first else given, cache, part)

@@ -1,7 +1,7 @@
-"""Copies and pickles of models: the same numbers, known by the same fingerprint.
+"""Copies and pickles of models, with the same numbers and the same fingerprint.
 
-tinygrad pickles a weight under a number that another process gives to another weight, and there
-takes the one for the other. Here the numbers themselves are pickled. Knows no architecture.
+tinygrad pickles a weight by an id that may belong to another weight in another process, which then
+confuses the two. Here the numbers themselves are pickled. Knows no architecture.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from edifice_tt.nn.buffers import copied, put
 
 
 class Stored:
-    """A weight on its way into a pickle and out of it."""
+    """A weight in its pickled form."""
 
     __slots__ = ("bits", "device", "dtype", "shape")
 
@@ -28,7 +28,7 @@ class Stored:
         self.bits: NDArray[np.uint8] = weight.contiguous().bitcast(dtypes.uint8).numpy()
 
     def restore(self) -> Tensor:
-        """The weight again, in memory of its own."""
+        """The weight as a Tensor with its own memory."""
         kind: DType = self.dtype
         bits = copied(self.bits.reshape(-1)).view(f"u{kind.itemsize}").reshape(self.shape)
         return put(bits, self.device, kind)
@@ -41,7 +41,7 @@ class _Pickled(NamedTuple):
 
 
 class Copies:
-    """What a model inherits to be copied. A copy shares memory; a pickle has its own."""
+    """Base class of models that can be copied. A copy shares memory; a pickle does not."""
 
     def __copy__(self) -> Self:
         return self._like(dict(vars(self)))

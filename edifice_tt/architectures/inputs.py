@@ -1,4 +1,4 @@
-"""What a model is given -> an array or a Tensor, checked; knows no model."""
+"""Inputs of a model -> a checked array or Tensor; knows no model."""
 
 from typing import Any, TypeAlias
 
@@ -11,9 +11,9 @@ Given: TypeAlias = Tensor | ArrayLike
 
 
 def as_numbers(name: str, given: Given) -> Tensor | NDArray[Any]:
-    """A Tensor as it is; an array or nested lists as an array.
+    """Return a Tensor unchanged, an array or nested lists as an array.
 
-    Raises `ValueError` for rows of different lengths and for what holds no numbers.
+    Raises `ValueError` for rows of different lengths and for anything but numbers.
     """
     if isinstance(given, Tensor):
         return given
@@ -31,9 +31,9 @@ def as_numbers(name: str, given: Given) -> Tensor | NDArray[Any]:
 
 
 def check_token_ids(given: Tensor | NDArray[Any], vocab_size: int) -> None:
-    """Raise `ValueError` for the first token id that is not in 0 .. vocab_size - 1.
+    """Raise `ValueError` for the first token id outside 0 .. vocab_size - 1.
 
-    A graph that is being captured has no values yet: nothing is looked at there.
+    Does nothing while a graph is captured, since there are no values yet.
     """
     if capturing:
         return

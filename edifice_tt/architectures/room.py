@@ -1,4 +1,4 @@
-"""Whether a model can be built at all, asked before it is. Knows no architecture."""
+"""Checks that a model fits into memory before it is built. Knows no architecture."""
 
 from edifice_tt.machine.memory import available_bytes, check_room
 from edifice_tt.nn.buffers import expect
@@ -7,7 +7,7 @@ _ADVICE = "give smaller sizes, or use a device with more memory"
 
 
 def check_buildable(architecture: str, num_weights: int, device: str) -> None:
-    """Raise when so many weights are more than the device, or a file that is loaded, can hold."""
+    """Raise if the device, or the file being loaded, cannot hold so many weights."""
     expect(num_weights)
     needed, available = 4 * num_weights, available_bytes(device)
     check_room(f"a {architecture} of {num_weights} numbers", needed, available, device, _ADVICE)

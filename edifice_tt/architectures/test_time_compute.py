@@ -1,8 +1,8 @@
 """`Edifice.Meta.TestTimeCompute`, ported number for number.
 
 A GQA + RoPE + SwiGLU backbone with a scorer head on its hidden states, and the choice among N
-scores. Where it is stricter than the original, the docstring of the stricter thing says so.
-Source: Edifice 0.2.0 (Elixir), after Snell et al., 2024, arXiv:2408.03314.
+scores. Docstrings say where it is stricter than the original. Source: Edifice 0.2.0 (Elixir), after
+Snell et al., 2024, arXiv:2408.03314.
 """
 
 from dataclasses import dataclass
@@ -72,13 +72,13 @@ class TestTimeComputeConfig:
 
     @property
     def num_weights(self) -> int:
-        """How many numbers its weights are, but for those of the scorer."""
+        """The number of weights, without those of the scorer."""
         projection = self.embed_dim * self.hidden_size if self.embed_dim != self.hidden_size else 0
         return projection + self.backbone.num_weights
 
 
 class TestTimeComputeOutput(NamedTuple):
-    """Hidden states and, read from them, one score a position."""
+    """Hidden states, and one score per position."""
 
     backbone: Tensor  # (B, T, D), after the final norm
     scores: Tensor  # (B, T, 1), no activation
@@ -109,8 +109,8 @@ class TestTimeCompute(Copies):
     def __call__(self, x: Given, cache: KVCache | None = None) -> TestTimeComputeOutput:
         """x (B, T, embed_dim) -> backbone (B, T, D), scores (B, T, 1).
 
-        With a cache, x follows what it holds, as in `Backbone`. Raises `ValueError` naming the
-        shape expected; the original fails inside a layer.
+        With a cache, x continues its positions, as in `Backbone`. Raises `ValueError` for a wrong
+        shape; the original fails inside a layer.
         """
         given = as_numbers("input", x)
         if given.ndim != 3 or given.shape[2] != self.config.embed_dim or 0 in given.shape:
@@ -133,10 +133,10 @@ def build(
 ) -> TestTimeCompute:
     """Build the model with glorot-uniform kernels, zero biases and unit gains.
 
-    `window_size` stands for `seq_len` when that is not given, as in the original. Stricter than
-    the original: sizes below 1, heads that do not divide and an odd head size are a `ValueError`
-    here, and `final_norm` starts at ones instead of at random. `dtype` stores the dense layers as
-    `float32` (default), `float16` or `bfloat16`; see `precision`.
+    `window_size` is used if `seq_len` is not given, as in the original. Stricter than the original:
+    sizes below 1, heads that do not divide and an odd head size raise `ValueError`, and
+    `final_norm` starts at ones instead of at random. `dtype` stores the dense layers as `float32`
+    (default), `float16` or `bfloat16`; see `precision`.
     """
     if "window_size" in options:
         options = {"seq_len": options["window_size"], **options}
@@ -155,7 +155,7 @@ def output_size(**options: Any) -> int:
 
 
 def recommended_defaults() -> dict[str, Any]:
-    """The original's defaults, in its order."""
+    """The original's defaults, in the original order."""
     return defaults(TestTimeComputeConfig, RECOMMENDED)
 
 

@@ -1,7 +1,7 @@
 """The command line: one sub-command, one public call. Prints; computes nothing.
 
-A user's mistake is one line on stderr and exit status 2, never a traceback. All that a command
-needs is imported inside `main`, so that Ctrl-C is one line from the first moment on.
+A user's mistake is one line on stderr and exit status 2, never a traceback. Imports are inside
+`main`, so that Ctrl-C at any time is one line, too.
 """
 
 import os
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _stopping() -> Iterator[list[int]]:
-    """While a command runs, what asks it to end does so as Ctrl-C does; yields the signals."""
+    """Make signals that end a command act as Ctrl-C does; yields the signals received."""
     import signal
     import threading
 
@@ -69,7 +69,7 @@ def _interrupted() -> int:
 
 
 def _guarded(argv: Sequence[str] | None) -> int:
-    """Run one command, whatever becomes of the streams."""
+    """Run one command, even if its streams are closed or break."""
     try:
         for name, mode in (("stdin", "r"), ("stderr", "w")):
             if getattr(sys, name) is None:  # closed by the shell: `2>&-`
@@ -89,7 +89,7 @@ def _guarded(argv: Sequence[str] | None) -> int:
 
 
 def _let_go() -> None:
-    """Print what is left; where that fails, keep Python from complaining of it when it exits."""
+    """Flush the output; if that fails, keep Python from reporting it at exit."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -159,7 +159,7 @@ def _owner(arguments: "Namespace") -> str:
 
 
 def _results_apart(arguments: "Namespace") -> AbstractContextManager[None]:
-    """For our own commands; one of a plugin prints as it likes."""
+    """`results_apart` for our own commands; those of plugins print as they like."""
     from edifice_tt.cli.terminal import results_apart
     from edifice_tt.contract.plugins import OWN_NAME
 
@@ -167,7 +167,7 @@ def _results_apart(arguments: "Namespace") -> AbstractContextManager[None]:
 
 
 def _blame(arguments: "Namespace", error: BaseException) -> int:
-    """An error that nobody foresaw: one line if a plugin's command raised it, else our defect."""
+    """Report an unexpected error: one line if a plugin's command raised it, else our defect."""
     from edifice_tt.cli.terminal import tell
     from edifice_tt.contract.plugins import OWN_NAME
     from edifice_tt.contract.tracing import TRACE, one_line

@@ -141,7 +141,7 @@ def _curve(arguments: argparse.Namespace) -> None:
 
 
 def _check_sizes(file: "PoolFile", ks: Sequence[int] | None, use: bool) -> None:
-    """Raise `EdificeError` for a problem with fewer candidates than are asked for."""
+    """Raise `EdificeError` for a problem with fewer candidates than requested."""
     n = file.settings.get("n")
     for problem, indices in file.indices.items():
         if type(n) is int and len(indices) < n and not use:
@@ -155,7 +155,7 @@ def _check_sizes(file: "PoolFile", ks: Sequence[int] | None, use: bool) -> None:
 
 
 def _default_rules(file: "PoolFile", scorers: Sequence[str]) -> list[str]:
-    """The rules that these scores allow; only scores of unknown range are looked at."""
+    """The rules that these scores allow; only scores of unknown range are read."""
     ranges = {file.scorers[name]["range"] for name in scorers}
     unknown = [name for name in scorers if file.scorers[name]["range"] is None]
     if unknown and "probability" not in ranges:

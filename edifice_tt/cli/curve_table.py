@@ -13,7 +13,7 @@ _GAP = 2
 
 
 def show_curve(curve: Curve) -> str:
-    """Everything a curve says, except what only a picture can tell."""
+    """Print everything in a curve that text can show."""
     width = shutil.get_terminal_size((80, 24)).columns
     parts = [
         f"{curve.pool}: {_count(curve.candidates, 'candidate')} of "
@@ -28,7 +28,7 @@ def show_curve(curve: Curve) -> str:
 
 
 def _accuracy(curve: Curve, width: int) -> Iterator[str]:
-    """The table, in as many blocks as the terminal's width asks for."""
+    """The table, split into blocks that fit the terminal's width."""
     labels = [line for rule in curve.rules for line in (rule.label, _note(curve, rule))]
     first = max(map(len, labels))
     columns = max(1, (width - first) // (len(".47-.74") + _GAP))

@@ -1,4 +1,4 @@
-"""Commands that look at what is here: list, plugins, doctor, pull."""
+"""Commands about what is installed: list, plugins, doctor, pull."""
 
 import argparse
 import warnings
@@ -62,7 +62,7 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _reads(scorer: Scorer) -> str:
-    """What a scorer needs, in words."""
+    """What a scorer reads, in words."""
     return {
         "text": "text",
         "logprobs": "log-probabilities",
@@ -99,7 +99,7 @@ def _plugins(arguments: argparse.Namespace) -> None:
 
 
 def _provided(registry: Registry, commands: dict[str, str]) -> list[dict[str, Any]]:
-    """What each distribution brings, in the order in which they were loaded."""
+    """What each distribution provides, in the order of loading."""
     owners, manager = registry.plugins.owners, registry.plugins.manager
     names: dict[str, dict[str, list[str]]] = {
         owner: {kind: [] for kind in KINDS} for owner in [*owners.values(), *commands.values()]

@@ -219,7 +219,7 @@ def new_file(text: str) -> Path:
 
 
 def check_new(arguments: argparse.Namespace) -> None:
-    """Refuse to write over a file; `--resume` and `--force` say what to do with it."""
+    """Refuse to overwrite a file, unless `--resume` or `--force` is given."""
     if not arguments.output.exists() or arguments.force or getattr(arguments, "resume", False):
         return
     resume = "--resume to complete it, " if "resume" in arguments else ""

@@ -104,7 +104,7 @@ def _score(arguments: argparse.Namespace) -> None:
 
 
 def _seen(verifier: Any, file: Any) -> list[str]:
-    """The problems of a file that a verifier was trained on; said in one line."""
+    """The problems of a file that a verifier was trained on; warns in one line."""
     problems = file.problems.items() if verifier else ()
     seen = [name for name, about in problems if verifier.has_seen(about["prompt"])]
     if seen:
@@ -128,7 +128,7 @@ def _score_one(arguments: argparse.Namespace, lm: Any, pool: Any, scorer: Any, p
 def _scorer_of(
     arguments: argparse.Namespace, scorer: str, verifier: Any, lm: Any
 ) -> tuple[str, str, str | None]:
-    """Name and owner of the scorer, and the fingerprint of the model that it reads, if any."""
+    """The name and owner of the scorer, and its model's fingerprint, if any."""
     from edifice_tt.scoring.score import check_scorer
 
     if verifier is None:
@@ -184,9 +184,9 @@ def _select(arguments: argparse.Namespace) -> None:
 
 
 def _check_looked_at(file: Any, pool: Any) -> None:
-    """Raise where nobody has looked for an answer, in a file in which others have one.
+    """Raise for a problem without answers in a file in which others have some.
 
-    The rule sees one problem: it would let this one vote by whole texts, the others by answers.
+    The rule sees one problem at a time: it would vote on whole texts here, on answers elsewhere.
     """
     for candidate in pool if file.answered else ():
         if candidate.answer is None and candidate.correct is None:
@@ -220,7 +220,7 @@ def _grade(arguments: argparse.Namespace) -> None:
 
 
 def _graded(pools: Iterable[Any], answer: str | None, counts: dict[str, int]) -> Iterator[Any]:
-    """The pools, graded where that is asked for and can be, and counted as they pass."""
+    """Yield the pools, graded if requested and possible, and count them."""
     for pool in _telling(pools):
         if answer is not None and pool.gold is not None:
             pool = et.grade(pool, answer)
@@ -232,7 +232,7 @@ def _graded(pools: Iterable[Any], answer: str | None, counts: dict[str, int]) ->
 
 
 def _telling(pools: Iterable[Any]) -> Iterator[Any]:
-    """The pools; behind the last of them, a warning of a scorer who has scored a part only."""
+    """Yield the pools; then warn of a scorer that has scored only some."""
     scored: Counter[str] = Counter()
     candidates = 0
     for pool in pools:

@@ -1,4 +1,4 @@
-"""A rule's options as arguments: each text becomes what the rule expects. Knows no command."""
+"""Converts a rule's options from text to the types of the rule. Knows no command."""
 
 import argparse
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from edifice_tt.contract.registry import Selector
 
 
 def rule_options(arguments: argparse.Namespace, record: Selector) -> dict[str, Any]:
-    """What the rule is given, but for `--scorer`: the answer, and each `--option` as its type.
+    """The options of a rule, without the scorer: the answer, and each `--option` in its type.
 
     Raises `UnknownNameError` for an option that the rule does not take and `ValueError` for a value
     that is not of its type.
@@ -30,7 +30,7 @@ def rule_options(arguments: argparse.Namespace, record: Selector) -> dict[str, A
 
 
 def _typed(record: Selector, name: str, text: str) -> Any:
-    """A value of the type in the rule's signature; where that says none, of what it is like."""
+    """The value in the type of the rule's signature; without a type, in the first that fits."""
     kinds = _kinds(record, name)
     for kind in kinds or _KINDS:
         with suppress(ValueError, KeyError):

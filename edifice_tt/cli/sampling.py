@@ -183,7 +183,7 @@ def _best_of(arguments: argparse.Namespace) -> int:
 
 
 def _usual_scorer(arguments: argparse.Namespace) -> str:
-    """A verifier of the package where its card says that it helps, else the log-probability."""
+    """A shipped verifier if its card says that it helps here, else the log-probability."""
     for one in SHIPPED:
         if one.model == arguments.model and arguments.task in one.helps_with:
             terminal.tell(f"scored by {one.name}, which is for this task (else: --scorer logprob)")

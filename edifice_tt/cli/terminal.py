@@ -1,6 +1,6 @@
-"""How things look on a terminal: tables, JSON, mistakes, and progress for who watches.
+"""Output on a terminal: tables, JSON, errors, and progress.
 
-What is printed for a person can do nothing to the terminal, whoever wrote it.
+Printed text is escaped, so that it cannot control the terminal.
 """
 
 import re
@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 
 
 def show_each_once() -> Callable[..., None]:
-    """What `warnings.showwarning` is in one run of the command: one line, once, no source code."""
+    """A `warnings.showwarning` that prints each warning once, in one line, without source code."""
     shown: set[str] = set()
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -31,9 +31,9 @@ _results: TextIO | None = None  # where results go while others may print
 
 @contextmanager
 def results_apart() -> Iterator[None]:
-    """Standard output is for results: what others print meanwhile goes to standard error.
+    """Keep standard output for results: all other prints go to standard error.
 
-    tinygrad does so for DEBUG=1, and a plugin's scorer may.
+    tinygrad prints with DEBUG=1, and a plugin's scorer may.
     """
     global _results
     _results, sys.stdout = sys.stdout, sys.stderr
@@ -58,7 +58,7 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud8
 
 
 def visible(text: str) -> str:
-    """The text with what would act on a terminal escaped.
+    """The text with everything that controls a terminal escaped.
 
     >>> print(visible(chr(27) + "[2J"))
     \\x1b[2J
@@ -82,7 +82,7 @@ def show_result(
 
 
 def tell(message: str) -> None:
-    """Say on standard error what became of the command, if anybody can be told."""
+    """Print a message to standard error, if that is open."""
     with suppress(OSError):
         print(visible(f"edifice-tt: {message}"), file=sys.stderr)
 
@@ -93,14 +93,14 @@ def warn(message: str) -> None:
 
 
 def say(message: str) -> None:
-    """Tell a waiting person what goes on; silent when nobody watches."""
+    """Print progress to standard error if it is a terminal."""
     if sys.stderr.isatty():
         with suppress(OSError):
             print(visible(message), file=sys.stderr)
 
 
 def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """The items, behind a bar while somebody watches."""
+    """Yield the items, with a progress bar if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield from items
         return
@@ -171,7 +171,7 @@ def show_choices(choices: Sequence[tuple[Any, Any]]) -> str:
 
 
 def show_checks(checks: Sequence[Any]) -> str:
-    """The table of what the doctor looked at, then its advice."""
+    """Print the table of the doctor's checks, then its advice."""
     marks = {True: "ok", False: "FAIL", None: ""}
     rows = [(marks[check.ok], check.name, check.found) for check in checks]
     advice = [f"{check.name}: {check.advice}" for check in checks if check.advice]
@@ -184,7 +184,7 @@ def sampling_progress(
 ) -> Iterator[Callable[[Any], None] | None]:
     """A bar over the tokens of `n` candidates; yields the callback that moves it.
 
-    They may be of several problems, one after the other; `done` others were finished before.
+    They may belong to several problems, one after the other; `done` were finished before.
     """
     if not sys.stderr.isatty():
         yield None

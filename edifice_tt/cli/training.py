@@ -156,7 +156,7 @@ def _interval(low: float | None, high: float | None) -> str:
 
 
 def _check(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
-    """Options of the fit and the pools; a mistake in them costs no loading."""
+    """Check the options of the fit and the pools before the model is loaded."""
     from edifice_tt.pools.pool import PoolFile
     from edifice_tt.training.examples import check_pools
     from edifice_tt.training.fit import FitOptions
@@ -174,7 +174,7 @@ def _load(arguments: argparse.Namespace) -> Any:
 
 
 def _read(arguments: argparse.Namespace, lm: Any, layers: list[int]) -> dict[int, Any]:
-    """The features of all pool files at each layer, kept beside them."""
+    """The features of all pool files at each layer, stored beside them."""
     from edifice_tt.training.features import Features, features_beside
     from edifice_tt.training.fit import positions_needed
 

@@ -1,4 +1,4 @@
-"""Everything that can go wrong with a name; knows no tensor, no plugin, no file.
+"""The errors and warnings of this library, and how they are worded; knows no tensor, no plugin.
 
 A message says what, given, expected, do this: `num_heads=6 must be a multiple of num_kv_heads=4;
 use num_kv_heads=1, 2, 3 or 6`. Bad argument values are plain `ValueError`.
@@ -17,7 +17,7 @@ class UnknownNameError(EdificeError):
 
 
 class NameTakenError(EdificeError):
-    """A plugin claims a name that another one already holds."""
+    """A plugin registers a name that another plugin has registered already."""
 
 
 class PluginError(EdificeError):
@@ -37,15 +37,15 @@ class PluginWarning(UserWarning):
 
 
 class PrecisionWarning(UserWarning):
-    """Weights are stored in another dtype than the one asked for, since the device lacks it."""
+    """Weights are stored in another dtype than requested, because the device lacks that one."""
 
 
 class PoolWarning(UserWarning):
-    """Something of a pool file was left out; everything else was read."""
+    """Part of a pool file was left out; the rest was read."""
 
 
 class TrainedOnWarning(PoolWarning):
-    """A scorer was trained on the problem that it scores, so its scores there say little."""
+    """A scorer was trained on the problem that it scores, so these scores are too optimistic."""
 
 
 def reason_of(error: BaseException) -> str:
@@ -54,7 +54,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str], note: str = "") -> UnknownNameError:
-    """The error for a name that is not there: nearest names first, then all of them.
+    """The error for an unknown name; it lists the nearest names, then all of them.
 
     >>> print(unknown_name("scorer", "mpl", ["linear", "mlp"]))
     unknown scorer 'mpl'; did you mean 'mlp'? Known: linear, mlp

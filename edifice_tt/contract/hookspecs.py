@@ -1,13 +1,12 @@
-"""The seven places where a plugin can take part; documentation and signatures, no code.
+"""The seven hooks that a plugin can implement: documentation and signatures, no code.
 
 A plugin is an installed distribution with an entry point in the group `edifice_tt`:
 
     [project.entry-points.edifice_tt]
     my-plugin = "my_package"
 
-whose module (or object) carries functions marked `@edifice_tt.hookimpl` and named as below. Every
-hook is optional. What edifice_tt itself offers enters by the same seven hooks, before any installed
-plugin.
+The module (or object) has functions marked `@edifice_tt.hookimpl` and named as below. Every hook is
+optional. edifice_tt registers its own parts through the same hooks, before any installed plugin.
 """
 
 from argparse import ArgumentParser, _SubParsersAction
@@ -28,8 +27,8 @@ def register_architectures(register: Callable[..., None]) -> None:
     Call `register(name, build=, output_size=, recommended_defaults=, summary=, source=)`:
 
     - `build(**options)` returns the model, a callable object whose Tensor attributes are its
-      weights; it rejects options that it does not know. To be saved and loaded, the model has
-      `architecture` (the registered name) and `config` (a dataclass of its options).
+      weights; it rejects unknown options. To be saved and loaded, the model needs `architecture`
+      (the registered name) and `config` (a dataclass of its options).
     - `output_size(**options)` returns the width of the model's output, without building it.
     - `recommended_defaults()` returns a dict of the options that a user would set.
     - `summary` is one line for `edifice-tt list`; `source` names the paper or the original.
@@ -38,31 +37,31 @@ def register_architectures(register: Callable[..., None]) -> None:
 
 @hookspec
 def register_scorers(register: Callable[..., None]) -> None:
-    """Add scorers: they give a candidate answer a number, higher is better. Every plugin is called.
+    """Add scorers: functions that rate candidates, higher is better. Every plugin is called.
 
-    Call `register(name, factory, reads=, range=, level=, model=, summary=)`. `reads` says what it
-    sees:
+    Call `register(name, factory, reads=, range=, level=, model=, summary=)`. `reads` names its
+    input:
 
     - `"hidden"`: `factory(hidden_size, **options)` returns a head, called as `head(hidden)` with a
-      Tensor (B, T, D) and returning a Tensor (B, T, 1). Its weights are Tensor attributes, so they
-      are saved and trained with the model. `options` are those of `scorer_hidden`, `dropout` and
-      `seed` that the factory names as parameters.
+      Tensor (B, T, D) and returning a Tensor (B, T, 1). Its weights are Tensor attributes; they are
+      saved and trained with the model. `options` are those of `scorer_hidden`, `dropout` and `seed`
+      that the factory names as parameters.
     - `"text"`: `factory()` returns `scorer(prompt, completions)`: str, list of str -> list of
       float, one per completion.
     - `"logprobs"`: `factory()` returns `scorer(token_logprobs)`: a list of float per candidate
       -> list of float, one per candidate.
-    - `"states"`: a verifier, which reads the hidden states of one layer of one model. In place of
-      `factory` stands the whole path of its file (see `edifice-tt train`), or `factory()` returns
-      that path or an `edifice_tt.Verifier`. The file says which layer and which model, and another
-      model is refused. `model` names the model in the catalog, for `edifice-tt list` and as what
-      `edifice-tt score` loads. Nothing is opened before the scorer is used.
+    - `"states"`: a verifier, which reads the hidden states of one layer of one model. Give the
+      absolute path of its file (see `edifice-tt train`) as `factory`, or let `factory()` return
+      that path or an `edifice_tt.Verifier`. The file names the layer and the model; any other model
+      is refused. `model` is the catalog name that `edifice-tt list` shows and `edifice-tt score`
+      loads. The file is opened on first use.
 
     `range` declares the scores: `"probability"` (within [0, 1]), `"logit"` (a probability before
-    the sigmoid) or `"unbounded"`; a verifier's are always probabilities. A candidate's score
+    the sigmoid) or `"unbounded"`; a verifier always gives probabilities. A candidate's score
     depends on that candidate alone.
 
-    `level` is `"answer"`, or `"step"` for a scorer of text that gives one list of float per
-    completion, a number a step and at least one: `edifice_tt.score(..., reduce=)` makes it one.
+    `level` is `"answer"`, or `"step"` for a scorer of text that returns a non-empty list of float
+    per completion, one per step. `edifice_tt.score(..., reduce=)` reduces the list to one number.
     """
 
 
@@ -72,55 +71,56 @@ def register_selectors(register: Callable[..., None]) -> None:
 
     Call `register(name, function, needs=, summary=)`; `function(candidates, **options)` takes a
     tuple of `Candidate` and returns a `Choice`, which also counts those that `abstained`. It is
-    pure: no model, no file, no randomness but what an option `seed` fixes; and what it chooses does
-    not depend on the order of the candidates. Into `seed` `edifice_tt.select` mixes the problem's
-    id, so that each problem has draws of its own.
+    pure: no model, no file, and no randomness except through an option `seed`. The choice does not
+    depend on the order of the candidates. `edifice_tt.select` mixes the problem's id into `seed`,
+    so that each problem has its own draws.
 
     `needs` is None, `"probability"` or `"logit"`: the scores that the rule can use. The function
-    then takes an option `scorer`. `edifice_tt.select` always gives it, and refuses a scorer that
-    declares another range and a candidate whose score is missing, not finite or outside.
+    then takes an option `scorer`, which `edifice_tt.select` always passes. `select` refuses a
+    scorer that declares another range, and a score that is missing, not finite or out of range.
     """
 
 
 @hookspec
 def register_answers(register: Callable[..., None]) -> None:
-    """Add answer extractors: what in a text is its answer. Every plugin is called.
+    """Add answer extractors, which find the answer in a text. Every plugin is called.
 
-    Call `register(name, function, equal=, summary=)`. The name then stands wherever an answer is
-    asked for: `answer=` of `edifice_tt.grade`, of the rules and of curves, `--answer`.
+    Call `register(name, function, equal=, summary=)`. The name is then accepted wherever an
+    extractor is named: `answer=` of `edifice_tt.grade`, of the rules and of curves, `--answer`.
 
-    - `function(text)` returns the answer as a str in one spelling, or None when there is none. The
-      text is what is left without the model's thinking. The gold answer is read by it too; where it
-      finds nothing there, the gold answer stands as it is.
-    - `equal(answer, other)` returns True or False. Without it answers are equal when they are the
-      same str, and those always are. `other` is the gold answer, or the first answer of a group.
+    - `function(text)` returns the answer as a str in canonical form, or None when there is none.
+      The text comes without the model's thinking. The function reads the gold answer too; if it
+      finds nothing there, the gold answer is used unchanged.
+    - `equal(answer, other)` returns True or False. Identical strings are always equal; without
+      `equal`, only those are. `other` is the gold answer, or the first answer of a group.
 
-    Both are pure; each pair is asked once. Votes are grouped in the order of the candidates'
-    indices: an answer joins the first group to whose first answer it is equal. So `equal` need not
-    be transitive. Whatever goes wrong in either is a `PluginError` that names the owner.
+    Both are pure, and `equal` is called once per pair. Votes are grouped in the order of the
+    candidates' indices: an answer joins the first group whose first answer equals it. So `equal`
+    need not be transitive. An exception in either is raised as a `PluginError` that names the
+    owner.
     """
 
 
 @hookspec
 def register_tasks(register: Callable[..., None]) -> None:
-    """Add tasks: families of problems whose answers a program knows. Every plugin is called.
+    """Add tasks: families of problems whose answers are computed. Every plugin is called.
 
     Call `register(name, make, summary=, answer=, max_tokens=, stop=, examples_seed=)`.
 
-    - `make(rng)` draws one question from a `random.Random`, and from nothing else: it returns the
-      text, which ends where its answer begins, and the answer, both str.
+    - `make(rng)` draws one question from a `random.Random` and no other source. It returns two str:
+      the question, which ends where its answer begins, and the answer.
     - `answer` names the extractor that reads answers (`"number"`); `max_tokens` (6) and `stop`
       (the end of the line) say where an answer ends.
     - `examples_seed` (0) draws the six solved examples before each question.
 
-    Which questions are examples, for training and for measuring follows from a hash of their text.
-    `edifice_tt.make_problems`, `edifice-tt tasks` and `--task` find it by its name.
+    A hash of its text decides whether a question is an example, for training, or for measuring.
+    `edifice_tt.make_problems`, `edifice-tt tasks` and `--task` find the task by its name.
     """
 
 
 @hookspec(firstresult=True)
 def load_pretrained(path: Path) -> Any:
-    """Load a language model from a file or folder. The first result that is not None is used.
+    """Load a language model from a file or folder. The first result other than None is used.
 
     Return the model, or None for "not mine"; never raise for a file of a foreign format. For a
     damaged file of your own format raise `CheckpointError`.

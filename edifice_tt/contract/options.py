@@ -1,4 +1,4 @@
-"""Options -> a frozen config; knows no architecture. An unknown option is never dropped."""
+"""Keyword options -> a frozen config, with checks of their values; knows no architecture."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from edifice_tt.contract.errors import unknown_name
 
 C = TypeVar("C")
 
-# What nobody can mean is refused: sizes above these, and constants outside of these ranges.
+# Sizes above these limits, and constants outside these ranges, are refused as mistakes.
 MOST = {
     **dict.fromkeys(("hidden_size", "embed_dim", "scorer_hidden"), 1 << 20),
     **dict.fromkeys(("num_heads", "num_kv_heads", "head_dim"), 1 << 16),
@@ -27,7 +27,7 @@ RANGES = {
 
 
 def make_config(config_class: type[C], architecture: str, options: dict[str, Any]) -> C:
-    """A config from keyword options.
+    """Make a config from keyword options.
 
     Raises `UnknownNameError` for an option that the config does not have, naming the nearest, and
     `ValueError` for a missing one.
@@ -56,7 +56,7 @@ def check_seed(value: object) -> int:
 
 
 def as_factors(given: Any) -> tuple[Any, ...]:
-    """Rotary factors as a tuple, NumPy's numbers as Python's; `ValueError` for what is no row."""
+    """Rotary factors as a tuple of Python numbers; `ValueError` for what is no list of numbers."""
     if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
         raise ValueError(f"rope_factors={given!r:.60} must be a list of numbers, or None")
     known = int | float  # what a config checks; others are made to be so
@@ -66,7 +66,7 @@ def as_factors(given: Any) -> tuple[Any, ...]:
 
 
 def defaults(config_class: type[Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """The default values of some options, in the order of `names`; the config is the one source."""
+    """The defaults of some options as the config declares them, in the order of `names`."""
     declared = {field.name: field for field in fields(config_class)}
     return {name: declared[name].default for name in names}
 
@@ -74,8 +74,8 @@ def defaults(config_class: type[Any], names: tuple[str, ...]) -> dict[str, Any]:
 def problem_seed(seed: int, problem: str) -> int:
     """The seed of one problem's draws, so that those of different problems are independent.
 
-    The problem "0", which a single prompt is, keeps the seed itself. Any other has BLAKE2b with a
-    digest of 8 bytes over the seed's 8 bytes and the id in UTF-8; all numbers are little-endian.
+    The problem "0", which a single prompt is, keeps the seed itself. Any other gets the 8-byte
+    BLAKE2b digest of the seed (8 bytes) and the id in UTF-8; all numbers are little-endian.
 
     >>> problem_seed(3, "0"), problem_seed(3, "1")
     (3, 5118781747784767378)
@@ -87,7 +87,7 @@ def problem_seed(seed: int, problem: str) -> int:
 
 
 def whole(value: object) -> int | None:
-    """The int that a whole number is, one of NumPy's too; None for anything else, True and False.
+    """A Python or NumPy integer as an int; None for anything else, such as True and False.
 
     >>> whole(3), whole(3.0), whole(True)
     (3, None, None)
@@ -110,15 +110,15 @@ def check_count(option: str, value: object, most: int | None = None) -> int:
 
 
 def check_size(option: str, value: object, name: str = "") -> int:
-    """The value as an int; raises `ValueError` for none that the option can have.
+    """The value as an int; raises `ValueError` unless it is a size that the option allows.
 
-    `name` is what the option is called where the value stands.
+    `name` is how the error calls the option (default: `option`).
     """
     return check_count(name or option, value, MOST[option])
 
 
 def check_range(option: str, value: object, name: str = "") -> None:
-    """Raise `ValueError` unless the value is a number in the range that the option can have."""
+    """Raise `ValueError` unless the value is a number in the range that the option allows."""
     least, most = RANGES[option]
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not least <= value <= most:  # type: ignore[operator]

@@ -1,7 +1,8 @@
 """Which plugins there are: built-ins first, then entry points, each isolated from the others.
 
-A fresh manager per call. `surroundings` tells whether another call would find the same, so that
-what plugins offer can be kept as long as none comes, goes or is reloaded. Knows no tensor.
+Each call makes a fresh manager. `surroundings` tells whether another call would find the same
+plugins, so that their records can be cached until one is installed, removed or reloaded. Knows no
+tensor.
 """
 
 import importlib
@@ -25,7 +26,7 @@ GROUP = "edifice_tt"
 SELECTION = "EDIFICE_TT_PLUGINS"
 OWN_NAME = "edifice-tt"
 
-# What the library itself offers are plugins like any other.
+# The library registers its own parts as plugins.
 BUILT_INS = (
     "edifice_tt.architectures",
     "edifice_tt.nn",
@@ -49,16 +50,16 @@ class Failure:
         return f"plugin {self.plugin!r} of {self.owner} was left out: {self.reason}"
 
 
-_SETTLED = 2_000_000_000  # ns: a younger folder may change again without its time showing it
+_SETTLED = 2_000_000_000  # ns: a folder changed since may change again unseen
 _NOBODY = "an unknown package"
 Begin = Callable[[str, str], tuple[dict[str, Any], Callable[[], None]]]
 
 
 @dataclass
 class Plugins:
-    """A manager with every sound plugin registered, who owns each, and what failed.
+    """A manager with every working plugin registered, the owner of each, and the failures.
 
-    `modules` are those that the plugins come from, `unloaded` the entry points that
+    `modules` are the modules that hold the plugins, `unloaded` the entry points that
     `EDIFICE_TT_PLUGINS` does not name.
     """
 
@@ -69,10 +70,10 @@ class Plugins:
     modules: list[str] = field(default_factory=lambda: list(BUILT_INS))
 
     def call_each(self, begin: Begin, *hooks: str) -> None:
-        """Call `hooks` plugin by plugin, in order, so that what each one adds has an owner.
+        """Call `hooks` plugin by plugin, in order, so that everything added has an owner.
 
-        `begin(hook, owner)` gives the hook's arguments and a function that keeps what was added. A
-        plugin that raises in one of the hooks is left out of all, so half of one is never kept.
+        `begin(hook, owner)` returns the hook's arguments and a function that keeps what was added.
+        A plugin that raises in one hook is left out of all of them.
         """
         everyone = {name: self.manager.get_plugin(name) for name in self.owners}
         for name, plugin in everyone.items():
@@ -85,7 +86,7 @@ class Plugins:
                     call(**traced(name, arguments))
                 except KeyboardInterrupt:
                     raise
-                # A plugin is foreign code: whatever it raises, its neighbours must live.
+                # A plugin is foreign code: whatever it raises, the other plugins must keep working.
                 except BaseException as error:
                     if name in BUILT_INS:
                         raise
@@ -102,9 +103,9 @@ class Plugins:
 def load_plugins() -> Plugins:
     """Load the built-ins and every installed plugin; a broken plugin is recorded, not raised.
 
-    The environment variable `EDIFICE_TT_PLUGINS` limits which entry points load: names separated
-    by commas; empty means built-ins only. `EDIFICE_TT_TRACE_PLUGINS=1` prints to stderr each
-    import and how long it took, each registration, and each hook call with its result.
+    The environment variable `EDIFICE_TT_PLUGINS` limits which entry points load: names separated by
+    commas; empty means built-ins only. `EDIFICE_TT_TRACE_PLUGINS=1` prints each import with its
+    duration, each registration, and each hook call with its result to stderr.
 
     Raises `PluginError` when `EDIFICE_TT_PLUGINS` names an entry point that is not installed.
     """
@@ -129,7 +130,7 @@ def load_plugins() -> Plugins:
             _register(manager, entry_point)
         except KeyboardInterrupt:
             raise
-        # As above: foreign code, here while it is imported.
+        # As above: importing a plugin runs foreign code.
         except BaseException as error:
             plugins.failures.append(Failure(name, owner, one_line(error)))
         else:
@@ -139,11 +140,11 @@ def load_plugins() -> Plugins:
 
 
 def surroundings(modules: Iterable[str]) -> list[Any] | None:
-    """What decides which plugins there are and what they offer: it equals that of a call before.
+    """What decides which plugins exist and what they offer; equal results mean nothing has changed.
 
-    Folders that Python searches, with their times; the choice of `EDIFICE_TT_PLUGINS`; the objects
-    in `modules`, which are others after a reload. None when nobody can be sure: a folder has just
-    changed, or each call is to be traced.
+    It holds the folders that Python searches with their times, the value of `EDIFICE_TT_PLUGINS`,
+    and the objects in `modules`, which a reload replaces. None when this is not certain (a folder
+    has just changed), or when plugins are traced.
     """
     folders = [_folder(path) for path in sys.path]
     newest = max((changed for _, _, changed in folders), default=0)
@@ -156,7 +157,7 @@ def surroundings(modules: Iterable[str]) -> list[Any] | None:
 
 @dataclass(frozen=True, eq=False)
 class _Itself:
-    """Equal to the same object; kept alive, for its address would be given to another."""
+    """Equal only for the same object, and keeps it alive so that no other gets its address."""
 
     one: object
 
@@ -169,14 +170,14 @@ class _Itself:
 def _folder(path: str) -> tuple[str, int, int]:
     try:
         about = os.stat(path or os.curdir)
-    except (OSError, ValueError):  # much that is on the path is not there
+    except (OSError, ValueError):  # entries of sys.path need not exist
         return path, 0, 0
     return path, about.st_ino, about.st_mtime_ns
 
 
 def _register(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:
     plugin = timed(f"{entry_point.name}: import {entry_point.value}", entry_point.load)
-    hash(plugin)  # pluggy keeps plugins in sets, where an unhashable one would fail all the others
+    hash(plugin)  # pluggy keeps plugins in sets: an unhashable one would break every other
     try:
         manager.register(plugin, entry_point.name)
         manager.check_pending()
@@ -218,10 +219,10 @@ def _explain(
 
 
 def _installed() -> tuple[list[EntryPoint], list[Failure]]:
-    """The entry points of the group, and the distributions whose entry points cannot be read."""
+    """The entry points of the group, and a failure per distribution with unreadable ones."""
     try:
         return list(entry_points(group=GROUP)), []
-    except Exception:  # one of them is damaged, and only each by itself tells which
+    except Exception:  # one is damaged; reading them one by one tells which
         found: dict[str, list[EntryPoint]] = {}
         failures = []
         for distribution in distributions():

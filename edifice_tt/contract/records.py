@@ -1,4 +1,4 @@
-"""What a plugin registers under a name, by kind, each checked when it is made.
+"""The records that plugins register under a name, one class per kind; each checks itself.
 
 Knows what a plugin may declare; calls none of its functions and opens none of its files.
 """
@@ -18,7 +18,7 @@ READS = ("hidden", "text", "logprobs", "states")
 RANGES = ("probability", "logit", "unbounded")
 LEVELS = ("answer", "step")
 NEEDS = (None, "probability", "logit")
-PATTERN = "regex:"  # an answer extractor that is written out, so no name begins with it
+PATTERN = "regex:"  # an extractor given as a pattern begins so; no name may
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Scorer:
-    """A way to give a candidate a number; see `hookspecs.register_scorers`.
+    """A function that rates candidates; see `hookspecs.register_scorers`.
 
-    The factory of one that reads `states` gives a verifier, or the path of its file.
+    With `reads="states"`, the factory returns a verifier or the path of its file.
     """
 
     name: str
@@ -141,7 +141,7 @@ class Extractor:
 
 @dataclass(frozen=True)
 class Task:
-    """A family of problems whose answers a program knows; see `hookspecs.register_tasks`."""
+    """A family of problems whose answers are computed; see `hookspecs.register_tasks`."""
 
     name: str
     make: Callable[[Random], tuple[str, str]]
@@ -158,17 +158,19 @@ class Task:
         for option, least in (("max_tokens", 1), ("examples_seed", 0)):
             value = getattr(self, option)
             if type(value) is not int or value < least:
-                raise PluginError(f"{who}: {option}={value!r} is no whole number from {least} on")
+                raise PluginError(
+                    f"{who}: {option}={value!r} must be a whole number, at least {least}"
+                )
         several = isinstance(self.stop, list | tuple)
         if not several or not all(isinstance(text, str) and text for text in self.stop):
-            raise PluginError(f"{who}: stop={self.stop!r} is no tuple of texts; use ('\\n',)")
+            raise PluginError(f"{who}: stop={self.stop!r} must be a tuple of str; use ('\\n',)")
         object.__setattr__(self, "stop", tuple(self.stop))
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(function).parameters
-    except (ValueError, TypeError):  # a function in C need not tell: it may take any
+    except (ValueError, TypeError):  # a C function need not have a signature: assume it takes any
         return inspect.signature(lambda *_, **__: None).parameters
 
 

@@ -1,7 +1,8 @@
-"""Names -> records of every kind; knows who owns each, builds nothing itself.
+"""Names -> records of every kind, each with its owner; builds nothing itself.
 
-What plugins offer is kept until one is installed, removed or reloaded. A name that two plugins
-claim belongs to the first; the second is left out whole, with a warning that names both.
+The records are cached until a plugin is installed, removed or reloaded. When two plugins register
+the same name, the first keeps it. The second plugin is left out entirely, with a warning that names
+both.
 """
 
 import warnings
@@ -27,7 +28,7 @@ EMBED_DIM_ALIASES = ("input_size", "input_dim", "obs_size")
 
 @dataclass
 class Registry:
-    """Everything that is registered at one moment, and the plugins that failed to."""
+    """Everything that is registered at one moment, and the plugins that failed."""
 
     plugins: Plugins
     architectures: dict[str, Architecture] = field(default_factory=dict)
@@ -48,7 +49,7 @@ class Registry:
     def find(self, kind: str, name: str, also: tuple[str, ...] = ()) -> Any:
         """The record of that name, or `UnknownNameError` with the nearest names.
 
-        `also` are other things that may be written in place of a name.
+        `also` lists forms other than names that the message should mention.
         """
         names: dict[str, Any] = getattr(self, f"{kind.split()[-1]}s")
         if name in names:
@@ -57,13 +58,13 @@ class Registry:
         raise unknown_name(kind, name, [*names, *also], note)
 
 
-_kept: tuple[Registry, Any] | None = None  # and the surroundings in which it holds
+_kept: tuple[Registry, Any] | None = None  # with the surroundings in which it is valid
 _held: ContextVar[list[Registry] | None] = ContextVar("_held", default=None)
 
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Inside, plugins are asked at most once: for work that looks up many names, such as a pool."""
+    """Within this context plugins are asked at most once; for work that looks up many names."""
     token = _held.set([]) if _held.get() is None else None
     try:
         yield
@@ -75,8 +76,9 @@ def held() -> Iterator[None]:
 def load_registry() -> Registry:
     """What every plugin offers; warn once for each plugin that was left out.
 
-    The plugins are asked again when one is installed, removed or reloaded, or `EDIFICE_TT_PLUGINS`
-    changes; while one is broken, at every call, so that mending it takes effect.
+    The plugins are asked again when one is installed, removed or reloaded, or when
+    `EDIFICE_TT_PLUGINS` changes. While one is broken they are asked at every call, so that a repair
+    takes effect.
     """
     one = _held.get()
     if one is None:
@@ -91,7 +93,7 @@ def _load() -> Registry:
     kept = _kept  # another thread may exchange it
     if kept is not None and surroundings(kept[0].plugins.modules) == kept[1]:
         return kept[0]
-    before = surroundings(())  # before they are asked: what comes in between is not missed
+    before = surroundings(())  # taken first, so that a change while plugins are asked is noticed
     registry = _ask_plugins()
     for failure in registry.failures:
         warnings.warn(str(failure), PluginWarning, stacklevel=4)
@@ -121,7 +123,7 @@ def _ask_plugins() -> Registry:
 def _collect(
     kind: str, make: Callable[..., Record], found: dict[str, Any], owner: str
 ) -> tuple[dict[str, Any], Callable[[], None]]:
-    """The `register` that one plugin is given, and what keeps all that it registered."""
+    """The `register` function for one plugin, and a function that keeps what it registered."""
     added: dict[str, Any] = {}
 
     def register(name: str, *arguments: Any, **options: Any) -> None:
@@ -152,7 +154,7 @@ def list_scorers() -> list[str]:
 
 
 def list_verifiers() -> list[str]:
-    """The names of the scorers that are trained heads for one model, sorted."""
+    """The names of all verifiers (trained heads for one model), sorted."""
     return sorted(load_registry().verifiers)
 
 
@@ -172,7 +174,7 @@ def list_tasks() -> list[str]:
 
 
 def architecture(name: str) -> Architecture:
-    """The record of an architecture; `UnknownNameError` when there is none of that name.
+    """The record of an architecture; raises `UnknownNameError` for an unknown name.
 
     >>> architecture("test_time_compute").owner
     'edifice-tt'
@@ -182,13 +184,13 @@ def architecture(name: str) -> Architecture:
 
 
 def scorer(name: str) -> Scorer:
-    """The record of a scorer; `UnknownNameError` when there is none of that name."""
+    """The record of a scorer; raises `UnknownNameError` for an unknown name."""
     found: Scorer = load_registry().find("scorer", name)
     return found
 
 
 def selector(name: str) -> Selector:
-    """The record of a selection rule; `UnknownNameError` when there is none of that name."""
+    """The record of a selection rule; raises `UnknownNameError` for an unknown name."""
     found: Selector = load_registry().find("selector", name)
     return found
 
@@ -197,8 +199,8 @@ def build(name: str, **options: Any) -> Any:
     """Build an architecture by name.
 
     `input_size`, `input_dim` and `obs_size` are accepted for `embed_dim`, as in the original.
-    Raises `UnknownNameError` for an unknown architecture or option (with the nearest known one)
-    and `ValueError` for a value that cannot work. Source: Edifice.build.
+    Raises `UnknownNameError` for an unknown architecture or option (with the nearest known one) and
+    `ValueError` for an invalid value. Source: Edifice.build.
 
     >>> model = build("test_time_compute", embed_dim=16, hidden_size=32, num_layers=1, seed=0)
     >>> model.config.num_kv_heads

@@ -1,4 +1,4 @@
-"""`EDIFICE_TT_TRACE_PLUGINS=1`: what plugins do, a line each on stderr. Knows no hook."""
+"""`EDIFICE_TT_TRACE_PLUGINS=1` prints one line per action of a plugin to stderr. Knows no hook."""
 
 import functools
 import os
@@ -23,12 +23,12 @@ _REPR.maxstring = _REPR.maxother = 80
 
 
 def is_tracing() -> bool:
-    """Whether somebody wants to see it."""
+    """Whether tracing is switched on."""
     return os.environ.get(TRACE, "") not in ("", "0")
 
 
 def message_of(error: BaseException) -> str:
-    """What an error says; nothing where a foreign one even fails to say it."""
+    """The message of an error; empty if its own `__str__` fails."""
     try:
         return f"{error}"
     except KeyboardInterrupt:
@@ -60,7 +60,7 @@ def blamed(who: str, own: tuple[type[BaseException], ...] = ()) -> Iterator[None
 
 
 def timed(what: str, call: Callable[[], R]) -> R:
-    """What `call` returns; when tracing, with a line on how long it took."""
+    """Return the result of `call`; when tracing, print how long it took."""
     started = time.perf_counter()
     result = call()
     if is_tracing():
@@ -75,7 +75,7 @@ def watch(manager: pluggy.PluginManager) -> None:
 
 
 def traced(plugin: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a hook; when tracing, with functions in them that tell of each call."""
+    """The arguments of a hook; when tracing, functions among them print each call."""
 
     def trace(name: str, function: Any) -> Any:
         if not isinstance(function, FunctionType):
@@ -101,10 +101,10 @@ def _print(call: str, result: str) -> None:
 def _print_call(
     outcome: pluggy.Result[Any], hook: str, impls: Any, arguments: Mapping[str, object]
 ) -> None:
-    if impls:  # where nobody takes part, nothing is called
+    if impls:  # without implementations nothing is called
         error = outcome.exception
         result = f"raised {one_line(error)}" if error else show(outcome.get_result())
-        # In the order of the calls, which is the last registered first.
+        # In call order: the last registered comes first.
         names = ", ".join(impl.plugin_name for impl in reversed(impls))
         _print(f"{names}: {hook}{_show_arguments((), arguments)}", result)
 
@@ -115,7 +115,7 @@ def _show_arguments(given: tuple[Any, ...], options: Mapping[str, object]) -> st
 
 
 def show(value: object) -> str:
-    """A foreign value in one line, cut to a length; its type alone where it fails to say more."""
+    """A foreign value in one line, truncated; only its type if its `repr` fails."""
     if isinstance(value, FunctionType | type):
         return value.__name__
     try:

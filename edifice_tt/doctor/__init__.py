@@ -1,6 +1,6 @@
-"""Is this machine ready? Looks, computes against stored numbers, and says what to do.
+"""Checks whether this machine is ready, compares results with stored numbers, and says what to do.
 
-`diagnose` is all there is; the rooms hold what is looked at: `machine`, `numbers`, `speed`.
+`diagnose` runs the checks of `machine`, `numbers` and `speed`.
 """
 
 import os
@@ -20,12 +20,12 @@ def diagnose(
     quick: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Check]:
-    """Look at versions, compiler, devices, plugins, memory, numbers and, unless `quick`, speed.
+    """Check versions, compiler, devices, plugins, memory, numbers and, unless `quick`, speed.
 
-    `say` gets a line before whatever takes its time.
+    `say` is called with one line before each slow check.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PluginWarning)  # the failures are among the checks
+        warnings.simplefilter("ignore", PluginWarning)  # failed plugins are among the checks
         return _diagnose(device, quick, say)
 
 
@@ -41,7 +41,7 @@ def _diagnose(device: str | None, quick: bool, say: Callable[[str], None]) -> li
     model = speed.find_model()
     checks += [machine.check_memory(opened), model, *machine.check_plugins()]
     checks += numbers.check_numbers(opened, say)
-    if not quick and passed(checks):  # of wrong numbers nobody asks how fast they come
+    if not quick and passed(checks):  # the speed of wrong results is of no interest
         checks.append(speed.check_speed(opened, say, bool(model.ok)))
     return checks
 

@@ -1,11 +1,11 @@
-"""What the doctor found of one thing. Knows nothing else."""
+"""The result of one check of the doctor."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at: `ok` is None where there is nothing to pass or fail."""
+    """One check; `ok` is None if it only informs."""
 
     name: str
     found: str

@@ -1,4 +1,4 @@
-"""Models and inputs whose numbers are formulas, and what they must give. Random nowhere."""
+"""Models and inputs whose numbers are formulas, and their expected results. Nothing is random."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 # Scores of `test_time_compute`, from an independent evaluation in float64 NumPy.
 SCORES = (1.332528326, 1.300767727, 1.406340048, 1.302207478, 1.351457121)
-# What candidates 0 to 3 draw at positions 0 to 3 from `DRAW_LOGITS`, with these settings.
+# The draws of candidates 0 to 3 at positions 0 to 3 from `DRAW_LOGITS`, with these settings.
 DRAW_SETTINGS: dict[str, Any] = {"temperature": 0.8, "top_k": 50, "top_p": 0.9, "seed": 5}
 DRAWS = ((69, 25, 84, 3), (69, 21, 66, 62), (84, 84, 73, 36), (73, 66, 51, 66))
 
 
 def test_time_compute(device: str) -> Any:
-    """The ported model, small, of waves."""
+    """A small ported model with wave weights."""
     from edifice_tt.contract.registry import build
 
     sizes = {"hidden_size": 16, "num_layers": 1, "num_heads": 4, "num_kv_heads": 2}
@@ -22,7 +22,7 @@ def test_time_compute(device: str) -> Any:
 
 
 def causal_lm(device: str, dtype: str | None = None) -> Any:
-    """A language model, small, of waves; its rows are multiples of 32, as 16 bits need."""
+    """A small language model with wave weights; rows are multiples of 32, for 16-bit weights."""
     from edifice_tt.contract.registry import build
     from edifice_tt.nn.stored.halves import store
 
@@ -32,7 +32,7 @@ def causal_lm(device: str, dtype: str | None = None) -> Any:
 
 
 def fill_with_waves(model: Any, device: str) -> Any:
-    """Give every weight of a model its formula, in the order of their names; returns the model."""
+    """Fill every weight with its formula, in the order of the weights' names; returns the model."""
     from tinygrad import Tensor
     from tinygrad.nn.state import get_state_dict
 
@@ -42,7 +42,7 @@ def fill_with_waves(model: Any, device: str) -> Any:
 
 
 def wave(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
-    """Numbers between -0.6 and 0.6 that look irregular and are the same everywhere."""
+    """Irregular numbers between -0.6 and 0.6, the same on every machine."""
     steps = np.arange(np.prod(shape), dtype=np.float64)
     return (0.6 * np.sin(1.7 * steps + 0.9 * seed + 0.3)).reshape(shape).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""What is installed and what there is of devices and memory. Computes nothing."""
+"""Checks what is installed, the devices and the memory. Computes nothing."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +15,7 @@ from edifice_tt.nn.cpu.bridge import compiles_c
 from edifice_tt.nn.stored.halves import supported_dtypes
 from edifice_tt.version import __version__
 
-# The default model, whose file need not be here.
+# The sizes of the default model, so that its file is not needed.
 SIZES = CausalLMConfig(
     vocab_size=49152,
     context_length=8192,
@@ -29,7 +29,7 @@ CANDIDATES, PROMPT, TOKENS = 16, 64, 128
 
 
 def check_versions() -> list[Check]:
-    """Versions of this library, of Python and of what it needs."""
+    """The versions of this library, Python and the dependencies."""
     return [
         Check("edifice-tt", __version__),
         Check("python", f"{platform.python_version()} on {platform.platform()}"),
@@ -45,7 +45,7 @@ def check_compiler() -> Check:
 
 
 def check_devices() -> Check:
-    """Which devices open, and which dtypes each has."""
+    """The devices that open, with their dtypes."""
     found = [f"{device} ({_dtypes(device)})" for device in list_devices()]
     return Check("devices", "; ".join(found) or "none", bool(found))
 
@@ -58,7 +58,7 @@ def _dtypes(device: str) -> str:
 
 
 def check_memory(device: str) -> Check:
-    """What is left, beside what the default model needs for as many candidates as by default."""
+    """Free memory, and the need of the default model with the default number of candidates."""
     needed, left = default_model_bytes(device), available_bytes(device)
     asked = f"{MODEL.name} with {CANDIDATES} candidates of {TOKENS} tokens takes {in_words(needed)}"
     if left is None:
@@ -71,16 +71,16 @@ def check_memory(device: str) -> Check:
 
 
 def default_model_bytes(device: str) -> int:
-    """Weights, keys and values of the default model."""
-    lm = CausalLM(SIZES)  # without numbers: nothing is allocated
+    """The bytes of the default model's weights and cache."""
+    lm = CausalLM(SIZES)  # without values: nothing is allocated
     devices = tuple(devices_beside(device)[: CANDIDATES // 8])
     needed = needed_bytes(lm, Sampling(PROMPT, CANDIDATES, TOKENS, 32, devices))[device]
-    blocks = MODEL.size_bytes  # on a CPU they stay as they are, elsewhere they are unpacked
+    blocks = MODEL.size_bytes  # quantised weights stay packed on a CPU, elsewhere they are unpacked
     return needed + blocks + (0 if compiles_c(device) else weight_bytes(lm))
 
 
 def check_plugins() -> list[Check]:
-    """Each plugin that failed; or that none did."""
+    """One check per failed plugin, or one that says that none failed."""
     failures = load_registry().failures
     if not failures:
         return [Check("plugins", "none failed")]

@@ -1,4 +1,4 @@
-"""Does a device compute right numbers? Small models and stored results; knows no file."""
+"""Checks a device's results: small models against stored numbers. Knows no file."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,15 +11,15 @@ from edifice_tt.contract.errors import reason_of
 from edifice_tt.doctor import formulas
 from edifice_tt.doctor.check import Check
 
-TOLERANCE = 2e-5  # of the scores, which are about 1
-LM_TOLERANCE = 1e-4  # of logits, which are up to 6
+TOLERANCE = 2e-5  # for scores, which are about 1
+LM_TOLERANCE = 1e-4  # for logits, which are up to 6
 WRONG = "this device computes wrong numbers: try another --device, and report this"
 
 Floats = NDArray[np.floating[Any]]
 
 
 def check_numbers(device: str, say: Callable[[str], None]) -> list[Check]:
-    """All self-checks on a device that has been opened."""
+    """All self-checks on an opened device."""
     checks = []
     for name, examine in (
         ("self-check", _scores),
@@ -37,7 +37,7 @@ def check_numbers(device: str, say: Callable[[str], None]) -> list[Check]:
 
 
 def scores(device: str) -> Floats:
-    """Scores (T,) of the small ported model."""
+    """The scores (T) of the small ported model."""
     from tinygrad import Tensor
 
     x = Tensor(formulas.wave((1, 5, 6), 99)[..., :6], device=device)
@@ -46,7 +46,7 @@ def scores(device: str) -> Floats:
 
 
 def best_of(columns: Sequence[Sequence[float]], device: str) -> list[int]:
-    """The best of N in each of several columns of scores."""
+    """The index of the best of N in each column of scores."""
     from tinygrad import Tensor
 
     from edifice_tt.architectures.test_time_compute import select_best_of_n
@@ -57,9 +57,9 @@ def best_of(columns: Sequence[Sequence[float]], device: str) -> list[int]:
 
 
 def decode_error(device: str, dtype: str) -> float:
-    """The largest difference of logits between reading a text at once and token by token.
+    """The largest difference in logits between reading a text at once and token by token.
 
-    A prompt that all rows share, two rows behind it, and a step of each.
+    It decodes two rows that share a prompt.
     """
     from edifice_tt.engine.decoder import Decoder
 

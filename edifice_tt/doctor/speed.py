@@ -1,4 +1,4 @@
-"""How fast does this machine sample, and what does a batch gain? Never downloads a model."""
+"""Measures the speed of sampling at several batch sizes. Never downloads a model."""
 
 import os
 import time
@@ -14,12 +14,12 @@ from edifice_tt.weights import catalog
 
 MODEL = catalog.CATALOG[0]  # the default of the commands
 ROWS = (1, 8, 32)
-TOKENS = 17  # of each row; the first costs no step
-LONGEST_S = 12.0  # no further size is begun after so long
+TOKENS = 17  # tokens per row; the first needs no step
+LONGEST_S = 12.0  # seconds after which no further size is measured
 
 
 def find_model() -> Check:
-    """Whether the default model is on this machine, whole."""
+    """Whether the complete default model is on this machine."""
     elsewhere = "mend it, or set EDIFICE_TT_HOME to a folder that may be written to"
     try:
         path = catalog.local_path(MODEL)
@@ -61,7 +61,7 @@ def check_speed(device: str, say: Callable[[str], None], has_model: bool) -> Che
 
 
 def measure(lm: Any, say: Callable[[str], None]) -> dict[int, float]:
-    """Tokens per second by the number of candidates, with the steps compiled before."""
+    """Tokens per second by the number of candidates, without the time to compile."""
     rates: dict[int, float] = {}
     started = time.perf_counter()
     for rows in ROWS:

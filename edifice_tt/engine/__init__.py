@@ -1,1 +1,1 @@
-"""Runs a model over rows: prompt, steps in lock-step, hidden states, memory."""
+"""Runs a model over rows: prompts, steps in lock-step, hidden states, memory."""

@@ -1,8 +1,8 @@
-"""How much memory sampling will take, said before it begins. Knows sizes; runs nothing.
+"""Estimates how much memory sampling needs, before it begins. Knows sizes; runs nothing.
 
-A token costs `2 * L * K * E * 4` bytes of keys and values: the prompt once, an answer once a row.
-`decoder` rounds rows and tokens up to powers of two, which takes memory where it is given out at
-once; a CPU's is taken when it is written to. What was made already is not counted again.
+A token costs `2 * L * K * E * 4` bytes of keys and values: once for the prompt, once per row for
+answers. The decoder rounds rows and tokens up to powers of two. On a GPU that memory is allocated
+at once; on a CPU only pages that are written count. Existing buffers are not counted again.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ FLOAT = 4  # bytes; keys, values and sums are float32, whatever the weights are
 
 @dataclass(frozen=True)
 class Sampling:
-    """What is to be sampled: so many rows of so many tokens behind a prompt."""
+    """The sizes of a sampling task: rows, and tokens of the prompt and of answers."""
 
     prompt: int  # tokens
     rows: int
@@ -35,12 +35,12 @@ class Sampling:
 
     @property
     def together(self) -> int:
-        """Rows that a device has room for at a time, as `lockstep.decode` has it."""
+        """The rows per batch and device, as in `lockstep.decode`."""
         return share_out(self.rows, len(self.devices), self.batch_size)[1]
 
     @property
     def decoding(self) -> tuple[str, ...]:
-        """The devices that get a cache of their own."""
+        """The devices that get their own cache."""
         batch, _ = share_out(self.rows, len(self.devices), self.batch_size)
         alone = self.tokens == 1 or self.rows <= batch
         return self.devices[:1] if alone else self.devices
@@ -55,10 +55,10 @@ def check_capacity(
     batch_size: int,
     devices: Sequence[str] | None = None,
 ) -> None:
-    """Raise `EdificeError` when the memory that sampling will allocate is known not to be there.
+    """Raise `EdificeError` when sampling is known to need more memory than is free.
 
-    `prompt` and `tokens` are the tokens of the prompt and, at most, of an answer. The error names
-    what would fit: a smaller batch, shorter answers, weights of 16 bits.
+    `prompt` and `tokens` are the numbers of tokens of the prompt and, at most, of an answer. The
+    error names what would fit: a smaller batch, shorter answers, or 16-bit weights.
     """
     given = Sampling(prompt, n, tokens, batch_size, tuple(devices_for(lm, devices, n, prompt)))
     needed = needed_bytes(lm, given)
@@ -103,7 +103,7 @@ def cache_bytes(config: CausalLMConfig, rows: int, tokens: int) -> int:
 
 
 def workspace_bytes(config: CausalLMConfig, device: str, rows: int, span: int) -> int:
-    """What a step holds beside caches and weights: hidden states, attention's scores, logits."""
+    """The bytes of a step besides caches and weights: hidden states, attention scores, logits."""
     c = config.backbone
     if in_memory(device):  # as `kernels.block` makes room
         sizes = c.hidden_size, c.num_heads, c.num_kv_heads, c.head_dim, c.ffn_size

@@ -1,4 +1,4 @@
-"""A step that tinygrad captures whole and replays, on devices whose memory is not this process's.
+"""A decode step that tinygrad captures as a whole and replays, for devices other than the CPU.
 
 Knows a model and one cache; no prompt, no sampling and no text.
 """
@@ -17,7 +17,7 @@ from edifice_tt.nn.cache import KVCache
 
 
 class CapturedStep:
-    """A step of one shape behind one cache; its results are valid until the next one."""
+    """A step of one shape for one cache; its results are valid until the next step."""
 
     def __init__(
         self, model: Callable[[], CausalLM], given: NDArray[Any], cache: KVCache, part: range

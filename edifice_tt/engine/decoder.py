@@ -1,7 +1,7 @@
 """Runs a language model step by step: reads a prompt once, then decodes rows in lock-step.
 
 Knows tokens, caches and steps on one device; knows no sampling and no text. A step is linked to the
-buffers of its caches: it is found by them alone, and goes when they go.
+buffers of its caches, found by them, and dropped with them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ Step: TypeAlias = LinkedStep | CapturedStep
 
 
 class Decoder:
-    """The prompt, caches and steps of a model on one device; one call at a time works with it."""
+    """The prompt, caches and steps of a model on one device; used by one call at a time."""
 
     def __init__(self, model: Callable[[], CausalLM], programs: Programs | None = None) -> None:
         self._model = model
@@ -44,9 +44,9 @@ class Decoder:
         return self._model()
 
     def cache_for(self, rows: int, tokens: int) -> KVCache:
-        """A cache with room for so many rows and tokens, both rounded up to a power of two.
+        """Return a cache for so many rows and tokens, both rounded up to a power of two.
 
-        It may hold anything. The same one as before where that is among the last few sizes.
+        Its content is undefined. Caches of the last few sizes are reused.
         """
         size = cache_size(rows, tokens)
         cache = self.caches.pop(size, None) or self._make_cache(*size)
@@ -60,13 +60,13 @@ class Decoder:
             return KVCache.empty(self.model.config.backbone, rows, capacity, self.model.device)
 
     def _forget(self, cache: KVCache) -> None:
-        """Give back the steps that were linked to a cache, and with them its memory."""
+        """Drop the steps that were linked to a cache, to free its memory."""
         self._steps = {key: step for key, step in self._steps.items() if cache.layers not in key}
 
     def read_prompt(self, token_ids: Sequence[int]) -> Logits:
-        """Read a prompt into `self.prompt`, which all rows share; returns the logits (V,) after.
+        """Read a prompt into `self.prompt`, which all rows share; returns the logits (V,) after it.
 
-        Whole chunks that it has in common with the prompt before are not read again.
+        Whole chunks that it shares with the previous prompt are not read again.
         """
         kept = self.begin_prompt(token_ids)
         assert self.prompt is not None
@@ -75,7 +75,7 @@ class Decoder:
         return self.end_prompt(token_ids, logits)
 
     def begin_prompt(self, token_ids: Sequence[int]) -> int:
-        """Make room for a prompt; returns how many of its tokens are held already."""
+        """Make room for a prompt; returns how many of its tokens are already in the cache."""
         if self.prompt is None or self._tokens is None or self.prompt.capacity < len(token_ids):
             self._exchange_prompt(self._make_cache(1, _capacity(len(token_ids))))
             self._tokens = []
@@ -86,14 +86,14 @@ class Decoder:
         return kept
 
     def end_prompt(self, token_ids: Sequence[int], logits: Logits) -> Logits:
-        """Hold the prompt, which has been read whole; returns its logits (V,), to keep."""
+        """Mark the prompt as read; returns a copy of its logits (V,)."""
         assert self.prompt is not None
         self.prompt, self._tokens = self.prompt.holding(len(token_ids)), list(token_ids)
         after: Logits = logits[0].copy()
         return after
 
     def take_prompt(self, other: "Decoder") -> None:
-        """Share the prompt that another device's decoder has read."""
+        """Take over the prompt that another device's decoder has read."""
         theirs = other.prompt
         assert theirs is not None
         self._tokens = None
@@ -114,12 +114,12 @@ class Decoder:
         self.prompt = prompt
 
     def drop_prompt(self) -> None:
-        """Give back the prompt's memory, and all steps behind it."""
+        """Free the prompt's memory and drop all steps that use it."""
         self._exchange_prompt(None)
         self._tokens = None
 
     def warm_up(self, rows: int, tokens: int) -> None:
-        """Link the decode step that so many rows and tokens behind the prompt will replay."""
+        """Link the decode step for so many rows and tokens after the prompt."""
         cache = self.cache_for(rows, tokens)
         ids = np.zeros((cache.batch, 1), dtype=np.int32)
         self.step(ids, cache.holding(0, self.prompt), [0])
@@ -127,10 +127,10 @@ class Decoder:
     def read(
         self, token_ids: Sequence[int], cache: KVCache
     ) -> Iterator[tuple[NDArray[Any], Logits]]:
-        """Read one row's tokens chunk by chunk, behind what the cache holds.
+        """Read one row's tokens chunk by chunk, after the positions in the cache.
 
-        Yields for each chunk the hidden states (T, D) of its tokens and the logits (1, V) after
-        its last, valid until the next.
+        Yields, per chunk, the hidden states (T, D) of its tokens and the logits (1, V) after its
+        last token. Both are valid until the next chunk.
         """
         for place, (ids, count) in enumerate(chunks_of(token_ids)):
             behind = cache.holding(cache.length + place * CHUNK, cache.prefix)
@@ -144,12 +144,12 @@ class Decoder:
         wanted: Sequence[int],
         part: range | None = None,
     ) -> tuple[NDArray[Any], Logits]:
-        """Read tokens (B, T) behind the cache, in place; only those `wanted`, where that is faster.
+        """Read tokens (B, T) into the cache; only the `wanted` ones where that is faster.
 
-        Returns the hidden states (B, T, D) and the logits (B, V) after each row's token, or (1, V)
-        after the last one wanted when T > 1; both are valid until the next step. `part` are the
-        layers to go through, as in `CausalLM.read`; before the last one there are no logits, but
-        the hidden states through the final norm.
+        Returns the hidden states (B, T, D) and the logits: (B, V) after each row's token, or (1, V)
+        after the last wanted token when T > 1. Both are valid until the next step. `part` is the
+        range of layers to run, as in `CausalLM.read`. Without the last layer there are no logits,
+        only the hidden states through the final norm.
         """
         B, T = given.shape[:2]
         prefix = cache.prefix
@@ -168,7 +168,7 @@ class Decoder:
 
 
 def chunks_of(token_ids: Sequence[int]) -> Iterator[tuple[NDArray[np.int32], int]]:
-    """The tokens in arrays (1, CHUNK), and how many each holds before its padding."""
+    """Yield the tokens in padded arrays (1, CHUNK), with the number of tokens in each."""
     for start in range(0, len(token_ids), CHUNK):
         chunk = token_ids[start : start + CHUNK]
         ids = np.zeros((1, CHUNK), dtype=np.int32)
@@ -177,7 +177,7 @@ def chunks_of(token_ids: Sequence[int]) -> Iterator[tuple[NDArray[np.int32], int
 
 
 def cache_size(rows: int, tokens: int) -> tuple[int, int]:
-    """Rows and tokens of the cache that has room for so many."""
+    """The rows and tokens of a cache for at least so many."""
     return 1 << (rows - 1).bit_length(), _capacity(tokens)
 
 

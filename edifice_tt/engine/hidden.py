@@ -1,7 +1,7 @@
-"""Hidden states of sampled answers, at any layers. Knows prompts and tokens; no head and no score.
+"""Hidden states of sampled answers at any layers. Knows prompts and tokens; no head and no score.
 
-A prompt is read once and its answers together, so this costs little beside sampling them. Devices
-share the problems out, or of a single problem the answers, which changes no number.
+A prompt is read once and its answers in batches, so this is cheap compared with sampling. Devices
+share the problems, or the answers of a single problem; results do not depend on that.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,13 +48,13 @@ def read_hidden(
 ) -> list[States]:
     """The hidden states (T, D) of each candidate's tokens, after the prompt, in the pool's order.
 
-    `layer` counts blocks from the first: the states after so many of them, through the model's
-    final norm; by default after all, which is what a head inside the model reads. A candidate
-    without token ids is read by its text; those of the others end with the token that ended them.
-    A candidate's states depend on it and the prompt alone; `devices` are those of `generate`.
+    The states are those after `layer` blocks (default: all, as a head inside the model reads),
+    through the final norm. Token ids include the one that ended the candidate; a candidate without
+    ids is read by its text. The states depend only on the candidate and its prompt. `devices` as in
+    `generate`.
 
-    Raises `ValueError` for a layer that is not there, and `EdificeError` for a candidate that is
-    empty, does not fit the context, or is another model's.
+    Raises `ValueError` for a layer out of range, and `EdificeError` for a candidate that is empty,
+    does not fit the context, or comes from another model.
     """
     layer = check_layer(lm, layer)
     (states,) = read_layers(lm, [pool], [layer], devices)
@@ -67,10 +67,10 @@ def read_layers(
     layers: Sequence[int],
     devices: Sequence[str] | None = None,
 ) -> Iterator[Mapping[int, list[States]]]:
-    """What `read_hidden` gives of each pool, at each of the layers, from one reading.
+    """`read_hidden` for several pools and layers, with one pass of the model.
 
-    A pool's states are yielded when it has been read, in the order of the pools. Answers are read
-    up to the highest of the layers, prompts through all. Raises as `read_hidden` does, before
+    The states of each pool are yielded in the order of the pools, as soon as they are read. Answers
+    are read up to the highest layer, prompts through all. Raises as `read_hidden` does, before
     anything is read.
     """
     check_unchanged(lm)
@@ -84,7 +84,7 @@ def read_layers(
 
 
 def check_layer(lm: CausalLM, layer: int | None) -> int:
-    """The layer, the last one for None; raises `ValueError` for one that is not there."""
+    """The layer (None: the last); raises `ValueError` for one out of range."""
     last = lm.config.num_layers
     found = last if layer is None else whole(layer)
     if found is None or not 1 <= found <= last:
@@ -139,7 +139,7 @@ def _read_with(
 def _side_by_side(
     decoders: Sequence[Decoder], read: Callable[[Decoder, Work], Read], work: Sequence[Work]
 ) -> Iterator[Read]:
-    """What is read, in the order of the work, each on a thread with the next decoder to be free."""
+    """Yield results in the order of the work; each runs on a thread with the next free decoder."""
     free = SimpleQueue[Decoder]()
     for decoder in decoders:
         free.put(decoder)
@@ -158,7 +158,7 @@ def _side_by_side(
 def _read_rows(
     decoder: Decoder, answers: Sequence[list[int]], rows: int, room: int, parts: Sequence[range]
 ) -> list[list[States]]:
-    """The states of at most `rows` answers behind the decoder's prompt, by part and answer."""
+    """The states of at most `rows` answers to the decoder's prompt, by layers and answer."""
     # Chunks are padded, so the cache needs room for the padding too; it is rounded up to that.
     cache, last = decoder.cache_for(rows, room), decoder.model.config.num_layers
     found: list[list[list[States]]] = [[[] for _ in answers] for _ in parts]

@@ -1,8 +1,8 @@
 """A model compiled once per input shape; knows no architecture.
 
 The captured graphs live here, per instance, never on the model: a Tensor on the model would be a
-weight, and a capture on its class would serve all instances. On a CPU every core takes its part: of
-the batch, or of the tokens of a single text.
+weight, and a capture on its class would serve all instances. On a CPU the cores share the batch, or
+the tokens of a single text.
 """
 
 import inspect
@@ -67,7 +67,7 @@ class CompiledModel:
             return type(parts[0].out)(*fields)
 
     def _parts_for(self, x: Tensor) -> "list[_Part]":
-        """The parts that share out such an input, with theirs handed out to them."""
+        """The parts that share such an input, each with its share copied in."""
         check_unchanged(self.model)
         weights = buffers_of(self.model)
         if weights != self._weights:  # captures read the buffers that they saw
@@ -137,7 +137,7 @@ class CompiledModel:
 
 
 class _Part:
-    """A share of every input of one shape: its captured graph, and the input that it reads."""
+    """One share of all inputs of a shape: its captured graph and its input buffer."""
 
     def __init__(
         self, call: Callable[[Tensor], Any], device: str, axis: int = 0, part: range | None = None
@@ -153,11 +153,11 @@ class _Part:
 
     @property
     def is_replayed(self) -> bool:
-        """Whether it runs without tinygrad, beside other threads."""
+        """Whether it runs without tinygrad, in parallel with other threads."""
         return self._replay is not None
 
     def capture(self) -> None:
-        """Capture at the first call: as plain programs where that is possible."""
+        """Capture on the first call, as plain programs if possible."""
         if self._replay is not None or self._jit is not None:
             return
         if in_memory(self.device) and not TRAINING:
@@ -182,7 +182,7 @@ def _call(model: Any, x: Tensor, **options: Any) -> Any:
 
 
 def _own(tensor: Tensor) -> Tensor:
-    """The Tensor in a buffer of its own, no view of another."""
+    """The Tensor in its own buffer, not a view of another."""
     return tensor if tensor.uop.has_buffer_identity(after_ok=True) else tensor.contiguous()
 
 
@@ -209,7 +209,7 @@ def _shares_memory(x: Tensor) -> bool:
 
 
 def _hand_out(x: Tensor, parts: Sequence[_Part]) -> None:
-    """Each part's share of an input, in a buffer that its capture replays from."""
+    """Copy each part's share of an input into the buffer that its capture reads."""
     if not _shares_memory(x):
         for part in parts:
             # Not a view, a constant or an unfinished sum.
@@ -234,15 +234,15 @@ def _join(parts: Sequence[Tensor | None], axis: int, device: str) -> Tensor | No
 
 
 def jit(model: Any, devices: Sequence[str] | None = None) -> CompiledModel:
-    """The same call, compiled once per input shape; its results are the caller's to keep.
+    """Compile a model once per input shape; its results belong to the caller.
 
     `jit(model)(x)` returns what `model(x)` returns, a named tuple of Tensors that begin with the
-    batch. `devices`, all of one kind, share the batch out, and change no number; of a CPU's they
-    say how many cores to use, by default all. A model that takes a `cache`, as `Backbone` does, has
-    the tokens of a batch of one shared out.
-    The first call of a shape is slow, on a GPU the first two (one runs eagerly, one captures). Each
-    instance has captures of its own, and several threads may call it. Weights may be replaced
-    between calls, or change in place where no other device has a copy.
+    batch. `devices`, all of one kind, share the batch without changing results; on a CPU they are
+    the cores to use (default: all). For a model that takes a `cache`, as `Backbone` does, they
+    share the tokens of a batch of one. The first call of a shape is slow; on a GPU the first two
+    are (one runs eagerly, one captures). Each instance has its own captures, and several threads
+    may call it. Weights may be replaced between calls, or changed in place if no other device has a
+    copy.
     """
     if devices is not None:
         devices = open_devices(devices, str(get_parameters(model)[0].device))

@@ -1,7 +1,7 @@
-"""Many rows behind one prompt, in lock-step, shared out over devices. Knows no text and no scorer.
+"""Decodes many rows after one prompt in lock-step, shared by devices. Knows no text, no scorer.
 
-Each device works through batches of its own on a thread of its own: tinygrad leaves Python's lock
-while a kernel runs. What a row reads and draws depends on nothing that its neighbours do.
+Each device decodes its own batches on its own thread: tinygrad releases Python's lock while a
+kernel runs. What a row reads and draws does not depend on its neighbours.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,14 +29,14 @@ FEWEST = 8  # rows that a batch has room for, so that fewer need no program of t
 def devices_for(
     lm: CausalLM, devices: Sequence[str] | None, rows: int, prompt: int
 ) -> Sequence[str]:
-    """The devices named, or as many as are of use to so many rows behind `prompt` tokens."""
+    """The named devices, or as many as are useful for so many rows and `prompt` tokens."""
     if devices is not None:
         return devices
     return devices_beside(lm.device)[: max(-(-rows // SHARE), 2 if prompt > LONG else 1)]
 
 
 def share_out(rows: int, devices: int, most: int) -> tuple[int, int]:
-    """The rows of a batch when devices share all, at most `most`; and how many it has room for."""
+    """The rows per batch when devices share them, at most `most`, and the batch's capacity."""
     batch = min(most, max(SHARE, -(-rows // devices)))
     return batch, min(most, max(FEWEST, batch))
 

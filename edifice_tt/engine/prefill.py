@@ -1,6 +1,6 @@
-"""A long prompt, read by several devices: each goes through its share of the layers.
+"""Reads a long prompt on several devices; each runs its share of the layers.
 
-Chunk follows chunk from device to device, so that all work at once. Knows decoders; no sampling.
+Chunks pass from device to device as in a pipeline. Knows decoders; no sampling.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The steps of a language model on tinygrad's CPU device, linked from programs of one layer.
 
-Thirty equal layers take a second to capture. One is captured here, and called for each layer, and
-by each thread, with the addresses of their own weights and caches. Knows no sampling and no text.
+Capturing thirty equal layers takes a second. So one layer is captured, and called for each layer
+and thread with the addresses of their weights and caches. Knows no sampling and no text.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from edifice_tt.nn.cpu.replay import Capture, Replay, capture, memory_of
 
 @dataclass(frozen=True)
 class LinkedStep:
-    """A step of one shape, behind one cache; its results are valid until the next one."""
+    """A step of one shape for one cache; its results are valid until the next step."""
 
     given: NDArray[Any]
     rows: NDArray[np.int32]
@@ -48,7 +48,7 @@ class LinkedStep:
 
 @dataclass(frozen=True)
 class _Program:
-    """A captured part of a model, and the addresses of what it was called with and returned."""
+    """A captured part of a model, with the addresses of its arguments and results."""
 
     capture: Capture
     saw: tuple[int, ...]
@@ -57,7 +57,7 @@ class _Program:
 
 @dataclass
 class _Chain:
-    """Programs one after the other, in memory of their own."""
+    """Programs in sequence, with their own memory."""
 
     links: list[Any] = field(default_factory=list)
     held: list[Any] = field(default_factory=list)
@@ -81,7 +81,7 @@ class _Chain:
 
 
 class _NotPlainError(Exception):
-    """A part of a model is more than programs of tinygrad's CPU device."""
+    """A part of a model does not consist of plain programs of tinygrad's CPU device."""
 
 
 class Programs:
@@ -92,7 +92,7 @@ class Programs:
         self._captured: dict[Any, _Program] = {}
 
     def link(self, given: NDArray[Any], cache: KVCache, part: range) -> LinkedStep | None:
-        """The step that `Decoder.step` makes of such input; None if it is no plain programs."""
+        """The step for such an input of `Decoder.step`; None unless plain programs suffice."""
         lm = self._model()
         if not in_memory(lm.device):
             return None

@@ -1,4 +1,4 @@
-"""A prompt's text as the tokens that a model reads. Knows no sampling."""
+"""Encodes a prompt as tokens. Knows no sampling."""
 
 from edifice_tt.architectures.causal_lm import CausalLM
 

@@ -1,8 +1,8 @@
-"""Where a call runs a model: decoders, with their prompt and caches, that no other call works in.
+"""A workspace holds the decoders, prompt and caches of one call on a model.
 
-Calls on one model, from several threads or one from within another, have a workspace each: they run
-beside each other and are never mixed. A workspace is kept for the next call, so that a second
-prompt compiles nothing; it goes with the model, or when a weight is replaced.
+Concurrent or nested calls on one model each have a workspace, so they never mix. A workspace is
+kept for the next call, so that a second prompt compiles nothing. It is dropped with the model, or
+when a weight is replaced.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ SPARE = 2  # workspaces that are kept for the next calls
 
 
 class Workspace:
-    """A decoder for each device, made when it is first asked for."""
+    """One decoder per device, made on first use."""
 
     def __init__(self, shared: "_Shared") -> None:
         self._shared = shared
@@ -46,7 +46,7 @@ class Workspace:
 
 
 class _Shared:
-    """What the workspaces of one model share: programs, copies of the weights on other devices."""
+    """What the workspaces of a model share: programs, and weights copied to other devices."""
 
     def __init__(self, model: CausalLM) -> None:
         self.weights = buffers_of(model)
@@ -79,7 +79,7 @@ _lock = Lock()
 
 @contextmanager
 def workspace_of(model: CausalLM) -> Iterator[Workspace]:
-    """A workspace of the model, for this block alone."""
+    """Provide a workspace of the model within this context."""
     weights = buffers_of(model)
     with _lock:
         shared = _shared.get(model)
@@ -97,7 +97,7 @@ def workspace_of(model: CausalLM) -> Iterator[Workspace]:
 
 
 def spare_decoder(model: CausalLM, device: str) -> Decoder | None:
-    """The decoder on a device that the model's next call will work with, if there is one."""
+    """The decoder that the model's next call will use on a device, if there is one."""
     with _lock:
         shared = _shared.get(model)
         spare = shared.spare[-1] if shared and shared.spare else None

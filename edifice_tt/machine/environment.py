@@ -1,11 +1,11 @@
-"""What tinygrad takes from the environment: named where it cannot be read. Imports no tinygrad."""
+"""Checks the environment variables that tinygrad reads. Does not import tinygrad."""
 
 import os
 from pathlib import Path
 
 from edifice_tt.contract.errors import ToolchainError
 
-# What changes a number, or keeps a graph from being captured; and the values that do not.
+# Variables that change results or prevent graph capture, with their harmless values.
 _FIXED: dict[str, tuple[str, ...]] = {
     "CAPTURING": ("1",),
     "DEFAULT_FLOAT": ("float32",),
@@ -24,7 +24,7 @@ _FIXED: dict[str, tuple[str, ...]] = {
 
 
 def check_environment() -> None:
-    """Raise `ToolchainError` for a variable that would change what is computed."""
+    """Raise `ToolchainError` for a variable that changes what tinygrad computes."""
     for name, harmless in _FIXED.items():
         value = os.environ.get(name)
         if value is not None and value not in harmless:
@@ -35,9 +35,9 @@ def check_environment() -> None:
 
 
 def misread_variable(error: BaseException) -> ToolchainError | None:
-    """The error that names a variable, where one ended the import of tinygrad; None elsewhere.
+    """An error that names the variable which made the import of tinygrad fail; else None.
 
-    tinygrad reads many a common name as a number, such as DEBUG, which shells set for others.
+    tinygrad reads common names such as DEBUG as numbers; shells may set them for other programs.
     """
     import linecache
     import re

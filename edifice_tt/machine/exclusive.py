@@ -1,9 +1,9 @@
-"""One thread at a time in tinygrad: the lock of this process. Knows no tensor.
+"""The process's lock that admits one thread at a time to tinygrad. Knows no tensor.
 
-tinygrad captures, schedules and counts in state that all threads share: two captures at once are
-an error, and a Tensor that one thread computes becomes part of what another captures. So whatever
-makes, captures or computes Tensors does it as `exclusive`. A step that was linked already touches
-nothing of tinygrad's and needs no lock.
+tinygrad captures, schedules and counts in state that all threads share. Two captures at once fail,
+and a Tensor that one thread computes leaks into what another thread captures. So code that makes,
+captures or computes Tensors runs as `exclusive`. A linked step touches no tinygrad state and needs
+no lock.
 """
 
 import os
@@ -26,7 +26,7 @@ class Exclusive(ContextDecorator):
         self.lock.release()
 
     def renew(self) -> None:
-        """A forked process has one thread, which must not wait for those that it lost."""
+        """Replace the lock after a fork: the thread that held it is not in the new process."""
         self.lock = RLock()
 
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and have one writer at a time. Knows no format."""
+"""Files that are either complete or absent, with one writer at a time. Knows no format."""
 
 import errno
 import os
@@ -21,9 +21,9 @@ _KINDS = {
 
 
 def write_atomically(path: str | os.PathLike[str], write: Write, *, overwrite: bool = True) -> None:
-    """Call `write(file)` on a temporary file beside `path`, then put it in its place.
+    """Call `write(file)` on a temporary file beside `path`, then move it to `path`.
 
-    Whatever goes wrong, `path` is either untouched or complete. See `replacing`.
+    On any failure `path` is untouched. See `replacing` for links, locks and errors.
     """
     with replacing(Path(path), overwrite=overwrite) as replace:
         replace(write)
@@ -31,12 +31,12 @@ def write_atomically(path: str | os.PathLike[str], write: Write, *, overwrite: b
 
 @contextmanager
 def replacing(path: Path, *, overwrite: bool = True) -> Iterator[Callable[[Write], None]]:
-    """Keep other writers from a file; yields what writes it anew, once.
+    """Lock a file against other writers; yields a function that replaces its content once.
 
-    Links are followed. A file that is there keeps its mode, owner and attributes. Raises `OSError`
-    for what is no regular file, cannot be written or has a second name (a hard link), and
-    `BlockingIOError` while another process is writing to it. Without `overwrite`, a file that is
-    there is a `FileExistsError`, also when another process makes it meanwhile.
+    Links are followed. An existing file keeps its mode, owner and attributes. Raises `OSError` for
+    a path that is not a regular file, cannot be written or has hard links, and `BlockingIOError`
+    while another process is writing to it. Without `overwrite`, raises `FileExistsError` for an
+    existing file, even one that another process creates meanwhile.
     """
     target, old = find_target(path), None
     with ExitStack() as held:
@@ -59,7 +59,7 @@ def replacing(path: Path, *, overwrite: bool = True) -> Iterator[Callable[[Write
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """An error tells of the file that was named, not of a temporary one or where links lead."""
+    """Make errors name the path that the caller gave, not a temporary file or a link's target."""
     try:
         yield
     except OSError as error:
@@ -67,10 +67,10 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def find_target(path: Path) -> Path:
-    """The file that a path leads to through links, there or not.
+    """The file that a path leads to through links, whether it exists or not.
 
-    Raises `OSError` for what a file cannot take the place of: a device, a pipe, a folder, and what
-    this process's standard output or error goes to.
+    Raises `OSError` for what a regular file cannot replace: a device, a pipe, a folder, and the
+    file that this process prints to.
     """
     target = Path(os.path.realpath(path))
     try:
@@ -119,12 +119,12 @@ def _make_alone(path: Path) -> FileIO:
 
 
 def open_alone(path: Path) -> FileIO:
-    """Open a file that is there to write to it, and lock it against other writers.
+    """Open an existing file for writing and lock it against other writers.
 
     Raises `BlockingIOError` while another process is writing to it.
     """
     while True:
-        file = FileIO(path, "r+")  # not "a": that would make a new file
+        file = FileIO(path, "r+")  # not "a", which would create a file
         try:
             _lock(file, path)
             with suppress(FileNotFoundError):
@@ -133,13 +133,13 @@ def open_alone(path: Path) -> FileIO:
         except BaseException:
             file.close()
             raise
-        file.close()  # while it was opened, another process put a new file in its place
+        file.close()  # another process replaced the file before it was locked: try again
 
 
 def _lock(file: FileIO, path: Path) -> None:
     try:
         import fcntl
-    except ImportError:  # not on this system: then it is up to its users
+    except ImportError:  # this system has no such locks
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -151,11 +151,11 @@ def _lock(file: FileIO, path: Path) -> None:
 
 
 def _replace(target: Path, old: FileIO | None, write: Write, overwrite: bool) -> None:
-    # A short part of its name: a name may be as long as the system allows.
+    # Only part of the name: the name itself may have the maximal length.
     temporary = target.with_name(f".{target.name[:40]}.{os.urandom(4).hex()}")
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
-        # Private until it has the rights of the old one; an ordinary new file follows the umask.
+        # Private until it gets the rights of the old file; a new file follows the umask.
         handle = os.open(temporary, flags, 0o666 if old is None else 0o600)
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -184,7 +184,7 @@ def _keep_rights(old: FileIO, target: Path, temporary: Path) -> None:
 
 
 def _appear(temporary: Path, target: Path, overwrite: bool) -> None:
-    """Give a new file its name; one that appeared meanwhile is replaced as any other, or kept."""
+    """Move the temporary file to `target`, which another process may have created meanwhile."""
     try:
         os.link(temporary, target)
     except FileExistsError:

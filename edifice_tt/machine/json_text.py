@@ -1,11 +1,11 @@
-"""JSON that others wrote: read without a guess, its fields by their kinds. Knows no format."""
+"""Strict reading of JSON from other programs, with type-checked fields. Knows no format."""
 
 import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
-_DEEPEST = 64  # records and lists inside each other; what recurses must not run out of stack
+_DEEPEST = 64  # levels of nesting: code that recurses must not overflow the stack
 _WORDS: dict[type, str] = {
     int: "a whole number",
     float: "a finite number",
@@ -17,7 +17,7 @@ _WORDS: dict[type, str] = {
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these keys and values. Raises `ValueError` for a key that is there twice."""
+    """A dict of these keys and values; raises `ValueError` for a duplicate key."""
     made = dict(pairs)
     if len(made) < len(pairs):
         names = [name for name, _ in pairs]
@@ -30,7 +30,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=unique)
 
 
 def parse(given: bytes | str) -> Any:
-    """What a text says as JSON; raises `ValueError`, of one line, for any other text."""
+    """The value of a JSON text; raises a one-line `ValueError` for any other text."""
     try:
         text = given.decode() if isinstance(given, bytes) else given
         value = _DECODER.decode(text)
@@ -65,7 +65,7 @@ def check_whole(text: str, value: Any) -> None:
 
 
 def parse_record(given: bytes | str) -> dict[str, Any]:
-    """The same, of a text that is one JSON object."""
+    """The dict of a text that is one JSON object; raises `ValueError` as `parse` does."""
     value = parse(given)
     if not isinstance(value, dict):
         raise ValueError(f"no JSON object but {value!r:.60}")
@@ -73,7 +73,7 @@ def parse_record(given: bytes | str) -> dict[str, Any]:
 
 
 def take(record: Mapping[str, Any], name: str, kind: type) -> Any:
-    """A field of that kind; raises `ValueError` for one that is missing or of another kind.
+    """A field of the given type; raises `ValueError` if it is missing or of another type.
 
     >>> take({"layer": 3}, "layer", int), take({"slope": 2}, "slope", float)
     (3, 2.0)
@@ -89,7 +89,7 @@ def take(record: Mapping[str, Any], name: str, kind: type) -> Any:
 
 
 def take_all(record: Mapping[str, Any], name: str, kind: type) -> list[Any]:
-    """A list of values of one kind."""
+    """A field that is a list of values of the given type; raises `ValueError` as `take` does."""
     return [
         take({f"{name}[{i}]": one}, f"{name}[{i}]", kind)
         for i, one in enumerate(take(record, name, list))

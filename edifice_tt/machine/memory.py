@@ -1,6 +1,6 @@
-"""How much memory a device has left, and a refusal in one line of what will not fit.
+"""How much memory a device has left, and a one-line error for what does not fit.
 
-Asks the operating system and the drivers. What nobody can tell is None, and then nothing is
+Asks the operating system and the drivers. Where they do not tell, the size is None and nothing is
 refused. Knows no model.
 """
 
@@ -17,21 +17,21 @@ from edifice_tt.contract.errors import EdificeError
 
 
 def available_bytes(device: str) -> int | None:
-    """The bytes that can still be allocated on a tinygrad device, or None where nobody can tell."""
+    """The bytes that can still be allocated on a tinygrad device; None if unknown."""
     kind = device.split(":")[0]
     if kind in ("CPU", "PYTHON"):
         return host_bytes()
-    found = None
-    with suppress(Exception):  # a driver raises what it likes, and a guess would be worse
+    size = None
+    with suppress(Exception):  # a driver may raise anything; then the size is unknown
         from tinygrad import Device
 
         if kind in _ASK:
-            found = _ASK[kind](Device[device])
-    return found
+            size = _ASK[kind](Device[device])
+    return size
 
 
 def check_room(what: str, needed: int, available: int | None, device: str, advice: str) -> None:
-    """Raise `EdificeError` when it is known that so many bytes do not fit."""
+    """Raise `EdificeError` if `needed` bytes do not fit; `available=None` means unknown."""
     if available is not None and needed > available:
         raise EdificeError(
             f"{what} needs {in_words(needed)} of {in_words(available)} free on {device}; {advice}"
@@ -39,7 +39,7 @@ def check_room(what: str, needed: int, available: int | None, device: str, advic
 
 
 def in_words(size: int) -> str:
-    """Bytes as a person reads them.
+    """A number of bytes in MB or GB.
 
     >>> in_words(1_100_000_000), in_words(48_000_000)
     ('1.1 GB', '48 MB')
@@ -50,7 +50,7 @@ def in_words(size: int) -> str:
 
 
 def host_bytes(root: Path = Path("/")) -> int | None:
-    """The memory that this process may still take: the machine's, or less in a container."""
+    """The bytes that this process may still allocate, limited by its container; None if unknown."""
     with suppress(OSError, ValueError, subprocess.SubprocessError):
         if sys.platform == "darwin":
             return _macos(subprocess.run(["vm_stat"], capture_output=True, text=True, timeout=5))
@@ -61,14 +61,14 @@ def host_bytes(root: Path = Path("/")) -> int | None:
 
 
 def _macos(done: "subprocess.CompletedProcess[str]") -> int:
-    """Free pages, and those that the system gives up before it is short of memory."""
+    """The bytes of free pages and of those that the system can reclaim."""
     pages = {name: int(n) for name, n in re.findall(r"^Pages (\w+): +(\d+)\.", done.stdout, re.M)}
     size = int(re.findall(r"page size of (\d+) bytes", done.stdout)[0])
     return size * sum(pages.get(name, 0) for name in ("free", "inactive", "speculative"))
 
 
 def _control_groups(root: Path) -> Iterator[int]:
-    """What is left in each control group, of either version, that this process is in."""
+    """The bytes left in each control group (version 1 or 2) of this process."""
     with suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
@@ -82,7 +82,7 @@ def _control_groups(root: Path) -> Iterator[int]:
             for base in bases:
                 top = root / "sys/fs/cgroup" / base
                 folder = top / path.lstrip("/")
-                # A container may see its own group at the top, whatever its path says.
+                # A container may see its own group at the top, whatever the path says.
                 for group in (folder, *folder.parents):
                     if group != top and top not in group.parents:
                         break
@@ -91,18 +91,18 @@ def _control_groups(root: Path) -> Iterator[int]:
 
 
 def _left(group: Path, limit: str, usage: str, prefix: str) -> int:
-    most = int((group / limit).read_text())  # "max" is none: a ValueError
+    most = int((group / limit).read_text())  # "max", no limit, is a ValueError
     used = int((group / usage).read_text())
-    # The cache of files is given back before anything is refused.
+    # The kernel frees its file cache before it refuses an allocation.
     stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     cached = sum(int(stat.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
     return max(0, most - used + cached)
 
 
 def _cached(device: Any) -> int:
-    """What tinygrad has freed and keeps for the next allocation."""
-    held = getattr(device.allocator, "cache", {})
-    return sum(size * len(buffers) for (size, _), buffers in list(held.items()))
+    """The bytes that tinygrad has freed but keeps for the next allocation."""
+    cache = getattr(device.allocator, "cache", {})
+    return sum(size * len(buffers) for (size, _), buffers in list(cache.items()))
 
 
 def _cuda(device: Any) -> int:
@@ -116,8 +116,8 @@ def _cuda(device: Any) -> int:
 
 
 def _metal(device: Any) -> int | None:
-    held = device.sysdevice
-    left = int(held.recommendedMaxWorkingSetSize()) - int(held.currentAllocatedSize())
+    gpu = device.sysdevice
+    left = int(gpu.recommendedMaxWorkingSetSize()) - int(gpu.currentAllocatedSize())
     host = host_bytes()  # the same memory
     return left + _cached(device) if host is None else min(left, host) + _cached(device)
 
@@ -134,7 +134,7 @@ def _opencl(device: Any) -> int | None:
 
     if ask(cl.CL_DEVICE_TYPE) & cl.CL_DEVICE_TYPE_CPU:
         return host_bytes()
-    # What other programs take of it, the driver does not tell.
+    # The driver does not tell what other programs use.
     used = int(GlobalCounters.mem_used_per_device[device.device])
     return ask(cl.CL_DEVICE_GLOBAL_MEM_SIZE) - used
 

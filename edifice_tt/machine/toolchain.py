@@ -1,7 +1,7 @@
-"""Which device and which compiler; says what to do when there is none. Changes no number.
+"""Finds the device and the compiler, and says what to do without one. Changes no result.
 
-tinygrad's CPU device compiles with clang and nothing else. It takes the compiler from `CC`, then
-from `PATH`; its worker processes keep what they saw at its first use, so both are settled before.
+tinygrad's CPU device compiles with clang only. It takes the compiler from `CC`, then from `PATH`.
+Its worker processes keep the values of its first use, so both are set before.
 """
 
 import ctypes
@@ -22,16 +22,16 @@ from edifice_tt.contract.errors import ToolchainError, reason_of
 from edifice_tt.machine.environment import check_environment
 from edifice_tt.machine.exclusive import exclusive
 
-# Devices that tinygrad opens for files and for tests; nobody computes on them by choice.
+# Devices that tinygrad uses for files and for tests, not for computing.
 NOT_FOR_COMPUTING = ("DISK", "NPY", "TINYFS")
 _COMPILE_WHEN_OPENED = ("ClangRenderer",)
 
 
 def offer_clang() -> None:
-    """Let a clang that is installed beside this Python be found, as in an activated environment.
+    """Add the folder of this Python to `PATH` if it holds the only clang.
 
-    Wheels that carry clang put it there, and a Python that is called by its path has that folder
-    not on `PATH`. Last on `PATH`, so that nothing else is found there first.
+    Wheels that carry clang put it there, but the folder is on `PATH` only in an activated
+    environment. It goes last, so that it hides no other program.
     """
     folder = str(Path(sys.executable).parent)
     if shutil.which("clang") is None and shutil.which("clang", path=folder):
@@ -39,7 +39,7 @@ def offer_clang() -> None:
 
 
 def find_clang() -> str | None:
-    """The clang that tinygrad's CPU device should run: from `CC`, `PATH`, or beside this Python."""
+    """The path of the clang to use: from `CC`, `PATH`, or beside this Python; None without one."""
     given = os.environ.get("CC", "")
     if "clang" in Path(given).name and (found := shutil.which(given)):
         return found
@@ -48,7 +48,7 @@ def find_clang() -> str | None:
 
 
 def how_to_get_clang() -> str:
-    """The one command that brings a clang to this platform."""
+    """The command that installs clang on this platform."""
     if sys.platform == "darwin":
         return "xcode-select --install"
     if sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64"):
@@ -71,9 +71,9 @@ def how_to_get_clang() -> str:
 
 
 def prepare_compiler() -> str:
-    """Make tinygrad's CPU device find its clang; returns the path.
+    """Set `CC` so that tinygrad's CPU device finds clang; returns its path.
 
-    Raises `ToolchainError` when there is no clang, with the command that brings one.
+    Raises `ToolchainError` without a clang, with the command that installs one.
     """
     if (clang := find_clang()) is None:
         raise ToolchainError(
@@ -87,13 +87,12 @@ def prepare_compiler() -> str:
 
 @exclusive
 def open_device(name: str | None = None) -> str:
-    """Open a tinygrad device and return its name; by default the first of tinygrad's order.
+    """Open a tinygrad device and return its name (default: the first that opens).
 
     The order is METAL, AMD, NV, CUDA, QCOM, CL, CPU; the environment variable `DEV` overrides it.
-    An OpenCL device that is the processor itself (PoCL) is passed over where there is a clang: the
-    CPU device does better there.
-    Raises `ToolchainError` when the device asked for is not there (listing those that are), or
-    when only the CPU is left and it has no clang.
+    Where clang is installed, an OpenCL device that is the processor itself (PoCL) is skipped: the
+    CPU device does better there. Raises `ToolchainError` when the device does not open (listing
+    those that do), or when only the CPU is left and there is no clang.
     """
     check_environment()
     from tinygrad import Device
@@ -106,7 +105,7 @@ def open_device(name: str | None = None) -> str:
     if kind == "CPU":
         prepare_compiler()
         if not BEAM and "PARALLEL" not in os.environ:
-            # Ours are a handful of kernels: processes to compile them would take longer to start.
+            # There are few kernels: starting processes to compile them would take longer.
             PARALLEL.value = 0
     try:
         if kind in NOT_FOR_COMPUTING:
@@ -134,9 +133,9 @@ def _compute(device: str) -> None:
 
 
 def _prepare_cache() -> None:
-    """Let every thread use tinygrad's cache of compiled kernels, or go without it.
+    """Open tinygrad's cache of compiled kernels for all threads, or switch the cache off.
 
-    tinygrad's own connection serves the thread alone that opened it, and survives no fork.
+    tinygrad's own connection works only in the thread that opened it, and not after a fork.
     """
     from tinygrad import helpers
 
@@ -148,24 +147,27 @@ def _prepare_cache() -> None:
         connection = sqlite3.connect(
             helpers.CACHEDB, timeout=60, isolation_level="IMMEDIATE", check_same_thread=False
         )
-        with suppress(sqlite3.OperationalError):  # another process has set it, or is about to
+        with suppress(sqlite3.OperationalError):  # another process sets it
             connection.execute("PRAGMA journal_mode=WAL").fetchone()
         connection.execute("PRAGMA synchronous=NORMAL")
         helpers._db_connection = connection
         helpers.diskcache_put("edifice_tt", "written", 1)
-    except (OSError, sqlite3.Error):  # each start compiles anew; CACHEDB names another place
+    except (
+        OSError,
+        sqlite3.Error,
+    ):  # without a cache each start compiles anew; CACHEDB can name another file
         helpers.CACHELEVEL.value = 0
     _cache_of = os.getpid()
 
 
-_cache_of: int | None = None  # the process
+_cache_of: int | None = None  # the id of the process that opened the cache
 
 
 def _let_threads_compute() -> None:
     """Let other threads use a device while one compiles.
 
-    tinygrad asserts that its code generator opens no device, by a switch that all threads see: who
-    reads a Tensor meanwhile would fail by it.
+    tinygrad forbids its code generator to open devices by a switch that all threads share. A thread
+    that reads a Tensor meanwhile would fail.
     """
     from tinygrad import device
 
@@ -173,7 +175,7 @@ def _let_threads_compute() -> None:
 
 
 def devices_beside(device: str) -> list[str]:
-    """A device and those that can share its work: one a core for the CPU, else itself alone."""
+    """The devices that can share the work of `device`: one per core for the CPU, else itself."""
     if device != "CPU":
         return [device]
     if hasattr(os, "sched_getaffinity"):
@@ -186,8 +188,8 @@ def devices_beside(device: str) -> list[str]:
 def open_devices(names: Sequence[str], beside: str) -> list[str]:
     """Open several devices that share the work of a model on `beside`; returns their names.
 
-    Raises `ToolchainError` as `open_device` does, and `ValueError` for none, for one that is there
-    twice and for another kind than that of `beside`.
+    Raises `ToolchainError` as `open_device` does, and `ValueError` for an empty list, a duplicate,
+    or a device of another kind than `beside`.
     """
     if isinstance(names, str) or not names:
         raise ValueError(f"devices={names!r} must be a list of devices, for example [{beside!r}]")
@@ -235,12 +237,12 @@ def _first_device() -> str:
                 found = str(device.device)
                 break
     if not repr(DEV):
-        DEV.value = found  # or tinygrad would search once more for the same
+        DEV.value = found  # saves tinygrad the same search
     return found
 
 
 def _is_processor(device: Any) -> bool:
-    """Whether an OpenCL device says of itself that it is a CPU."""
+    """Whether an OpenCL device reports that it is a CPU."""
     from tinygrad.runtime.autogen import opencl
 
     kind = ctypes.c_uint64()
@@ -248,8 +250,8 @@ def _is_processor(device: Any) -> bool:
     return bool(kind.value & opencl.CL_DEVICE_TYPE_CPU)
 
 
-# Drivers that take half a second to find that there is no card: its vendor on the PCI bus, and the
-# file by which a container sees it.
+# Drivers that take half a second to find no card. So look first for the vendor on the PCI bus, or
+# the device file that a container has.
 _VENDORS = {"AMD": ("0x1002", "/dev/kfd"), "NV": ("0x10de", "/dev/nvidiactl")}
 
 
@@ -264,7 +266,7 @@ def _has_card(vendor: str, device_file: str) -> bool:
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import an optional library, or raise `ToolchainError` naming the extra that brings it."""
+    """Import an optional library; raises `ToolchainError` naming the extra that installs it."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:

@@ -19,12 +19,11 @@ class Candidate:
 
     `token_ids` and `token_logprobs` include the token that ended it; `text` does not.
     `token_logprobs` are natural logarithms under the untempered model. `finish_reason` is `eos`
-    (the model ended it), `stop` (a stop string or token), `length`, or `unknown` where somebody
-    else sampled it. `answer` is what a selector compares: "" where none was found, None where
-    nobody looked; `correct` says whether it is right, None where nobody knows. `num_tokens` counts
-    the tokens, also where their ids are not kept. `seconds` is the time from the start of its
-    problem's sampling to its end; candidates that differ in nothing else are equal. `step_scores`
-    are a process scorer's numbers, one a step.
+    (the model ended it), `stop` (a stop string or token), `length`, or `unknown` for imported
+    candidates. `answer` is what a selector compares: "" if none was found, None if no extractor has
+    read the text. `correct` is None if unknown. `num_tokens` counts the tokens even if their ids
+    are not kept. `seconds` is the time from the start of its problem's sampling to its end, and is
+    ignored in comparisons. `step_scores` are a process scorer's numbers, one per step.
     """
 
     index: int

@@ -1,4 +1,4 @@
-"""The text of a rendered chat, which knows what in it a user typed. Knows no tokenizer."""
+"""The text of a rendered chat that marks what a user typed. Knows no tokenizer."""
 
 from collections.abc import Iterable
 
@@ -6,10 +6,10 @@ Span = tuple[int, int]
 
 
 class ChatText(str):
-    """A text that is `str` in all, and says where a control token's name is plain text.
+    """A `str` that also marks where a control token's name is plain text.
 
-    `plain` holds these places, from and to, in characters. Texts with other places are unequal, for
-    a model reads them differently; whatever makes a new text of one, forgets them.
+    `plain` holds these places as pairs of character positions. Texts with different places are
+    unequal, since a model reads them differently. String methods return texts without them.
     """
 
     plain: tuple[Span, ...]
@@ -33,11 +33,11 @@ class ChatText(str):
 
 
 def plain_of(text: object) -> tuple[Span, ...]:
-    """Where a text is plain: nowhere in an ordinary `str`."""
+    """The places of a text that are plain; none in an ordinary `str`."""
     return getattr(text, "plain", ())
 
 
 def with_plain(text: str, plain: Iterable[Iterable[int]]) -> str:
-    """The text with these places, an ordinary one where there are none."""
+    """The text with these places; an ordinary `str` if there are none."""
     places = list(plain)
     return ChatText(text, places) if places else text

@@ -1,7 +1,7 @@
-"""The questions of the built-in tasks, and their right answers. Knows words and numbers; no model.
+"""The questions and right answers of the built-in tasks. Knows words and numbers; no model.
 
 A family draws one question with its answer from a `Random`; the question ends where the answer
-begins. How questions become prompts and problems is for `tasks`.
+begins. `tasks` makes prompts and problems of them.
 """
 
 from collections.abc import Iterable

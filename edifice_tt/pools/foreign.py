@@ -1,4 +1,4 @@
-"""What others write as JSON lines -> problems and pools. Knows their shapes; writes nothing."""
+"""JSON lines of other programs -> problems and pools. Knows their shapes; writes nothing."""
 
 import codecs
 import json
@@ -34,8 +34,8 @@ class _Number(str):
 def read_problems(path: str | os.PathLike[str]) -> list[Problem]:
     """Read problems from JSON lines: `{"prompt": text, "problem": id, "gold": text}`.
 
-    Without an id, a problem is called by its place, from 0 on. Raises `CheckpointError` with file
-    and line number for anything else.
+    A problem without an id gets its position, from 0 on. Raises `CheckpointError` with file and
+    line number for anything else.
     """
 
     def read(record: dict[str, Any], place: int) -> Problem:
@@ -56,13 +56,13 @@ def import_pools(
     range: str | None = None,
     model: str | None = None,
 ) -> Iterator[Pool]:
-    """Read candidates that others sampled, one problem a line, as a stream of pools.
+    """Read candidates that others sampled, one problem per line, as a stream of pools.
 
     Two shapes: `{"problem", "prompt", "gold", "candidates": [{"text", "answer", "correct", "score",
     "num_tokens"}]}` and `{"problem", "prompt", "gold", "completions": [text, ...]}`. All but the
-    candidates may be left out; `answer` stands for `gold` where that is missing. `scorer` names
-    what gave the scores and `range` what they are. Raises `CheckpointError` with file and line
-    number, and leaves fields out that a pool does not hold, with one `PoolWarning`.
+    candidates may be omitted; `answer` is used if `gold` is missing. `scorer` and `range` name the
+    scorer of the scores and its declared range. Unknown fields are dropped with one `PoolWarning`.
+    Raises `CheckpointError` with file and line number for a line of another shape.
     """
     if range is not None and range not in RANGES:
         raise ValueError(f"range={range!r} must be one of {', '.join(RANGES)}")
@@ -153,7 +153,7 @@ def _take(record: dict[str, Any], name: str, kind: type, words: str, default: An
 
 
 def _text(record: dict[str, Any], name: str) -> str | None:
-    """A text; a number counts as it is written."""
+    """A text; a number is taken as it is written."""
     value = record.pop(name, None)
     if type(value) is _Number:
         return str(value)
@@ -180,7 +180,7 @@ _DECODER = json.JSONDecoder(
 
 
 def _record(line: bytes) -> dict[str, Any]:
-    """What a line says, its numbers as they are written."""
+    """The record of a line, with its numbers as they are written."""
     if line.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in line:
         raise ValueError("it is no UTF-8 text, but looks like UTF-16 or UTF-32; save it as UTF-8")
     try:
@@ -197,9 +197,9 @@ def _record(line: bytes) -> dict[str, Any]:
 
 
 def _read(path: str | os.PathLike[str], read: Callable[[dict[str, Any], int], T]) -> Iterator[T]:
-    """Read each line of a file that is not blank; its place counts from 0.
+    """Read each non-blank line of a file; places count from 0.
 
-    Messages have the number of the line, which counts from 1. A byte order mark is skipped.
+    Messages give line numbers, which count from 1. A byte order mark is skipped.
     """
     place = 0
     try:

@@ -1,7 +1,7 @@
-"""Reading pool files: the whole file is checked first, then one problem at a time is fetched.
+"""Reads pool files: checks the whole file first, then fetches one problem at a time.
 
 Scores stand long after their candidates and problems may be interleaved, so the first reading
-notes where each problem's lines are (12 bytes a line). What a line may say is for `lines`;
+notes where each problem's lines are (12 bytes per line). What a line may say is for `lines`;
 nothing is written here.
 """
 
@@ -21,7 +21,7 @@ from edifice_tt.pools.lines import check, decode, sampling_of, to_candidate
 
 
 def header_settings(path: Path) -> dict[str, Any]:
-    """The settings of a pool file; none of a file that is not there, or is no pool file."""
+    """The settings of a pool file; empty if the file is missing or is no pool file."""
     try:
         with path.open("rb") as file:
             record = decode(file.readline())
@@ -33,9 +33,9 @@ def header_settings(path: Path) -> dict[str, Any]:
 class PoolIndex:
     """A file that was read through and found whole, and where in it each problem stands.
 
-    `settings`, `problems` (id -> prompt and gold) and `scorers` are what its lines declare;
-    `indices` holds each problem's candidates, `answered` whether any has an answer or the settings
-    name an extractor. Raises `CheckpointError` as `read_pools` does.
+    `settings`, `problems` (id -> prompt and gold) and `scorers` are declared by its lines.
+    `indices` holds the indices of each problem's candidates. `answered` is True if a candidate has
+    an answer or the settings name an extractor. Raises `CheckpointError` as `read_pools` does.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -1,7 +1,7 @@
 """One line of a pool file <-> its fields: schema 2. Knows JSON and the records; opens no file.
 
-Every kind of line, every field of it and what a field must be stand in one table, `FIELDS`; the
-pages `docs/pool-format.md` and `docs/pool.schema.json` are held to it by a test.
+One table, `FIELDS`, lists every kind of line with its fields and their types. A test checks that
+`docs/pool-format.md` and `docs/pool.schema.json` agree with it.
 """
 
 import json
@@ -19,7 +19,7 @@ _LARGEST = 2**63 - 1
 
 
 class Field(NamedTuple):
-    """What a field must be, in words and as a check."""
+    """What a field must be, in words and as a function."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -106,7 +106,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=unique)
 
 
 def _plain(value: Any) -> Any:
-    """A number of NumPy as Python's; JSON knows no other."""
+    """A NumPy number as a Python number, for JSON."""
     if (item := getattr(value, "item", None)) is None:
         raise TypeError(f"{value!r:.60} of type {type(value).__name__} has no form in JSON")
     return item()
@@ -132,7 +132,7 @@ def _is_settings(x: Any) -> bool:
 
 
 def decode(line: bytes, decoder: json.JSONDecoder = _DECODER) -> Any:
-    """What a line says as JSON. Raises `ValueError` for one that is no JSON or no Unicode."""
+    """The JSON value of a line. Raises `ValueError` for anything but JSON in valid Unicode."""
     try:
         text = line.decode()
         value, end = decoder.raw_decode(text)  # less work than json.loads, on short lines
@@ -145,7 +145,7 @@ def decode(line: bytes, decoder: json.JSONDecoder = _DECODER) -> Any:
 
 
 def check(record: Any) -> str:
-    """The kind of a line. Raises `ValueError` for fields that are not those of its kind."""
+    """The kind of a line. Raises `ValueError` for fields that its kind does not allow."""
     if type(record) is not dict:
         raise ValueError("it must be a JSON object")
     kind = record.pop("kind", None)
@@ -181,7 +181,7 @@ def _check_names(kind: str, record: dict[str, Any]) -> None:
 
 
 def encode(kind: str, **fields: Any) -> bytes:
-    """A line. Raises `ValueError` for a number that is not finite and for half a character."""
+    """Encode a line. Raises `ValueError` for a number that is not finite and a lone surrogate."""
     return _ENCODER.encode({"kind": kind, **fields}).encode() + b"\n"
 
 
@@ -191,18 +191,18 @@ def header_line(settings: Mapping[str, Any]) -> bytes:
 
 
 def sampling_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without the status of a run, which older files hold too."""
+    """Settings without the status of a run, which older files contain."""
     return {name: value for name, value in settings.items() if name != INTERRUPTED}
 
 
 def problem_line(problem: str, prompt: str, gold: str | None) -> bytes:
-    """What stands before a problem's candidates."""
+    """The line before a problem's candidates."""
     places = {"plain": plain} if (plain := plain_of(prompt)) else {}
     return encode("problem", problem=problem, prompt=prompt, **places, gold=gold)
 
 
 def candidate_line(problem: str, candidate: Candidate) -> bytes:
-    """A candidate without its scores, which have lines of their own."""
+    """The line of a candidate, without its scores, which have separate lines."""
     fields = {name: getattr(candidate, name) for name in FIELDS["candidate"] if name != "problem"}
     return encode("candidate", problem=problem, **fields)
 
@@ -214,7 +214,7 @@ def scorer_line(
     fingerprint: str | None,
     trained_on: Iterable[str] = (),
 ) -> bytes:
-    """What stands before a scorer's first score."""
+    """The line before a scorer's first score."""
     seen = {"trained_on": ids} if (ids := list(trained_on)) else {}
     about = {"scorer": scorer, "range": range, "owner": owner, "fingerprint": fingerprint}
     return encode("scorer", **about, **seen)

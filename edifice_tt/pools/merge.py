@@ -1,4 +1,4 @@
-"""Several pool files of one model and one sampling -> one: problems, candidates, scores united."""
+"""Several pool files of one model and sampling -> one file with all they hold."""
 
 import dataclasses
 import os
@@ -22,10 +22,10 @@ def merge_pools(
     *,
     overwrite: bool = True,
 ) -> tuple[int, int]:
-    """Unite pool files into a new one, atomically; returns how many problems and candidates.
+    """Merge pool files into a new one, atomically; returns the numbers of problems and candidates.
 
-    Their settings must be the same but for `n`. Of one candidate's scores by one scorer those of
-    the later file count; an answer and a mark that only one file knows are kept. Raises
+    Their settings must agree except for `n`. If several files have a score of the same candidate
+    and scorer, the last one counts. An answer or a mark that only one file has is kept. Raises
     `CheckpointError`, with both files and lines, for settings, problems or candidates that differ,
     and `OSError` as `write_pools` does.
     """
@@ -47,7 +47,7 @@ def merge_pools(
 
 
 def _common_settings(files: list[PoolFile]) -> dict[str, Any]:
-    """Those of all files, with the largest `n`."""
+    """The settings of all files, with the largest `n`."""
     if not files:
         raise ValueError("there are no pool files to merge")
     first, *others = files

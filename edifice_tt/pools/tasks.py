@@ -1,8 +1,7 @@
-"""Tasks whose answers a program knows: problems to sample, to train on, and to measure with.
+"""Tasks with computed answers: problems for sampling, training and measuring.
 
-Which problems are for training and which for measuring follows from the text of the question
-alone, so no seed and no number of problems can mix them. Knows no model; what the built-in tasks
-ask stands in `families`.
+Only the text of a question decides whether it is for training or for measuring, so no seed and no
+number of problems can mix them. Knows no model; `families` has the built-in questions.
 """
 
 import hashlib
@@ -26,7 +25,7 @@ _PATIENCE = 1000  # draws that bring nothing new, before a family counts as exha
 
 
 class Task(records.Task):
-    """A registered kind of problem, and what is made of it.
+    """A registered task, with its prompts and problems.
 
     `make` draws a question with its answer. `answer` names the extractor; `stop` and `max_tokens`
     are what sampling needs. `examples_seed` draws the examples of the prompt.
@@ -34,18 +33,18 @@ class Task(records.Task):
 
     @property
     def examples(self) -> str:
-        """The solved examples before every question; none of them is ever asked."""
+        """The solved examples before every question; none of them is ever a problem."""
         shots = _draw(self, "shots", self.examples_seed, SHOTS)
         apart = "\n\n" if "\n" in shots[0].text else "\n"
         return "".join(f"{shot.text} {shot.answer}{apart}" for shot in shots)
 
     @property
     def sampling(self) -> dict[str, Any]:
-        """What `generate_pools` is to be told: where answers end, and how they are read."""
+        """The options for `generate_pools`: where answers end, and how they are extracted."""
         return {"stop": self.stop, "max_tokens": self.max_tokens, "answer": self.answer}
 
     def draw(self, rng: Random) -> Question:
-        """A question that `make` draws; `PluginError`, naming the owner, where it gives none."""
+        """Draw a question; raises `PluginError`, naming the owner, if `make` gives none."""
         who = f"task {self.name!r}" + (f" of {self.owner}" if self.owner else "")
         with blamed(f"{who} failed"):
             made = self.make(rng)
@@ -58,11 +57,12 @@ class Task(records.Task):
 
 
 def make_problems(task: str | Task, num: int, seed: int = 0, split: str = "train") -> list[Problem]:
-    """Different problems of a task: few-shot prompts to be continued as raw text, with answers.
+    """Make different problems of a task: few-shot prompts as raw text, with right answers.
 
-    The first of `num` are those of a smaller `num`. A problem is of the split `train` or `test` by
-    a hash of its question, whatever the seed, and its id says which. Raises `UnknownNameError` for
-    an unknown task, and `ValueError` for an unknown split and for more problems than there are.
+    A smaller `num` gives the first of these problems. A hash of its question decides the split of a
+    problem (`train` or `test`), whatever the seed, and its id names the split. Raises
+    `UnknownNameError` for an unknown task, and `ValueError` for an unknown split and for more
+    problems than there are.
 
     >>> [problem.gold for problem in make_problems("largest", 3, split="test")]
     ['64', '78', '98']
@@ -79,7 +79,7 @@ def make_problems(task: str | Task, num: int, seed: int = 0, split: str = "train
 
 
 def find_task(name: str) -> Task:
-    """The record of a task; `UnknownNameError` when there is none of that name."""
+    """The record of a task; raises `UnknownNameError` for an unknown name."""
     return Task(**vars(registry.load_registry().find("task", name)))
 
 

@@ -1,4 +1,4 @@
-"""Pool files: streamed in, written whole, or added to line by line. Knows what keeps a file whole.
+"""Writes pool files, as a whole or by appending lines. Knows what keeps a file complete.
 
 What a line says is for `lines`, how a file is read for `index`. Knows no model.
 """
@@ -33,11 +33,11 @@ def write_pools(
     *,
     overwrite: bool = True,
 ) -> None:
-    """Write pools of one model and one sampling into a file, atomically; they may be streamed.
+    """Write a stream of pools of one model and sampling to a file, atomically.
 
-    `scorers` tells of a scorer what pools do not: its `owner` and its `fingerprint`. Raises
-    `ValueError` for pools of different settings, for a problem that is there twice, and for none;
-    `OSError` as `files.replacing` does, for a file that another process is writing to among others.
+    `scorers` adds what pools do not hold: each scorer's `owner` and `fingerprint`. Raises
+    `ValueError` for pools of different settings, a duplicate problem, or no pools. Raises `OSError`
+    as `files.replacing` does, for example while another process is writing to the file.
     """
     with replacing(Path(path), overwrite=overwrite) as replace:
         put_pools(replace, pools, scorers or {})
@@ -48,7 +48,7 @@ def put_pools(
     pools: Iterable["Pool"],
     scorers: Scorers,
 ) -> None:
-    """What `write_pools` does, with what `files.replacing` gave."""
+    """`write_pools` with the function that `files.replacing` yields."""
     lines = _pool_lines(pools, scorers)
     first = next(lines)  # what makes no pool costs no file
     replace(lambda file: [file.write(line) for line in (first, *lines)])
@@ -92,7 +92,7 @@ def _pool_lines(pools: Iterable["Pool"], scorers: Scorers) -> Iterator[bytes]:
 def differing(
     settings: Mapping[str, Any], others: Mapping[str, Any]
 ) -> tuple[str, Any, Any] | None:
-    """The first setting in which two differ, with both values; None when they are the same."""
+    """The first setting that differs, with both values; None if all agree."""
     for name in (*settings, *others):
         if (one := settings.get(name)) != (other := others.get(name)):
             return name, one, other
@@ -100,10 +100,10 @@ def differing(
 
 
 class PoolWriter:
-    """Appends to a pool file, each time with one write, so that what stands there stays whole.
+    """Appends to a pool file, each time with a single write, so that the file stays complete.
 
-    `file` is what was there; a last line that was cut off is removed. One writer at a time holds a
-    file. Raises `CheckpointError` as `read_pools` does, and when another process is writing.
+    `file` is the existing content; an incomplete last line is removed. A file has one writer at a
+    time. Raises `CheckpointError` as `read_pools` does, and when another process is writing.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -133,7 +133,7 @@ class PoolWriter:
         self._raw.close()
 
     def add_candidates(self, pool: "Pool") -> None:
-        """Append a pool's candidates, behind the line of their problem if it is a new one."""
+        """Append a pool's candidates, after a line for their problem if it is new."""
         lines = b"".join(candidate_line(pool.problem, candidate) for candidate in pool)
         if pool.problem not in self._started:
             lines = problem_line(pool.problem, pool.prompt, pool.gold) + lines
@@ -150,9 +150,9 @@ class PoolWriter:
     ) -> None:
         """Append one scorer's scores of a pool; later scores replace earlier ones.
 
-        `trained_on` are the file's problems that the scorer was trained on, where they are known
-        beforehand; without it each pool tells of itself (`seen_by`). Raises `CheckpointError` when
-        the file lacks one of the candidates.
+        `trained_on` lists the file's problems that the scorer was trained on, if known in advance;
+        by default each pool's `seen_by` tells. Raises `CheckpointError` when the file lacks a
+        candidate.
         """
         present = self.file.indices.get(pool.problem, set())
         if missing := {c.index for c in pool} - present:
@@ -172,7 +172,7 @@ class PoolWriter:
         self._declared[scorer] = trained_on
 
     def take_back(self) -> None:
-        """Remove all that this writer has appended."""
+        """Remove everything that this writer has appended."""
         self._raw.truncate(self._start)
 
     def _append(self, lines: bytes) -> None:

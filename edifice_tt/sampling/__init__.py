@@ -1,1 +1,1 @@
-"""Prompt -> pool: how candidates are drawn, and runs over many problems."""
+"""Prompt -> pool: draws candidates, for one prompt or for many problems."""

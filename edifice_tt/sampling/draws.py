@@ -1,8 +1,7 @@
 """Logits -> the next token, on the host in float64. Knows no model and no device.
 
-A draw is one number in [0, 1) from a counter-based generator, so that the draw of candidate i at
-position p depends on (seed, i, p) and on nothing else: not on how many candidates there are, nor
-on which of them share a batch.
+A draw is one number in [0, 1) from a counter-based generator. So the draw of candidate i at
+position p depends only on (seed, i, p), not on the number of candidates or on the batch.
 """
 
 import threading
@@ -22,10 +21,10 @@ _kept = threading.local()
 
 @dataclass(frozen=True)
 class Sampler:
-    """How to draw: temperature, then the `top_k` most likely (0: all), then the nucleus `top_p`.
+    """Sampling settings: temperature, then the `top_k` most likely (0: all), then `top_p`.
 
-    `temperature=0` takes the most likely token. Raises `ValueError` for values that cannot work.
-    Source: nucleus sampling, Holtzman et al., 2020, arXiv:1904.09751.
+    `temperature=0` takes the most likely token. Raises `ValueError` for invalid values. Source:
+    nucleus sampling, Holtzman et al., 2020, arXiv:1904.09751.
     """
 
     temperature: float = 0.8
@@ -45,7 +44,7 @@ class Sampler:
         object.__setattr__(self, "seed", check_seed(self.seed))
 
     def draw(self, logits: NDArray[np.floating], index: int, position: int) -> tuple[int, float]:
-        """The token that candidate `index` draws at `position`, from logits (V,).
+        """Draw the token of candidate `index` at `position` from logits (V,).
 
         Returns the token and its log-probability under the untempered, unfiltered model.
         """
@@ -62,13 +61,13 @@ class Sampler:
         return token, float(exact[token] - np.log(np.exp(exact, out=scratch).sum()))
 
     def probabilities(self, logits: Floats) -> Floats:
-        """The distribution (V,) that is drawn from; what is filtered out has probability 0."""
+        """The distribution (V,) to draw from; filtered tokens have probability 0."""
         weights = self._weights(logits - logits.max(), np.empty_like(logits))
         total: Floats = weights / weights.sum()
         return total
 
     def _weights(self, logits: Floats, weights: Floats) -> Floats:
-        """The same up to a factor, from logits whose largest is 0; `weights` is room for it."""
+        """The unnormalised distribution, from logits with maximum 0; written into `weights`."""
         with np.errstate(over="ignore"):  # a tiny temperature gives -inf: weight 0, as it should
             np.divide(logits, self.temperature, out=weights)
         np.exp(weights, out=weights)
@@ -92,10 +91,10 @@ class Sampler:
 
 
 def _rooms(size: int) -> tuple[Floats, Floats]:
-    """Two arrays of that size, for this thread to use again and again.
+    """Two arrays of this size that this thread reuses.
 
-    Fresh ones of a whole vocabulary come from the system page by page, which takes longer than to
-    fill them, and in which threads wait for each other.
+    Fresh arrays of a whole vocabulary are slow: the system allocates them page by page, and threads
+    wait for each other.
     """
     if getattr(_kept, "size", None) != size:
         _kept.size, _kept.rooms = size, (np.empty(size), np.empty(size))
@@ -104,7 +103,7 @@ def _rooms(size: int) -> tuple[Floats, Floats]:
 
 
 def _pick(weights: Floats, number: float) -> int:
-    """The index at which the running sum of the weights passes `number` times the whole."""
+    """The index at which the cumulative weight passes `number` times the total."""
     # Stretch by stretch: a running sum over the whole vocabulary takes longer than all the rest.
     starts = np.arange(0, len(weights), STRETCH)
     sums = np.add.reduceat(weights, starts).cumsum()
@@ -119,7 +118,7 @@ def _pick(weights: Floats, number: float) -> int:
 
 
 def uniform(seed: int, index: int, position: int) -> float:
-    """One number in [0, 1) that depends on its three arguments alone.
+    """One number in [0, 1) that depends only on its three arguments.
 
     Source: Philox, Salmon et al., 2011, doi:10.1145/2063384.2063405.
 

@@ -1,7 +1,7 @@
 """Prompt -> pool: samples N candidates that share the prompt's keys and values.
 
-Rows decode in lock-step, in batches that the devices share out; on a CPU finished rows cost nothing
-more. Knows no scorer and no rule.
+Rows decode in lock-step, in batches that the devices share; on a CPU finished rows cost nothing.
+Knows no scorer and no rule.
 """
 
 import time
@@ -63,21 +63,21 @@ def generate(
 ) -> Pool:
     """Sample `n` candidate answers to one prompt.
 
-    A str is read as it is; a list of `{"role": ..., "content": ...}` goes through the model's chat
-    template, which `template_options` are for, such as `{"enable_thinking": False}`; `date` is the
-    day that a template may tell (default: today). A control token's name in a message is text, in a
-    str it is the token. `stop` holds strings and token ids that end an answer, beside the model's
-    own; the name of a control token stops there too.
-    Candidate i depends on (seed, problem, i) alone: the first 4 of n=16 are those of n=4, `indices`
-    makes only these of the n. `batch_size` (the most rows that decode together: more memory, fewer
-    passes over the weights) and `devices` (tinygrad devices of one kind that share the rows out; by
-    default every core, on a CPU) change nothing. With an extractor named by `answer` the candidates
-    have answers, and with `gold` are marked as right or wrong.
+    A str is read unchanged; a list of `{"role": ..., "content": ...}` goes through the model's chat
+    template. `template_options` go to the template, such as `{"enable_thinking": False}`, and
+    `date` (default: today) is the day that it may state. A control token's name is text in a
+    message, but the token in a str. `stop` holds strings and token ids that end an answer, besides
+    the model's own; it may name control tokens. Candidate i depends only on (seed, problem, i): the
+    first 4 of n=16 are those of n=4, and `indices` selects which to make. `batch_size` is the
+    number of rows that decode together: more memory, fewer passes over the weights. `devices` are
+    tinygrad devices of one kind that share the rows (default on a CPU: every core). Neither changes
+    the candidates. `answer` names an extractor that sets their answers; with `gold` they are marked
+    right or wrong.
 
-    Ctrl-C returns the candidates that are finished (`interrupted`, or `settings["interrupted"]`,
-    says so); with none finished it is a KeyboardInterrupt. Raises `ValueError` for an empty
-    prompt, one that does not fit the context, and settings that cannot work, and `EdificeError` for
-    what the memory that is left cannot hold.
+    Ctrl-C returns the finished candidates, and sets `interrupted` and `settings["interrupted"]`;
+    with none finished it raises KeyboardInterrupt. Raises `ValueError` for an empty prompt, a
+    prompt that exceeds the context, and invalid settings. Raises `EdificeError` if the free memory
+    is too small.
     """
     request = Request(
         n=n,
@@ -200,7 +200,7 @@ def _check_indices(n: int, indices: Iterable[int] | None) -> Sequence[int]:
 
 @dataclass
 class _Row:
-    """A candidate in the making."""
+    """A candidate while it is sampled."""
 
     index: int
     stream: TextStream
@@ -211,7 +211,7 @@ class _Row:
     shown: int = 0  # characters that have been handed out for streaming
 
     def add(self, token: int, logprob: float, stops: Stops, last: bool) -> str:
-        """Take one more token; returns the text that is now sure to stay."""
+        """Add a token; returns the text that is now final."""
         self.ids.append(token)
         self.logprobs.append(logprob)
         if token in stops.eos_ids or token in stops.extra_ids:

@@ -1,4 +1,4 @@
-"""Many problems -> one pool file, written as candidates finish and completed when it broke off.
+"""Many problems -> one pool file, written as candidates finish; interrupted runs can resume.
 
 Knows which candidates are missing; `sample` makes them, `PoolWriter` writes them.
 """
@@ -38,14 +38,14 @@ def generate_pools(
     on_token: Callable[[Event], None] | None = None,
     **options: Any,
 ) -> int:
-    """Sample candidates to many problems into a pool file; returns how many were made.
+    """Sample candidates for many problems into a pool file; returns the number of new candidates.
 
-    Each candidate is written when it finishes, so that a run that is killed loses at most a line.
-    `resume=True` makes what is missing in the file, and the result is that of a run that was never
-    broken off. `options` are those of `generate`; `edifice_tt.read_pools` reads the file.
+    Each candidate is written when it finishes, so a killed run loses at most one line.
+    `resume=True` adds what is missing; the result equals that of an uninterrupted run. `options`
+    are those of `generate`; `edifice_tt.read_pools` reads the file.
 
-    Ctrl-C is a KeyboardInterrupt, with every finished candidate in the file. Raises `EdificeError`
-    for a file that exists, or that another model, other settings or other problems made, and
+    Ctrl-C raises KeyboardInterrupt, with every finished candidate in the file. Raises
+    `EdificeError` for a file that exists, or one with another model, settings or problems. Raises
     `ValueError` as `generate` does, before anything is sampled.
     """
     request = make_request(**options)
@@ -55,7 +55,7 @@ def generate_pools(
 
 @dataclass
 class Run:
-    """A pool file and what is still `missing` in it: problems with the indices of candidates."""
+    """A pool file and what is `missing` in it: problems with the indices of their candidates."""
 
     lm: CausalLM
     writer: PoolWriter
@@ -69,7 +69,7 @@ class Run:
         return sum(len(indices) for _, indices in self.missing)
 
     def sample(self, on_token: Callable[[Event], None] | None = None) -> int:
-        """Make what is missing; returns how many candidates were made."""
+        """Sample what is missing; returns the number of new candidates."""
         with held():
             for problem, indices in self.missing:
                 check_unchanged(self.lm)
@@ -178,7 +178,7 @@ def _check_same(
     settings: Mapping[str, Any],
     problems: Iterable[TokenizedProblem],
 ) -> None:
-    """Raise `EdificeError` when the file is that of another model, other settings or problems."""
+    """Raise `EdificeError` if the file has another model, other settings or other problems."""
     path, file = writer.path, writer.file
     recorded, expected = (
         {name: value for name, value in one.items() if name != "model"}

@@ -30,7 +30,7 @@ def describe_sampling(
 
 
 def rounding_of(lm: CausalLM) -> dict[str, str]:
-    """What was rounded of a model that its file holds otherwise: `activations` and `dtype`."""
+    """How a model was rounded after it was read from its file: `activations` and `dtype`."""
     plain: dict[str, Any] = {"activations": "float32", "dtype": None}
     actual = {
         name: getattr(lm, name, value) for name, value in plain.items()

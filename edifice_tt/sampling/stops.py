@@ -14,8 +14,8 @@ _SIGNS = range(0xD800, 0xE000)  # half characters, which no decoded text holds
 class Stops:
     """What ends an answer: strings and token ids, and the model's own end tokens.
 
-    A control token has no text, so while strings are looked for, each one that a stop string names
-    has a sign in its place.
+    A control token has no text. So for the search, each one that a stop string names is replaced by
+    a private character, its sign.
     """
 
     strings: tuple[str, ...]
@@ -26,9 +26,9 @@ class Stops:
 
     @classmethod
     def of(cls, lm: CausalLM, stop: Iterable[str | int], chat: bool = False) -> "Stops":
-        """The stops of a model, of a chat those of its template too.
+        """The stops of a model; for a chat also those of its template.
 
-        Raises `ValueError` for one that cannot be, or never comes.
+        Raises `ValueError` for a stop that is invalid, or can never occur.
         """
         stop = [s if (token := whole(s)) is None else token for s in stop]
         ids = range(lm.config.vocab_size)
@@ -47,12 +47,12 @@ class Stops:
         return cls(strings, extra_ids, eos_ids, *_with_signs(lm, strings, eos_ids))
 
     def find(self, text: str) -> int:
-        """Where the first stop string begins, -1 where there is none."""
+        """The position of the first stop string, or -1."""
         starts = [start for start in map(text.find, self._all) if start >= 0]
         return min(starts, default=-1)
 
     def possible_start(self, text: str) -> int:
-        """How many of the last characters may be the beginning of a stop string."""
+        """The number of trailing characters that may begin a stop string."""
         starts = (s[:size] for s in self._all for size in range(len(s) - 1, 0, -1))
         return max((len(start) for start in starts if text.endswith(start)), default=0)
 

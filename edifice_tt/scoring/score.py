@@ -1,4 +1,4 @@
-"""Pool -> pool with scores. Hands each scorer what it reads and checks what it gives back."""
+"""Pool -> pool with scores. Gives each scorer its input and checks its output."""
 
 import math
 from collections.abc import Callable
@@ -17,19 +17,18 @@ from edifice_tt.scoring.verifier import Verifier, open_verifier, read_head
 def score(
     lm: CausalLM | None, pool: Pool, scorer: str | Verifier = "logprob", reduce: str | None = None
 ) -> Pool:
-    """Add a scorer's scores to a pool, and the range that it declares.
+    """Return a pool with a scorer's scores and declared range added; higher is better.
 
-    Higher is better. A scorer that reads text or log-probabilities needs no model: `lm` may be
-    None. One that reads hidden states must be the model's own head (`lm.config.scorer`), or a
-    verifier that was trained on the model, registered or given as a `Verifier`; its scores stand
-    under its own name. The candidate's score is the head's number at its last token.
-    Of a scorer of steps the numbers stay in `step_scores`, and `reduce` makes one score of them
-    (`last` by default; see `steps.reduce_steps`).
+    A scorer that reads text or log-probabilities needs no model: `lm` may be None. A scorer of
+    hidden states is the model's own head (`lm.config.scorer`), or a verifier trained on the model:
+    a registered name or a `Verifier`. The candidate's score is the head's number at its last token.
+    A scorer of steps fills `step_scores`, and `reduce` makes one score of them (default: `last`;
+    see `steps.reduce_steps`).
 
-    Raises `UnknownNameError` for an unknown scorer or reduction, `ValueError` for a reduction that
-    this scorer cannot have, `EdificeError` when the pool or the model lacks what it reads, and
-    `PluginError`, naming the owner, when it fails or breaks its declared range; the pool is never
-    changed.
+    Raises `UnknownNameError` for an unknown scorer or reduction, and `ValueError` for a reduction
+    of a scorer without steps. Raises `EdificeError` when the pool or the model lacks the scorer's
+    input. Raises `PluginError`, naming the owner, when the scorer fails or leaves its declared
+    range.
     """
     if isinstance(scorer, str) and (one := registry.scorer(scorer)).reads == "states":
         check_reduce(one, reduce)
@@ -63,7 +62,7 @@ def score(
 
 
 def check_reduce(record: registry.Scorer, reduce: str | None) -> None:
-    """Raise for a reduction that is not there, or that this scorer cannot have."""
+    """Raise for an unknown reduction, or one that this scorer cannot have."""
     if reduce is None:
         return
     check_reduction(reduce)
@@ -140,7 +139,7 @@ def _who(record: registry.Scorer) -> str:
 
 
 def check_scorer(lm: CausalLM | None, scorer: str) -> registry.Scorer:
-    """The scorer's record. Raises what `score` would for a scorer that this model cannot serve."""
+    """The scorer's record. Raises as `score` does for a scorer that does not fit this model."""
     record = registry.scorer(scorer)
     if record.reads != "hidden" or (lm and lm.scorer and lm.config.scorer == scorer):
         return record
@@ -152,9 +151,9 @@ def check_scorer(lm: CausalLM | None, scorer: str) -> registry.Scorer:
 
 
 def mean_logprob(token_logprobs: list[list[float]]) -> list[float]:
-    """The mean log-probability of each candidate's tokens, under the model that sampled them.
+    """The mean log-probability per candidate of its tokens, under the model that sampled them.
 
-    The mean, not the sum, so that a longer answer is not worse for its length.
+    The mean, not the sum, so that long answers are not penalised.
 
     >>> mean_logprob([[-1.0, -3.0], [-0.5]])
     [-2.0, -0.5]

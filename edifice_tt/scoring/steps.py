@@ -1,4 +1,4 @@
-"""One number a step -> one number an answer. Knows numbers only."""
+"""One number per step -> one number per answer. Knows numbers only."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,9 +13,10 @@ DEFAULT = "last"
 def reduce_steps(steps: Sequence[float], how: str = DEFAULT) -> float:
     """The score of an answer from the scores of its steps: `last`, `min`, `max`, `mean`, `product`.
 
-    A product is of probabilities. The default is that of Snell et al., 2024, arXiv:2408.03314, who
-    found `last` best; Lightman et al., 2023, arXiv:2305.20050, take the `product`, and compare it
-    with `min`. Raises `UnknownNameError` for another name and `ValueError` when there is no step.
+    `product` is for probabilities. The default follows Snell et al., 2024, arXiv:2408.03314, who
+    found `last` best. Lightman et al., 2023, arXiv:2305.20050, use `product`, and compare it with
+    `min`. Raises `UnknownNameError` for an unknown reduction and `ValueError` when there is no
+    step.
 
     >>> reduce_steps([0.5, 0.25, 0.75]), reduce_steps([0.5, 0.25, 0.75], "mean")
     (0.75, 0.5)
@@ -27,7 +28,7 @@ def reduce_steps(steps: Sequence[float], how: str = DEFAULT) -> float:
 
 
 def check_reduction(how: str) -> Callable[[Sequence[float]], float]:
-    """The function of that name; raises `UnknownNameError` for another."""
+    """The reduction of that name; raises `UnknownNameError` for an unknown one."""
     if how not in _REDUCTIONS:
         raise unknown_name("reduction of steps", how, _REDUCTIONS)
     return _REDUCTIONS[how]

@@ -1,7 +1,7 @@
-"""A trained scorer head as a file of its own: made for one model, at one layer, calibrated.
+"""A verifier: a trained, calibrated scorer head for one layer of one model, and its file.
 
-A file names a registered head and holds its weights; nothing that is named in it is imported or
-run. Knows how a head is applied; `training` makes one.
+A file names a registered head and holds its weights; no code in it is imported or run. Knows how to
+apply a head; `training` makes one.
 """
 
 import json
@@ -56,14 +56,13 @@ _HEAD, _MEAN, _SCALE = "head.", "input.mean", "input.scale"
 
 @dataclass(frozen=True, eq=False)
 class Verifier:
-    """A head, what it was made for, and how its numbers become probabilities.
+    """A trained head, what it reads, and its calibration.
 
-    `scorer` and `options` are what the registered head is made with, `layer` and `fingerprint`
-    tell which hidden states of which model it reads, `tokenizer` (a digest, if known) of which
-    tokens. It is given (states - mean) * scale, and the
-    probability is sigmoid(slope * logit + offset). `trained_on` are digests of the prompts that it
-    was trained on, `figures` what was measured on the problems held out. `owner` is the plugin that
-    it came with, and is not saved.
+    `scorer` and `options` make the registered head. `layer` and `fingerprint` identify the hidden
+    states and the model that it reads, `tokenizer` (a digest, if known) the tokenizer. The head
+    reads (states - mean) * scale; the probability is sigmoid(slope * logit + offset). `trained_on`
+    holds digests of the training prompts, `figures` the measurements on held-out problems. `owner`
+    is the plugin that provides it, and is not saved.
     """
 
     name: str
@@ -108,7 +107,7 @@ class Verifier:
             )
 
     def score(self, lm: CausalLM, pool: Pool) -> Pool:
-        """The pool with a probability a candidate, that at its last token."""
+        """The pool with one probability per candidate, read at its last token."""
         self.check(lm)
         if seen := self.has_seen(pool.prompt):
             warnings.warn(
@@ -129,7 +128,7 @@ class Verifier:
         return digest_of(prompt) in self.trained_on
 
     def logits(self, states: Sequence[NDArray[np.floating[Any]]]) -> list[States]:
-        """The head's logit (T,) at every position of each candidate's states (T, D)."""
+        """The head's logits (T,) at all positions, per candidate with states (T, D)."""
         device = str(next(iter(get_state_dict(self.head).values())).device)
         ready = [(one.astype(np.float32) - self.mean) * self.scale for one in states]
         values = read_head(self.head, ready, device)
@@ -168,8 +167,8 @@ _DESCRIBED: dict[str, type] = {
 def load_verifier(path: str | os.PathLike[str], device: str | None = None) -> Verifier:
     """Read a verifier: a registered one, by name, or a file of `Verifier.save`.
 
-    A head that it names must be registered. Raises `CheckpointError` for a damaged or foreign file
-    and for weights that are not the head's, `UnknownNameError` when the head is not installed.
+    Its head must be registered. Raises `CheckpointError` for a damaged or foreign file and for
+    weights that do not fit the head, `UnknownNameError` when the head is not installed.
     """
     if isinstance(path, str):
         registered = registry.load_registry().verifiers
@@ -197,7 +196,7 @@ def load_verifier(path: str | os.PathLike[str], device: str | None = None) -> Ve
 
 
 def _read_description(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """The fields that `Verifier.save` describes; raises `ValueError` for any that is damaged."""
+    """The fields written by `Verifier.save`; raises `ValueError` for a damaged one."""
     record = parse_record(metadata["verifier"])
     fields = {name: take(record, name, kind) for name, kind in _DESCRIBED.items()}
     for name in ("name", "scorer"):
@@ -214,7 +213,7 @@ def _read_description(metadata: Mapping[str, str]) -> dict[str, Any]:
 def open_verifier(record: registry.Scorer, device: str | None = None) -> Verifier:
     """The verifier of a scorer that reads `states`, under the scorer's name.
 
-    Whatever is wrong with it, the error names its owner.
+    Every error names its owner.
     """
     who = f"scorer {record.name!r} of {record.owner}"
     try:
@@ -230,7 +229,7 @@ def open_verifier(record: registry.Scorer, device: str | None = None) -> Verifie
 
 
 def new_head(scorer: str, hidden_size: int, options: Mapping[str, Any]) -> Any:
-    """The registered head, fresh; raises `ValueError` for options that are missing or wrong."""
+    """A new registered head; raises `ValueError` for missing or wrong options."""
     if missing := {"scorer_hidden", "dropout", "seed"} - options.keys():
         raise ValueError(f"the option {min(missing)} is missing")
     check_size("scorer_hidden", options["scorer_hidden"])
@@ -242,12 +241,12 @@ def new_head(scorer: str, hidden_size: int, options: Mapping[str, Any]) -> Any:
 
 
 def digest_of(text: str) -> str:
-    """A short digest that tells one text from another."""
+    """A short digest that identifies a text."""
     return sha256(text.encode()).hexdigest()[:16]
 
 
 def tokenizer_digest(lm: CausalLM) -> str:
-    """A short digest that tells a model's tokenizer from another; made once for each."""
+    """A short digest that identifies a model's tokenizer; computed once per tokenizer."""
     known, digest = _digests.get(lm, (None, ""))
     if digest == "" or known is not lm.tokenizer:
         digest = digest_of("" if lm.tokenizer is None else lm.tokenizer.to_json())
@@ -260,10 +259,10 @@ _digests: WeakKeyDictionary[CausalLM, tuple[Any, str]] = WeakKeyDictionary()
 
 @exclusive
 def read_head(head: Any, states: Sequence[States], device: str) -> list[States]:
-    """A head's number (T,) at every position of each candidate's states (T, D).
+    """A head's numbers (T,) at all positions, per candidate with states (T, D).
 
-    Batches have fixed shapes and a candidate's follows from its own length, so that its numbers
-    cannot depend on its neighbours. A head reads nothing to its right, where the padding is.
+    Batches have fixed shapes, and a candidate's own length determines its shape, so its numbers
+    cannot depend on its neighbours. A head reads nothing to the right, where the padding is.
     """
     lengths: dict[int, list[int]] = {}
     for at, one in enumerate(states):

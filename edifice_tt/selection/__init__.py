@@ -1,4 +1,4 @@
-"""Which part of a text is its answer, and which candidate wins. Registers the built-in rules."""
+"""Extracts answers and selects candidates. Registers the built-in rules and extractors."""
 
 from collections.abc import Callable
 

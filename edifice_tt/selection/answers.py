@@ -1,4 +1,4 @@
-"""Which part of a text is its answer. Knows text only.
+"""Extracts the answer from a text. Knows text only.
 
 An extractor returns the answer in a canonical form, or None when it finds none: the candidate then
 abstains. Answers are equal when their forms are, or when the extractor's own `equal` says so.
@@ -34,9 +34,9 @@ def extractor(name: str) -> Extractor:
     r"""An extractor by name: `text`, `number`, `boxed`, a plugin's, or `regex:PATTERN`.
 
     A pattern's first group is the answer (the whole match when it has none); the last match counts.
-    Each of them reads a text `without_thinking`. Raises `UnknownNameError` for another name and
-    `ValueError` for a pattern that does not compile; a plugin's, asked, `PluginError` where it
-    fails.
+    Each reads the text `without_thinking`. Raises `UnknownNameError` for an unknown name and
+    `ValueError` for a pattern that does not compile. The extractor of a plugin raises `PluginError`
+    when it fails.
 
     >>> extractor("number")("3 + 4 = 7, so the answer is 1,007.50.")
     '1007.5'
@@ -48,7 +48,7 @@ def extractor(name: str) -> Extractor:
 
 @dataclass(frozen=True)
 class Answers:
-    """An extractor in use: how an answer is found, and when two that differ are equal."""
+    """An extractor ready for use, with its test for equal answers."""
 
     name: str
     extract: Extractor
@@ -70,7 +70,7 @@ class Answers:
         return answer == other or (self.equal is not None and self.equal(answer, other))
 
     def merge(self, found: Iterable[str | None]) -> list[str | None]:
-        """The answers, each as the first of those before it to which it is equal; None stays."""
+        """The answers, each replaced by the first equal one in the list; None stays None."""
         if self.equal is None:
             return list(found)
         firsts: dict[str, str] = {}
@@ -84,7 +84,7 @@ class Answers:
 
 
 def find_answers(name: str) -> Answers:
-    """How answers of a kind are found and compared. Raises as `extractor` does."""
+    """The extractor of this name with its test for equal answers. Raises as `extractor` does."""
     if not name.startswith(PATTERN):
         also = (f"{PATTERN}PATTERN",)
         return _in_use(registry.load_registry().find("answer extractor", name, also))
@@ -97,7 +97,7 @@ def find_answers(name: str) -> Answers:
 
 @lru_cache(maxsize=64)
 def _in_use(record: records.Extractor) -> Answers:
-    """Foreign code, asked of what it may see, and held to what it may give."""
+    """The registered functions wrapped: they see no thinking, and their results are checked."""
     who = f"answer extractor {record.name!r} of {record.owner}"
 
     def ask(function: Callable[..., Any], *texts: str) -> Any:
@@ -105,7 +105,7 @@ def _in_use(record: records.Extractor) -> Answers:
             return function(*texts)
         except KeyboardInterrupt:
             raise
-        # Whatever it raises, the caller learns whose it is.
+        # Whatever it raises, the error names its owner.
         except BaseException as error:
             raise PluginError(f"{who} failed on {show(texts[0]):.60}: {one_line(error)}") from error
 
@@ -119,7 +119,7 @@ def _in_use(record: records.Extractor) -> Answers:
     if compare is None:
         return Answers(record.name, extract)
 
-    @lru_cache(maxsize=1 << 16)  # subsets of a pool ask for the same pairs again and again
+    @lru_cache(maxsize=1 << 16)  # subsets of a pool compare the same pairs repeatedly
     def equal(answer: str, other: str) -> bool:
         same = ask(compare, answer, other)
         if not isinstance(same, bool):
@@ -130,11 +130,11 @@ def _in_use(record: records.Extractor) -> Answers:
 
 
 def without_thinking(text: str) -> str:
-    """The text without what its model only thought; nothing where the thinking does not end.
+    """The text without the model's thinking; empty if the thinking does not end.
 
-    Thinking stands in `<think>...</think>`, also `thinking`, `thought` and `seed:think`; in
-    `<|begin_of_thought|>...<|end_of_thought|>`, `[THINK]...[/THINK]` or `◁think▷...◁/think▷`. An
-    end without a beginning ends what the prompt began, from the text's first character on.
+    Thinking is enclosed in `<think>...</think>` (also `thinking`, `thought`, `seed:think`),
+    `<|begin_of_thought|>...<|end_of_thought|>`, `[THINK]...[/THINK]` or `◁think▷...◁/think▷`. If
+    the prompt opened the thinking, the text up to the closing tag is thinking.
 
     >>> without_thinking("<think>7, or 8?</think>It is 9."), without_thinking("<think>Could be 8")
     ('It is 9.', '')
@@ -169,21 +169,23 @@ def opened_thinking(prompt: str) -> str:
 
 
 def whole_text(text: str) -> str | None:
-    """The text without white space around it; None when nothing is left."""
+    """The text without surrounding white space; None when nothing is left."""
     return text.strip() or None
 
 
 def boxed(text: str) -> str | None:
-    r"""What stands in the last `\boxed{...}`, with balanced braces; None when there is none.
+    r"""The content of the last `\boxed{...}`, with balanced braces; None when there is none.
 
     `\fbox{...}` and `\boxed 42` are boxes too, and `\{` is no brace.
 
     >>> boxed(r"so \boxed{\frac{1}{2}}."), boxed(r"so $\boxed 42$.")
     ('\\frac{1}{2}', '42')
     """
-    opened: list[tuple[bool, int]] = []  # braces without their match: of a box? where it begins
+    opened: list[
+        tuple[bool, int]
+    ] = []  # open braces: whether of a box, and where the content begins
     begin = end = 0
-    for brace in _BRACE.finditer(text):  # once through, for a text may be a million of them
+    for brace in _BRACE.finditer(text):  # one pass: a text may hold a million braces
         if brace["bare"]:
             begin = brace.start("bare")
             end = begin + len(brace["bare"].rstrip(".,;:!?*"))

@@ -1,14 +1,14 @@
-"""A text -> the expressions in it that may be numbers. Knows text in one spelling; no values.
+"""Finds the expressions in a text that may be numbers. Knows canonical text; no values.
 
-An expression is what stands between words and stops. Dashes, bullets and stars around it are marks,
-unless something stands on their other side.
+An expression is a stretch between words and stops. Dashes, bullets and stars around it are marks,
+not operators, unless they have a second operand.
 """
 
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_LETTER = r"[A-Za-z\u00c0-\u024f\u0370-\u03bf\u03c1-\u052f]"  # not π, and of scripts with spaces
+_LETTER = r"[A-Za-z\u00c0-\u024f\u0370-\u03bf\u03c1-\u052f]"  # scripts with spaces, without π
 _POWER_OF_NAME = r"\^(?:\{[^{}\n]*\}|-?\w)|_(?:\{[^{}\n]*\}|[A-Za-z0-9])"
 _TOKEN = re.compile(
     rf"""
@@ -32,7 +32,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _NUMERIC = re.compile(r"\d|[∞π]|\\(?:pi|infty)(?![A-Za-z])|(?<![A-Za-z])infinity(?![A-Za-z])")
-# A letter of its own behind a number is a unit or a variable, or a thousand (k).
+# A single letter after a number is a unit, a variable, or a factor of 1000 (k).
 _UNIT = re.compile(
     r"(?!(?:bn|mn|tn)(?![A-Za-z]))(?:[^\W\d_]{2,}|[mgshdlLVWAJNCF])"
     r"(?:\^?[23]|\^\{-?\d\})?(?:[-/][^\W\d_]++(?:\^?[23]|\^\{-?\d\})?)*+"
@@ -42,13 +42,13 @@ _VARIABLE_BEFORE = re.compile(rf"(?<![\w']){_LETTER}(?:[\^_][\w{{}}-]*)?[)}}]*\Z
 _EXPONENT = re.compile(r"\^ ?(?:\{[^{}]*\}|-?\w)")
 _VARIABLE_AFTER = re.compile(rf"{_LETTER}(?!\w)")
 _ALWAYS = ("number", "atom", "command", "operator", "open")  # part of an expression
-_VALUES = ("number", "close", "group")  # what a letter right behind is a factor of
-_WITHIN = ("close", "separator")  # part of one in brackets
+_VALUES = ("number", "close", "group")  # an adjacent letter multiplies these
+_WITHIN = ("close", "separator")  # part of an expression inside brackets
 _BESIDE = 40  # characters that are looked at before and after
 
 
 class Expression(NamedTuple):
-    """A stretch of the text that may be a number, and what stands before and after it."""
+    """A stretch of the text that may be a number, with the text before and after it."""
 
     text: str
     before: str
@@ -57,15 +57,15 @@ class Expression(NamedTuple):
 
 class _Bracket(NamedTuple):
     place: int
-    is_argument: bool  # of a command or an exponent: nothing but its end ends it
-    is_group: bool  # braces that hold together what stands in a box, or a text
+    is_argument: bool  # of a command or an exponent: only its closing bracket ends it
+    is_group: bool  # braces that only group, as in a box
     more: int  # arguments that may follow this one
 
 
 def expressions(text: str) -> Iterator[Expression]:
-    """The stretches between words and stops that have something numeric in them, in order."""
+    """The numeric stretches between words and stops, in order."""
     start, end, arguments, last, apart = -1, 0, 0, "", False
-    opened: list[_Bracket] = []  # brackets without their match
+    opened: list[_Bracket] = []  # open brackets
     for token in _TOKEN.finditer(text):
         kind, word = token.lastgroup or "", token[0]
         if kind == "space":
@@ -100,7 +100,7 @@ def expressions(text: str) -> Iterator[Expression]:
 
 
 def _cut(text: str, start: int, end: int, opened: list[_Bracket]) -> Iterator[Expression]:
-    """The expression, if it is numeric; of one with a bracket left open, the part in there."""
+    """The expression, if it is numeric; the part inside the bracket if one is left open."""
     if not any(bracket.is_argument for bracket in opened):
         for place in (bracket.place for bracket in reversed(opened)):
             if _NUMERIC.search(text, place, end):
@@ -113,13 +113,13 @@ def _cut(text: str, start: int, end: int, opened: list[_Bracket]) -> Iterator[Ex
 
 
 def without_marks(expression: Expression) -> str | None:
-    """The expression without the dashes, bullets and stars around it; None where it goes on."""
+    """The expression without surrounding marks; None where the text continues it."""
     body = expression.text.strip()
     left, right = expression.before.rstrip(" \t"), expression.after.lstrip(" \t")
     name = bool(_NAME_BEFORE.search(left))
     glued = name and left == expression.before
     variable = bool(_VARIABLE_BEFORE.search(left))
-    if not left and right == "!":  # of a text that is nothing but `5!`, nobody knows
+    if not left and right == "!":  # the text `5!` alone is ambiguous: a factorial or an exclamation
         return None
     if body.startswith("*"):
         bare = body.lstrip("*")

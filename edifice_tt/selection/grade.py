@@ -1,4 +1,4 @@
-"""Which candidates are right: their extracted answers against the gold answer. Knows text only."""
+"""Grades candidates: compares extracted answers with the gold answer. Knows text only."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,13 +9,13 @@ from edifice_tt.selection.answers import find_answers, opened_thinking
 
 
 def grade(pool: Pool, answer: str = "text") -> Pool:
-    """A pool whose candidates have `answer` and `correct`, from their texts and the gold answer.
+    """Set `answer` and `correct` of each candidate from its text and the gold answer.
 
-    `answer` names an extractor: `text`, `number`, `boxed`, `regex:PATTERN` or a plugin's. It reads
-    the gold answer too; where it finds nothing in it, the gold answer counts as it stands: no
-    number is equal to one that is no number. A candidate in which nothing is found has the answer
-    "" and is wrong; one without a text keeps the answer that it has. Raises `ValueError` for a pool
-    without a gold answer, `UnknownNameError` for an unknown extractor.
+    `answer` names an extractor: `text`, `number`, `boxed`, `regex:PATTERN` or a plugin's. It also
+    reads the gold answer; if it finds nothing there, the gold answer is used unchanged. A candidate
+    in which nothing is found gets the answer "" and is wrong. A candidate without a text keeps its
+    answer. Raises `ValueError` for a pool without a gold answer, `UnknownNameError` for an unknown
+    extractor.
 
     >>> pool = Pool("1 + 1?", (Candidate(0, "It is 2."), Candidate(1, "3.0")), gold="2.0")
     >>> [(c.answer, c.correct) for c in grade(pool, "number")]
@@ -47,7 +47,7 @@ def grader(
         found = extract(opened + candidate.text) if candidate.text else candidate.answer
         if found is not None and not candidate.text:
             found = extract(found) or found.strip()
-        # Not None: that is an answer for which nobody has looked.
+        # Not None, which means that no extractor has read the candidate.
         if right is None:
             return replace(candidate, answer=found or "", correct=None)
         correct = found is not None and answers.same(found, right)

@@ -1,6 +1,6 @@
-r"""The last number of a text, exactly or not at all. Knows text only.
+r"""Finds the last number of a text, exactly or not at all. Knows text only.
 
-In one spelling (`spelling.py`) the last expression with something numeric in it
+The text gets canonical spelling (`spelling.py`). Then its last numeric expression
 (`expressions.py`) must be one number as a whole.
 """
 
@@ -12,7 +12,7 @@ from fractions import Fraction
 from edifice_tt.selection.expressions import Expression, expressions, without_marks
 from edifice_tt.selection.spelling import plain_characters, plain_latex
 
-# Of what is worked out. Python writes that many digits whatever its own limit is set to.
+# Limits computed values. Python prints this many digits whatever limit the user has set.
 _MAX_DIGITS = sys.int_info.str_digits_check_threshold
 _LARGEST = 10**_MAX_DIGITS - 1
 _POWERS = (
@@ -68,11 +68,11 @@ _FORMS = tuple(
 
 
 def last_number(text: str) -> str | None:
-    r"""The last number in the text in its shortest decimals, or else as a reduced fraction.
+    r"""The last number in the text as the shortest decimal, or else as a reduced fraction.
 
-    None without a number, and where the last thing with digits is not one number, exactly:
-    `\sqrt{2}`, `5 - 3`, `(1, 2)`, `2024-05-01`, `12:30`, `1,5`, `2x`. Names with digits in them
-    (`CO2`, `x_1`) are words. A unit counts for nothing: `50%` is 50, and `3rd` is 3.
+    None without a number, and when the last expression with digits is not exactly one number:
+    `\sqrt{2}`, `5 - 3`, `(1, 2)`, `2024-05-01`, `12:30`, `1,5`, `2x`. Names that contain digits
+    (`CO2`, `x_1`) are words. Units are ignored: `50%` is 50, and `3rd` is 3.
 
     >>> last_number("It is 12 - 5 = 7.0"), last_number(r"so $\frac{3}{8}$"), last_number("2/6")
     ('7', '0.375', '1/3')
@@ -93,7 +93,7 @@ def last_number(text: str) -> str | None:
 
 
 def _sentence(text: str, place: int) -> str:
-    """The text from the sentence on that holds this place; all of it where a bracket is open."""
+    """The text from the sentence with this place on; all of it if the place is inside a brace."""
     begin = max(text.rfind("\n", 0, place), text.rfind(". ", 0, place), 0)
     inside = text.count("{", 0, begin) != text.count("}", 0, begin)
     return text if inside else text[begin:]
@@ -125,7 +125,7 @@ def _canonical(parts: dict[str, str], scale: Fraction) -> str:
 
 
 def _value(parts: dict[str, str]) -> Fraction:
-    """What the parts of a form come to; `ValueError` when that is nothing, or not printable."""
+    """The value of the parts of a form; `ValueError` if they are no number, or too long a one."""
     power = int(_short(parts.get("power", "0").strip("{( )}")))
     if "base" in parts:
         return _power(_fraction(parts["base"]), power)
@@ -172,7 +172,7 @@ def _ungrouped(digits: str) -> str:
 
 
 def _shortest(decimals: str) -> str:
-    """Without needless zeros; by way of no `Decimal`, which rounds, and no `int`, which is slow."""
+    """The decimals without needless zeros. As text: `Decimal` would round, and `int` is slow."""
     sign = "-" if decimals.startswith("-") else ""
     whole, _, part = decimals.removeprefix("-").partition(".")
     whole, part = whole.lstrip("0"), part.rstrip("0")
@@ -181,7 +181,7 @@ def _shortest(decimals: str) -> str:
 
 
 def _show(value: Fraction) -> str:
-    """In decimals where these end, else as a fraction."""
+    """The value as a decimal if it terminates, else as a fraction."""
     top, bottom = abs(value.numerator), value.denominator
     rest, places = bottom, 0
     for factor in (2, 5):

@@ -1,7 +1,7 @@
-"""The built-in rules: pure functions of candidates and their scores. Needs no model and no tensor.
+"""The built-in rules: pure functions of candidates and scores. Knows no model and no tensor.
 
-Sums are exact before they are rounded, so no choice depends on the order of the candidates; of
-equals the lowest index wins.
+Sums are exact before they are rounded, so no choice depends on the order of the candidates. The
+lowest index wins ties.
 """
 
 import math
@@ -21,9 +21,9 @@ DELTA = 0.1  # how often the bound of `pessimistic` may fail, unless told otherw
 def best_of_n(candidates: Sequence[Candidate], scorer: str | None = None) -> Choice:
     """The candidate with the highest score; the lowest index wins ties, NaN never wins.
 
-    `scorer` may be left out when the candidates have scores of one only. `tally` maps an index to
-    its score; a candidate without a score that is a number abstains. Raises `ValueError` when all
-    do. Source: Nakano et al., 2021, arXiv:2112.09332.
+    `scorer` may be omitted when only one has scored the candidates. `tally` maps an index to its
+    score. A candidate without a score, or with NaN, abstains. Raises `ValueError` when all abstain.
+    Source: Nakano et al., 2021, arXiv:2112.09332.
 
     >>> best_of_n([Candidate(0, "a", scores={"s": 1.0}), Candidate(1, "b", scores={"s": 3.0})]).text
     'b'
@@ -38,7 +38,7 @@ def best_of_n(candidates: Sequence[Candidate], scorer: str | None = None) -> Cho
 
 
 def majority(candidates: Sequence[Candidate], answer: str | None = None) -> Choice:
-    """The most common answer; of its candidates, the one with the lowest index.
+    """The candidate with the most common answer; the lowest index among those.
 
     `answer` names an extractor (see `answers_of`). `tally` maps an answer to its votes. Raises
     `ValueError` when all abstain. Source: self-consistency, Wang et al., 2022, arXiv:2203.11171.
@@ -52,7 +52,7 @@ def majority(candidates: Sequence[Candidate], answer: str | None = None) -> Choi
 def weighted(
     candidates: Sequence[Candidate], scorer: str | None = None, answer: str | None = None
 ) -> Choice:
-    """The answer whose candidates' scores have the largest sum; of them, the lowest index.
+    """The candidate whose answer has the largest sum of scores; the lowest index among those.
 
     `scorer` as in `best_of_n`, `answer` as in `majority`; `tally` maps an answer to its sum. Raises
     `ValueError` unless every candidate's score is a probability, and when all abstain. Source:
@@ -92,11 +92,11 @@ def pessimistic(
     answer: str | None = None,
     delta: float = DELTA,
 ) -> Choice:
-    """The answer with the highest lower bound on its mean score: many candidates count for more.
+    """The answer with the highest lower bound on its mean score, which rewards many votes.
 
     An answer's weight is Hoeffding's lower bound on the mean of its n scores, which holds with
-    probability 1 - `delta`: mean - sqrt(ln(1 / delta) / (2 n)). So `delta=1` compares the plain
-    means, and a tiny one is all but `majority`. `scorer` and `answer` as in `weighted`; `tally`
+    probability 1 - `delta`: mean - sqrt(ln(1 / delta) / (2 n)). With `delta=1` this compares plain
+    means; a tiny `delta` almost equals `majority`. `scorer` and `answer` as in `weighted`; `tally`
     maps an answer to its bound, which may be negative. Raises `ValueError` unless every candidate's
     score is a probability, for `delta` outside (0, 1], and when all abstain. Source: the bound,
     Hoeffding, 1963; pessimism in choosing an answer, Shi and Jin, 2025, arXiv:2504.10337.
@@ -113,21 +113,21 @@ def pessimistic(
 
 
 def random(candidates: Sequence[Candidate], seed: int = 0) -> Choice:
-    """A candidate drawn uniformly, the baseline: what one sample alone gives.
+    """A candidate drawn uniformly: the baseline of a single sample.
 
-    The draw depends on `seed` and on the candidates' indices alone; `edifice_tt.select` mixes the
-    problem's id into the seed. `tally` maps an index to its probability. Raises `ValueError` for a
-    seed that is no whole number from 0 to 2^64 - 1.
+    The draw depends only on `seed` and the candidates' indices; `edifice_tt.select` mixes the
+    problem's id into the seed. `tally` maps an index to its probability. Raises `ValueError` unless
+    the seed is a whole number from 0 to 2^64 - 1.
     """
     check_seed(seed)
     ordered = _in_order(candidates)
-    # Not `choice`: only `random` is promised to draw the same in every version of Python.
+    # Not `choice`: only `random` draws the same in every version of Python.
     drawn = ordered[int(Random(seed).random() * len(ordered))]
     return Choice(drawn, "random", {str(c.index): 1 / len(ordered) for c in ordered})
 
 
 def oracle(candidates: Sequence[Candidate]) -> Choice:
-    """The first candidate that is correct, else the lowest index: what no rule can do better.
+    """The first correct candidate, else the lowest index: the ceiling for every rule.
 
     `tally` maps an index to 1 if it is correct, to 0 if not. Raises `ValueError` for a candidate
     whose `correct` is None.
@@ -146,7 +146,7 @@ def oracle(candidates: Sequence[Candidate]) -> Choice:
 
 
 def answers_of(candidates: Sequence[Candidate], answer: str | None = None) -> list[str | None]:
-    """What each candidate answers in canonical form, in their order; None abstains.
+    """Each candidate's answer in canonical form, in the given order; None abstains.
 
     `answer` names an extractor (see `answers.extractor`). Where it has an `equal` of its own, an
     answer has the form of the first that it is equal to, in the order of the indices. Without an
@@ -169,13 +169,13 @@ def answers_of(candidates: Sequence[Candidate], answer: str | None = None) -> li
 
 
 def own_answers(candidates: Sequence[Candidate]) -> list[str | None] | None:
-    """The answers that candidates have already, None in the list abstains; None where none has.
+    """The answers that the candidates already have (None abstains), or None if none has any.
 
-    Raises `ValueError` when somebody has looked for an answer in some of them only.
+    Raises `ValueError` when only some candidates were graded.
     """
     if all(c.answer is None for c in candidates):
         return None
-    # A candidate that is marked was looked at: in older pools None stands for no answer too.
+    # A marked candidate was graded: in older pools None also stands for "no answer found".
     if not_looked := [c.index for c in candidates if c.answer is None and c.correct is None]:
         raise ValueError(
             f"candidate {min(not_looked)} has not been looked at for its answer, others have; "
@@ -187,7 +187,7 @@ def own_answers(candidates: Sequence[Candidate]) -> list[str | None] | None:
 def group_by_answer(
     candidates: Sequence[Candidate], answer: str | None = None
 ) -> dict[str, list[Candidate]]:
-    """Candidates by their answer, in the order of their indices; those without one are left out.
+    """Candidates grouped by answer, in the order of their indices; without those that abstain.
 
     Raises `ValueError` when all abstain.
     """

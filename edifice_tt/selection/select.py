@@ -1,6 +1,6 @@
-"""Pool -> choice: finds the rule, checks that it can use the scores, asks it.
+"""Pool -> choice: finds the rule, checks that it can use the scores, and applies it.
 
-Knows what every rule may rely on; knows no rule, no model and no tensor.
+Knows the contract of all rules; knows no single rule, no model and no tensor.
 """
 
 import math
@@ -27,10 +27,10 @@ from edifice_tt.selection.answers import opened_thinking
 
 @dataclass(frozen=True)
 class Choice:
-    """The candidate that a rule chose, and what each option got.
+    """The candidate that a rule chose, with the weight of each alternative.
 
-    `tally` maps an option to its weight, as the rule documents: an answer, or a candidate's index.
-    `abstained` counts the candidates that took no part, such as those without an answer.
+    `tally` maps each alternative (an answer or a candidate's index, as the rule documents) to its
+    weight. `abstained` counts the candidates that took no part, such as those without an answer.
     """
 
     candidate: Candidate
@@ -61,11 +61,11 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
     """Choose one candidate by a registered rule.
 
     `options` go to the rule, for example `scorer=` and `answer=`. The declared range of the scores
-    is the pool's, else that of the installed scorer. A rule that draws by an option `seed` is given
-    a pool's own, of the seed and the problem. Raises `UnknownNameError` for an unknown rule or
-    option, `ValueError` for an empty pool, an index that two candidates have, and scores that the
-    rule cannot use, and `PluginError` for a rule that fails or gives no `Choice`. Warns of a pool
-    with fewer candidates than the `n` of its settings, unless Ctrl-C has just ended it.
+    is the pool's, else that of the installed scorer. An option `seed` is mixed with the problem's
+    id. Raises `UnknownNameError` for an unknown rule or option. Raises `ValueError` for an empty
+    pool, a duplicate index, and scores that the rule cannot use. Raises `PluginError` for a rule
+    that fails or returns no `Choice`. Warns of a pool with fewer candidates than the `n` of its
+    settings, unless Ctrl-C has just ended it.
     """
     if isinstance(pool, Pool) and pool.num_missing and not pool.interrupted:
         warnings.warn(unfinished(pool), PoolWarning, stacklevel=2)
@@ -75,9 +75,9 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
 
 @dataclass(frozen=True)
 class Rule:
-    """A registered rule with its options: looked up once, asked about any number of pools.
+    """A registered rule with its options: looked up once, applied to any number of pools.
 
-    `scorers` are the installed ones; what they declare counts where a pool does not say.
+    `scorers` are the installed ones; their declared range counts if a pool has none.
     """
 
     record: registry.Selector
@@ -86,13 +86,13 @@ class Rule:
 
     @classmethod
     def find(cls, found: registry.Registry, name: str, options: Mapping[str, Any]) -> "Rule":
-        """The rule of that name. Raises `UnknownNameError` for it, or for one of its options."""
+        """The rule of that name. Raises `UnknownNameError` for an unknown rule or option."""
         record: registry.Selector = found.find("selector", name)
         _check_options(found, record, options)
         return cls(record, options, found.scorers)
 
     def choose(self, pool: Pool | Sequence[Candidate]) -> Choice:
-        """What it chooses from a pool. Raises as `select` does."""
+        """Choose from a pool. Raises as `select` does."""
         candidates = tuple(pool)
         if not candidates:
             raise ValueError("the pool is empty: there is nothing to choose from")
@@ -102,7 +102,7 @@ class Rule:
         return self.of(pool)(candidates)
 
     def of(self, pool: Pool | Sequence[Candidate]) -> Callable[[Sequence[Candidate]], Choice]:
-        """What chooses from a pool or a part of it, once it is sure that it can use the scores."""
+        """A function that chooses from a part of the pool; checks the pool's scores first."""
         options = dict(self.options)
         if self.record.needs is not None:
             scorer = scorer_of(tuple(pool), options.get("scorer"))
@@ -141,7 +141,7 @@ def behind(prompt: str, candidates: Iterable[Candidate]) -> tuple[Candidate, ...
 
 
 def unfinished(pool: Pool) -> str:
-    """What to say of a pool that lacks candidates."""
+    """The message for a pool that lacks candidates."""
     return (
         f"problem {pool.problem!r} has {len(pool)} of {len(pool) + pool.num_missing} candidates; "
         "those that end first are the short ones; --resume makes the others (resume=True in Python)"
@@ -151,7 +151,7 @@ def unfinished(pool: Pool) -> str:
 def declared_range(
     scorer: str, ranges: Mapping[str, str], scorers: Mapping[str, registry.Scorer]
 ) -> str | None:
-    """What a scorer declares: in the pool, else where it is installed; None when nobody knows."""
+    """The range that a scorer declares in the pool, else where it is installed; None if unknown."""
     if scorer in ranges or scorer not in scorers:
         return ranges.get(scorer)
     return scorers[scorer].range
@@ -160,17 +160,17 @@ def declared_range(
 def _of_problem(
     record: registry.Selector, options: Mapping[str, Any], problem: str
 ) -> dict[str, Any]:
-    """Options for one problem: a rule's `seed`, mixed with its id, draws anew for each of many."""
+    """The options for one problem: the rule's `seed` is mixed with the problem's id."""
     if "seed" not in record.options:
         return dict(options)
     seed = whole(options.get("seed", record.options["seed"].default))
-    if seed is None or not 0 <= seed < 2**64:  # what it takes instead is the rule's affair
+    if seed is None or not 0 <= seed < 2**64:  # the rule itself refuses it, or allows it
         return dict(options)
     return {**options, "seed": problem_seed(seed, problem)}
 
 
 def check_options(rule: str, options: Iterable[str]) -> None:
-    """Raise `UnknownNameError` for an unknown rule, or an option that the rule does not take."""
+    """Raise `UnknownNameError` for an unknown rule or option."""
     found = registry.load_registry()
     _check_options(found, found.find("selector", rule), options)
 
@@ -235,10 +235,10 @@ def check_scores(rule: str, needs: str, candidates: Sequence[Candidate], scorer:
 
 
 def scorer_of(candidates: Sequence[Candidate], scorer: str | None) -> str:
-    """Which scorer's scores to use: the one named, or the only one there is.
+    """The scorer whose scores to use: the named one, or the only one.
 
     Raises `UnknownNameError` for one that has scored no candidate, and `ValueError` when none is
-    named and there is not exactly one.
+    named and the candidates do not have scores of exactly one.
     """
     found = sorted({name for candidate in candidates for name in candidate.scores})
     if not found:

@@ -1,7 +1,7 @@
-r"""One spelling for the signs of numbers, out of the many of Unicode and LaTeX. Knows text only.
+r"""Gives the symbols of numbers in Unicode and LaTeX one canonical spelling. Knows text only.
 
 Digits, signs and spaces become ASCII, `½` becomes ` 1/2 `, `10⁵` becomes `10^{5}`, `\dfrac` becomes
-`\frac`, `1{,}000` becomes `1,000`; what only formats is left out.
+`\frac`, `1{,}000` becomes `1,000`; formatting is dropped.
 """
 
 import re
@@ -11,7 +11,7 @@ _SAME = {
     **dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\ufe63\uff0d", "-"),  # minus, hyphens, en dash
     **dict.fromkeys("\u00d7\u22c5\u00b7\u2219\u2217", " * "),  # times, dots, star
     **dict.fromkeys("\u00f7\u2044\u2215", "/"),
-    **dict.fromkeys("≈≃≅≤≥≠≡→⇒⟹⇔∈∴↦", "="),  # a side of each stands alone
+    **dict.fromkeys("≈≃≅≤≥≠≡→⇒⟹⇔∈∴↦", "="),  # each side is an expression of its own
     **dict.fromkeys("\u2019\u2018\u2032", "'"),
     **dict.fromkeys("\u00ba\u02da", "°"),
     "\N{ARABIC DECIMAL SEPARATOR}": ".",
@@ -24,7 +24,7 @@ _KINDS = {"Sc": "$", "Zs": " ", "Zl": "\n", "Zp": "\n", "Cf": ""}
 
 
 class _Characters(dict[int, str]):
-    """What stands for a character that is not ASCII; found out once, when it is met."""
+    """Non-ASCII characters -> canonical spelling, computed on first use."""
 
     def __missing__(self, code: int) -> str:
         self[code] = found = chr(code) if code < 128 else _spelled(chr(code))
@@ -46,7 +46,7 @@ def _spelled(character: str) -> str:
         return f"^{{{plain}}}"
     if form.startswith("<sub>"):
         return f"_{{{plain}}}"
-    # Not next to a digit: 2½ is no 21/2.
+    # Set apart from digits: 2½ is not 21/2.
     return f" {plain} ".replace("/ ", "/") if any(map(str.isdigit, plain)) else plain
 
 
@@ -125,7 +125,7 @@ def _repeated(found: re.Match[str]) -> str:
 
 
 def plain_characters(text: str) -> str:
-    """The text with one spelling for each sign of a number that is not ASCII.
+    """The text with the non-ASCII symbols of numbers in canonical spelling.
 
     >>> plain_characters("2½ ≈ 10⁵")
     '2 1/2  = 10^{5}'
@@ -136,7 +136,7 @@ def plain_characters(text: str) -> str:
 
 
 def plain_latex(text: str) -> str:
-    r"""The same for LaTeX, for currencies and for thousands apart.
+    r"""The text with LaTeX, currencies and grouped thousands in canonical spelling.
 
     >>> plain_latex(r"\dfrac{1}{2}, 1{,}000\,km, 1 000")
     '\\frac{1}{2}, 1,000 km, 1_000'

@@ -1,7 +1,7 @@
 """Accuracy against the number of candidates, for many rules at once. Knows pools and rules.
 
-All numbers of a curve come from the same problems and the same resamples, so that its rules can be
-compared. It writes nothing and draws nothing.
+All rules of a curve use the same problems and resamples, so that they can be compared. Writes no
+file and draws no chart.
 """
 
 import warnings
@@ -31,8 +31,8 @@ from edifice_tt.study.remarks import has_some_of, unfinished_of
 from edifice_tt.study.statistics import Floats, kl_best_of_n
 
 UNFINISHED = ("leave_out", "use")
-_DIFFERENCE = 0.02  # in accuracy: what the advice on the number of problems is about
-_DRAWS = 40_000  # subsets of each size over all problems: a standard error of at most 0.0025
+_DIFFERENCE = 0.02  # in accuracy, for the advice on the number of problems
+_DRAWS = 40_000  # subsets per size over all problems: a standard error of at most 0.0025
 _DOUBLINGS = 4  # beyond the largest pool: how far a forecast reaches
 
 
@@ -49,20 +49,20 @@ def scaling_curve(
     unfinished: str = "leave_out",
     pool: str = "",
 ) -> Curve:
-    """What each rule makes of k candidates: accuracy over problems, with intervals.
+    """The accuracy of each rule with k candidates, over problems, with intervals.
 
     `pools` holds one pool per problem and may be a stream. Every candidate must be marked right or
-    wrong. `ks` are by default the powers of two that the smallest pool allows, and its size. A rule
-    that needs scores appears once for each of `scorers` (by default all) that it can use:
-    `weighted` and `pessimistic` take probabilities, `weighted_logit` declared logits. `oracle`
-    (pass@k), `random`, `best_of_n` and `majority` are exact; other rules, also those of plugins,
-    are estimated from seeded subsets. Intervals are a percentile bootstrap over problems; every
-    rule is compared with `majority`, or with the first. `answer` names an extractor; `pool` is a
-    name for the record. Problems with fewer candidates than the `n` of their settings are left out
-    (`unfinished="use"` keeps them), which the record tells, and a `PoolWarning`.
+    wrong. `ks` defaults to the powers of two up to the size of the smallest pool, and that size. A
+    rule that needs scores appears once per usable scorer among `scorers` (default: all): `weighted`
+    and `pessimistic` take probabilities, `weighted_logit` declared logits. `oracle` (pass@k),
+    `random`, `best_of_n` and `majority` are exact; other rules, including those of plugins, are
+    estimated from seeded subsets. Intervals are a percentile bootstrap over problems; every rule is
+    compared with `majority`, or else with the first rule. `answer` names an extractor; `pool` is a
+    name for the record. Problems with fewer candidates than the `n` of their settings are left out,
+    unless `unfinished="use"`. The record and a `PoolWarning` say so.
 
-    Raises `ValueError` for unmarked candidates, missing scores, scores that no rule can use, or a k
-    above the size of a pool, and `UnknownNameError` for a rule or scorer that is not there.
+    Raises `ValueError` for unmarked candidates, missing or unusable scores, or a k above the size
+    of a pool. Raises `UnknownNameError` for an unknown rule or scorer.
 
     >>> from edifice_tt import Candidate
     >>> two = [Candidate(i, "7", correct=i == 0, scores={"s": -i}) for i in (0, 1)]
@@ -86,13 +86,13 @@ def scaling_curve(
         sizes = _subset_sizes(ks, problems)
         draws = max(64, ceil(_DRAWS / len(problems)))
         values = [
-            found
+            one
             for rule in names
-            for found in evaluate_rule(rule, problems, sizes, ranges, answer, draws, seed)
+            for one in evaluate_rule(rule, problems, sizes, ranges, answer, draws, seed)
         ]
         without = tuple(left_out(names, problems, ranges))
     means = bootstrap_means(np.hstack([one.accuracy for one in values]), bootstrap, seed)
-    resampled = np.split(means, len(values), axis=1)  # a (resamples, ks) per rule
+    resampled = np.split(means, len(values), axis=1)  # (resamples, ks) per rule
     pairs = _pairs(values)
     return Curve(
         pool=pool,
@@ -133,7 +133,7 @@ def scaling_curve(
 
 
 class _Notes:
-    """What is noted of pools while they are read: what they share, and which are unfinished."""
+    """Collects settings, ranges and unfinished problems while pools are read."""
 
     def __init__(self, use: bool) -> None:
         self.use = use
@@ -142,7 +142,7 @@ class _Notes:
         self.unfinished: Unfinished | None = None
 
     def read(self, pools: Iterable[Pool]) -> Iterator[Pool]:
-        """The pools that are to be measured."""
+        """Yield the pools to measure."""
         for one in pools:
             self.settings = self.settings or dict(one.settings)
             if one.num_missing:
@@ -216,7 +216,7 @@ def _rule_curve(values: RuleValues, means: Floats, level: float) -> RuleCurve:
 
 
 def _pairs(values: Sequence[RuleValues]) -> list[tuple[int, int]]:
-    """Which rules to compare: each with majority, or else with the first; oracle is no rival."""
+    """The pairs of rules to compare: each with majority, or else the first; none with oracle."""
     real = [i for i, one in enumerate(values) if one.rule != "oracle"]
     base = next((i for i in real if values[i].rule == "majority"), min(real, default=0))
     return [(i, base) for i in real if i != base]
@@ -225,7 +225,7 @@ def _pairs(values: Sequence[RuleValues]) -> list[tuple[int, int]]:
 def _compare(
     one: RuleValues, other: RuleValues, ks: Sequence[int], differences: Floats, level: float
 ) -> Iterator[Comparison]:
-    """A comparison for each k; `differences` are those of the resampled means (resamples, ks)."""
+    """One comparison per k; `differences` (resamples, ks) are between resampled means."""
     observed = one.accuracy - other.accuracy
     bounds = map(_maybe, interval_of_means(observed, differences, level, (-1.0, 1.0)))
     for k, mean, low, high in zip(ks, _plain(observed.mean(axis=0)), *bounds, strict=True):
@@ -233,7 +233,7 @@ def _compare(
 
 
 def _plain(values: Floats) -> tuple[float, ...]:
-    """Without the last bits: two rules that are equal must not differ by their rounding."""
+    """Rounded values: equal rules must not differ by rounding errors."""
     return tuple((values.round(12) + 0.0).tolist())
 
 
@@ -242,7 +242,7 @@ def _maybe(values: Floats) -> tuple[float | None, ...]:
 
 
 def _advice(differences: Sequence[Floats], level: float) -> Advice:
-    """For the two rules whose difference varies most at the largest k: it is enough for all."""
+    """The number of problems for the pair whose difference varies most at the largest k."""
     last = [one[:, -1].round(12) for one in differences]
     if not last:
         return Advice(_DIFFERENCE, None, "there are no two rules to compare")
@@ -263,7 +263,7 @@ def _cost(problems: Sequence[Problem]) -> Cost:
     tokens = np.concatenate([problem.num_tokens for problem in problems])
     seconds = np.concatenate([problem.seconds for problem in problems])
     return Cost(
-        # Where tokens were not counted their number is 0.
+        # 0 means that tokens were not counted.
         tokens_per_candidate=float(tokens.mean()) if tokens.all() else None,
         seconds_per_candidate=None if np.isnan(seconds).any() else float(seconds.mean()),
     )

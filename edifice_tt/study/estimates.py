@@ -1,4 +1,4 @@
-"""A rule's accuracy on k of n candidates, per problem. Knows which estimator a rule needs."""
+"""A rule's accuracy on k of n candidates, per problem. Chooses the estimator for each rule."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -51,8 +51,8 @@ class RuleValues:
 
 
 def reads_candidates(rule: str) -> bool:
-    """Whether the rule is one that only candidates themselves can tell; a foreign one."""
-    registry.selector(rule)  # an unknown name is an error here, before anything is computed
+    """Whether the rule must see the candidates themselves, as those of plugins must."""
+    registry.selector(rule)  # raises for an unknown name before anything is computed
     return rule not in _NEEDS_SCORES and rule not in _NEEDS_NONE
 
 
@@ -65,13 +65,13 @@ def evaluate_rule(
     draws: int,
     seed: int,
 ) -> Iterator[RuleValues]:
-    """The rule's values, once for each scorer that it can use.
+    """The rule's values, one per scorer that it can use.
 
-    Raises `ValueError` where a rule that needs scores has none that it can use.
+    Raises `ValueError` if the rule needs scores and can use none.
     """
-    found = registry.load_registry()
-    record: registry.Selector = found.find("selector", rule)
-    ranges = declared_ranges(found, problems, ranges)
+    registered = registry.load_registry()
+    record: registry.Selector = registered.find("selector", rule)
+    ranges = declared_ranges(registered, problems, ranges)
     for scorer in _scorers(record, problems, ranges):
         if rule in _EXACT:
             yield RuleValues(rule, scorer, _exact(rule, scorer, problems, ks), None)
@@ -80,31 +80,31 @@ def evaluate_rule(
         options = {"scorer": scorer} if scorer else {}
         if answer is not None and "answer" in record.options:
             options["answer"] = answer
-        asked = Rule.find(found, rule, options)
+        ready = Rule.find(registered, rule, options)
         for at, problem in enumerate(problems):
             if rule in WEIGHTS:
                 value = _voted(rule, scorer, problem)
             else:
-                value = _chosen(asked, problem, ranges)
+                value = _chosen(ready, problem, ranges)
             estimate = over_subsets(value, len(problem), ks, draws, (seed, at))
             accuracy[at], variance[at] = estimate.accuracy, estimate.variance
         if rule not in WEIGHTS and not accuracy.any():
-            _try_whole_pools(asked, problems, ranges)
+            _try_whole_pools(ready, problems, ranges)
         yield RuleValues(rule, scorer, accuracy, variance if variance.any() else None)
 
 
 def declared_ranges(
-    found: registry.Registry, problems: Sequence[Problem], ranges: Mapping[str, str]
+    registered: registry.Registry, problems: Sequence[Problem], ranges: Mapping[str, str]
 ) -> dict[str, str]:
-    """What each scorer declares, in the pools or else where it is installed."""
-    known = {s: declared_range(s, ranges, found.scorers) for s in problems[0].scores}
+    """The range that each scorer declares, in the pools or else where it is installed."""
+    known = {s: declared_range(s, ranges, registered.scorers) for s in problems[0].scores}
     return {scorer: declared for scorer, declared in known.items() if declared is not None}
 
 
 def _scorers(
     record: registry.Selector, problems: Sequence[Problem], ranges: Mapping[str, str]
 ) -> Sequence[str | None]:
-    """Whose scores the rule is evaluated with; None alone for a rule that takes none."""
+    """The scorers to evaluate the rule with; only None for a rule that takes none."""
     there = list(problems[0].scores)
     needs_some = record.name in _NEEDS_SCORES or record.needs is not None
     if record.name in _NEEDS_NONE or not (needs_some or "scorer" in record.options):
@@ -113,22 +113,22 @@ def _scorers(
         return usable
     if not needs_some:
         return [None]
-    given = [f"{name} ({ranges.get(name, 'range unknown')})" for name in there]
+    declared = [f"{name} ({ranges.get(name, 'range unknown')})" for name in there]
     wanted = _WANTED[record.needs]
     raise ValueError(
         f"rule {record.name!r} needs scores that are {wanted}, given: "
-        f"{', '.join(given) or 'none'}; score the pools, calibrate, or leave the rule out"
+        f"{', '.join(declared) or 'none'}; score the pools, calibrate, or leave the rule out"
     )
 
 
 def left_out(
     rules: Sequence[str], problems: Sequence[Problem], ranges: Mapping[str, str]
 ) -> Iterator[LeftOut]:
-    """The scorers that a rule cannot use, and what it would need instead."""
-    found = registry.load_registry()
-    ranges = declared_ranges(found, problems, ranges)
+    """The scorers that each rule cannot use, and what it needs instead."""
+    registered = registry.load_registry()
+    ranges = declared_ranges(registered, problems, ranges)
     for rule in rules:
-        record = found.find("selector", rule)
+        record = registered.find("selector", rule)
         for scorer in problems[0].scores:
             if not fits(record, scorer, problems, ranges):
                 yield LeftOut(rule, scorer, ranges.get(scorer), _WANTED[record.needs])
@@ -137,7 +137,7 @@ def left_out(
 def fits(
     record: registry.Selector, scorer: str, problems: Sequence[Problem], ranges: Mapping[str, str]
 ) -> bool:
-    """Whether sums of these scores mean what the rule takes them for."""
+    """Whether these scores have the range that the rule needs."""
     if record.needs == "logit":
         return ranges.get(scorer) == "logit"
     if record.needs == "probability":
@@ -148,7 +148,7 @@ def fits(
 
 
 def _exact(rule: str, scorer: str | None, problems: Sequence[Problem], ks: Sequence[int]) -> Floats:
-    """(problems, ks), for the rules that have an exact estimator."""
+    """The accuracy (problems, ks) of a rule that has an exact estimator."""
     if rule == "majority":
         votes = ([None if a < 0 else a for a in one.answers.tolist()] for one in problems)
         return majority_at_ks(zip(votes, (one.correct for one in problems), strict=True), ks)
@@ -164,7 +164,7 @@ def _exact(rule: str, scorer: str | None, problems: Sequence[Problem], ks: Seque
 
 
 def _voted(rule: str, scorer: str | None, problem: Problem) -> Callable[[Masks], Floats]:
-    """subsets (draws, N) -> expected correctness of a weighted vote (draws)."""
+    """A function from subsets (draws, N) to the expected correctness of a weighted vote (draws)."""
     assert scorer is not None
     scores = problem.scores[scorer]
     if rule == "weighted_logit":
@@ -173,9 +173,9 @@ def _voted(rule: str, scorer: str | None, problem: Problem) -> Callable[[Masks],
 
 
 def _chosen(rule: Rule, problem: Problem, ranges: Mapping[str, str]) -> Callable[[Masks], Floats]:
-    """subsets (draws, N) -> whether the rule's choice is right (draws).
+    """A function from subsets (draws, N) to whether the rule's choice is right (draws).
 
-    A subset in which it finds nothing to choose, which is a `ValueError`, is wrong.
+    A subset from which the rule cannot choose (a `ValueError`) counts as wrong.
     """
     right = {c.index: mark for c, mark in zip(problem.candidates, problem.correct, strict=True)}
     choose = rule.of(_pool(problem, ranges))
@@ -196,7 +196,7 @@ def _pool(problem: Problem, ranges: Mapping[str, str]) -> Pool:
 
 
 def _try_whole_pools(rule: Rule, problems: Sequence[Problem], ranges: Mapping[str, str]) -> None:
-    """Let the rule's `ValueError` out when it chooses from no pool at all: it is used wrongly."""
+    """Raise the rule's `ValueError` if it cannot choose from any pool: then it is misused."""
     failure = None
     for problem in problems:
         try:

@@ -1,4 +1,4 @@
-"""Coverage beyond the candidates that there are. Knows counts of right answers; nothing else."""
+"""Forecasts coverage for more candidates than were sampled. Knows only counts of right answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from edifice_tt.study.statistics import Floats, check_ks
 
-_LARGEST = 1e6  # of alpha + beta: from here on all problems are equally hard
+_LARGEST = 1e6  # alpha + beta: at this size all problems are equally hard
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Forecast:
 def forecast_coverage(n: ArrayLike, c: ArrayLike, ks: Sequence[int]) -> Forecast | None:
     """pass@k for k beyond n, from a beta-binomial fit to the counts of right answers.
 
-    `n` and `c` (problems): candidates and right ones. E[1 - (1-p)^k] = 1 - B(a, b+k) / B(a, b).
-    None when the counts say nothing about the spread of p: fewer than two problems, or none of them
-    with both right and wrong answers. Source: Kazdan et al., 2025, arXiv:2510.05197.
+    `n` and `c` (problems) count the candidates and the right ones. E[1 - (1-p)^k] = 1 - B(a, b+k) /
+    B(a, b). None when the counts do not determine the spread of p: fewer than two problems, or no
+    problem with both right and wrong answers. Source: Kazdan et al., 2025, arXiv:2510.05197.
 
     >>> round(forecast_coverage([4] * 5, [0, 1, 2, 3, 4], [1]).coverage[0], 6)
     0.5
@@ -43,11 +43,12 @@ def forecast_coverage(n: ArrayLike, c: ArrayLike, ks: Sequence[int]) -> Forecast
 
 
 def fit_beta_binomial(n: ArrayLike, c: ArrayLike) -> tuple[float, float] | None:
-    """The most likely (alpha, beta) of counts c of n (problems each), or None as above.
+    """The most likely (alpha, beta) for c right of n candidates, both (problems), or None.
 
-    For a given alpha + beta the log-likelihood is concave in the mean: bisection. For a given mean
-    it has one peak in alpha + beta (Levin and Reeds, 1977, Annals of Statistics 5, 79-87): a grid,
-    refined. Counts that vary less than a binomial's give alpha + beta of a million.
+    For a given alpha + beta the log-likelihood is concave in the mean, so bisection finds it. For a
+    given mean it has one peak in alpha + beta, so a refined grid finds it. Counts that vary less
+    than binomial ones give alpha + beta = 1e6. Source: Levin and Reeds, 1977, Annals of Statistics
+    5, 79-87.
     """
     num, right = np.asarray(n, np.int64), np.asarray(c, np.int64)
     if num.shape != right.shape or num.ndim != 1 or (right < 0).any() or (right > num).any():
@@ -55,7 +56,7 @@ def fit_beta_binomial(n: ArrayLike, c: ArrayLike) -> tuple[float, float] | None:
     if len(num) < 2 or not ((right > 0) & (right < num)).any():
         return None
     i = np.arange(num.max())
-    # The likelihood is a product of a + i, b + i and a + b + i, each to one of these powers.
+    # The likelihood is a product of powers of a + i, b + i and a + b + i; these are the exponents.
     ups, downs, alls = (
         (counts[:, None] > i).sum(axis=0).astype(np.float64) for counts in (right, num - right, num)
     )
@@ -71,9 +72,9 @@ def fit_beta_binomial(n: ArrayLike, c: ArrayLike) -> tuple[float, float] | None:
 
 
 def _likeliest_mean(size: Floats, ups: Floats, downs: Floats, i: Floats) -> Floats:
-    """Where the log-likelihood's slope in the mean is zero, for each alpha + beta (sizes, 1)."""
+    """The mean at which the log-likelihood peaks, for each alpha + beta (sizes, 1)."""
     low, high = np.zeros_like(size), np.ones_like(size)
-    for _ in range(50):  # halvings of 0..1: to the last bit, never to its ends
+    for _ in range(50):  # halvings of 0..1: precise to the last bit
         mean = (low + high) / 2
         slope = (1 / (size * mean + i)) @ ups - (1 / (size * (1 - mean) + i)) @ downs
         rising = slope[:, None] > 0

@@ -1,4 +1,4 @@
-"""How sure a mean over problems is. Knows a number per problem; no pool, no rule."""
+"""Confidence intervals for means over problems. Knows one number per problem; no pool, no rule."""
 
 import math
 from statistics import NormalDist
@@ -16,8 +16,8 @@ _CHUNK = 1 << 22  # problems drawn at once, over all resamples
 def bootstrap_means(values: ArrayLike, resamples: int = 1000, seed: int = 0) -> Floats:
     """Means over problems drawn with replacement: (problems, columns) -> (resamples, columns).
 
-    Each resample is the same for all columns, so that the difference of two columns is a paired
-    comparison. Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
+    All columns share each resample, so the difference of two columns is a paired comparison.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
     """
     table = np.asarray(values, np.float64)
     if table.ndim != 2 or not len(table) or not np.isfinite(table).all():
@@ -52,11 +52,11 @@ def interval_of_means(
 ) -> tuple[Floats, Floats]:
     """Low and high (columns) for `values` (problems, columns) and their resampled means.
 
-    The percentile bootstrap, but where all problems have one value v it has nothing to draw from.
-    Then at most a share q of all problems has another value, which lies within `limits`: the bounds
-    are v + q (limit - v). Of 0 in n problems q is the upper limit of Wilson's score interval, so
-    for values of 0 or 1 this is his interval. One problem tells nothing of others: NaN.
-    Source: Wilson, 1927, Journal of the American Statistical Association 22, 209-212.
+    A percentile bootstrap, except where all problems have the same value v. There the bounds are v
+    + q (limit - v) for each of `limits`: at most a share q of all problems has another value. q is
+    the upper limit of Wilson's score interval for 0 of n problems, so for values of 0 or 1 this is
+    his interval. With one problem the bounds are NaN. Source: Wilson, 1927, Journal of the American
+    Statistical Association 22, 209-212.
 
     >>> ones = np.ones((3, 1))
     >>> [round(float(bound[0]), 3) for bound in interval_of_means(ones, ones, 0.95)]

@@ -1,4 +1,4 @@
-"""What a study keeps of a pool: arrays. Knows pools and answers; no rule, no estimate."""
+"""Pools -> arrays for a study. Knows pools and answers; no rule, no estimate."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from edifice_tt.study.statistics import Floats
 class Problem:
     """The candidates of one problem as arrays (N).
 
-    `answers` numbers the answers from 0, -1 abstains. `seconds` is NaN where it is not known.
-    `candidates` are the candidates themselves, kept only for rules that read them; `seen_by` names
-    the scorers that were trained on it.
+    `answers` numbers the answers from 0; -1 abstains. `seconds` is NaN where unknown. `candidates`
+    is filled only for rules that read them. `seen_by` names the scorers that were trained on this
+    problem.
     """
 
     name: str
@@ -44,11 +44,10 @@ def read_problems(
 ) -> Iterator[Problem]:
     """Pools as problems, one at a time.
 
-    `scorers` says whose scores to read, None for all that there are. `answer` names an extractor;
-    without it a candidate's own answer counts, or its text where nobody has looked for one (see
-    `rules.answers_of`). Raises `ValueError` for an empty pool, a candidate that nobody has marked
-    right or wrong, and a score that is missing or not finite; `UnknownNameError` for a scorer that
-    no candidate of the problem has.
+    `scorers` says whose scores to read (None: all). `answer` names an extractor; without it
+    candidates' own answers count, else their texts (see `rules.answers_of`). Raises `ValueError`
+    for an empty pool, an unmarked candidate, and a score that is missing or not finite. Raises
+    `UnknownNameError` for a scorer without scores in the problem.
     """
     for pool in pools:
         if not len(pool):

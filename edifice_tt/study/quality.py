@@ -1,4 +1,4 @@
-"""How good a scorer is. Knows scores and which candidates are right; no pool, no rule."""
+"""Measures how good a scorer is. Knows scores and correctness; no pool, no rule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _LARGEST_K = 1000
 class Bin:
     """Candidates whose score lies in low <= score < high, or <= high in the last bin.
 
-    Their mean score and the share of right ones; None in an empty bin.
+    Holds their count, mean score and accuracy; None in an empty bin.
     """
 
     low: float
@@ -38,15 +38,16 @@ class Histogram:
 
 @dataclass(frozen=True)
 class ScorerQuality:
-    """What `assess_scorer` finds; a number that cannot be known is None.
+    """The result of `assess_scorer`; None where a number is undefined.
 
-    `auroc_pooled` compares candidates across problems, `auroc_within` those of one problem, as a
-    selection does: its mean over the `mixed_problems`, which have right and wrong candidates.
-    `ece`, `brier` and `reliability` are for scores that all lie in [0, 1]. `length_correlation` is
-    Spearman's between score and number of tokens, over all candidates. `best_k` is the smallest k
-    with the highest mean best-of-k, of k up to 1000 or the smallest problem, `peak_accuracy` that
-    mean: a larger k picks what the scorer likes and is wrong. `trained_on` counts the problems that
-    the scorer was trained on: of these its numbers say little.
+    `auroc_pooled` compares candidates across problems. `auroc_within` compares those of one
+    problem, as selection does, and averages over the `mixed_problems` (with right and wrong
+    candidates). `ece`, `brier` and `reliability` need scores that all lie in [0, 1].
+    `length_correlation` is Spearman's between score and number of tokens, over all candidates.
+    `best_k` is the smallest k with the highest mean best-of-k, for k up to 1000 and the smallest
+    problem; `peak_accuracy` is that mean. Beyond it, wrong candidates with high scores win more
+    often. `trained_on` counts the problems that the scorer was trained on; on these its scores are
+    too optimistic.
     """
 
     scorer: str
@@ -72,9 +73,9 @@ def assess_scorer(
     score_range: str | None = None,
     trained_on: int = 0,
 ) -> ScorerQuality:
-    """Everything that scores and correctness tell about a scorer.
+    """Measure a scorer by its scores and which candidates are right.
 
-    `scores`, `correct` and `num_tokens` hold an array (N) per problem; N may differ. Raises
+    `scores`, `correct` and `num_tokens` hold one array (N) per problem; N may differ. Raises
     `ValueError` for scores that are not finite numbers.
     """
     if not len(scores):
@@ -115,7 +116,7 @@ def assess_scorer(
 
 
 def auroc(scores: ArrayLike, correct: ArrayLike) -> Floats:
-    """The chance that a right candidate scores above a wrong one of its row; ties count half.
+    """The probability that a right candidate scores above a wrong one of its row; ties count half.
 
     Both (problems, N) -> (problems), NaN where all are right or all are wrong. Source: Mann and
     Whitney, 1947.
@@ -133,7 +134,7 @@ def auroc(scores: ArrayLike, correct: ArrayLike) -> Floats:
 
 
 def ranks(values: Floats) -> Floats:
-    """Places in ascending order from 1, row by row; equal values share the mean of theirs."""
+    """Ranks in ascending order from 1, row by row; ties share their mean rank."""
     order = np.argsort(values, axis=1)
     start, end = tie_bounds(np.take_along_axis(values, order, axis=1))
     result = np.empty(values.shape)
@@ -154,7 +155,7 @@ def spearman(one: ArrayLike, other: ArrayLike) -> float | None:
 
 
 def reliability(scores: Floats, correct: Floats) -> tuple[Bin, ...]:
-    """Scores in [0, 1] against how often they are right, in ten bins of equal width: both (N)."""
+    """Reliability of scores (N) in [0, 1] with correctness (N): ten bins of equal width."""
     place = np.minimum((scores * NUM_BINS).astype(np.int64), NUM_BINS - 1)
     count, score, right = (
         np.bincount(place, weights, NUM_BINS) for weights in (None, scores, correct)
@@ -172,7 +173,7 @@ def reliability(scores: Floats, correct: Floats) -> tuple[Bin, ...]:
 
 
 def expected_calibration_error(bins: Sequence[Bin]) -> float:
-    """The mean distance of score and accuracy, each bin by its count.
+    """The mean distance between score and accuracy, weighted by the bins' counts.
 
     Source: Guo et al., 2017, arXiv:1706.04599.
     """

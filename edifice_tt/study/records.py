@@ -13,10 +13,10 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class RuleCurve:
-    """A rule's mean accuracy over the problems at each k, and its interval; None of one problem.
+    """A rule's mean accuracy over the problems at each k, with its interval (None for one problem).
 
-    `monte_carlo_error` is the standard error of drawing subsets, None for an exact estimator; the
-    interval, over problems, includes it.
+    `monte_carlo_error` is the standard error from drawing subsets, None for an exact estimator. The
+    interval over problems includes it.
     """
 
     label: str
@@ -31,7 +31,7 @@ class RuleCurve:
 
 @dataclass(frozen=True)
 class Comparison:
-    """By how much `label` is more accurate than `against` at k, with a paired interval."""
+    """The accuracy of `label` minus that of `against` at k, with a paired interval."""
 
     label: str
     against: str
@@ -43,7 +43,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Cost:
-    """Means over all candidates; None where it is not known of every one."""
+    """Means over all candidates; None unless known for every candidate."""
 
     tokens_per_candidate: float | None
     seconds_per_candidate: float | None
@@ -51,9 +51,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class Advice:
-    """How many problems would show this difference in accuracy of any two rules compared.
+    """How many problems would show this `difference` in accuracy between any two compared rules.
 
-    `reason` says why that cannot be told, where it cannot.
+    `reason` says why the number is unknown, if it is.
     """
 
     difference: float
@@ -63,7 +63,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A rule that does not appear with a scorer: its scores are not what the rule `needs`."""
+    """A rule and a scorer that were not combined: the rule `needs` other scores."""
 
     rule: str
     scorer: str
@@ -75,7 +75,7 @@ class LeftOut:
 class Unfinished:
     """Problems with fewer candidates than their settings ask for, and whether they were used.
 
-    `first` is the id of the first; it has `candidates` of `n`.
+    `first` is the id of the first such problem, which has `candidates` of `n`.
     """
 
     problems: int
@@ -87,10 +87,11 @@ class Unfinished:
 
 @dataclass(frozen=True)
 class Curve:
-    """Accuracy at each of `ks`, by rule, and all that was measured beside it.
+    """Accuracy at each of `ks` by rule, with costs, comparisons and the quality of scorers.
 
-    `pool` and `settings` say what was measured; `problems`, `candidates` and `abstentions` count;
-    `kl` is that of best-of-k, in nats; `forecast` is coverage beyond the candidates that there are.
+    `pool` and `settings` say what was measured; `problems`, `candidates` and `abstentions` are
+    counts. `kl` is the divergence of best-of-k in nats; `forecast` is coverage beyond the sampled
+    candidates.
     """
 
     pool: str
@@ -117,7 +118,7 @@ class Curve:
         return sum(one.trained_on for one in self.scorers if one.scorer == scorer)
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dict for JSON; what is not known is None, never NaN."""
+        """A plain dict for JSON; unknown numbers are None, never NaN."""
         plain = {"kind": "curve", "schema": SCHEMA, **asdict(self)}
         result: dict[str, Any] = json.loads(json.dumps(plain, allow_nan=False))
         return result

@@ -1,4 +1,4 @@
-"""What must be said beside a curve's figures, in sentences that every view shares. Plain text."""
+"""The caveats to a curve's figures, as plain sentences that every view shares."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ _SEEN = "how it does there says nothing about new ones."
 
 
 def remarks(curve: Curve) -> Iterator[str]:
-    """What may make the figures of a curve mean less than they seem to."""
+    """The caveats to the figures of a curve."""
     if curve.unfinished is not None:
         total = curve.problems + (0 if curve.unfinished.used else curve.unfinished.problems)
         yield unfinished_of(curve.unfinished, total) + "."
@@ -18,14 +18,14 @@ def remarks(curve: Curve) -> Iterator[str]:
     if curve.problems == 1:
         yield "One problem has no interval: it says nothing of others."
     for one in curve.left_out:
-        given = "range unknown" if one.range is None else one.range
+        range_ = "range unknown" if one.range is None else one.range
         yield (
-            f"{one.rule} leaves out {one.scorer} ({given}): it needs scores that are {one.needs}."
+            f"{one.rule} leaves out {one.scorer} ({range_}): it needs scores that are {one.needs}."
         )
 
 
 def unfinished_of(some: Unfinished, total: int) -> str:
-    """Which of so many problems are unfinished, and what that does."""
+    """How many of `total` problems are unfinished, and the effect of that."""
     many = f"{some.problems:,} of {total:,} problems {'is' if some.problems == 1 else 'are'}"
     does = (
         "those that end first are the short ones, so figures may be off"
@@ -39,19 +39,19 @@ def unfinished_of(some: Unfinished, total: int) -> str:
 
 
 def has_some_of(some: Unfinished) -> str:
-    """How far the first unfinished problem is."""
+    """How many candidates the first unfinished problem has."""
     return f"problem {some.first!r} has {some.candidates:,} of {some.n:,} candidates"
 
 
 def trained_on(curve: Curve, scorer: str | None) -> str:
-    """How many of these problems a scorer was trained on; empty when on none."""
+    """On how many of these problems a scorer was trained; empty for none."""
     count = curve.trained_on(scorer)
     many = f"{curve.problems:,} problem{'' if curve.problems == 1 else 's'}"
     return f"was trained on {count:,} of these {many}" if count else ""
 
 
 def advice(curve: Curve) -> str:
-    """How many problems would tell the rules apart, or why that cannot be told."""
+    """How many problems would tell the rules apart, or why that is unknown."""
     points = f"{curve.advice.difference * 100:g} points"
     if curve.advice.problems is None:
         return f"How many problems show {points} cannot be told: {curve.advice.reason}."

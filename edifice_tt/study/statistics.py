@@ -1,7 +1,7 @@
-"""Accuracy of a rule on k of n candidates, exactly. Knows arrays; no pool, no tensor, no chance.
+"""Exact accuracy of a rule on k of n candidates. Knows arrays; no pool, no tensor.
 
-Each estimator is the mean over all subsets of k candidates, computed without drawing any, so it is
-unbiased, does not depend on the candidates' order, and has the least variance that n allow.
+Each estimator is the mean over all subsets of k candidates, computed without drawing any. So it is
+unbiased, independent of the candidates' order, and has the least variance possible with n.
 """
 
 import math
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """The chance that k of n candidates, of which c are right, hold a right one.
+    """The probability that k of n candidates include a right one, if c of the n are right.
 
     Raises `ValueError` unless 0 <= c <= n and 1 <= k <= n. Source: Chen et al., 2021,
     arXiv:2107.03374, 1 - C(n-c, k) / C(n, k), as a product of short quotients.
@@ -32,11 +32,11 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def best_of_k(scores: ArrayLike, correct: ArrayLike, k: int) -> float:
-    """The expected correctness of the best-scored of k candidates, of the n that are given.
+    """The expected correctness of the best-scored among k candidates drawn from N.
 
-    `scores` (N) and `correct` (N), right or wrong. Of equal scores in a subset each is taken
-    equally often. Raises `ValueError` for NaN scores and unless 1 <= k <= N. Source: Nakano et
-    al., 2021, arXiv:2112.09332, appendix I: the j-th lowest is the best of C(j-1, k-1) subsets.
+    `scores` (N) are numbers, `correct` (N) right or wrong. Tied best scores in a subset win equally
+    often. Raises `ValueError` for NaN scores and unless 1 <= k <= N. Source: Nakano et al., 2021,
+    arXiv:2112.09332, appendix I: the j-th lowest is the best of C(j-1, k-1) subsets.
 
     >>> best_of_k([0.1, 0.9, 0.5], [False, False, True], 2) == 1 / 3
     True
@@ -61,22 +61,22 @@ def best_of_ks(scores: ArrayLike, correct: ArrayLike, ks: Sequence[int]) -> Floa
 
 
 def _rank_weights(n: int, ks: Sequence[int]) -> Floats:
-    """C(j-1, k-1) / C(n, k), the chance that the j-th lowest of n is the highest of k: (n, ks)."""
+    """The probability C(j-1, k-1) / C(n, k) that the j-th lowest of n is the best of k: (n, ks)."""
     j = np.arange(1, n + 1)
-    weight, kept = np.full(n, 1 / n), {}
+    weight, by_k = np.full(n, 1 / n), {}
     for k in range(1, max(ks) + 1):
         if k > 1:
             weight = weight * ((j - k + 1) / (k - 1) * (k / (n - k + 1)))
         if k in ks:
-            kept[k] = weight
-    return np.stack([kept[k] for k in ks], axis=1)
+            by_k[k] = weight
+    return np.stack([by_k[k] for k in ks], axis=1)
 
 
 def stacks(*columns: Sequence[ArrayLike]) -> Iterator[tuple[NDArray[np.int64], list[Floats]]]:
-    """Problems with equally many candidates together, to be worked on at once.
+    """Group problems by their number of candidates, for vectorised computation.
 
-    Each column holds an array (N) per problem. Gives which problems they are (rows), and for each
-    column its (rows, N).
+    Each column holds one array (N) per problem. Yields the problems' positions (rows) and, per
+    column, an array (rows, N).
 
     >>> [(which.tolist(), one.shape) for which, (one,) in stacks([[1.0], [2.0, 3.0], [4.0]])]
     [([0, 2], (2, 1)), ([1], (1, 2))]
@@ -89,7 +89,7 @@ def stacks(*columns: Sequence[ArrayLike]) -> Iterator[tuple[NDArray[np.int64], l
 
 
 def tie_bounds(ranked: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For rows in ascending order, where each value's equals begin and end (exclusive).
+    """For ascending rows, where the values equal to each value begin and end (exclusive).
 
     >>> [bounds.tolist() for bounds in tie_bounds(np.array([[1.0, 2.0, 2.0]]))]
     [[[0, 1, 1]], [[1, 3, 3]]]
@@ -104,7 +104,7 @@ def tie_bounds(ranked: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def kl_best_of_n(n: int) -> float:
-    """How far best-of-n moves from the sampled distribution, at most, in nats: log n - (n-1) / n.
+    """The KL divergence of best-of-n from the sampled distribution in nats: log n - (n-1) / n.
 
     Exact for scores without ties over continuous outcomes, an upper bound otherwise. Source:
     Stiennon et al., 2020, arXiv:2009.01325, appendix G.3; the bound: Beirami et al., 2024,
@@ -128,7 +128,7 @@ def check_ks(ks: Sequence[int], n: int) -> None:
 
 
 def check_pair(scores: ArrayLike, correct: ArrayLike) -> tuple[Floats, Floats]:
-    """Both as float64 (problems, N); raise `ValueError` for NaN scores or shapes that differ."""
+    """Both as float64 (problems, N); raises `ValueError` for NaN scores or different shapes."""
     values, right = np.asarray(scores, np.float64), np.asarray(correct, np.float64)
     if values.shape != right.shape or values.ndim != 2 or not values.size:
         raise ValueError(

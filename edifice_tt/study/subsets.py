@@ -1,7 +1,7 @@
-"""Accuracy of any rule on k of n candidates, by drawing subsets. Knows arrays and chance; no pool.
+"""Estimates the accuracy of any rule on k of n candidates from drawn subsets. Knows no pool.
 
-For rules that have no exact estimator. Where there are no more subsets than draws, each is taken
-once and nothing is left to chance.
+For rules without an exact estimator. If there are no more subsets than draws, each is used once and
+the result is exact.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ Weigh = Callable[[Floats, Floats], Floats]
 
 
 class Estimate(NamedTuple):
-    """What each subset size gives (ks), and the variance of that estimate, 0 when exact (ks)."""
+    """The mean accuracy per subset size (ks) and the variance of that estimate (ks), 0 if exact."""
 
     accuracy: Floats
     variance: Floats
@@ -31,9 +31,9 @@ def over_subsets(
 ) -> Estimate:
     """The mean of `value` over subsets of k of n candidates, for each k.
 
-    `value` maps subsets (draws, n) to their worth (draws). The same seed, n and draws give the same
-    subsets, so that rules can be compared on them; those of a smaller k are parts of those of a
-    larger.
+    `value` maps subsets (draws, n) to their correctness (draws). The same seed, n and draws give
+    the same subsets, so that rules can be compared. The subsets of a smaller k are contained in
+    those of a larger.
     """
     check_ks(ks, n)
     if draws < 2:
@@ -41,7 +41,7 @@ def over_subsets(
     place = np.random.default_rng(list(seed)).random((draws, n)).argsort(axis=1)
     whole = [comb(n, k) <= draws for k in ks]
     masks = [_all_subsets(n, k) if all_ else place < k for k, all_ in zip(ks, whole, strict=True)]
-    # All sizes in one call: a vote on a few subsets takes as long as one on thousands.
+    # One call for all sizes: a few subsets take as long as thousands.
     worth = value(np.concatenate(masks))
     counts = np.array([len(mask) for mask in masks])
     starts = counts.cumsum() - counts
@@ -62,11 +62,11 @@ def _all_subsets(n: int, k: int) -> Masks:
 def weighted_vote(
     weigh: Weigh, scores: Floats, answers: NDArray[np.int64], correct: Floats
 ) -> Callable[[Masks], Floats]:
-    """subsets (draws, N) -> expected correctness of the answer of the greatest weight (draws).
+    """A function from subsets (draws, N) to the expected correctness of a weighted vote (draws).
 
-    `scores`, `answers` and `correct` are of (N); answer -1 abstains. `weigh` maps the sum of the
-    scores and the number of the candidates that gave an answer to its weight. Equal weights win
-    equally often; of the winner's candidates any one is taken.
+    `scores`, `answers` and `correct` have shape (N); answer -1 abstains. `weigh` maps the sum of an
+    answer's scores and the number of its candidates to its weight. Tied answers win equally often.
+    The winning answer counts as the mean correctness of its candidates.
     """
     voting = np.flatnonzero(answers >= 0)
     ids = answers[voting]
@@ -81,7 +81,7 @@ def weighted_vote(
         there = count > 0
         weight = np.where(there, weigh(total, count.clip(1)), -np.inf)
         best = weight.max(axis=1, keepdims=True)
-        # Sums that are equal on paper differ by their rounding, which depends on the order.
+        # Sums that are mathematically equal may differ by rounding.
         winners = there & (weight >= best - 1e-12 * np.abs(best).clip(1))
         worth = np.where(winners, right / count.clip(1), 0).sum(axis=1)
         result: Floats = worth / winners.sum(axis=1).clip(1)

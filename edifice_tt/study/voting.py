@@ -1,7 +1,7 @@
-"""Plurality voting on k of n candidates, exactly. Knows answers and counts; no pool, no chance.
+"""Exact plurality voting on k of n candidates. Knows answers and counts; no pool.
 
 A subset's winner is the answer with the most votes; tied answers win equally often. Candidates
-without an answer are drawn like any other but do not vote; a subset in which nobody votes is wrong.
+without an answer are drawn like any other but do not vote. A subset without votes is wrong.
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -13,17 +13,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from edifice_tt.study.statistics import Floats, check_ks
 
-MOST = 1000  # candidates of a problem: C(n, k) must fit a float64, which ends at n = 1029
-_CHUNK = 1 << 15  # numbers that are worked on at once: few enough for a cache
+MOST = 1000  # candidates per problem: C(n, k) fits a float64 up to n = 1029
+_CHUNK = 1 << 15  # numbers processed at once: few enough for a cache
 
 
 def majority_at_k(answers: Sequence[Hashable], correct: ArrayLike, k: int) -> float:
-    """The expected correctness of a plurality vote among k candidates, of the n that are given.
+    """The expected correctness of a plurality vote among k candidates drawn from N.
 
-    `answers` (N), None for an abstention, and `correct` (N), right or wrong. An answer whose
-    candidates are not all right or all wrong counts as their mean, as when one of them is chosen
-    at random. Raises `ValueError` unless 1 <= k <= N <= 1000. Source: self-consistency, Wang et
-    al., 2022, arXiv:2203.11171; all subsets are counted by generating functions.
+    `answers` (N) hold None for an abstention, `correct` (N) right or wrong. An answer with right
+    and wrong candidates counts as their mean, as if one were chosen at random. Raises `ValueError`
+    unless 1 <= k <= N <= 1000. Source: self-consistency, Wang et al., 2022, arXiv:2203.11171; all
+    subsets are counted by generating functions.
 
     >>> majority_at_k(["7", "7", "8", None], [True, True, False, False], 2)
     0.6666666666666666
@@ -34,7 +34,7 @@ def majority_at_k(answers: Sequence[Hashable], correct: ArrayLike, k: int) -> fl
 def majority_at_ks(
     problems: Iterable[tuple[Sequence[Hashable], ArrayLike]], ks: Sequence[int]
 ) -> Floats:
-    """`majority_at_k` of many problems, each (answers, correct) -> (problems, ks).
+    """`majority_at_k` for many problems, each (answers, correct), and many ks: (problems, ks).
 
     The relative error is below 1e-12.
     """
@@ -43,7 +43,7 @@ def majority_at_ks(
         check_ks(ks, num)
         if num > MOST:
             raise ValueError(f"{num} candidates must be at most {MOST}; leave some out")
-    # Many problems have the same counts: each tally is worked out once.
+    # Many problems have the same counts: each tally is computed once.
     unique = {tally: at for at, tally in enumerate(dict.fromkeys(tallies))}
     total = np.array([tally[0] for tally in unique], np.int64)
     wrong = _padded([tally[1] for tally in unique]).astype(np.int64)
@@ -63,7 +63,7 @@ Tally = tuple[int, tuple[int, ...], tuple[int, ...], tuple[float, ...]]
 
 
 def _tally(answers: Sequence[Hashable], correct: ArrayLike) -> Tally:
-    """How many candidates; votes of wrong answers, of right ones, and how right those are."""
+    """The number of candidates, votes of wrong and of right answers, and the latter's quality."""
     marks = np.asarray(correct, np.float64)
     if marks.shape != (len(answers),):
         raise ValueError(
@@ -83,7 +83,7 @@ def _tally(answers: Sequence[Hashable], correct: ArrayLike) -> Tally:
 
 
 def _padded(rows: Sequence[Sequence[float]]) -> Floats:
-    """Rows of several lengths as one array, zeros behind."""
+    """Rows of different lengths as one array, padded with zeros."""
     table = np.zeros((len(rows), max(map(len, rows), default=0)))
     for line, row in zip(table, rows, strict=True):
         line[: len(row)] = row
@@ -93,7 +93,7 @@ def _padded(rows: Sequence[Sequence[float]]) -> Floats:
 def _alike(
     wrong: NDArray[np.int64], right: NDArray[np.int64], votes: int, size: int
 ) -> Iterator[tuple[NDArray[np.int64], int, int]]:
-    """Rows with as many wrong and as many right answers that can get so many votes, in chunks."""
+    """Chunks of rows in which as many wrong and as many right answers can get `votes`."""
     rivals, friends = (wrong >= votes).sum(axis=1), (right >= votes).sum(axis=1)
     keys = rivals * (MOST + 1) + friends
     for key in np.unique(keys[friends > 0]).tolist():
@@ -114,10 +114,10 @@ def _won_with(
 ) -> Floats:
     """Correctness summed over the subsets whose winner has exactly `votes`: (rows, most + 1).
 
-    A polynomial in x counts subsets by size. An answer of c candidates contributes
-    sum C(c, j) x^j over j < votes, plus y C(c, votes) x^votes when it ties. Who ties with t others
-    wins 1 in t + 1 times, which is the integral of y^t over 0..1. Gauss-Legendre quadrature does
-    polynomials exactly, and no term is negative, so nothing cancels.
+    A polynomial in x counts subsets by size. An answer with c candidates contributes sum C(c, j)
+    x^j over j < votes, plus y C(c, votes) x^votes when it ties. An answer that ties with t others
+    wins once in t + 1 times, which is the integral of y^t over 0..1. Gauss-Legendre quadrature is
+    exact for polynomials. No term is negative, so nothing cancels.
     """
     nodes, weights = _quadrature((wrong.shape[1] + right.shape[1] + 1) // 2)
     table = _binomials(int(num.max()), most)
@@ -136,9 +136,9 @@ def _won_with(
 
 
 def _times(counts: Floats, ways: Floats, votes: int, nodes: Floats) -> Floats:
-    """The polynomials `counts` (rows, nodes, sizes) and one more answer that is not ahead."""
+    """Multiply the polynomials `counts` (rows, nodes, sizes) by one more answer."""
     size = counts.shape[-1]
-    product = np.broadcast_to(counts, _shape(counts, nodes)).copy()  # nobody votes for it
+    product = np.broadcast_to(counts, _shape(counts, nodes)).copy()  # no votes for this answer
     for j in range(1, votes):
         product[..., j:] += ways[:, j, None, None] * counts[..., : size - j]
     tie = ways[:, votes, None] * nodes

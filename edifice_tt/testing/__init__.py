@@ -5,10 +5,9 @@
     def test_it_keeps_the_contract():
         check_scorer("my_scorer")
 
-Each check stops at the first broken promise with a `BrokenPromise`, an `AssertionError` of one
-sentence that names the promise and shows the numbers that differ. Knows the contract of each kind
-of plugin; knows no plugin and no test runner. How long an import takes is no promise:
-`EDIFICE_TT_TRACE_PLUGINS=1` shows it.
+Each check stops at the first broken promise. It raises `BrokenPromise`, an `AssertionError` that
+names the promise and the values that differ. Knows the contract of each kind of plugin; knows no
+plugin and no test runner. Import time is not checked: `EDIFICE_TT_TRACE_PLUGINS=1` shows it.
 """
 
 from edifice_tt.testing.answers import check_answers

@@ -1,6 +1,6 @@
-"""Does an answer extractor keep its promises? Reads real texts; needs no tensor.
+"""Checks an answer extractor on real texts; needs no tensor.
 
-Knows what an extractor may be given and must give back; does not know which answer is meant.
+Knows the contract of an extractor; does not know the right answers.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from edifice_tt.contract import records, registry
 from edifice_tt.selection.answers import whole_text
 from edifice_tt.testing.promises import BrokenPromise, attempt, describe, name_of
 
-# What models write: nothing, blanks, other alphabets, boxes that do not close, answers in words.
+# As models write: empty, blank, other alphabets, unclosed boxes, answers in words.
 TEXTS = (
     "There are 8.",
     "",
@@ -35,11 +35,11 @@ def check_answers(
     """Raise `BrokenPromise` unless an extractor keeps the contract of `register_answers`.
 
     Give the registered name, or a function and the `equal` that would be registered with it.
-    `texts` are what to read, better some of your own. For each it gives a str or None, never raises
-    and gives the same twice. Its `equal` gives True or False for every two of the answers, True for
-    two that are the same, and the same for both orders.
+    `texts` are the texts to read; add your own. For each, the extractor must return a str or None,
+    the same twice, and never raise. `equal` must return True or False for every pair of answers,
+    True for identical ones, and the same in both orders.
 
-    Raises `UnknownNameError` for a name that nobody has registered.
+    Raises `UnknownNameError` for an unknown name.
 
     >>> check_answers("number")
     >>> check_answers(lambda text: len(text))

@@ -1,6 +1,6 @@
-"""Does an architecture keep its promises? Builds it, calls it, saves it, compiles it.
+"""Checks an architecture: builds it, calls it, saves it, compiles it.
 
-Knows the contract of `register_architectures`; of an input only what a config tells of it.
+Knows the contract of `register_architectures`, and only the inputs that a config implies.
 """
 
 from collections.abc import Callable
@@ -36,17 +36,16 @@ Outputs = dict[str, Array]
 def check_architecture(name: str, x: Tensor | None = None, **options: Any) -> None:
     """Raise `BrokenPromise` unless a registered architecture keeps its contract.
 
-    `options` go to `build`: those that have no default, and small sizes, for it is built several
-    times. `x` is an input (B, ...) to call it with; by default token ids (B, T) for a config with
-    `vocab_size`, hidden states (B, T, embed_dim) for one with `embed_dim`.
+    `options` go to `build`: required ones, and small sizes, since it is built several times. `x` is
+    the input (B, ...); by default token ids (B, T) for a config with `vocab_size`, hidden states
+    (B, T, embed_dim) for one with `embed_dim`.
 
-    Its defaults are those that `build` uses; an unknown option is rejected by an error that names
-    the nearest; `output_size` is the width of `.backbone`; the output is a named tuple of finite
-    Tensors (B, ...), with `.scores` (B, T, 1) where it has them; the same in every order of the
-    batch; the same after save and load, bit for bit, and under `edifice_tt.jit`.
+    The recommended defaults must be those that `build` uses. The error for an unknown option must
+    name the nearest. `output_size` must be the width of `.backbone`. The output must be a named
+    tuple of finite Tensors (B, ...), with `.scores` (B, T, 1) if present. It must not depend on the
+    order of the batch, and be bit-identical after save and load and under `edifice_tt.jit`.
 
-    Raises `UnknownNameError` for a name that nobody has registered and `ValueError` when it cannot
-    tell the input.
+    Raises `UnknownNameError` for an unknown name and `ValueError` when `x` is needed but missing.
 
     >>> check_architecture("test_time_compute", embed_dim=6, hidden_size=8, num_layers=1)
     """

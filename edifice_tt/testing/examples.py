@@ -1,4 +1,4 @@
-"""A model and a pool that are small, whole and the same everywhere. Knows no plugin."""
+"""A small model and a small pool, the same on every machine. Knows no plugin."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -43,7 +43,7 @@ def byte_tokenizer() -> Tokenizer:
 def tiny_model(scorer: str | None = "linear") -> Any:
     """A `causal_lm` over bytes with a context of 256, whose weights are formulas.
 
-    It has the registered head `scorer`, and `byte_tokenizer` where `tokenizers` is installed.
+    `scorer` names its registered head. It has `byte_tokenizer` if `tokenizers` is installed.
 
     >>> tiny_model()([[68, 69, 2]]).scores.shape
     (1, 3, 1)

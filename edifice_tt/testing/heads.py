@@ -1,7 +1,6 @@
-"""Does a head on hidden states keep its promises? Calls it as a model would.
+"""Checks a head on hidden states, called as a model calls it.
 
-Knows what a head must give for hidden states, whatever surrounds them and on any device; knows no
-model.
+Knows the contract of a head for any batch and on any device; knows no model.
 """
 
 from pathlib import Path
@@ -26,20 +25,20 @@ from edifice_tt.testing.promises import (
 )
 from edifice_tt.testing.reading import check_input_kept, check_values, compare, draw, read
 
-# B and T differ, and T is prime, so that a confused axis shows.
+# B and T differ, and T is prime, so that swapped axes show.
 B, T, PADDING, HIDDEN_SIZE = 5, 7, 4, 16
-# A batch as real ones are: a head may do something else to more than a few, or to long ones.
+# A batch of realistic size: a head may behave differently for large or long ones.
 MANY, LONG = 37, 41
-# What a model offers a factory; dropout so high that one which acts in inference shows.
+# The options that a model passes to a factory; a high dropout shows if it acts in inference.
 OFFERED = {"scorer_hidden": 8, "dropout": 0.5, "seed": 0}
-# Devices sum in different orders.
+# Devices add in different orders.
 DEVICE_TOLERANCE = 1e-4
 
 
 def check_head(
     who: str, record: registry.Scorer, name: str | None, options: dict[str, Any]
 ) -> None:
-    """Every promise of a head in turn; `name` is None for a factory that nobody registered."""
+    """Check every promise of a head; `name` is None for an unregistered factory."""
     size = options.get("hidden_size", HIDDEN_SIZE)
     options = {key: value for key, value in options.items() if key != "hidden_size"}
 
@@ -72,7 +71,7 @@ def check_head(
 
 
 def _check_neighbours(who: str, head: Any, hidden: Array) -> None:
-    """A score is that of its sequence up to its position, and of nothing else."""
+    """A score depends only on its sequence up to its position."""
     together = read(who, head, hidden)
     compare(
         who,
@@ -88,7 +87,7 @@ def _check_neighbours(who: str, head: Any, hidden: Array) -> None:
             "the score depends on the order of the batch: {} in one order, {} in another; read "
             "each sequence by itself",
         )
-    # First what can be told without another shape: a new one is compiled for seconds.
+    # First the checks that need no new shape: compiling for one takes seconds.
     others = draw(*hidden.shape, seed=12) * np.float32(10)
     for i in (0, B - 1):
         beside = np.concatenate([others[:i], hidden[i : i + 1], others[i + 1 :]])
@@ -110,7 +109,9 @@ def _check_neighbours(who: str, head: Any, hidden: Array) -> None:
         )
     padded = np.concatenate([hidden, others[:, :PADDING]], axis=1)
     both = read(who, head, padded[:1])[:, :T]
-    if first_difference(together[:1], both, TOLERANCE) is not None:  # which of the two was it?
+    if (
+        first_difference(together[:1], both, TOLERANCE) is not None
+    ):  # find out which of the two it was
         compare(
             who,
             together[:1],
@@ -153,7 +154,7 @@ def _check_neighbours(who: str, head: Any, hidden: Array) -> None:
 
 
 def _check_first_call(who: str, head: Any, same: Any, hidden: Array) -> None:
-    """A head that begins with something else scores the same later on."""
+    """A head's scores do not depend on the inputs of its first call."""
     read(who, same, draw(*hidden.shape, seed=12) * np.float32(10))
     compare(
         who,

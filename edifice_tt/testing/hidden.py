@@ -1,4 +1,4 @@
-"""Tensors and arrays in reach of an object, wherever they hide. Calls nothing, changes nothing."""
+"""Finds all Tensors and arrays reachable from an object. Calls nothing, changes nothing."""
 
 import functools
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from tinygrad import Tensor
 
 
 def hidden_arrays(thing: Any) -> list[tuple[str, Any]]:
-    """Every Tensor and array that an object can use, with the way there in words.
+    """Every Tensor and array reachable from an object, with a description of its path.
 
-    Follows attributes, slots, the class, lists, dicts and sets, and of functions the closure, the
-    defaults and the globals that they name.
+    Follows attributes, slots, the class, lists, dicts and sets, and the closures, defaults and
+    named globals of functions.
 
     >>> limit = np.array([3.0])
     >>> [where for where, _ in hidden_arrays(lambda x, y=limit: [x, y])]
@@ -21,7 +21,7 @@ def hidden_arrays(thing: Any) -> list[tuple[str, Any]]:
     """
     found: list[tuple[str, Any]] = []
     seen: set[int] = set()
-    # Kept alive, because of a thing that is gone another may take the identity.
+    # Kept alive: the id of a deleted object may be reused.
     todo: list[tuple[str, Any]] = [("", thing)]
     for where, one in todo:
         if id(one) in seen or isinstance(one, str | bytes | int | float | ModuleType):
@@ -56,11 +56,11 @@ def _of_function(one: FunctionType) -> Iterator[tuple[str, Any]]:
         try:
             yield f"closure variable {name!r} {of}", cell.cell_contents
         except ValueError:
-            continue  # not filled yet
+            continue  # an empty cell
     for i, value in enumerate((*(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values())):
         yield f"default {i} {of}", value
     for name in one.__code__.co_names:
-        # Only what holds numbers itself: through a class or a module one reaches everything.
+        # Only objects that hold numbers: classes and modules reach everything.
         if isinstance(value := one.__globals__.get(name), Tensor | np.ndarray | list | dict):
             yield f"global variable {name!r}", value
 

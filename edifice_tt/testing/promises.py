@@ -1,4 +1,4 @@
-"""How a broken promise is said, and when two numbers are the same. Knows no kind of plugin."""
+"""Reports broken promises and compares numbers. Knows no kind of plugin."""
 
 import inspect
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from edifice_tt.machine.toolchain import list_devices
 R = TypeVar("R")
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# A batch of another size runs other kernels, which round differently; half precision rounds more.
+# Another batch size runs other kernels, which round differently; half precision rounds more.
 TOLERANCE, HALF_TOLERANCE = 1e-5, 1e-2
 
 
 class BrokenPromise(AssertionError):
-    """A plugin breaks its contract; the message names the promise and shows what was found."""
+    """A plugin breaks its contract; the message names the promise and the values found."""
 
 
 def attempt(who: str, when: str, call: Callable[[], R]) -> R:
-    """What foreign code returns, or a `BrokenPromise` that tells when it raised what."""
+    """Call foreign code; if it raises, raise a `BrokenPromise` that says when and what."""
     try:
         return call()
     except BrokenPromise:
@@ -36,12 +36,12 @@ def describe(kind: str, name: str, owner: str) -> str:
 
 
 def name_of(function: Any) -> str:
-    """What a function that nobody has registered is called."""
+    """The name of an unregistered function."""
     return str(getattr(function, "__name__", type(function).__name__))
 
 
 def accepted(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the options that a function names as parameters; all for one that takes any."""
+    """The options that a function accepts as parameters; all if it takes any."""
     parameters = inspect.signature(function).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return options
@@ -49,7 +49,7 @@ def accepted(function: Callable[..., Any], options: dict[str, Any]) -> dict[str,
 
 
 def first_difference(one: Array, other: Array, tolerance: float) -> tuple[int, ...] | None:
-    """Where two arrays of one shape first differ, None if they agree; NaN differs from all."""
+    """The first index at which two arrays differ, or None; NaN differs from everything."""
     one, other = one.astype(np.float64), other.astype(np.float64)
     allowed = tolerance * np.maximum(1, np.maximum(abs(one), abs(other)))
     apart = np.argwhere(~((abs(one - other) <= allowed) | (one == other)))
@@ -57,12 +57,12 @@ def first_difference(one: Array, other: Array, tolerance: float) -> tuple[int, .
 
 
 def orders(count: int) -> list[list[int]]:
-    """Two other orders of that many things: backwards, and each one place on."""
+    """Two other orders of so many items: reversed, and rotated by one."""
     forwards = list(range(count))
     return [forwards[::-1], forwards[1:] + forwards[:1]]
 
 
 def devices_to_try() -> list[str]:
-    """Every device of this machine, and a second CPU, where a stray Tensor cannot go unnoticed."""
+    """Every device of this machine, and a second CPU, on which a Tensor of another device fails."""
     found = list_devices()
     return found + ["CPU:1"] * ("CPU" in found)

@@ -1,4 +1,4 @@
-"""How a head is asked, and what any answer of one must look like. Knows no order and no weight."""
+"""Calls a head and checks the form of its scores. Knows no order of candidates and no weight."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ from edifice_tt.testing.promises import (
 
 
 def draw(*shape: int, seed: int = 11) -> Array:
-    """Hidden states as a final norm leaves them."""
+    """Random hidden states (B, T, D) with the scale of a final norm."""
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def read(who: str, head: Any, hidden: Array, device: str | None = None) -> Array:
-    """Scores (B, T) of hidden states (B, T, D), once their shape and dtype are right."""
-    # A copy: a Tensor may share the memory of the array that it is made of.
+    """Scores (B, T) of hidden states (B, T, D), with shape and dtype checked."""
+    # A copy: a Tensor may share memory with its array.
     given = Tensor(hidden.copy(), device=device).realize()
     expected = (*hidden.shape[:2], 1)
 
@@ -36,7 +36,7 @@ def read(who: str, head: Any, hidden: Array, device: str | None = None) -> Array
     if out.shape != expected:
         raise BrokenPromise(
             f"{who} gives shape {out.shape} for hidden states {hidden.shape}, expected {expected}: "
-            "one number a position"
+            "one number per position"
         )
     if not dtypes.is_float(out.dtype):
         raise BrokenPromise(f"{who} gives {out.dtype}, expected floats")
@@ -45,7 +45,7 @@ def read(who: str, head: Any, hidden: Array, device: str | None = None) -> Array
 
 
 def check_input_kept(who: str, head: Any, hidden: Array) -> None:
-    """Raise `BrokenPromise` for a head that writes into the hidden states that it is given."""
+    """Raise `BrokenPromise` if a head writes into its input."""
     given = Tensor(hidden.copy()).realize()
     head(given).realize()
     if (where := first_difference(hidden, after := given.numpy(), 0)) is not None:
@@ -70,7 +70,7 @@ def check_values(who: str, values: Array, range: str) -> None:
 
 
 def compare(who: str, one: Array, other: Array, promise: str, tolerance: float = -1) -> None:
-    """Raise `BrokenPromise` with the two numbers where scores (B, T) first differ."""
+    """Raise `BrokenPromise` with the first two scores (B, T) that differ."""
     if tolerance < 0:
         tolerance = TOLERANCE if one.dtype.itemsize > 2 else HALF_TOLERANCE
     if (where := first_difference(one, other, tolerance)) is not None:

@@ -1,7 +1,6 @@
-"""Does a scorer keep its promises? Runs those that read text or log-probabilities here.
+"""Checks a scorer; those that read text or log-probabilities are run here.
 
-Knows what a scorer may be given and must give back; heads on hidden states have a room of their
-own.
+Knows the contract of a scorer; `heads` and `verifiers` check those kinds.
 """
 
 import math
@@ -25,7 +24,7 @@ from edifice_tt.testing.promises import (
 from edifice_tt.testing.verifiers import check_verifier
 
 PROMPT = "How many primes are below 20?"
-# What real pools hold: an empty answer, blanks, mathematics, other alphabets, length, a repetition.
+# As in real pools: empty, blank, mathematics, other alphabets, long, repeated.
 COMPLETIONS = (
     "There are 8.",
     "",
@@ -36,7 +35,7 @@ COMPLETIONS = (
     "word " * 300,
     "There are 8.",
 )
-Numbers = tuple[float, ...]  # of one item: a score, or one a step
+Numbers = tuple[float, ...]  # for one item: a score, or one per step
 LOGPROBS = ([-0.5, -0.25], [-3.0], [-1e-6] * 40, [-20.0, -0.125, -1.5], [0.0], [-0.5, -0.25])
 
 
@@ -49,22 +48,22 @@ def check_scorer(
 ) -> None:
     """Raise `BrokenPromise` unless a scorer keeps the contract of `register_scorers`.
 
-    Give the registered name, or a factory and what would be registered with it (`reads`, `range`
-    unless it is unbounded, `level` unless it is answer); with a name these are compared. `options`
-    go to the factory; `hidden_size` sets D of a head, 16 by default.
+    Give the registered name, or a factory with the arguments of its registration: `reads`, and
+    `range` and `level` if not the defaults. With a name, these are compared. `options` go to the
+    factory; `hidden_size` sets D of a head (16 by default).
 
-    All scorers: finite, within the declared range, the same number twice, in any order, beside
-    any neighbours and alone; inputs unchanged. Heads besides: shape (B, T, 1), padding to the
-    right changes nothing, weights are Tensor attributes, gradients reach each, save and load bring
-    all back, every device works. Scorers of text besides: a list with one float a completion, or
-    with one list of floats a completion when the level is step, never an empty one; the empty
-    completion and the empty list included. Verifiers: their file is sound, and needs no model here.
+    All scorers: scores are finite and in the declared range, and the same when repeated, in any
+    order, with any neighbours and alone. Inputs stay unchanged. Heads: the shape is (B, T, 1),
+    padding on the right changes nothing, and weights are Tensor attributes. Gradients reach each
+    weight, save and load restore all, and every device works. Scorers of text: a list with one
+    float per completion, or with one non-empty list of floats per completion if the level is step.
+    The empty completion and the empty list are tried too. Verifiers: their file is valid; no model
+    is needed.
 
-    A head without weights is sound if no Tensor or array is in reach of it (its attributes,
-    class, closures, defaults and the globals it names): those would be weights that are not saved.
+    A head may have no weights if it can reach no Tensor or array, which would not be saved. This
+    covers its attributes, class, closures, defaults and named globals.
 
-    Raises `UnknownNameError` for a name that nobody has registered and `ValueError` for a factory
-    without `reads`.
+    Raises `UnknownNameError` for an unknown name and `ValueError` for a factory without `reads`.
 
     >>> check_scorer("logprob", reads="logprobs")
     >>> check_scorer(lambda: lambda prompt, completions: [len(c) for c in completions], "text")
@@ -130,7 +129,7 @@ def _check_lists(
             raise BrokenPromise(f"{who} changes its input: {_change(given, mine)}; work on a copy")
         return numbers
 
-    # Alone first, so that what it cannot cope with is named.
+    # One by one first, so that the error names the item that fails.
     alone = [ask([item])[0] for item in items]
     together = ask(items)
     advice = "draw no random numbers"
@@ -147,7 +146,7 @@ def _check_lists(
     neighbours = "the score depends on its neighbours in the batch"
     places = f"{{}} among {len(items)} and {{}} alone; score each by itself"
     _compare(who, items, together, alone, places, neighbours)
-    # More than a few, as real pools are; and a scorer that did not begin with the first of them.
+    # A realistic number of items, and a fresh scorer that starts with another one.
     many = ask([*items] * 4)[: len(items)]
     places = f"{{}} among {len(items)} and {{}} among {4 * len(items)}; score each by itself"
     _compare(who, items, together, many, places, neighbours)
@@ -162,12 +161,12 @@ def _check_lists(
 def _read_values(
     who: str, values: Any, given: Sequence[Any], noun: str, record: registry.Scorer
 ) -> list[Numbers]:
-    """What it gives for each, one number or one a step, once all of it is as declared."""
+    """The checked results: per item one number, or one per step."""
     by_step = record.level == "step"
     if not isinstance(values, list | tuple):
         found = f"{values!r:.60}" if values is None else _a(values)
         one = "list of floats" if by_step else "float"
-        raise BrokenPromise(f"{who} gives {found}, expected a list with one {one} a {noun}")
+        raise BrokenPromise(f"{who} gives {found}, expected a list with one {one} per {noun}")
     if len(values) != len(given):
         what = f"{noun} {given[0]!r:.30}" if len(given) == 1 else f"{noun}s"
         raise BrokenPromise(
@@ -177,8 +176,8 @@ def _read_values(
         if by_step and (not isinstance(value, list | tuple) or not value):
             found = "no step" if value in ([], ()) else f"{value!s:.60}, {_a(value)},"
             raise BrokenPromise(
-                f"{who} gives {found} for {item!r:.30}, expected a list of floats, one a step and "
-                "at least one"
+                f"{who} gives {found} for {item!r:.30}, expected a list of floats, one per step "
+                "and at least one"
             )
         for number in value if by_step else (value,):
             _check_number(who, number, f"{item!r:.30}", record.range)

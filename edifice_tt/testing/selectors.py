@@ -1,7 +1,7 @@
-"""Does a selection rule keep its promises? Tries it on many small pools; needs no tensor.
+"""Checks a selection rule on many small pools; needs no tensor.
 
-Knows that candidates may be tied, unscored or scored NaN, and that their order means nothing; does
-not know by what the rule chooses.
+Knows the contract of a rule: candidates may be tied, unscored or scored NaN, and their order does
+not matter. Does not know how the rule chooses.
 """
 
 import math
@@ -17,11 +17,11 @@ from edifice_tt.selection.select import Choice
 from edifice_tt.testing.promises import BrokenPromise, attempt, describe, name_of
 
 NAN = float("nan")
-# By what a rule needs. The sums of the first are exact, so no rule can be excused by rounding; a
-# logit may be on either side of 0.
+# Scores by what a rule needs. Sums of the first are exact, so rounding is no excuse; logits have
+# both signs.
 SCORES = {None: (0.25, 0.5, 0.75), "probability": (0.25, 0.5, 0.75), "logit": (-1.5, 0.5, 2.0)}
 
-# Why a choice may follow the order of the candidates, by what they are like.
+# Advice on a choice that depends on the order, by the kind of candidates.
 _ADVICE = {
     "missing scores": "treat a candidate without a score alike wherever it stands",
     "NaN scores": "sort NaN out first, for no comparison with it is true",
@@ -34,17 +34,16 @@ def check_selector(
 ) -> None:
     """Raise `BrokenPromise` unless a rule keeps the contract of `register_selectors`.
 
-    Give the registered name, or the function itself and what it is registered to need (with a name
-    the two are compared); `options` go to the rule. It must return a `Choice` of one of the
-    candidates, the same each time and in every order of the candidates; count fewer than all as
-    abstained; change nothing; of candidates that differ in nothing but their index take the lowest,
-    unless it draws by an option `seed`; and cope with one candidate, with missing scores and with
-    NaN, which must not win over a number in a rule that follows scores. Coping includes a
-    `ValueError` or an `EdificeError` that refuses missing or NaN scores in every order of the
-    candidates alike. A rule that `needs` probabilities or logits is given nothing else, as by
-    `edifice_tt.select`.
+    Give the registered name, or the function and its `needs` (with a name the two are compared);
+    `options` go to the rule. It must return a `Choice` of one of the candidates, the same each time
+    and in every order of the candidates. Fewer than all may abstain, and the input must not change.
+    Of candidates that differ only in their index it must take the lowest, unless it draws by an
+    option `seed`. It must handle one candidate, missing scores and NaN; NaN must not win over a
+    number in a rule that follows scores. It may also refuse missing or NaN scores with a
+    `ValueError` or an `EdificeError`, in every order alike. A rule that `needs` probabilities or
+    logits gets nothing else, as in `edifice_tt.select`.
 
-    Raises `UnknownNameError` for a name that nobody has registered.
+    Raises `UnknownNameError` for an unknown name.
 
     >>> check_selector("best_of_n")
     >>> check_selector(lambda candidates: Choice(candidates[0], "first", {}))
@@ -95,7 +94,7 @@ def _candidate(index: int, score: float | None, answer: str = "A") -> Candidate:
 
 
 def _check_nan(rule: "_Rule") -> None:
-    """NaN against numbers, in a rule that is seen to follow the scores."""
+    """Check that NaN does not win over numbers, if the rule follows the scores."""
     for best in range(3):
         scores = [0.75 if i == best else 0.25 for i in range(3)]
         if rule.check([_candidate(i, s) for i, s in enumerate(scores)], "scored") != best:
@@ -110,13 +109,13 @@ def _check_nan(rule: "_Rule") -> None:
 
 
 class _Rule:
-    """A rule and how it is asked."""
+    """A rule under test."""
 
     def __init__(self, who: str, function: Callable[..., Any], options: dict[str, Any]) -> None:
         self.who, self.function, self.options = who, function, options
 
     def check(self, pool: list[Candidate], kind: str, may_refuse: bool = False) -> int | None:
-        """The chosen index, whatever the order of the candidates; None for a refusal."""
+        """The chosen index, checked in several orders of the candidates; None for a refusal."""
         first, again = self._choose(pool, kind, may_refuse), self._choose(pool, kind, may_refuse)
         if first != again:
             raise BrokenPromise(

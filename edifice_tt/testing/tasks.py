@@ -1,6 +1,6 @@
-"""Does a task keep its promises? Draws questions; needs no model.
+"""Checks a task by drawing questions; needs no model.
 
-Knows what a family of problems must give; does not know the right answers.
+Knows the contract of a task; does not know the right answers.
 """
 
 from collections.abc import Callable
@@ -22,12 +22,13 @@ def check_tasks(
 ) -> None:
     """Raise `BrokenPromise` unless a task keeps the contract of `register_tasks`.
 
-    Give the registered name, or a function and what would be `declared` with it. It gives a
-    question and its answer, both text; the same ones for the same random numbers, whatever else is
-    drawn; at least `num` different ones for training and as many for measuring. Its extractor finds
-    the answer in itself, and no text in `stop` would cut it off.
+    Give the registered name, or a function with the arguments of its registration in `declared`. It
+    must return a question and its answer, both str. They must depend only on the random numbers
+    that it is given. There must be at least `num` different questions for training and as many for
+    measuring. The extractor must find the answer in the answer itself, and no text in `stop` may
+    cut it off.
 
-    Raises `UnknownNameError` for a name that nobody has registered.
+    Raises `UnknownNameError` for an unknown name.
 
     >>> check_tasks("largest")
     >>> check_tasks(lambda rng: (f"Q: {rng.random()}\\nA:", "many"))

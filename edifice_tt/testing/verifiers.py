@@ -1,6 +1,6 @@
-"""Does a registered verifier keep its promises? Reads hidden states that are drawn.
+"""Checks a registered verifier on random hidden states.
 
-Knows what a verifier gives for the states of an answer; the model that it reads is not needed.
+Knows the contract of a verifier; its model is not needed.
 """
 
 import numpy as np
@@ -10,13 +10,19 @@ from edifice_tt.scoring.verifier import Verifier, open_verifier
 from edifice_tt.testing.promises import TOLERANCE, Array, BrokenPromise, attempt, first_difference
 from edifice_tt.testing.reading import draw
 
-LENGTHS = (3, 1, 7, 41, 3)  # of answers: equal and different, below and above a batch's sizes
+LENGTHS = (
+    3,
+    1,
+    7,
+    41,
+    3,
+)  # lengths of answers: equal and different, below and above the batch sizes
 
 
 def check_verifier(who: str, record: registry.Scorer) -> None:
-    """Raise `BrokenPromise` unless its file is sound and an answer's number its own.
+    """Raise `BrokenPromise` unless the file is valid and each answer's score is its own.
 
-    Finite, the same from a file that is read anew, and the same alone as among others.
+    Scores must be finite, the same when the file is read again, and the same alone as in a batch.
     """
     verifier = attempt(who, "when it is opened", lambda: open_verifier(record))
     states = [draw(length, verifier.hidden_size, seed=i) for i, length in enumerate(LENGTHS)]

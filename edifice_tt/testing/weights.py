@@ -1,4 +1,4 @@
-"""Are a head's weights where training and saving look for them? Knows files, gradients, seeds."""
+"""Checks that training and saving find all weights of a head. Knows files, gradients, seeds."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ from edifice_tt.weights.safetensors import (
 
 
 def steady(head: Any) -> Any:
-    """Move weights that start at zero off it: behind a zero, nothing that a head does shows."""
+    """Make zero weights nonzero, since they would hide what the head does."""
     for seed, weight in enumerate(_trained(head).values()):
         if not weight.numpy().any():
             noise = draw(*(int(size) for size in weight.shape), seed=seed) * np.float32(0.1)
@@ -32,13 +32,13 @@ def steady(head: Any) -> Any:
 
 
 def _trained(head: Any) -> dict[str, Tensor]:
-    """What gradients can reach; a buffer holds no floats or is marked by `is_param_(False)`."""
+    """The weights that gradients can reach; a buffer has no floats or `is_param_(False)`."""
     found = get_state_dict(head)
     return {k: w for k, w in found.items() if w.is_param and dtypes.is_float(w.dtype)}
 
 
 def check_attributes(who: str, head: Any) -> None:
-    """Every weight is a Tensor attribute with memory, where saving and training find it."""
+    """Check that every weight is a Tensor attribute with memory, so that saving finds it."""
     for name, weight in get_state_dict(head).items():
         if weight.device is None or weight.dtype not in inverse_safe_dtypes:
             raise BrokenPromise(
@@ -48,7 +48,7 @@ def check_attributes(who: str, head: Any) -> None:
             )
     kept = list(get_state_dict(head).values())
     lost = [one for one in hidden_arrays(head) if not any(one[1] is weight for weight in kept)]
-    # An array beside weights is a table of constants; alone it is a weight that nobody saves.
+    # An array beside weights is taken for a table of constants; alone it is an unsaved weight.
     lost = [(where, one) for where, one in lost if isinstance(one, Tensor) or not kept]
     if lost:
         where, one = lost[0]
@@ -61,7 +61,7 @@ def check_attributes(who: str, head: Any) -> None:
 
 
 def check_complete(who: str, names: list[str], head: Any) -> None:
-    """A head has the same weights when it has been used as it had when it was made."""
+    """Check that using a head adds no weights and removes none."""
     now = get_state_dict(head)
     if names != list(now):
         changed = ", ".join(repr(name) for name in sorted(set(names) ^ set(now)))
@@ -72,7 +72,7 @@ def check_complete(who: str, names: list[str], head: Any) -> None:
 
 
 def check_gradients(who: str, head: Any, hidden: Array) -> None:
-    """The gradient of a weighted sum of all scores reaches every weight."""
+    """Check that the gradient of a weighted sum of all scores reaches every weight."""
     weights = _trained(head)
     if not weights:
         return
@@ -93,7 +93,7 @@ def check_gradients(who: str, head: Any, hidden: Array) -> None:
 
 
 def check_seed(who: str, head: Any, same: Any) -> None:
-    """Two heads that are made alike have the same weights."""
+    """Check that two heads made with the same arguments have the same weights."""
     others = get_state_dict(same)
     for name, weight in get_state_dict(head).items():
         one, other = weight.numpy(), others[name].numpy()
@@ -108,9 +108,9 @@ def check_seed(who: str, head: Any, same: Any) -> None:
 def check_file(
     who: str, head: Any, make_other: Callable[[], Any], hidden: Array, folder: Path
 ) -> None:
-    """A head that has been in training scores the same from its file.
+    """Check that a trained head scores the same after loading its file.
 
-    `make_other` makes one of another seed, so that only the file can make it score the same.
+    `make_other` makes a head with another seed, so that only the file can restore the scores.
     """
     path = folder / "head.safetensors"
 
@@ -132,7 +132,7 @@ def check_file(
 
 
 def check_model_file(who: str, scorer: str, hidden: Array, folder: Path) -> None:
-    """The same for a registered head, as part of a model that is saved and loaded."""
+    """`check_file` for a registered head, as part of a saved and loaded model."""
     path, size = folder / "model.safetensors", hidden.shape[2]
     options = {"num_layers": 1, "num_heads": 1, "num_kv_heads": 1, "scorer_hidden": 8}
     model = attempt(
@@ -148,7 +148,7 @@ def check_model_file(who: str, scorer: str, hidden: Array, folder: Path) -> None
 def _check_restored(
     who: str, head: Any, write: Callable[[], None], restore: Callable[[], Any], hidden: Array
 ) -> None:
-    # What training gathers must be in the file too.
+    # The file must hold what training accumulates, too.
     with Context(TRAINING=1):
         read(who, head, hidden)
     before = read(who, head, hidden)

@@ -1,1 +1,1 @@
-"""Training scorer heads on sampled answers that are known to be right or wrong."""
+"""Trains scorer heads on sampled answers that are marked right or wrong."""

@@ -1,19 +1,19 @@
-"""Logits -> probabilities that mean what they say. Knows numbers only."""
+"""Logits -> calibrated probabilities. Knows numbers only."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-LEAST_SLOPE = 1e-3  # so that the order of candidates stays, even where nothing was learned
+LEAST_SLOPE = 1e-3  # above 0, so that calibration keeps the order of candidates
 _STEPS = 100
 
 
 def calibrate(logits: ArrayLike, correct: ArrayLike, method: str = "platt") -> tuple[float, float]:
-    """Slope and offset so that sigmoid(slope * logit + offset) is how often a candidate is right.
+    """Fit slope and offset so that sigmoid(slope * logit + offset) is the chance of being right.
 
-    `platt` fits both, `temperature` the slope alone; both arrays (N). The targets are smoothed as
-    Platt did, so that a perfect separation stays finite. Raises `ValueError` for another method and
-    where all candidates are right or all wrong. Source: Platt, 1999; temperature, Guo et al., 2017,
-    arXiv:1706.04599.
+    `platt` fits both, `temperature` only the slope; both arrays are (N). The targets are smoothed
+    as in Platt's method, so that a perfect separation stays finite. Raises `ValueError` for an
+    unknown method, and when all candidates are right or all wrong. Source: Platt, 1999;
+    temperature, Guo et al., 2017, arXiv:1706.04599.
 
     >>> slope, offset = calibrate([-2.0, -1.0, 1.0, 2.0] * 50, [0, 0.5, 0.5, 1] * 50)
     >>> slope > 0, abs(offset) < 1e-6

@@ -1,4 +1,4 @@
-"""Pools and their features -> arrays to fit a head to. Knows labels and masks; no loss, no head."""
+"""Pools and features -> arrays for fitting a head. Knows labels and masks; no loss, no head."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from edifice_tt.pools.tasks import held_out as for_measuring
 from edifice_tt.training.features import Features
 
 Floats = NDArray[np.float32]
-# One number a token: what the head should say there, None where nothing is asked of it.
+# One target per token for the head's output there; None means no target.
 Targets = Callable[[Candidate], Sequence[float | None]]
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A problem: each candidate's states (T, D), and targets and weights (T) beside them."""
+    """A problem: each candidate's states (T, D), targets (T) and weights (T)."""
 
     pool: Pool
     states: list[NDArray[np.float16]]
@@ -38,10 +38,10 @@ class Example:
 
 
 def check_pools(pools: Sequence[Pool]) -> None:
-    """Raise for pools that nothing can be learned from, or that would make a measurement worthless.
+    """Raise for pools from which no head can learn, or which would invalidate a measurement.
 
-    `ValueError` for candidates that nobody has marked, for marks that are all the same, and for a
-    problem that is there twice; `EdificeError` for problems of a task's test split.
+    Raises `ValueError` for unmarked candidates, marks that are all the same, and a duplicate
+    problem. Raises `EdificeError` for problems of a task's test split.
     """
     seen: dict[str, str] = {}
     for pool in pools:
@@ -70,10 +70,10 @@ def check_pools(pools: Sequence[Pool]) -> None:
 
 
 def make_folds(pools: Sequence[Pool], num: int, seed: int) -> list[list[int]]:
-    """Which problems each of `num` folds holds out: every problem once, in random order.
+    """The problems that each of `num` folds holds out: every problem once, in random order.
 
-    Each fold has a problem with right and wrong candidates, so there are fewer folds where there
-    are fewer of those. Raises `ValueError` when fewer than two problems have both.
+    Each fold has at least one problem with right and wrong candidates, so there may be fewer folds.
+    Raises `ValueError` when fewer than two problems have both.
     """
     mixed = [len({bool(c.correct) for c in pool}) == 2 for pool in pools]
     if sum(mixed) < 2:
@@ -93,10 +93,10 @@ def _shuffled(rng: np.random.Generator, mixed: Sequence[bool], kind: bool) -> li
 def make_examples(
     pools: Sequence[Pool], features: Features, targets: Targets | None, balance: float | None
 ) -> list[Example]:
-    """Examples; without `targets` each candidate's last position says whether it is right.
+    """Make examples; the default target is correctness, at each candidate's last position.
 
-    Every candidate counts the same, whatever its length; `balance` is how often a candidate is
-    right, and makes right and wrong ones count the same together.
+    Every candidate counts the same, whatever its length. `balance` is the share of right
+    candidates; with it, right and wrong ones have equal total weight.
     """
     examples = []
     for pool in pools:
@@ -118,14 +118,14 @@ def make_examples(
 def _asked(
     pool: Pool, candidate: Candidate, length: int, targets: Targets | None
 ) -> NDArray[np.float64]:
-    """The targets (T) of a candidate, NaN where nothing is asked."""
+    """The targets (T) of a candidate, NaN where there is none."""
     if targets is None:
         return np.array([np.nan] * (length - 1) + [float(bool(candidate.correct))])
-    given = list(targets(candidate))
+    numbers = list(targets(candidate))
     where = f"candidate {candidate.index} of problem {pool.problem!r}"
-    if len(given) != length:
-        raise ValueError(f"targets gave {len(given)} numbers for the {length} tokens of {where}")
-    asked = np.array([np.nan if t is None else t for t in given], np.float64)
+    if len(numbers) != length:
+        raise ValueError(f"targets gave {len(numbers)} numbers for the {length} tokens of {where}")
+    asked = np.array([np.nan if t is None else t for t in numbers], np.float64)
     if ((asked < 0) | (asked > 1)).any():
         raise ValueError(f"targets of {where} must be None or lie within 0 and 1")
     return asked
@@ -150,7 +150,7 @@ def step_ends(lm: Any) -> Targets:
 def batches(
     examples: Sequence[Example], size: int, order: Sequence[int], shape: tuple[int, int]
 ) -> Iterator[tuple[Floats, Floats, Floats]]:
-    """States (P, N, T, D), targets and weights (P, N, T) of `size` problems at a time, padded."""
+    """Yield padded states (P, N, T, D), targets and weights (P, N, T) of `size` problems each."""
     edges = [*range(0, len(order), size), len(order)]
     depth = examples[0].states[0].shape[1]
     for start, stop in pairwise(edges):
@@ -166,7 +166,7 @@ def batches(
 
 
 def shape_of(examples: Sequence[Example]) -> tuple[int, int]:
-    """The most candidates of a problem, and the most positions of a candidate."""
+    """The largest number of candidates per problem, and of positions per candidate."""
     return (
         max(len(example.states) for example in examples),
         max(len(one) for example in examples for one in example.states),
@@ -174,7 +174,7 @@ def shape_of(examples: Sequence[Example]) -> tuple[int, int]:
 
 
 def moments(examples: Sequence[Example]) -> tuple[Floats, Floats]:
-    """Mean and reciprocal deviation (D) of all states, in float64 before they are rounded."""
+    """Mean and reciprocal standard deviation (D) of all states, computed in float64."""
     count, total, squares = 0, np.float64(0), np.float64(0)
     for one in (one for example in examples for one in example.states):
         exact = one.astype(np.float64)
@@ -182,5 +182,5 @@ def moments(examples: Sequence[Example]) -> tuple[Floats, Floats]:
         squares = squares + np.square(exact).sum(0)
     mean = np.asarray(total) / count
     deviation = np.sqrt(np.maximum(np.asarray(squares) / count - mean**2, 0))
-    scale = 1 / np.where(deviation > 1e-6, deviation, 1.0)  # a constant stays 0
+    scale = 1 / np.where(deviation > 1e-6, deviation, 1.0)  # constant features stay 0
     return mean.astype(np.float32), scale.astype(np.float32)

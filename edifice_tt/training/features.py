@@ -1,7 +1,7 @@
-"""What a head is trained on: hidden states of a pool's answers, kept in a file beside the pool.
+"""The hidden states that heads train on, kept in a file beside the pool.
 
-Each answer is known by its prompt and tokens, so a file serves any pool that holds it. The states
-are kept in half precision. Knows no labels and no head.
+Prompt and tokens identify an answer, so a file serves every pool that contains the answer. The
+states are stored in half precision. Knows no labels and no head.
 """
 
 import json
@@ -45,7 +45,7 @@ HalfStates = NDArray[np.float16]
 
 @dataclass(frozen=True)
 class Source:
-    """Which states these are: of which model and tokenizer, at which layer and positions."""
+    """The origin of hidden states: model, tokenizer, layer and positions."""
 
     fingerprint: str
     tokenizer: str
@@ -55,25 +55,25 @@ class Source:
 
     @classmethod
     def of(cls, lm: CausalLM, layer: int | None = None, positions: str = "last") -> "Source":
-        """Raises `ValueError` for a layer or positions that are not there."""
+        """The source for a model; raises `ValueError` for a missing layer or unknown positions."""
         if positions not in POSITIONS:
             raise ValueError(f"positions={positions!r} must be one of {', '.join(POSITIONS)}")
         digest = tokenizer_digest(lm)
         layer = check_layer(lm, layer)
-        # A model that rounds has states of its own, though it is the same model.
+        # Rounding activations changes the states, though not the model's fingerprint.
         model = "-".join([lm.fingerprint, *rounding_of(lm).values()])
         return cls(model, digest, layer, positions, lm.config.hidden_size)
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Hidden states (T, D) of answers, by `key_of`; T is 1 where only the last is kept."""
+    """Hidden states (T, D) of answers, by `key_of`; T is 1 if only the last is kept."""
 
     source: Source
     states: Mapping[str, HalfStates]
 
     def of(self, pool: Pool) -> list[HalfStates]:
-        """Those of a pool's candidates; raises `EdificeError` for one that is not there."""
+        """The states of a pool's candidates; raises `EdificeError` if one is missing."""
         for candidate in pool:
             if key_of(pool.prompt, candidate) not in self.states:
                 raise EdificeError(
@@ -85,8 +85,8 @@ class Features:
 
 def key_of(prompt: str, candidate: Candidate) -> str:
     """A short digest of an answer and the prompt before it."""
-    said = [prompt, list(candidate.token_ids) or candidate.text, *plain_of(prompt)]
-    return sha256(json.dumps(said).encode()).hexdigest()[:24]
+    parts = [prompt, list(candidate.token_ids) or candidate.text, *plain_of(prompt)]
+    return sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
 def read_features(
@@ -95,9 +95,9 @@ def read_features(
     layer: int | None = None,
     positions: str = "last",
 ) -> Features:
-    """The hidden states of all candidates of some pools; `layer` as in `read_hidden`.
+    """Compute the hidden states of all candidates of `pools`; `layer` as in `read_hidden`.
 
-    `positions` is `last` (of the last token) or `all`. Raises `EdificeError` for a pool that
+    `positions` is `last` (only the last token) or `all`. Raises `EdificeError` for a pool that
     another model sampled.
     """
     layer = check_layer(lm, layer)
@@ -111,7 +111,7 @@ def read_features_at(
     positions: str = "last",
     known: Mapping[int, Features] | None = None,
 ) -> dict[int, Features]:
-    """What `read_features` gives, at several layers from one reading.
+    """`read_features` at several layers, with one pass of the model.
 
     What is `known` of a layer is not computed again.
     """
@@ -158,7 +158,7 @@ def features_beside(
     layers: Sequence[int],
     positions: str = "last",
 ) -> dict[int, Features]:
-    """The features of a pool file at each layer, kept in files beside it.
+    """The features of a pool file at each layer, stored in files beside it.
 
     Each is called as the pool file, the layer and the positions; those that are not there, or lack
     candidates, are made from one reading. Raises `CheckpointError` for one that is damaged, or of
@@ -187,7 +187,7 @@ def features_beside(
 def save_features(
     features: Features, path: str | os.PathLike[str], device: str, pool: str = ""
 ) -> None:
-    """Write features to a file that says what they are, atomically."""
+    """Write features and their source to a file, atomically."""
     arrays = list(features.states.values())
     lengths = np.array([len(one) for one in arrays], np.int32)
     tensors = {
@@ -202,8 +202,8 @@ def save_features(
 def load_features(path: str | os.PathLike[str], expected: Source) -> Features:
     """Read what `save_features` wrote.
 
-    Raises `CheckpointError` for a damaged or foreign file, and for one whose model, tokenizer,
-    layer, positions or hidden size is another than expected.
+    Raises `CheckpointError` for a damaged or foreign file, and for an unexpected model, tokenizer,
+    layer, positions or hidden size.
     """
     file = open_safetensors(path, FORMAT)
     try:
@@ -228,7 +228,7 @@ def load_features(path: str | os.PathLike[str], expected: Source) -> Features:
 
 
 def _read_lengths(file: SafetensorsFile, hidden_size: int) -> NDArray[np.int32]:
-    """How many states each answer has; raises `ValueError` where the tensors do not say so."""
+    """The number of states per answer; raises `ValueError` if the tensors do not fit."""
     entries = {name: (entry.dtype, len(entry.shape)) for name, entry in file.entries.items()}
     if entries != {"states": (dtypes.float16, 2), "lengths": (dtypes.int32, 1)}:
         raise ValueError("expected the tensors states, in half precision, and lengths")

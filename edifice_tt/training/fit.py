@@ -1,7 +1,7 @@
-"""Labelled pools -> a trained head: the loop, its stopping, and what it may be trained on.
+"""Labelled pools -> a trained head, with cross-validation, calibration and checks of the data.
 
-Same seed, same data, same device: the same weights, also when it was broken off and resumed. Knows
-no file format; what is kept of a broken run is for `progress`.
+The same seed, data and device give the same weights, also for a run that was interrupted and
+resumed. Knows no file format; `progress` stores interrupted runs.
 """
 
 import json
@@ -50,11 +50,11 @@ LOSSES = ("outcome", "pairwise", "token", "step")
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How a head is fitted; raises `ValueError` for values that cannot work.
+    """How a head is fitted; raises `ValueError` for invalid values.
 
-    `loss`: `outcome` (is the answer right, at its last token), `token` and `step` (the same at
-    every token, or where a step ends), `pairwise`. Each of `folds` parts of the problems is held
-    out once; a training stops after `patience` epochs without a better loss on it.
+    `loss` is `outcome` (correctness at the last token), `token` or `step` (correctness at every
+    token or at each end of a step), or `pairwise`. Each of `folds` parts of the problems is held
+    out once; training stops after `patience` epochs without a better held-out loss.
     """
 
     loss: str = "outcome"
@@ -91,12 +91,12 @@ class FitOptions:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A trained verifier and how it came about.
+    """A trained verifier with its quality and training history.
 
-    The problems stand in `pools`, each scored by a head that was trained without it; `quality` is
-    that of these scores. The folds also decided how long to train, so it flatters a little.
-    `best_epoch` is how many epochs the verifier was trained for, `stopped` is `patience`, `epochs`,
-    or what went wrong.
+    `pools` holds the problems, each scored by a head that was trained without it; `quality`
+    measures these scores. It is slightly optimistic, since the folds also chose the number of
+    epochs. `best_epoch` is the number of epochs that the verifier was trained for; `stopped` is
+    `patience`, `epochs`, or an error.
     """
 
     verifier: Verifier
@@ -126,17 +126,16 @@ def fit_scorer(
     on_epoch: Callable[[Epoch], None] | None = None,
     **options: Any,
 ) -> Fit:
-    """Train a registered head on the hidden states of answers that are known to be right or wrong.
+    """Train a registered head on the hidden states of answers that are marked right or wrong.
 
-    Heads trained without a part of the problems say when to stop and calibrate; the verifier is
-    then trained on all. `options` are those of `FitOptions`. `features` spares the reading of the
-    pools by the model;
-    `targets` gives a candidate's targets itself, a number within 0 and 1 or None (not asked) a
-    token. Each epoch is kept in the file `checkpoint`; with the same arguments the run goes on from
-    there. `on_epoch` is called after each.
+    Cross-validation sets the number of epochs and the calibration; the verifier is then trained on
+    all problems. `options` are those of `FitOptions`. `features` saves reading the pools with the
+    model. `targets` returns a candidate's targets: one number within 0 and 1, or None (no target),
+    per token. Each epoch is saved in the file `checkpoint`; a call with the same arguments
+    continues from there. `on_epoch` is called after each epoch.
 
-    Raises `EdificeError` for pools of another model, of a test split, or a loss that is not finite
-    from the first epoch on, `ValueError` for pools without right and wrong candidates, and
+    Raises `EdificeError` for pools of another model or of a test split, and for a loss that is
+    never finite. Raises `ValueError` for pools without right and wrong candidates, and
     `UnknownNameError` for an unknown scorer or option. Raises `CheckpointError` for a damaged
     checkpoint, and `BlockingIOError` for one that another process trains with.
     """
@@ -207,7 +206,7 @@ def _loop(verifier: Verifier, examples: Sequence[Example], settings: FitOptions,
 def _calibrate(
     verifier: Verifier, pools: Sequence[Pool], logits: Sequence[Sequence[float]], method: str
 ) -> tuple[Verifier, tuple[Pool, ...], ScorerQuality]:
-    """The verifier with its calibration and figures, and the pools with probabilities."""
+    """The calibrated verifier with its measurements, and the pools with probabilities."""
     right = [[bool(candidate.correct) for candidate in pool] for pool in pools]
     slope, offset = calibrate(np.concatenate(logits), np.concatenate(right), method)
     verifier = replace(verifier, slope=slope, offset=offset)
@@ -224,7 +223,7 @@ def _calibrate(
 
 
 def _key(examples: Sequence[Example], *settings: Any) -> str:
-    """A digest of everything that decides what comes out."""
+    """A digest of everything that determines the result."""
     digest = sha256(json.dumps(settings, sort_keys=True).encode())
     for example in examples:
         digest.update(example.pool.prompt.encode())

@@ -1,7 +1,7 @@
-"""Trainings without each part of the problems, then on all. Knows a loop and where it broke off.
+"""Cross-validation: trains without each fold, then on all problems. Knows how to resume.
 
-What a head says of problems that it was not trained on tells how long to train and how sure it may
-be, and every problem is used for both (Stone, 1974; stacking calls it out-of-fold).
+Held-out predictions set the number of epochs and the calibration, and every problem serves both
+training and validation. Source: Stone, 1974; in stacking these predictions are called out-of-fold.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,10 +24,10 @@ def train_in_folds(
     keep: Callable[[Run], None],
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> tuple[Run, str]:
-    """Go on with a run to its end, the head then being trained on all; returns why it ended.
+    """Continue a run to its end, with the head trained on all problems; returns why it stopped.
 
-    `folds` say which problems are held out in turn. The training on all takes as many epochs as
-    were best without a fold, on average. Raises `EdificeError` as the loop does.
+    `folds` lists the problems that are held out in turn. The training on all problems takes the
+    mean of the folds' best numbers of epochs. Raises `EdificeError` as the loop does.
     """
     tell = on_epoch or (lambda epoch: None)
 
@@ -48,7 +48,7 @@ def train_in_folds(
         run.current, examples, epochs=epochs, keep=keep_current, on_epoch=tell
     )
     reasons = [fold.stopped for fold in run.folds]
-    if stopped == "epochs":  # as it should
+    if stopped == "epochs":  # as intended
         failed = [reason for reason in reasons if reason not in ("patience", "epochs")]
         stopped = failed[0] if failed else "epochs" if "epochs" in reasons else "patience"
     return replace(run, current=progress), stopped

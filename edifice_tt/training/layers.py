@@ -1,6 +1,6 @@
-"""Which layer a head reads best: the same head at each of several, on the same problems held out.
+"""Compares layers: fits the same head at each and measures it on the same held-out problems.
 
-Measures and chooses nothing: by chance one of several layers is always the best.
+It measures but does not choose: by chance alone, one of several layers is always the best.
 """
 
 import math
@@ -21,11 +21,11 @@ from edifice_tt.training.fit import Fit, fit_scorer, positions_needed
 
 @dataclass(frozen=True, eq=False)
 class LayerQuality:
-    """What a head at a layer is worth on problems that it was not trained on.
+    """The quality of a head at one layer, on held-out problems.
 
-    `auroc_within` is the mean over problems, between `low` and `high`; `behind` is by how much the
-    best layer's is higher, on the same problems, and lies between `behind_low` and `behind_high`.
-    One problem has no interval: None.
+    `auroc_within` is a mean over problems with interval `low` to `high`. `behind` is how much
+    higher the best layer's is on the same problems, with interval `behind_low` to `behind_high`.
+    The intervals are None with one problem.
     """
 
     layer: int
@@ -45,7 +45,7 @@ class LayerQuality:
 
 
 def some_layers(lm: CausalLM) -> tuple[int, ...]:
-    """The layers a quarter, a half and three quarters of the way up, and the last."""
+    """The layers at a quarter, a half and three quarters of the depth, and the last."""
     last = lm.config.num_layers
     return tuple(sorted({max(1, round(last * part / 4)) for part in (1, 2, 3, 4)}))
 
@@ -62,11 +62,12 @@ def compare_layers(
     on_fit: Callable[[Fit], None] = lambda fit: None,
     **options: Any,
 ) -> tuple[LayerQuality, ...]:
-    """Fit a head at each of some layers and measure all on the same problems, each held out once.
+    """Fit a head at each of several layers and measure all on the same held-out problems.
 
-    `options` are those of `fit_scorer`, but for `layer`; `features` spares the reading, which is
-    one for all layers. By default `some_layers`. Intervals are a paired bootstrap over the problems
-    with right and wrong candidates. `on_fit` is called after each layer. Raises as `fit_scorer`.
+    `layers` defaults to `some_layers`. `options` are those of `fit_scorer`, except `layer`.
+    `features` saves the single pass of the model for all layers. Intervals are a paired bootstrap
+    over the problems with right and wrong candidates. `on_fit` is called after each layer. Raises
+    as `fit_scorer`.
     """
     layers = sorted({check_layer(lm, layer) for layer in layers or some_layers(lm)})
     pools = list(pools)
@@ -94,17 +95,17 @@ def compare_layers(
         interval_of_means(both[:, num:], means[:, num:], level, (-1.0, 1.0)),
     )
     low, high = np.concatenate(bounds, axis=1)
-    low[num + at_best] = high[num + at_best] = 0.0  # it is not behind itself
+    low[num + at_best] = high[num + at_best] = 0.0  # the best layer itself
     columns = np.stack([both.mean(axis=0), low, high]).reshape(3, 2, len(layers))
-    found = []
+    qualities = []
     for at, (layer, fit) in enumerate(zip(layers, fits, strict=True)):
         mean, behind = columns[0, :, at].tolist()
         (first, last), (near, far) = (map(_known, pair) for pair in columns[1:, :, at].T.tolist())
         brier, ece = fit.quality.brier, fit.quality.ece
         assert brier is not None
         assert ece is not None
-        found.append(LayerQuality(layer, mean, first, last, behind, near, far, brier, ece, fit))
-    return tuple(found)
+        qualities.append(LayerQuality(layer, mean, first, last, behind, near, far, brier, ece, fit))
+    return tuple(qualities)
 
 
 def _known(bound: float) -> float | None:

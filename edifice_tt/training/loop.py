@@ -1,6 +1,7 @@
-"""The training loop: epochs over problems, and when to stop. Knows examples and a loss; no pool.
+"""The training loop with early stopping. Knows examples and a loss; no pool.
 
-One loop serves many trainings of a head, each from the same weights; its steps are captured once.
+One loop serves several trainings of a head from the same initial weights; its steps are captured
+once.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ from edifice_tt.training.progress import Arrays, Epoch, Progress, random_counter
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long to train, and how fast; as in `FitOptions`."""
+    """The number of epochs, learning rate and such; as in `FitOptions`."""
 
     lr: float
     weight_decay: float
@@ -36,10 +37,10 @@ class Schedule:
 
 
 class Loop:
-    """A head in training, with its optimiser and the captured steps.
+    """A head in training, with its optimiser and captured steps.
 
-    `shape` is that of the largest problem, as `shape_of` finds it; of `inputs`, a mean and a scale,
-    the head is given (states - mean) * scale.
+    `shape` is that of the largest problem (see `shape_of`). `inputs` are a mean and a scale: the
+    head reads (states - mean) * scale.
     """
 
     @exclusive
@@ -82,11 +83,11 @@ class Loop:
         keep: Callable[[Progress], None] = lambda progress: None,
         on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     ) -> tuple[Progress, str]:
-        """Train from there on; returns where it ended, with the best weights in the head, and why.
+        """Train until it stops and load the best weights; returns the progress and the reason.
 
-        Without problems held out the last weights are the best, after `epochs`. `keep` is called
-        after each epoch. Raises `EdificeError` for a loss that is not finite before there are any
-        weights to keep.
+        Without held-out problems it runs for `epochs`, and the last weights are the best. `keep` is
+        called after each epoch. Raises `EdificeError` for a loss that is not finite in the first
+        epoch.
         """
         self._put(self._tensors(), progress.state or self._begin)
         last, reason = epochs or self.schedule.epochs, "epochs"
@@ -116,7 +117,7 @@ class Loop:
     def _epoch(
         self, examples: Sequence[Example], held_out: Sequence[Example], fold: int, number: int
     ) -> Epoch:
-        """One pass; raises `FloatingPointError`, saying where, for a loss that is not finite."""
+        """One epoch; raises `FloatingPointError` for a loss that is not finite."""
         order = np.random.default_rng([self.schedule.seed, 3, number]).permutation(len(examples))
         where = f"epoch {number}" + (f" of fold {fold}" if fold else "")
         losses = []
@@ -137,7 +138,7 @@ class Loop:
 
     @exclusive
     def _measure(self, held_out: Sequence[Example]) -> tuple[float, float]:
-        """Loss and mean within-problem AUROC of the problems held out."""
+        """Loss and mean within-problem AUROC on the held-out problems."""
         total, pairs, size = 0.0, [], self.schedule.batch_problems
         order = list(range(len(held_out)))
         for start, batch in zip(
@@ -153,7 +154,7 @@ class Loop:
         return total / len(order), float(np.mean(pairs)) if pairs else 0.5
 
     def _batches(self, examples: Sequence[Example], order: Sequence[int]) -> Iterator[list[Tensor]]:
-        """Batches on the device, each valid until the next."""
+        """Yield batches on the device; each is valid until the next."""
         for states, *others in batches(examples, self.schedule.batch_problems, order, self.shape):
             if self.inputs is not None:
                 mean, scale = self.inputs
@@ -164,7 +165,7 @@ class Loop:
                     given = [Tensor(array, device=self.device).realize() for array in arrays]
                 yield given
                 continue
-            if not self._batch:  # the same Tensors each time, which costs nothing
+            if not self._batch:  # the same Tensors each time
                 with exclusive:
                     self._batch = [wrap(np.empty_like(array), self.device) for array in arrays]
             for tensor, array in zip(self._batch, arrays, strict=True):
@@ -181,7 +182,7 @@ class Loop:
 
     def _train_step(self, states: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         loss = self.loss(self._logits(states), targets, weights)
-        # Not `backward`: that looks through the Tensors of all threads.
+        # Not `backward`, which searches the Tensors of all threads.
         weights_of = self.optimizer.params
         for weight, gradient in zip(weights_of, loss.gradient(*weights_of), strict=True):
             weight.grad = gradient
@@ -194,7 +195,7 @@ class Loop:
         return self.loss(logits, targets, weights).realize(), logits.realize()
 
     def _tensors(self) -> dict[str, Tensor]:
-        """All that a step reads and changes."""
+        """All Tensors that a step reads and writes."""
         tensors = {f"head.{name}": weight for name, weight in get_state_dict(self.head).items()}
         for name, tensor in get_state_dict(self.optimizer).items():
             if not name.startswith("params."):

@@ -1,4 +1,4 @@
-"""What a broken training run leaves behind, so that it goes on as if nothing had happened.
+"""Saves and restores the state of a training run, so that it can be resumed exactly.
 
 Knows names, arrays and a file; no head and no loss.
 """
@@ -28,9 +28,9 @@ Arrays = Mapping[str, NDArray[np.generic]]
 
 @dataclass(frozen=True)
 class Epoch:
-    """Losses of one pass over the problems; the share of right-above-wrong pairs held out.
+    """The losses of one epoch, and the AUROC within held-out problems.
 
-    `fold` counts from 1; in the last training, on all problems, it is 0 and nothing is held out.
+    `fold` counts from 1; it is 0 in the final training on all problems, without held-out ones.
     """
 
     fold: int
@@ -42,7 +42,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Progress:
-    """The epochs of one training so far, the weights after the last and those of the best."""
+    """The epochs of one training so far, with the weights of the last and of the best."""
 
     history: tuple[Epoch, ...] = ()
     best_epoch: int = 0
@@ -52,7 +52,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Fold:
-    """A training that has ended, and the logits of the candidates of each problem held out."""
+    """A finished training, with the logits of the candidates of each held-out problem."""
 
     history: tuple[Epoch, ...]
     best_epoch: int
@@ -62,7 +62,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Run:
-    """The folds that have ended, and how far the training after them is."""
+    """The finished folds, and the progress of the training after them."""
 
     folds: tuple[Fold, ...] = ()
     current: Progress = Progress()
@@ -70,7 +70,7 @@ class Run:
 
 @exclusive
 def save_run(run: Run, path: str | os.PathLike[str], key: str, device: str) -> None:
-    """Write the state of a run, atomically; `key` tells it from any other run."""
+    """Write the state of a run atomically; `key` identifies the run."""
     current = run.current
     assert current.state is not None
     assert current.best is not None
@@ -82,27 +82,27 @@ def save_run(run: Run, path: str | os.PathLike[str], key: str, device: str) -> N
     }
     history = [asdict(epoch) for epoch in current.history]
     folds = [asdict(fold) for fold in run.folds]
-    said = {"key": key, "folds": folds, "best_epoch": current.best_epoch, "history": history}
-    write_safetensors(path, tensors, {**FORMAT.metadata, "run": json.dumps(said)})
+    record = {"key": key, "folds": folds, "best_epoch": current.best_epoch, "history": history}
+    write_safetensors(path, tensors, {**FORMAT.metadata, "run": json.dumps(record)})
 
 
 @exclusive
 def load_run(path: str | os.PathLike[str], key: str, held_out: Sequence[Sequence[int]] = ()) -> Run:
-    """What `save_run` wrote, or nothing where there is no file.
+    """Read what `save_run` wrote; an empty run if there is no file.
 
-    `held_out` are the numbers of candidates of the problems that each fold holds out. Raises
-    `CheckpointError` for a damaged or foreign file, `EdificeError` for that of a run with other
-    data or options.
+    `held_out` holds, per fold, the numbers of candidates of the held-out problems. Raises
+    `CheckpointError` for a damaged or foreign file, `EdificeError` for a run with other data or
+    options.
     """
     if not Path(path).exists():
         return Run()
     file = open_safetensors(path, FORMAT)
     parts: dict[str, dict[str, NDArray[np.generic]]] = {"state": {}, "best": {}}
     try:
-        said = parse_record(file.metadata["run"])
-        folds = tuple(map(_fold, take_all(said, "folds", dict)))
-        theirs, best_epoch = take(said, "key", str), take(said, "best_epoch", int)
-        history = _history(said, best_epoch)
+        record = parse_record(file.metadata["run"])
+        folds = tuple(map(_fold, take_all(record, "folds", dict)))
+        theirs, best_epoch = take(record, "key", str), take(record, "best_epoch", int)
+        history = _history(record, best_epoch)
         for name in file.entries:
             part, _, rest = name.partition(".")
             parts[part][rest] = file.read(name, "CPU").numpy()
@@ -119,33 +119,33 @@ def load_run(path: str | os.PathLike[str], key: str, held_out: Sequence[Sequence
     return Run(folds, Progress(history, best_epoch, parts["state"], parts["best"]))
 
 
-def _history(said: Mapping[str, Any], best_epoch: int) -> tuple[Epoch, ...]:
-    history = tuple(map(_epoch, take_all(said, "history", dict)))
+def _history(record: Mapping[str, Any], best_epoch: int) -> tuple[Epoch, ...]:
+    history = tuple(map(_epoch, take_all(record, "history", dict)))
     if not 1 <= best_epoch <= len(history):
         raise ValueError(f"best_epoch={best_epoch!r:.60} is none of its {len(history)} epochs")
     return history
 
 
-def _epoch(said: Mapping[str, Any]) -> Epoch:
+def _epoch(record: Mapping[str, Any]) -> Epoch:
     kinds: dict[str, type] = {"fold": int, "epoch": int, "loss": float}
     held_out = ("held_out_loss", "held_out_auroc")
-    kinds |= {name: float for name in held_out if said.get(name) is not None}
-    return Epoch(**{name: take(said, name, kind) for name, kind in kinds.items()})
+    kinds |= {name: float for name in held_out if record.get(name) is not None}
+    return Epoch(**{name: take(record, name, kind) for name, kind in kinds.items()})
 
 
-def _fold(said: Mapping[str, Any]) -> Fold:
-    rows = take_all(said, "logits", list)
+def _fold(record: Mapping[str, Any]) -> Fold:
+    rows = take_all(record, "logits", list)
     logits = tuple(tuple(take_all({"logits": row}, "logits", float)) for row in rows)
-    best_epoch, stopped = take(said, "best_epoch", int), take(said, "stopped", str)
-    return Fold(_history(said, best_epoch), best_epoch, stopped, logits)
+    best_epoch, stopped = take(record, "best_epoch", int), take(record, "stopped", str)
+    return Fold(_history(record, best_epoch), best_epoch, stopped, logits)
 
 
-_one_training = RLock()  # tinygrad has one generator, which all threads draw from
+_one_training = RLock()  # tinygrad has one generator, shared by all threads
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw tinygrad's random numbers from `seed` here, and leave the caller's as they were."""
+    """Seed tinygrad's random numbers within this context; then restore the caller's state."""
     names = ("_seed", "_device_seeds", "_device_rng_counters")
     with _one_training:
         before = {name: getattr(Tensor, name) for name in names}
@@ -159,7 +159,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 @exclusive
 def random_counter(device: str) -> Tensor:
-    """How many random numbers were drawn on a device: what, beside the seed, decides the next."""
+    """The count of random numbers drawn on a device; with the seed it determines the next."""
     if device not in Tensor._device_rng_counters:
         Tensor.rand(1, device=device).realize()
     counter: Tensor = Tensor._device_rng_counters[device]

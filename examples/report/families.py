@@ -1,6 +1,6 @@
-"""Curves of several kinds of problem, side by side: a table and a figure. Knows the records.
+"""Compares the curves of several families of problems: a table and a figure. Knows the records.
 
-The figure is a file of its own, which a page shows as a picture, in light and in dark.
+The figure is a separate file that a page embeds, for light and dark themes.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,11 +31,11 @@ text { font: 11px system-ui, sans-serif; fill: var(--soft) }
 
 
 def family_table(curves: Mapping[str, Curve], duels: Mapping[str, Curve]) -> str:
-    """Markdown: accuracy at the largest k of each family, with paired differences of one scorer.
+    """A Markdown table: accuracy at the largest k per family, and one scorer's differences.
 
-    All curves have the same rules. Those of `duels`, by the same families, compare best-of-k by one
-    scorer with that by another; its difference from the curve's own baseline stands beside it.
-    Intervals are in brackets, differences whose interval holds no zero are bold.
+    All curves have the same rules. The curves of `duels`, keyed by the same families, compare
+    best-of-k by two scorers. The difference from the curve's own baseline is shown beside it.
+    Intervals are in brackets; differences whose interval excludes zero are bold.
     """
     rows = [
         [family, *_accuracies(curve), *map(_difference, _compared(curve, duels[family]))]
@@ -61,7 +61,7 @@ def _interval(low: float | None, high: float | None, show: Callable[[float], str
 
 
 def _compared(curve: Curve, duel: Curve) -> list[Comparison]:
-    """One scorer's best-of-k against the curve's baseline and the duel's, at the last k."""
+    """One scorer's best-of-k against the baselines of the curve and of the duel, at the last k."""
     rival = duel.comparisons[-1]
     return [*(c for c in curve.comparisons if (c.label, c.k) == (rival.label, rival.k)), rival]
 
@@ -77,7 +77,7 @@ def _share(value: float) -> str:
 
 
 def family_figure(curves: Mapping[str, Curve]) -> bytes:
-    """An SVG file: accuracy against the number of candidates, a panel a family, a line a rule."""
+    """An SVG file: accuracy against k, with one panel per family and one line per rule."""
     rows = -(-len(curves) // _ACROSS)
     width, height = _ACROSS * _WIDTH, rows * _HEIGHT + _KEY
     first = next(iter(curves.values()))
@@ -86,10 +86,10 @@ def family_figure(curves: Mapping[str, Curve]) -> bytes:
         f"{''.join(_panel(family, curve))}</g>"
         for i, (family, curve) in enumerate(curves.items())
     )
-    said = f"Accuracy from {first.ks[0]} to {first.ks[-1]} candidates: {', '.join(curves)}"
+    label = f"Accuracy from {first.ks[0]} to {first.ks[-1]} candidates: {', '.join(curves)}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(said)}"><style>{_STYLE}</style>'
+        f'aria-label="{escape(label)}"><style>{_STYLE}</style>'
         f'<rect class="paper" width="{width}" height="{height}"/>'
         f"{''.join(_key(first, width))}{''.join(panels)}</svg>\n"
     ).encode()
@@ -116,7 +116,7 @@ def _key(curve: Curve, width: int) -> Iterator[str]:
 
 
 def _spread(labels: Sequence[str], width: int) -> list[float]:
-    """Where each label begins, so that all stand in one line."""
+    """The start of each label, so that all fit into one line."""
     step = (width - 40) / sum(len(label) + 7 for label in labels)
     return [20 + step * sum(len(before) + 7 for before in labels[:i]) for i in range(len(labels))]
 

@@ -1,4 +1,4 @@
-"""Copy this template under a name of your own: python3 rename.py NAME FOLDER."""
+"""Copy this template under your own name: python3 rename.py NAME FOLDER."""
 
 import keyword
 import re
@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 TEMPLATE = Path(__file__).resolve().parent
-# Not for the copy: this file, its section of the README, and what installing and testing left.
+# Not copied: this file, its section of the README, and traces of installing and testing.
 LEAVE = (Path(__file__).name, "__pycache__", "*.pyc", "*.egg-info", "build", "dist", ".*")
 SECTION = re.compile(r"## Make it yours\n.*?(?=^## )", re.DOTALL | re.MULTILINE)
 
 
 def rename(name: str, folder: Path) -> None:
-    """Write the template to `folder`, with `name` wherever it says my_scorer or my-scorer."""
+    """Write the template to `folder`, with `name` in place of my_scorer and my-scorer."""
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", module) or keyword.iskeyword(module):
         raise ValueError(f"NAME={name!r} must be words of a-z and 0-9 joined by -, as in my-scorer")
@@ -23,7 +23,9 @@ def rename(name: str, folder: Path) -> None:
     if folder.exists():
         raise ValueError(f"FOLDER={str(folder)!r} is there already; give one that is not")
     shutil.copytree(TEMPLATE, folder, ignore=shutil.ignore_patterns(*LEAVE))
-    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+    for path in sorted(
+        folder.rglob("*"), reverse=True
+    ):  # the content of a folder before the folder
         if path.is_file():
             text = SECTION.sub("", path.read_text(encoding="utf-8"))
             text = text.replace("my_scorer", module).replace("my-scorer", module.replace("_", "-"))

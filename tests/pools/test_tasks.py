@@ -188,10 +188,13 @@ def test_a_task_that_gives_no_question_is_one_error_that_names_its_owner(site, b
     [
         ("'add', double", "task 'add' is registered by edifice-tt and claimed again by maths 1.0"),
         ("'double', 3", "task 'double': make=3 is not callable"),
-        ("'double', double, max_tokens=0", "max_tokens=0 is no whole number from 1 on"),
-        ("'double', double, examples_seed=True", "examples_seed=True is no whole number from 0"),
-        ("'double', double, stop='.'", "stop='.' is no tuple of texts; use ('\\n',)"),
-        ("'double', double, stop=['']", "stop=[''] is no tuple of texts"),
+        ("'double', double, max_tokens=0", "max_tokens=0 must be a whole number, at least 1"),
+        (
+            "'double', double, examples_seed=True",
+            "examples_seed=True must be a whole number, at least 0",
+        ),
+        ("'double', double, stop='.'", "stop='.' must be a tuple of str; use ('\\n',)"),
+        ("'double', double, stop=['']", "stop=[''] must be a tuple of str"),
     ],
 )
 def test_a_task_that_is_declared_wrongly_leaves_its_plugin_out(site, arguments, reason):

@@ -68,7 +68,7 @@ def counts(monkeypatch):
     count(tokenizer, "render", lambda _, messages, *__: f"render {messages[0]['content']}")
     count(tokenizer.Tokenizer, "encode", lambda _, text: f"encode {text}")
     count(Stops, "of", lambda *_: "stops")
-    count(generate, "grader", lambda answer, gold: "grader")
+    count(generate, "grader", lambda *_: "grader")
     count(generate, "check_capacity", lambda *_: "memory")
     return counts
 

@@ -1,7 +1,7 @@
 """The trained heads that come with the package; as a plugin, this room registers them as scorers.
 
-Each has a model card beside it: what it was trained on, what it gained there, and where it does
-not help. Knows names and files; opens none.
+Each has a model card beside it with its training data, its gains, and where it does not help. Knows
+names and files; opens none.
 """
 
 from collections.abc import Callable
@@ -15,10 +15,10 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class ShippedVerifier:
-    """A verifier file of this package: the catalog's model that it reads, and what it is for.
+    """A verifier file of this package, the catalog name of its model, and its tasks.
 
-    `helps_with` are the tasks in which, by its card, the best of 16 is more often right by it than
-    by log-probability and than by majority, with intervals that hold no zero.
+    `helps_with` are the tasks for which its card shows a gain in best-of-16. The gain is over both
+    log-probability and majority, with intervals that exclude zero.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""A curve and its problems as one page of HTML. Knows no file format, no model and no network."""
+"""Renders a curve and its problems as one HTML page. Knows no file format, no model, no network."""

@@ -1,6 +1,6 @@
-"""Charts as SVG: what a browser draws without a script. Knows the records of a curve; no page.
+"""Charts as SVG without scripts. Knows the records of a curve; no page.
 
-Colours come from the page's style sheet by class; nothing here depends on a colour alone.
+Colours come from the page's style sheet by class; no distinction depends on colour alone.
 """
 
 import math
@@ -12,7 +12,7 @@ from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
 from edifice_tt.study.report.svg import Frame, brief, draw, marker, percent, round_ticks, text
 
-COLOURS = 7  # as many as the style sheet has
+COLOURS = 7  # the colours of the style sheet
 UNITS = {"k": "candidates", "tokens": "tokens", "seconds": "seconds"}
 
 
@@ -24,12 +24,12 @@ def costs_of(curve: Curve) -> dict[str, float]:
 
 
 def shade(rule: RuleCurve, number: int) -> str:
-    """The class that gives a rule its colour; ceiling and baseline are grey."""
+    """The CSS class with a rule's colour; ceiling and baseline are grey."""
     return f"base {rule.rule}" if rule.rule in ("oracle", "random") else f"c{number % COLOURS}"
 
 
 def accuracy_chart(curve: Curve, wide: bool) -> str:
-    """Accuracy against k by rule, with whiskers; wide ones name their lines at the end."""
+    """Accuracy against k by rule, with whiskers; a wide chart labels its lines at the end."""
     values = [v for rule in curve.rules for v in _reach(rule)]
     ys, ticks = _shares(min(values), max(values))
     label = max(len(rule.label) for rule in curve.rules) * 8 + 90 if wide else 22
@@ -69,7 +69,7 @@ def accuracy_chart(curve: Curve, wide: bool) -> str:
 
 
 def _reach(rule: RuleCurve) -> list[float]:
-    """Every number of a rule that a chart must have room for."""
+    """All numbers of a rule that the chart's axis must cover."""
     return [v for v in (*rule.accuracy, *rule.low, *rule.high) if v is not None]
 
 
@@ -85,7 +85,7 @@ def _band(frame: Frame, ks: Sequence[int], rule: RuleCurve) -> str:
 def _points(
     frame: Frame, ks: Sequence[int], rule: RuleCurve, number: int, aside: float
 ) -> Iterator[str]:
-    """Markers with whiskers, these a little aside of each other; each tells its numbers."""
+    """Markers with whiskers, shifted to be told apart; each has its numbers as a tooltip."""
     for at, (k, value, low, high) in enumerate(
         zip(ks, rule.accuracy, rule.low, rule.high, strict=True)
     ):
@@ -102,7 +102,7 @@ def _points(
 
 
 def _end_labels(frame: Frame, curve: Curve) -> Iterator[str]:
-    """Each line's name and last value at its end, moved apart where lines end together."""
+    """Each line's name and last value at its end, moved apart where they would overlap."""
     ends = sorted((frame.y(rule.accuracy[-1]), i) for i, rule in enumerate(curve.rules))
     places: list[float] = []
     for y, _ in ends:
@@ -120,10 +120,10 @@ def _end_labels(frame: Frame, curve: Curve) -> Iterator[str]:
 
 
 def forecast_chart(curve: Curve, forecast: Forecast, measured: RuleCurve | None) -> str:
-    """Coverage as far as it was measured, and as it is expected to go on."""
+    """Measured coverage, and its forecast."""
     ks = sorted({*(curve.ks if measured else ()), *forecast.ks})
-    found = [*(_reach(measured) if measured else ()), *forecast.coverage]
-    ys, ticks = _shares(min(found), 1.0)
+    shares = [*(_reach(measured) if measured else ()), *forecast.coverage]
+    ys, ticks = _shares(min(shares), 1.0)
     frame = Frame(400, 290, 46, 22, 14, 50, _span(ks), ys, True)
     parts = [*frame.rows(ticks), *frame.columns(ks, list(map(str, ks)))]
     parts.append(text((frame.left + 378) / 2, 282, "candidates", "title middle"))
@@ -139,15 +139,15 @@ def forecast_chart(curve: Curve, forecast: Forecast, measured: RuleCurve | None)
         parts.append(f"<g><title>{escape(f'k = {k}: {percent(value)} expected')}</title>")
         parts.append(f"{marker(3, frame.x(k), frame.y(value))}</g>")
     parts.append("</g>")
-    said = ", ".join(
+    values = ", ".join(
         f"{percent(value)} with {k}"
         for k, value in zip(forecast.ks, forecast.coverage, strict=True)
     )
-    return draw(frame, f"Forecast of coverage: {said}", parts)
+    return draw(frame, f"Forecast of coverage: {values}", parts)
 
 
 def reliability_chart(quality: ScorerQuality) -> str:
-    """How often candidates of a score are right; a circle's area is their number."""
+    """Accuracy against score; the area of a circle is the number of candidates."""
     frame = Frame(400, 290, 46, 22, 14, 50, (0, 1), (0, 1))
     parts = [*frame.rows((0, 0.25, 0.5, 0.75, 1))]
     parts += frame.columns((0, 0.25, 0.5, 0.75, 1), ("0", "0.25", "0.5", "0.75", "1"))
@@ -195,7 +195,7 @@ def histogram_chart(quality: ScorerQuality) -> str:
 
 
 def whisker(low: float | None, value: float, high: float | None, edge: float) -> str:
-    """A difference with its interval, if it has one, on a line from -edge to edge."""
+    """A difference with its interval (if any), on a line from -edge to edge."""
     frame = Frame(160, 20, 6, 6, 2, 2, (-edge, edge), (0, 1))
     parts = [
         f'<path class="axis" d="M{frame.x(0):g},1V19"/>',
@@ -207,13 +207,13 @@ def whisker(low: float | None, value: float, high: float | None, edge: float) ->
 
 
 def _span(ks: Sequence[int]) -> tuple[float, float]:
-    """The first and the last of them, with a little room on both sides of a logarithmic axis."""
+    """The first and the last value, with margins for a logarithmic axis."""
     room = (ks[-1] / ks[0]) ** 0.03 if ks[-1] > ks[0] else 2.0
     return ks[0] / room, ks[-1] * room
 
 
 def _shares(low: float, high: float) -> tuple[tuple[float, float], list[float]]:
-    """A range of shares around these, and round numbers in it."""
+    """A range that covers these shares, and its ticks."""
     step = next(s for s in (0.02, 0.05, 0.1, 0.2) if high - low <= 6 * s or s == 0.2)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     last = max(last, first + 1)

@@ -1,8 +1,7 @@
-"""A report: one page of HTML that needs nothing else. Knows the records; reads no pool file.
+"""Renders a report as one self-contained HTML page. Knows the records; reads no pool file.
 
-Every text that comes from a pool stands in one block of JSON, where nothing in it can end the
-block; the page's script sets it as text. The page's policy allows its own style and script, by
-their hashes, and no connection at all.
+All texts from a pool go into one JSON block that they cannot end; the page's script inserts them as
+text. The page's content policy allows its own style and script by their hashes, and no connections.
 """
 
 import base64
@@ -25,10 +24,10 @@ from edifice_tt.version import __version__
 def render_report(
     curve: Curve, pools: Iterable[Pool], *, answer: str | None = None, everything: bool = False
 ) -> bytes:
-    """The page of a curve and of the pools that it was measured on, as UTF-8.
+    """Render a curve and its pools as an HTML page in UTF-8.
 
-    `pools` may be a stream; no more of it is read than is shown. `answer` names the extractor that
-    the curve was measured with. The same curve and pools give the same bytes.
+    `pools` may be a stream, read only as far as it is shown. `answer` names the extractor of the
+    curve. The same curve and pools give the same bytes.
     """
     shown = collect(pools, curve, answer, everything)
     style, script = _own("page.css"), _own("page.js")
@@ -47,7 +46,7 @@ def render_report(
         "pool": escape(curve.pool),
         "headline": sections.headline(curve),
         "standfirst": sections.standfirst(curve),
-        "remarks": sections.said(curve),
+        "remarks": sections.caveats(curve),
         "axes": "".join(sections.axes(curve)),
         "charts": accuracy_chart(curve, True) + accuracy_chart(curve, False),
         "key": "".join(sections.key(curve)),
@@ -62,7 +61,7 @@ def render_report(
         "version": escape(__version__),
     }
     page = re.sub(r"<!--(\w+)-->|@(policy)@", lambda m: parts[m[1] or m[2]], _own("page.html"))
-    return page.encode("utf-8", "replace")  # half a character may come out of a JSON escape
+    return page.encode("utf-8", "replace")  # a JSON escape may give a lone surrogate
 
 
 def _own(name: str) -> str:
@@ -74,6 +73,6 @@ def _hash(text: str) -> str:
 
 
 def _embed(data: Any) -> str:
-    """JSON that cannot end the script element it stands in, nor begin a comment there."""
+    """JSON that can neither end its script element nor begin a comment in it."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,7 +1,6 @@
-"""Which problems a report shows, and what it keeps of each. Knows pools and rules; no page.
+"""Selects the problems that a report shows. Knows pools and rules; no page.
 
-A report must open fast whatever the size of its pool, so problems are taken in the pool's order
-until there are enough of them.
+A report must open fast for any pool size, so it shows the first problems up to a limit.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,18 +15,18 @@ from edifice_tt.selection.select import Rule
 from edifice_tt.study.records import Curve, RuleCurve
 
 MOST_PROBLEMS = 200
-MOST_CHARACTERS = 4_000_000  # of all problems together
+MOST_CHARACTERS = 4_000_000  # for all problems together
 MOST_OF_A_PROBLEM = 400_000
 MOST_OF_A_TEXT = 20_000
-_FIELDS = 120  # characters that a candidate takes beside its text and its answer, or about
+_FIELDS = 120  # characters per candidate besides its text and answer, roughly
 
 
 @dataclass(frozen=True)
 class Shown:
-    """The problems that are shown, ready for JSON, and how much is not.
+    """The shown problems, ready for JSON, and counts of what was left out.
 
-    `choices` are the rules that choose, by label. Counts: `problems_left_out`, the
-    `candidates_left_out` and `texts_cut` of the problems that are there.
+    `choices` are the labels of the rules that choose. `problems_left_out` counts problems;
+    `candidates_left_out` and `texts_cut` count within the shown ones.
     """
 
     choices: tuple[str, ...]
@@ -40,11 +39,11 @@ class Shown:
 def collect(
     pools: Iterable[Pool], curve: Curve, answer: str | None = None, everything: bool = False
 ) -> Shown:
-    """The problems of a report. Stops reading `pools` when there is enough."""
-    # The ceiling and the baseline choose by knowing and by chance: nothing to learn from either.
+    """Collect the problems of a report; stops reading `pools` at the limit."""
+    # The ceiling knows the answer and the baseline is random: their choices show nothing.
     rules = [rule for rule in curve.rules if rule.rule not in ("oracle", "random")]
-    found = registry.load_registry()
-    choosers = [_chooser(found, rule, answer) for rule in rules]
+    registered = registry.load_registry()
+    choosers = [_chooser(registered, rule, answer) for rule in rules]
     problems: list[dict[str, Any]] = []
     used = left_out = cut = 0
     leave_out = curve.unfinished is not None and not curve.unfinished.used
@@ -57,10 +56,10 @@ def collect(
         elif len(problems) == MOST_PROBLEMS or used >= MOST_CHARACTERS:
             break
         chosen = [choose(pool) for choose in choosers]
-        kept = _kept(pool, limits[0], {index for index in chosen if index is not None})
-        used += _size(kept)
-        left_out += len(pool) - len(kept)
-        cut += sum(len(candidate.text) > limits[1] for candidate in kept)
+        shown = _kept(pool, limits[0], {index for index in chosen if index is not None})
+        used += _size(shown)
+        left_out += len(pool) - len(shown)
+        cut += sum(len(candidate.text) > limits[1] for candidate in shown)
         problems.append(
             {
                 "id": pool.problem,
@@ -69,7 +68,7 @@ def collect(
                 "total": len(pool),
                 "right": sum(candidate.correct is True for candidate in pool),
                 "chosen": chosen,
-                "candidates": [_plain(candidate, limits[1], curve) for candidate in kept],
+                "candidates": [_plain(candidate, limits[1], curve) for candidate in shown],
             }
         )
     return Shown(
@@ -82,17 +81,17 @@ def collect(
 
 
 def _chooser(
-    found: registry.Registry, rule: RuleCurve, answer: str | None
+    registered: registry.Registry, rule: RuleCurve, answer: str | None
 ) -> Callable[[Pool], int | None]:
-    """pool -> the index that `select` chooses of all candidates, None where it finds nothing."""
+    """A function from a pool to the index that `select` chooses; None if it cannot choose."""
     options: dict[str, Any] = {} if rule.scorer is None else {"scorer": rule.scorer}
-    if answer is not None and found.find("selector", rule.rule).takes("answer"):
+    if answer is not None and registered.find("selector", rule.rule).takes("answer"):
         options["answer"] = answer
-    asked = Rule.find(found, rule.rule, options)
+    chooser = Rule.find(registered, rule.rule, options)
 
     def choose(pool: Pool) -> int | None:
         try:
-            return asked.choose(pool).index
+            return chooser.choose(pool).index
         except PluginError:
             raise
         except (EdificeError, ValueError):
@@ -102,13 +101,13 @@ def _chooser(
 
 
 def _kept(pool: Pool, most: int, chosen: set[int]) -> list[Candidate]:
-    """The first candidates up to so many characters, and those that a rule chose."""
-    kept, used = [], 0
+    """The first candidates within the character limit, and those that a rule chose."""
+    shown, used = [], 0
     for candidate in pool:
         used += _size([candidate])
         if used <= most or candidate.index in chosen:
-            kept.append(candidate)
-    return kept or list(pool.candidates[:1])
+            shown.append(candidate)
+    return shown or list(pool.candidates[:1])
 
 
 def _size(candidates: Sequence[Candidate]) -> int:

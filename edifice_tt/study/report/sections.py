@@ -1,6 +1,6 @@
-"""What a report says of a curve, as pieces of HTML. Knows the records; no page, no problem's text.
+"""The sections of a report as HTML. Knows the records; no page and no problem's text.
 
-Every piece is complete: its texts are escaped, and it stands anywhere in a page.
+Each section is complete, with escaped texts, and may stand anywhere in a page.
 """
 
 import json
@@ -24,9 +24,9 @@ from edifice_tt.study.report.svg import marker, percent
 
 
 def _best(curve: Curve) -> RuleCurve:
-    """The most accurate rule at the largest k that does not know what is right.
+    """The most accurate rule at the largest k, except the oracle.
 
-    One whose scorer was trained on these problems knows it too, so it comes last.
+    Rules whose scorer was trained on these problems come last, since it knows the answers too.
     """
     real = [rule for rule in curve.rules if rule.rule != "oracle"] or list(curve.rules)
     real = [rule for rule in real if not curve.trained_on(rule.scorer)] or real
@@ -46,7 +46,7 @@ def headline(curve: Curve) -> str:
 
 
 def _label(curve: Curve, label: str) -> str:
-    """A rule's name; below it whether its scorer was trained on these problems."""
+    """A rule's name, with a note if its scorer was trained on these problems."""
     scorer = next((rule.scorer for rule in curve.rules if rule.label == label), None)
     seen = trained_on(curve, scorer)
     return escape(label) + (f"<small>{seen}</small>" if seen else "")
@@ -72,14 +72,14 @@ def standfirst(curve: Curve) -> str:
     return escape(" ".join(parts))
 
 
-def said(curve: Curve) -> str:
-    """What must stand beside the figures."""
+def caveats(curve: Curve) -> str:
+    """The caveats to the figures."""
     items = "".join(f"<li>{escape(one)}</li>" for one in remarks(curve))
     return f'<ul class="remarks">{items}</ul>' if items else ""
 
 
 def axes(curve: Curve) -> Iterator[str]:
-    """Radio buttons before the chart: the style sheet shows the axis of the one that is on."""
+    """Radio buttons before the chart; the style sheet shows the axis of the selected one."""
     there = costs_of(curve)
     for unit in there if len(there) > 1 else ():
         on = " checked" if unit == "k" else ""
@@ -110,7 +110,7 @@ def exactness(curve: Curve) -> str:
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]], name: str, style: str = "") -> str:
-    """A table that scrolls by itself where it is too wide; cells are HTML."""
+    """A table that scrolls if it is too wide; its cells are HTML."""
     head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
     lines = []
     for first, *others in rows:
@@ -256,25 +256,25 @@ def _figures(one: ScorerQuality) -> Iterator[str]:
 
 
 def left_out(shown: Shown) -> str:
-    said = []
+    parts = []
     if shown.problems_left_out:
         total = shown.problems_left_out + len(shown.problems)
-        said.append(f"the first {len(shown.problems):,} of {total:,} problems are here")
+        parts.append(f"the first {len(shown.problems):,} of {total:,} problems are here")
     if shown.candidates_left_out:
-        said.append(f"{_candidates(shown.candidates_left_out)} of them left out")
+        parts.append(f"{_candidates(shown.candidates_left_out)} of them left out")
     if shown.texts_cut:
-        said.append(f"{shown.texts_cut:,} long texts cut")
-    if not said:
+        parts.append(f"{shown.texts_cut:,} long texts cut")
+    if not parts:
         return ""
-    words = ", ".join(said)
+    words = ", ".join(parts)
     return f"<p>{words[0].upper()}{words[1:]}; <code>--all</code> keeps everything.</p>"
 
 
 def settings(curve: Curve) -> str:
-    said = {
+    shown = {
         **curve.settings,
         "intervals": f"{curve.level:.0%}, {curve.bootstrap:,} resamples, seed {curve.seed}",
     }
-    plain = {k: v if isinstance(v, str) else json.dumps(v) for k, v in said.items()}
+    plain = {k: v if isinstance(v, str) else json.dumps(v) for k, v in shown.items()}
     rows = (f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in plain.items())
     return f"<dl>{''.join(rows)}</dl>"

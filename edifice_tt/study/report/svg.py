@@ -1,4 +1,4 @@
-"""The parts of a chart: a frame with its axes, text, markers. Knows numbers and SVG; no curve."""
+"""The parts of a chart: frame, axes, text, markers. Knows numbers and SVG; no curve."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ MARKERS = (
 
 @dataclass(frozen=True)
 class Frame:
-    """A plot's size in pixels, its margins, and the values that its edges stand for."""
+    """A plot's size and margins in pixels, and the values at its edges."""
 
     width: float
     height: float
@@ -49,19 +49,19 @@ class Frame:
         return "M" + "L".join(points)
 
     def rows(self, ticks: Sequence[float]) -> Iterator[str]:
-        """Horizontal lines with their shares."""
+        """Horizontal grid lines labelled with their shares."""
         for value in ticks:
             y, right = self.y(value), self.width - self.right
             yield f'<path class="grid" d="M{self.left:g},{y:g}H{right:g}"/>'
             yield text(self.left - 8, y + 4, f"{value:.0%}", "tick end")
 
     def columns(self, values: Sequence[float], labels: Sequence[str]) -> Iterator[str]:
-        """Labels below the plot, as many as have room; the last one always has."""
-        taken = self.x(values[-1]) - 4 * len(labels[-1])
+        """Labels below the plot, as many as fit; the last is always shown."""
+        last_edge = self.x(values[-1]) - 4 * len(labels[-1])
         edge = -math.inf
         for value, label in zip(values, labels, strict=True):
             x, half = self.x(value), 4 * len(label)
-            if value == values[-1] or (x - half > edge and x + half < taken - 4):
+            if value == values[-1] or (x - half > edge and x + half < last_edge - 4):
                 yield text(x, self.height - self.bottom + 20, label, "tick middle")
                 edge = x + half + 4
 
@@ -71,7 +71,7 @@ def percent(value: float) -> str:
 
 
 def brief(value: float) -> str:
-    """A number of few characters.
+    """A number in few characters.
 
     >>> brief(2007.3), brief(38400.0), brief(1.7)
     ('2.0k', '38k', '1.7')
@@ -83,7 +83,7 @@ def brief(value: float) -> str:
 
 
 def round_ticks(low: float, high: float) -> list[float]:
-    """Two to eight round numbers between these; these themselves when there are none.
+    """Two to eight round numbers between two values; the values themselves if there are none.
 
     >>> round_ticks(-7.87, 6.9), round_ticks(0.0, 1.0)
     ([-5.0, 0.0, 5.0], [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])

@@ -1,6 +1,6 @@
 """A scorer head in which one learned query attends over all positions up to each token.
 
-Importing it costs nothing: the head, and tinygrad with it, is imported when one is made.
+The import is cheap: the head and tinygrad are imported when a head is made.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def register_scorers(register: Callable[..., None]) -> None:
 
 
 def attention_pool(hidden_size: int, seed: int = 0) -> "AttentionPool":
-    """A fresh head; the same seed gives the same weights."""
+    """Make a head; the same seed gives the same weights."""
     from edifice_tt_attention_pool.head import AttentionPool
 
     return AttentionPool(hidden_size, KEY_SIZE, seed)

@@ -1,7 +1,7 @@
 """The head: one learned query attends over all positions up to each token.
 
-Knows hidden states; knows neither tokens nor candidates, and nothing of edifice_tt.
-Shapes: **B** batch, **T** tokens, **D** hidden size, **S** key size.
+Knows hidden states; knows no tokens, no candidates and nothing of edifice_tt. Shapes: **B** batch,
+**T** tokens, **D** hidden size, **S** key size.
 """
 
 import numpy as np
@@ -12,8 +12,8 @@ class AttentionPool:
     """Causal attention with one query and no value projection, then one dense output."""
 
     def __init__(self, hidden_size: int, key_size: int, seed: int) -> None:
-        # A stream of its own: default_rng(seed) is also default_rng([seed, 0]), from which the
-        # model around this head may have been drawn.
+        # A separate random stream: default_rng(seed) equals default_rng([seed, 0]), which the
+        # surrounding model may use.
         rng = np.random.default_rng([seed, 1])
         self.query = Tensor(rng.standard_normal(key_size).astype(np.float32))  # (S)
         self.key_weight = _glorot(rng, key_size, hidden_size)  # (S, D)
@@ -23,7 +23,7 @@ class AttentionPool:
     def __call__(self, hidden: Tensor) -> Tensor:
         """Score every position from it and those before it: hidden (B, T, D) -> (B, T, 1)."""
         hidden = hidden.float()
-        # (q . K h) is (K^T q) . h: the query goes through K once, not every token.
+        # (q . K h) = (K^T q) . h: one product with K for the query, not one per token.
         direction = self.query @ self.key_weight / self.query.shape[0] ** 0.5  # (D)
         scores = (hidden * direction).sum(-1)  # (B, T)
         position = Tensor.arange(hidden.shape[1])  # (T)

@@ -1,8 +1,7 @@
-"""Mathematical answers: found in a text, compared as mathematics, counted by a majority rule.
+"""Extracts mathematical answers, compares them as mathematics and counts their votes.
 
 Registers the answer extractor `math`, the selection rule `math_majority` and the text scorer
-`math_valid`. Importing it costs nothing: what it exports is loaded at first use, and sympy runs in
-a process of its own.
+`math_valid`. The import is cheap: exports load on first use, and sympy runs in a separate process.
 """
 
 from collections.abc import Callable, Sequence
@@ -69,13 +68,12 @@ def register_selectors(register: Callable[..., None]) -> None:
 
 
 def math_majority(candidates: "Sequence[Candidate]", answer: str | None = None) -> "Choice":
-    """The most common answer, where answers count as one when they are equal as mathematics.
+    """The most common answer, where mathematically equal answers count as one.
 
-    A candidate's own `answer` counts where somebody has looked for one, else what the extractor
-    `math` finds in its text; `answer` names another extractor. Candidates without an answer
-    abstain. Of equally common answers the one that the lowest index gave wins, by its candidate of
-    the lowest index. `tally` maps each answer, in canonical form, to its votes. Raises `ValueError`
-    when all abstain, and where only some have been looked at.
+    A graded candidate's own `answer` counts, else what the extractor `math` finds in its text;
+    `answer` names another extractor. Candidates without an answer abstain. The lowest index wins
+    ties. `tally` maps each answer, in canonical form, to its votes. Raises `ValueError` when all
+    abstain, and when only some were graded.
     """
     import edifice_tt
     from edifice_tt_math.equality import group

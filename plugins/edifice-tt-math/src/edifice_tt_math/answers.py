@@ -1,4 +1,4 @@
-"""Which part of a text is its mathematical answer. Knows text only."""
+"""Extracts the mathematical answer from a text. Knows text only."""
 
 import re
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from functools import cache
 import edifice_tt
 from edifice_tt_math.equality import canonical
 
-TAIL = 10_000  # characters; an answer stands at the end of a text
+TAIL = 10_000  # characters; the answer is at the end of a text
 
 _FORMULA = r"(?<!\\)\$(?! )[^$\n]{1,300}(?<! )\$(?!\d)|\\\([^\n]{1,300}?\\\)|\\\[.{1,300}?\\\]"
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
@@ -27,10 +27,10 @@ _BARE = re.compile(r"(?!.*\\f?box)[^\n#]{1,300}")
 def extract(text: str) -> str | None:
     r"""The final answer of a text in canonical form, or None when there is none.
 
-    It is what stands in the last `\boxed{}`; else what follows the last "answer is" or "answer:";
-    else the whole of a text that is one formula, as right answers often are; else the last formula
-    or number. Of an equation the right-hand side counts.
-    What the model only thought is not read.
+    It is the content of the last `\boxed{}`, else what follows the last "answer is" or "answer:".
+    Failing that, it is the whole text if that is one formula, as gold answers often are, else the
+    last formula or number. Of an equation the right-hand side counts. The model's thinking is
+    ignored.
 
     >>> extract(r"Hence \boxed{\frac{1}{2}}."), extract("The answer is 1,000."), extract("Hm.")
     ('0.5', '1000', None)

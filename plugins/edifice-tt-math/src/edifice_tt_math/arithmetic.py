@@ -1,7 +1,7 @@
 """Arithmetic statements in a text, checked with exact fractions. Knows text only.
 
-A statement is an equation of numbers, at least one side of which is worked out: `3 + 4 = 7`. What
-has, or may have, more to it than numbers is not checked: not checked is not wrong.
+A statement is an equation of numbers with at least one operation: `3 + 4 = 7`. Equations that
+contain, or may contain, more than numbers are not checked; unchecked does not mean wrong.
 """
 
 import ast
@@ -27,9 +27,9 @@ _REWRITES = (
     (r"(?<=[\d)])(?=\()", "*"),
 )
 _RUN = re.compile(r"(?:[\d+\-*/^()= ]|\.(?=\d))+")
-# What is, or may be, part of the first side: something attached to it, or a function's name.
+# Matches what is, or may be, part of the first side: an attached term, or a function's name.
 _BEFORE = re.compile(r"[\w\\{}:%.]$|\b[A-Za-z] *\($|\b(?:log|ln|sin|cos|tan|sqrt|of|by) *\(?$")
-# The same of the last side: `7x`, `7 x`, `7 \pi`, `7!`, `7 mod 3`; but not `7 apples`.
+# The same for the last side: `7x`, `7 x`, `7 \pi`, `7!`, `7 mod 3`; but not `7 apples`.
 _AFTER = re.compile(r"[\w{%!]|:\d| *(?:\\|[A-Za-z]\b|mod\b)")
 _WORKED = re.compile(r"[\d)] *[-+*/^]")
 _ROUNDED = re.compile(r"-?\d*\.(\d+)")
@@ -48,8 +48,8 @@ def math_valid(prompt: str, completions: list[str]) -> list[float]:
 def check(text: str) -> list[bool]:
     """Whether each arithmetic statement of a text is true, in order.
 
-    In a chain `a = b = c` each equals sign is a statement. A number in decimals may be rounded to
-    the last place shown: `10 / 3 = 3.33` is true, `10 / 3 = 3` is not.
+    In a chain `a = b = c` each equals sign makes a statement. A decimal number may be rounded to
+    its last digit: `10 / 3 = 3.33` is true, `10 / 3 = 3` is not.
     """
     for pattern, replacement in _REWRITES:
         text = re.sub(pattern, replacement, text)
@@ -61,7 +61,7 @@ def check(text: str) -> list[bool]:
         start = run.start() + len(run[0]) - len(run[0].lstrip())
         end = run.end() - len(run[0]) + len(run[0].rstrip())
         opening = "(" if sides[0].startswith("(") else ""
-        # A sign in front may be an operator, unless it begins a line.
+        # A leading sign may be an operator, unless it begins a line.
         inside = text[max(run.start() - 1, 0) : run.start()] not in ("", "\n")
         sign = inside and sides[0].startswith(("+", "-"))
         if sign or _BEFORE.search(text[max(start - 8, 0) : start] + opening):
@@ -78,7 +78,7 @@ def check(text: str) -> list[bool]:
 
 
 def _slack(side: str) -> Fraction:
-    """Half of the last place of a number in decimals, 0 for all else."""
+    """Half a unit in the last place of a decimal number, 0 for anything else."""
     decimals = _ROUNDED.fullmatch(side)
     return Fraction(1, 2 * 10 ** len(decimals[1])) if decimals else Fraction(0)
 
@@ -113,7 +113,7 @@ _OPERATORS: dict[type, Callable[[Fraction, Fraction], Fraction]] = {
 def _evaluate(node: ast.expr, side: str) -> Fraction:
     match node:
         case ast.Constant():
-            return Fraction(side[node.col_offset : node.end_col_offset])  # not by way of a float
+            return Fraction(side[node.col_offset : node.end_col_offset])  # exact, unlike a float
         case ast.UnaryOp(op=ast.USub()):
             return -_evaluate(node.operand, side)
         case ast.BinOp() if type(node.op) in _OPERATORS:

@@ -1,7 +1,7 @@
 """Canonical form and equality of mathematical answers. Knows strings only.
 
-Plain numbers are compared here, exactly. All else is asked of math-verify in a worker process: it
-can be ended after `TIMEOUT_S` whatever sympy does there, from any thread and on any system.
+Plain numbers are compared here, exactly. A worker process compares all else with math-verify. It
+can be ended after `TIMEOUT_S` whatever sympy does, from any thread and on any system.
 """
 
 import atexit
@@ -20,14 +20,14 @@ from typing import Any
 from edifice_tt import EdificeError
 
 TIMEOUT_S, START_S = 4.0, 60.0
-# Questions that may run out of time before a pool, or one text in a row, is compared as text.
+# Timeouts allowed, per pool and per text in a row, before answers are compared as text.
 PATIENCE = 3
-MOST_STRUCK = 10_000  # texts that are kept in mind for that
+MOST_STRUCK = 10_000  # texts whose timeouts are remembered
 MAX_LENGTH = 300
 MAX_DECIMALS = 12
 MAX_PASSES = 5
 
-# What math-verify reads by itself (as it does ≤) is left to it.
+# Signs that math-verify reads itself (such as ≤) are left unchanged.
 _SYMBOLS = str.maketrans(
     {"\N{MINUS SIGN}": "-", "·": r"\cdot ", "∞": r"\infty ", "π": r"\pi ", "°": r"^\circ "}
 )
@@ -40,11 +40,11 @@ _REWRITES = (
     (r"(?<!\\)\\(?:(?:left|right|displaystyle)(?![A-Za-z])|[,;:! ()\[\]])", " "),
     (r"\\?\$|~|\s+", " "),
     (r"(?<![\\A-Za-z])(pi|sin|cos|tan|log|ln)(?![A-Za-z])", r"\\\1 "),
-    (r"\\sqrt ?(\d+)", r"\\sqrt{\1}"),  # as it is meant; TeX would take one digit
+    (r"\\sqrt ?(\d+)", r"\\sqrt{\1}"),  # as meant; TeX itself takes one digit
     (r"\\frac ?(\\[A-Za-z]+|\w)", r"\\frac{\1}"),
     (r"(\\frac ?\{[^{}]*\}) ?(\\[A-Za-z]+|\w)", r"\1{\2}"),
     (r"([_^])\{(\w)\}", r"\1\2"),
-    # The unit of a number, where it is a word; math-verify knows the short ones.
+    # The unit of a number, written as a word; math-verify knows the abbreviations.
     (
         r"^ ?([+-]?(?:[\d.,/]+|\\frac\{\d+\}\{\d+\}))"
         r"(?: ?[A-Za-z]{4,}+| [A-Za-z]{3}(?![A-Za-z]))++[ .]*$",
@@ -57,9 +57,9 @@ _REWRITES = (
 )
 _THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:[, ]\d{3})+(?!\d)", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d+/\d+|(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,2})?)", re.ASCII)
-# Compared as text, for math-verify would misread it: words (as products of their letters), numbers
-# in another base (without the base), times of day (as ratios), digits with a space (as a sum),
-# dates (as differences), powers of ten with an e (as products).
+# Compared as text, since math-verify would misread them: words (as products of their letters),
+# numbers in another base (without the base), times of day (as ratios), digits with a space (as a
+# sum), dates (as differences), powers of ten with an e (as products).
 _TEXT = re.compile(
     r"(?<![\\A-Za-z{])(?!and\b|sqrt)[A-Za-z]{3}|\d_|\d:\d|\d \d|\.\d+\.|'|\d[eE][+-]?\d"
     r"|^(?:\d{4}([-/])\d\d?\1\d\d?|\d\d?([-/])\d\d?\2(?:\d{4}|\d\d))$"
@@ -70,9 +70,9 @@ Ask = Callable[..., Any]
 
 
 def canonical(answer: str) -> str:
-    r"""One spelling for answers that are the same number; else the answer, tidied.
+    r"""The canonical form of an answer that is a number; else the answer with tidied spelling.
 
-    A number is written in decimals where twelve suffice, else as a fraction.
+    A number becomes a decimal if twelve places suffice, else a fraction.
 
     >>> canonical(r"$\dfrac{1}{2}$"), canonical(r"50\%"), canonical("1,000"), canonical("4/6")
     ('0.5', '0.5', '1000', '2/3')
@@ -94,8 +94,8 @@ def equal(first: str, second: str) -> bool:
 def group(answers: Iterable[str]) -> dict[str, list[int]]:
     r"""Canonical form -> positions of the answers equal to it.
 
-    Each answer, in order, joins the first group whose first answer it is equal to, so the groups
-    are disjoint whatever math-verify says.
+    Each answer, in order, joins the first group whose first answer equals it. So the groups are
+    disjoint whatever math-verify says.
 
     >>> group(["1/2", "x+1", "50%", "1+x"])
     {'0.5': [0, 2], 'x+1': [1, 3]}
@@ -118,7 +118,9 @@ def _canonical(answer: str, ask: Ask) -> str:
     if len(answer) > MAX_LENGTH:
         return answer
     tidy, before = answer, ""
-    for _ in range(MAX_PASSES):  # one nearly always does; a second sees what the first uncovered
+    for _ in range(
+        MAX_PASSES
+    ):  # one pass nearly always suffices; a second handles what the first uncovered
         if tidy == before:
             break
         before, tidy = tidy, tidy.translate(_SYMBOLS)
@@ -153,14 +155,14 @@ def _same(first: str, second: str, ask: Ask) -> bool:
     if any(not form or len(form) > MAX_LENGTH or _TEXT.search(form) for form in (first, second)):
         return False
     if _NUMBER.fullmatch(first) and _NUMBER.fullmatch(second):
-        return False  # one spelling for each number
+        return False  # numbers in canonical form
     return bool(ask("equal", *sorted((first, second))))
 
 
 class _Patient:
-    """Asks the worker, but no more about a text on which it runs out of time.
+    """Asks the worker, but never again about a text that timed out.
 
-    `left` is how often it may do so at all.
+    `left` is the number of timeouts still allowed.
     """
 
     def __init__(self, left: int | None = None) -> None:
@@ -168,7 +170,7 @@ class _Patient:
         self.strikes: Counter[str] = Counter()
 
     def __call__(self, question: str, *texts: str) -> Any:
-        """None for what math-verify cannot say, runs out of time on, or was not asked."""
+        """The worker's answer; None if math-verify cannot tell, times out, or was not asked."""
         if self.left == 0 or any(self.strikes[text] >= PATIENCE for text in texts):
             return None
         alone = len(texts) == 1
@@ -179,7 +181,7 @@ class _Patient:
                 self.left -= 1
             if len(self.strikes) > MOST_STRUCK:
                 self.strikes.clear()
-            # Of two texts nobody knows which it was.
+            # Either of the two texts may be the cause.
             self.strikes.update(dict.fromkeys(texts, PATIENCE if alone else 1))
             return None
         for text in () if alone else texts:
@@ -188,20 +190,22 @@ class _Patient:
 
 
 class _Worker:
-    """A process that answers questions; started at the first, ended when one takes too long."""
+    """A process that answers questions; it starts at the first and ends at a timeout."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.process: Any = None
 
     def ask(self, *question: str) -> Any:
-        """The worker's answer; `TimeoutError` when there is none in time."""
+        """The worker's answer; raises `TimeoutError` if it takes too long."""
         with self.lock:
             try:
                 if self.process is None:
                     self._start()
                 return self._exchange(json.dumps(question) + "\n", TIMEOUT_S)
-            except BaseException as error:  # Ctrl-C too: an answer not read would be the next one's
+            except (
+                BaseException
+            ) as error:  # Ctrl-C too: an unread answer would be taken for the next one
                 self.stop()
                 if isinstance(error, (OSError, ValueError)):
                     raise TimeoutError(f"math-verify gave no answer to {question!r}") from error
@@ -238,9 +242,9 @@ class _Worker:
             self.process = None
 
     def forget(self) -> None:
-        """In a forked process: the worker is the parent's, its answers too."""
+        """Drop the worker after a fork: it belongs to the parent process."""
         if self.process is not None:
-            self.process.returncode = 0  # not ours to wait for
+            self.process.returncode = 0  # only the parent may wait for it
         self.__init__()  # type: ignore[misc]
 
 

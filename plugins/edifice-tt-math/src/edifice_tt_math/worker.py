@@ -1,6 +1,6 @@
-"""Runs as a process of its own and asks math-verify, one JSON line in, one out.
+"""Runs math-verify as a separate process: one JSON line in, one out.
 
-Knows sympy, and nothing of edifice_tt. It needs no time limit: who asks ends the process.
+Knows sympy, and nothing of edifice_tt. It has no time limit: the parent ends the process.
 """
 
 import json
@@ -16,8 +16,8 @@ from math_verify import LatexExtractionConfig, parse, verify
 from sympy import Basic, MatrixBase, Rational
 
 MAX_DIGITS = 40
-PLACES = 12  # to which decimals must agree with what is no rational number
-MIN_BITS = 30  # of a value that is certain
+PLACES = 12  # relative error allowed between a decimal and an irrational number
+MIN_BITS = 30  # precision of a value that counts as certain
 MAX_BYTES = 4 * 2**30
 _CONFIG = [LatexExtractionConfig(boxed_match_priority=-1)]
 
@@ -43,7 +43,7 @@ def rational(answer: str) -> str | None:
 
 
 def _at_a_point(value: sympy.Expr) -> Any:
-    """The value where each symbol stands for a number, always the same; None where it has none."""
+    """The value with fixed numbers in place of the symbols; None if it has none."""
     names = {symbol: symbol.name for symbol in value.free_symbols}
     point = {s: Rational(1, 2) + Rational(crc32(n.encode()) % 9973, 9973) for s, n in names.items()}
     point |= {symbol: sympy.I for symbol in point if symbol.name == "i"}
@@ -63,14 +63,14 @@ def _sample(answer: str) -> Any:
 
 
 def _is_certain(value: Any) -> bool:
-    """Whether its digits are right; sympy marks with few bits what cancels out."""
+    """Whether the digits of a value are right; sympy gives few bits to a cancelled value."""
     return value is not None and all(x._prec >= MIN_BITS for x in value.atoms(sympy.Float))
 
 
 def _differ(first: str, second: str) -> bool:
-    """Whether the values at a point differ: by much, or for certain however small the difference.
+    """Whether the values at a point differ clearly, or certainly by however little.
 
-    Where decimals were written the difference may be their rounding, so there only much counts.
+    A small difference to written decimals may be rounding, so there only a clear one counts.
     """
     x, y = _sample(first), _sample(second)
     if x is None or y is None:
@@ -86,33 +86,33 @@ def _differ(first: str, second: str) -> bool:
 
 
 def equal(first: str, second: str) -> bool:
-    """Whether math-verify holds the two for equal; its `verify` is not symmetric, this is."""
+    """Whether math-verify takes the two for equal; symmetric, unlike its `verify`."""
     a, b = _parse(first), _parse(second)
     if a is None or b is None:
         return False
     pairs = ((a, b), (b, a))
-    for this, other in pairs:  # (1, 2) is not {1, 2}, though math-verify lets it pass
+    for this, other in pairs:  # (1, 2) is not {1, 2}, though math-verify takes them for equal
         if isinstance(this, sympy.FiniteSet) and isinstance(other, (sympy.Tuple, sympy.Interval)):
             return False
     if _differ(first, second):
-        return False  # what differs at a point differs: much sooner said than by simplifying
+        return False  # values that differ at a point prove inequality, much faster than simplifying
     return any(verify(*pair, float_rounding=PLACES, timeout_seconds=None) for pair in pairs)
 
 
 def main() -> None:
     questions = {"rational": rational, "equal": equal}
     logging.disable()  # math-verify warns that it has no time limit
-    with suppress(ImportError, ValueError, OSError):  # elsewhere the time limit alone bounds it
+    with suppress(ImportError, ValueError, OSError):  # elsewhere only the time limit bounds it
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
-    equal(r"(1,\frac{x}{2})", "(1,x/2)")  # the first one loads tables, for a second
+    equal(r"(1,\frac{x}{2})", "(1,x/2)")  # the first question loads tables for a second
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         question, *arguments = json.loads(line)
         try:
             result = questions[question](*arguments)
-        except Exception:  # sympy raises whatever it likes on strange input
+        except Exception:  # sympy may raise anything on strange input
             result = None
         print(json.dumps(result), flush=True)
 

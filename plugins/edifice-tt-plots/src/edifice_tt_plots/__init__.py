@@ -1,6 +1,6 @@
 """The command `edifice-tt plot`: a curve's JSON in, a PNG or SVG out.
 
-Knows the command line; matplotlib is imported when the command runs, not before.
+Knows the command line; matplotlib is imported only when the command runs.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """A curve as a matplotlib figure. Knows neither files nor the command line, and never pyplot.
 
-Every artist that shows data has a gid (`rule-0`, `band-0`, `forecast`, `right-0`, ...), which is
-its id in an SVG. The numbers count rules and scorers in the order of the JSON.
+Every artist that shows data has a gid (`rule-0`, `band-0`, `forecast`, `right-0`, ...), its id in
+an SVG. The numbers follow the order of rules and scorers in the JSON.
 """
 
 import textwrap
@@ -21,13 +21,15 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from edifice_tt import unknown_name
 from edifice_tt_plots import panels
 
-Row = tuple[float, list[Callable[[Axes], None]]]  # its height, and what draws each of its panels
+Row = tuple[
+    float, list[Callable[[Axes], None]]
+]  # the height, and the function that draws each panel
 WIDTH, CURVE_HEIGHT, SCORER_HEIGHT = 8.0, 4.4, 3.2  # inches
 
 
 @dataclass(frozen=True)
 class Palette:
-    """Okabe and Ito's colours, safe for the colour-blind, as each background bears them."""
+    """Okabe and Ito's colours, safe for the colour-blind, adapted to each background."""
 
     paper: str
     ink: str
@@ -53,10 +55,10 @@ PALETTES = {
 
 @contextmanager
 def look(style: str = "light") -> Iterator[Palette]:
-    """matplotlib's settings while a figure is drawn and rendered; the caller's come back after."""
+    """Apply matplotlib settings within this context; then restore the caller's."""
     palette = PALETTES[style]
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # so that the bytes do not depend on a matplotlibrc
+        matplotlib.rcdefaults()  # the bytes must not depend on a matplotlibrc
         settings: Any = {
             "font.size": 9,
             "axes.titlesize": 10,
@@ -86,10 +88,10 @@ def draw(
     scorer: str | None = None,
     title: str | None = None,
 ) -> Figure:
-    """The figure of a curve that `read_curve` checked; call it inside `look`.
+    """Draw the figure of a curve checked by `read_curve`; call it inside `look`.
 
     Raises `UnknownNameError` for an unknown scorer, and `ValueError` when there is nothing to draw
-    or the cost that `x` asks for is unknown.
+    or the cost for `x` is unknown.
     """
     rules, scorers = list(enumerate(curve["rules"])), list(enumerate(curve["scorers"]))
     if scorer is not None:
@@ -152,10 +154,12 @@ def _arrange(rows: Sequence[Row], title: str) -> Figure:
     figure.suptitle(
         textwrap.fill(panels.shorten(title, 300), 76), x=0.015, ha="left", weight="bold", size=11
     )
-    layout.execute(figure)  # now the axes have their size, and labels find their places
+    layout.execute(figure)  # places labels, now that the axes have their size
     for ax in figure.axes:
         panels.settle(ax)
-    figure.set_layout_engine("none")  # keep it: the same in every format and at every dpi
+    figure.set_layout_engine(
+        "none"
+    )  # fixed, so that it is the same in every format and at every dpi
     return figure
 
 

@@ -23,7 +23,7 @@ Rules = Sequence[tuple[int, dict[str, Any]]]
 def draw_curves(
     curve: dict[str, Any], rules: Rules, palette: "Palette", x: str, cost: float, ax: Axes
 ) -> None:
-    """Accuracy against k, or against what k candidates cost; a band is the rule's interval."""
+    """Accuracy against k or against the cost of k candidates; bands are intervals."""
     ks, forecast = curve["ks"], curve["forecast"]
     xs, faint = np.array(ks) * cost, max(0.06, 0.2 - 0.02 * len(rules))
     for i, rule, style in _styled(rules, palette):
@@ -32,7 +32,7 @@ def draw_curves(
         band = {"color": style["color"], "alpha": faint, "lw": 0, "zorder": 1, "gid": f"band-{i}"}
         ax.fill_between(xs, low, high, **band)
         _label(ax, rule["label"], xs, accuracy, style["color"])
-    if forecast:  # not joined to the oracle: a fit may begin below what was measured
+    if forecast:  # not joined to the oracle: a fit may begin below the measured value
         ahead, coverage = np.array(forecast["ks"]) * cost, _numbers(forecast["coverage"])
         ax.plot(ahead, coverage, ":", color=palette.grey, lw=1.8, gid="forecast")
         _label(ax, "oracle, forecast", ahead, coverage, palette.grey)
@@ -50,7 +50,7 @@ def draw_curves(
 def draw_one_k(
     curve: dict[str, Any], rules: Rules, palette: "Palette", x: str, cost: float, ax: Axes
 ) -> None:
-    """Where there is one k there is no curve: each rule gets a row of its own."""
+    """With one k there is no curve: each rule gets a row."""
     k, forecast = curve["ks"][0], curve["forecast"] or {"ks": [], "coverage": []}
     labels = [shorten(rule["label"]) for _, rule in rules]
     for row, (i, rule, style) in enumerate(_styled(rules, palette)):
@@ -69,7 +69,7 @@ def draw_one_k(
 
 
 def draw_histogram(i: int, record: dict[str, Any], palette: "Palette", ax: Axes) -> None:
-    """The scores of right and of wrong candidates, each as shares of its own kind."""
+    """The scores of right and of wrong candidates, as shares of each kind."""
     for name, values, color in zip(("right", "wrong"), counts(record), palette.lines, strict=False):
         shares, edges = values / max(values.sum(), 1), record["histogram"]["edges"]
         label = f"{name} ({values.sum():,})"
@@ -83,7 +83,7 @@ def draw_histogram(i: int, record: dict[str, Any], palette: "Palette", ax: Axes)
 
 
 def draw_reliability(i: int, record: dict[str, Any], palette: "Palette", ax: Axes) -> None:
-    """How often a score of p is right, against p, with the bins' counts above."""
+    """Accuracy against score, with the bins' counts above."""
     bins, color = record["reliability"], palette.lines[0]
     means, accuracies = (_numbers([b[name] for b in bins]) for name in ("mean_score", "accuracy"))
     ax.plot([0, 1], [0, 1], "--", color=palette.grey, lw=1)
@@ -105,10 +105,10 @@ def draw_reliability(i: int, record: dict[str, Any], palette: "Palette", ax: Axe
 
 
 def settle(ax: Axes) -> None:
-    """After the layout: part the labels at the right edge, drop tick labels that would touch."""
+    """After the layout: separate labels at the right edge, drop tick labels that would touch."""
     if notes := [text for text in ax.texts if isinstance(text, Annotation) and text.arrow_patch]:
         (_, low), (_, high) = ax.transAxes.transform([(0, 0), (0, 1)])
-        # Text's own: an Annotation's extent includes its arrow.
+        # Of Text: the extent of an Annotation includes its arrow.
         gap = 1.1 * max(Text.get_window_extent(note).height for note in notes)
         notes.sort(key=lambda note: float(note.xy[1]))
         wanted = [float(ax.transData.transform(note.xy)[1]) for note in notes]
@@ -132,7 +132,7 @@ def _thin(ax: Axes) -> None:
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """The heights nearest to `wanted`, which ascend, that keep `gap` within [low, high].
+    """The heights nearest to ascending `wanted` that are `gap` apart within [low, high].
 
     >>> spread([0.0, 5.0, 5.0], 2.0, 0.0, 9.0)
     [0.0, 4.0, 6.0]
@@ -148,12 +148,12 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
 
 
 def counts(record: dict[str, Any]) -> tuple[Any, Any]:
-    """A scorer's numbers of right and of wrong candidates, bin by bin."""
+    """The numbers of right and of wrong candidates per bin of a scorer."""
     return np.array(record["histogram"]["right"]), np.array(record["histogram"]["wrong"])
 
 
 def shorten(text: str, width: int = 34) -> str:
-    """One printable line of at most `width` characters: the middle of a longer one goes."""
+    """One printable line of at most `width` characters, shortened in the middle."""
     text = "".join(char if char.isprintable() else " " for char in text)
     return text if len(text) <= width else f"{text[: width // 2]}…{text[1 - width + width // 2 :]}"
 
@@ -161,7 +161,7 @@ def shorten(text: str, width: int = 34) -> str:
 def _styled(
     rules: Rules, palette: "Palette"
 ) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
-    """Each rule with its number and look; a rule keeps its colour whichever others are drawn."""
+    """Each rule with its number and style; its colour does not depend on the other rules."""
     for i, rule in rules:
         style: dict[str, Any] = {"color": palette.grey, "lw": 1.4, "ms": 3}
         if rule["rule"] in BASELINES:
@@ -177,7 +177,7 @@ def _label(ax: Axes, text: str, xs: Any, ys: Any, color: str) -> None:
     known = np.flatnonzero(np.isfinite(ys))
     if known.size:
         at = float(xs[known[-1]]), float(ys[known[-1]])
-        faint = {"arrowstyle": "-", "color": color, "lw": 0.6, "alpha": 0.5}  # it is no data
+        faint = {"arrowstyle": "-", "color": color, "lw": 0.6, "alpha": 0.5}  # not data
         joint = {**faint, "relpos": (0, 0.5), "shrinkB": 3}
         place: dict[str, Any] = {
             "textcoords": "axes fraction",

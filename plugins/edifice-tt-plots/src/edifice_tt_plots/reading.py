@@ -6,7 +6,7 @@ from typing import Any
 
 SCHEMA = 1
 
-# What is drawn, and no more: a dict names its fields, a list its items, (None, x) is x or null.
+# The fields that are drawn: a dict names its fields, a list its items, (None, x) is x or null.
 MAYBE = (None, float)
 SHAPE = {
     "pool": str,
@@ -44,7 +44,7 @@ NAMES = {dict: "an object", list: "a list", str: "a text", int: "a whole number"
 def read_curve(data: bytes, source: str) -> dict[str, Any]:
     """The curve in `data`; `source` names it in errors.
 
-    Raises `ValueError` when it is no JSON, no curve of schema 1, or lacks what is drawn.
+    Raises `ValueError` for anything but JSON of a schema-1 curve with all drawn fields.
     """
     try:
         curve = json.loads(data)

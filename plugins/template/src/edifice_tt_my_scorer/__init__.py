@@ -1,4 +1,4 @@
-"""A text scorer that prefers answers of about 40 words. Replace this with what yours looks for."""
+"""A text scorer that prefers answers of about 40 words. Replace this with your own criterion."""
 
 from math import exp
 
@@ -7,7 +7,7 @@ from edifice_tt import hookimpl
 
 @hookimpl
 def register_scorers(register):
-    # The range is a promise: exp(-x) of x >= 0 lies within [0, 1]. Else say "unbounded".
+    # The range must hold: exp(-x) with x >= 0 lies within [0, 1]. Otherwise use "unbounded".
     register("my_scorer", my_scorer, reads="text", range="probability", summary="about 40 words")
 
 
