@@ -31,8 +31,8 @@ class Pool:
     """The candidates of one problem; a pool may carry several scorers' scores.
 
     `prompt` is the text that the model read, after any chat template. It knows where a user typed
-    the name of a control token, so `encode` reads it as the model did. `settings` records the model,
-    the seed and the sampler. `problem` is the problem's id, `gold` its right answer where
+    the name of a control token, so `encode` reads it as the model did. `settings` records the
+    model, the seed and the sampler. `problem` is the problem's id, `gold` its right answer where
     that is known. `ranges` holds what each scorer declared: `logit`, `probability` or `unbounded`;
     `seen_by` names the scorers that were trained on this problem.
     """
