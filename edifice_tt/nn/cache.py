@@ -27,9 +27,9 @@ class KVCache:
 
     `length` tokens of the capacity S are filled; reading more writes behind them, in place.
     `prefix` holds what all rows read before: its batch is 1, so N candidates share one prompt.
-    `rows`, int32, says it to a kernel: what the prefix and these buffers hold, how many of the
-    B * T tokens that are read next are wanted, and which; what becomes of the others, nobody may
-    ask. Without it all are wanted. `is_shared` says that others read other tokens of the same text
+    `rows`, int32, tells a kernel what the prefix and these buffers hold, how many of the B * T
+    tokens that are read next are wanted, and which. The others may hold anything. Without it all
+    are wanted. `is_shared` says that others read other tokens of the same text
     meanwhile, and wait for the keys and values of these.
     """
 

@@ -1,6 +1,6 @@
 """The scorer heads that come with the library, and how any registered head is made.
 
-A head reads hidden states (B, T, D) and gives a number a position (B, T, 1); its weights are its
+A head reads hidden states (B, T, D) and gives a number per position (B, T, 1). Its weights are its
 Tensor attributes. Knows neither prompts nor candidates.
 """
 

@@ -1,7 +1,7 @@
 """The formulas, in plain tinygrad operations; knows no weights and no configuration.
 
 Shapes everywhere in this library: **B** batch, **T** tokens, **D** hidden size, **H** query heads,
-**K** key/value heads, **E** head size, **V** vocabulary, **N** candidates; **S** is the number of
+**K** key/value heads, **E** head size, **V** vocabulary, **N** candidates. **S** is the number of
 positions that attention looks back on.
 """
 

@@ -34,17 +34,17 @@ def load_pretrained(
     which is one `PrecisionWarning`.
 
     `activations="int8"` rounds what enters each product with weights of type Q4_0, Q4_1 or Q8_0 to
-    8 bits, as llama.cpp does: some times faster, on tinygrad's CPU device and for GGUF files only.
+    8 bits, as llama.cpp does. It is faster, on tinygrad's CPU device and for GGUF files only.
     Weights of other types are multiplied in float32 as ever. On SmolLM2-135M the log-probability of
-    a next token moves by 0.07 on average, the KL divergence from the exact model is 0.004 nats, and
-    in 96 % of positions the most likely token is the same (llama.cpp, measured alike: 0.07, 0.004,
-    96 %); single tokens move by 5 and more. Pools say in their settings what sampled them.
+    a next token moves by 0.07 on average, and single ones by 5 and more. The KL divergence from the
+    exact model is 0.004 nats. In 96 % of positions the most likely token is the same. llama.cpp,
+    measured alike, has the same three figures. Pools say in their settings what sampled them.
 
     An installed plugin may read further formats. A named model that is not on this machine is
     downloaded first; one that is, is taken as it is. A name of the catalog is the catalog's model
     even beside a folder of that name, which is `./name`.
 
-    Raises `UnknownNameError` for a name that is neither a path nor in the catalog,
+    Raises `UnknownNameError` for a name that is neither a path nor in the catalog. Raises
     `CheckpointError` for a file that is not there or that nobody can read, and `ValueError` where
     `activations` cannot be rounded.
     """

@@ -165,8 +165,8 @@ def attention(
 ) -> Tensor:
     """Attention of q (B, T, H, E) over a memory of its own and, before it, one that all share.
 
-    Each memory is keys and values (2, B or 1, S, K, E) and how many positions the queries see: of
-    the last, int32 (T), one more from each query to the next; of a shared one, int32 (1).
+    Each memory is keys and values (2, B or 1, S, K, E) and how many positions the queries see. Of
+    the last that is int32 (T), one more from each query to the next; of a shared one, int32 (1).
     """
     B, T, H, E = q.shape
     *shared, (own, seen) = memories

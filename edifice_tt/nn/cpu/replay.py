@@ -1,7 +1,7 @@
 """Captured graphs of tinygrad's CPU device as calls of its programs; knows no model.
 
-tinygrad looks at every buffer of every kernel in each replay, 50 to 100 microseconds a kernel.
-Here the addresses are looked up once; and since a program is told where to read and write, what was
+tinygrad looks at every buffer of every kernel in each replay, 50 to 100 microseconds per kernel.
+Here the addresses are looked up once. A program is told where to read and write. So what was
 captured for one layer, or for one thread, serves all others with other addresses.
 """
 

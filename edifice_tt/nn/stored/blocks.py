@@ -1,7 +1,7 @@
 """Dense layers whose weights stay in the blocks of 4 or 8 bits that GGUF files store.
 
-On tinygrad's CPU device a kernel unpacks them on the way into the product: a fifth of the memory
-and of the traffic of float32, and the same bits as a result. Elsewhere the formula unpacks first.
+On tinygrad's CPU device a kernel unpacks them on the way into the product. That takes a fifth of
+the memory and traffic of float32, and gives the same bits. Elsewhere the formula unpacks first.
 """
 
 from collections.abc import Callable
