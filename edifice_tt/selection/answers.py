@@ -17,7 +17,10 @@ from edifice_tt.contract.tracing import one_line, show
 
 Extractor = Callable[[str], str | None]
 
-_BARE = r"(?![A-Za-z]{2})(?:\\(?!boxed|fbox)[A-Za-z]+|\{(?:[^{}]|\{[^{}]*\})*+\}|[^\s${}\\])++"
+_BARE = (
+    r"(?![A-Za-z]{2})(?=(?P<all>(?:\\(?!boxed|fbox)[A-Za-z]+"
+    r"|\{(?=(?P<inner>(?:[^{}]|\{[^{}]*\})*))(?P=inner)\}|[^\s${}\\])+))(?P=all)"
+)
 _BRACE = re.compile(
     rf"(?<!\\)\\++(?:boxed|fbox)(?![A-Za-z])\s*+(?:(?P<box>\{{)|(?P<bare>{_BARE}))|\\[\s\S]|[{{}}]"
 )

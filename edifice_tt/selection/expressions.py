@@ -10,16 +10,19 @@ from typing import NamedTuple
 
 _LETTER = r"[A-Za-z\u00c0-\u024f\u0370-\u03bf\u03c1-\u052f]"  # scripts with spaces, without π
 _POWER_OF_NAME = r"\^(?:\{[^{}\n]*\}|-?\w)|_(?:\{[^{}\n]*\}|[A-Za-z0-9])"
+# Python before 3.11.5 is wrong about possessive groups, `(?:...)*+`; what stands here for them is
+# `(?=(?P<name>(?:...)*))(?P=name)`, which gives nothing back either.
 _TOKEN = re.compile(
     rf"""
     (?P<atom>(?<!{_LETTER})(?:(?:sqrt|log|ln|exp|sin|cos|tan|mod|infinity|squared|cubed|factorial)
             (?!{_LETTER})
             |[A-Za-z](?=\())
         |[∞π√∛∜±∓⌊⌋⌈⌉∑∏∫]|(?<=\d)[\u0300-\u036f]|(?<=\d)[.,](?=\d)|\|(?=-)|\d*+\.\d++\.\.+|(?<=\d)\.\.+(?=\d)|(?<=\d)\.(?=\()|(?<=\d)\x20?[十百千万萬亿億兆])
-    |(?P<number>(?:(?<![\w.)\]}}])\.)?\d+(?:[.,'_]\d+)*+(?:\.?\N{{OVERLINE}}\d+\N{{OVERLINE}})?
+    |(?P<number>(?:(?<![\w.)\]}}])\.)?\d+(?=(?P<groups>(?:[.,'_]\d+)*))(?P=groups)(?:\.?\N{{OVERLINE}}\d+\N{{OVERLINE}})?
         (?:\.?[eE][+-]?\d+)?)
     |(?P<command>\\[A-Za-z]+)
-    |(?P<word>{_LETTER}(?:[^\W_\u3040-\uffff]++|['-](?=[^\W_])|(?<=\d)\.(?=\d)|{_POWER_OF_NAME}|/(?={_LETTER}))*+)
+    |(?P<word>{_LETTER}(?=(?P<rest>
+        (?:[^\W_\u3040-\uffff]++|['-](?=[^\W_])|(?<=\d)\.(?=\d)|{_POWER_OF_NAME}|/(?={_LETTER}))*))(?P=rest))
     |(?P<open>[(\[{{])
     |(?P<close>[)\]}}])
     |(?P<separator>[,;])
@@ -35,7 +38,7 @@ _NUMERIC = re.compile(r"\d|[∞π]|\\(?:pi|infty)(?![A-Za-z])|(?<![A-Za-z])infin
 # A single letter after a number is a unit, a variable, or a factor of 1000 (k).
 _UNIT = re.compile(
     r"(?!(?:bn|mn|tn)(?![A-Za-z]))(?:[^\W\d_]{2,}|[mgshdlLVWAJNCF])"
-    r"(?:\^?[23]|\^\{-?\d\})?(?:[-/][^\W\d_]++(?:\^?[23]|\^\{-?\d\})?)*+"
+    r"(?:\^?[23]|\^\{-?\d\})?(?=(?P<per>(?:[-/][^\W\d_]++(?:\^?[23]|\^\{-?\d\})?)*))(?P=per)"
 )
 _NAME_BEFORE = re.compile(rf"{_LETTER}[\w^{{}})]*\Z")
 _VARIABLE_BEFORE = re.compile(rf"(?<![\w']){_LETTER}(?:[\^_][\w{{}}-]*)?[)}}]*\Z")

@@ -42,7 +42,7 @@ _SCALES = {
 _NUMERIC = (*"0123456789∞π", r"\infty", r"\pi", "infinity")
 
 _GROUPED = re.compile(
-    r"[1-9]\d{0,2}(?P<mark>[,'_])\d{3}(?:(?P=mark)\d{3})*+(?:\.\d+)?"
+    r"[1-9]\d{0,2}(?P<mark>[,'_])\d{3}(?=(?P<rest>(?:(?P=mark)\d{3})*))(?P=rest)(?:\.\d+)?"
     r"|[1-9]\d?(?:,\d\d)+,\d{3}(?:\.\d+)?"
 )
 _UNGROUPED = re.compile(r"\d+(?:\.\d*)?|\.\d+")

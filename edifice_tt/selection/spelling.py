@@ -111,7 +111,7 @@ _PLAIN = (
     ),
     (re.compile(r"(?<=\d) ?[xX] ?(?=10\^)|(?<=\d) [xX] (?=\d)"), "*"),
 )
-_SPACED = re.compile(r"(?<![\w.,'/^}])(?<!\d )([1-9]\d{0,2})((?: \d{3})++)(?!\d| ?/)")
+_SPACED = re.compile(r"(?<![\w.,'/^}])(?<!\d )([1-9]\d{0,2})(?=((?: \d{3})+))\2(?!\d| ?/)")
 
 
 _REPEATED = re.compile(  # by lines above each digit, or dots above the first and the last

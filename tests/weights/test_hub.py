@@ -15,6 +15,7 @@ from edifice_tt.contract.errors import CheckpointError, ToolchainError
 from edifice_tt.weights import catalog, hub
 
 constants = pytest.importorskip("huggingface_hub.constants")
+utils = pytest.importorskip("huggingface_hub.utils")
 COMMIT = "c" * 40
 WEIGHTS = bytes(range(256)) * 37
 FOLDER = {
@@ -131,9 +132,19 @@ def test_without_a_network_pull_gives_what_is_here(site, monkeypatch):
     assert [catalog.pull(name) for name in ("we/toy", "we/toy/toy.gguf")] == paths
 
 
+@pytest.fixture
+def offline(monkeypatch):
+    """As with HF_HUB_OFFLINE=1; versions before 1.0 ask for it when they open a connection."""
+    close = getattr(utils, "reset_sessions", lambda: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(constants, "HF_HUB_OFFLINE", True)
+        close()
+        yield
+    close()
+
+
 @pytest.mark.parametrize("name", ["we/toy", "we/toy/toy.gguf"])
-def test_without_a_network_what_is_not_here_is_one_error(site, monkeypatch, name):
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+def test_without_a_network_what_is_not_here_is_one_error(site, offline, name):
     with pytest.raises(CheckpointError, match=f"{name} is no path here, .* OfflineModeIsEnabled: "):
         et.load_pretrained(name)
 

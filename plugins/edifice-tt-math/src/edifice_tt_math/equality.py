@@ -47,7 +47,7 @@ _REWRITES = (
     # The unit of a number, written as a word; math-verify knows the abbreviations.
     (
         r"^ ?([+-]?(?:[\d.,/]+|\\frac\{\d+\}\{\d+\}))"
-        r"(?: ?[A-Za-z]{4,}+| [A-Za-z]{3}(?![A-Za-z]))++[ .]*$",
+        r"(?=(?P<words>(?: ?[A-Za-z]{4,}+| [A-Za-z]{3}(?![A-Za-z]))+))(?P=words)[ .]*$",
         r"\1",
     ),
     (r"^ ?(-?)(\d+) (\d+/\d+) ?$", r"\1(\2+\3)"),  # a mixed number
