@@ -340,12 +340,12 @@ HEADS = [
     ),
     (
         drops_an_axis,
-        "gives shape (5, 7) for hidden states (5, 7, 16), expected (5, 7, 1): one number a "
+        "gives shape (5, 7) for hidden states (5, 7, 16), expected (5, 7, 1): one number per "
         "position",
     ),
     (
         squeezes,
-        "gives shape (11, 1) for hidden states (1, 11, 16), expected (1, 11, 1): one number a "
+        "gives shape (11, 1) for hidden states (1, 11, 16), expected (1, 11, 1): one number per "
         "position",
     ),
     (gives_a_list, "gives list, expected a Tensor (5, 7, 1)"),
