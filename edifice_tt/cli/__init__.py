@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status, as `edifice-tt --help` explains it."""
     signals: list[int] = []
     try:
-        with _stopping() as signals:
+        with _stopping() as signals, _hearing():
             status = _guarded(argv)
     except OSError:  # nowhere is left to print to, as when the terminal is gone
         if not signals:
@@ -60,6 +60,33 @@ def _stopping() -> Iterator[list[int]]:
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def _hearing() -> Iterator[None]:
+    """Raise an interrupt again that came where Python only reports it: an import, a `__del__`."""
+    import signal
+    import threading
+
+    before = sys.unraisablehook
+
+    def again() -> None:
+        if hasattr(signal, "pthread_kill"):  # it also ends a call that waits
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        else:
+            signal.raise_signal(signal.SIGINT)
+
+    def hear(unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            threading.Timer(0.01, again).start()  # at once it would be raised here, and lost too
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = hear
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _interrupted() -> int:

@@ -1231,6 +1231,24 @@ def test_ctrl_c_during_the_imports_is_one_line(module):
     assert (found.returncode, found.stderr) == (130, "edifice-tt: interrupted\n")
 
 
+def test_ctrl_c_where_python_can_only_report_it_is_not_lost():
+    """Such a place is a `__del__`, or the lock of an import."""
+    code = """
+import sys, time
+from edifice_tt import cli
+class Interrupted:
+    def __del__(self):
+        raise KeyboardInterrupt
+def run(argv):
+    Interrupted()
+    time.sleep(60)
+cli._run = run
+sys.exit(cli.main([]))
+"""
+    found = python("-c", code)
+    assert (found.returncode, found.stderr) == (130, "edifice-tt: interrupted\n")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="closes streams as a shell does")
 @pytest.mark.parametrize(
     ("shell", "status", "out", "err"),
