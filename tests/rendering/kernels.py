@@ -53,7 +53,6 @@ SMOLLM2 = CausalLMConfig(
     ffn_size=1536,
     rope_base=100000.0,
 )
-toolchain._compute = lambda device: None  # nothing is computed here, only rendered
 FORMATS = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q6_K")
 PROMPT = "What is the capital of France?"
 
@@ -212,6 +211,7 @@ def kernels(dtype: str) -> Iterator[Kernel]:
 
 
 if __name__ == "__main__":
+    toolchain._compute = lambda device: None  # nothing is computed here, only rendered
     pretend(Device.DEFAULT)
     with Context(PARALLEL=0):  # all in this process, where they are found again
         for dtype in sys.argv[1:]:
