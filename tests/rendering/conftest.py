@@ -21,6 +21,5 @@ def render():
     running = {device: start("kernels.py", device, *names) for device, names in DTYPES.items()}
     yield cache(lambda device: finish(running[device]))
     for process, answers in running.values():
-        process.kill()
-        process.wait()
-        answers.close()
+        with process, answers:  # both are closed, and waited for
+            process.kill()
