@@ -150,7 +150,7 @@ def open_verifier(arguments: argparse.Namespace, scorer: str | None) -> Any:
     return et.load_verifier(name, device=arguments.device)
 
 
-# Names of files may be any bytes; `read_prompt` looks at what comes from standard input too.
+# Names of files may be any bytes; `read_question` looks at what comes from standard input too.
 _NOT_HERE = ("model", "verifier", "prompt")
 
 

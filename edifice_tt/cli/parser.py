@@ -10,7 +10,7 @@ from edifice_tt.contract.errors import NameTakenError, PluginError
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse prints its whole usage before a mistake; this one says it in one line.
+    """An argument parser that reports a mistake in one line, without the usage.
 
     Its help shows the commands under their headings.
     """
@@ -73,9 +73,9 @@ class _Parsers(dict[str, Any]):
 
 
 class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
-    """The sub-commands, who owns each and its heading, and the plugins that failed to add theirs.
+    """The sub-commands with their owners and headings, and the plugins that failed to add theirs.
 
-    What a plugin adds stays only if it is kept.
+    A plugin's commands stay only after `keep`.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -132,7 +132,7 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
 
 
 class NewCommands:
-    """What a plugin is given of the commands: it adds its own, and cannot take away another's."""
+    """The view of the commands for plugins: they add their own, and cannot remove others."""
 
     def __init__(self, commands: Commands) -> None:
         self.add_parser = commands.add_parser

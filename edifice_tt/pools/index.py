@@ -159,7 +159,7 @@ class PoolIndex:
         return CheckpointError(f"{self.path}: it was changed while it was read; read it again")
 
     def line_of(self, problem: str, index: int) -> int:
-        """The number of the line on which a candidate stands."""
+        """The number of a candidate's line."""
         with self._open() as file:
             found = zip(self._rows[problem], self._read(file, problem), strict=True)
             lines = (row + 1 for row, r in found if "text" in r and r["index"] == index)

@@ -19,7 +19,7 @@ from edifice_tt.pools.writer import PoolWriter, put_pools, write_pools
 
 @dataclass(frozen=True)
 class Problem:
-    """A question to sample answers to: its prompt, a text or chat messages, its id, its answer."""
+    """A question to sample answers to: its prompt (text or chat messages), id and right answer."""
 
     prompt: str | Sequence[dict[str, str]]
     problem: str = "0"
@@ -53,12 +53,12 @@ class Pool:
 
     @property
     def interrupted(self) -> bool:
-        """Whether Ctrl-C ended its sampling; a file does not keep that, only what is missing."""
+        """Whether Ctrl-C ended its sampling; not stored in files."""
         return bool(self.settings.get(INTERRUPTED))
 
     @property
     def num_missing(self) -> int:
-        """How many candidates lack of the `n` in its settings; 0 where these name none."""
+        """How many of the `n` candidates in its settings are missing; 0 if there is no `n`."""
         n = self.settings.get("n")
         return max(n - len(self), 0) if type(n) is int else 0
 
@@ -77,11 +77,11 @@ class Pool:
         steps: Sequence[Sequence[float]] = (),
         seen: bool = False,
     ) -> "Pool":
-        """A pool with one more score a candidate, in the pool's order.
+        """A pool with one more score per candidate, in the pool's order.
 
-        `range` is what the scorer declares of its numbers, None when that is not known; `steps` are
-        a process scorer's numbers, one sequence a candidate, empty when it has none. `seen` says
-        that the scorer was trained on this problem.
+        `range` is the scorer's declared range, None if unknown. `steps` are a process scorer's
+        numbers, one sequence per candidate, which may be empty. `seen` says that the scorer was
+        trained on this problem.
         """
         candidates: list[Candidate] = []
         for candidate, score in zip(self.candidates, scores, strict=True):
@@ -97,7 +97,7 @@ class Pool:
         return replace(self, candidates=tuple(candidates), ranges=ranges, seen_by=seen_by)
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dict for JSON; `plain` is there where the prompt has such places."""
+        """A plain dict for JSON; `plain` is included if the prompt marks plain text."""
         plain = plain_of(self.prompt)
         return {
             "problem": self.problem,
@@ -111,15 +111,15 @@ class Pool:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the pool to a file of its own, atomically."""
+        """Write the pool to a file, atomically."""
         write_pools(path, [self])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Pool":
         """Read a pool file of one problem.
 
-        Raises `CheckpointError` with file and line number for anything that is not as written, and
-        for a file of several problems: `edifice_tt.read_pools` reads these.
+        Raises `CheckpointError` with file and line number for a damaged file, and for a file of
+        several problems, which `edifice_tt.read_pools` reads.
         """
         file = PoolFile(path).with_problems()
         if len(file.problems) > 1:
@@ -130,7 +130,7 @@ class Pool:
         return next(iter(file))
 
     def append_scores(self, path: str | os.PathLike[str], scorer: str) -> None:
-        """Add one scorer's scores to the file of this pool; a later score replaces an earlier one.
+        """Append one scorer's scores to this pool's file; a later score replaces an earlier one.
 
         Raises `CheckpointError` when the file lacks one of the candidates.
         """
@@ -152,9 +152,9 @@ class PoolFile(PoolIndex):
 def read_pools(path: str | os.PathLike[str]) -> Iterator[Pool]:
     """Read a pool file problem by problem, in the file's order, candidates by index.
 
-    The whole file is checked before the first pool is given; memory holds one problem at a time.
-    A last line that was cut off in writing is left out with a `PoolWarning`. Raises
-    `CheckpointError` with file and line number for anything else that is not as written.
+    The whole file is checked before the first pool is yielded; memory holds one problem at a time.
+    An incomplete last line is left out with a `PoolWarning`. Raises `CheckpointError` with file and
+    line number for any other damage.
     """
     return iter(PoolFile(path).with_problems())
 
@@ -162,7 +162,7 @@ def read_pools(path: str | os.PathLike[str]) -> Iterator[Pool]:
 def rewrite_pools(
     path: str | os.PathLike[str], change: Callable[[PoolFile], Iterable[Pool]]
 ) -> None:
-    """Replace a pool file by what `change` makes of it, while nobody else can write to it."""
+    """Replace a pool file by the result of `change`, with other writers locked out."""
     try:
         with replacing(Path(path)) as replace:
             file = PoolFile(path).with_problems()
