@@ -13,6 +13,7 @@ from typing import Any
 
 from edifice_tt.contract.errors import CheckpointError, EdificeError
 from edifice_tt.contract.tracing import one_line
+from edifice_tt.machine.json_text import parse_record, take
 from edifice_tt.machine.toolchain import require
 
 _FILE = r"\.(?:gguf|safetensors)"
@@ -87,8 +88,14 @@ def _get(name: str, **options: Any) -> Path:
 
 
 def _is_model(path: Path) -> bool:
-    config = path / "config.json"
-    return path.is_file() or (config.is_file() and any(path.glob("*.safetensors")))
+    """Whether all that a model needs is here; a download that broke off left some of it."""
+    if path.is_file():
+        return True
+    parts = ["model.safetensors"]
+    with suppress(OSError, ValueError):  # no index, or one that loading will complain of
+        index = parse_record((path / "model.safetensors.index.json").read_bytes())
+        parts = [str(file) for file in take(index, "weight_map", dict).values()]
+    return all((path / file).is_file() for file in {"config.json", *parts})
 
 
 def _is_a(error: Exception, name: str) -> bool:

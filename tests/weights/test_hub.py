@@ -155,6 +155,20 @@ def test_a_folder_that_lacks_its_weights_is_fetched(site):
     assert (hub.find("we/toy") / "model.safetensors").read_bytes() == WEIGHTS
 
 
+def test_a_model_of_which_only_some_parts_are_here_is_fetched(site):
+    parts = {f"model-{i}.safetensors": WEIGHTS * i for i in (1, 2)}
+    index = json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}})
+    files = {"config.json": b"{}", "model.safetensors.index.json": index.encode(), **parts}
+    site.repositories["we/big"] = files
+    path = hub.fetch("we/big")
+    site.requests.clear()
+    assert (hub.find("we/big"), site.requests) == (path, [])
+    (path / "model-2.safetensors").unlink()
+    assert files_of(hub.find("we/big")) == files
+    (path / "model.safetensors.index.json").unlink()
+    assert files_of(hub.find("we/big")) == files
+
+
 def fetched(site, **options):
     """The files that `fetch` asked the server for."""
     site.requests.clear()
