@@ -21,5 +21,6 @@ def render():
     running = {device: start("kernels.py", device, *names) for device, names in DTYPES.items()}
     yield cache(lambda device: finish(running[device]))
     for process, answers in running.values():
-        with process, answers:  # both are closed, and waited for
+        with process:  # its pipes are closed, where nobody asked for its answers
             process.kill()
+        answers.close()
