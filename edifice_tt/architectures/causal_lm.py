@@ -5,7 +5,7 @@ embedding's weight. An optional scorer head reads the same hidden states at ever
 file format and no sampling.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from edifice_tt.architectures.fingerprint import fingerprint
 from edifice_tt.architectures.inputs import Given, as_numbers, check_token_ids, is_integer
 from edifice_tt.architectures.room import check_buildable
 from edifice_tt.contract.options import (
-    as_factors,
+    check_range,
     check_seed,
     check_size,
     defaults,
@@ -24,11 +24,12 @@ from edifice_tt.contract.options import (
 )
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.toolchain import open_device
+from edifice_tt.nn import ops
 from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.buffers import place
 from edifice_tt.nn.cache import KVCache
-from edifice_tt.nn.config import BackboneConfig
+from edifice_tt.nn.config import BackboneConfig, LayerOptions
 from edifice_tt.nn.heads import make_head
 from edifice_tt.nn.mapped import MappedFile, check_unchanged
 from edifice_tt.nn.stored.blocks import QuantizedLinear
@@ -38,9 +39,12 @@ NAME = "causal_lm"
 RECOMMENDED = ("hidden_size", "num_layers", "num_heads", "num_kv_heads", "context_length")
 
 
-@dataclass(frozen=True)
-class CausalLMConfig:
-    """Options of `causal_lm`; `head_dim` and `ffn_size` 0 mean: derived from `hidden_size`."""
+@dataclass(frozen=True, kw_only=True)
+class CausalLMConfig(LayerOptions):
+    """Options of `causal_lm`; `head_dim` and `ffn_size` 0 mean: derived from `hidden_size`.
+
+    The options of a layer are those of `LayerOptions`.
+    """
 
     vocab_size: int
     context_length: int = 2048
@@ -51,8 +55,9 @@ class CausalLMConfig:
     head_dim: int = 0
     ffn_size: int = 0
     norm_eps: float = 1e-5
-    rope_base: float = 10000.0
-    rope_factors: tuple[float, ...] | None = None
+    embedding_scale: float = 1.0
+    logits_scale: float = 1.0
+    logits_softcap: float = 0.0  # logits become cap * tanh(logit / cap); 0: none
     tied_embeddings: bool = True
     biases: tuple[str, ...] = ()  # the projections that have one, as in `BackboneConfig`
     scorer: str | None = None
@@ -68,34 +73,20 @@ class CausalLMConfig:
             raise ValueError(f"tied_embeddings={self.tied_embeddings!r:.60} must be True or False")
         if not isinstance(self.scorer, str | None) or self.scorer == "":
             raise ValueError(f"scorer={self.scorer!r:.60} must be the name of a scorer, or None")
-        if self.rope_factors is not None:  # a checkpoint's JSON gives a list
-            object.__setattr__(self, "rope_factors", as_factors(self.rope_factors))
-        backbone = self.backbone  # asking for it checks the rest
-        object.__setattr__(self, "biases", backbone.biases)  # a checkpoint's JSON gives a list
-        pairs = backbone.head_dim // 2
-        if self.rope_factors is not None and len(self.rope_factors) != pairs:
-            raise ValueError(
-                f"rope_factors has {len(self.rope_factors)} numbers, expected {pairs}, half of "
-                "head_dim"
-            )
+        for option in ("embedding_scale", "logits_scale"):
+            check_range(option, getattr(self, option))
+        if self.logits_softcap != 0:
+            check_range("logits_softcap", self.logits_softcap)
+        # Asking for it checks the rest. A checkpoint's JSON gives lists where it has tuples.
+        for option, value in vars(self.backbone).items():
+            if isinstance(value, tuple):
+                object.__setattr__(self, option, value)
 
     @property
     def backbone(self) -> BackboneConfig:
-        return BackboneConfig(
-            hidden_size=self.hidden_size,
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            num_kv_heads=self.num_kv_heads,
-            head_dim=self.head_dim,
-            ffn_size=self.ffn_size,
-            biases=self.biases,
-            final_norm="rms_norm",
-            norm_eps=self.norm_eps,
-            final_norm_eps=self.norm_eps,
-            rope_base=self.rope_base,
-            rope_factors=self.rope_factors,
-            dropout=self.dropout,
-        )
+        shared = {one.name for one in fields(BackboneConfig)} & vars(self).keys()
+        options = {option: getattr(self, option) for option in shared}
+        return BackboneConfig(**options, final_norm="rms_norm", final_norm_eps=self.norm_eps)
 
     @property
     def num_weights(self) -> int:
@@ -173,11 +164,20 @@ class CausalLM(Copies):
         layer, `given` are hidden states.
         """
         first = part is None or part.start == 0
-        return self.backbone(self.token_embedding.rows(given) if first else given, cache, part)
+        return self.backbone(self.embed(given) if first else given, cache, part)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """ids (B, T) -> (B, T, D)."""
+        rows, scale = self.token_embedding.rows(ids), self.config.embedding_scale
+        return rows if scale == 1 else ops.scale(rows, scale)
 
     def logits(self, hidden: Tensor, rows: Tensor | None = None) -> Tensor:
         """hidden (..., D) -> float32 logits (..., V); `rows` as in `ops.linear`."""
-        return (self.lm_head or self.token_embedding)(hidden, rows).cast(dtypes.float32)
+        c = self.config
+        logits = (self.lm_head or self.token_embedding)(hidden, rows).cast(dtypes.float32)
+        if c.logits_scale == 1 and not c.logits_softcap:
+            return logits
+        return ops.scale(logits, c.logits_scale, c.logits_softcap)
 
     def _check(self, token_ids: Given) -> Tensor:
         ids = as_numbers("token_ids", token_ids)

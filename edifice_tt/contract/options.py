@@ -21,7 +21,10 @@ MOST = {
 }
 RANGES = {
     **dict.fromkeys(("norm_eps", "final_norm_eps"), (1e-12, 0.1)),
-    "rope_base": (1.0, 1e12),
+    **dict.fromkeys(("rope_base", "window_rope_base"), (1.0, 1e12)),
+    **dict.fromkeys(("rope_scale", "residual_scale", "attention_scale"), (1e-6, 1e4)),
+    **dict.fromkeys(("embedding_scale", "logits_scale"), (1e-6, 1e6)),
+    **dict.fromkeys(("attention_softcap", "logits_softcap"), (1e-3, 1e6)),
     "rope_factors": (0.01, 1e4),
 }
 

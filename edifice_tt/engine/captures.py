@@ -28,7 +28,9 @@ class CapturedStep:
         self._prefix_room = cache.prefix.capacity if cache.prefix else None
         self._inputs: list[Tensor] = []
         # Made before the capture, so that making it is not part of what is replayed.
-        model().backbone.rotations(cache.span, self._device)
+        backbone = model().backbone
+        for layer in range(len(backbone.blocks)):
+            backbone.rotations(layer, cache.span, self._device)
         self._capture: Any = TinyJit(_function(model, cache, part))
         # Skip tinygrad's first, uncaptured call: nothing here is made lazily at first use, and
         # scheduling a deep model once more takes seconds.

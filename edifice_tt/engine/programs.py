@@ -113,7 +113,7 @@ class Programs:
         chain, streams = _Chain(), [empty(B, T, width), empty(B, T, width)]
         x = given
         if part.start == 0:
-            embed = self._capture(("embed", B, T), lm.token_embedding.rows, [x])
+            embed = self._capture(("embed", B, T), lm.embed, [x])
             x = chain.add(embed, [x], streams[0])
         for layer in part:
             streams.reverse()  # out of one, into the other
@@ -144,7 +144,7 @@ class Programs:
         out: Tensor,
     ) -> Tensor:
         block = lm.backbone.blocks[layer]
-        tables = lm.backbone.rotations(cache.span, lm.device)
+        tables = lm.backbone.rotations(layer, cache.span, lm.device)
         memories = [held.layers[layer] for held in (cache, cache.prefix) if held is not None]
 
         def read(x: Tensor, rows: Tensor, own: Tensor, *shared: Tensor) -> Tensor:

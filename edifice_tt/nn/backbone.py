@@ -1,4 +1,4 @@
-"""The transformer that every architecture here shares: GQA + RoPE + SwiGLU, pre-norm.
+"""The transformer that every architecture here shares: GQA, RoPE and a gated feed-forward.
 
 Reads hidden states, gives hidden states; knows neither tokens nor scores. The key/value cache is
 an argument, never an attribute.
@@ -14,7 +14,7 @@ from tinygrad.function import function
 from tinygrad.helpers import TRAINING
 from tinygrad.nn.state import get_parameters
 
-from edifice_tt.nn.blocks import Attention, LayerNorm, RMSNorm, SwiGLU, rope_tables
+from edifice_tt.nn.blocks import Attention, FeedForward, LayerNorm, RMSNorm, rope_tables
 from edifice_tt.nn.cache import KVCache, count_up
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu import bridge as cpu
@@ -23,31 +23,35 @@ from edifice_tt.nn.ops import Memory
 
 
 class Block:
-    """One pre-norm layer: `x + attention(norm(x))`, then `x + swiglu(norm(x))`."""
+    """One layer: `x + attention(norm(x))`, then `x + feed_forward(norm(x))`.
 
-    def __init__(self, config: BackboneConfig, rng: np.random.Generator | None) -> None:
+    Some families have their norms behind attention and feed-forward, or there as well.
+    """
+
+    def __init__(self, config: BackboneConfig, layer: int, rng: np.random.Generator | None) -> None:
         self.config = config
-        self.attn_norm = RMSNorm(config.hidden_size, config.norm_eps)
-        self.attn = Attention(
-            config.hidden_size,
-            config.num_heads,
-            config.num_kv_heads,
-            config.head_dim,
-            biases=config.biases,
-            rng=rng,
-        )
-        self.ffn_norm = RMSNorm(config.hidden_size, config.norm_eps)
-        self.ffn = SwiGLU(config.hidden_size, config.ffn_size, biases=config.biases, rng=rng)
+        self.rope, self.window = config.rope(layer), config.window(layer)
+
+        def norm(*where: str) -> RMSNorm | None:
+            present = config.norms in where
+            return RMSNorm(config.hidden_size, config.norm_eps) if present else None
+
+        self.attn_norm = norm("before", "both")
+        self.attn = Attention(config, rng)
+        self.attn_post_norm = norm("after", "both")
+        self.ffn_norm = norm("before", "both")
+        self.ffn = FeedForward(config, rng)
+        self.ffn_post_norm = norm("after", "both")
 
     def __call__(
         self,
         x: Tensor,
-        tables: tuple[Tensor, Tensor],
+        tables: tuple[Tensor, Tensor] | None,
         seen: list[Tensor],
         cache: KVCache | None = None,
         layer: int = 0,
     ) -> Tensor:
-        """x (B, T, D) -> (B, T, D); `tables` are cos and sin (S, E/2) of all positions."""
+        """x (B, T, D) -> (B, T, D); `tables` are cos and sin (S, R/2) of all positions, if any."""
         if not self.is_one_kernel(x):
             return self._formula(x, tables, seen, cache, layer)
         if cache is None:
@@ -73,39 +77,47 @@ class Block:
         return not TRAINING and cpu.serves(x, weights=weights)
 
     @property
-    def kind(self) -> tuple[str, ...]:
-        """How its weights are stored; layers of one kind and config run the same program."""
+    def kind(self) -> tuple[Any, ...]:
+        """How it reads and how its weights are stored; layers of one kind run the same program."""
         weights = self._layer.weights.values()
-        return tuple(w.kind if w.bias is None else f"{w.kind} and bias" for w in weights)
+        stored = (w.kind if w.bias is None else f"{w.kind} and bias" for w in weights)
+        return self.rope, self.window, *stored
 
     def _formula(
         self,
         x: Tensor,
-        tables: tuple[Tensor, Tensor],
+        tables: tuple[Tensor, Tensor] | None,
         seen: list[Tensor],
         cache: KVCache | None,
         layer: int,
     ) -> Tensor:
-        start = 0 if cache is None else cache.position
-        cos, sin = (table[start : start + x.shape[1]] for table in tables)  # each (T, E/2)
-        q, kv = self.attn.project(self.attn_norm(x), cos, sin)
+        start, T = 0 if cache is None else cache.position, x.shape[1]
+        turns = (
+            None if tables is None else (tables[0][start : start + T], tables[1][start : start + T])
+        )
+        q, kv = self.attn.project(self.attn_norm(x) if self.attn_norm else x, turns)
         memories = [Memory(kv, seen[0])] if cache is None else cache.remember(layer, kv, seen)
-        dropout = self.config.dropout
-        x = x + self.attn.attend(q, memories).dropout(dropout)  # (B, T, D)
-        return (x + self.ffn(self.ffn_norm(x)).dropout(dropout)).contiguous()  # (B, T, D)
+        x = self._add(x, self.attn.attend(q, memories, self._layer.by), self.attn_post_norm)
+        y = self.ffn(self.ffn_norm(x) if self.ffn_norm else x)
+        return self._add(x, y, self.ffn_post_norm).contiguous()  # (B, T, D)
+
+    def _add(self, x: Tensor, y: Tensor, norm: RMSNorm | None) -> Tensor:
+        y, scale = norm(y) if norm else y, self.config.residual_scale
+        return x + (y if scale == 1 else y * scale).dropout(self.config.dropout)
 
     @property
     def _layer(self) -> kernels.Layer:
-        attn, ffn, c = self.attn, self.ffn, self.config
+        attn, ffn = self.attn, self.ffn
         parts = {"q": attn.q_proj, "k": attn.k_proj, "v": attn.v_proj, "o": attn.o_proj}
         parts |= {"gate": ffn.gate_proj, "up": ffn.up_proj, "down": ffn.down_proj}
+        norms = {
+            name: getattr(attn if name in ("q_norm", "k_norm") else self, name)
+            for name in kernels.NORMS
+        }
         return kernels.Layer(
-            c.num_heads,
-            c.num_kv_heads,
-            c.head_dim,
-            c.norm_eps,
-            self.attn_norm.weight,
-            self.ffn_norm.weight,
+            self.config,
+            self.window,
+            {name: norm.weight for name, norm in norms.items() if norm},
             {name: part.packed for name, part in parts.items()},
         )
 
@@ -113,22 +125,22 @@ class Block:
     def _gradient(self) -> cpu.Gradient:
         # One object a layer: it is part of what tinygrad recognises a scheduled graph by.
         def gradient(of_out: UOp, call: UOp) -> tuple[UOp | None, ...]:
-            x, cos, sin, attn_norm, ffn_norm, *rest = (Tensor(uop) for uop in call.src[4:])
-            layer, given = self._layer, [attn_norm, ffn_norm, *rest]
-            weights = [layer.attn_norm, layer.ffn_norm]
+            x, *rest = (Tensor(uop) for uop in call.src[4:])
+            tables = None if self.rope is None else (rest.pop(0), rest.pop(0))
+            layer = self._layer
+            weights = list(layer.norms.values())
             weights += [
                 t for w in layer.weights.values() for t in (w.data, w.bias) if t is not None
             ]
             # The same layer on the Tensors that the kernel read.
-            memo: dict[int, Any] = {id(w): t for w, t in zip(weights, given, strict=True)}
+            memo: dict[int, Any] = {id(w): t for w, t in zip(weights, rest, strict=True)}
             seen = [count_up(1, x.shape[1], str(x.device))]
-            y = deepcopy(self, memo)._formula(x, (cos, sin), seen, None, 0)
-            floats = [t for t in given if t.is_floating_point()]
-            of_x, *found = y.gradient(x, *floats, gradient=Tensor(of_out))
-            by_weight = {id(t): g.uop for t, g in zip(floats, found, strict=True)}
-            of_attn_norm, of_ffn_norm, *others = (by_weight.get(id(t)) for t in given)
-            written = None, None, None
-            return *written, of_x.uop, None, None, of_attn_norm, of_ffn_norm, *others
+            y = deepcopy(self, memo)._formula(x, tables, seen, None, 0)
+            floats = [t for t in rest if t.is_floating_point()]
+            of_x, *of_floats = y.gradient(x, *floats, gradient=Tensor(of_out))
+            by_weight = {id(t): g.uop for t, g in zip(floats, of_floats, strict=True)}
+            written, turns = [None] * 3, [None] * (0 if tables is None else 2)
+            return *written, of_x.uop, *turns, *(by_weight.get(id(t)) for t in rest)
 
         return gradient
 
@@ -138,7 +150,7 @@ class Backbone:
 
     def __init__(self, config: BackboneConfig, rng: np.random.Generator | None = None) -> None:
         self.config = config
-        self.blocks = [Block(config, rng) for _ in range(config.num_layers)]
+        self.blocks = [Block(config, layer, rng) for layer in range(config.num_layers)]
         if config.final_norm == "layer_norm":
             self.final_norm: LayerNorm | RMSNorm = LayerNorm(
                 config.hidden_size, config.final_norm_eps
@@ -154,13 +166,14 @@ class Backbone:
         `part` are the layers to go through, by default all; the final norm follows the last layer.
         """
         T, device = x.shape[1], str(x.device)
-        tables = self.rotations(T if cache is None else cache.span, device)
+        positions = T if cache is None else cache.span
         seen = [count_up(1, T, device)] if cache is None else cache.seen(T, device)
         if cache is not None and cache.rows is None:
             cache = cache.wanting_all(x)
         part = range(len(self.blocks)) if part is None else part
         for layer in part:
             block = self.blocks[layer]
+            tables = self.rotations(layer, positions, device)
             read = partial(block, tables=tables, seen=seen, cache=cache, layer=layer)
             if cache is not None and not block.is_one_kernel(x):
                 # As a function of its own, a layer like the one before is not scheduled again.
@@ -169,9 +182,14 @@ class Backbone:
             x = read(x)  # (B, T, D)
         return self.final_norm(x) if part.stop == len(self.blocks) else x
 
-    def rotations(self, positions: int, device: str) -> tuple[Tensor, Tensor]:
-        """cos and sin (S, E/2) of at least that many positions; made once for a device."""
-        c = self.config
+    def rotations(self, layer: int, positions: int, device: str) -> tuple[Tensor, Tensor] | None:
+        """cos and sin (S, R/2) of at least that many positions; made once for a device.
+
+        None for a layer that is not rotated.
+        """
+        if (rope := self.blocks[layer].rope) is None:
+            return None
         # A power of two, so that texts of many lengths share a table.
         rounded = max(64, 1 << (positions - 1).bit_length())
-        return rope_tables(c.head_dim, c.rope_base, c.rope_factors, rounded, device)
+        size = self.config.rotated or self.config.head_dim
+        return rope_tables(size, rope.base, rope.factors, rounded, device, rope.scale)

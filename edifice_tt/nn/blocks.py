@@ -4,7 +4,6 @@ A Tensor attribute is a weight, and its name is its name in files; so nothing el
 `rng=None` the weights are left unfilled, for a loader that brings its own.
 """
 
-from collections.abc import Container
 from functools import lru_cache
 
 import numpy as np
@@ -12,7 +11,8 @@ from tinygrad import Tensor
 
 from edifice_tt.nn import ops
 from edifice_tt.nn.buffers import filled, unfilled, uniform
-from edifice_tt.nn.cpu.kernels import Weight, pack
+from edifice_tt.nn.config import BackboneConfig
+from edifice_tt.nn.cpu.kernels import Weight, Weighting, pack
 from edifice_tt.nn.ops import Memory
 
 
@@ -69,54 +69,52 @@ class LayerNorm:
 
 
 class Attention:
-    """Grouped-query attention with rotary positions."""
+    """Grouped-query attention, by default with rotary positions."""
 
-    def __init__(
-        self,
-        hidden_size: int,
-        num_heads: int,
-        num_kv_heads: int,
-        head_dim: int,
-        *,
-        biases: Container[str],
-        rng: np.random.Generator | None,
-    ) -> None:
-        self.head_dim = head_dim
-        kv_size = num_kv_heads * head_dim
-        self.q_proj = Linear(hidden_size, num_heads * head_dim, bias="q" in biases, rng=rng)
-        self.k_proj = Linear(hidden_size, kv_size, bias="k" in biases, rng=rng)
-        self.v_proj = Linear(hidden_size, kv_size, bias="v" in biases, rng=rng)
-        self.o_proj = Linear(num_heads * head_dim, hidden_size, bias="o" in biases, rng=rng)
+    def __init__(self, config: BackboneConfig, rng: np.random.Generator | None) -> None:
+        c = self.config = config
+        queries, keys = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
+        self.q_proj = Linear(c.hidden_size, queries, bias="q" in c.biases, rng=rng)
+        self.k_proj = Linear(c.hidden_size, keys, bias="k" in c.biases, rng=rng)
+        self.v_proj = Linear(c.hidden_size, keys, bias="v" in c.biases, rng=rng)
+        self.o_proj = Linear(queries, c.hidden_size, bias="o" in c.biases, rng=rng)
+        self.q_norm = self.k_norm = None
+        if c.qk_norm != "none":
+            whole = c.qk_norm == "whole"
+            self.q_norm = RMSNorm(queries if whole else c.head_dim, c.norm_eps)
+            self.k_norm = RMSNorm(keys if whole else c.head_dim, c.norm_eps)
 
-    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    def project(self, x: Tensor, tables: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """Rotated queries (B, T, H, E); rotated keys and plain values (2, B, T, K, E)."""
-        q, k, v = (self._split(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
-        return ops.rotate(q, cos, sin), Tensor.stack(ops.rotate(k, cos, sin), v)
+        q, k = self._normed(self.q_proj(x), self.q_norm), self._normed(self.k_proj(x), self.k_norm)
+        if tables is not None:
+            q, k = ops.rotate(q, *tables), ops.rotate(k, *tables)
+        return q, Tensor.stack(k, self._split(self.v_proj(x)))
 
-    def attend(self, q: Tensor, memories: list[Memory]) -> Tensor:
-        return self.o_proj(ops.attention(q, memories).flatten(2))  # (B, T, D)
+    def attend(self, q: Tensor, memories: list[Memory], by: Weighting) -> Tensor:
+        return self.o_proj(ops.attention(q, memories, by).flatten(2))  # (B, T, D)
+
+    def _normed(self, x: Tensor, norm: RMSNorm | None) -> Tensor:
+        if norm is None:
+            return self._split(x)
+        return self._split(norm(x)) if self.config.qk_norm == "whole" else norm(self._split(x))
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (-1, self.head_dim))  # (B, T, heads, E)
+        return x.unflatten(-1, (-1, self.config.head_dim))  # (B, T, heads, E)
 
 
-class SwiGLU:
-    """Gated feed-forward: `down(silu(gate(x)) * up(x))` (Shazeer, 2020, arXiv:2002.05202)."""
+class FeedForward:
+    """Gated: `down(activation(gate(x)) * up(x))` (Shazeer, 2020, arXiv:2002.05202)."""
 
-    def __init__(
-        self,
-        hidden_size: int,
-        ffn_size: int,
-        *,
-        biases: Container[str],
-        rng: np.random.Generator | None,
-    ) -> None:
-        self.gate_proj = Linear(hidden_size, ffn_size, bias="gate" in biases, rng=rng)
-        self.up_proj = Linear(hidden_size, ffn_size, bias="up" in biases, rng=rng)
-        self.down_proj = Linear(ffn_size, hidden_size, bias="down" in biases, rng=rng)
+    def __init__(self, config: BackboneConfig, rng: np.random.Generator | None) -> None:
+        D, F, biases = config.hidden_size, config.ffn_size, config.biases
+        self.activation = config.activation
+        self.gate_proj = Linear(D, F, bias="gate" in biases, rng=rng)
+        self.up_proj = Linear(D, F, bias="up" in biases, rng=rng)
+        self.down_proj = Linear(F, D, bias="down" in biases, rng=rng)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.down_proj(ops.silu_gate(self.gate_proj(x), self.up_proj(x)))
+        return self.down_proj(ops.gated(self.gate_proj(x), self.up_proj(x), self.activation))
 
 
 @lru_cache(maxsize=32)
@@ -126,8 +124,11 @@ def rope_tables(
     factors: tuple[float, ...] | None,
     positions: int,
     device: str,
+    scale: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """cos and sin (positions, E/2) of `position * base^(-2i/E) / factor_i`, angles in float64.
+
+    Both times `scale`.
 
     Shared and cached, since every layer of every model of one shape reads the same table; a
     device's table is made once.
@@ -137,7 +138,7 @@ def rope_tables(
         theta = theta / np.asarray(factors, dtype=np.float64)
     angles = np.outer(np.arange(positions, dtype=np.float64), theta)
     cos, sin = (
-        Tensor(table.astype(np.float32), device=device)
+        Tensor((table * scale).astype(np.float32), device=device)
         for table in (np.cos(angles), np.sin(angles))
     )
     Tensor.realize(cos, sin)

@@ -1,11 +1,15 @@
 """Sizes and constants of a backbone, and the checks of numbers that options share."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple, get_args
 
-from edifice_tt.contract.options import check_dropout, check_range, check_size, whole
+from edifice_tt.contract.errors import unknown_name
+from edifice_tt.contract.options import as_factors, check_dropout, check_range, check_size, whole
 
+Norms = Literal["before", "after", "both"]
+QKNorm = Literal["none", "head", "whole"]
+Activation = Literal["silu", "gelu_tanh"]
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")  # the dense parts of a layer
 
 
@@ -20,8 +24,101 @@ def check_biases(parts: Iterable[str]) -> tuple[str, ...]:
     return tuple(part for part in PROJECTIONS if part in names)
 
 
+class Rope(NamedTuple):
+    """How a layer's queries and keys are rotated."""
+
+    base: float
+    factors: tuple[float, ...] | None  # divides each frequency
+    scale: float  # of cos and sin
+    long_factors: tuple[float, ...] | None = None  # of texts that are longer than `long_from`
+    long_from: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerOptions:
+    """What families of models do differently in a layer. The defaults are Llama's.
+
+    Raises `ValueError` for what cannot be computed.
+    """
+
+    norms: Norms = "before"  # where attention and feed-forward have their norms
+    qk_norm: QKNorm = "none"  # a norm of queries and keys: of each head, or of all heads together
+    activation: Activation = "silu"
+    attention_scale: float = 0.0  # of the scores; 0: head_dim ** -0.5
+    attention_softcap: float = 0.0  # scores become cap * tanh(score / cap); 0: none
+    residual_scale: float = 1.0  # of what attention and feed-forward add
+    rope_base: float = 10000.0
+    rope_factors: tuple[float, ...] | None = None  # divides each frequency
+    rope_scale: float = 1.0  # of cos and sin
+    long_rope_factors: tuple[float, ...] | None = None  # of texts longer than `long_rope_from`
+    long_rope_from: int = 0
+    rotated: int = 0  # the first numbers of a head, which are rotated; 0: all
+    unrotated_layers: tuple[int, ...] = ()
+    windows: tuple[int, ...] = ()  # of each layer, how many positions a token sees; 0: all
+    window_rope_base: float = 0.0  # of layers with a window; 0: as the others
+    window_rope_factors: tuple[float, ...] | None = None
+
+    def rope(self, layer: int) -> Rope | None:
+        """How a layer rotates; None for one that does not."""
+        if layer in self.unrotated_layers:
+            return None
+        if self.window(layer) and self.window_rope_base:
+            return Rope(self.window_rope_base, self.window_rope_factors, 1.0)
+        long = self.long_rope_factors, self.long_rope_from
+        return Rope(self.rope_base, self.rope_factors, self.rope_scale, *long)
+
+    def window(self, layer: int) -> int:
+        return self.windows[layer] if self.windows else 0
+
+    def check_layers(self, num_layers: int, head_dim: int) -> None:
+        """Make a checkpoint's lists tuples, and raise `ValueError` for what cannot be."""
+        for option, kinds in (("norms", Norms), ("qk_norm", QKNorm), ("activation", Activation)):
+            if getattr(self, option) not in get_args(kinds):
+                raise unknown_name(option, str(getattr(self, option)), get_args(kinds))
+        check_range("rope_base", self.rope_base)
+        for option in ("rope_scale", "residual_scale"):
+            check_range(option, getattr(self, option))
+        for option in ("attention_scale", "attention_softcap", "window_rope_base"):
+            if getattr(self, option) != 0:
+                check_range(option, getattr(self, option))
+        rotated = whole(self.rotated)
+        if rotated is None or rotated % 2 or not 0 <= rotated <= head_dim:
+            raise ValueError(
+                f"rotated={self.rotated!r:.60} must be even and at most head_dim={head_dim}"
+            )
+        if (self.long_rope_factors is not None) != (whole(self.long_rope_from) != 0):
+            raise ValueError("long_rope_factors and long_rope_from belong together; give both")
+        if self.long_rope_from:
+            check_size("context_length", self.long_rope_from, "long_rope_from")
+        pairs = (rotated or head_dim) // 2
+        for option in ("rope_factors", "long_rope_factors", "window_rope_factors"):
+            if (factors := getattr(self, option)) is None:
+                continue
+            object.__setattr__(self, option, factors := as_factors(factors))
+            for factor in factors:
+                check_range("rope_factors", factor, option)
+            if len(factors) != pairs:
+                raise ValueError(
+                    f"{option} has {len(factors)} numbers, expected {pairs}, half of "
+                    f"{'rotated' if rotated else 'head_dim'}"
+                )
+        object.__setattr__(self, "windows", _whole_numbers("windows", self.windows, 1 << 31))
+        if len(self.windows) not in (0, num_layers):
+            raise ValueError(f"windows has {len(self.windows)} numbers for {num_layers} layers")
+        layers = _whole_numbers("unrotated_layers", self.unrotated_layers, num_layers)
+        object.__setattr__(self, "unrotated_layers", layers)
+
+
+def _whole_numbers(option: str, given: Any, end: int) -> tuple[int, ...]:
+    """A list as a tuple; raises `ValueError` unless all lie from 0 to below `end`."""
+    numbers = list(map(whole, given)) if isinstance(given, Sequence) else [None]
+    if not all(number is not None and 0 <= number < end for number in numbers):
+        raise ValueError(f"{option}={given!r:.60} must be whole numbers from 0 to {end - 1}")
+    return tuple(number for number in numbers if number is not None)
+
+
 @dataclass(frozen=True)
-class BackboneConfig:
+class BackboneConfig(LayerOptions):
     """Sizes and constants of a backbone. Derived values are None until `__post_init__`.
 
     Raises `ValueError` for sizes that cannot work, naming the values that would, and for what lies
@@ -38,8 +135,6 @@ class BackboneConfig:
     final_norm: Literal["layer_norm", "rms_norm"] = "layer_norm"
     norm_eps: float = 1e-6
     final_norm_eps: float = 1e-5
-    rope_base: float = 10000.0
-    rope_factors: tuple[float, ...] | None = None  # divides each of the E/2 frequencies
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -48,10 +143,8 @@ class BackboneConfig:
         for option in ("head_dim", "ffn_size"):
             if whole(getattr(self, option)) != 0:
                 check_size(option, getattr(self, option))
-        for option in ("norm_eps", "final_norm_eps", "rope_base"):
+        for option in ("norm_eps", "final_norm_eps"):
             check_range(option, getattr(self, option))
-        for factor in self.rope_factors or ():
-            check_range("rope_factors", factor)
         if self.num_heads % self.num_kv_heads:
             divisors = [k for k in range(1, self.num_heads + 1) if self.num_heads % k == 0]
             raise ValueError(
@@ -75,6 +168,7 @@ class BackboneConfig:
             rounded = int(self.hidden_size * 2.667 + 0.5)
             object.__setattr__(self, "ffn_size", -(-rounded // 8) * 8)
         check_dropout(self.dropout)
+        self.check_layers(self.num_layers, self.head_dim)
         object.__setattr__(self, "biases", check_biases(self.biases))
 
     @property
@@ -82,7 +176,9 @@ class BackboneConfig:
         """How many numbers its weights are."""
         D, E, F = self.hidden_size, self.head_dim, self.ffn_size
         queries, keys = self.num_heads * E, self.num_kv_heads * E
-        layer = 2 * D * (queries + keys) + 3 * D * F + 2 * D
+        norms = 4 if self.norms == "both" else 2
+        layer = 2 * D * (queries + keys) + 3 * D * F + norms * D
+        layer += {"none": 0, "head": 2 * E, "whole": queries + keys}[self.qk_norm]
         sizes = {"q": queries, "k": keys, "v": keys, "o": D, "gate": F, "up": F, "down": D}
         layer += sum(sizes[part] for part in self.biases)
         return self.num_layers * layer + (2 if self.final_norm == "layer_norm" else 1) * D

@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from tinygrad import Tensor, dtypes
 
+from edifice_tt.nn.config import Activation
 from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.cpu import kernels
+from edifice_tt.nn.cpu.kernels import Weighting
 
 
 class Memory(NamedTuple):
@@ -87,44 +89,80 @@ def lookup_formula(ids: Tensor, weight: Tensor) -> Tensor:
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary position embedding, half-split (Su et al., 2021, arXiv:2104.09864).
 
-    x (B, T, heads, E), cos and sin (T, E/2) -> (B, T, heads, E). The pairs are (i, i + E/2).
+    x (B, T, heads, E), cos and sin (T, R/2) -> (B, T, heads, E). The pairs are (i, i + R/2) of the
+    first R numbers of a head; the others stay.
     """
-    first, second = x.float().chunk(2, dim=-1)  # (B, T, heads, E/2)
-    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)  # (T, 1, E/2)
-    return (first * cos - second * sin).cat(second * cos + first * sin, dim=-1).cast(x.dtype)
+    R, x32 = 2 * int(cos.shape[-1]), x.float()
+    first, second = x32[..., :R].chunk(2, dim=-1)  # (B, T, heads, R/2)
+    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)  # (T, 1, R/2)
+    parts = [second * cos + first * sin]
+    if x.shape[-1] > R:
+        parts.append(x32[..., R:])
+    return (first * cos - second * sin).cat(*parts, dim=-1).cast(x.dtype)
 
 
-def attention(q: Tensor, memories: Sequence[Memory]) -> Tensor:
+def scale(x: Tensor, factor: float, cap: float = 0.0) -> Tensor:
+    """`factor x`, and with a cap `cap tanh(factor x / cap)` (Gemma 2, 2024, arXiv:2408.00118)."""
+    if cpu.serves(x):
+        return kernels.scale(x, factor, cap, _scaling(factor, cap))
+    return scale_formula(x, factor, cap)
+
+
+def scale_formula(x: Tensor, factor: float, cap: float = 0.0) -> Tensor:
+    return (x * (factor / cap)).tanh() * cap if cap else x * factor
+
+
+@cache
+def _scaling(factor: float, cap: float) -> Callable[..., Tensor]:
+    return partial(scale_formula, factor=factor, cap=cap)
+
+
+def attention(q: Tensor, memories: Sequence[Memory], by: Weighting | None = None) -> Tensor:
     """Grouped-query attention over one or more memories with one softmax across all of them.
 
     q (B, T, H, E) -> (B, T, H, E). Key/value head g serves the query heads g*H/K .. (g+1)*H/K-1
     (Ainslie et al., 2023, arXiv:2305.13245). Several memories let N candidates share the keys and
-    values of their prompt, which then stand in memory once.
+    values of their prompt, which then stand in memory once. `by` is scaled by E^-1/2 by default.
     """
-    B, T, _, _ = q.shape
+    B, T, _, E = q.shape
+    by = by or Weighting(E**-0.5)
     *shared, own = memories
     batches = [memory.kv.shape[1] for memory in memories]
     if batches in ([B], [1, B]) and cpu.serves(q, *(memory.kv for memory in memories)):
         counts = [*(memory.seen for memory in shared), own.seen.expand(T)]
         pairs = [(m.kv, count.contiguous()) for m, count in zip(memories, counts, strict=True)]
-        return kernels.attention(q, pairs, _flat)
-    return attention_formula(q, memories)
+        return kernels.attention(q, pairs, by, _flat(by))
+    return attention_formula(q, memories, by)
 
 
-def _flat(q: Tensor, *rest: Tensor) -> Tensor:
-    return attention_formula(q, [Memory(*pair) for pair in zip(rest[::2], rest[1::2], strict=True)])
+@cache
+def _flat(by: Weighting) -> Callable[..., Tensor]:
+    def formula(q: Tensor, *rest: Tensor) -> Tensor:
+        memories = [Memory(*pair) for pair in zip(rest[::2], rest[1::2], strict=True)]
+        return attention_formula(q, memories, by)
+
+    return formula
 
 
-def attention_formula(q: Tensor, memories: Sequence[Memory]) -> Tensor:
+def attention_formula(q: Tensor, memories: Sequence[Memory], by: Weighting | None = None) -> Tensor:
     B, T, H, E = q.shape
     K = memories[0].kv.shape[3]
-    grouped = q.reshape(B, T, K, H // K, E).permute(0, 2, 3, 1, 4) * E**-0.5  # (B, K, H/K, T, E)
+    by = by or Weighting(E**-0.5)
+    grouped = q.reshape(B, T, K, H // K, E).permute(0, 2, 3, 1, 4) * by.scale  # (B, K, H/K, T, E)
+    # Behind a memory, the next begins at the position that its last one stands before.
+    starts = [0, *(memory.seen[-1:] for memory in memories[:-1])]
+    newest = memories[-1].seen + starts[-1] - 1  # the position of each query, (T,) or (1,)
     scores, values = [], []
-    for memory in memories:
+    for memory, start in zip(memories, starts, strict=True):
         kv = memory.kv.cast(q.dtype)  # a cache may be wider
         k, v = kv.permute(0, 1, 3, 2, 4).unsqueeze(3)  # each (B or 1, K, 1, S, E)
-        visible = Tensor.arange(k.shape[-2]) < memory.seen.unsqueeze(1)  # (T or 1, S)
+        at = Tensor.arange(k.shape[-2])
+        visible = at < memory.seen.unsqueeze(1)  # (T or 1, S)
+        if by.window:
+            visible = visible & (at + start > newest.unsqueeze(1) - by.window)
         score = grouped.matmul(k.transpose(-1, -2), dtype=dtypes.float32)
+        if by.cap:
+            score = scale_formula(score, 1.0, by.cap)
         scores.append(visible.where(score, -float("inf")))
         values.append(v)
     weights = scores[0].cat(*scores[1:], dim=-1).softmax(-1).cast(q.dtype)  # (B, K, H/K, T, S)
@@ -133,6 +171,6 @@ def attention_formula(q: Tensor, memories: Sequence[Memory]) -> Tensor:
     return sum(mixed[1:], mixed[0]).permute(0, 3, 1, 2, 4).reshape(B, T, H, E).contiguous()
 
 
-def silu_gate(gate: Tensor, up: Tensor) -> Tensor:
-    """`silu(gate) * up`, the gated unit of SwiGLU (Shazeer, 2020, arXiv:2002.05202)."""
-    return gate.silu() * up
+def gated(gate: Tensor, up: Tensor, activation: Activation) -> Tensor:
+    """`activation(gate) * up`, the unit of SwiGLU and GEGLU (Shazeer, 2020, arXiv:2002.05202)."""
+    return (gate.silu() if activation == "silu" else gate.gelu()) * up

@@ -11,11 +11,13 @@ import numpy as np
 from edifice_tt.architectures.causal_lm import CausalLMConfig
 from edifice_tt.contract.options import check_range, check_size
 from edifice_tt.weights.families import find_family
-from edifice_tt.weights.families.family import Family
+from edifice_tt.weights.families.family import SCALARS, Family
 from edifice_tt.weights.gguf_header import GGUFHeader
 from edifice_tt.weights.options import check_file
+from edifice_tt.weights.rotations import yarn, yarn_scale
 
 ROPE_FACTORS = "rope_freqs.weight"
+LONG_ROPE_FACTORS = ("rope_factors_short.weight", "rope_factors_long.weight")
 # A key of the file behind the family's name -> our option, whose values it can have.
 _OPTIONS = {
     "context_length": "context_length",
@@ -28,6 +30,7 @@ _OPTIONS = {
     "feed_forward_length": "ffn_size",
     "attention.layer_norm_rms_epsilon": "norm_eps",
     "rope.freq_base": "rope_base",
+    "rope.freq_base_swa": "rope_base",
 }
 
 
@@ -44,8 +47,7 @@ def read_config(header: GGUFHeader) -> tuple[Family, CausalLMConfig]:
         name, option = f"{family.name}.{key}", _OPTIONS[key]
         if (value := header.metadata.get(name, default)) is None:
             raise ValueError(f"the key {name!r} is missing; convert the model again")
-        if type(value) is not kind or not value > 0:
-            raise ValueError(f"{name}={value!r:.60}, expected a positive {kind.__name__}")
+        _positive(name, value, kind)
         if kind is float:
             check_range(option, value, name)
         else:
@@ -61,55 +63,125 @@ def read_config(header: GGUFHeader) -> tuple[Family, CausalLMConfig]:
         raise ValueError("tensor 'token_embd.weight' is missing; convert the model again")
     hidden_size, num_heads = read("embedding_length", int), read("attention.head_count", int)
     head_dim = read("attention.key_length", int, max(1, hidden_size // num_heads))
-    if (rotated := read("rope.dimension_count", int, head_dim)) != head_dim:
-        raise ValueError(
-            f"{family.name}.rope.dimension_count={rotated}, expected the head's {head_dim}"
-        )
+    rotated = read("rope.dimension_count", int, head_dim)
     context_length = read("context_length", int)
-    check_file(header.metadata, family.name, head_dim, context_length)
+    check_file(header.metadata, family, head_dim, context_length)
     if (num_layers := read("block_count", int)) > len(header.entries):
         raise ValueError(
             f"{family.name}.block_count={num_layers} for {len(header.entries)} tensors"
         )
-    config = CausalLMConfig(
-        vocab_size=header.entries["token_embd.weight"].shape[0],
-        context_length=context_length,
-        hidden_size=hidden_size,
-        num_layers=num_layers,
-        num_heads=num_heads,
-        num_kv_heads=read("attention.head_count_kv", int, num_heads),
-        head_dim=head_dim,
-        ffn_size=read("feed_forward_length", int),
-        norm_eps=read("attention.layer_norm_rms_epsilon", float),
-        rope_base=read("rope.freq_base", float, 10000.0),
-        rope_factors=_rope_factors(header, family.name, head_dim),
-        tied_embeddings="output.weight" not in header.entries,
-        biases=family.biases_in(header.entries),
-    )
-    return family, config
+    base = read("rope.freq_base", float, 10000.0)
+    options = {
+        "vocab_size": header.entries["token_embd.weight"].shape[0],
+        "context_length": context_length,
+        "hidden_size": hidden_size,
+        "num_layers": num_layers,
+        "num_heads": num_heads,
+        "num_kv_heads": read("attention.head_count_kv", int, num_heads),
+        "head_dim": head_dim,
+        "ffn_size": read("feed_forward_length", int),
+        "norm_eps": read("attention.layer_norm_rms_epsilon", float),
+        "rope_base": base,
+        "rotated": rotated if rotated != head_dim else 0,
+        "tied_embeddings": "output.weight" not in header.entries,
+        "biases": family.biases_in(header.entries),
+        "windows": _windows(header, family, num_layers),
+        "unrotated_layers": tuple(
+            layer
+            for layer in range(num_layers)
+            if family.unrotated and family.unrotated(layer, family.defaults)
+        ),
+        **family.options,
+        **_stretch(header, family.name, base, rotated, context_length),
+    }
+    if "rope_local_base_freq" in family.defaults:
+        local = float(family.defaults["rope_local_base_freq"])
+        options["window_rope_base"] = read("rope.freq_base_swa", float, local)
+    options.update(family.derived(options))
+    for scalar in map(SCALARS.__getitem__, family.scalars):
+        key = f"{family.name}.{scalar.gguf}"
+        if value := header.metadata.get(key):  # 0 is none, as in llama.cpp
+            options[scalar.option] = scalar.convert(_positive(key, value, float))
+    return family, CausalLMConfig(**options)
 
 
-def _rope_factors(header: GGUFHeader, family: str, head_dim: int) -> tuple[float, ...] | None:
+def _positive(name: str, value: Any, kind: type[int] | type[float]) -> Any:
+    if type(value) is not kind or not value > 0:
+        raise ValueError(f"{name}={value!r:.60}, expected a positive {kind.__name__}")
+    return value
+
+
+def _windows(header: GGUFHeader, family: Family, layers: int) -> tuple[int, ...]:
+    """The window of each layer; none where the file or the family has none."""
+    name = f"{family.name}.attention.sliding_window"
+    size = header.metadata.get(name, 0)
+    if family.windowed is None or size == 0:
+        return ()
+    size = _positive(name, size, int)
+    pattern = header.metadata.get(f"{name}_pattern")
+    if isinstance(pattern, list):  # whether each layer has one
+        if len(pattern) != layers or not {*map(str, pattern)} <= {"0", "1", "False", "True"}:
+            raise ValueError(f"{name}_pattern={pattern!r:.60}, expected one truth per layer")
+        has = [bool(one) for one in pattern]
+    elif pattern is not None:  # every so many layers, one has none
+        every = _positive(f"{name}_pattern", pattern, int)
+        has = [(layer + 1) % every != 0 for layer in range(layers)]
+    else:
+        has = [family.windowed(layer, family.defaults) for layer in range(layers)]
+    return tuple(size if one else 0 for one in has) if any(has) else ()
+
+
+def _stretch(
+    header: GGUFHeader, family: str, base: float, size: int, context: int
+) -> dict[str, Any]:
+    """The options that the file's `rope.scaling` asks for."""
+    prefix = f"{family}.rope.scaling"
+
+    def read(key: str, default: float) -> float:
+        value = header.metadata.get(f"{prefix}.{key}", default)
+        if type(value) is not float and not (key == "original_context_length" and value):
+            raise ValueError(f"{prefix}.{key}={value!r:.60}, expected a float")
+        return float(value)
+
     # Without a type, a factor means linear, and 0 means none, as in llama.cpp.
-    kind = header.metadata.get(f"{family}.rope.scaling.type", "linear")
-    if kind not in ("none", "linear"):
+    kind = header.metadata.get(f"{prefix}.type", "linear")
+    if kind not in ("none", "linear", "yarn", "longrope"):
         raise ValueError(
-            f"{family}.rope.scaling.type={kind!r:.60} is not supported; supported: linear"
+            f"{prefix}.type={kind!r:.60} is not supported; supported: linear, yarn, longrope"
         )
     old = header.metadata.get(f"{family}.rope.scale_linear", 0.0)  # its name in older files
-    scale = header.metadata.get(f"{family}.rope.scaling.factor", old) if kind == "linear" else 0.0
-    if type(scale) is not float:
-        raise ValueError(f"{family}.rope.scaling.factor={scale!r:.60}, expected a float")
+    scale = read("factor", old) if kind in ("linear", "yarn") else 0.0
     if scale:
-        check_range("rope_factors", scale, f"{family}.rope.scaling.factor")
-    factors = np.full(head_dim // 2, scale or 1.0)
-    if (entry := header.entries.get(ROPE_FACTORS)) is not None:
-        if entry.ggml_type != 0 or entry.shape != factors.shape:
-            raise ValueError(f"tensor {ROPE_FACTORS!r} is {entry}, expected F32 {factors.shape}")
-        factors *= header.data[entry.start : entry.stop].view("<f4")
+        check_range("rope_factors", scale, f"{prefix}.factor")
+    original = read("original_context_length", context)
+    options: dict[str, Any] = {}
+    if (growth := read("attn_factor", 1.0)) != 1:
+        options["rope_scale"] = growth
+    pairs = size // 2
+    factors = np.full(pairs, scale or 1.0)
+    if kind == "yarn" and scale:
+        turns = read("yarn_beta_fast", 32.0), read("yarn_beta_slow", 1.0)
+        factors = np.array(yarn(base, size, scale, original, *turns))
+        options["rope_scale"] = growth * yarn_scale(scale)
+    short, long = (_read_factors(header, name, pairs) for name in LONG_ROPE_FACTORS)
+    if short is not None and long is not None:
+        options |= {"long_rope_factors": long, "long_rope_from": int(original)}
+        factors = factors * short
+    if (every := _read_factors(header, ROPE_FACTORS, pairs)) is not None:
+        factors = factors * every
     for factor in factors.tolist():
         check_range("rope_factors", factor, "a rotary scaling factor")
-    return None if (factors == 1).all() else tuple(factors.tolist())
+    if (factors != 1).any():
+        options["rope_factors"] = tuple(factors.tolist())
+    return options
+
+
+def _read_factors(header: GGUFHeader, name: str, pairs: int) -> tuple[float, ...] | None:
+    if (entry := header.entries.get(name)) is None:
+        return None
+    if entry.ggml_type != 0 or entry.shape != (pairs,):
+        raise ValueError(f"tensor {name!r} is {entry}, expected F32 {(pairs,)}")
+    return tuple(header.data[entry.start : entry.stop].view("<f4").tolist())
 
 
 def _is_needed(key: str, architecture: Any) -> bool:

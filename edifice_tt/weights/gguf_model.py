@@ -4,12 +4,13 @@ Which of the file's names and layouts are which weights of ours stands in `famil
 """
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tinygrad import dtypes
+from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
@@ -24,12 +25,12 @@ from edifice_tt.nn.mapped import MappedFile
 from edifice_tt.nn.stored.blocks import QuantizedLinear, layer_at
 from edifice_tt.nn.stored.halves import choose_dtype, hold, store
 from edifice_tt.nn.stored.int8 import KINDS, ROWS, Int8Linear, group_bytes, group_rows
-from edifice_tt.weights.families.family import GGUF
+from edifice_tt.weights.families.family import GGUF, Place, found_in
 from edifice_tt.weights.footprint import check_weights, work_bytes
 from edifice_tt.weights.gguf import read_arrays
-from edifice_tt.weights.gguf_config import ROPE_FACTORS, read_config
+from edifice_tt.weights.gguf_config import LONG_ROPE_FACTORS, ROPE_FACTORS, read_config
 from edifice_tt.weights.gguf_header import Entry, GGUFHeader
-from edifice_tt.weights.safetensors import check_fit, differences, foreign
+from edifice_tt.weights.safetensors import check_fit, differences
 from edifice_tt.weights.tokenizer import Tokenizer
 
 _FORMATS = {form.ggml_type: form for form in FORMATS.values()}
@@ -65,13 +66,10 @@ def load_gguf(
     except (ValueError, CheckpointError) as error:
         raise header.error(str(error)) from error
     weights = get_state_dict(model)
-    ours = {family.rename(name, GGUF): name for name in weights}
-    shapes = {
-        ours.get(name, foreign(name, weights)): entry.shape
-        for name, entry in header.entries.items()
-    }
-    shapes.pop(ROPE_FACTORS, None)
-    found = {name: (shape, dtypes.float32) for name, shape in shapes.items()}
+    places = family.places(weights, GGUF)
+    beside = (ROPE_FACTORS, *LONG_ROPE_FACTORS)
+    shapes = {name: one.shape for name, one in header.entries.items() if name not in beside}
+    found = {name: (shape, dtypes.float32) for name, shape in found_in(shapes, places).items()}
     check_fit(header.path, differences(weights, found))
     opened = open_device(device)
     int8 = check_activations(activations) == "int8"
@@ -86,32 +84,36 @@ def load_gguf(
             "store; leave one of them out"
         )
     dtype = choose_dtype(dtype, opened)
-    heads = {name: _heads(ours[name], config) for name in ours if family.rotary_pairs}
+    heads = {name: _heads(name, config) if family.rotary_pairs else 0 for name in places}
     kept = {
-        name: heads.get(name, 0)
-        for name, entry in header.entries.items()
-        if _stays(entry, opened, dtype)
+        name: where
+        for name, where in places.items()
+        if _stays(header.entries[where.name], opened, dtype)
     }
-    _check_room(header, kept, opened, dtype, int8)
-    for name, num_heads in kept.items():
-        layer, entry = ours[name].removesuffix(".weight"), header.entries[name]
-        form, rows = _FORMATS[entry.ggml_type], _read_blocks(header, name, num_heads)
+    _check_room(header, weights, kept, heads, opened, dtype, int8)
+    for name, where in kept.items():
+        layer, entry = name.removesuffix(".weight"), header.entries[where.name]
+        form, rows = _FORMATS[entry.ggml_type], _read_blocks(header, where, heads[name])
         bias = layer_at(model, layer).bias  # filled below
         quantized = QuantizedLinear(wrap(rows, opened), form.name, bias)
         if int8 and form.whole_numbers:
             grouped = wrap(group_rows(rows, form.name), opened)
-            quantized = Int8Linear(grouped, form.name, entry.shape[0], bias)
+            quantized = Int8Linear(grouped, form.name, len(rows), bias)
             model.activations = "int8"
-        elif not num_heads:
+        elif not heads[name]:
             model.mapped_file = MappedFile(header.check_unchanged)
         parent, _, attribute = layer.rpartition(".")
         setattr(layer_at(model, parent) if parent else model, attribute, quantized)
-    rest = [name for name in ours if name not in kept]
-    for theirs, exact in read_arrays(header, opened, rest):
-        if heads.get(theirs):
-            reorder_rows(exact, heads[theirs])
-        weights[ours[theirs]].replace(hold(ours[theirs], exact, dtype, opened))
-        del exact  # before the next is read
+    rest = {name: one for name, one in places.items() if name not in kept}
+    for theirs, whole in read_arrays(header, opened, {one.name for one in rest.values()}):
+        for name, where in rest.items():
+            if where.name != theirs:
+                continue
+            exact = whole[where.rows]
+            if heads[name]:
+                reorder_rows(exact, heads[name])
+            weights[name].replace(hold(name, exact, dtype, opened))
+        del whole, exact  # before the next is read
     if int8 and model.activations != "int8":
         raise header.error(
             f"activations='int8' is for weights in blocks of type {', '.join(KINDS)}, and "
@@ -155,16 +157,21 @@ def _stays(entry: Entry, device: str, dtype: str | None) -> bool:
 
 
 def _check_room(
-    header: GGUFHeader, kept: dict[str, int], device: str, dtype: str | None, int8: bool
+    header: GGUFHeader,
+    weights: Mapping[str, Tensor],
+    kept: Mapping[str, Place],
+    heads: Mapping[str, int],
+    device: str,
+    dtype: str | None,
+    int8: bool,
 ) -> None:
-    """`kept`: of each weight that stays in its blocks, how many heads' rows are reordered."""
-    shapes, blocks, grouped = [], [0], [0]
-    for name, entry in header.entries.items():
-        size = entry.stop - entry.start
-        if name not in kept:
-            shapes.append(entry.shape)
-            continue
-        blocks.append(2 * size if kept[name] else size)
+    """`kept` stay in their blocks; of those that have `heads`, rows are reordered in a copy."""
+    shapes = [tuple(weight.shape) for name, weight in weights.items() if name not in kept]
+    blocks, grouped = [0], [0]
+    for name, where in kept.items():
+        entry, rows = header.entries[where.name], where.rows
+        size = (entry.stop - entry.start) // entry.shape[0] * (rows.stop - rows.start)
+        blocks.append(2 * size if heads[name] else size)
         form = _FORMATS[entry.ggml_type]
         if int8 and form.whole_numbers:
             grouped.append(-(-(size // form.bytes) // ROWS) * group_bytes(form.name))
@@ -173,15 +180,17 @@ def _check_room(
     check_weights(header.path, shapes, device, dtype, beside=beside)
 
 
-def _read_blocks(header: GGUFHeader, name: str, num_heads: int) -> NDArray[np.uint8]:
+def _read_blocks(header: GGUFHeader, where: Place, num_heads: int) -> NDArray[np.uint8]:
     """A weight's rows (out, bytes of a row): where they are mapped, or a copy, reordered."""
-    entry = header.entries[name]
-    raw, form = header.data[entry.start : entry.stop], _FORMATS[entry.ggml_type]
+    entry = header.entries[where.name]
+    row = (entry.stop - entry.start) // entry.shape[0]
+    span = [entry.start + row * where.rows.start, entry.start + row * where.rows.stop]
+    raw, form = header.data[span[0] : span[1]], _FORMATS[entry.ggml_type]
     if num_heads:
-        raw = copied(header.read(entry.start, entry.stop))
+        raw = copied(header.read(*span))
     if not all_finite(form.scales_of(raw)):
-        raise header.error(f"weight {name!r} holds NaN or infinity; the file is damaged")
-    rows = raw.reshape(entry.shape[0], -1)
+        raise header.error(f"weight {where.name!r} holds NaN or infinity; the file is damaged")
+    rows = raw.reshape(-1, row)
     if num_heads:
         reorder_rows(rows, num_heads)
     return rows

@@ -19,7 +19,7 @@ from edifice_tt.machine.json_text import parse_record, take
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import give_back, held_to
 from edifice_tt.nn.stored.halves import HALVES, choose_dtype, hold
-from edifice_tt.weights.families.family import FOLDER
+from edifice_tt.weights.families.family import FOLDER, found_in
 from edifice_tt.weights.footprint import check_weights
 from edifice_tt.weights.huggingface_config import read_config
 from edifice_tt.weights.safetensors import (
@@ -27,7 +27,6 @@ from edifice_tt.weights.safetensors import (
     check_finite,
     check_fit,
     differences,
-    foreign,
     open_safetensors,
 )
 from edifice_tt.weights.tokenizer import Tokenizer
@@ -62,22 +61,26 @@ def load_huggingface(path: Path, device: str | None = None, dtype: str | None = 
             "embeddings (vocab_size of config.json); use the tokenizer of this model"
         )
     weights = get_state_dict(model)
-    ours = {family.rename(name, FOLDER): name for name in weights}
+    places = family.places(weights, FOLDER)
     sources = _sources(files)
     _check_head(path, sources, config)
     if config.tied_embeddings:
         sources.pop(_HEAD, None)
-    found = {}
-    for name, file in sources.items():
-        entry = file.entries[name]
-        kind = dtypes.float32 if entry.dtype in HALVES else entry.dtype
-        found[ours.get(name, foreign(name, weights))] = (entry.shape, kind)
+    entries = {name: file.entries[name] for name, file in sources.items()}
+    kinds = {name: dtypes.float32 if e.dtype in HALVES else e.dtype for name, e in entries.items()}
+    shapes = found_in({name: entry.shape for name, entry in entries.items()}, places)
+    found = {
+        name: (shape, kinds[places[name].name if name in places else name])
+        for name, shape in shapes.items()
+    }
     check_fit(path, differences(weights, found))
-    check_weights(path, [shape for shape, _ in found.values()], opened, dtype)
+    check_weights(path, [tuple(weight.shape) for weight in weights.values()], opened, dtype)
     loaded = {}
-    for theirs, name in ours.items():
-        exact = sources[theirs].floats(theirs)
+    for name, (theirs, rows) in places.items():
+        exact = sources[theirs].floats(theirs)[rows]
         check_finite(path, theirs, exact)
+        if family.gains_from_zero and name.endswith("norm.weight"):
+            exact = exact + np.float32(1)
         loaded[name] = hold(name, exact, dtype, opened)
         del exact  # before the next is read
     for name, tensor in loaded.items():

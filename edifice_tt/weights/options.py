@@ -7,11 +7,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from edifice_tt.weights.families.family import SCALARS, Family
+
 # Options of `config.json`, of whatever model, and the values that leave the numbers as they are.
 # One that is not here either is computed, or changes nothing; null always asks for nothing.
 _FOLDER: dict[str, tuple[Any, ...]] = {
-    "hidden_act": ("silu", "swish"),
-    "hidden_activation": ("silu", "swish"),
     "position_embedding_type": ("rope", "rotary"),
     **dict.fromkeys(("is_causal", "use_rope", "scale_attn_weights"), (True,)),
     **dict.fromkeys(
@@ -21,6 +21,7 @@ _FOLDER: dict[str, tuple[Any, ...]] = {
             *("is_encoder_decoder", "add_cross_attention", "attn_temperature_tuning"),
             *("parallel_attn", "use_parallel_residual", "scale_attn_by_inverse_layer_idx"),
             *("attn_logit_softcapping", "final_logit_softcapping", "logit_softcapping"),
+            *("use_bidirectional_attention",),
             *("clip_qkv", "clamp_kqv", "max_alibi_bias", "attention_chunk_size"),
             *("num_experts", "num_local_experts", "n_routed_experts"),
         ),
@@ -46,13 +47,13 @@ _KNOWN = (
     *("attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon", "expert_used_count"),
     *("rope.dimension_count", "rope.freq_base", "rope.scale_linear", "rope.scaling.type"),
     *("rope.scaling.factor", "rope.scaling.finetuned", "rope.scaling.original_context_length"),
+    *("rope.scaling.attn_factor",),
     *("rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow"),
 )
 # And those that may stand there with such a value; 0 is none, as in llama.cpp.
 _FILE: dict[str, tuple[Any, ...]] = {
     "attention.causal": (True,),
     "tensor_data_layout": ("reference", "Meta AI original pth"),
-    "rope.scaling.attn_factor": (1,),
     "rope.scaling.yarn_attn_factor": (1, -1),
     "rope.scaling.yarn_ext_factor": (0, -1),
     **dict.fromkeys(("logit_scale", "embedding_scale", "residual_scale"), (1, 0)),
@@ -69,33 +70,42 @@ _FILE: dict[str, tuple[Any, ...]] = {
 }
 
 
-def check_folder(
-    config: Mapping[str, Any], computed: Iterable[str], head_dim: int, context: int
-) -> None:
-    """Raise `ValueError` for an option of a `config.json` that asks for other numbers.
-
-    `computed` are the keys that this family takes at any value.
-    """
+def check_folder(config: Mapping[str, Any], family: Family, head_dim: int, context: int) -> None:
+    """Raise `ValueError` for an option of a `config.json` that asks for other numbers."""
     scale = {"attention_multiplier": (head_dim**-0.5,), "query_pre_attn_scalar": (head_dim,)}
-    neutral = {key: values for key, values in _FOLDER.items() if key not in computed}
-    _check(config, neutral | scale)
-    if config.get("use_sliding_window", True) not in (False, None):
-        _check_window("sliding_window", config, context)
-    for key, plain in (("layer_types", "full_attention"), ("no_rope_layers", 1)):
-        given = [] if config.get(key) is None else config[key]
-        if not isinstance(given, list) or any(one != plain for one in given):
-            raise _refused(key, given, (f"{plain} for every layer",))
+    computed = {*family.bias_options, *family.scalars, *family.defaults}
+    neutral = {key: one for key, one in (_FOLDER | scale).items() if key not in computed}
+    _check(config, neutral)
+    if family.windowed is None:
+        if config.get("use_sliding_window", True) not in (False, None):
+            _check_window("sliding_window", config, context)
+        _check_all("layer_types", "full_attention", config)
+    if family.unrotated is None:
+        _check_all("no_rope_layers", 1, config)
 
 
-def check_file(metadata: Mapping[str, Any], family: str, head_dim: int, context: int) -> None:
+def _check_all(key: str, plain: Any, config: Mapping[str, Any]) -> None:
+    kinds = [] if config.get(key) is None else config[key]
+    if not isinstance(kinds, list) or any(one != plain for one in kinds):
+        raise _refused(key, kinds, (f"{plain} for every layer",))
+
+
+def check_file(metadata: Mapping[str, Any], family: Family, head_dim: int, context: int) -> None:
     """Raise `ValueError` for a key of a GGUF file that asks for other numbers, or may do so."""
     neutral = {"attention.value_length": (head_dim,), "attention.scale": (0, head_dim**-0.5)}
-    neutral = {f"{family}.{key}": values for key, values in (_FILE | neutral).items()}
-    window = f"{family}.attention.sliding_window"
+    computed = {SCALARS[key].gguf for key in family.scalars}
+    if family.windowed is not None:
+        computed |= {"attention.sliding_window", "attention.sliding_window_pattern"}
+        computed |= {"rope.freq_base_swa"}
+    name, neutral = family.name, _FILE | neutral
+    neutral = {f"{name}.{key}": one for key, one in neutral.items() if key not in computed}
     _check(metadata, neutral)
-    _check_window(window, metadata, context)
-    known = {window, *neutral, *(f"{family}.{key}" for key in _KNOWN)}
-    unknown = sorted(key for key in metadata if key.startswith(f"{family}.") and key not in known)
+    if family.windowed is None:
+        window = f"{name}.attention.sliding_window"
+        _check_window(window, metadata, context)
+        neutral[window] = ()
+    known = {*neutral, *(f"{name}.{key}" for key in (*_KNOWN, *computed))}
+    unknown = sorted(key for key in metadata if key.startswith(f"{name}.") and key not in known)
     if unknown:
         raise ValueError(
             f"the key {unknown[0]!r:.60} is unknown here and may change the numbers; if it does "

@@ -9,9 +9,11 @@ from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 from tinygrad import Tensor, dtypes
 
+from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.formats import FORMATS
 
@@ -154,14 +156,48 @@ def norm(
     name = f"norm_{count}_{size}_{'rms' if bias is None else 'layer'}"
     given = "0" if bias is None else "bias"
     body = f"""for (long i = 0; i < {count}; i++)
-      norm(out + i * {size}, x + i * {size}, gain, {given}, {size}, {float(eps)!r}f);"""
+      norm(out + i * {size}, x + i * {size}, gain, {given}, {size}, {_float(eps)});"""
     out = Tensor.invalids(*x.shape, dtype=dtypes.float32, device=x.device)
     gradient = cpu.gradient_of(formula)
     return cpu.call(name, _library(), body, {"out": out}, arguments.read, gradient)[0]
 
 
+def scale(x: Tensor, factor: float, cap: float, formula: Callable[..., Tensor]) -> Tensor:
+    """`factor x`, and with a cap `cap tanh(factor x / cap)`."""
+    name = f"scale_{x.numel()}_{crc32(repr((factor, cap)).encode()):x}"
+    body = f"scale_all(out, x, {x.numel()}, {_float(factor)}, {_float(cap)});"
+    out = Tensor.invalids(*x.shape, dtype=dtypes.float32, device=x.device)
+    return cpu.call(name, _library(), body, {"out": out}, {"x": x}, cpu.gradient_of(formula))[0]
+
+
+class Weighting(NamedTuple):
+    """How scores become weights: softmax of `scale` times a score, which `cap` (0: none) bounds.
+
+    It is taken over the last `window` positions that a query sees, 0: all.
+    """
+
+    scale: float
+    cap: float = 0.0
+    window: int = 0
+
+    @property
+    def c(self) -> str:
+        return f"(weighting){{{_float(self.scale)}, {_float(self.cap)}, {self.window}}}"
+
+    def width(self, positions: int) -> int:
+        """The scores that a row has room for: whole vectors, wherever a window begins."""
+        return -(-positions // 16) * 16 + (16 if self.window else 0)
+
+
+def _float(value: float) -> str:
+    return f"{float(value)!r}f"
+
+
 def attention(
-    q: Tensor, memories: Sequence[tuple[Tensor, Tensor]], formula: Callable[..., Tensor]
+    q: Tensor,
+    memories: Sequence[tuple[Tensor, Tensor]],
+    by: Weighting,
+    formula: Callable[..., Tensor],
 ) -> Tensor:
     """Attention of q (B, T, H, E) over a memory of its own and, before it, one that all share.
 
@@ -177,8 +213,9 @@ def attention(
         read["prefix"], read["shared"] = shared[0]
         prefix, common, prefix_room = "prefix", "shared[0]", shared[0][0].shape[2]
     read["own"], read["seen"] = own, seen
-    width = -(-(prefix_room + room) // 16) * 16
-    name = "_".join(map(str, ["attention", B, T, H, K, E, prefix_room, room]))
+    width = by.width(prefix_room + room)
+    kind = f"{crc32(by.c.encode()):x}"
+    name = "_".join(map(str, ["attention", B, T, H, K, E, prefix_room, room, kind]))
     body = f"""_Alignas(LINE) float p[QUERY_ROWS * {H // K} * {width}];
     int batch[{B * T}], sees[{B * T}];
     for (int i = 0; i < {B * T}; i++) {{
@@ -186,7 +223,7 @@ def attention(
       sees[i] = MIN(seen[i % {T}], {room});
     }}
     attend(out, q, {B * T}, {H}, {K}, {E}, {prefix}, {prefix_room}, {common}, own, {room},
-           {own.shape[1]}, batch, sees, p, {width});"""
+           {own.shape[1]}, batch, sees, {by.c}, p, {width});"""
     out = Tensor.invalids(B, T, H, E, dtype=dtypes.float32, device=q.device)
     return cpu.call(name, _library(), body, {"out": out}, read, cpu.gradient_of(formula))[0]
 
@@ -211,59 +248,64 @@ def scratch_floats(
 
 
 class Layer(NamedTuple):
-    """A pre-norm layer's sizes and weights, as `block` reads them."""
+    """A layer's sizes, norms and weights, as `block` reads them."""
 
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    norm_eps: float
-    attn_norm: Tensor
-    ffn_norm: Tensor
+    config: BackboneConfig
+    window: int
+    norms: dict[str, Tensor]  # those it has of `NORMS`
     weights: dict[str, Weight]  # q, k, v, o, gate, up, down
+
+    @property
+    def by(self) -> Weighting:
+        c = self.config
+        return Weighting(c.attention_scale or c.head_dim**-0.5, c.attention_softcap, self.window)
+
+
+NORMS = ("attn_norm", "q_norm", "k_norm", "attn_post_norm", "ffn_norm", "ffn_post_norm")
 
 
 def block(
     x: Tensor,
     layer: Layer,
-    tables: tuple[Tensor, Tensor],
+    tables: tuple[Tensor, Tensor] | None,
     own: Tensor | None = None,
     prefix: Tensor | None = None,
     rows: Tensor | None = None,
     gradient: cpu.Gradient | None = None,
     in_halves: bool = False,
 ) -> Tensor:
-    """A whole pre-norm layer, x (B, T, D) -> (B, T, D), behind what `own` and `prefix` hold.
+    """A whole layer, x (B, T, D) -> (B, T, D), behind what `own` and `prefix` hold.
 
-    `tables` are cos and sin of all positions; `own` (2, B, S, K, E) takes the new keys and values,
-    in place. `rows` (see `KVCache`) says what both hold, and which rows are wanted. In halves it is
-    two programs, of which the first writes the keys and values; they have no gradient.
+    `tables` are cos and sin of all positions, or None. `own` (2, B, S, K, E) takes the new keys and
+    values, in place. `rows` (see `KVCache`) says what both hold, and which rows are wanted. In
+    halves it is two programs, of which the first writes the keys and values; they have no gradient.
     """
     B, T, D = x.shape
-    H, K, E = layer.num_heads, layer.num_kv_heads, layer.head_dim
-    F = layer.weights["gate"].size
-    kind = "".join(weight.kind for weight in layer.weights.values())
+    c, by = layer.config, layer.by
+    H, K, E, F = c.num_heads, c.num_kv_heads, c.head_dim, layer.weights["gate"].size
     if own is None:
         own = Tensor.invalids(2, B, T, K, E, dtype=dtypes.float32, device=x.device)
     room, prefix_room = own.shape[2], 0 if prefix is None else prefix.shape[2]
-    width = -(-(prefix_room + room) // 16) * 16
+    width = by.width(prefix_room + room)
     rounds = any(weight.out is not None for weight in layer.weights.values())
     sizes = scratch_floats(D, H, K, E, F, width, rounds)
     *places, floats = accumulate(sizes.values(), initial=0)
     room_of = ", ".join([*(f"scratch + {place}" for place in places), str(width)])
-    arguments = _Arguments(
-        x=x,
-        cos=tables[0],
-        sin=tables[1],
-        attn_norm=layer.attn_norm,
-        ffn_norm=layer.ffn_norm,
-        prefix=prefix,
-        rows=rows,
-    )
-    weights = ", ".join(arguments.weight(name, w) for name, w in layer.weights.items())
-    biased = "".join(name[0] for name, w in layer.weights.items() if w.bias is not None)
-    name = "_".join(
-        map(str, ["block", B, T, D, H, K, E, F, room, prefix_room, kind, biased, rows is None])
-    )
+    arguments = _Arguments(x=x)
+    arguments.read |= {} if tables is None else {"cos": tables[0], "sin": tables[1]}
+    arguments.read |= layer.norms
+    arguments.read |= {} if prefix is None else {"prefix": prefix}
+    arguments.read |= {} if rows is None else {"rows": rows}
+    parts = [
+        *(D, H, K, E, F, c.rotated or E, _float(c.norm_eps), _float(c.residual_scale), by.c),
+        *(int(c.activation == "gelu_tanh"), int(c.qk_norm == "whole"), int(rounds)),
+        *(norm if norm in layer.norms else "0" for norm in NORMS),
+        *(arguments.weight(name, w) for name, w in layer.weights.items()),
+    ]
+    form = f"(layer){{{', '.join(map(str, parts))}}}"
+    kind = crc32(f"{form}{tables is None}{rows is None}".encode())
+    name = f"block_{B}_{T}_{D}_{F}_{room}_{prefix_room}_{kind:x}"
+    turns = "0, 0" if tables is None else "cos, sin"
     shared, seen, at, wanted = ("rows[0]", "rows[1] + 1", "rows + 3", "rows[2]")
     if rows is None:
         shared, seen, at, wanted = ("0", "1", "0", str(B * T))
@@ -273,10 +315,9 @@ def block(
         return Tensor.invalids(*shape, dtype=dtypes.float32, device=x.device)
 
     def call(halves: str, into: str, queries: str, written: dict[str, Tensor]) -> list[Tensor]:
-        body = f"""layer w = {{{D}, {H}, {K}, {E}, {F}, {float(layer.norm_eps)!r}f, {int(rounds)},
-                     attn_norm, ffn_norm, {weights}}};
-            cache tail = {{own, {B}, {room}}}, common = {{(float *){common}, 1, {prefix_room}}};
-            block({into}, x, {T}, w, tail, common, {seen}, {shared}, {at}, {wanted}, cos, sin,
+        body = f"""cache tail = {{own, {B}, {room}}};
+            cache common = {{(float *){common}, 1, {prefix_room}}};
+            block({into}, x, {T}, {form}, tail, common, {seen}, {shared}, {at}, {wanted}, {turns},
                   (struct scratch){{{room_of}}}, {halves}, {queries});"""
         written["scratch"] = empty(floats)
         return cpu.call(f"{name}_{halves}", _library(), body, written, arguments.read, gradient)

@@ -15,7 +15,14 @@ FAMILIES: dict[str, Family] = {
 
 
 def find_family(key: str, name: object) -> Family:
-    """The family of that name; raises `ValueError`, naming the key of the file that asks for it."""
-    if not isinstance(name, str) or name not in FAMILIES:
-        raise ValueError(f"{key} {name!r:.60} is not supported; supported: {', '.join(FAMILIES)}")
-    return FAMILIES[name]
+    """The family that a GGUF file's `architecture` or a folder's `model_type` names.
+
+    Raises `ValueError`, naming the key.
+    """
+    known = {
+        (family.model_type or family.name) if key == "model_type" else family.name: family
+        for family in FAMILIES.values()
+    }
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"{key} {name!r:.60} is not supported; supported: {', '.join(known)}")
+    return known[name]

@@ -1,8 +1,12 @@
-"""What a model family is: its names in both file formats, and where its layers have biases."""
+"""What a model family is: its names in both file formats, and what its layers do differently."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from tinygrad import Tensor
+
+from edifice_tt.weights.safetensors import foreign
 
 # Our name of a layer -> its name in GGUF files, and in Hugging Face folders; `{}` is the number of
 # the block. Each layer has a `.weight`, and some a `.bias`.
@@ -20,26 +24,101 @@ LAYERS = {
     "backbone.final_norm": ("output_norm", "model.norm"),
     "lm_head": ("output", "lm_head"),
 }
+# Norms that some families have, by these names or by others.
+HEAD_NORMS = {
+    "attn.q_norm": ("blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_norm"),
+    "attn.k_norm": ("blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_norm"),
+}
+POST_NORMS = {
+    "attn_post_norm": ("blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm"),
+    "ffn_norm": ("blk.{}.ffn_norm", "model.layers.{}.pre_feedforward_layernorm"),
+    "ffn_post_norm": ("blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm"),
+}
 GGUF, FOLDER = 0, 1  # which of the two names
+
+
+class Place(NamedTuple):
+    """Where a weight lies: the tensor of a file, and which of its rows."""
+
+    name: str
+    rows: slice
+
+
+def found_in(
+    shapes: Mapping[str, tuple[int, ...]], places: Mapping[str, Place]
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of a file's tensors by our names; of what is nobody's or does not fit, by theirs.
+
+    Of a matrix that is several of ours, each gets its rows.
+    """
+    ours: dict[str, list[str]] = {}
+    for name, place in places.items():
+        ours.setdefault(place.name, []).append(name)
+    found = {}
+    for theirs, shape in shapes.items():
+        names = ours.get(theirs, [])
+        if len(names) == 1:
+            found[names[0]] = shape
+        elif names and shape and shape[0] == places[names[-1]].rows.stop:
+            for name in names:
+                rows = places[name].rows
+                found[name] = (rows.stop - rows.start, *shape[1:])
+        else:
+            found[foreign(theirs, places)] = shape
+    return found
+
+
+class Scalar(NamedTuple):
+    """A number of a file that scales or caps: its keys in both formats, and what it is to us."""
+
+    gguf: str
+    option: str
+    convert: Callable[[float], float] = float
+
+
+# By its key of `config.json`.
+SCALARS = {
+    "attn_logit_softcapping": Scalar("attn_logit_softcapping", "attention_softcap"),
+    "final_logit_softcapping": Scalar("final_logit_softcapping", "logits_softcap"),
+    "query_pre_attn_scalar": Scalar("", "attention_scale", lambda size: size**-0.5),
+    "attention_multiplier": Scalar("attention.scale", "attention_scale"),
+    "embedding_multiplier": Scalar("embedding_scale", "embedding_scale"),
+    "residual_multiplier": Scalar("residual_scale", "residual_scale"),
+    "logits_scaling": Scalar("logit_scale", "logits_scale", lambda divisor: 1 / divisor),
+}
 
 
 @dataclass(frozen=True)
 class Family:
     """A family of language models that `causal_lm` computes.
 
-    `name` is what `general.architecture` of a GGUF file and `model_type` of a `config.json` say.
-    `biases` are the projections that always have one, by the names of `BackboneConfig`;
-    `bias_options` those that a key of `config.json` turns on. `rotary_pairs`: in GGUF files the
-    rows of queries and keys stand as pairs (2i, 2i + 1), to be reordered. `defaults` are what a key
-    of `config.json` means when it is absent.
+    `name` is what `general.architecture` of a GGUF file says, and `model_type` what that key of a
+    `config.json` says (by default the name). `layers` that share a name there are one matrix, whose
+    rows stand in their order here. `biases` are the projections that always have one, by the names
+    of `BackboneConfig`; `bias_options` those that a key of `config.json` turns on. `rotary_pairs`:
+    in GGUF files the rows of queries and keys stand as pairs (2i, 2i + 1), to be reordered.
+    `gains_from_zero`: the gains of a folder's norms are what is added to one.
+
+    `defaults` are what a key of `config.json` means when it is absent. `options` are those of
+    `causal_lm` that all models of the family have, `derived` those that follow from these.
+    `scalars` are the keys of `SCALARS` that it knows. `windowed` tells, from the number of a layer
+    and the file's keys, whether it has a window where the file does not say so; `unrotated`
+    likewise.
     """
 
     name: str
-    rotary_pairs: bool
+    rotary_pairs: bool = False
+    model_type: str = ""
     biases: tuple[str, ...] = ()
     bias_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     layers: Mapping[str, tuple[str, str]] = field(default_factory=lambda: LAYERS)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    derived: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda options: {}
+    scalars: tuple[str, ...] = ()
+    windowed: Callable[[int, Mapping[str, Any]], bool] | None = None
+    unrotated: Callable[[int, Mapping[str, Any]], bool] | None = None
+    gains_from_zero: bool = False
 
     def rename(self, name: str, kind: int) -> str:
         """Our name of a weight -> the name in files of a kind, `GGUF` or `FOLDER`."""
@@ -48,6 +127,17 @@ class Family:
             return f"{self.layers[layer][kind]}.{attribute}"
         _, _, index, part = layer.split(".", 3)  # backbone.blocks.INDEX.PART
         return f"{self.layers[part][kind].format(index)}.{attribute}"
+
+    def places(self, weights: Mapping[str, Tensor], kind: int) -> dict[str, Place]:
+        """Where each of our weights lies in files of a kind."""
+        places: dict[str, Place] = {}
+        rows: dict[str, int] = {}
+        for name, weight in weights.items():
+            theirs, size = self.rename(name, kind), int(weight.shape[0])
+            start = rows.get(theirs, 0)
+            rows[theirs] = start + size
+            places[name] = Place(theirs, slice(start, start + size))
+        return places
 
     def biases_in(self, names: Collection[str]) -> tuple[str, ...]:
         """The projections with a bias, of a GGUF file that holds tensors of these names."""

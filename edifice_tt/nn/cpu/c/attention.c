@@ -28,23 +28,27 @@ static WIDE void scores(float *p, long width, const float *const *q, long count,
   }
 }
 
-// p[s] = exp(scale p[s]) / their sum, for s < count. What stands behind them up to a whole vector
+// How scores become weights: softmax of scale times a score, which a cap (0: none) keeps small, over
+// the last `window` positions (0: all).
+typedef struct {
+  float scale, cap;
+  long window;
+} weighting;
+
+// p[s] = exp(score of p[s]) / their sum, for s < count. What stands behind them up to a whole vector
 // is overwritten.
-static WIDE void softmax(float *p, long count, float scale) {
+static WIDE void softmax(float *p, long count, weighting by) {
   float top = -1e30f;
   vec tops = top;
-  for (long s = 0; s < WHOLE(count); s += WIDTH) {
-    vec scaled = LOAD(p + s) * scale;
+  for (long s = 0; s < count; s += WIDTH) {
+    vec scaled = load(p + s, count - s) * by.scale;
+    if (by.cap) scaled = vtanh(scaled / by.cap) * by.cap;
+    // The last vector is filled up with what exp makes next to nothing of.
+    for (long i = count - s; i < WIDTH; i++) scaled[i] = -1e30f;
     STORE(p + s, scaled);
     tops = scaled > tops ? scaled : tops;
   }
   for (int i = 0; i < WIDTH; i++) top = tops[i] > top ? tops[i] : top;
-  for (long s = WHOLE(count); s < count; s++) {
-    p[s] *= scale;
-    top = p[s] > top ? p[s] : top;
-  }
-  // The last vector is filled up with what exp makes next to nothing of.
-  for (long s = count; s % WIDTH; s++) p[s] = top - 100;
   vec all = 0;
   for (long s = 0; s < count; s += WIDTH) {
     vec w = vexp(LOAD(p + s) - top);
@@ -88,16 +92,20 @@ static WIDE void mix(float *const *out, const float *p, long width, long count, 
     }
 }
 
+// The first position that the last of so many sees.
+static inline long first_of(weighting by, long positions) {
+  return by.window ? MAX(0, positions - by.window) : 0;
+}
+
 // q, out (rows, H, E). Row i attends to the first `shared` positions of the prefix and to the first
 // seen[i] of its own memory, that of batch row batch[i]. Rows of one batch row stand together, and
 // see more from one to the next. `p` has room for QUERY_ROWS H/K scores as wide as `width`, a
-// multiple of WIDTH.
+// multiple of WIDTH, and with a window by a whole vector wider than all positions.
 static WIDE void attend(float *out, const float *q, long rows, long H, long K, long E,
                         const float *prefix, long prefix_room, long shared, const float *own,
-                        long own_room, long own_batch, const int *batch, const int *seen, float *p,
-                        long width) {
+                        long own_room, long own_batch, const int *batch, const int *seen,
+                        weighting by, float *p, long width) {
   long rep = H / K, stride = K * E;
-  float scale = 1 / __builtin_sqrtf((float)E);
   for (long g = 0; g < K; g++)
     for (long first = 0; first < rows; first += QUERY_ROWS) {
       long count = MIN(QUERY_ROWS, rows - first);
@@ -109,18 +117,28 @@ static WIDE void attend(float *out, const float *q, long rows, long H, long K, l
         outs[i] = out + at;
         for (long e = 0; e < E; e++) outs[i][e] = 0;
       }
-      memory common = {prefix + g * E, prefix + prefix_room * stride + g * E, stride};
-      if (shared) scores(p, width, qs, count * rep, common, shared, E);
+      // The first position of the text that any of these rows sees; before it nothing is read.
+      long low = shared + seen[first];
+      for (long i = 0; i < count; i++) low = MIN(low, first_of(by, shared + seen[first + i]));
+      memory common = {0};
+      if (low < shared) {
+        const float *near = prefix + low * stride + g * E;
+        common = (memory){near, near + prefix_room * stride, stride};
+      }
+      if (low < shared) scores(p + low, width, qs, count * rep, common, shared - low, E);
       for (int pass = 0; pass < 2; pass++) {
-        if (pass && shared) mix(outs, p, width, count * rep, common, shared, E);
+        if (pass && low < shared)
+          mix(outs, p + low, width, count * rep, common, shared - low, E);
         for (long i = 0, end; i < count; i = end) {
           for (end = i + 1; end < count && batch[first + end] == batch[first + i];) end++;
-          long queries = (end - i) * rep, most = seen[first + end - 1];
-          const float *base = own + batch[first + i] * own_room * stride + g * E;
+          // What this memory holds before the first position that its rows see is not read either.
+          long skip = MAX(0, first_of(by, shared + seen[first + i]) - shared);
+          long queries = (end - i) * rep, most = seen[first + end - 1] - skip, at = shared + skip;
+          const float *base = own + (batch[first + i] * own_room + skip) * stride + g * E;
           memory tail = {base, base + own_batch * own_room * stride, stride};
           float *row = p + i * rep * width;
           if (pass) {
-            mix(outs + i * rep, row + shared, width, queries, tail, most, E);
+            mix(outs + i * rep, row + at, width, queries, tail, most, E);
             continue;
           }
           // What a row alone attends to comes from far: its values, and the keys of the next row.
@@ -129,11 +147,13 @@ static WIDE void attend(float *out, const float *q, long rows, long H, long K, l
             long further = (batch[first + end] - batch[first + i]) * own_room * stride;
             fetch(tail.keys + further, seen[first + end], stride, E);
           }
-          scores(row + shared, width, qs + i * rep, queries, tail, most, E);
+          scores(row + at, width, qs + i * rep, queries, tail, most, E);
           for (long n = 0; n < queries; n++) {
-            long sees = seen[first + i + n / rep];
-            softmax(row + n * width, shared + sees, scale);
-            for (long s = shared + sees; s < shared + most; s++) row[n * width + s] = 0;
+            float *scored = row + n * width;
+            long stop = shared + seen[first + i + n / rep], start = first_of(by, stop);
+            softmax(scored + start, stop - start, by);
+            for (long s = low; s < start; s++) scored[s] = 0;
+            for (long s = stop; s < at + most; s++) scored[s] = 0;
           }
         }
       }

@@ -24,35 +24,43 @@ static WIDE void norm(float *out, const float *x, const float *gain, const float
   }
 }
 
-// One head (E), in place: the pairs (i, i + E/2) turned by their angles.
-static WIDE void rotate(float *x, const float *cos, const float *sin, long E) {
-  for (long i = 0; i < E / 2; i++) {
-    float a = x[i], b = x[i + E / 2];
+// The first numbers of a head, in place: the pairs (i, i + size/2) turned by their angles.
+static WIDE void rotate(float *x, const float *cos, const float *sin, long size) {
+  for (long i = 0; i < size / 2; i++) {
+    float a = x[i], b = x[i + size / 2];
     x[i] = a * cos[i] - b * sin[i];
-    x[i + E / 2] = b * cos[i] + a * sin[i];
+    x[i + size / 2] = b * cos[i] + a * sin[i];
   }
 }
 
-// gate = silu(gate) * up; exp only of what is not positive, so that nothing overflows.
-static WIDE void silu_gate(float *gate, const float *up, long size) {
+// out = scale x, and of a cap cap tanh(scale x / cap).
+static WIDE void scale_all(float *out, const float *x, long size, float scale, float cap) {
   for (long k = 0; k < size; k += WIDTH) {
-    float last[2][WIDTH];
-    long lanes = MIN(WIDTH, size - k);
-    for (long i = 0; i < lanes && lanes < WIDTH; i++) last[0][i] = gate[k + i], last[1][i] = up[k + i];
-    vec g = LOAD(lanes < WIDTH ? last[0] : gate + k), u = LOAD(lanes < WIDTH ? last[1] : up + k);
-    vec e = vexp(-__builtin_elementwise_abs(g));
-    g *= (g < 0 ? e : (vec)1.0f) / (1 + e) * u;
-    if (lanes == WIDTH) STORE(gate + k, g);
-    else
-      for (long i = 0; i < lanes; i++) gate[k + i] = g[i];
+    vec y = load(x + k, size - k) * scale;
+    store(out + k, cap ? vtanh(y / cap) * cap : y, size - k);
+  }
+}
+
+// gate = activation(gate) * up. Both activations are g sigmoid(z): of silu z is g, and of the GELU
+// by tanh it is twice what stands in the tanh. exp only of what is not positive, so that nothing
+// overflows.
+static WIDE void activate(float *gate, const float *up, long size, int is_gelu) {
+  for (long k = 0; k < size; k += WIDTH) {
+    vec g = load(gate + k, size - k), u = load(up + k, size - k);
+    vec z = is_gelu ? 1.59576912f * (g + 0.044715f * g * g * g) : g;
+    vec e = vexp(-__builtin_elementwise_abs(z));
+    store(gate + k, g * ((z < 0 ? e : (vec)1.0f) / (1 + e)) * u, size - k);
   }
 }
 
 typedef struct {
   long D, H, K, E, F; // sizes, as everywhere in this library
-  float eps;
-  int rounds; // whether any weight takes rounded activations
-  const float *attn_norm, *ffn_norm;
+  long rotated;       // the first numbers of a head, which are turned
+  float eps, residual;
+  weighting by;
+  int is_gelu, norms_whole; // whether one norm is of all heads
+  int rounds;               // whether any weight takes rounded activations
+  const float *attn_norm, *q_norm, *k_norm, *attn_post_norm, *ffn_norm, *ffn_post_norm; // or none
   weight q, k, v, o, gate, up, down;
 } layer;
 
@@ -61,6 +69,29 @@ static WIDE void multiply(float *out, const float *x, const rounded *rounded, lo
                           long columns, long depth, float *panel, int add) {
   if (w.kind >= FIRST_GROUPED) product_int8(out, rounded, 0, rows, w, columns, depth, add);
   else product(out, x, 0, rows, w, columns, depth, panel, add);
+}
+
+// out = the norm of each of the rows.
+static WIDE void norm_rows(float *out, const float *x, const float *gain, long rows, long size,
+                           float eps) {
+  for (long i = 0; i < rows; i++) norm(out + i * size, x + i * size, gain, 0, size, eps);
+}
+
+// Queries or keys (rows, size): of each head, or of all together, its norm.
+static WIDE void norm_heads(float *x, const float *gain, long rows, long size, layer w) {
+  long of = w.norms_whole ? size : w.E;
+  if (gain) norm_rows(x, x, gain, rows * size / of, of, w.eps);
+}
+
+// What attention or the feed-forward adds to the stream (rows, D): a product, with a norm of its own
+// or without. `room` (rows, D) may be what x was made of.
+static WIDE void add_product(float *stream, const float *x, const rounded *rounded, long rows,
+                             weight of, long depth, const float *gain, layer w, float *room,
+                             float *panel) {
+  int plain = !gain && w.residual == 1;
+  multiply(plain ? stream : room, x, rounded, rows, of, w.D, depth, panel, plain);
+  if (gain) norm_rows(room, room, gain, rows, w.D, w.eps);
+  for (long k = 0; k < rows * w.D && !plain; k++) stream[k] += w.residual * room[k];
 }
 
 typedef struct {
@@ -100,33 +131,38 @@ static WIDE void block(float *out, const float *x, long T, layer w, cache own, c
       for (long d = 0; d < D; d++) stream[i * D + d] = x[at[i] * D + d];
     }
     if (halves & PROJECTS) {
-      for (int i = 0; i < group; i++) norm(h + i * D, stream + i * D, w.attn_norm, 0, D, w.eps);
-      if (w.rounds) round_rows(whole, h, 0, group, D);
-      multiply(q, h, whole, group, w.q, Q, D, panel, 0);
+      const float *in = w.attn_norm ? h : stream;
+      if (w.attn_norm) norm_rows(h, stream, w.attn_norm, group, D, w.eps);
+      if (w.rounds) round_rows(whole, in, 0, group, D);
+      multiply(q, in, whole, group, w.q, Q, D, panel, 0);
+      norm_heads(q, w.q_norm, group, Q, w);
       for (int of_values = 0; of_values < 2; of_values++) {
-        multiply(kv, h, whole, group, of_values ? w.v : w.k, KV, D, panel, 0);
+        multiply(kv, in, whole, group, of_values ? w.v : w.k, KV, D, panel, 0);
+        if (!of_values) norm_heads(kv, w.k_norm, group, KV, w);
         for (int i = 0; i < group; i++) {
-          long angle = (shared + sees[i] - 1) * (E / 2);
+          long angle = (shared + sees[i] - 1) * (w.rotated / 2);
           float *to = own.kv + ((of_values * own.batch + batch[i]) * own.room + sees[i] - 1) * KV;
           for (long e = 0; e < KV; e++) to[e] = kv[i * KV + e];
-          if (of_values) continue;
-          for (long g = 0; g < w.K; g++) rotate(to + g * E, cos + angle, sin + angle, E);
-          for (long g = 0; g < w.H; g++) rotate(q + i * Q + g * E, cos + angle, sin + angle, E);
+          if (of_values || !cos) continue;
+          for (long g = 0; g < w.K; g++) rotate(to + g * E, cos + angle, sin + angle, w.rotated);
+          for (long g = 0; g < w.H; g++)
+            rotate(q + i * Q + g * E, cos + angle, sin + angle, w.rotated);
         }
       }
     }
     if (!(halves & READS)) continue;
     attend(mixed, q, group, w.H, w.K, E, prefix.kv, prefix.room, shared, own.kv, own.room, own.batch,
-           batch, sees, room.scores, room.width);
+           batch, sees, w.by, room.scores, room.width);
     if (w.rounds) round_rows(whole, mixed, 0, group, Q);
-    multiply(stream, mixed, whole, group, w.o, D, Q, panel, 1);
-    for (int i = 0; i < group; i++) norm(h + i * D, stream + i * D, w.ffn_norm, 0, D, w.eps);
-    if (w.rounds) round_rows(whole, h, 0, group, D);
-    multiply(gate, h, whole, group, w.gate, F, D, panel, 0);
-    multiply(up, h, whole, group, w.up, F, D, panel, 0);
-    silu_gate(gate, up, group * F);
+    add_product(stream, mixed, whole, group, w.o, Q, w.attn_post_norm, w, h, panel);
+    const float *in = w.ffn_norm ? h : stream;
+    if (w.ffn_norm) norm_rows(h, stream, w.ffn_norm, group, D, w.eps);
+    if (w.rounds) round_rows(whole, in, 0, group, D);
+    multiply(gate, in, whole, group, w.gate, F, D, panel, 0);
+    multiply(up, in, whole, group, w.up, F, D, panel, 0);
+    activate(gate, up, group * F, w.is_gelu);
     if (w.rounds) round_rows(whole, gate, 0, group, F);
-    multiply(stream, gate, whole, group, w.down, D, F, panel, 1);
+    add_product(stream, gate, whole, group, w.down, F, w.ffn_post_norm, w, h, panel);
     for (int i = 0; i < group; i++)
       for (long d = 0; d < D; d++) out[at[i] * D + d] = stream[i * D + d];
   }

@@ -108,6 +108,26 @@ static inline WIDE vec vexp(vec x) {
   return p * *(vec *)&power;
 }
 
+// tanh(x), within 1e-7.
+static inline WIDE vec vtanh(vec x) {
+  vec e = vexp(-2 * __builtin_elementwise_abs(x)), t = (1 - e) / (1 + e);
+  return x < 0 ? -t : t;
+}
+
+// The first lanes of a vector, where memory ends behind them; the others are 0.
+static inline WIDE vec load(const float *p, long lanes) {
+  if (lanes >= WIDTH) return LOAD(p);
+  float some[WIDTH] = {0};
+  for (long i = 0; i < lanes; i++) some[i] = p[i];
+  return LOAD(some);
+}
+
+static inline WIDE void store(float *p, vec v, long lanes) {
+  if (lanes >= WIDTH) STORE(p, v);
+  else
+    for (long i = 0; i < lanes; i++) p[i] = v[i];
+}
+
 // Sixteen of a kind, in which blocks are unpacked; a half's products with a few bits are exact.
 typedef unsigned char octets __attribute__((ext_vector_type(16), aligned(1)));
 typedef signed char signed_octets __attribute__((ext_vector_type(16), aligned(1)));

@@ -1,0 +1,25 @@
+"""Gemma 3, of which the text: two rotations, and norms of each head's queries and keys."""
+
+from functools import partial
+
+from edifice_tt.weights.families import gemma2
+from edifice_tt.weights.families.family import HEAD_NORMS, LAYERS, POST_NORMS, Family
+
+FAMILY = Family(
+    "gemma3",
+    model_type="gemma3_text",
+    bias_options=gemma2.BIASES,
+    defaults={
+        **gemma2.DEFAULTS,
+        "max_position_embeddings": 131072,
+        "rope_theta": 1e6,
+        "rope_local_base_freq": 1e4,
+        "sliding_window_pattern": 6,
+    },
+    layers={**LAYERS, **POST_NORMS, **HEAD_NORMS},
+    options={**gemma2.OPTIONS, "qk_norm": "head"},
+    derived=partial(gemma2.derived, layers_of_27b=62),
+    scalars=gemma2.SCALARS,
+    windowed=lambda layer, config: (layer + 1) % config["sliding_window_pattern"] != 0,
+    gains_from_zero=True,
+)

@@ -1,0 +1,26 @@
+"""SmolLM3: Llama of which every fourth layer is not rotated."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from edifice_tt.weights.families.family import Family
+
+
+def unrotated(layer: int, config: Mapping[str, Any]) -> bool:
+    return (layer + 1) % int(config["no_rope_layer_interval"]) == 0
+
+
+FAMILY = Family(
+    "smollm3",
+    rotary_pairs=True,
+    bias_options={"attention_bias": ("q", "k", "v", "o"), "mlp_bias": ("gate", "up", "down")},
+    defaults={
+        "max_position_embeddings": 32768,
+        "rope_theta": 2e6,
+        "tie_word_embeddings": True,
+        "no_rope_layer_interval": 4,
+        "use_sliding_window": False,
+    },
+    windowed=unrotated,
+    unrotated=unrotated,
+)
