@@ -182,7 +182,7 @@ def _read_rows(
 def _job(lm: CausalLM, pool: Pool, alone: bool) -> _Job:
     try:
         prompt = encode_prompt(lm, pool.prompt)
-        room = lm.config.context_length - len(prompt)
+        room = lm.config.cached_length - len(prompt)
         return _Job(prompt, [_token_ids(lm, candidate, room) for candidate in pool])
     except (EdificeError, ValueError) as error:
         if alone:
