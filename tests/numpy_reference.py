@@ -19,30 +19,38 @@ def layer_norm(x, weight, bias, eps):
     return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + eps) * weight + bias
 
 
-def rope(x, base, start=0, factors=None):
-    """x (T, E): pair (i, i + E/2) of position t turns by t * base^(-2i/E)."""
-    T, E = x.shape
-    out = np.empty_like(x)
+def gelu_tanh(x):
+    return x / 2 * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3)))
+
+
+def rope(x, base, start=0, factors=None, scale=1.0, rotated=0):
+    """x (T, E): pair (i, i + R/2) of position t turns by t * base^(-2i/R), of the first R of E."""
+    T, R = x.shape[0], rotated or x.shape[1]
+    out = x.copy()
     for t in range(T):
-        for i in range(E // 2):
-            angle = (start + t) * base ** (-2 * i / E) / (1 if factors is None else factors[i])
-            a, b = x[t, i], x[t, i + E // 2]
-            out[t, i] = a * np.cos(angle) - b * np.sin(angle)
-            out[t, i + E // 2] = b * np.cos(angle) + a * np.sin(angle)
+        for i in range(R // 2):
+            angle = (start + t) * base ** (-2 * i / R) / (1 if factors is None else factors[i])
+            cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
+            a, b = x[t, i], x[t, i + R // 2]
+            out[t, i] = a * cos - b * sin
+            out[t, i + R // 2] = b * cos + a * sin
     return out
 
 
-def causal_attention(q, k, v):
+def causal_attention(q, k, v, scale=0.0, cap=0.0, window=0):
     """q (H, T, E), k and v (K, T, E) -> (H, T, E); head h reads key/value head h // (H/K)."""
     H, T, E = q.shape
     out = np.zeros_like(q)
     for h in range(H):
         g = h // (H // k.shape[0])
         for t in range(T):
-            scores = np.array([q[h, t] @ k[g, s] for s in range(t + 1)]) / np.sqrt(E)
+            seen = range(max(0, t + 1 - window) if window else 0, t + 1)
+            scores = np.array([q[h, t] @ k[g, s] for s in seen]) * (scale or E**-0.5)
+            if cap:
+                scores = cap * np.tanh(scores / cap)
             weights = np.exp(scores - scores.max())
             weights /= weights.sum()
-            out[h, t] = sum(w * v[g, s] for s, w in enumerate(weights))
+            out[h, t] = sum(w * v[g, s] for s, w in zip(seen, weights, strict=True))
     return out
 
 
@@ -59,19 +67,38 @@ def backbone(x, weights, config):
     def heads(y):
         return y.reshape(len(y), -1, E).transpose(1, 0, 2)
 
+    def norm(y, name):
+        return rms_norm(y, w[name], config.norm_eps) if name in w else y
+
+    def turned(y, layer):
+        if layer in config.unrotated_layers:
+            return y
+        base, factors, scale = config.rope_base, config.rope_factors, config.rope_scale
+        if config.windows and config.windows[layer] and config.window_rope_base:
+            base, factors, scale = config.window_rope_base, config.window_rope_factors, 1.0
+        return np.stack([rope(h, base, 0, factors, scale, config.rotated) for h in y])
+
     for layer in range(config.num_layers):
         p = f"blocks.{layer}"
-        y = rms_norm(x, w[f"{p}.attn_norm.weight"], config.norm_eps)
-        q, k, v = (heads(dense(y, w, f"{p}.attn.{n}_proj")) for n in "qkv")
+        y = norm(x, f"{p}.attn_norm.weight")
+        q, k, v = (dense(y, w, f"{p}.attn.{n}_proj") for n in "qkv")
+        per_head = config.qk_norm == "head"
         q, k = (
-            np.stack([rope(h, config.rope_base, factors=config.rope_factors) for h in z])
-            for z in (q, k)
+            norm(heads(z), f"{p}.attn.{n}_norm.weight")
+            if per_head
+            else heads(norm(z, f"{p}.attn.{n}_norm.weight"))
+            for n, z in (("q", q), ("k", k))
         )
-        mixed = causal_attention(q, k, v).transpose(1, 0, 2).reshape(len(x), -1)
-        x = x + dense(mixed, w, f"{p}.attn.o_proj")
-        y = rms_norm(x, w[f"{p}.ffn_norm.weight"], config.norm_eps)
-        gated = silu(dense(y, w, f"{p}.ffn.gate_proj")) * dense(y, w, f"{p}.ffn.up_proj")
-        x = x + dense(gated, w, f"{p}.ffn.down_proj")
+        window = config.windows[layer] if config.windows else 0
+        how = config.attention_scale, config.attention_softcap, window
+        mixed = causal_attention(turned(q, layer), turned(k, layer), heads(v), *how)
+        y = dense(mixed.transpose(1, 0, 2).reshape(len(x), -1), w, f"{p}.attn.o_proj")
+        x = x + config.residual_scale * norm(y, f"{p}.attn_post_norm.weight")
+        y = norm(x, f"{p}.ffn_norm.weight")
+        activation = silu if config.activation == "silu" else gelu_tanh
+        gated = activation(dense(y, w, f"{p}.ffn.gate_proj")) * dense(y, w, f"{p}.ffn.up_proj")
+        y = dense(gated, w, f"{p}.ffn.down_proj")
+        x = x + config.residual_scale * norm(y, f"{p}.ffn_post_norm.weight")
     if config.final_norm == "layer_norm":
         return layer_norm(x, w["final_norm.weight"], w["final_norm.bias"], config.final_norm_eps)
     return rms_norm(x, w["final_norm.weight"], config.final_norm_eps)

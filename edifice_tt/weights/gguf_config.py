@@ -64,6 +64,10 @@ def read_config(header: GGUFHeader) -> tuple[Family, CausalLMConfig]:
     hidden_size, num_heads = read("embedding_length", int), read("attention.head_count", int)
     head_dim = read("attention.key_length", int, max(1, hidden_size // num_heads))
     rotated = read("rope.dimension_count", int, head_dim)
+    if rotated != head_dim and "partial_rotary_factor" not in family.defaults:
+        raise ValueError(
+            f"{family.name}.rope.dimension_count={rotated}, expected the head's {head_dim}"
+        )
     context_length = read("context_length", int)
     check_file(header.metadata, family, head_dim, context_length)
     if (num_layers := read("block_count", int)) > len(header.entries):

@@ -30,7 +30,7 @@ def whole_forward(lm, pool, candidate, blocks):
     padded = np.zeros((1, CONTEXT), np.int32)
     padded[0, : len(text)] = text
     x = lm.token_embedding.rows(Tensor(padded))
-    tables = lm.backbone.rotations(CONTEXT, lm.device)
+    tables = lm.backbone.rotations(0, CONTEXT, lm.device)
     for block in lm.backbone.blocks[:blocks]:
         x = block(x, tables, [Tensor.arange(1, CONTEXT + 1)])
     hidden = lm.backbone.final_norm(x).numpy()[0]

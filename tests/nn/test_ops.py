@@ -86,9 +86,10 @@ def test_two_memories_are_one_softmax(rng, attention):
     assert together == pytest.approx(attention(Tensor(q), whole).numpy(), abs=1e-6)
 
 
-def test_silu_gate_is_exact_at_zero_and_saturates():
+@pytest.mark.parametrize("activation", ["silu", "gelu_tanh"])
+def test_a_gated_unit_is_exact_at_zero_and_saturates(activation):
     gate, up = Tensor([0.0, 50.0, -50.0]), Tensor([3.0, 3.0, 3.0])
-    assert ops.silu_gate(gate, up).numpy() == pytest.approx([0.0, 150.0, 0.0])
+    assert ops.gated(gate, up, activation).numpy() == pytest.approx([0.0, 150.0, 0.0])
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ def test_a_value_of_the_rotation_of_a_wrong_type_or_size_is_refused_by_its_key(k
                 options_of({**CONFIG, "rope_scaling": {**rope, key: value}})
 
 
-@pytest.mark.parametrize("kind", [0, "", [], {}, True, "yarn"], ids=repr)
+@pytest.mark.parametrize("kind", [0, "", [], {}, True, "dynamic"], ids=repr)
 @pytest.mark.parametrize("key", ["rope_type", "type"])
 def test_a_type_of_rotation_that_is_none_is_refused(key, kind):
     with pytest.raises(ValueError, match=r"rope type .* is not supported"):

@@ -14,7 +14,8 @@ from edifice_tt.contract.errors import CheckpointError, EdificeError
 from edifice_tt.nn.stored import halves as precision
 from edifice_tt.testing import byte_tokenizer
 from edifice_tt.weights import footprint, safetensors
-from edifice_tt.weights.huggingface_config import _rope_factors, options_of
+from edifice_tt.weights.huggingface_config import options_of
+from edifice_tt.weights.rotations import llama3
 from edifice_tt.weights.safetensors import write_safetensors
 
 CONFIG = {
@@ -124,11 +125,11 @@ def test_several_files_and_half_precision_are_read(tiny_lm, folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "mamba"}, "model_type 'mamba' is not supported; supported: llama"),
+        ({"model_type": "mamba"}, "model_type 'mamba' is not supported; supported: .*llama"),
         ({"attention_bias": True}, "missing: backbone.blocks.0.attn.q_proj.bias"),
         ({"attention_bias": "no"}, "attention_bias='no', expected true or false"),
         ({"hidden_act": "gelu"}, "hidden_act='gelu' is not supported"),
-        ({"rope_scaling": {"rope_type": "yarn"}}, "rope type 'yarn' is not supported"),
+        ({"rope_scaling": {"rope_type": "dynamic"}}, "rope type 'dynamic' is not supported"),
         (
             {"intermediate_size": 32},
             r"gate_proj.weight: shape \(64, 24\), the model",
@@ -325,14 +326,10 @@ def test_an_incomplete_folder_is_one_clear_error(folder):
 
 def test_llama3_factors_keep_fast_rotations_and_stretch_slow_ones():
     """Base 16, head size 8, trained on 64 positions: wavelengths 2 pi times 1, 2, 4, 8."""
-    rope = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-    rope["original_max_position_embeddings"] = 64
     turns = [64 / (2 * math.pi * w) for w in (1, 2, 4, 8)]  # 10.2, 5.1, 2.5, 1.3
     keep = [1, 1, (turns[2] - 1) / 3, (turns[3] - 1) / 3]
     expected = [1 / ((1 - k) / 8 + k) for k in keep]
-    assert _rope_factors(rope, 16.0, 8) == pytest.approx(expected)
-    assert _rope_factors({"type": "linear", "factor": 3}, 16.0, 8) == (3.0,) * 4
-    assert _rope_factors({}, 16.0, 8) is None
+    assert llama3(16.0, 8, 8.0, 1.0, 4.0, 64.0) == pytest.approx(expected)
 
 
 def test_a_folder_of_something_else_is_nobody_s(tmp_path):

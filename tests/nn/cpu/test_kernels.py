@@ -134,7 +134,7 @@ def layer_and_input(rng, B, T, **options):
     config = BackboneConfig(**{**sizes, "head_dim": 10, **options})
     backbone = Backbone(config, np.random.default_rng(5))
     x = Tensor(normal(rng, B, T, config.hidden_size)).realize()
-    return backbone.blocks[0], x, backbone.rotations(64, "CPU"), [count_up(1, T, "CPU")]
+    return backbone.blocks[0], x, backbone.rotations(0, 64, "CPU"), [count_up(1, T, "CPU")]
 
 
 @pytest.mark.slow
@@ -142,7 +142,7 @@ def layer_and_input(rng, B, T, **options):
 @pytest.mark.parametrize("head_dim", [10, 64])
 def test_a_whole_layer_equals_its_formula(rng, B, T, head_dim):
     block, x, tables, seen = layer_and_input(rng, B, T, head_dim=head_dim)
-    tables = Backbone(block.config).rotations(128, "CPU")
+    tables = Backbone(block.config).rotations(0, 128, "CPU")
     assert block.is_one_kernel(x)
     expected = block._formula(x, tables, seen, None, 0).numpy()
     assert block(x, tables, seen).numpy() == pytest.approx(expected, abs=1e-5)

@@ -225,7 +225,7 @@ def test_a_whole_layer_equals_its_formula(rng, kinds):
     """What rounds differently by a bit may round to another number: hence the tolerance."""
     backbone = backbone_of(rng, kinds)
     block = backbone.blocks[0]
-    x, tables = Tensor(normal(rng, 3, 29, 64)).realize(), backbone.rotations(64, "CPU")
+    x, tables = Tensor(normal(rng, 3, 29, 64)).realize(), backbone.rotations(0, 64, "CPU")
     seen = [count_up(1, 29, "CPU")]
     assert block.is_one_kernel(x)
     expected = block._formula(x, tables, seen, None, 0).numpy()
@@ -237,7 +237,7 @@ def test_a_whole_layer_equals_its_formula(rng, kinds):
 @pytest.mark.parametrize("flags", OTHERS)
 def test_a_whole_layer_is_the_same_on_other_processors(rng, flags, tmp_path, monkeypatch):
     backbone = backbone_of(rng, KINDS)
-    x, tables = Tensor(normal(rng, 3, 5, 64)).realize(), backbone.rotations(64, "CPU")
+    x, tables = Tensor(normal(rng, 3, 5, 64)).realize(), backbone.rotations(0, 64, "CPU")
     seen, block = [count_up(1, 5, "CPU")], backbone.blocks[0]
     expected = block(x, tables, seen).numpy()
     kernel = kernel_of(monkeypatch, lambda: block(x, tables, seen))
