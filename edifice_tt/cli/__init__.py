@@ -67,18 +67,27 @@ def _hearing() -> Iterator[None]:
     """Raise an interrupt again that came where Python only reports it: an import, a `__del__`."""
     import signal
     import threading
+    import time
 
-    before = sys.unraisablehook
+    before, main = sys.unraisablehook, threading.main_thread().ident or 0
+
+    def is_reported() -> bool:
+        frame = sys._current_frames().get(main)
+        while frame is not None and frame.f_code is not hear.__code__:
+            frame = frame.f_back
+        return frame is not None
 
     def again() -> None:
+        while is_reported():  # raised there, it would be lost too
+            time.sleep(0.001)
         if hasattr(signal, "pthread_kill"):  # it also ends a call that waits
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            signal.pthread_kill(main, signal.SIGINT)
         else:
             signal.raise_signal(signal.SIGINT)
 
     def hear(unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, KeyboardInterrupt):
-            threading.Timer(0.01, again).start()  # at once it would be raised here, and lost too
+            threading.Thread(target=again).start()
         else:
             before(unraisable)
 
