@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
-from edifice_tt.cli.parser import add_option, default_of
+from edifice_tt.cli.parser import add_option, default_of, whole_number, whole_numbers
 from edifice_tt.contract.errors import EdificeError, unknown_name
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.machine.files import write_atomically
@@ -34,27 +34,21 @@ def register(add: Add) -> None:
         help="default: oracle, best_of_n, majority, weighted, weighted_logit and random, "
         "as far as the scores allow",
     )
-    curve.add_argument(
-        "--ks", type=_counts, metavar="1,2,4", help="default: powers of two, and all candidates"
-    )
+    ks = "default: powers of two, and all candidates"
+    curve.add_argument("--ks", type=whole_numbers(1), metavar="1,2,4", help=ks)
     curve.add_argument(
         "--scorer", action="append", metavar="NAME", help="repeatable; default: all in the pool"
     )
     curve.add_argument("--answer", help=f"what votes compare: {options.EXTRACTORS}")
     option = partial(add_option, curve, CURVE)
     option("--level", "of the intervals (default: {})", type=_level)
-    option("--bootstrap", "resamples of the problems (default: {})", type=_resamples, metavar="N")
+    resamples = "resamples of the problems (default: {})"
+    option("--bootstrap", resamples, type=whole_number(1), metavar="N")
     unfinished = "problems with fewer candidates than were asked for (default: {})"
     option("--unfinished", unfinished, choices=("leave_out", "use"))
-    option("--seed", type=_seed)
-    curve.add_argument(
-        "--html",
-        dest="output",
-        type=options.new_file,
-        metavar="FILE",
-        help="write a report, one page that needs no network",
-    )
-    curve.add_argument("--force", action="store_true", help="replace the report if it is there")
+    option("--seed", type=whole_number(0))
+    report = "write a report, one page that needs no network"
+    options.add_output(curve, ["--html"], report, metavar="FILE")
     curve.add_argument(
         "--all",
         action="store_true",
@@ -64,12 +58,6 @@ def register(add: Add) -> None:
 
 def _names(text: str) -> list[str]:
     return [name for name in map(str.strip, text.split(",")) if name]
-
-
-def _counts(text: str) -> list[int]:
-    if not all(part.strip().isdecimal() and int(part) for part in text.split(",")):
-        raise argparse.ArgumentTypeError(f"{text}: expected whole numbers from 1, such as 1,2,4")
-    return [int(part) for part in text.split(",")]
 
 
 def _level(text: str) -> float:
@@ -82,21 +70,6 @@ def _level(text: str) -> float:
             f"{text}: expected a number between 0 and 1; {default_of(CURVE, 'level')} is usual"
         )
     return level
-
-
-def _resamples(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        usual = default_of(CURVE, "bootstrap")
-        raise argparse.ArgumentTypeError(
-            f"{text}: expected a whole number from 1; {usual} is usual"
-        )
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 0")
-    return int(text)
 
 
 def _curve(arguments: argparse.Namespace) -> None:

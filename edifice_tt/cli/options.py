@@ -5,11 +5,12 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edifice_tt.cli import terminal
 from edifice_tt.cli.parser import add_option
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.records import Task
@@ -30,7 +31,8 @@ def add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", help="tinygrad device, for example METAL, CUDA, CL or CPU")
 
 
-def add_activations(command: argparse.ArgumentParser) -> None:
+def add_loading(command: argparse.ArgumentParser) -> None:
+    add_device(command)
     add_option(
         command,
         "weights.pretrained:load_pretrained",
@@ -39,9 +41,6 @@ def add_activations(command: argparse.ArgumentParser) -> None:
         "quantised model",
         metavar="KIND",
     )
-
-
-def add_dtype(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--dtype",
         help="store the weights as float32, float16 or bfloat16 (default: a CPU keeps the blocks "
@@ -49,10 +48,12 @@ def add_dtype(command: argparse.ArgumentParser) -> None:
     )
 
 
-def load(arguments: argparse.Namespace, model: str, device: str | None) -> Any:
-    """The model of that name on a device, as `--dtype` and `--activations` say."""
+def load(arguments: argparse.Namespace, model: str, devices: Sequence[str] | None = None) -> Any:
+    """The model of that name on the first of the devices, else as the options of loading say."""
     import edifice_tt as et
 
+    terminal.say(f"loading {model}")
+    device = devices[0] if devices else arguments.device
     how = {name: getattr(arguments, name) for name in ("dtype", "activations")}
     return et.load_pretrained(model, device=device, **how)
 
@@ -87,14 +88,12 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
     command.add_argument("--raw", action="store_true", help="no chat template: continue the text")
     batches = "candidates that decode together: fewer need less memory (default: {})"
     option("--batch-size", batches)
-    add_device(command)
-    add_activations(command)
+    add_loading(command)
     command.add_argument(
         "--devices",
         metavar="A,B",
         help="several of one kind that share the candidates, for example CUDA:0,CUDA:1",
     )
-    add_dtype(command)
 
 
 def add_selection(command: argparse.ArgumentParser) -> None:
@@ -125,14 +124,11 @@ def add_selection(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_reduce(command: argparse.ArgumentParser) -> None:
+def add_scoring(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--reduce",
         help="what makes one score of a scorer of steps: last (default), min, max, mean or product",
     )
-
-
-def add_verifier(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--verifier", metavar="FILE", help="score with a head of edifice-tt train, not --scorer"
     )
@@ -199,7 +195,7 @@ def _json_or_text(text: str) -> Any:
         return text
 
 
-def new_file(text: str) -> Path:
+def _new_file(text: str) -> Path:
     # Asked before minutes of sampling, not after.
     reason = None
     if text == "-":
@@ -216,6 +212,17 @@ def new_file(text: str) -> Path:
     if reason is not None:
         raise argparse.ArgumentTypeError(f"cannot write {text}: {reason}")
     return Path(text)
+
+
+def add_output(
+    command: argparse.ArgumentParser, names: Sequence[str], help: str, resume: str = "", **more: Any
+) -> None:
+    """Add the file that a command writes, and what to do when it is there."""
+    command.add_argument(*names, dest="output", type=_new_file, help=help, **more)
+    how = command.add_mutually_exclusive_group()
+    if resume:
+        how.add_argument("--resume", action="store_true", help=resume)
+    how.add_argument("--force", action="store_true", help="replace the file if it is there")
 
 
 def check_new(arguments: argparse.Namespace) -> None:

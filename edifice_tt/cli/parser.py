@@ -1,6 +1,7 @@
 """The parser of the command line: its commands, who owns each, defaults from public signatures."""
 
 import argparse
+from collections.abc import Callable
 from inspect import signature
 from pkgutil import resolve_name
 from typing import Any, NoReturn
@@ -56,6 +57,22 @@ def add_option(
     action.function, action.unset = function, unset
 
 
+def whole_number(least: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number, at least that."""
+
+    def read(text: str) -> int:
+        if not text.strip().isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {least}")
+        return int(text)
+
+    return read
+
+
+def whole_numbers(least: int) -> Callable[[str], list[int]]:
+    """The type of an argument that holds several of these, between commas."""
+    return lambda text: [*map(whole_number(least), text.split(","))]
+
+
 class _Parsers(dict[str, Any]):
     """The parsers of commands by name; one that is looked up knows the defaults of its options.
 
@@ -101,6 +118,15 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
     def keep(self) -> None:
         """Keep what was added since `begin`."""
         self.added = []
+
+    def add(self, name: str, run: Callable[..., int | None], summary: str, *groups: Any) -> Any:
+        """Add a command of our own, with the arguments that each of `groups` adds."""
+        command = self.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        command.add_argument("--json", action="store_true", help="print JSON")
+        command.set_defaults(run=run)
+        for add_group in groups:
+            add_group(command)
+        return command
 
     def add_parser(self, name: str, **options: Any) -> Any:
         """Add a command, as argparse does. Raises `NameTakenError` with both owners."""

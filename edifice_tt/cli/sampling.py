@@ -29,17 +29,13 @@ def register(add: Add) -> None:
         "sample, score, select",
         options.add_sampling,
         options.add_selection,
-        options.add_reduce,
-        options.add_verifier,
+        options.add_scoring,
     )
     best.add_argument("prompt", help="the question; - reads it from standard input")
     best.add_argument(
         "--task", help="ask a question of a task, after its examples (edifice-tt tasks NAME)"
     )
-    best.add_argument(
-        "-o", "--output", type=options.new_file, help="keep the scored pool in this file"
-    )
-    best.add_argument("--force", action="store_true", help="replace the file if it is there")
+    options.add_output(best, ["-o", "--output"], "keep the scored pool in this file")
     generate = add("generate", _generate, "sample candidates into a pool", options.add_sampling)
     generate.add_argument("prompt", nargs="?", help="the question; - reads it from standard input")
     generate.add_argument(
@@ -56,12 +52,12 @@ def register(add: Add) -> None:
     generate.add_argument(
         "--answer", help=f"extract answers and mark those that are right: {options.EXTRACTORS}"
     )
-    generate.add_argument(
-        "-o", "--output", type=options.new_file, help="pool file (default: print the candidates)"
+    options.add_output(
+        generate,
+        ["-o", "--output"],
+        "pool file (default: print the candidates)",
+        resume="make only what the file lacks",
     )
-    how = generate.add_mutually_exclusive_group()
-    how.add_argument("--resume", action="store_true", help="make only what the file lacks")
-    how.add_argument("--force", action="store_true", help="replace the file if it is there")
 
 
 def _generate(arguments: argparse.Namespace) -> int:
@@ -80,7 +76,7 @@ def _generate(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{option} need a pool file; name it with -o POOL")
     question = options.read_question(arguments)
     request = options.request_of(arguments, answer=arguments.answer)
-    lm = _load(arguments, request)
+    lm = options.load(arguments, arguments.model, request.devices)
     pool = _sample(lm, _prompt(arguments, question, lm), request)
     terminal.show_result(arguments, pool.to_dict(), terminal.show_candidates(pool))
     return _status(pool)
@@ -103,7 +99,7 @@ def _generate_file(arguments: argparse.Namespace) -> int:
         problems = [et.Problem(options.read_question(arguments))]
     answer = arguments.answer or task.answer if task else arguments.answer
     request = options.request_of(arguments, task, answer)
-    lm = _load(arguments, request)
+    lm = options.load(arguments, arguments.model, request.devices)
     problems = [
         et.Problem(_prompt(arguments, str(p.prompt), lm, task), p.problem, p.gold) for p in problems
     ]
@@ -163,7 +159,7 @@ def _best_of(arguments: argparse.Namespace) -> int:
         options.check_new(arguments)
     question = (task.examples if task else "") + options.read_question(arguments)
     request = options.request_of(arguments, task)
-    lm = _load(arguments, request)
+    lm = options.load(arguments, arguments.model, request.devices)
     if verifier is None:
         score.check_scorer(lm, record.name)
     else:
@@ -178,7 +174,9 @@ def _best_of(arguments: argparse.Namespace) -> int:
                 et.write_pools(arguments.output, [pool], overwrite=arguments.force)
         finally:  # nor when it cannot be saved; printing comes last, for its reader may have left
             plain = {"choice": choice and choice.to_dict(), "pool": pool.to_dict()}
-            terminal.show_result(arguments, plain, terminal.show_choice(pool, choice))
+            table = terminal.show_candidates(pool, choice.index if choice else None)
+            text = f"{choice.text}\n\n{table}" if choice else table
+            terminal.show_result(arguments, plain, text)
     return _status(pool)
 
 
@@ -194,12 +192,6 @@ def _usual_scorer(arguments: argparse.Namespace) -> str:
 def _status(pool: Any) -> int:
     # What is finished is shown, yet whoever goes on by the status must know that it is not all.
     return 130 if pool.interrupted else 0
-
-
-def _load(arguments: argparse.Namespace, request: "Request") -> Any:
-    terminal.say(f"loading {arguments.model}")
-    device = request.devices[0] if request.devices else arguments.device
-    return options.load(arguments, arguments.model, device)
 
 
 def _prompt(

@@ -59,18 +59,18 @@ class Registry:
 
 
 _kept: tuple[Registry, Any] | None = None  # with the surroundings in which it is valid
-_held: ContextVar[list[Registry] | None] = ContextVar("_held", default=None)
+_current: ContextVar[list[Registry] | None] = ContextVar("current", default=None)
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def one_registry() -> Iterator[None]:
     """Within this context plugins are asked at most once; for work that looks up many names."""
-    token = _held.set([]) if _held.get() is None else None
+    token = _current.set([]) if _current.get() is None else None
     try:
         yield
     finally:
         if token is not None:
-            _held.reset(token)
+            _current.reset(token)
 
 
 def load_registry() -> Registry:
@@ -80,7 +80,7 @@ def load_registry() -> Registry:
     `EDIFICE_TT_PLUGINS` changes. While one is broken they are asked at every call, so that a repair
     takes effect.
     """
-    one = _held.get()
+    one = _current.get()
     if one is None:
         return _load()
     if not one:

@@ -14,7 +14,7 @@ from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import EdificeError
-from edifice_tt.contract.registry import held
+from edifice_tt.contract.registry import one_registry
 from edifice_tt.machine.files import write_atomically
 from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.pools.candidates import Candidate
@@ -70,7 +70,7 @@ class Run:
 
     def sample(self, on_token: Callable[[Event], None] | None = None) -> int:
         """Sample what is missing; returns the number of new candidates."""
-        with held():
+        with one_registry():
             for problem, indices in self.missing:
                 check_unchanged(self.lm)
                 write = partial(self._write, problem)
