@@ -18,7 +18,7 @@ from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.options import whole
 from edifice_tt.engine.decoder import Decoder
 from edifice_tt.engine.lockstep import devices_for, share_out
-from edifice_tt.engine.prefill import read_prompt
+from edifice_tt.engine.prefill import prefill
 from edifice_tt.engine.prompt import encode_prompt
 from edifice_tt.engine.workspace import workspace_of
 from edifice_tt.nn.mapped import check_unchanged
@@ -35,7 +35,7 @@ Read = TypeVar("Read")
 class _Job(NamedTuple):
     """A pool as tokens."""
 
-    prompt: list[int]
+    prompt_ids: list[int]
     answers: list[list[int]]
 
     @property
@@ -96,7 +96,10 @@ def _read_all(
     lm: CausalLM, jobs: Sequence[_Job], parts: Sequence[range], devices: Sequence[str] | None
 ) -> Iterator[list[list[States]]]:
     """The states of each job, by part and answer."""
-    rows, longest = sum(len(job.answers) for job in jobs), max((j.prompt for j in jobs), key=len)
+    rows, longest = (
+        sum(len(job.answers) for job in jobs),
+        max((job.prompt_ids for job in jobs), key=len),
+    )
     with workspace_of(lm) as workspace:
         decoders = workspace.decoders(devices_for(lm, devices, rows, len(longest)))
         yield from _read_with(decoders, jobs, parts)
@@ -106,7 +109,7 @@ def _read_with(
     decoders: Sequence[Decoder], jobs: Sequence[_Job], parts: Sequence[range]
 ) -> Iterator[list[list[States]]]:
     room, most = max(job.longest for job in jobs), max(len(job.answers) for job in jobs)
-    longest = max((job.prompt for job in jobs), key=len)
+    longest = max((job.prompt_ids for job in jobs), key=len)
     # Several problems are shared out, not the answers of one.
     size, held = share_out(most, len(decoders) if len(jobs) == 1 else 1, ROWS)
 
@@ -116,13 +119,13 @@ def _read_with(
         return [[states for rows in read for states in rows[i]] for i in range(len(parts))]
 
     def read_job(decoder: Decoder, job: _Job) -> list[list[States]]:
-        decoder.read_prompt(job.prompt)
+        decoder.read_prompt(job.prompt_ids)
         return read_rows(decoder, job.answers)
 
     if len(decoders) == 1:
         yield from (read_job(decoders[0], job) for job in jobs)
     elif len(jobs) == 1:
-        read_prompt(decoders, longest)
+        prefill(decoders, longest)
         for decoder in decoders:  # captured one after the other, as in `lockstep`
             read_rows(decoder, [[0]])
         shares = [jobs[0].answers[i : i + size] for i in range(0, most, size)]
@@ -168,7 +171,7 @@ def _read_rows(
         for row, chunk in enumerate(chunks):
             ids[row, : len(chunk)] = chunk
         wanted = [row * TOKENS + t for row, chunk in enumerate(chunks) for t in range(len(chunk))]
-        behind, given = cache.holding(start, decoder.prompt), ids
+        behind, given = cache.holding(start, decoder.prefix), ids
         for part, states in zip(parts, found, strict=True):
             hidden, normed = decoder.step(given, behind, wanted, part)
             given = hidden  # (B, T, D)

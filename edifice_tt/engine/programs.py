@@ -29,7 +29,7 @@ class LinkedStep:
     hidden: NDArray[np.float32]
     logits: NDArray[np.float32]
     layers: Replay
-    held: Any  # the memory that lies behind all this
+    memory: Any  # what lies behind all this, kept alive
     last: NDArray[np.float32] | None = None  # when T > 1: the token (1, D) whose logits are wanted
     head: Replay | None = None
 
@@ -60,7 +60,7 @@ class _Chain:
     """Programs in sequence, with their own memory."""
 
     links: list[Any] = field(default_factory=list)
-    held: list[Any] = field(default_factory=list)
+    memory: list[Any] = field(default_factory=list)
     _scratch: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
     def add(self, program: _Program, given: Sequence[Tensor], out: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class _Chain:
                     self._scratch[at] = zeros(size, dtype=np.uint8)
                 places[at] = self._scratch[at].ctypes.data
         self.links.append((program.capture, places))
-        self.held += [*given, out, self._scratch]
+        self.memory += [*given, out, self._scratch]
         return out
 
     def replay(self) -> Replay:
@@ -145,7 +145,7 @@ class Programs:
     ) -> Tensor:
         block = lm.backbone.blocks[layer]
         tables = lm.backbone.rotations(cache.span, lm.device)
-        memories = [held.layers[layer] for held in (cache, cache.prefix) if held is not None]
+        memories = [one.layers[layer] for one in (cache, cache.prefix) if one is not None]
 
         def read(x: Tensor, rows: Tensor, own: Tensor, *shared: Tensor) -> Tensor:
             prefix = KVCache(Layers(shared)) if shared else None
