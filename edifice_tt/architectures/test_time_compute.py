@@ -26,14 +26,8 @@ from edifice_tt.nn.heads import make_head
 from edifice_tt.nn.stored.halves import choose_dtype, store
 
 NAME = "test_time_compute"
-RECOMMENDED = (
-    "hidden_size",
-    "num_layers",
-    "num_heads",
-    "num_kv_heads",
-    "scorer_hidden",
-    "dropout",
-)
+SIZES = ("hidden_size", "num_layers", "num_heads", "num_kv_heads")
+RECOMMENDED = (*SIZES, "scorer_hidden", "dropout")
 
 
 @dataclass(frozen=True)
@@ -62,13 +56,7 @@ class TestTimeComputeConfig:
 
     @property
     def backbone(self) -> BackboneConfig:
-        return BackboneConfig(
-            hidden_size=self.hidden_size,
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            num_kv_heads=self.num_kv_heads,
-            dropout=self.dropout,
-        )
+        return BackboneConfig(**{name: getattr(self, name) for name in (*SIZES, "dropout")})
 
     @property
     def num_weights(self) -> int:
@@ -93,11 +81,9 @@ class TestTimeCompute(Copies):
         self, config: TestTimeComputeConfig, rng: np.random.Generator | None = None
     ) -> None:
         self.config = config
-        self.input_projection = (
-            Linear(config.embed_dim, config.hidden_size, rng=rng)
-            if config.embed_dim != config.hidden_size
-            else None
-        )
+        self.input_projection = None
+        if config.embed_dim != config.hidden_size:
+            self.input_projection = Linear(config.embed_dim, config.hidden_size, rng=rng)
         self.backbone = Backbone(config.backbone, rng)
         self.scorer = make_head(config)
 

@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 from typing import Any, NoReturn
 
 from edifice_tt.cli.terminal import visible
-from edifice_tt.contract.errors import NameTakenError, PluginError
+from edifice_tt.contract.errors import PluginError, name_taken
 
 
 class Parser(argparse.ArgumentParser):
@@ -133,10 +133,7 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
         names = [name, *options.get("aliases", ())]
         for one in names:
             if one in self.owners:
-                raise NameTakenError(
-                    f"command {one!r} is registered by {self.owners[one]} and claimed again by "
-                    f"{self.owner}; rename one of them"
-                )
+                raise name_taken(f"command {one!r}", self.owners[one], self.owner)
         try:
             str(options.get("help")) % {"prog": name}
         except (ValueError, TypeError, KeyError) as error:  # it would end `edifice-tt --help`

@@ -36,11 +36,7 @@ def make_config(config_class: type[C], architecture: str, options: dict[str, Any
     for option in options:
         if option not in declared:
             raise unknown_name(f"option of {architecture}", option, declared)
-    required = [
-        name
-        for name, field in declared.items()
-        if field.default is MISSING and field.default_factory is MISSING
-    ]
+    required = (f.name for f in declared.values() if f.default is f.default_factory is MISSING)
     if missing := [name for name in required if name not in options]:
         raise ValueError(f"{architecture} needs {' and '.join(missing)}; give {missing[0]}=...")
     plain = {name: whole(value) for name, value in options.items()}  # NumPy's are no JSON

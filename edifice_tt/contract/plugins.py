@@ -19,7 +19,7 @@ from typing import Any
 import pluggy
 
 from edifice_tt.contract import hookspecs
-from edifice_tt.contract.errors import NameTakenError, PluginError
+from edifice_tt.contract.errors import PluginError, name_taken
 from edifice_tt.contract.tracing import is_tracing, one_line, timed, traced, watch
 
 GROUP = "edifice_tt"
@@ -122,10 +122,7 @@ def load_plugins() -> Plugins:
         name, owner = entry_point.name, _owner(entry_point.dist)
         try:
             if name in plugins.owners:
-                raise NameTakenError(
-                    f"plugin name {name!r} is registered by {plugins.owners[name]} and claimed "
-                    f"again by {owner}; rename one of them"
-                )
+                raise name_taken(f"plugin name {name!r}", plugins.owners[name], owner)
             plugins.modules.append(entry_point.module)
             _register(manager, entry_point)
         except KeyboardInterrupt:

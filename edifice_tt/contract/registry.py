@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from edifice_tt.contract.errors import NameTakenError, PluginError, PluginWarning, unknown_name
+from edifice_tt.contract.errors import PluginError, PluginWarning, name_taken, unknown_name
 from edifice_tt.contract.plugins import Failure, Plugins, load_plugins, surroundings
 from edifice_tt.contract.records import RANGES as RANGES
 from edifice_tt.contract.records import Architecture as Architecture
@@ -114,29 +114,20 @@ def _ask_plugins() -> Registry:
     }
 
     def begin(hook: str, owner: str) -> tuple[dict[str, Any], Callable[[], None]]:
-        return _collect(*kinds[hook], owner)
+        kind, make, records = kinds[hook]
+        added: dict[str, Any] = {}
+
+        def register(name: str, *arguments: Any, **options: Any) -> None:
+            if not isinstance(name, str) or not name:
+                raise PluginError(f"the name of a {kind} must be a non-empty str, given {name!r}")
+            if (other := records.get(name) or added.get(name)) is not None:
+                raise name_taken(f"{kind} {name!r}", other.owner, owner)
+            added[name] = make(name, *arguments, **options, owner=owner)
+
+        return {"register": register}, lambda: records.update(added)
 
     registry.plugins.call_each(begin, *kinds)
     return registry
-
-
-def _collect(
-    kind: str, make: Callable[..., Record], found: dict[str, Any], owner: str
-) -> tuple[dict[str, Any], Callable[[], None]]:
-    """The `register` function for one plugin, and a function that keeps what it registered."""
-    added: dict[str, Any] = {}
-
-    def register(name: str, *arguments: Any, **options: Any) -> None:
-        if not isinstance(name, str) or not name:
-            raise PluginError(f"the name of a {kind} must be a non-empty str, given {name!r}")
-        if (holder := found.get(name) or added.get(name)) is not None:
-            raise NameTakenError(
-                f"{kind} {name!r} is registered by {holder.owner} and claimed again by {owner};"
-                " rename one of them"
-            )
-        added[name] = make(name, *arguments, **options, owner=owner)
-
-    return {"register": register}, lambda: found.update(added)
 
 
 def list_architectures() -> list[str]:

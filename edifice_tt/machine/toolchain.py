@@ -55,19 +55,10 @@ def how_to_get_clang() -> str:
         return f"{sys.executable} -m pip install 'edifice-tt[cpu]'"
     if sys.platform == "win32":
         return "winget install LLVM.LLVM"
-    return next(
-        (
-            command
-            for manager, command in (
-                ("apt-get", "sudo apt-get install clang"),
-                ("dnf", "sudo dnf install clang"),
-                ("pacman", "sudo pacman -S clang"),
-                ("apk", "sudo apk add clang"),
-            )
-            if shutil.which(manager)
-        ),
-        "install clang with your system's package manager",
-    )
+    for command in ("apt-get install", "dnf install", "pacman -S", "apk add"):
+        if shutil.which(command.split()[0]):
+            return f"sudo {command} clang"
+    return "install clang with your system's package manager"
 
 
 def prepare_compiler() -> str:
@@ -152,10 +143,7 @@ def _prepare_cache() -> None:
         connection.execute("PRAGMA synchronous=NORMAL")
         helpers._db_connection = connection
         helpers.diskcache_put("edifice_tt", "written", 1)
-    except (
-        OSError,
-        sqlite3.Error,
-    ):  # without a cache each start compiles anew; CACHEDB can name another file
+    except (OSError, sqlite3.Error):  # each start compiles anew; CACHEDB can name another file
         helpers.CACHELEVEL.value = 0
     _cache_of = os.getpid()
 
@@ -178,10 +166,8 @@ def devices_beside(device: str) -> list[str]:
     """The devices that can share the work of `device`: one per core for the CPU, else itself."""
     if device != "CPU":
         return [device]
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
+    limited = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if limited else os.cpu_count() or 1
     return ["CPU", *(f"CPU:{core}" for core in range(1, cores))]
 
 
@@ -227,18 +213,18 @@ def _first_device() -> str:
     from tinygrad.device import ALL_DEVICES, Device
     from tinygrad.helpers import DEV
 
-    found = "CPU"
+    first = "CPU"
     for kind in ALL_DEVICES[: ALL_DEVICES.index("CPU")]:
         if kind not in _VENDORS or _has_card(*_VENDORS[kind]):
             with suppress(Exception):
                 device = Device[kind]
                 if kind == "CL" and _is_processor(device) and find_clang():
                     continue
-                found = str(device.device)
+                first = str(device.device)
                 break
     if not repr(DEV):
-        DEV.value = found  # saves tinygrad the same search
-    return found
+        DEV.value = first  # saves tinygrad the same search
+    return first
 
 
 def _is_processor(device: Any) -> bool:

@@ -60,14 +60,11 @@ class Sampler:
             token = _pick(self._weights(exact, scratch), uniform(self.seed, index, position))
         return token, float(exact[token] - np.log(np.exp(exact, out=scratch).sum()))
 
-    def probabilities(self, logits: Floats) -> Floats:
-        """The distribution (V,) to draw from; filtered tokens have probability 0."""
-        weights = self._weights(logits - logits.max(), np.empty_like(logits))
-        total: Floats = weights / weights.sum()
-        return total
-
     def _weights(self, logits: Floats, weights: Floats) -> Floats:
-        """The unnormalised distribution, from logits with maximum 0; written into `weights`."""
+        """The unnormalised distribution, from logits with maximum 0; written into `weights`.
+
+        Filtered tokens have weight 0.
+        """
         with np.errstate(over="ignore"):  # a tiny temperature gives -inf: weight 0, as it should
             np.divide(logits, self.temperature, out=weights)
         np.exp(weights, out=weights)
