@@ -38,10 +38,6 @@ class _Job(NamedTuple):
     prompt_ids: list[int]
     answers: list[list[int]]
 
-    @property
-    def longest(self) -> int:
-        return max(map(len, self.answers), default=1)
-
 
 def read_hidden(
     lm: CausalLM, pool: Pool, layer: int | None = None, devices: Sequence[str] | None = None
@@ -108,7 +104,8 @@ def _read_all(
 def _read_with(
     decoders: Sequence[Decoder], jobs: Sequence[_Job], parts: Sequence[range]
 ) -> Iterator[list[list[States]]]:
-    room, most = max(job.longest for job in jobs), max(len(job.answers) for job in jobs)
+    room = max((len(answer) for job in jobs for answer in job.answers), default=1)
+    most = max(len(job.answers) for job in jobs)
     longest = max((job.prompt_ids for job in jobs), key=len)
     # Several problems are shared out, not the answers of one.
     size, held = share_out(most, len(decoders) if len(jobs) == 1 else 1, ROWS)

@@ -5,12 +5,12 @@ weight, and a capture on its class would serve all instances. On a CPU the cores
 the tokens of a single text.
 """
 
-import inspect
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 from itertools import pairwise
 from threading import RLock
 from typing import Any
@@ -95,7 +95,7 @@ class CompiledModel:
             ]
         if self._devices is None:
             count = max(1, min(count, rows * tokens // PART))
-        if rows == 1 < count and _reads_on(self.model) and serves(x):
+        if rows == 1 < count and "cache" in signature(self.model).parameters and serves(x):
             cache = KVCache.empty(self.model.config.backbone, 1, tokens, own)
             return [
                 _Part(_reader(self.model, cache, x, part), own, 1, part)
@@ -163,9 +163,9 @@ class _Part:
         if in_memory(self.device) and not TRAINING:
             assert self.given is not None
             # Twice: the first call may compute what is kept from then on, such as rotary tables.
-            found = capture(self._call, self.given) or capture(self._call, self.given)
-            if found is not None:
-                self.out, self._replay = found.returned, Replay((found, {}))
+            graph = capture(self._call, self.given) or capture(self._call, self.given)
+            if graph is not None:
+                self.out, self._replay = graph.returned, Replay((graph, {}))
                 return
         self._jit = TinyJit(self._call)
 
@@ -184,11 +184,6 @@ def _call(model: Any, x: Tensor, **options: Any) -> Any:
 def _own(tensor: Tensor) -> Tensor:
     """The Tensor in its own buffer, not a view of another."""
     return tensor if tensor.uop.has_buffer_identity(after_ok=True) else tensor.contiguous()
-
-
-def _reads_on(model: Any) -> bool:
-    """Whether a model can read a text part by part."""
-    return "cache" in inspect.signature(model).parameters
 
 
 def _reader(model: Any, cache: KVCache, x: Tensor, part: range) -> Callable[[Tensor], Any]:

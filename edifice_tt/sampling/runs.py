@@ -186,14 +186,11 @@ def _check_same(
     )
     if different := differing(recorded, expected):
         name, theirs, ours = different
-        models = (
-            f" (model {file.settings.get('model')!r}, given {lm.name!r})"
-            if name == "fingerprint"
-            else ""
-        )
+        models = f" (model {file.settings.get('model')!r}, given {lm.name!r})"
         raise EdificeError(
-            f"{path} was made with {name}={theirs!r}, given {name}={ours!r}{models}; resume it "
-            "with what it was made with, or write to another file"
+            f"{path} was made with {name}={theirs!r}, given {name}={ours!r}"
+            + models * (name == "fingerprint")
+            + "; resume it with what it was made with, or write to another file"
         )
     now = {one.problem: {"prompt": one.text, "gold": one.gold} for one in problems}
     for name, about in file.problems.items():

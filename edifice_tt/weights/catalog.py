@@ -107,7 +107,8 @@ def pull(name: str, force: bool = False) -> Path:
     model = find(name)
     target = local_path(model)
     try:
-        whole = _is_whole(target, model) and hub.sha256_of(target) == model.sha256
+        is_as_large = target.is_file() and target.stat().st_size == model.size_bytes
+        whole = is_as_large and hub.sha256_of(target) == model.sha256
         if target.exists() and not whole:
             _say(f"{target} is damaged; fetching it again")
         if force or not whole:
@@ -119,10 +120,6 @@ def pull(name: str, force: bool = False) -> Path:
             "or set EDIFICE_TT_HOME to another folder"
         ) from error
     return target
-
-
-def _is_whole(path: Path, model: CatalogModel) -> bool:
-    return path.is_file() and path.stat().st_size == model.size_bytes
 
 
 def _say(line: str) -> None:

@@ -6,6 +6,7 @@ time and memory. It is kept: a prompt more costs less than a millisecond.
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import lru_cache, partial
@@ -58,7 +59,7 @@ def render(
     """
     values = {"tools": None, "documents": None, **options, "messages": list(messages)}
 
-    told, names = _check_day(day), _names(controls)
+    told, names = _check_day(day), _names_of(controls)
 
     def ask(typed: Mapping[str, Any]) -> Rendered:
         return process.render(template, {**typed, **given}, told)
@@ -129,13 +130,16 @@ class _Names:
         return {*([first] if begins else []), *([last] if breaks else [])}
 
 
+_names_of = lru_cache(maxsize=8)(_Names)
+
+
 class _Marker:
     """Marks names in what a user typed, and finds the marks again in the rendered text."""
 
     def __init__(self, names: _Names, spare: Iterator[str]) -> None:
         self.names = names
-        self.spare = spare
-        self.signs: dict[str, str] = {}  # of each character that is changed
+        # The sign of each character that is changed.
+        self.signs: dict[str, str] = defaultdict(lambda: next(spare))
         self.before, self.behind = next(spare), next(spare)
         self.around = self.before + self.behind
 
@@ -143,7 +147,7 @@ class _Marker:
         """A text in which one character of each chosen name is a sign."""
         characters = list(text)
         for i in self.names.places(text, chosen):
-            characters[i] = self._sign(text[i])
+            characters[i] = self.signs[text[i]]
         return "".join(characters)
 
     def surround(self, text: str, name: str) -> str:
@@ -164,16 +168,6 @@ class _Marker:
             )
             size += len(plain[-1])
         return found if "".join(plain) == text else None
-
-    def _sign(self, character: str) -> str:
-        if character not in self.signs:
-            self.signs[character] = next(self.spare)
-        return self.signs[character]
-
-
-@lru_cache(maxsize=8)
-def _names(controls: tuple[str, ...]) -> _Names:
-    return _Names(controls)
 
 
 def _signs_not_in(texts: Sequence[str]) -> Iterator[str]:
