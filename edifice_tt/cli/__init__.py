@@ -112,17 +112,12 @@ def _guarded(argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     finally:
-        _let_go()
-
-
-def _let_go() -> None:
-    """Flush the output; if that fails, keep Python from reporting it at exit."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        with suppress(OSError):  # no file of the system's
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError:  # Python would report it at exit
+            with suppress(OSError):  # no file of the system's
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(argv: Sequence[str] | None) -> int:

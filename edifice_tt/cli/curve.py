@@ -28,7 +28,7 @@ def register(add: Add) -> None:
     curve.add_argument("pool", type=Path, help="pool file whose candidates are marked")
     curve.add_argument(
         "--rules",
-        type=_names,
+        type=lambda text: list(filter(None, map(str.strip, text.split(",")))),
         action="extend",
         metavar="A,B",
         help="default: oracle, best_of_n, majority, weighted, weighted_logit and random, "
@@ -54,10 +54,6 @@ def register(add: Add) -> None:
         action="store_true",
         help="keep every problem and every text in the report, whatever its size",
     )
-
-
-def _names(text: str) -> list[str]:
-    return [name for name in map(str.strip, text.split(",")) if name]
 
 
 def _level(text: str) -> float:

@@ -120,16 +120,15 @@ def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as they need; an empty header line is left out."""
-    lines = [list(map(_in_line, line)) for line in ([header] if any(header) else []) + list(rows)]
+    lines = [
+        [visible(cell).replace("\n", "\\n").replace("\t", "\\t") for cell in line]
+        for line in ([header] if any(header) else []) + list(rows)
+    ]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
-
-
-def _in_line(cell: str) -> str:
-    return visible(cell).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _cut(text: str, others: int) -> str:
@@ -164,14 +163,6 @@ def show_choices(choices: Sequence[tuple[Any, Any]]) -> str:
         for pool, choice in choices
     ]
     return table(("problem", "#", "answer"), rows)
-
-
-def show_checks(checks: Sequence[Any]) -> str:
-    """Print the table of the doctor's checks, then its advice."""
-    marks = {True: "ok", False: "FAIL", None: ""}
-    rows = [(marks[check.ok], check.name, check.found) for check in checks]
-    advice = [f"{check.name}: {check.advice}" for check in checks if check.advice]
-    return "\n".join([table(("", "", ""), rows), *advice])
 
 
 @contextmanager

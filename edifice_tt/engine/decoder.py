@@ -151,15 +151,13 @@ class Decoder:
         part = range(self.model.config.num_layers) if part is None else part
         key = B, T, part.start, part.stop, cache.layers, prefix.layers if prefix else None
         if (step := self._steps.get(key)) is None:
-            step = self._steps[key] = self._make_step(given, cache, part)
+            # Small kernels, a handful: starting the compiler's worker processes would take longer.
+            with exclusive, Context(PARALLEL=0):
+                step = self.programs.link(given, cache, part)
+                step = step or CapturedStep(self._model, given, cache, part)
+            self._steps[key] = step
         shared = prefix.length if prefix else 0
         return step(given, [shared, cache.length, len(wanted), *wanted])
-
-    def _make_step(self, given: NDArray[Any], cache: KVCache, part: range) -> Step:
-        # A handful of small kernels: starting the compiler's worker processes would take longer.
-        with exclusive, Context(PARALLEL=0):
-            linked = self.programs.link(given, cache, part)
-            return linked or CapturedStep(self._model, given, cache, part)
 
 
 def chunks_of(ids: Sequence[int]) -> Iterator[tuple[NDArray[np.int32], int]]:

@@ -87,7 +87,10 @@ class CompiledModel:
         count = len(self._devices or devices_beside(own))
         if not _shares_memory(x):
             devices = list(self._devices or [own])[:rows]
-            models = [self._replica(device, own) for device in devices]
+            for device in {*devices} - {*self._replicas}:
+                alike = device == own
+                self._replicas[device] = self.model if alike else replicate(self.model, device)
+            models = [self._replicas[device] for device in devices]
             parts = shares(rows, len(devices))
             return [
                 _Part(partial(_call, m), d, 0, part)
@@ -103,13 +106,6 @@ class CompiledModel:
             ]
         call = partial(_call, self.model)
         return [_Part(call, own, 0, part) for part in shares(rows, min(count, rows))]
-
-    def _replica(self, device: str, own: str) -> Any:
-        if device == own:
-            return self.model
-        if device not in self._replicas:
-            self._replicas[device] = replicate(self.model, device)
-        return self._replicas[device]
 
     def _run(self, parts: "list[_Part]") -> None:
         first, *others = parts

@@ -86,11 +86,13 @@ def open_device(name: str | None = None) -> str:
     those that do), or when only the CPU is left and there is no clang.
     """
     check_environment()
-    from tinygrad import Device
+    from tinygrad import Device, device
     from tinygrad.helpers import BEAM, DEV, PARALLEL
 
     _prepare_cache()
-    _let_threads_compute()
+    # tinygrad forbids its code generator to open devices by a switch that all threads share. A
+    # thread that reads a Tensor meanwhile would fail.
+    device.ALLOW_DEVICE_USAGE = True
     wanted = (name or DEV.device or _first_device()).upper()
     kind = wanted.split(":", maxsplit=1)[0]
     if kind == "CPU":
@@ -149,17 +151,6 @@ def _prepare_cache() -> None:
 
 
 _cache_of: int | None = None  # the id of the process that opened the cache
-
-
-def _let_threads_compute() -> None:
-    """Let other threads use a device while one compiles.
-
-    tinygrad forbids its code generator to open devices by a switch that all threads share. A thread
-    that reads a Tensor meanwhile would fail.
-    """
-    from tinygrad import device
-
-    device.ALLOW_DEVICE_USAGE = True
 
 
 def devices_beside(device: str) -> list[str]:
