@@ -210,11 +210,7 @@ def make_parser() -> "Parser":
     )
     top.add_argument("--version", action="version", version=f"edifice-tt {__version__}")
     commands: Any = top.add_subparsers(
-        title="commands",
-        dest="command",
-        metavar="COMMAND",
-        required=True,
-        action=parser.Commands,
+        title="commands", dest="command", metavar="COMMAND", required=True, action=parser.Commands
     )
     for room in (sampling, pools, training, curve, installed):
         commands.begin(OWN_NAME, room.HEADING)

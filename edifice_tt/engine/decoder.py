@@ -133,11 +133,7 @@ class Decoder:
         return logits
 
     def step(
-        self,
-        given: NDArray[Any],
-        cache: KVCache,
-        wanted: Sequence[int],
-        part: range | None = None,
+        self, given: NDArray[Any], cache: KVCache, wanted: Sequence[int], part: range | None = None
     ) -> tuple[NDArray[Any], Logits]:
         """Read tokens (B, T) into the cache; only the `wanted` ones where that is faster.
 

@@ -58,10 +58,7 @@ def read_hidden(
 
 
 def read_layers(
-    lm: CausalLM,
-    pools: Sequence[Pool],
-    layers: Sequence[int],
-    devices: Sequence[str] | None = None,
+    lm: CausalLM, pools: Sequence[Pool], layers: Sequence[int], devices: Sequence[str] | None = None
 ) -> Iterator[Mapping[int, list[States]]]:
     """`read_hidden` for several pools and layers, with one pass of the model.
 

@@ -34,10 +34,7 @@ def check_weights(
 
 
 def needed_bytes(
-    shapes: Sequence[tuple[int, ...]],
-    dtype: str | None,
-    beside: int = 0,
-    device: str = "CPU",
+    shapes: Sequence[tuple[int, ...]], dtype: str | None, beside: int = 0, device: str = "CPU"
 ) -> int:
     """The bytes at the most, with the one matrix that is being rounded and the part in work."""
     narrow, largest = dtype in ("float16", "bfloat16"), max(map(math.prod, shapes), default=0)
