@@ -40,10 +40,10 @@ def _stopping() -> Iterator[list[int]]:
     import signal
     import threading
 
-    came: list[int] = []
+    received: list[int] = []
 
     def stop(number: int, _: object) -> None:
-        came.append(number)
+        received.append(number)
         raise KeyboardInterrupt
 
     ours = [
@@ -56,7 +56,7 @@ def _stopping() -> Iterator[list[int]]:
     for number in ours:
         signal.signal(number, stop)
     try:
-        yield came
+        yield received
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)

@@ -58,7 +58,7 @@ class Registry:
         raise unknown_name(kind, name, [*names, *also], note)
 
 
-_kept: tuple[Registry, Any] | None = None  # with the surroundings in which it is valid
+_cache: tuple[Registry, Any] | None = None  # with the surroundings in which it is valid
 _current: ContextVar[list[Registry] | None] = ContextVar("current", default=None)
 
 
@@ -89,17 +89,17 @@ def load_registry() -> Registry:
 
 
 def _load() -> Registry:
-    global _kept
-    kept = _kept  # another thread may exchange it
-    if kept is not None and surroundings(kept[0].plugins.modules) == kept[1]:
-        return kept[0]
+    global _cache
+    cache = _cache  # another thread may exchange it
+    if cache is not None and surroundings(cache[0].plugins.modules) == cache[1]:
+        return cache[0]
     before = surroundings(())  # taken first, so that a change while plugins are asked is noticed
     registry = _ask_plugins()
     for failure in registry.failures:
         warnings.warn(str(failure), PluginWarning, stacklevel=4)
     now = surroundings(registry.plugins.modules)
     unchanged = before is not None and now is not None and before[:-1] == now[:-1]
-    _kept = (registry, now) if unchanged and not registry.failures else None
+    _cache = (registry, now) if unchanged and not registry.failures else None
     return registry
 
 
@@ -170,20 +170,20 @@ def architecture(name: str) -> Architecture:
     >>> architecture("test_time_compute").owner
     'edifice-tt'
     """
-    found: Architecture = load_registry().find("architecture", name)
-    return found
+    record: Architecture = load_registry().find("architecture", name)
+    return record
 
 
 def scorer(name: str) -> Scorer:
     """The record of a scorer; raises `UnknownNameError` for an unknown name."""
-    found: Scorer = load_registry().find("scorer", name)
-    return found
+    record: Scorer = load_registry().find("scorer", name)
+    return record
 
 
 def selector(name: str) -> Selector:
     """The record of a selection rule; raises `UnknownNameError` for an unknown name."""
-    found: Selector = load_registry().find("selector", name)
-    return found
+    record: Selector = load_registry().find("selector", name)
+    return record
 
 
 def build(name: str, **options: Any) -> Any:
@@ -219,7 +219,7 @@ def recommended_defaults(name: str) -> dict[str, Any]:
 
 
 def _resolve_aliases(options: dict[str, Any]) -> dict[str, Any]:
-    given = [name for name in ("embed_dim", *EMBED_DIM_ALIASES) if name in options]
-    if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} mean the same; give one of them")
-    return {"embed_dim" if name in given else name: value for name, value in options.items()}
+    names = [name for name in ("embed_dim", *EMBED_DIM_ALIASES) if name in options]
+    if len(names) > 1:
+        raise ValueError(f"{' and '.join(names)} mean the same; give one of them")
+    return {"embed_dim" if name in names else name: value for name, value in options.items()}

@@ -82,9 +82,9 @@ def traced(plugin: str, arguments: dict[str, Any]) -> dict[str, Any]:
             return function
 
         @functools.wraps(function)
-        def call(*given: Any, **options: Any) -> Any:
-            result = function(*given, **options)
-            _print(f"{plugin}: {name}{_show_arguments(given, options)}", show(result))
+        def call(*values: Any, **options: Any) -> Any:
+            result = function(*values, **options)
+            _print(f"{plugin}: {name}{_show_arguments(values, options)}", show(result))
             return result
 
         return call
@@ -109,8 +109,8 @@ def _print_call(
         _print(f"{names}: {hook}{_show_arguments((), arguments)}", result)
 
 
-def _show_arguments(given: tuple[Any, ...], options: Mapping[str, object]) -> str:
-    shown = [show(value) for value in given]
+def _show_arguments(values: tuple[Any, ...], options: Mapping[str, object]) -> str:
+    shown = [show(value) for value in values]
     return f"({', '.join(shown + [f'{key}={show(value)}' for key, value in options.items()])})"
 
 

@@ -133,7 +133,7 @@ class Decoder:
         return logits
 
     def step(
-        self, given: NDArray[Any], cache: KVCache, wanted: Sequence[int], part: range | None = None
+        self, inputs: NDArray[Any], cache: KVCache, wanted: Sequence[int], part: range | None = None
     ) -> tuple[NDArray[Any], Logits]:
         """Read tokens (B, T) into the cache; only the `wanted` ones where that is faster.
 
@@ -142,18 +142,18 @@ class Decoder:
         range of layers to run, as in `CausalLM.read`. Without the last layer there are no logits,
         only the hidden states through the final norm.
         """
-        B, T = given.shape[:2]
+        B, T = inputs.shape[:2]
         prefix = cache.prefix
         part = range(self.model.config.num_layers) if part is None else part
         key = B, T, part.start, part.stop, cache.layers, prefix.layers if prefix else None
         if (step := self._steps.get(key)) is None:
             # Small kernels, a handful: starting the compiler's worker processes would take longer.
             with exclusive, Context(PARALLEL=0):
-                step = self.programs.link(given, cache, part)
-                step = step or CapturedStep(self._model, given, cache, part)
+                step = self.programs.link(inputs, cache, part)
+                step = step or CapturedStep(self._model, inputs, cache, part)
             self._steps[key] = step
         shared = prefix.length if prefix else 0
-        return step(given, [shared, cache.length, len(wanted), *wanted])
+        return step(inputs, [shared, cache.length, len(wanted), *wanted])
 
 
 def chunks_of(ids: Sequence[int]) -> Iterator[tuple[NDArray[np.int32], int]]:

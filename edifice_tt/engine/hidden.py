@@ -79,10 +79,10 @@ def read_layers(
 def check_layer(lm: CausalLM, layer: int | None) -> int:
     """The layer (None: the last); raises `ValueError` for one out of range."""
     last = lm.config.num_layers
-    found = last if layer is None else whole(layer)
-    if found is None or not 1 <= found <= last:
+    number = last if layer is None else whole(layer)
+    if number is None or not 1 <= number <= last:
         raise ValueError(f"layer={layer!r} must be a whole number from 1 to {last}, the last layer")
-    return found
+    return number
 
 
 def _read_all(
@@ -105,11 +105,11 @@ def _read_with(
     most = max(len(job.answers) for job in jobs)
     longest = max((job.prompt_ids for job in jobs), key=len)
     # Several problems are shared out, not the answers of one.
-    size, held = share_out(most, len(decoders) if len(jobs) == 1 else 1, ROWS)
+    size, capacity = share_out(most, len(decoders) if len(jobs) == 1 else 1, ROWS)
 
     def read_rows(decoder: Decoder, answers: list[list[int]]) -> list[list[States]]:
         starts = range(0, len(answers), size)
-        read = [_read_rows(decoder, answers[i : i + size], held, room, parts) for i in starts]
+        read = [_read_rows(decoder, answers[i : i + size], capacity, room, parts) for i in starts]
         return [[states for rows in read for states in rows[i]] for i in range(len(parts))]
 
     def read_job(decoder: Decoder, job: _Job) -> list[list[States]]:
@@ -158,22 +158,22 @@ def _read_rows(
     """The states of at most `rows` answers to the decoder's prompt, by layers and answer."""
     # Chunks are padded, so the cache needs room for the padding too; it is rounded up to that.
     cache, last = decoder.cache_for(rows, room), decoder.model.config.num_layers
-    found: list[list[list[States]]] = [[[] for _ in answers] for _ in parts]
+    by_part: list[list[list[States]]] = [[[] for _ in answers] for _ in parts]
     for start in range(0, max(map(len, answers)), TOKENS):
         chunks = [answer[start : start + TOKENS] for answer in answers]
         ids = np.zeros((cache.batch, TOKENS), dtype=np.int32)
         for row, chunk in enumerate(chunks):
             ids[row, : len(chunk)] = chunk
         wanted = [row * TOKENS + t for row, chunk in enumerate(chunks) for t in range(len(chunk))]
-        behind, given = cache.holding(start, decoder.prefix), ids
-        for part, states in zip(parts, found, strict=True):
-            hidden, normed = decoder.step(given, behind, wanted, part)
-            given = hidden  # (B, T, D)
+        behind, inputs = cache.holding(start, decoder.prefix), ids
+        for part, states in zip(parts, by_part, strict=True):
+            hidden, normed = decoder.step(inputs, behind, wanted, part)
+            inputs = hidden  # (B, T, D)
             for row, chunk in enumerate(chunks):
                 if chunk:
-                    kept = (given if part.stop == last else normed)[row, : len(chunk)]
-                    states[row].append(kept.astype(np.float32))
-    return [[np.concatenate(one) for one in states] for states in found]
+                    own = (inputs if part.stop == last else normed)[row, : len(chunk)]
+                    states[row].append(own.astype(np.float32))
+    return [[np.concatenate(one) for one in states] for states in by_part]
 
 
 def _job(lm: CausalLM, pool: Pool, alone: bool) -> _Job:

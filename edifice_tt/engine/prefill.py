@@ -39,17 +39,17 @@ def _read_in_stages(decoders: Sequence[Decoder], ids: Sequence[int], kept: int) 
     parts = shares(decoders[0].model.config.num_layers, len(decoders))
     chunks = list(chunks_of(ids))
 
-    def read(stage: int, given: NDArray[Any], chunk: int) -> tuple[NDArray[Any], Logits]:
+    def read(stage: int, inputs: NDArray[Any], chunk: int) -> tuple[NDArray[Any], Logits]:
         cache = decoders[stage].prefix
         assert cache is not None
         behind, count = cache.holding(kept + chunk * CHUNK), chunks[chunk][1]
-        hidden, logits = decoders[stage].step(given, behind, range(count), parts[stage])
+        hidden, logits = decoders[stage].step(inputs, behind, range(count), parts[stage])
         return hidden.copy(), logits
 
     # The first chunk alone: tinygrad captures one graph at a time.
-    given: NDArray[Any] = chunks[0][0]
+    inputs: NDArray[Any] = chunks[0][0]
     for stage in range(len(decoders)):
-        given, logits = read(stage, given, 0)
+        inputs, logits = read(stage, inputs, 0)
 
     lanes = [SimpleQueue[NDArray[Any] | None]() for _ in (*decoders, "the end")]
     for padded, _ in chunks[1:]:
@@ -59,9 +59,9 @@ def _read_in_stages(decoders: Sequence[Decoder], ids: Sequence[int], kept: int) 
         after: Logits = logits
         try:
             for chunk in range(1, len(chunks)):
-                if (given := lanes[stage].get()) is None:
+                if (inputs := lanes[stage].get()) is None:
                     break
-                hidden, after = read(stage, given, chunk)
+                hidden, after = read(stage, inputs, chunk)
                 lanes[stage + 1].put(hidden)
         finally:
             lanes[stage + 1].put(None)  # whoever waits behind a stage that failed goes home

@@ -24,7 +24,7 @@ from edifice_tt.nn.cpu.replay import Capture, Replay, capture, memory_of
 class LinkedStep:
     """A step of one shape for one cache; its results are valid until the next step."""
 
-    given: NDArray[Any]
+    inputs: NDArray[Any]
     rows: NDArray[np.int32]
     hidden: NDArray[np.float32]
     logits: NDArray[np.float32]
@@ -34,10 +34,10 @@ class LinkedStep:
     head: Replay | None = None
 
     def __call__(
-        self, given: NDArray[Any], rows: Sequence[int]
+        self, inputs: NDArray[Any], rows: Sequence[int]
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """`rows` is what `KVCache.rows` holds."""
-        np.copyto(self.given, given)
+        np.copyto(self.inputs, inputs)
         self.rows[: len(rows)] = rows
         self.layers()
         if self.head is not None and self.last is not None:
@@ -63,8 +63,8 @@ class _Chain:
     memory: list[Any] = field(default_factory=list)
     _scratch: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
-    def add(self, program: _Program, given: Sequence[Tensor], out: Tensor) -> Tensor:
-        places = dict(zip(program.saw, map(memory_of, given), strict=True))
+    def add(self, program: _Program, arguments: Sequence[Tensor], out: Tensor) -> Tensor:
+        places = dict(zip(program.saw, map(memory_of, arguments), strict=True))
         places[program.returned] = memory_of(out)
         for at, size in program.capture.written.items():
             if at not in places:
@@ -73,7 +73,7 @@ class _Chain:
                     self._scratch[at] = zeros(size, dtype=np.uint8)
                 places[at] = self._scratch[at].ctypes.data
         self.links.append((program.capture, places))
-        self.memory += [*given, out, self._scratch]
+        self.memory += [*arguments, out, self._scratch]
         return out
 
     def replay(self) -> Replay:
@@ -91,7 +91,7 @@ class Programs:
         self._model = model
         self._captured: dict[Any, _Program] = {}
 
-    def link(self, given: NDArray[Any], cache: KVCache, part: range) -> LinkedStep | None:
+    def link(self, inputs: NDArray[Any], cache: KVCache, part: range) -> LinkedStep | None:
         """The step for such an input of `Decoder.step`; None unless plain programs suffice."""
         lm = self._model()
         if not in_memory(lm.device):
@@ -100,18 +100,18 @@ class Programs:
         if not all(block.is_one_kernel(empty) for block in lm.backbone.blocks):
             return None
         try:
-            return self._link(lm, wrap(np.zeros_like(given), lm.device), cache, part)
+            return self._link(lm, wrap(np.zeros_like(inputs), lm.device), cache, part)
         except _NotPlainError:
             return None
 
-    def _link(self, lm: CausalLM, given: Tensor, cache: KVCache, part: range) -> LinkedStep:
+    def _link(self, lm: CausalLM, inputs: Tensor, cache: KVCache, part: range) -> LinkedStep:
         def empty(*shape: int) -> Tensor:
             return wrap(zeros(*shape), lm.device)
 
-        (B, T, *_), width, size = given.shape, lm.config.hidden_size, lm.config.vocab_size
+        (B, T, *_), width, size = inputs.shape, lm.config.hidden_size, lm.config.vocab_size
         rows = wrap(np.zeros(3 + B * T, np.int32), lm.device)
         chain, streams = _Chain(), [empty(B, T, width), empty(B, T, width)]
-        x = given
+        x = inputs
         if part.start == 0:
             embed = self._capture(("embed", B, T), lm.token_embedding.rows, [x])
             x = chain.add(embed, [x], streams[0])
@@ -120,7 +120,7 @@ class Programs:
             x = self._add_layer(chain, lm, layer, cache, x, rows, streams[0])
         norm = self._capture(("norm", B, T), lm.backbone.final_norm, [x])
         normed = chain.add(norm, [x], empty(B, T, width))
-        step = partial(LinkedStep, view(given), view(rows))
+        step = partial(LinkedStep, view(inputs), view(rows))
         if part.stop < lm.config.num_layers:
             return step(view(x), view(normed), chain.replay(), chain)
         if T == 1:
@@ -151,23 +151,23 @@ class Programs:
             prefix = KVCache(Layers(shared)) if shared else None
             return block(x, tables, [], KVCache(Layers([own]), 0, prefix, rows))
 
-        given = [x, rows, *memories]
+        arguments = [x, rows, *memories]
         weights = get_parameters(block)
-        key = ("layer", *(t.shape for t in [*given, *weights]), block.kind)
-        return chain.add(self._capture(key, read, given, weights), [*given, *weights], out)
+        key = ("layer", *(t.shape for t in [*arguments, *weights]), block.kind)
+        return chain.add(self._capture(key, read, arguments, weights), [*arguments, *weights], out)
 
     def _capture(
         self,
         key: Any,
         function: Callable[..., Tensor],
-        given: Sequence[Tensor],
+        arguments: Sequence[Tensor],
         weights: Sequence[Tensor] = (),
     ) -> _Program:
         if key not in self._captured:
             # Zeros: no row is wanted of them. What is as large as a cache costs no memory.
-            samples = [wrap(np.zeros_like(view(t)), str(t.device)) for t in given]
-            if (found := capture(function, *samples)) is None:
+            samples = [wrap(np.zeros_like(view(t)), str(t.device)) for t in arguments]
+            if (graph := capture(function, *samples)) is None:
                 raise _NotPlainError
             saw = tuple(map(memory_of, [*samples, *weights]))
-            self._captured[key] = _Program(found, saw, memory_of(found.returned))
+            self._captured[key] = _Program(graph, saw, memory_of(graph.returned))
         return self._captured[key]

@@ -55,8 +55,8 @@ def host_bytes(root: Path = Path("/")) -> int | None:
         if sys.platform == "darwin":
             return _macos(subprocess.run(["vm_stat"], capture_output=True, text=True, timeout=5))
         meminfo = (root / "proc/meminfo").read_text(encoding="ascii")
-        if found := re.search(r"^MemAvailable: +(\d+) kB$", meminfo, re.MULTILINE):
-            return min([int(found[1]) * 1024, *_control_groups(root)])
+        if match := re.search(r"^MemAvailable: +(\d+) kB$", meminfo, re.MULTILINE):
+            return min([int(match[1]) * 1024, *_control_groups(root)])
     return None
 
 

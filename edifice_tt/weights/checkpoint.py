@@ -107,14 +107,14 @@ def load(path: str | os.PathLike[str], device: str | None = None, dtype: str | N
                 "model again with the tokenizer that it was trained with"
             )
     weights = get_state_dict(model)
-    found = {key: (entry.shape, entry.dtype) for key, entry in file.entries.items()}
+    stored = {key: (entry.shape, entry.dtype) for key, entry in file.entries.items()}
     halves = {
         key: HALVES[kind]
-        for key, (_, kind) in found.items()
+        for key, (_, kind) in stored.items()
         if kind in HALVES and key in weights and is_dense(model, key)
     }
-    found |= {key: (found[key][0], weights[key].dtype) for key in halves}
-    check_fit(file.path, differences(weights, found))
+    stored |= {key: (stored[key][0], weights[key].dtype) for key in halves}
+    check_fit(file.path, differences(weights, stored))
     opened = open_device(device)
     asked = choose_dtype(dtype, opened)
     kept = {kind: choose_dtype(kind, opened) for kind in set(halves.values()) if asked is None}
