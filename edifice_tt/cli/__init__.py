@@ -46,13 +46,10 @@ def _stopping() -> Iterator[list[int]]:
         received.append(number)
         raise KeyboardInterrupt
 
-    ours = [
-        number
-        for name in ("SIGTERM", "SIGHUP")
-        if (number := getattr(signal, name, None)) is not None
-        and threading.current_thread() is threading.main_thread()
-        and signal.getsignal(number) is signal.SIG_DFL  # else it is ignored, as nohup does
-    ]
+    is_main = threading.current_thread() is threading.main_thread()
+    names = [name for name in ("SIGTERM", "SIGHUP") if is_main and hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in names]
+    ours = [one for one in numbers if signal.getsignal(one) is signal.SIG_DFL]  # nohup ignores one
     for number in ours:
         signal.signal(number, stop)
     try:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HEADING = "measure"
 CURVE = "study.curve:scaling_curve"
+SETTINGS = ("answer", "level", "bootstrap", "seed", "unfinished")
 
 
 def register(add: Add) -> None:
@@ -48,7 +49,7 @@ def register(add: Add) -> None:
     option("--unfinished", unfinished, choices=("leave_out", "use"))
     option("--seed", type=whole_number(0))
     report = "write a report, one page that needs no network"
-    options.add_output(curve, ["--html"], report, metavar="FILE")
+    options.add_output(curve, report, names=["--html"], metavar="FILE")
     curve.add_argument(
         "--all",
         action="store_true",
@@ -95,12 +96,8 @@ def _curve(arguments: argparse.Namespace) -> None:
         rules,
         arguments.ks,
         scorers=scorers,
-        answer=arguments.answer,
-        level=arguments.level,
-        bootstrap=arguments.bootstrap,
-        seed=arguments.seed,
-        unfinished=arguments.unfinished,
         pool=file.path.name,
+        **{name: getattr(arguments, name) for name in SETTINGS},
     )
     if arguments.output:
         terminal.say(f"writing {arguments.output}")
@@ -128,12 +125,11 @@ def _default_rules(file: "PoolFile", scorers: Sequence[str]) -> list[str]:
     ranges = {file.scorers[name]["range"] for name in scorers}
     unknown = [name for name in scorers if file.scorers[name]["range"] is None]
     if unknown and "probability" not in ranges:
-        inside = dict.fromkeys(unknown, True)
+        outside = set()
         for pool in terminal.progress(file, len(file.problems), "looking at the scores"):
-            for name in unknown:
-                scores = (candidate.scores.get(name, 0.0) for candidate in pool)
-                inside[name] = inside[name] and all(0 <= score <= 1 for score in scores)
-        ranges |= {"probability"} if any(inside.values()) else set()
+            scores = (pair for candidate in pool for pair in candidate.scores.items())
+            outside |= {name for name, score in scores if not 0 <= score <= 1}
+        ranges |= {"probability"} if {*unknown} - outside else set()
     return [
         "oracle",
         *(["best_of_n"] if scorers else []),
@@ -148,24 +144,15 @@ def _read(file: "PoolFile", scorers: Sequence[str], use: bool, then: str) -> Ite
     """The pools of a file, with the line of the first candidate that cannot be measured."""
     for pool in terminal.progress(file, len(file.problems), "reading"):
         for candidate in pool if use or not pool.num_missing else ():
-            what = f"candidate {candidate.index} of problem {pool.problem!r}"
             if candidate.correct is None:
                 do = f"mark it with `edifice-tt grade {file.path} --answer ...`"
                 if pool.gold is None:
                     do = "give its problem a right answer (gold), and grade the file"
-                raise _at(file, pool, candidate, f"{what} is not marked right or wrong; {do}")
+                unmarked = f"is not marked right or wrong; {do}"
+                raise options.at_candidate(file, pool, candidate, unmarked)
             if missing := [name for name in scorers if name not in candidate.scores]:
-                raise _at(
-                    file,
-                    pool,
-                    candidate,
-                    f"{what} has no score of {missing[0]!r}; score the file again, or name other "
-                    "scorers with --scorer",
-                )
+                do = "score the file again, or name other scorers with --scorer"
+                unscored = f"has no score of {missing[0]!r}; {do}"
+                raise options.at_candidate(file, pool, candidate, unscored)
         yield pool
     terminal.say(then)
-
-
-def _at(file: "PoolFile", pool: Any, candidate: Any, message: str) -> EdificeError:
-    line = file.line_of(pool.problem, candidate.index)
-    return EdificeError(f"{file.path}, line {line}: {message}")

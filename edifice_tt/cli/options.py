@@ -215,7 +215,12 @@ def _new_file(text: str) -> Path:
 
 
 def add_output(
-    command: argparse.ArgumentParser, names: Sequence[str], help: str, resume: str = "", **more: Any
+    command: argparse.ArgumentParser,
+    help: str,
+    *,
+    names: Sequence[str] = ("-o", "--output"),
+    resume: str = "",
+    **more: Any,
 ) -> None:
     """Add the file that a command writes, and what to do when it is there."""
     command.add_argument(*names, dest="output", type=_new_file, help=help, **more)
@@ -223,6 +228,13 @@ def add_output(
     if resume:
         how.add_argument("--resume", action="store_true", help=resume)
     how.add_argument("--force", action="store_true", help="replace the file if it is there")
+
+
+def at_candidate(file: Any, pool: Any, candidate: Any, problem: str) -> EdificeError:
+    """The error for what is wrong with a candidate of a pool file; it names the line."""
+    line = file.line_of(pool.problem, candidate.index)
+    who = f"candidate {candidate.index} of problem {pool.problem!r}"
+    return EdificeError(f"{file.path}, line {line}: {who} {problem}")
 
 
 def check_new(arguments: argparse.Namespace) -> None:

@@ -55,7 +55,7 @@ def register(add: Add) -> None:
     merge = add("merge", _merge, "unite pool files of one model and one sampling")
     merge.add_argument("pools", type=Path, nargs="+", help="pool files; later scores count")
     for command in (take, merge):
-        options.add_output(command, ["-o", "--output"], "pool file to write", required=True)
+        options.add_output(command, "pool file to write", required=True)
 
 
 def _score(arguments: argparse.Namespace) -> None:
@@ -179,12 +179,9 @@ def _check_looked_at(file: Any, pool: Any) -> None:
     """
     for candidate in pool if file.answered else ():
         if candidate.answer is None and candidate.correct is None:
-            line = file.line_of(pool.problem, candidate.index)
-            raise EdificeError(
-                f"{file.path}, line {line}: candidate {candidate.index} of problem "
-                f"{pool.problem!r} has not been looked at for its answer, others have; grade the "
-                "pool, or name an extractor with --answer"
-            )
+            unlike = "has not been looked at for its answer, others have"
+            do = "grade the pool, or name an extractor with --answer"
+            raise options.at_candidate(file, pool, candidate, f"{unlike}; {do}")
 
 
 def _grade(arguments: argparse.Namespace) -> None:

@@ -35,7 +35,7 @@ def register(add: Add) -> None:
     best.add_argument(
         "--task", help="ask a question of a task, after its examples (edifice-tt tasks NAME)"
     )
-    options.add_output(best, ["-o", "--output"], "keep the scored pool in this file")
+    options.add_output(best, "keep the scored pool in this file")
     generate = add("generate", _generate, "sample candidates into a pool", options.add_sampling)
     generate.add_argument("prompt", nargs="?", help="the question; - reads it from standard input")
     generate.add_argument(
@@ -52,12 +52,8 @@ def register(add: Add) -> None:
     generate.add_argument(
         "--answer", help=f"extract answers and mark those that are right: {options.EXTRACTORS}"
     )
-    options.add_output(
-        generate,
-        ["-o", "--output"],
-        "pool file (default: print the candidates)",
-        resume="make only what the file lacks",
-    )
+    resume = "make only what the file lacks"
+    options.add_output(generate, "pool file (default: print the candidates)", resume=resume)
 
 
 def _generate(arguments: argparse.Namespace) -> int:
@@ -79,7 +75,8 @@ def _generate(arguments: argparse.Namespace) -> int:
     lm = options.load(arguments, arguments.model, request.devices)
     pool = _sample(lm, _prompt(arguments, question, lm), request)
     terminal.show_result(arguments, pool.to_dict(), terminal.show_candidates(pool))
-    return _status(pool)
+    # What is finished is shown, yet whoever goes on by the status must know that it is not all.
+    return 130 if pool.interrupted else 0
 
 
 def _generate_file(arguments: argparse.Namespace) -> int:
@@ -177,7 +174,7 @@ def _best_of(arguments: argparse.Namespace) -> int:
             table = terminal.show_candidates(pool, choice.index if choice else None)
             text = f"{choice.text}\n\n{table}" if choice else table
             terminal.show_result(arguments, plain, text)
-    return _status(pool)
+    return 130 if pool.interrupted else 0
 
 
 def _usual_scorer(arguments: argparse.Namespace) -> str:
@@ -187,11 +184,6 @@ def _usual_scorer(arguments: argparse.Namespace) -> str:
             terminal.tell(f"scored by {one.name}, which is for this task (else: --scorer logprob)")
             return one.name
     return str(default_of(options.SCORE, "scorer"))
-
-
-def _status(pool: Any) -> int:
-    # What is finished is shown, yet whoever goes on by the status must know that it is not all.
-    return 130 if pool.interrupted else 0
 
 
 def _prompt(

@@ -21,13 +21,8 @@ def register(add: Add) -> None:
     train = add("train", _train, "train a verifier on graded pool files", _add_training)
     train.add_argument("--layer", type=int, help="whose hidden states it reads (default: the last)")
     train.add_argument("--name", help="name of its scores (default: that of the file)")
-    options.add_output(
-        train,
-        ["-o", "--output"],
-        "verifier file to write",
-        resume="go on with a run that broke off",
-        required=True,
-    )
+    resume = "go on with a run that broke off"
+    options.add_output(train, "verifier file to write", resume=resume, required=True)
     layers = add("layers", _layers, "measure which layer a verifier reads best", _add_training)
     layers.add_argument(
         "--layers",
