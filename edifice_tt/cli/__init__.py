@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from edifice_tt.cli.parser import Parser
 
-# These show the plugins that failed among what they found, so no warning is needed.
+# What these print names the plugins that failed, so no warning is needed.
 SHOW_FAILURES = ("plugins", "doctor")
 
 
@@ -49,7 +49,8 @@ def _stopping() -> Iterator[list[int]]:
     is_main = threading.current_thread() is threading.main_thread()
     names = [name for name in ("SIGTERM", "SIGHUP") if is_main and hasattr(signal, name)]
     numbers = [getattr(signal, name) for name in names]
-    ours = [one for one in numbers if signal.getsignal(one) is signal.SIG_DFL]  # nohup ignores one
+    # Under nohup, SIGHUP is ignored and stays so.
+    ours = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
     for number in ours:
         signal.signal(number, stop)
     try:
@@ -113,7 +114,7 @@ def _guarded(argv: Sequence[str] | None) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()
         except OSError:  # Python would report it at exit
-            with suppress(OSError):  # no file of the system's
+            with suppress(OSError):  # standard output is no file
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

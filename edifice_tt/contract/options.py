@@ -55,7 +55,7 @@ def as_factors(factors: Any) -> tuple[Any, ...]:
     """Rotary factors as a tuple of Python numbers; `ValueError` for what is no list of numbers."""
     if not isinstance(factors, Iterable) or isinstance(factors, str | bytes | Mapping):
         raise ValueError(f"rope_factors={factors!r:.60} must be a list of numbers, or None")
-    known = int | float  # what a config checks; others are made to be so
+    known = int | float  # a config checks these; other numbers become floats
     return tuple(
         float(one) if isinstance(one, Real) and not isinstance(one, known) else one
         for one in factors

@@ -1,8 +1,7 @@
 """Which plugins there are: built-ins first, then entry points, each isolated from the others.
 
-Each call makes a fresh manager. `surroundings` tells whether another call would find the same
-plugins, so that their records can be cached until one is installed, removed or reloaded. Knows no
-tensor.
+Each call makes a fresh manager; `surroundings` tells whether another call would find the same
+plugins. Knows no tensor.
 """
 
 import importlib
@@ -50,7 +49,7 @@ class Failure:
         return f"plugin {self.plugin!r} of {self.owner} was left out: {self.reason}"
 
 
-_SETTLED = 2_000_000_000  # ns: a folder changed since may change again unseen
+_SETTLED = 2_000_000_000  # ns; a second change so soon may leave the time as it was
 _NOBODY = "an unknown package"
 Begin = Callable[[str, str], tuple[dict[str, Any], Callable[[], None]]]
 

@@ -1,8 +1,7 @@
 """Names -> records of every kind, each with its owner; builds nothing itself.
 
-The records are cached until a plugin is installed, removed or reloaded. When two plugins register
-the same name, the first keeps it. The second plugin is left out entirely, with a warning that names
-both.
+When two plugins register the same name, the first keeps it. The second plugin is left out entirely,
+with a warning that names both.
 """
 
 import warnings
@@ -76,9 +75,8 @@ def one_registry() -> Iterator[None]:
 def load_registry() -> Registry:
     """What every plugin offers; warn once for each plugin that was left out.
 
-    The plugins are asked again when one is installed, removed or reloaded, or when
-    `EDIFICE_TT_PLUGINS` changes. While one is broken they are asked at every call, so that a repair
-    takes effect.
+    The answer is kept until a plugin is installed, removed or reloaded, or `EDIFICE_TT_PLUGINS`
+    changes. While one is broken they are asked at every call, so that a repair takes effect.
     """
     one = _current.get()
     if one is None:

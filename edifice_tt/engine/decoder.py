@@ -36,7 +36,7 @@ class Decoder:
         self.caches: dict[tuple[int, int], KVCache] = {}  # the one that was used last is last
         self.prefix: KVCache | None = None  # holds the prompt
         self._ids: list[int] | None = None  # those of the prompt, when it was read here
-        # Keys hold the buffers themselves: an address would be given again to other buffers.
+        # Keys hold the buffers, not their addresses: other buffers may get those later.
         self._steps: dict[tuple[int | Layers | None, ...], Step] = {}
 
     @property
@@ -80,7 +80,7 @@ class Decoder:
         assert self._ids is not None
         same = [a == b for a, b in zip(ids[:-1], self._ids, strict=False)]
         kept = (same.index(False) if False in same else len(same)) // CHUNK * CHUNK
-        self._ids = self._ids[:kept]  # all that is sure, should the reading break off
+        self._ids = self._ids[:kept]  # what is sure to be there if reading breaks off
         return kept
 
     def end_prompt(self, ids: Sequence[int], logits: Logits) -> Logits:

@@ -114,9 +114,6 @@ class CompiledModel:
                 for part in parts:
                     part()
             return
-        if not others:
-            first()
-            return
         if self._threads is None or self._process != os.getpid():  # a fork has no threads
             self._threads, self._process = ThreadPoolExecutor(), os.getpid()
         # Of one text, a part needs the keys and values of those before: the program of a layer that
@@ -125,7 +122,7 @@ class CompiledModel:
         ends = zip(others, signals, [*signals[1:], None], strict=True)
         running = [self._threads.submit(part, *both) for part, *both in ends]
         try:
-            first(None, signals[0])
+            first(None, *signals[:1])
         finally:
             wait(running)
         for future in running:
@@ -141,35 +138,34 @@ class _Part:
         self.device, self.axis = device, axis
         lead = (slice(None),) * axis
         self.at = ... if part is None else (*lead, slice(part.start, part.stop))
-        self.given: Tensor | None = None
+        self.input: Tensor | None = None
         self.out: Any = None
         self._call = call
-        self._jit: Any = None
-        self._replay: Replay | None = None
+        self._run: Any = None  # a `Replay`, or what tinygrad captured
 
     @property
     def is_replayed(self) -> bool:
         """Whether it runs without tinygrad, in parallel with other threads."""
-        return self._replay is not None
+        return isinstance(self._run, Replay)
 
     def capture(self) -> None:
         """Capture on the first call, as plain programs if possible."""
-        if self._replay is not None or self._jit is not None:
+        if self._run is not None:
             return
         if in_memory(self.device) and not TRAINING:
-            assert self.given is not None
+            assert self.input is not None
             # Twice: the first call may compute what is kept from then on, such as rotary tables.
-            graph = capture(self._call, self.given) or capture(self._call, self.given)
+            graph = capture(self._call, self.input) or capture(self._call, self.input)
             if graph is not None:
-                self.out, self._replay = graph.returned, Replay((graph, {}))
+                self.out, self._run = graph.returned, Replay((graph, {}))
                 return
-        self._jit = TinyJit(self._call)
+        self._run = TinyJit(self._call)
 
     def __call__(self, before: Signals | None = None, after: Signals | None = None) -> None:
-        if self._replay is not None:
-            self._replay(before, after)
+        if self.is_replayed:
+            self._run(before, after)
         else:
-            self.out = self._jit(self.given)
+            self.out = self._run(self.input)
 
 
 def _call(model: Any, x: Tensor, **options: Any) -> Any:
@@ -203,16 +199,16 @@ def _hand_out(x: Tensor, parts: Sequence[_Part]) -> None:
     """Copy each part's share of an input into the buffer that its capture reads."""
     if not _shares_memory(x):
         for part in parts:
-            # Not a view, a constant or an unfinished sum.
-            part.given = x[part.at].clone(part.device).realize()
+            # A copy: the input may be a view, a constant or not yet computed.
+            part.input = x[part.at].clone(part.device).realize()
         return
     array = numbers(x)
     array = view(x.contiguous().realize()) if array is None else array
     for part in parts:
         share = array[part.at]
-        if part.given is None:
-            part.given = wrap(np.empty_like(share, order="C"), part.device)
-        np.copyto(view(part.given), share)
+        if part.input is None:
+            part.input = wrap(np.empty_like(share, order="C"), part.device)
+        np.copyto(view(part.input), share)
 
 
 def _join(parts: Sequence[Tensor | None], axis: int, device: str) -> Tensor | None:

@@ -64,7 +64,7 @@ def _read_in_stages(decoders: Sequence[Decoder], ids: Sequence[int], kept: int) 
                 hidden, after = read(stage, inputs, chunk)
                 lanes[stage + 1].put(hidden)
         finally:
-            lanes[stage + 1].put(None)  # whoever waits behind a stage that failed goes home
+            lanes[stage + 1].put(None)  # so that the stages behind one that failed end too
         return after
 
     with ThreadPoolExecutor(len(decoders)) as pool:

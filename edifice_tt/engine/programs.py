@@ -116,7 +116,7 @@ class Programs:
             embed = self._capture(("embed", B, T), lm.token_embedding.rows, [x])
             x = chain.add(embed, [x], streams[0])
         for layer in part:
-            streams.reverse()  # out of one, into the other
+            streams.reverse()  # each layer reads one and writes the other
             x = self._add_layer(chain, lm, layer, cache, x, rows, streams[0])
         norm = self._capture(("norm", B, T), lm.backbone.final_norm, [x])
         normed = chain.add(norm, [x], empty(B, T, width))
@@ -128,7 +128,7 @@ class Programs:
             chain.add(self._capture(("head", B), lm.logits, [flat, rows]), [flat, rows], logits)
             return step(view(normed), view(logits), chain.replay(), chain)
         last, logits, after = empty(1, width), empty(1, size), _Chain()
-        only = wrap(np.array([0, 0, 1, 0], np.int32), lm.device)  # the first of one row
+        only = wrap(np.array([0, 0, 1, 0], np.int32), lm.device)  # wanted: one token, the first
         after.add(self._capture(("head", 1), lm.logits, [last, only]), [last, only], logits)
         step = partial(step, view(normed), view(logits), chain.replay(), (chain, after))
         return step(view(last), after.replay())
@@ -164,7 +164,7 @@ class Programs:
         weights: Sequence[Tensor] = (),
     ) -> _Program:
         if key not in self._captured:
-            # Zeros: no row is wanted of them. What is as large as a cache costs no memory.
+            # Zeros: they ask for no row, and take no memory before they are written to.
             samples = [wrap(np.zeros_like(view(t)), str(t.device)) for t in arguments]
             if (graph := capture(function, *samples)) is None:
                 raise _NotPlainError

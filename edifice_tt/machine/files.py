@@ -107,7 +107,7 @@ def working_alone(path: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if not os.fstat(file.fileno()).st_size:  # else it is a file of somebody's
+            if not os.fstat(file.fileno()).st_size:  # else it is another program's
                 lock.unlink(missing_ok=True)
 
 

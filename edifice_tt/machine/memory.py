@@ -118,7 +118,7 @@ def _cuda(device: Any) -> int:
 def _metal(device: Any) -> int | None:
     gpu = device.sysdevice
     left = int(gpu.recommendedMaxWorkingSetSize()) - int(gpu.currentAllocatedSize())
-    host = host_bytes()  # the same memory
+    host = host_bytes()  # which the GPU shares
     return left + _cached(device) if host is None else min(left, host) + _cached(device)
 
 

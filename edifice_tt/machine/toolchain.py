@@ -227,8 +227,8 @@ def _is_processor(device: Any) -> bool:
     return bool(kind.value & opencl.CL_DEVICE_TYPE_CPU)
 
 
-# Drivers that take half a second to find no card. So look first for the vendor on the PCI bus, or
-# the device file that a container has.
+# These drivers take half a second to find no card. So the vendor is first looked for on the PCI bus,
+# and the device file that a container has.
 _VENDORS = {"AMD": ("0x1002", "/dev/kfd"), "NV": ("0x10de", "/dev/nvidiactl")}
 
 

@@ -58,7 +58,7 @@ def cache_folder() -> Path:
     if home := os.environ.get("EDIFICE_TT_HOME"):
         try:
             return Path(home).expanduser()
-        except RuntimeError as error:  # a user who is not there
+        except RuntimeError as error:  # `~name` of a user who is not there
             raise EdificeError(
                 f"EDIFICE_TT_HOME={home!r} begins with a home that is not there; give the path"
             ) from error

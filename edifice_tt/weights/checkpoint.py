@@ -37,7 +37,7 @@ FORMAT = Format(
     "not saved by edifice_tt.save; for parameters of the original use load_edifice",
     version="1",
 )
-_GIVEN = ("name", "device", "dtype")  # by the caller, and never by a file
+_RESERVED = ("name", "device", "dtype")  # for the caller, and never in a file
 
 
 @exclusive
@@ -80,7 +80,7 @@ def load(path: str | os.PathLike[str], device: str | None = None, dtype: str | N
     file = open_safetensors(path, FORMAT)
     try:
         name, options = file.metadata["architecture"], parse_record(file.metadata["options"])
-        if reserved := [option for option in _GIVEN if option in options]:
+        if reserved := [option for option in _RESERVED if option in options]:
             raise ValueError(f"{reserved[0]} is no option of a file")
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error})") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 from edifice_tt.machine.memory import available_bytes, check_room
 from edifice_tt.nn.stored.halves import narrows
 
-# Bytes for each number in work, with what tinygrad takes at its first use, and how many at once.
+# The bytes of work per number, with what tinygrad takes at its first use; the most numbers at once.
 _WORK, _PART = 100, 1 << 19
 
 

@@ -66,7 +66,7 @@ def fetch(name: str, force: bool = False) -> Path:
             )
     except EdificeError:
         raise
-    except Exception as error:  # theirs are of many kinds
+    except Exception as error:  # huggingface_hub raises many kinds
         kinds = {kind.__name__ for kind in type(error).__mro__}
         reason = next((_REASONS[kind] for kind in _REASONS if kind in kinds), "")
         told = error.__cause__ or error
