@@ -119,7 +119,7 @@ class CompiledModel:
         # Of one text, a part needs the keys and values of those before: the program of a layer that
         # reads them follows the one that writes them.
         signals = [Signals() if part.axis else None for part in others]
-        ends = zip(others, signals, [*signals[1:], None], strict=True)
+        ends = zip(others, signals, [*signals, None][1:], strict=True)
         running = [self._threads.submit(part, *both) for part, *both in ends]
         try:
             first(None, *signals[:1])

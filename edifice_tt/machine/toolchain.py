@@ -227,8 +227,8 @@ def _is_processor(device: Any) -> bool:
     return bool(kind.value & opencl.CL_DEVICE_TYPE_CPU)
 
 
-# These drivers take half a second to find no card. So the vendor is first looked for on the PCI bus,
-# and the device file that a container has.
+# These drivers take half a second to find no card. So first the PCI bus is asked for the vendor; a
+# container may have the device file alone.
 _VENDORS = {"AMD": ("0x1002", "/dev/kfd"), "NV": ("0x10de", "/dev/nvidiactl")}
 
 
