@@ -14,7 +14,7 @@ from tinygrad import Tensor, dtypes
 from tinygrad.dtype import DType
 from tinygrad.nn.state import get_parameters
 
-from edifice_tt.architectures.fingerprint import known_as, origin_of, set_origin
+from edifice_tt.architectures.fingerprint import fingerprint, origin_of, set_origin
 from edifice_tt.nn.buffers import copied, put
 
 
@@ -52,7 +52,8 @@ class Copies:
     def __reduce__(self) -> tuple[Any, ...]:
         stored = {id(weight): Stored(weight) for weight in get_parameters(self)}
         state = deepcopy(vars(self), dict(stored))
-        return _restore, (type(self), state, list(stored.values()), known_as(self))
+        origin = fingerprint(self) if origin_of(self) else None
+        return _restore, (type(self), state, list(stored.values()), origin)
 
 
 def _restore(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from io import TextIOWrapper
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -217,7 +218,9 @@ def make_parser() -> "Parser":
 
     def begin(_: str, owner: str) -> tuple[dict[str, Any], Callable[[], None]]:
         commands.begin(owner)
-        return {"subparsers": parser.NewCommands(commands)}, commands.keep
+        # They add their own and cannot remove others: `choices` is a copy, to look at.
+        view = SimpleNamespace(add_parser=commands.add_parser, choices=dict(commands.choices))
+        return {"subparsers": view}, commands.keep
 
     plugins = load_plugins()
     plugins.call_each(begin, "register_commands")

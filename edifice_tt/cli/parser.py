@@ -17,14 +17,17 @@ class Parser(argparse.ArgumentParser):
     """
 
     def format_help(self) -> str:
-        commands = [action for action in self._actions if isinstance(action, Commands)]
-        if not commands:
+        commands = next((one for one in self._actions if isinstance(one, Commands)), None)
+        if commands is None:
             return super().format_help()
+        sections: dict[str, list[argparse.Action]] = {}
+        for action in commands._choices_actions:
+            sections.setdefault(commands.headings[action.dest], []).append(action)
+        sections["options"] = self._get_optional_actions()
         formatter = self._get_formatter()
         formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
         formatter.add_text(self.description)
-        options = {"options": self._get_optional_actions()}
-        for heading, actions in (commands[0].sections() | options).items():
+        for heading, actions in sections.items():
             formatter.start_section(heading)
             formatter.add_arguments(actions)
             formatter.end_section()
@@ -145,18 +148,3 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
         self.headings |= dict.fromkeys(names, self.heading)
         self.added += names
         return command
-
-    def sections(self) -> dict[str, list[argparse.Action]]:
-        """What the help shows of each command, by heading."""
-        actions: dict[str, list[argparse.Action]] = {}
-        for action in self._choices_actions:
-            actions.setdefault(self.headings[action.dest], []).append(action)
-        return actions
-
-
-class NewCommands:
-    """The view of the commands for plugins: they add their own, and cannot remove others."""
-
-    def __init__(self, commands: Commands) -> None:
-        self.add_parser = commands.add_parser
-        self.choices = dict(commands.choices)  # a copy, to look at

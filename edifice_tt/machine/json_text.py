@@ -97,12 +97,8 @@ def take_all(record: Mapping[str, Any], name: str, kind: type) -> list[Any]:
 
 
 def _is_deeper(value: Any, most: int) -> bool:
-    level = [value]
+    level = [value] if isinstance(value, dict | list) else []
     for _ in range(most):
-        inner = (
-            one.values() if isinstance(one, dict) else one
-            for one in level
-            if isinstance(one, dict | list)
-        )
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
         level = [one for some in inner for one in some if isinstance(one, dict | list)]
     return bool(level)
