@@ -58,6 +58,10 @@ def load(arguments: argparse.Namespace, model: str, devices: Sequence[str] | Non
     return et.load_pretrained(model, device=device, **how)
 
 
+def _add_repeatable(command: Any, option: str, metavar: str, help: str, **more: Any) -> None:
+    command.add_argument(option, action="append", default=[], metavar=metavar, help=help, **more)
+
+
 def add_sampling(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--model", default=DEFAULT_MODEL, help="catalog name or file (default: %(default)s)"
@@ -69,22 +73,13 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
     option("--top-k", "{}: all tokens (default)")
     option("--top-p", "{:g}: all tokens (default)")
     option("--max-tokens", "default: {}, or the task's", unset=True)
-    command.add_argument(
-        "--stop",
-        action="append",
-        type=stop_text,
-        default=[],
-        metavar="TEXT",
-        help=r"end an answer here; \n is a line end; repeatable",
-    )
+    stop = r"end an answer here; \n is a line end; repeatable"
+    _add_repeatable(command, "--stop", "TEXT", stop, type=stop_text)
     command.add_argument("--system", help="system message of the chat template")
-    command.add_argument(
-        "--template-option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="what the chat template reads, in JSON or as text: enable_thinking=false; repeatable",
+    of_template = (
+        "what the chat template reads, in JSON or as text: enable_thinking=false; repeatable"
     )
+    _add_repeatable(command, "--template-option", "NAME=VALUE", of_template)
     command.add_argument("--raw", action="store_true", help="no chat template: continue the text")
     batches = "candidates that decode together: fewer need less memory (default: {})"
     option("--batch-size", batches)
@@ -114,14 +109,8 @@ def add_selection(command: argparse.ArgumentParser) -> None:
         help="what counts as one answer, for majority, weighted, weighted_logit and pessimistic: "
         f"{EXTRACTORS}",
     )
-    command.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="another option of the rule: seed=3 for random, delta=0.05 for pessimistic; "
-        "repeatable",
-    )
+    others = "another option of the rule: seed=3 for random, delta=0.05 for pessimistic; repeatable"
+    _add_repeatable(command, "--option", "NAME=VALUE", others)
 
 
 def add_scoring(command: argparse.ArgumentParser) -> None:
