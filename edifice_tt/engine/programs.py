@@ -15,6 +15,7 @@ from tinygrad import Tensor
 from tinygrad.nn.state import get_parameters
 
 from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.nn.backbone import Block
 from edifice_tt.nn.buffers import in_memory, view, wrap, zeros
 from edifice_tt.nn.cache import KVCache, Layers
 from edifice_tt.nn.cpu.replay import Capture, Replay, capture, memory_of
@@ -111,58 +112,47 @@ class Programs:
         (B, T, *_), width, size = inputs.shape, lm.config.hidden_size, lm.config.vocab_size
         rows = wrap(np.zeros(3 + B * T, np.int32), lm.device)
         chain, streams = _Chain(), [empty(B, T, width), empty(B, T, width)]
+        tables = lm.backbone.rotations(cache.span, lm.device)
+        caches = [cache] if cache.prefix is None else [cache, cache.prefix]
         x = inputs
         if part.start == 0:
-            embed = self._capture(("embed", B, T), lm.token_embedding.rows, [x])
-            x = chain.add(embed, [x], streams[0])
+            x = self._add(chain, ("embed", B, T), lm.token_embedding.rows, [x], streams[0])
         for layer in part:
             streams.reverse()  # each layer reads one and writes the other
-            x = self._add_layer(chain, lm, layer, cache, x, rows, streams[0])
-        norm = self._capture(("norm", B, T), lm.backbone.final_norm, [x])
-        normed = chain.add(norm, [x], empty(B, T, width))
+            block, arguments = (
+                lm.backbone.blocks[layer],
+                [x, rows, *(c.layers[layer] for c in caches)],
+            )
+            weights = get_parameters(block)
+            key = ("layer", *(t.shape for t in [*arguments, *weights]), block.kind)
+            x = self._add(
+                chain, key, partial(_read_layer, block, tables), arguments, streams[0], weights
+            )
+        normed = empty(B, T, width)
+        self._add(chain, ("norm", B, T), lm.backbone.final_norm, [x], normed)
         step = partial(LinkedStep, view(inputs), view(rows))
         if part.stop < lm.config.num_layers:
             return step(view(x), view(normed), chain.replay(), chain)
         if T == 1:
             logits, flat = empty(B, size), wrap(view(normed)[:, 0], lm.device)
-            chain.add(self._capture(("head", B), lm.logits, [flat, rows]), [flat, rows], logits)
+            self._add(chain, ("head", B), lm.logits, [flat, rows], logits)
             return step(view(normed), view(logits), chain.replay(), chain)
         last, logits, after = empty(1, width), empty(1, size), _Chain()
         only = wrap(np.array([0, 0, 1, 0], np.int32), lm.device)  # wanted: one token, the first
-        after.add(self._capture(("head", 1), lm.logits, [last, only]), [last, only], logits)
+        self._add(after, ("head", 1), lm.logits, [last, only], logits)
         step = partial(step, view(normed), view(logits), chain.replay(), (chain, after))
         return step(view(last), after.replay())
 
-    def _add_layer(
+    def _add(
         self,
         chain: _Chain,
-        lm: CausalLM,
-        layer: int,
-        cache: KVCache,
-        x: Tensor,
-        rows: Tensor,
-        out: Tensor,
-    ) -> Tensor:
-        block = lm.backbone.blocks[layer]
-        tables = lm.backbone.rotations(cache.span, lm.device)
-        memories = [one.layers[layer] for one in (cache, cache.prefix) if one is not None]
-
-        def read(x: Tensor, rows: Tensor, own: Tensor, *shared: Tensor) -> Tensor:
-            prefix = KVCache(Layers(shared)) if shared else None
-            return block(x, tables, [], KVCache(Layers([own]), 0, prefix, rows))
-
-        arguments = [x, rows, *memories]
-        weights = get_parameters(block)
-        key = ("layer", *(t.shape for t in [*arguments, *weights]), block.kind)
-        return chain.add(self._capture(key, read, arguments, weights), [*arguments, *weights], out)
-
-    def _capture(
-        self,
         key: Any,
         function: Callable[..., Tensor],
         arguments: Sequence[Tensor],
+        out: Tensor,
         weights: Sequence[Tensor] = (),
-    ) -> _Program:
+    ) -> Tensor:
+        """Call a function in a chain; it is captured once for all calls with one key."""
         if key not in self._captured:
             # Zeros: they ask for no row, and take no memory before they are written to.
             samples = [wrap(np.zeros_like(view(t)), str(t.device)) for t in arguments]
@@ -170,4 +160,11 @@ class Programs:
                 raise _NotPlainError
             saw = tuple(map(memory_of, [*samples, *weights]))
             self._captured[key] = _Program(graph, saw, memory_of(graph.returned))
-        return self._captured[key]
+        return chain.add(self._captured[key], [*arguments, *weights], out)
+
+
+def _read_layer(
+    block: Block, tables: Any, x: Tensor, rows: Tensor, own: Tensor, *shared: Tensor
+) -> Tensor:
+    prefix = KVCache(Layers(shared)) if shared else None
+    return block(x, tables, [], KVCache(Layers([own]), 0, prefix, rows))
