@@ -78,10 +78,8 @@ def decode(
     for decoder in decoders:  # captured one after the other, since tinygrad captures one at a time
         decoder.warm_up(room, tokens)
     with ThreadPoolExecutor(len(decoders)) as pool:
-        futures = [pool.submit(work, decoder) for decoder in decoders]
         try:
-            for future in futures:
-                future.result()
+            list(pool.map(work, decoders))
         except BaseException:
             stop.set()
             raise

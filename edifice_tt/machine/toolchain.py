@@ -209,7 +209,7 @@ def _first_device() -> str:
         if kind not in _VENDORS or _has_card(*_VENDORS[kind]):
             with suppress(Exception):
                 device = Device[kind]
-                if kind == "CL" and _is_processor(device) and find_clang():
+                if kind == "CL" and is_processor(device) and find_clang():
                     continue
                 first = str(device.device)
                 break
@@ -218,7 +218,7 @@ def _first_device() -> str:
     return first
 
 
-def _is_processor(device: Any) -> bool:
+def is_processor(device: Any) -> bool:
     """Whether an OpenCL device reports that it is a CPU."""
     from tinygrad.runtime.autogen import opencl
 
