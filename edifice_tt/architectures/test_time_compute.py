@@ -98,15 +98,15 @@ class TestTimeCompute(Copies):
         With a cache, x continues its positions, as in `Backbone`. Raises `ValueError` for a wrong
         shape; the original fails inside a layer.
         """
-        given = as_numbers("input", x)
-        if given.ndim != 3 or given.shape[2] != self.config.embed_dim or 0 in given.shape:
+        inputs = as_numbers("input", x)
+        if inputs.ndim != 3 or inputs.shape[2] != self.config.embed_dim or 0 in inputs.shape:
             raise ValueError(
-                f"input has shape {given.shape}, expected (batch, tokens, "
+                f"input has shape {inputs.shape}, expected (batch, tokens, "
                 f"embed_dim={self.config.embed_dim}) with at least one of each"
             )
-        if not isinstance(given, Tensor):
-            given = Tensor(given.astype(np.float32))
-        x = given.to(self.device)
+        if not isinstance(inputs, Tensor):
+            inputs = Tensor(inputs.astype(np.float32))
+        x = inputs.to(self.device)
         if self.input_projection is not None:
             x = self.input_projection(x)  # (B, T, D)
         hidden = self.backbone(x, cache)  # (B, T, D)

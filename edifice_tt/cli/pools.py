@@ -141,12 +141,12 @@ def _select(arguments: argparse.Namespace) -> None:
         rule_settings["scorer"] = arguments.scorer
     rule = Rule.find(registered, arguments.rule, rule_settings)
     rows: list[tuple[Any, Any]] = []
-    lacking: list[str] = []
+    remarks: list[str] = []
     reason: Exception | None = None
     file = PoolFile(arguments.pool).with_problems()
     for pool in _telling(file):
         if pool.num_missing:
-            lacking.append(unfinished(pool))
+            remarks.append(unfinished(pool))
         if "answer" in rule.record.options and "answer" not in rule_settings:
             _check_looked_at(file, pool)
         try:
@@ -154,9 +154,9 @@ def _select(arguments: argparse.Namespace) -> None:
         except (EdificeError, ValueError) as error:
             reason, choice = reason or error, None
         rows.append((replace(pool, candidates=()), choice))
-    if lacking:
-        many = f"{len(lacking)} of {len(rows)} problems {'is' if len(lacking) == 1 else 'are'}"
-        terminal.warn(f"{many} unfinished: {lacking[0]}")
+    if remarks:
+        many = f"{len(remarks)} of {len(rows)} problems {'is' if len(remarks) == 1 else 'are'}"
+        terminal.warn(f"{many} unfinished: {remarks[0]}")
     if reason is not None and not any(choice for _, choice in rows):
         raise reason
     plain = [

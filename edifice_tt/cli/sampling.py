@@ -57,8 +57,8 @@ def register(add: Add) -> None:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    asked = [arguments.prompt, arguments.problems, arguments.task]
-    if sum(one is not None for one in asked) != 1:
+    sources = [arguments.prompt, arguments.problems, arguments.task]
+    if sum(one is not None for one in sources) != 1:
         raise ValueError(
             "give either a prompt or --problems FILE, with one JSON object a line, or --task NAME"
         )
@@ -135,7 +135,7 @@ def _best_of(arguments: argparse.Namespace) -> int:
     # What can be wrong is found before minutes of sampling.
     registry = load_registry()
     rule = registry.find("selector", arguments.rule)
-    chosen = rule_options(arguments, rule)
+    rule_settings = rule_options(arguments, rule)
     task = find_task(arguments.task) if arguments.task else None
     scorer = arguments.scorer
     if scorer is None and arguments.verifier is None:
@@ -164,7 +164,7 @@ def _best_of(arguments: argparse.Namespace) -> int:
     pool, choice = _sample(lm, _prompt(arguments, question, lm, task), request), None
     try:
         pool = et.score(lm, pool, scorer=verifier or record.name, reduce=arguments.reduce)
-        choice = et.select(pool, arguments.rule, **chosen)
+        choice = et.select(pool, arguments.rule, **rule_settings)
     finally:  # what was sampled is not lost when the scorer fails or the rule chooses nobody
         try:
             if arguments.output:

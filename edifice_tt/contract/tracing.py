@@ -77,10 +77,7 @@ def watch(manager: pluggy.PluginManager) -> None:
 def traced(plugin: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a hook; when tracing, functions among them print each call."""
 
-    def trace(name: str, function: Any) -> Any:
-        if not isinstance(function, FunctionType):
-            return function
-
+    def trace(name: str, function: FunctionType) -> Any:
         @functools.wraps(function)
         def call(*values: Any, **options: Any) -> Any:
             result = function(*values, **options)
@@ -91,7 +88,8 @@ def traced(plugin: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
     if not is_tracing():
         return arguments
-    return {name: trace(name, value) for name, value in arguments.items()}
+    functions = {name: one for name, one in arguments.items() if isinstance(one, FunctionType)}
+    return arguments | {name: trace(name, function) for name, function in functions.items()}
 
 
 def _print(call: str, result: str) -> None:

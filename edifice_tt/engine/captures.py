@@ -38,8 +38,8 @@ class CapturedStep:
         self, inputs: NDArray[Any], rows: Sequence[int]
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """`rows` is what `KVCache.rows` holds."""
-        shared, length, _, *wanted = rows
-        bound = [_bind("length", length, self._room), _bind("last", wanted[-1], self._tokens)]
+        shared, length, _, *places = rows
+        bound = [_bind("length", length, self._room), _bind("last", places[-1], self._tokens)]
         if self._prefix_room is not None:
             bound.append(_bind("prefix", shared, self._prefix_room))
         padded = np.zeros(3 + self._tokens, dtype=np.int32)

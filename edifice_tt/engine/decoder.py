@@ -68,9 +68,9 @@ class Decoder:
 
         Whole chunks that it shares with the previous prompt are not read again.
         """
-        kept = self.begin_prompt(ids)
+        start = self.begin_prompt(ids)
         assert self.prefix is not None
-        return self.end_prompt(ids, self.read(ids[kept:], self.prefix.holding(kept)))
+        return self.end_prompt(ids, self.read(ids[start:], self.prefix.holding(start)))
 
     def begin_prompt(self, ids: Sequence[int]) -> int:
         """Make room for a prompt; returns how many of its tokens are already in the cache."""
@@ -79,9 +79,9 @@ class Decoder:
             self._ids = []
         assert self._ids is not None
         same = [a == b for a, b in zip(ids[:-1], self._ids, strict=False)]
-        kept = (same.index(False) if False in same else len(same)) // CHUNK * CHUNK
-        self._ids = self._ids[:kept]  # what is sure to be there if reading breaks off
-        return kept
+        common = (same.index(False) if False in same else len(same)) // CHUNK * CHUNK
+        self._ids = self._ids[:common]  # what is sure to be there if reading breaks off
+        return common
 
     def end_prompt(self, ids: Sequence[int], logits: Logits) -> Logits:
         """Mark the prompt as read; returns a copy of its logits (V,)."""

@@ -23,26 +23,26 @@ def prefill(decoders: Sequence[Decoder], ids: Sequence[int]) -> Logits:
         not others
         or len(ids) <= LONG
         or lead.model.config.num_layers < len(decoders)
-        or len(ids) - (kept := lead.begin_prompt(ids)) <= LONG
+        or len(ids) - (start := lead.begin_prompt(ids)) <= LONG
     ):
         logits = lead.read_prompt(ids)
     else:
         for other in others:
             other.take_prompt(lead)
-        logits = lead.end_prompt(ids, _read_in_stages(decoders, ids[kept:], kept))
+        logits = lead.end_prompt(ids, _read_in_stages(decoders, ids[start:], start))
     for other in others:
         other.take_prompt(lead)
     return logits
 
 
-def _read_in_stages(decoders: Sequence[Decoder], ids: Sequence[int], kept: int) -> Logits:
+def _read_in_stages(decoders: Sequence[Decoder], ids: Sequence[int], start: int) -> Logits:
     parts = shares(decoders[0].model.config.num_layers, len(decoders))
     chunks = list(chunks_of(ids))
 
     def read(stage: int, inputs: NDArray[Any], chunk: int) -> tuple[NDArray[Any], Logits]:
         cache = decoders[stage].prefix
         assert cache is not None
-        behind, count = cache.holding(kept + chunk * CHUNK), chunks[chunk][1]
+        behind, count = cache.holding(start + chunk * CHUNK), chunks[chunk][1]
         hidden, logits = decoders[stage].step(inputs, behind, range(count), parts[stage])
         return hidden.copy(), logits
 

@@ -170,17 +170,17 @@ def open_devices(names: Sequence[str], beside: str) -> list[str]:
     """
     if isinstance(names, str) or not names:
         raise ValueError(f"devices={names!r} must be a list of devices, for example [{beside!r}]")
-    opened = [open_device(name) for name in names]
-    if len(set(opened)) < len(opened):
-        raise ValueError(f"devices={opened} name one twice; give each once")
+    devices = [open_device(name) for name in names]
+    if len(set(devices)) < len(devices):
+        raise ValueError(f"devices={devices} name one twice; give each once")
     kind = beside.split(":")[0]
-    for name in opened:
+    for name in devices:
         if name.split(":")[0] != kind:
             raise ValueError(
                 f"device {name!r} is of another kind than {beside!r}, where the model is; give "
                 f"devices of the kind {kind}"
             )
-    return opened
+    return devices
 
 
 @exclusive
@@ -191,13 +191,13 @@ def list_devices() -> list[str]:
     _prepare_cache()
     with suppress(ToolchainError):
         prepare_compiler()
-    opened = []
+    devices = []
     for kind in ALL_DEVICES:
         if kind == "CPU" and find_clang() is None:
             continue
         with suppress(Exception):
-            opened.append(Device[kind].device)
-    return opened
+            devices.append(Device[kind].device)
+    return devices
 
 
 def _first_device() -> str:

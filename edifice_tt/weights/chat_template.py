@@ -48,21 +48,21 @@ def render(
     template: str,
     messages: Sequence[Any],
     options: Mapping[str, Any],
-    given: Mapping[str, Any],
+    constants: Mapping[str, Any],
     controls: tuple[str, ...],
     day: str | None = None,
 ) -> Rendered:
     """Render messages and options; where they hold one of the names `controls`, it is plain text.
 
-    `given` are the values that no user typed; `day` is what `strftime_now` tells, as 2026-11-28, by
-    default today. Raises `ValueError` when the template fails or takes too long.
+    `constants` are the values that no user typed; `day` is what `strftime_now` tells, as
+    2026-11-28, by default today. Raises `ValueError` when the template fails or takes too long.
     """
     values = {"tools": None, "documents": None, **options, "messages": list(messages)}
 
     iso_day, names = _check_day(day), _names_of(controls)
 
     def ask(typed: Mapping[str, Any]) -> Rendered:
-        return process.render(template, {**typed, **given}, iso_day)
+        return process.render(template, {**typed, **constants}, iso_day)
 
     rendered = ask(values)
     names_typed = sorted({name for text in _texts(values) for name in names.typed_in(text)})

@@ -115,14 +115,14 @@ def load(path: str | os.PathLike[str], device: str | None = None, dtype: str | N
     }
     stored |= {key: (stored[key][0], weights[key].dtype) for key in halves}
     check_fit(file.path, differences(weights, stored))
-    opened = open_device(device)
-    asked = choose_dtype(dtype, opened)
-    kept = {kind: choose_dtype(kind, opened) for kind in set(halves.values()) if asked is None}
+    home = open_device(device)
+    common = choose_dtype(dtype, home)
+    by_half = {kind: choose_dtype(kind, home) for kind in set(halves.values()) if common is None}
 
     def as_stored(name: str, tensor: Tensor) -> Tensor:
-        return narrow(name, tensor, asked or kept.get(halves.get(name, "")))
+        return narrow(name, tensor, common or by_half.get(halves.get(name, "")))
 
     fill(weights, {key: key for key in weights}, file, as_stored)
-    model = store(model, asked)
-    give_back(opened)
+    model = store(model, common)
+    give_back(home)
     return model

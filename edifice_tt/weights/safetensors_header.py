@@ -46,10 +46,10 @@ class Format(NamedTuple):
 
     def check(self, path: Path, metadata: Any) -> None:
         """Raise `CheckpointError` for a file of another format or version."""
-        given = metadata if isinstance(metadata, dict) else {}
-        if given.get("format") != self.name:
+        fields = metadata if isinstance(metadata, dict) else {}
+        if fields.get("format") != self.name:
             raise CheckpointError(f"{path}: {self.foreign}")
-        if (version := given.get("format_version", "")) != self.version:
+        if (version := fields.get("format_version", "")) != self.version:
             raise CheckpointError(
                 f"{path}: format version {version!s:.20}, this edifice_tt reads {self.version}; "
                 "update it"
