@@ -36,7 +36,7 @@ def register(add: Add) -> None:
         "as far as the scores allow",
     )
     ks = "default: powers of two, and all candidates"
-    curve.add_argument("--ks", type=whole_numbers(1), metavar="1,2,4", help=ks)
+    curve.add_argument("--ks", type=whole_numbers(1, "1,2,4"), metavar="1,2,4", help=ks)
     curve.add_argument(
         "--scorer", action="append", metavar="NAME", help="repeatable; default: all in the pool"
     )
@@ -44,10 +44,10 @@ def register(add: Add) -> None:
     option = partial(add_option, curve, CURVE)
     option("--level", "of the intervals (default: {})", type=_level)
     resamples = "resamples of the problems (default: {})"
-    option("--bootstrap", resamples, type=whole_number(1), metavar="N")
+    option("--bootstrap", resamples, type=whole_number(1, "1000"), metavar="N")
     unfinished = "problems with fewer candidates than were asked for (default: {})"
     option("--unfinished", unfinished, choices=("leave_out", "use"))
-    option("--seed", type=whole_number(0))
+    option("--seed", type=whole_number(0, "7"))
     report = "write a report, one page that needs no network"
     options.add_output(curve, report, names=["--html"], metavar="FILE")
     curve.add_argument(

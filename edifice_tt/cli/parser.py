@@ -60,20 +60,21 @@ def add_option(
     action.function, action.unset = function, unset
 
 
-def whole_number(least: int) -> Callable[[str], int]:
+def whole_number(least: int, like: str) -> Callable[[str], int]:
     """The type of an argument that is a whole number, at least that."""
 
     def read(text: str) -> int:
         if not text.strip().isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {least}")
+            expected = f"expected a whole number from {least}, as in {like}"
+            raise argparse.ArgumentTypeError(f"{text!r}: {expected}")
         return int(text)
 
     return read
 
 
-def whole_numbers(least: int) -> Callable[[str], list[int]]:
+def whole_numbers(least: int, like: str) -> Callable[[str], list[int]]:
     """The type of an argument that holds several of these, between commas."""
-    return lambda text: [*map(whole_number(least), text.split(","))]
+    return lambda text: [*map(whole_number(least, like), text.split(","))]
 
 
 class _Parsers(dict[str, Any]):

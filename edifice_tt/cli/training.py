@@ -26,7 +26,7 @@ def register(add: Add) -> None:
     layers = add("layers", _layers, "measure which layer a verifier reads best", _add_training)
     layers.add_argument(
         "--layers",
-        type=whole_numbers(0),
+        type=whole_numbers(0, "8,15,22,30"),
         metavar="LAYERS",
         help="which to compare, for example 8,15,22,30 (default: at each quarter of the model)",
     )
