@@ -71,7 +71,7 @@ def decode_error(device: str, dtype: str) -> float:
     cache = decoder.cache_for(len(rows), len(rows[0]))
     for position in range(len(rows[0])):
         ids = np.array([[row[position]] for row in rows], dtype=np.int32)
-        _, logits = decoder.step(ids, cache.holding(position, decoder.prompt), [0, 1])
+        _, logits = decoder.step(ids, cache.holding(position, decoder.prefix), [0, 1])
         worst = max(worst, _difference(whole[:, position], logits))
     return worst
 

@@ -69,7 +69,7 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
     """
     if isinstance(pool, Pool) and pool.num_missing and not pool.interrupted:
         warnings.warn(unfinished(pool), PoolWarning, stacklevel=2)
-    with registry.held():
+    with registry.one_registry():
         return Rule.find(registry.load_registry(), rule, options).choose(pool)
 
 

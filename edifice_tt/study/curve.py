@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edifice_tt.contract.errors import PoolWarning
-from edifice_tt.contract.registry import held
+from edifice_tt.contract.registry import one_registry
 from edifice_tt.pools.pool import Pool
 from edifice_tt.study.estimates import RuleValues, evaluate_rule, left_out, reads_candidates
 from edifice_tt.study.forecast import Forecast, forecast_coverage
@@ -77,7 +77,7 @@ def scaling_curve(
     if unfinished not in UNFINISHED:
         raise ValueError(f"unfinished={unfinished!r} must be one of {', '.join(UNFINISHED)}")
     notes = _Notes(unfinished == "use")
-    with held():
+    with one_registry():
         foreign = [rule for rule in names if reads_candidates(rule)]
         problems = list(read_problems(notes.read(pools), scorers, answer, bool(foreign)))
         notes.check(len(problems))

@@ -59,7 +59,7 @@ in the answer 'many', expected that answer
             )
         if cut := [text for text in task.stop if text in first.answer]:
             raise BrokenPromise(f"{who}: stop={cut[0]!r} cuts off the answer {first.answer!r:.60}")
-    with registry.held():
+    with registry.one_registry():
         for split in SPLITS:
             what = f"when {num} problems for {split} are made"
             attempt(who, what, partial(make_problems, task, num, split=split))
