@@ -5,6 +5,7 @@ A report must open fast for any pool size, so it shows the first problems up to 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from edifice_tt.contract import registry
@@ -102,11 +103,8 @@ def _chooser(
 
 def _kept(pool: Pool, most: int, chosen: set[int]) -> list[Candidate]:
     """The first candidates within the character limit, and those that a rule chose."""
-    shown, used = [], 0
-    for candidate in pool:
-        used += _size([candidate])
-        if used <= most or candidate.index in chosen:
-            shown.append(candidate)
+    sizes = accumulate(_size([candidate]) for candidate in pool)
+    shown = [c for c, size in zip(pool, sizes, strict=True) if size <= most or c.index in chosen]
     return shown or list(pool.candidates[:1])
 
 

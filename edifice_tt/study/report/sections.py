@@ -9,7 +9,7 @@ from html import escape
 
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
-from edifice_tt.study.remarks import advice, remarks, trained_on
+from edifice_tt.study.remarks import advice, counted, remarks, trained_on
 from edifice_tt.study.report.charts import (
     UNITS,
     costs_of,
@@ -53,20 +53,19 @@ def _label(curve: Curve, label: str) -> str:
 
 
 def _candidates(k: int) -> str:
-    return f"{k:,} candidate{'' if k == 1 else 's'}"
+    return counted(k, "candidate")
 
 
 def standfirst(curve: Curve) -> str:
     model = curve.settings.get("model")
     by = f" of {model}" if isinstance(model, str) else ""
-    many = f"{curve.problems:,} problem{'' if curve.problems == 1 else 's'}"
-    parts = [f"{many}, {_candidates(curve.candidates)}{by}."]
-    for rule in curve.rules:
-        if rule.rule == "oracle":
-            parts.append(
-                f"In {percent(rule.accuracy[-1])} of the problems a right one is among "
-                f"{curve.ks[-1]:,}: no rule can do better."
-            )
+    parts = [f"{counted(curve.problems, 'problem')}, {_candidates(curve.candidates)}{by}."]
+    parts += (
+        f"In {percent(rule.accuracy[-1])} of the problems a right one is among {curve.ks[-1]:,}: "
+        "no rule can do better."
+        for rule in curve.rules
+        if rule.rule == "oracle"
+    )
     if curve.abstentions:
         parts.append(f"{_candidates(curve.abstentions)} without an answer abstain in every vote.")
     return escape(" ".join(parts))
@@ -74,7 +73,7 @@ def standfirst(curve: Curve) -> str:
 
 def caveats(curve: Curve) -> str:
     """The caveats to the figures."""
-    items = "".join(f"<li>{escape(one)}</li>" for one in remarks(curve))
+    items = "".join(f"<li>{escape(remark)}</li>" for remark in remarks(curve))
     return f'<ul class="remarks">{items}</ul>' if items else ""
 
 
@@ -95,14 +94,13 @@ def key(curve: Curve) -> Iterator[str]:
 
 
 def exactness(curve: Curve) -> str:
-    drawn = {
-        escape(rule.label): max(rule.monte_carlo_error)
+    errors = ", ".join(
+        f"{escape(rule.label)} ({max(rule.monte_carlo_error):.4f})"
         for rule in curve.rules
         if rule.monte_carlo_error
-    }
-    if not drawn:
+    )
+    if not errors:
         return "Every line is exact: the mean over all subsets of the candidates."
-    errors = ", ".join(f"{label} ({error:.4f})" for label, error in drawn.items())
     return (
         "Lines are exact, the mean over all subsets of the candidates, but for those estimated "
         f"from drawn subsets, here with their largest standard error: {errors}."
@@ -112,13 +110,13 @@ def exactness(curve: Curve) -> str:
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]], name: str, style: str = "") -> str:
     """A table that scrolls if it is too wide; its cells are HTML."""
     head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
-    lines = []
-    for first, *others in rows:
-        cells = "".join(f"<td>{cell}</td>" for cell in others)
-        lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
+    body = "".join(
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in others)}</tr>'
+        for first, *others in rows
+    )
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
-        f'<table class="{style}"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody>'
+        f'<table class="{style}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
         "</table></div>"
     )
 
@@ -126,12 +124,13 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]], name: str, styl
 def numbers(curve: Curve) -> str:
     rows = []
     for rule in curve.rules:
-        cells = [_label(curve, rule.label)]
         errors = rule.monte_carlo_error or [0.0] * len(curve.ks)
-        for numbers in zip(rule.accuracy, rule.low, rule.high, errors, strict=True):
-            value, low, high, error = numbers
-            cells.append(f"{percent(value)}{'~' if error else ''}{_interval(low, high, percent)}")
-        rows.append(cells)
+        columns = zip(rule.accuracy, rule.low, rule.high, errors, strict=True)
+        cells = (
+            f"{percent(value)}{'~' if error else ''}{_interval(low, high, percent)}"
+            for value, low, high, error in columns
+        )
+        rows.append([_label(curve, rule.label), *cells])
     return _table(["rule", *(f"k = {k}" for k in curve.ks)], rows, "accuracy in numbers")
 
 
@@ -172,29 +171,27 @@ def forecast(curve: Curve) -> str:
     if curve.forecast is None:
         return ""
     measured = next((rule for rule in curve.rules if rule.rule == "oracle"), None)
-    return (
-        '<figure class="half"><h3>Coverage beyond what was sampled</h3>'
-        + forecast_chart(curve, curve.forecast, measured)
-        + "<figcaption>Dashed: the chance that a right answer is among so many, if each problem's "
-        f"own chance is drawn from Beta({curve.forecast.alpha:.2f}, {curve.forecast.beta:.2f}), "
-        "the fit to these counts. It need not begin where the measurement ends.</figcaption>"
-        "</figure>"
+    return _figure(
+        "<h3>Coverage beyond what was sampled</h3>"
+        + forecast_chart(curve, curve.forecast, measured),
+        "Dashed: the chance that a right answer is among so many, if each problem's own chance is "
+        f"drawn from Beta({curve.forecast.alpha:.2f}, {curve.forecast.beta:.2f}), the fit to these "
+        "counts. It need not begin where the measurement ends.",
     )
 
 
 def scorers(curve: Curve) -> str:
     if not curve.scorers:
         return ""
-    rows = (
-        [f"{name}<small>{why}</small>", *map(cell, curve.scorers)] for name, why, cell in _QUALITIES
-    )
+    first = [f"{name}<small>{why}</small>" for name, why in _QUALITIES.items()]
+    rows = zip(first, *map(_qualities, curve.scorers), strict=True)
     names = (
         f"{escape(x.scorer)}<small>{x.range or 'range unknown'}</small>"
         + (f"<small>{trained_on(curve, x.scorer)}</small>" if x.trained_on else "")
         for x in curve.scorers
     )
     figures = "".join(
-        f'<h3>{escape(one.scorer)}</h3><div class="pair">{"".join(_figures(one))}</div>'
+        f'<h3>{escape(one.scorer)}</h3><div class="pair">{_figures(one)}</div>'
         for one in curve.scorers
     )
     return (
@@ -208,51 +205,39 @@ def _number(value: float | None) -> str:
     return "&ndash;" if value is None else f"{value:.3f}"
 
 
-_QUALITIES: tuple[tuple[str, str, Callable[[ScorerQuality], str]], ...] = (
-    (
-        "AUROC",
-        "how often a right candidate scores above a wrong one, of any problem",
-        lambda one: _number(one.auroc_pooled),
-    ),
-    (
-        "AUROC within a problem",
-        "of the same problem, as a choice needs it; mean over mixed problems",
-        lambda one: f"{_number(one.auroc_within)}<small>{one.mixed_problems} mixed</small>",
-    ),
-    (
-        "Calibration error (ECE)",
-        "mean distance of score and share of right ones; 0 is best",
-        lambda one: _number(one.ece),
-    ),
-    (
-        "Brier score",
-        "mean squared distance of score and truth; 0 is best",
-        lambda one: _number(one.brier),
-    ),
-    (
-        "Correlation with length",
-        "Spearman's, of score and number of tokens",
-        lambda one: _number(one.length_correlation),
-    ),
-    (
-        "Best n",
-        "more candidates do not help best-of-n; its accuracy there",
-        lambda one: f"{one.best_k}<small>{percent(one.peak_accuracy)}</small>",
-    ),
-)
+_QUALITIES = {
+    "AUROC": "how often a right candidate scores above a wrong one, of any problem",
+    "AUROC within a problem": "of the same problem, as a choice needs it; mean over mixed problems",
+    "Calibration error (ECE)": "mean distance of score and share of right ones; 0 is best",
+    "Brier score": "mean squared distance of score and truth; 0 is best",
+    "Correlation with length": "Spearman's, of score and number of tokens",
+    "Best n": "more candidates do not help best-of-n; its accuracy there",
+}
 
 
-def _figures(one: ScorerQuality) -> Iterator[str]:
-    if one.reliability:
-        yield (
-            f'<figure class="half">{reliability_chart(one)}<figcaption>Share of right candidates '
-            "by score. On the line a score is the chance to be right; a circle's area is the "
-            "number of candidates.</figcaption></figure>"
-        )
-    yield (
-        f'<figure class="half">{histogram_chart(one)}<figcaption>Candidates by score: right ones '
-        "upwards, wrong ones downwards.</figcaption></figure>"
+def _qualities(one: ScorerQuality) -> tuple[str, ...]:
+    return (
+        _number(one.auroc_pooled),
+        f"{_number(one.auroc_within)}<small>{one.mixed_problems} mixed</small>",
+        _number(one.ece),
+        _number(one.brier),
+        _number(one.length_correlation),
+        f"{one.best_k}<small>{percent(one.peak_accuracy)}</small>",
     )
+
+
+def _figures(one: ScorerQuality) -> str:
+    reliability = one.reliability and _figure(
+        reliability_chart(one),
+        "Share of right candidates by score. On the line a score is the chance to be right; a "
+        "circle's area is the number of candidates.",
+    )
+    words = "Candidates by score: right ones upwards, wrong ones downwards."
+    return (reliability or "") + _figure(histogram_chart(one), words)
+
+
+def _figure(chart: str, caption: str) -> str:
+    return f'<figure class="half">{chart}<figcaption>{caption}</figcaption></figure>'
 
 
 def left_out(shown: Shown) -> str:
