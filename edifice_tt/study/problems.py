@@ -62,7 +62,7 @@ def read_problems(
         yield Problem(
             name=pool.problem,
             correct=np.array([candidate.correct for candidate in pool], np.float64),
-            answers=_answers(pool, answer),
+            answers=_numbered(answers_of(behind(pool.prompt, pool), answer)),
             num_tokens=np.array([candidate.num_tokens for candidate in pool], np.float64),
             seconds=np.array([candidate.seconds for candidate in pool], np.float64),
             scores={name: _scores(pool, name) for name in (there if scorers is None else scorers)},
@@ -71,10 +71,9 @@ def read_problems(
         )
 
 
-def _answers(pool: Pool, answer: str | None) -> NDArray[np.int64]:
-    found = answers_of(behind(pool.prompt, pool), answer)
-    numbers = {text: i for i, text in enumerate(dict.fromkeys(a for a in found if a is not None))}
-    return np.array([-1 if text is None else numbers[text] for text in found], np.int64)
+def _numbered(answers: Sequence[str | None]) -> NDArray[np.int64]:
+    numbers = {answer: i for i, answer in enumerate(dict.fromkeys(filter(None, answers)))}
+    return np.array([-1 if answer is None else numbers[answer] for answer in answers], np.int64)
 
 
 def _scores(pool: Pool, scorer: str) -> Floats:

@@ -21,8 +21,8 @@ from edifice_tt.testing.promises import (
     Array,
     BrokenPromise,
     attempt,
+    compare,
     describe,
-    first_difference,
     orders,
 )
 from edifice_tt.testing.reading import draw
@@ -50,7 +50,7 @@ def check_architecture(name: str, x: Tensor | None = None, **options: Any) -> No
     >>> check_architecture("test_time_compute", embed_dim=6, hidden_size=8, num_layers=1)
     """
     record = registry.architecture(name)
-    who = describe("architecture", record.name, record.owner)
+    who = describe("architecture", record)
     open_device()
 
     def build(**more: Any) -> Any:
@@ -204,6 +204,8 @@ def _check_file(who: str, model: Any, x: Tensor, found: Outputs) -> None:
 
 def _compare(who: str, one: Outputs, other: Outputs, promise: str, tolerance: float = 0) -> None:
     for name, values in one.items():
-        if (where := first_difference(values, other[name], tolerance)) is not None:
-            numbers = promise.format(f"{values[where]:.6g}", f"{other[name][where]:.6g}")
-            raise BrokenPromise(f"{who}: {numbers} (.{name}{list(where)})")
+
+        def place(where: tuple[int, ...], name: str = name) -> str:
+            return f" (.{name}{list(where)})"
+
+        compare(f"{who}:", values, other[name], promise, tolerance, place)

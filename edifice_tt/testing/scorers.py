@@ -3,24 +3,22 @@
 Knows the contract of a scorer; `heads` and `verifiers` check those kinds.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from edifice_tt.contract import registry
 from edifice_tt.testing.heads import check_head
 from edifice_tt.testing.promises import (
-    TOLERANCE,
     BrokenPromise,
     attempt,
-    describe,
-    first_difference,
-    name_of,
+    compare,
+    find,
     orders,
 )
+from edifice_tt.testing.reading import check_value
 from edifice_tt.testing.verifiers import check_verifier
 
 PROMPT = "How many primes are below 20?"
@@ -71,8 +69,18 @@ def check_scorer(
     edifice_tt.testing.promises.BrokenPromise: scorer '<lambda>' gives 12, an int, for 'There are \
 8.', expected a float; wrap it in float(...)
     """
-    record = _find(name_or_factory, reads, range, level)
-    who = describe("scorer", record.name, record.owner)
+    declared = {"reads": reads, "range": range, "level": level}
+    if reads is None and not isinstance(name_or_factory, str):
+        raise ValueError(
+            "reads=None: a factory does not tell what its scorer reads; give reads='hidden', "
+            "'text', 'logprobs' or 'states'"
+        )
+
+    def register(name: str) -> registry.Scorer:
+        given: dict[str, Any] = {k: v for k, v in declared.items() if v is not None}
+        return registry.Scorer(name, cast(Any, name_or_factory), **given)
+
+    who, record = find("scorer", name_or_factory, register, **declared)
     if record.reads == "hidden":
         name = record.name if isinstance(name_or_factory, str) else None
         return check_head(who, record, name, options)
@@ -85,30 +93,6 @@ def check_scorer(
         return lambda given: scorer(PROMPT, given) if record.reads == "text" else scorer(given)
 
     return _check_lists(who, make, record, noun, items)
-
-
-def _find(
-    name_or_factory: str | Callable[..., Any],
-    reads: str | None,
-    range: str | None,
-    level: str | None,
-) -> registry.Scorer:
-    if not isinstance(name_or_factory, str):
-        if reads is None:
-            raise ValueError(
-                "reads=None: a factory does not tell what its scorer reads; give reads='hidden', "
-                "'text', 'logprobs' or 'states'"
-            )
-        name = name_of(name_or_factory)
-        return registry.Scorer(
-            name, name_or_factory, reads, range or "unbounded", level=level or "answer"
-        )
-    record = registry.scorer(name_or_factory)
-    for option, wanted in (("reads", reads), ("range", range), ("level", level)):
-        if wanted not in (None, found := getattr(record, option)):
-            who = describe("scorer", record.name, record.owner)
-            raise BrokenPromise(f"{who} is registered with {option}={found!r}, expected {wanted!r}")
-    return record
 
 
 def _check_lists(
@@ -129,31 +113,32 @@ def _check_lists(
             raise BrokenPromise(f"{who} changes its input: {_change(given, mine)}; work on a copy")
         return numbers
 
+    def same(
+        found: list[Numbers],
+        numbers: str,
+        cause: str = "the score depends on its neighbours in the batch",
+        order: Sequence[int] = (),
+    ) -> None:
+        _compare(f"{who}: {cause}", items, together, found, numbers, order)
+
     # One by one first, so that the error names the item that fails.
     alone = [ask([item])[0] for item in items]
     together = ask(items)
-    advice = "draw no random numbers"
-    _compare(who, items, together, ask(items), f"{{}} at first and then {{}}; {advice}")
-    fresh = f"{{}} from one scorer and {{}} from the next; {advice}"
-    _compare(who, items, together, ask(items, make()), fresh)
+    cause, advice = "the same input gets another score", "draw no random numbers"
+    same(ask(items), f"{{}} at first and then {{}}; {advice}", cause)
+    same(ask(items, make()), f"{{}} from one scorer and {{}} from the next; {advice}", cause)
     for order in orders(len(items)):
         moved = ask([items[i] for i in order])
         back = [moved[order.index(i)] for i, _ in enumerate(items)]
         places = "{} in place %d and {} in place %d; score each by itself"
-        _compare(
-            who, items, together, back, places, "the score depends on the order of the batch", order
-        )
-    neighbours = "the score depends on its neighbours in the batch"
-    places = f"{{}} among {len(items)} and {{}} alone; score each by itself"
-    _compare(who, items, together, alone, places, neighbours)
+        same(back, places, "the score depends on the order of the batch", order)
+    same(alone, f"{{}} among {len(items)} and {{}} alone; score each by itself")
     # A realistic number of items, and a fresh scorer that starts with another one.
     many = ask([*items] * 4)[: len(items)]
-    places = f"{{}} among {len(items)} and {{}} among {4 * len(items)}; score each by itself"
-    _compare(who, items, together, many, places, neighbours)
+    same(many, f"{{}} among {len(items)} and {{}} among {4 * len(items)}; score each by itself")
     later = ask([*items[1:], items[0]], make())
     begun = f"{{}} and, beginning with another {noun}, {{}}; keep nothing between calls"
-    again = "the score depends on earlier calls"
-    _compare(who, items, together, [later[-1], *later[:-1]], begun, again)
+    same([later[-1], *later[:-1]], begun, "the score depends on earlier calls")
     if (found := attempt(who, f"on no {noun}s", lambda: scorer([]))) != []:
         raise BrokenPromise(f"{who} gives {found!r:.60} for no {noun}s, expected []")
 
@@ -190,10 +175,7 @@ def _check_number(who: str, value: Any, item: str, range: str) -> None:
         raise BrokenPromise(
             f"{gives}, {_a(value)}, for {item}, expected a float; wrap it in float(...)"
         )
-    if not math.isfinite(value):
-        raise BrokenPromise(f"{gives} for {item}, expected a finite number")
-    if range == "probability" and not 0 <= value <= 1:
-        raise BrokenPromise(f"{gives} for {item}, but declares range='probability': within 0 and 1")
+    check_value(f"{gives} for {item}", value, range)
 
 
 def _change(before: Sequence[Any], after: Sequence[Any]) -> str:
@@ -209,21 +191,17 @@ def _a(value: Any) -> str:
 
 
 def _compare(
-    who: str,
+    what: str,
     items: Sequence[Any],
     one: list[Numbers],
     other: list[Numbers],
     numbers: str,
-    promise: str = "the same input gets another score",
-    order: list[int] | None = None,
+    order: Sequence[int],
 ) -> None:
     for i, (mine, others) in enumerate(zip(one, other, strict=True)):
+        places = numbers % (i, order.index(i)) if order else numbers
+        subject = f"{what}: {items[i]!r:.30} gets"
         if len(mine) != len(others):
-            found = f"{len(mine)} steps", f"{len(others)} steps"
-        elif where := first_difference(np.array(mine), np.array(others), TOLERANCE):
-            found = f"{mine[where[0]]:.6g}", f"{others[where[0]]:.6g}"
-        else:
-            continue
-        if order is not None:
-            numbers = numbers % (i, order.index(i))
-        raise BrokenPromise(f"{who}: {promise}: {items[i]!r:.30} gets {numbers.format(*found)}")
+            steps = places.format(f"{len(mine)} steps", f"{len(others)} steps")
+            raise BrokenPromise(f"{subject} {steps}")
+        compare(subject, np.array(mine), np.array(others), places)

@@ -14,7 +14,7 @@ from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.selection.select import Choice
-from edifice_tt.testing.promises import BrokenPromise, attempt, describe, name_of
+from edifice_tt.testing.promises import BrokenPromise, attempt, find
 
 NAN = float("nan")
 # Scores by what a rule needs. Sums of the first are exact, so rounding is no excuse; logits have
@@ -52,13 +52,13 @@ def check_selector(
 order of the candidates: index 2 in one order and 9 in another; of tied candidates take the lowest \
 index
     """
-    if isinstance(name_or_function, str):
-        record = registry.selector(name_or_function)
-    else:
-        record = registry.Selector(name_of(name_or_function), name_or_function, needs=needs)
-    who = describe("selector", record.name, record.owner)
-    if needs not in (None, record.needs):
-        raise BrokenPromise(f"{who} is registered with needs={record.needs!r}, expected {needs!r}")
+    function: Any = name_or_function
+    who, record = find(
+        "selector",
+        function,
+        lambda name: registry.Selector(name, function, needs=needs),
+        needs=needs,
+    )
     if record.needs is not None:
         options = {"scorer": "score", **options}
     rule = _Rule(who, record.function, options)

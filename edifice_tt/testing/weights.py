@@ -11,7 +11,7 @@ from tinygrad.nn.state import get_state_dict, inverse_safe_dtypes
 from edifice_tt.contract import registry
 from edifice_tt.testing.hidden import hidden_arrays
 from edifice_tt.testing.promises import Array, BrokenPromise, attempt
-from edifice_tt.testing.reading import compare, draw, read
+from edifice_tt.testing.reading import compare_scores, draw, read
 from edifice_tt.weights.checkpoint import load, save
 from edifice_tt.weights.safetensors import (
     differences,
@@ -155,4 +155,4 @@ def _check_restored(
     attempt(who, "when its weights are saved", write)
     after = read(who, attempt(who, "when it is loaded", restore), hidden)
     promise = "the score does not survive save and load: {} before, {} after; keep all state in"
-    compare(who, before, after, f"{promise} Tensor attributes", tolerance=0)
+    compare_scores(who, before, after, f"{promise} Tensor attributes", tolerance=0)
