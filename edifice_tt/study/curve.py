@@ -7,6 +7,7 @@ file and draws no chart.
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import repeat
 from math import ceil, isnan
 from operator import index
 from typing import Any
@@ -81,7 +82,7 @@ def scaling_curve(
         foreign = [rule for rule in names if reads_candidates(rule)]
         problems = list(read_problems(notes.read(pools), scorers, answer, bool(foreign)))
         notes.check(len(problems))
-        settings, ranges = notes.settings, notes.ranges
+        ranges = notes.ranges
         _check_scorers(problems)
         sizes = _subset_sizes(ks, problems)
         draws = max(64, ceil(_DRAWS / len(problems)))
@@ -96,19 +97,19 @@ def scaling_curve(
     pairs = _pairs(values)
     return Curve(
         pool=pool,
-        settings=settings,
+        settings=notes.settings,
         problems=len(problems),
         candidates=sum(map(len, problems)),
         level=level,
         seed=seed,
         bootstrap=bootstrap,
         ks=sizes,
-        rules=tuple(map(_rule_curve, values, resampled, [level] * len(values))),
+        rules=tuple(map(_rule_curve, values, resampled, repeat(level))),
         comparisons=tuple(
             comparison
-            for one, other in pairs
+            for i, j in pairs
             for comparison in _compare(
-                values[one], values[other], sizes, resampled[one] - resampled[other], level
+                values[i], values[j], sizes, resampled[i] - resampled[j], level
             )
         ),
         cost=_cost(problems),
@@ -156,16 +157,16 @@ class _Notes:
 
     def check(self, num_problems: int) -> None:
         """Raise `ValueError` when no problem is left; warn of the unfinished."""
-        if self.unfinished is None:
-            if not num_problems:
-                raise ValueError("there are no pools; give one per problem")
-            return
         if not num_problems:
+            if self.unfinished is None:
+                raise ValueError("there are no pools; give one per problem")
             raise ValueError(
                 f"every problem is unfinished: {has_some_of(self.unfinished)}; complete the file "
                 "with --resume (resume=True in Python), or take them as they are with --unfinished "
                 "use (unfinished='use')"
             )
+        if self.unfinished is None:
+            return
         total = num_problems + (0 if self.use else self.unfinished.problems)
         warnings.warn(unfinished_of(self.unfinished, total), PoolWarning, stacklevel=3)
 
@@ -189,12 +190,11 @@ def _subset_sizes(ks: Sequence[int] | None, problems: Sequence[Problem]) -> tupl
     sizes = sorted({index(k) for k in ks})
     if not sizes:
         raise ValueError("ks must hold at least one number of candidates")
-    for k in sizes:
-        if not 1 <= k <= most:
-            raise ValueError(
-                f"k={k} must be between 1 and {most}, the number of candidates of problem "
-                f"{smallest.name!r}; draw more candidates, or use smaller ks"
-            )
+    if outside := [k for k in sizes if not 1 <= k <= most]:
+        raise ValueError(
+            f"k={outside[0]} must be between 1 and {most}, the number of candidates of problem "
+            f"{smallest.name!r}; draw more candidates, or use smaller ks"
+        )
     return tuple(sizes)
 
 
@@ -248,14 +248,12 @@ def _advice(differences: Sequence[Floats], level: float) -> Advice:
         return Advice(_DIFFERENCE, None, "there are no two rules to compare")
     if len(last[0]) == 1:
         return Advice(_DIFFERENCE, None, "a variance needs two problems, here is one")
-    needed = problems_needed(
-        round(max(float(one.var(ddof=1)) for one in last), 12), _DIFFERENCE, level
-    )
-    reason = None
-    if needed is None:
+    variance = round(max(float(one.var(ddof=1)) for one in last), 12)
+    needed, reason = problems_needed(variance, _DIFFERENCE, level), None
+    if not any(one.any() for one in last):
+        reason = "the rules compared do not differ in any of these problems"
+    elif needed is None:
         reason = "each difference is the same in all problems, so it has no variance"
-        if not any(one.any() for one in last):
-            reason = "the rules compared do not differ in any of these problems"
     return Advice(_DIFFERENCE, needed, reason)
 
 

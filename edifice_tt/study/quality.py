@@ -88,13 +88,13 @@ def assess_scorer(
     within = np.concatenate(aurocs)
     mixed = within[~np.isnan(within)]
     score, right = (
-        np.concatenate([np.asarray(one, np.float64) for one in column])
+        np.concatenate([*map(np.asarray, column)]).astype(np.float64)
         for column in (scores, correct)
     )
     if not np.isfinite(score).all():
         raise ValueError(f"scores of {scorer!r} must be finite; leave the others out")
     pooled = auroc(score[None], right[None])[0]
-    lengths = None if num_tokens is None else np.concatenate([np.asarray(n) for n in num_tokens])
+    lengths = None if num_tokens is None else np.concatenate([*map(np.asarray, num_tokens)])
     best = int(np.argmax(curve >= curve.max() - 1e-12))
     probability = bool(((score >= 0) & (score <= 1)).all())
     bins = reliability(score, right) if probability else ()
