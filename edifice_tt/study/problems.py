@@ -50,14 +50,7 @@ def read_problems(
     `UnknownNameError` for a scorer without scores in the problem.
     """
     for pool in pools:
-        if not len(pool):
-            raise ValueError(f"problem {pool.problem!r} has no candidates; leave it out")
-        unmarked = [candidate.index for candidate in pool if candidate.correct is None]
-        if unmarked:
-            raise ValueError(
-                f"problem {pool.problem!r}: whether candidate {unmarked[0]} is right is not known; "
-                "give gold answers and an extractor to mark the pool with"
-            )
+        check_marked(pool)
         there = sorted({name for candidate in pool for name in candidate.scores})
         yield Problem(
             name=pool.problem,
@@ -68,6 +61,19 @@ def read_problems(
             scores={name: _scores(pool, name) for name in (there if scorers is None else scorers)},
             candidates=behind(pool.prompt, pool) if keep_candidates else (),
             seen_by=pool.seen_by,
+        )
+
+
+def check_marked(
+    pool: Pool, advice: str = "give gold answers and an extractor to mark the pool with"
+) -> None:
+    """Raise `ValueError` for an empty pool, and for a candidate not marked right or wrong."""
+    if not len(pool):
+        raise ValueError(f"problem {pool.problem!r} has no candidates; leave it out")
+    if unmarked := [candidate.index for candidate in pool if candidate.correct is None]:
+        raise ValueError(
+            f"problem {pool.problem!r}: whether candidate {unmarked[0]} is right is not known; "
+            f"{advice}"
         )
 
 
