@@ -103,9 +103,7 @@ def _candidate(index: int, fields: Any, scorer: str, range: str | None) -> Candi
         raise ValueError(f"{fields!r:.40} must be an object")
     if fields.keys().isdisjoint(("text", "answer", "correct", "score")):
         raise ValueError("it needs at least one of text, answer, correct and score")
-    correct = fields.pop("correct", None)
-    if correct is not None and type(correct) is not bool:
-        raise ValueError(f"correct={correct!r:.40} must be true, false or null")
+    correct = _take(fields, "correct", bool, "true, false or null", None)
     score = _score(fields, range)
     return Candidate(
         index,
@@ -119,21 +117,17 @@ def _candidate(index: int, fields: Any, scorer: str, range: str | None) -> Candi
 
 
 def _num_tokens(fields: dict[str, Any]) -> int:
-    given = fields.pop("num_tokens", None)
-    if given is None:
-        return 0
-    if type(given) is not _Number or not re.fullmatch("[0-9]{1,19}", given):
-        raise ValueError(f"num_tokens={given!r:.40} must be a whole number, at least 0")
-    if int(given) >= 2**63:
-        raise ValueError(f"num_tokens={given!r:.40} must be below 2^63")
-    return int(given)
+    count = _take(fields, "num_tokens", _Number, "a whole number, 0 to 2^63 - 1", _Number(0))
+    if not re.fullmatch("[0-9]{1,19}", count) or int(count) >= 2**63:
+        raise ValueError(f"num_tokens={count!r:.40} must be a whole number, 0 to 2^63 - 1")
+    return int(count)
 
 
 def _score(fields: dict[str, Any], range: str | None) -> float | None:
-    given = fields.pop("score", None)
+    given = _take(fields, "score", _Number, "a finite number", None)
     if given is None:
         return None
-    if type(given) is not _Number or math.isinf(score := float(given)):
+    if math.isinf(score := float(given)):
         raise ValueError(f"score={given!r:.40} must be a finite number")
     if range == "probability" and not 0 <= score <= 1:
         raise ValueError(f"score={given!r:.40} is no probability; give another range")

@@ -70,7 +70,8 @@ class PoolIndex:
                 record = decode(line)
             except (ValueError, RecursionError) as error:
                 if number > 1 and not line.endswith(b"\n") and isinstance(error, ValueError):
-                    self._leave_out(number, len(line))
+                    cut = f"{self.path}, line {number}: cut off after {len(line)} bytes"
+                    warnings.warn(f"{cut}; this last line is left out", PoolWarning, stacklevel=4)
                     return
                 raise self._damage(number, line, error) from error
             try:
@@ -82,14 +83,6 @@ class PoolIndex:
                 self._rows[problem].append(number - 1)
             self.size += len(line)
             self.ended = line.endswith(b"\n")
-
-    def _leave_out(self, number: int, num_bytes: int) -> None:
-        warnings.warn(
-            f"{self.path}, line {number}: cut off after {num_bytes} bytes; this last line is left "
-            "out",
-            PoolWarning,
-            stacklevel=5,
-        )
 
     def _damage(self, number: int, line: bytes, reason: Exception) -> CheckpointError:
         what = "not a pool file" if number == 1 else "damaged pool file"

@@ -1,23 +1,18 @@
 """Pool -> pool with scores. As a plugin, this room registers `logprob`."""
 
 from collections.abc import Callable
-from typing import Any
 
 from edifice_tt.contract.hookspecs import hookimpl
 
 
 @hookimpl
 def register_scorers(register: Callable[..., None]) -> None:
+    from edifice_tt.scoring.steps import mean_logprob
+
     register(
         "logprob",
-        _logprob,
+        lambda: mean_logprob,
         reads="logprobs",
         range="unbounded",
         summary="mean log-probability of the candidate's tokens; needs no training",
     )
-
-
-def _logprob() -> Any:
-    from edifice_tt.scoring.score import mean_logprob
-
-    return mean_logprob

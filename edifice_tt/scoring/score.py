@@ -127,14 +127,3 @@ def check_scorer(lm: CausalLM | None, scorer: str) -> registry.Scorer:
         f"scorer {scorer!r} reads hidden states, so it must be the model's own trained head; "
         f"given {has}. Use scorer='logprob', or a model saved with that head"
     )
-
-
-def mean_logprob(token_logprobs: list[list[float]]) -> list[float]:
-    """The mean log-probability per candidate of its tokens, under the model that sampled them.
-
-    The mean, not the sum, so that long answers are not penalised.
-
-    >>> mean_logprob([[-1.0, -3.0], [-0.5]])
-    [-2.0, -0.5]
-    """
-    return [math.fsum(values) / len(values) for values in token_logprobs]

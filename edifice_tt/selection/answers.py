@@ -184,9 +184,7 @@ def boxed(text: str) -> str | None:
     >>> boxed(r"so \boxed{\frac{1}{2}}."), boxed(r"so $\boxed 42$.")
     ('\\frac{1}{2}', '42')
     """
-    opened: list[
-        tuple[bool, int]
-    ] = []  # open braces: whether of a box, and where the content begins
+    opened: list[tuple[bool, int]] = []  # open braces: whether of a box, and where it begins
     begin = end = 0
     for brace in _BRACE.finditer(text):  # one pass: a text may hold a million braces
         if brace["bare"]:

@@ -47,10 +47,8 @@ def grader(
         found = extract(opened + candidate.text) if candidate.text else candidate.answer
         if found is not None and not candidate.text:
             found = extract(found) or found.strip()
-        # Not None, which means that no extractor has read the candidate.
-        if right is None:
-            return replace(candidate, answer=found or "", correct=None)
-        correct = found is not None and answers.same(found, right)
+        correct = None if right is None else found is not None and answers.same(found, right)
+        # An answer of None would mean that no extractor has read the candidate.
         return replace(candidate, answer=found or "", correct=correct)
 
     return mark

@@ -20,17 +20,10 @@ _POWERS = (
     *((9, "billion"), (9, "bn"), (12, "trillion"), (12, "tn")),
 )
 # In the plural alone: `3 fifth graders` are three.
-_PARTS = [
-    "halves",
-    "thirds",
-    "fourths",
-    "fifths",
-    "sixths",
-    "sevenths",
-    "eighths",
-    "ninths",
-    "tenths",
-]
+_PARTS = (
+    *("halves", "thirds", "fourths", "fifths", "sixths"),
+    *("sevenths", "eighths", "ninths", "tenths"),
+)
 _SCALES = {
     "dozen": Fraction(12),
     **{name: Fraction(10**power) for power, name in _POWERS},

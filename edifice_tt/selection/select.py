@@ -88,7 +88,17 @@ class Rule:
     def find(cls, found: registry.Registry, name: str, options: Mapping[str, Any]) -> "Rule":
         """The rule of that name. Raises `UnknownNameError` for an unknown rule or option."""
         record: registry.Selector = found.find("selector", name)
-        _check_options(found, record, options)
+        for option in options:
+            if record.takes(option):
+                continue
+            others = sorted(rule for rule, r in found.selectors.items() if option in r.options)
+            if not others:
+                raise unknown_name(f"option of rule {record.name}", option, record.options)
+            raise UnknownNameError(
+                f"rule {record.name!r} takes no option {option!r}, only: "
+                f"{', '.join(record.options) or 'none'}; leave it out, or use a rule that takes "
+                f"it: {', '.join(others)}"
+            )
         return cls(record, options, found.scorers)
 
     def choose(self, pool: Pool | Sequence[Candidate]) -> Choice:
@@ -119,9 +129,9 @@ class Rule:
     def _ask_behind(
         self, prompt: str, candidates: Sequence[Candidate], options: Mapping[str, Any]
     ) -> Choice:
-        given = {candidate.index: candidate for candidate in candidates}
         choice = self._ask(behind(prompt, candidates), options)
-        return replace(choice, candidate=given[choice.index])
+        (own,) = (candidate for candidate in candidates if candidate.index == choice.index)
+        return replace(choice, candidate=own)
 
     def _ask(self, candidates: Sequence[Candidate], options: Mapping[str, Any]) -> Choice:
         who = f"rule {self.record.name!r} of {self.record.owner}"
@@ -171,24 +181,7 @@ def _of_problem(
 
 def check_options(rule: str, options: Iterable[str]) -> None:
     """Raise `UnknownNameError` for an unknown rule or option."""
-    found = registry.load_registry()
-    _check_options(found, found.find("selector", rule), options)
-
-
-def _check_options(
-    found: registry.Registry, record: registry.Selector, options: Iterable[str]
-) -> None:
-    for option in options:
-        if record.takes(option):
-            continue
-        others = sorted(name for name, r in found.selectors.items() if option in r.options)
-        if not others:
-            raise unknown_name(f"option of rule {record.name}", option, record.options)
-        raise UnknownNameError(
-            f"rule {record.name!r} takes no option {option!r}, only: "
-            f"{', '.join(record.options) or 'none'}; leave it out, or use a rule that takes it: "
-            f"{', '.join(others)}"
-        )
+    Rule.find(registry.load_registry(), rule, dict.fromkeys(options))
 
 
 # What to do instead, by what a rule needs and what the scorer declares.

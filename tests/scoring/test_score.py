@@ -9,7 +9,7 @@ from tinygrad import Tensor
 
 import edifice_tt as et
 from edifice_tt.contract.errors import EdificeError, PluginError, UnknownNameError
-from edifice_tt.scoring.score import mean_logprob
+from edifice_tt.scoring.steps import mean_logprob
 
 site = pytest.fixture(open_site, name="site")
 
