@@ -21,12 +21,8 @@ Floats = NDArray[np.floating[Any]]
 def check_numbers(device: str, say: Callable[[str], None]) -> list[Check]:
     """All self-checks on an opened device."""
     checks = []
-    for name, examine in (
-        ("self-check", _scores),
-        ("ties and NaN", _ties),
-        ("random draws", _draws),
-        ("decoding", _decoding),
-    ):
+    names = ("self-check", "ties and NaN", "random draws", "decoding")
+    for name, examine in zip(names, (_scores, _ties, _draws, _decoding), strict=True):
         say(f"{name} on {device}")
         try:
             checks.append(examine(name, device))
@@ -91,14 +87,7 @@ def _scores(name: str, device: str) -> Check:
 
 def _ties(name: str, device: str) -> Check:
     nan, inf = float("nan"), float("inf")
-    columns: list[list[float]] = [
-        [1, 2, 2],
-        [nan, 1, 2],
-        [2, nan, 2],
-        [nan, nan, nan],
-        [-inf, nan, -inf],
-        [0, inf, 1],
-    ]
+    columns = ((1, 2, 2), (nan, 1, 2), (2, nan, 2), (nan,) * 3, (-inf, nan, -inf), (0, inf, 1))
     found, expected = best_of(columns, device), [1, 2, 0, 0, 0, 1]
     if found == expected:
         return Check(name, "of equal scores the first, never a NaN over a number", True)
@@ -123,5 +112,5 @@ def _decoding(name: str, device: str) -> Check:
     errors = {dtype: decode_error(device, dtype) for dtype in dtypes}
     found = ", ".join(f"{error:.1e} in {dtype}" for dtype, error in errors.items())
     right = all(error <= LM_TOLERANCE for error in errors.values())
-    said = f"token by token as at once: largest error {found} of {LM_TOLERANCE:.0e} allowed"
-    return Check(name, f"{device}: {said}", right, "" if right else WRONG)
+    words = f"token by token as at once: largest error {found} of {LM_TOLERANCE:.0e} allowed"
+    return Check(name, f"{device}: {words}", right, "" if right else WRONG)

@@ -51,10 +51,9 @@ def check_speed(device: str, say: Callable[[str], None], has_model: bool) -> Che
         advice = "try another --device, and report this"
         return Check("speed", f"{device}: {reason_of(error)}", False, advice)
     shown = ", ".join(f"{rate:.0f} at N={n}" for n, rate in rates.items())
-    first, last = min(rates), max(rates)
-    gain = (
-        f"; {last} together: {rates[last] / rates[first]:.1f} times one" if len(rates) > 1 else ""
-    )
+    last = max(rates)
+    times = f"{rates[last] / rates[min(rates)]:.1f} times one"
+    gain = f"; {last} together: {times}" if len(rates) > 1 else ""
     left = [n for n in ROWS if n not in rates]
     skipped = f"; not measured, for it takes long here: N={left}" if left else ""
     return Check("speed", f"{name} on {device}: tokens per second {shown}{gain}{skipped}")

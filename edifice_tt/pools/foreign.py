@@ -166,10 +166,7 @@ def _no_constant(name: str) -> None:
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=unique,
-    parse_float=_Number,
-    parse_int=_Number,
-    parse_constant=_no_constant,
+    object_pairs_hook=unique, parse_float=_Number, parse_int=_Number, parse_constant=_no_constant
 )
 
 

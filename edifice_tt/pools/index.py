@@ -192,18 +192,16 @@ class PoolIndex:
                 steps[index][scorer] = tuple(map(float, record["steps"]))
         self._tell_none_from_nobody(list(candidates.values()))
         made = (to_candidate(candidates[i], scores[i], steps[i]) for i in sorted(candidates))
-        used = {name for given in scores.values() for name in given}
-        declared = {name: self.scorers[name]["range"] for name in sorted(used)}
-        ranges = {name: range for name, range in declared.items() if range is not None}
-        trained_on = {name: self.scorers[name].get("trained_on", ()) for name in used}
-        seen_by = frozenset(name for name in used if problem in trained_on[name])
+        names = sorted({name for numbers in scores.values() for name in numbers})
+        about = {name: self.scorers[name] for name in names}
+        seen_by = (n for n, declared in about.items() if problem in declared.get("trained_on", ()))
         return {
             **self.problems[problem],  # prompt and gold
             "candidates": tuple(made),
             "settings": self.settings,
             "problem": problem,
-            "ranges": ranges,
-            "seen_by": seen_by,
+            "ranges": {n: d["range"] for n, d in about.items() if d["range"] is not None},
+            "seen_by": frozenset(seen_by),
         }
 
     def _tell_none_from_nobody(self, candidates: list[dict[str, Any]]) -> None:

@@ -11,13 +11,7 @@ import numpy as np
 
 from edifice_tt.contract import registry
 from edifice_tt.testing.heads import check_head
-from edifice_tt.testing.promises import (
-    BrokenPromise,
-    attempt,
-    compare,
-    find,
-    orders,
-)
+from edifice_tt.testing.promises import BrokenPromise, attempt, compare, find, orders
 from edifice_tt.testing.reading import check_value
 from edifice_tt.testing.verifiers import check_verifier
 

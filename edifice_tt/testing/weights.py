@@ -13,12 +13,7 @@ from edifice_tt.testing.hidden import hidden_arrays
 from edifice_tt.testing.promises import Array, BrokenPromise, attempt
 from edifice_tt.testing.reading import compare_scores, draw, read
 from edifice_tt.weights.checkpoint import load, save
-from edifice_tt.weights.safetensors import (
-    differences,
-    fill,
-    open_safetensors,
-    write_safetensors,
-)
+from edifice_tt.weights.safetensors import differences, fill, open_safetensors, write_safetensors
 
 
 def steady(head: Any) -> Any:

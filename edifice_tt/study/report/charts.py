@@ -10,16 +10,7 @@ from html import escape
 from edifice_tt.study.forecast import Forecast
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
-from edifice_tt.study.report.svg import (
-    Frame,
-    brief,
-    draw,
-    marker,
-    percent,
-    round_ticks,
-    text,
-    tip,
-)
+from edifice_tt.study.report.svg import Frame, brief, draw, marker, percent, round_ticks, text, tip
 
 COLOURS = 7  # the colours of the style sheet
 UNITS = {"k": "candidates", "tokens": "tokens", "seconds": "seconds"}

@@ -256,10 +256,17 @@ def left_out(shown: Shown) -> str:
 
 
 def settings(curve: Curve) -> str:
-    shown = {
-        **curve.settings,
-        "intervals": f"{curve.level:.0%}, {curve.bootstrap:,} resamples, seed {curve.seed}",
-    }
-    plain = {k: v if isinstance(v, str) else json.dumps(v) for k, v in shown.items()}
-    rows = (f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in plain.items())
+    intervals = f"{curve.level:.0%}, {curve.bootstrap:,} resamples, seed {curve.seed}"
+    rows = (
+        f"<dt>{escape(name)}</dt>"
+        f"<dd>{escape(value if isinstance(value, str) else json.dumps(value))}</dd>"
+        for name, value in {**curve.settings, "intervals": intervals}.items()
+    )
     return f"<dl>{''.join(rows)}</dl>"
+
+
+# Each fills the place of its name in the page.
+OF_A_CURVE: tuple[Callable[[Curve], Iterable[str]], ...] = (
+    *(headline, standfirst, caveats, axes, key, exactness),
+    *(numbers, comparisons, forecast, scorers, settings),
+)
