@@ -26,8 +26,8 @@ def find_model() -> Check:
         if not path.exists():
             there = next(one for one in path.parents if one.exists())
             if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-                found = f"{MODEL.name} is not here, and {there} is no folder that may be written to"
-                return Check("model", found, False, elsewhere)
+                words = f"{MODEL.name} is not here, and {there} is no folder that may be written to"
+                return Check("model", words, False, elsewhere)
             advice = f"for real answers: edifice-tt pull {MODEL.name}"
             return Check("model", f"{MODEL.name} is not here", None, advice)
         catalog.verify(path, MODEL)
@@ -35,8 +35,8 @@ def find_model() -> Check:
         advice = f"edifice-tt pull {MODEL.name} --force fetches it anew"
         return Check("model", f"{MODEL.name}: {error}", False, advice)
     except OSError as error:
-        found = f"{MODEL.name}: {error.filename} cannot be read ({error.strerror})"
-        return Check("model", found, False, elsewhere)
+        words = f"{MODEL.name}: {error.filename} cannot be read ({error.strerror})"
+        return Check("model", words, False, elsewhere)
     except EdificeError as error:  # it says what to do
         return Check("model", f"{MODEL.name} cannot be looked for", False, str(error))
     return Check("model", f"{MODEL.name} in {path}", True)
@@ -47,16 +47,16 @@ def check_speed(device: str, say: Callable[[str], None], has_model: bool) -> Che
     try:
         lm, name = _open(device, has_model)
         rates = measure(lm, say)
-    except Exception as error:  # as in `numbers`
+    except Exception as error:  # a driver or a compiler raises what it likes
         advice = "try another --device, and report this"
         return Check("speed", f"{device}: {reason_of(error)}", False, advice)
-    shown = ", ".join(f"{rate:.0f} at N={n}" for n, rate in rates.items())
+    speeds = ", ".join(f"{rate:.0f} at N={n}" for n, rate in rates.items())
     last = max(rates)
     times = f"{rates[last] / rates[min(rates)]:.1f} times one"
     gain = f"; {last} together: {times}" if len(rates) > 1 else ""
     left = [n for n in ROWS if n not in rates]
     skipped = f"; not measured, for it takes long here: N={left}" if left else ""
-    return Check("speed", f"{name} on {device}: tokens per second {shown}{gain}{skipped}")
+    return Check("speed", f"{name} on {device}: tokens per second {speeds}{gain}{skipped}")
 
 
 def measure(lm: Any, say: Callable[[str], None]) -> dict[int, float]:
@@ -74,16 +74,16 @@ def measure(lm: Any, say: Callable[[str], None]) -> dict[int, float]:
 
 def _time(lm: Any, rows: int, tokens: int) -> float:
     """Seconds from the first draw to the last."""
-    prompt, sampler, drawn = [1, 2, 3, 4, 5], Sampler(seed=0), []
+    prompt, sampler, times = [1, 2, 3, 4, 5], Sampler(seed=0), []
 
     def draw(row: int, logits: Any, position: int) -> int:
-        drawn.append(time.perf_counter())
+        times.append(time.perf_counter())
         return sampler.draw(logits, row, position)[0]
 
     with workspace_of(lm) as workspace:
         decoders = workspace.decoders(devices_for(lm, None, rows, len(prompt)))
         decode(decoders, prompt, range(rows), tokens, 32, draw)
-    return max(drawn) - min(drawn)
+    return max(times) - min(times)
 
 
 def _open(device: str, has_model: bool) -> tuple[Any, str]:

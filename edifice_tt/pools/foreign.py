@@ -70,17 +70,17 @@ def import_pools(
     left_out: dict[str, None] = {}  # names in order
 
     def read(record: dict[str, Any], place: int) -> Pool:
-        given = _take(record, "candidates", list, "a list", None)
+        entries = _take(record, "candidates", list, "a list", None)
         texts = _take(record, "completions", list, "a list", None)
-        if (given is None) == (texts is None):
+        if (entries is None) == (texts is None):
             raise ValueError("expected either `candidates` or `completions`, a list")
-        if given is None:
-            given = [{"text": text} for text in texts]
+        if entries is None:
+            entries = [{"text": text} for text in texts]
         problem, gold = _name(record, place), _text(record, "gold") or _text(record, "answer")
         prompt = _take(record, "prompt", str, "text", "")
         left_out.update(dict.fromkeys(record))
         candidates = []
-        for index, fields in enumerate(given):
+        for index, fields in enumerate(entries):
             try:
                 candidates.append(_candidate(index, fields, scorer, range))
                 left_out.update(dict.fromkeys(fields))
@@ -124,13 +124,13 @@ def _num_tokens(fields: dict[str, Any]) -> int:
 
 
 def _score(fields: dict[str, Any], range: str | None) -> float | None:
-    given = _take(fields, "score", _Number, "a finite number", None)
-    if given is None:
+    number = _take(fields, "score", _Number, "a finite number", None)
+    if number is None:
         return None
-    if math.isinf(score := float(given)):
-        raise ValueError(f"score={given!r:.40} must be a finite number")
+    if math.isinf(score := float(number)):
+        raise ValueError(f"score={number!r:.40} must be a finite number")
     if range == "probability" and not 0 <= score <= 1:
-        raise ValueError(f"score={given!r:.40} is no probability; give another range")
+        raise ValueError(f"score={number!r:.40} is no probability; give another range")
     return score
 
 
@@ -200,10 +200,10 @@ def _read(path: str | os.PathLike[str], read: Callable[[dict[str, Any], int], T]
                 if not line.strip():
                     continue
                 try:
-                    made = read(_record(line.strip()), place)
+                    value = read(_record(line.strip()), place)
                 except (ValueError, RecursionError) as error:
                     raise CheckpointError(f"{path}, line {number}: {error}") from error
-                yield made
+                yield value
                 place += 1
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error

@@ -154,8 +154,8 @@ class PoolIndex:
     def line_of(self, problem: str, index: int) -> int:
         """The number of a candidate's line."""
         with self._open() as file:
-            found = zip(self._rows[problem], self._read(file, problem), strict=True)
-            lines = (row + 1 for row, r in found if "text" in r and r["index"] == index)
+            rows = zip(self._rows[problem], self._read(file, problem), strict=True)
+            lines = (row + 1 for row, r in rows if "text" in r and r["index"] == index)
             return int(next(lines))
 
     def _read(self, file: BinaryIO, problem: str) -> Iterator[dict[str, Any]]:
@@ -171,10 +171,10 @@ class PoolIndex:
             # Within a line JSON has no bare line end: each is between two of them.
             records = b"[" + block.rstrip(b"\r\n").replace(b"\n", b",") + b"]"
             try:
-                found = json.loads(records)
+                values = json.loads(records)
             except ValueError as error:
                 raise self._changed() from error
-            yield from found
+            yield from values
 
     def _fields(self, problem: str, records: Iterable[dict[str, Any]]) -> dict[str, Any]:
         candidates: dict[int, dict[str, Any]] = {}

@@ -97,8 +97,8 @@ def _unite(problem: str, files: list[PoolFile]) -> Pool:
                     f"{file.line_of(problem, index)}"
                 )
             candidates[index] = _join(earlier, candidate)
-    made = tuple(candidates[index] for index in sorted(candidates))
-    return dataclasses.replace(pool, candidates=made, gold=gold, ranges=ranges, seen_by=seen_by)
+    merged = tuple(candidates[index] for index in sorted(candidates))
+    return dataclasses.replace(pool, candidates=merged, gold=gold, ranges=ranges, seen_by=seen_by)
 
 
 def _conflict(one: Candidate, other: Candidate) -> str | None:

@@ -19,7 +19,7 @@ from edifice_tt.pools.pool import Problem
 SPLITS = ("train", "test")
 SHOTS = 6
 MOST_PROBLEMS = 1_000_000
-# Of a hundred questions so many are for the examples in the prompt, and for measuring.
+# Percent of the questions: for the examples in a prompt, and for measuring.
 _SHOT_SHARE, _TEST_SHARE = 10, 30
 _PATIENCE = 1000  # draws that bring nothing new, before a family counts as exhausted
 
@@ -47,12 +47,12 @@ class Task(records.Task):
         """Draw a question; raises `PluginError`, naming the owner, if `make` gives none."""
         who = f"task {self.name!r}" + (f" of {self.owner}" if self.owner else "")
         with blamed(f"{who} failed"):
-            made = self.make(rng)
-            question = Question(*made)
-        if isinstance(made, str) or not all(
+            pair = self.make(rng)
+            question = Question(*pair)
+        if isinstance(pair, str) or not all(
             isinstance(part, str) and part.strip() for part in question
         ):
-            raise PluginError(f"{who} gave {show(made):.60}, expected a question and its answer")
+            raise PluginError(f"{who} gave {show(pair):.60}, expected a question and its answer")
         return question
 
 
@@ -96,19 +96,19 @@ def held_out(problems: Iterable[str]) -> list[str]:
 
 def _draw(task: Task, split: str, seed: int, num: int) -> list[Question]:
     rng = Random(f"{task.name} {split} {seed}")
-    found: dict[str, Question] = {}
+    questions: dict[str, Question] = {}
     misses = 0
-    while len(found) < num:
+    while len(questions) < num:
         question = task.draw(rng)
-        if question.text not in found and _split_of(task, question) == split:
-            found[question.text] = question
+        if question.text not in questions and _split_of(task, question) == split:
+            questions[question.text] = question
             misses = 0
         elif (misses := misses + 1) == _PATIENCE:
             raise ValueError(
                 f"num={num} is more than task {task.name!r} has for {split}; it has about "
-                f"{len(found)}"
+                f"{len(questions)}"
             )
-    return list(found.values())
+    return list(questions.values())
 
 
 def _split_of(task: Task, question: Question) -> str:

@@ -226,14 +226,16 @@ def open_verifier(record: registry.Scorer, device: str | None = None) -> Verifie
     who = f"scorer {record.name!r} of {record.owner}"
     try:
         with blamed(f"{who} failed", own=(ToolchainError, CheckpointError)):
-            made = record.factory()
-            if isinstance(made, str | os.PathLike):
-                made = load_verifier(Path(made), device)
+            verifier = record.factory()
+            if isinstance(verifier, str | os.PathLike):
+                verifier = load_verifier(Path(verifier), device)
     except CheckpointError as error:
         raise CheckpointError(f"{who}: {error}; install it anew") from error
-    if not isinstance(made, Verifier):
-        raise PluginError(f"{who} gave {show(made):.60}, expected a Verifier or its file's path")
-    return replace(made, name=record.name, owner=record.owner)
+    if not isinstance(verifier, Verifier):
+        raise PluginError(
+            f"{who} gave {show(verifier):.60}, expected a Verifier or its file's path"
+        )
+    return replace(verifier, name=record.name, owner=record.owner)
 
 
 def new_head(scorer: str, hidden_size: int, options: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from edifice_tt.selection.expressions import Expression, expressions, without_marks
 from edifice_tt.selection.spelling import plain_characters, plain_latex
 
-# Limits computed values. Python prints this many digits whatever limit the user has set.
+# Of a computed value: Python prints as many, whatever limit the user has set.
 _MAX_DIGITS = sys.int_info.str_digits_check_threshold
 _LARGEST = 10**_MAX_DIGITS - 1
 _POWERS = (

@@ -120,8 +120,8 @@ def random(candidates: Sequence[Candidate], seed: int = 0) -> Choice:
     check_seed(seed)
     ordered = _in_order(candidates)
     # Not `choice`: only `random` draws the same in every version of Python.
-    drawn = ordered[int(Random(seed).random() * len(ordered))]
-    return Choice(drawn, "random", {str(c.index): 1 / len(ordered) for c in ordered})
+    pick = ordered[int(Random(seed).random() * len(ordered))]
+    return Choice(pick, "random", {str(c.index): 1 / len(ordered) for c in ordered})
 
 
 def oracle(candidates: Sequence[Candidate]) -> Choice:
@@ -180,9 +180,9 @@ def group_by_answer(
     """
     ordered = _in_order(candidates)
     groups: dict[str, list[Candidate]] = {}
-    for candidate, found in zip(ordered, answers_of(ordered, answer), strict=True):
-        if found is not None:
-            groups.setdefault(found, []).append(candidate)
+    for candidate, form in zip(ordered, answers_of(ordered, answer), strict=True):
+        if form is not None:
+            groups.setdefault(form, []).append(candidate)
     if not groups:
         kind = f" of the kind {answer!r}" if answer else ""
         raise ValueError(

@@ -85,13 +85,13 @@ class Rule:
     scorers: Mapping[str, registry.Scorer]
 
     @classmethod
-    def find(cls, found: registry.Registry, name: str, options: Mapping[str, Any]) -> "Rule":
+    def find(cls, registered: registry.Registry, name: str, options: Mapping[str, Any]) -> "Rule":
         """The rule of that name. Raises `UnknownNameError` for an unknown rule or option."""
-        record: registry.Selector = found.find("selector", name)
+        record: registry.Selector = registered.find("selector", name)
         for option in options:
             if record.takes(option):
                 continue
-            others = sorted(rule for rule, r in found.selectors.items() if option in r.options)
+            others = sorted(rule for rule, r in registered.selectors.items() if option in r.options)
             if not others:
                 raise unknown_name(f"option of rule {record.name}", option, record.options)
             raise UnknownNameError(
@@ -99,7 +99,7 @@ class Rule:
                 f"{', '.join(record.options) or 'none'}; leave it out, or use a rule that takes "
                 f"it: {', '.join(others)}"
             )
-        return cls(record, options, found.scorers)
+        return cls(record, options, registered.scorers)
 
     def choose(self, pool: Pool | Sequence[Candidate]) -> Choice:
         """Choose from a pool. Raises as `select` does."""
@@ -146,8 +146,8 @@ class Rule:
 
 def behind(prompt: str, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
     """Candidates whose texts begin with the sign of thinking with which the prompt ends, if any."""
-    opened = opened_thinking(prompt)
-    return tuple(replace(c, text=opened + c.text) if opened and c.text else c for c in candidates)
+    sign = opened_thinking(prompt)
+    return tuple(replace(c, text=sign + c.text) if sign and c.text else c for c in candidates)
 
 
 def unfinished(pool: Pool) -> str:
@@ -233,18 +233,18 @@ def scorer_of(candidates: Sequence[Candidate], scorer: str | None) -> str:
     Raises `UnknownNameError` for one that has scored no candidate, and `ValueError` when none is
     named and the candidates do not have scores of exactly one.
     """
-    found = sorted({name for candidate in candidates for name in candidate.scores})
-    if not found:
-        given = "" if scorer is None else f" of {scorer!r}"
+    names = sorted({name for candidate in candidates for name in candidate.scores})
+    if not names:
+        whose = "" if scorer is None else f" of {scorer!r}"
         raise ValueError(
-            f"the candidates have no scores{given}; score them first: edifice_tt.score in Python, "
+            f"the candidates have no scores{whose}; score them first: edifice_tt.score in Python, "
             "`edifice-tt score` on the command line"
         )
-    if scorer is None and len(found) > 1:
+    if scorer is None and len(names) > 1:
         raise ValueError(
             f"say which scorer to use (scorer=..., --scorer); the candidates have scores of: "
-            f"{', '.join(found)}"
+            f"{', '.join(names)}"
         )
-    if scorer is not None and scorer not in found:
-        raise unknown_name("scorer in this pool", scorer, found)
-    return scorer or found[0]
+    if scorer is not None and scorer not in names:
+        raise unknown_name("scorer in this pool", scorer, names)
+    return scorer or names[0]

@@ -27,8 +27,8 @@ class _Characters(dict[int, str]):
     """Non-ASCII characters -> canonical spelling, computed on first use."""
 
     def __missing__(self, code: int) -> str:
-        self[code] = found = chr(code) if code < 128 else _spelled(chr(code))
-        return found
+        self[code] = spelling = chr(code) if code < 128 else _spelled(chr(code))
+        return spelling
 
 
 def _spelled(character: str) -> str:
@@ -119,9 +119,9 @@ _REPEATED = re.compile(  # by lines above each digit, or dots above the first an
 )
 
 
-def _repeated(found: re.Match[str]) -> str:
-    digits = re.sub(r"\D", "", found[2])
-    return f"{found[1]}\N{OVERLINE}{digits}\N{OVERLINE}"
+def _repeated(match: re.Match[str]) -> str:
+    digits = re.sub(r"\D", "", match[2])
+    return f"{match[1]}\N{OVERLINE}{digits}\N{OVERLINE}"
 
 
 def plain_characters(text: str) -> str:
@@ -146,4 +146,4 @@ def plain_latex(text: str) -> str:
             text = pattern.sub(spelling, text)
     for pattern, spelling in _PLAIN:
         text = pattern.sub(spelling, text)
-    return _SPACED.sub(lambda found: found[0].replace(" ", "_"), text)
+    return _SPACED.sub(lambda match: match[0].replace(" ", "_"), text)

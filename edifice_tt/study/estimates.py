@@ -90,8 +90,8 @@ def declared_ranges(
     registered: registry.Registry, problems: Sequence[Problem], ranges: Mapping[str, str]
 ) -> dict[str, str]:
     """The range that each scorer declares, in the pools or else where it is installed."""
-    known = {s: declared_range(s, ranges, registered.scorers) for s in problems[0].scores}
-    return {scorer: declared for scorer, declared in known.items() if declared is not None}
+    declarations = {s: declared_range(s, ranges, registered.scorers) for s in problems[0].scores}
+    return {scorer: declared for scorer, declared in declarations.items() if declared is not None}
 
 
 def _scorers(

@@ -77,9 +77,9 @@ def _check_neighbours(who: str, head: Any, hidden: Array) -> None:
         return read(who, head, states)
 
     def same(
-        expected: Array, found: Array, cause: str, advice: str = "read each sequence by itself"
+        expected: Array, actual: Array, cause: str, advice: str = "read each sequence by itself"
     ) -> None:
-        compare_scores(who, expected, found, f"the score depends on {cause}; {advice}")
+        compare_scores(who, expected, actual, f"the score depends on {cause}; {advice}")
 
     together = scores(hidden)
     noise = "the same hidden states get {} at first and then {}; draw nothing unless TRAINING is 1"
@@ -99,7 +99,7 @@ def _check_neighbours(who: str, head: Any, hidden: Array) -> None:
         same(together[:, :t], before[:, :t], cause, "read none of them")
     padded = np.concatenate([hidden, others[:, :PADDING]], axis=1)
     both = scores(padded[:1])[:, :T]
-    if first_difference(together[:1], both, TOLERANCE) is not None:  # by size or by padding?
+    if first_difference(together[:1], both, TOLERANCE) is not None:  # which of the two is it?
         alone = f"{{}} among {B}, {{}} alone"
         same(together[:1], scores(hidden[:1]), f"the size of the batch: {alone}")
         cause = f"the padding to its right: {{}} without, {{}} before {PADDING} positions of it"
@@ -130,6 +130,6 @@ def _check_devices(who: str, make: Any, expected: Array, hidden: Array) -> None:
     first = open_device()
     for device in devices_to_try():
         if device != first:
-            found = read(who, make(device), hidden, device)
+            scores = read(who, make(device), hidden, device)
             promise = f"the devices disagree: {{}} on {first}, {{}} on {device}"
-            compare_scores(who, expected, found, promise, DEVICE_TOLERANCE)
+            compare_scores(who, expected, scores, promise, DEVICE_TOLERANCE)

@@ -47,10 +47,10 @@ def find(kind: str, plugin: Any, make: Callable[[str], Any], **expected: Any) ->
     else:
         record = make(str(getattr(plugin, "__name__", type(plugin).__name__)))
     who = describe(kind.split()[-1], record)
-    for option, wanted in expected.items():
-        if wanted not in (None, declared := getattr(record, option)):
+    for option, value in expected.items():
+        if value not in (None, declared := getattr(record, option)):
             raise BrokenPromise(
-                f"{who} is registered with {option}={declared!r}, expected {wanted!r}"
+                f"{who} is registered with {option}={declared!r}, expected {value!r}"
             )
     return who, record
 
@@ -96,5 +96,5 @@ def orders(count: int) -> list[list[int]]:
 
 def devices_to_try() -> list[str]:
     """Every device of this machine, and a second CPU, on which a Tensor of another device fails."""
-    found = list_devices()
-    return found + ["CPU:1"] * ("CPU" in found)
+    devices = list_devices()
+    return devices + ["CPU:1"] * ("CPU" in devices)

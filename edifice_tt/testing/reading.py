@@ -24,14 +24,14 @@ def draw(*shape: int, seed: int = 11) -> Array:
 def read(who: str, head: Any, hidden: Array, device: str | None = None) -> Array:
     """Scores (B, T) of hidden states (B, T, D), with shape and dtype checked."""
     # A copy: a Tensor may share memory with its array.
-    given = Tensor(hidden.copy(), device=device).realize()
+    x = Tensor(hidden.copy(), device=device).realize()
     expected = (*hidden.shape[:2], 1)
 
     def call() -> Any:
-        out = head(given)
+        out = head(x)
         return out.realize() if isinstance(out, Tensor) else out
 
-    out = attempt(who, f"on hidden states {hidden.shape} on {given.device}", call)
+    out = attempt(who, f"on hidden states {hidden.shape} on {x.device}", call)
     if not isinstance(out, Tensor):
         raise BrokenPromise(f"{who} gives {type(out).__name__}, expected a Tensor {expected}")
     if out.shape != expected:
@@ -47,9 +47,9 @@ def read(who: str, head: Any, hidden: Array, device: str | None = None) -> Array
 
 def check_input_kept(who: str, head: Any, hidden: Array) -> None:
     """Raise `BrokenPromise` if a head writes into its input."""
-    given = Tensor(hidden.copy()).realize()
-    head(given).realize()
-    if (where := first_difference(hidden, after := given.numpy(), 0)) is not None:
+    x = Tensor(hidden.copy()).realize()
+    head(x).realize()
+    if (where := first_difference(hidden, after := x.numpy(), 0)) is not None:
         raise BrokenPromise(
             f"{who} changes its input: a hidden state was {hidden[where]:.6g} and is "
             f"{after[where]:.6g}; work on a copy"

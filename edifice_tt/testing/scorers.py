@@ -71,8 +71,8 @@ def check_scorer(
         )
 
     def register(name: str) -> registry.Scorer:
-        given: dict[str, Any] = {k: v for k, v in declared.items() if v is not None}
-        return registry.Scorer(name, cast(Any, name_or_factory), **given)
+        arguments: dict[str, Any] = {k: v for k, v in declared.items() if v is not None}
+        return registry.Scorer(name, cast(Any, name_or_factory), **arguments)
 
     who, record = find("scorer", name_or_factory, register, **declared)
     if record.reads == "hidden":
@@ -84,7 +84,7 @@ def check_scorer(
 
     def make() -> Callable[[list[Any]], Any]:
         scorer = attempt(who, "when it is made", lambda: record.factory(**options))
-        return lambda given: scorer(PROMPT, given) if record.reads == "text" else scorer(given)
+        return lambda batch: scorer(PROMPT, batch) if record.reads == "text" else scorer(batch)
 
     return _check_lists(who, make, record, noun, items)
 
@@ -98,22 +98,22 @@ def _check_lists(
 ) -> None:
     scorer = make()
 
-    def ask(given: Sequence[Any], scorer: Callable[[list[Any]], Any] = scorer) -> list[Numbers]:
-        mine = deepcopy(list(given))
-        what = f"the {noun} {given[0]!r:.30}" if len(given) == 1 else f"{len(given)} {noun}s"
+    def ask(batch: Sequence[Any], scorer: Callable[[list[Any]], Any] = scorer) -> list[Numbers]:
+        mine = deepcopy(list(batch))
+        what = f"the {noun} {batch[0]!r:.30}" if len(batch) == 1 else f"{len(batch)} {noun}s"
         values = attempt(who, f"on {what}", lambda: scorer(mine))
-        numbers = _read_values(who, values, given, noun, record)
-        if mine != list(given):
-            raise BrokenPromise(f"{who} changes its input: {_change(given, mine)}; work on a copy")
+        numbers = _read_values(who, values, batch, noun, record)
+        if mine != list(batch):
+            raise BrokenPromise(f"{who} changes its input: {_change(batch, mine)}; work on a copy")
         return numbers
 
     def same(
-        found: list[Numbers],
+        scores: list[Numbers],
         numbers: str,
         cause: str = "the score depends on its neighbours in the batch",
         order: Sequence[int] = (),
     ) -> None:
-        _compare(f"{who}: {cause}", items, together, found, numbers, order)
+        _compare(f"{who}: {cause}", items, together, scores, numbers, order)
 
     # One by one first, so that the error names the item that fails.
     alone = [ask([item])[0] for item in items]
@@ -138,24 +138,24 @@ def _check_lists(
 
 
 def _read_values(
-    who: str, values: Any, given: Sequence[Any], noun: str, record: registry.Scorer
+    who: str, values: Any, batch: Sequence[Any], noun: str, record: registry.Scorer
 ) -> list[Numbers]:
     """The checked results: per item one number, or one per step."""
     by_step = record.level == "step"
     if not isinstance(values, list | tuple):
-        found = f"{values!r:.60}" if values is None else _a(values)
+        words = f"{values!r:.60}" if values is None else _a(values)
         one = "list of floats" if by_step else "float"
-        raise BrokenPromise(f"{who} gives {found}, expected a list with one {one} per {noun}")
-    if len(values) != len(given):
-        what = f"{noun} {given[0]!r:.30}" if len(given) == 1 else f"{noun}s"
+        raise BrokenPromise(f"{who} gives {words}, expected a list with one {one} per {noun}")
+    if len(values) != len(batch):
+        what = f"{noun} {batch[0]!r:.30}" if len(batch) == 1 else f"{noun}s"
         raise BrokenPromise(
-            f"{who} gives {len(values)} scores for {len(given)} {what}, expected one for each"
+            f"{who} gives {len(values)} scores for {len(batch)} {what}, expected one for each"
         )
-    for item, value in zip(given, values, strict=True):
+    for item, value in zip(batch, values, strict=True):
         if by_step and (not isinstance(value, list | tuple) or not value):
-            found = "no step" if value in ([], ()) else f"{value!s:.60}, {_a(value)},"
+            words = "no step" if value in ([], ()) else f"{value!s:.60}, {_a(value)},"
             raise BrokenPromise(
-                f"{who} gives {found} for {item!r:.30}, expected a list of floats, one per step "
+                f"{who} gives {words} for {item!r:.30}, expected a list of floats, one per step "
                 "and at least one"
             )
         for number in value if by_step else (value,):

@@ -133,17 +133,17 @@ class _Rule:
         return first
 
     def _choose(self, pool: list[Candidate], kind: str, may_refuse: bool) -> int | None:
-        given = tuple(deepcopy(pool))
+        candidates = tuple(deepcopy(pool))
         refusals = (ValueError, EdificeError) if may_refuse else ()
 
         def ask() -> Any:
             try:
-                return self.function(given, **self.options)
+                return self.function(candidates, **self.options)
             except refusals:
                 return _REFUSAL
 
         choice = attempt(self.who, f"on {kind}", ask)
-        for before, after in zip(pool, given, strict=True):
+        for before, after in zip(pool, candidates, strict=True):
             if before != after:
                 raise BrokenPromise(
                     f"{self.who} changes its input: scores {dict(before.scores)} became "
@@ -152,17 +152,17 @@ class _Rule:
         if choice is _REFUSAL:
             return None
         if not isinstance(choice, Choice):
-            found = "None" if choice is None else f"a {type(choice).__name__}"
-            raise BrokenPromise(f"{self.who} gives {found} on {kind}, expected a Choice")
-        if choice.candidate not in given:
+            kind_of_choice = "None" if choice is None else f"a {type(choice).__name__}"
+            raise BrokenPromise(f"{self.who} gives {kind_of_choice} on {kind}, expected a Choice")
+        if choice.candidate not in candidates:
             raise BrokenPromise(
                 f"{self.who} chooses index {choice.index} with other contents, none of the "
-                f"{len(given)} candidates; return one as it is"
+                f"{len(candidates)} candidates; return one as it is"
             )
-        if not 0 <= choice.abstained < len(given):
+        if not 0 <= choice.abstained < (n := len(candidates)):
             raise BrokenPromise(
-                f"{self.who} says that {choice.abstained} of {len(given)} candidates abstained on "
-                f"{kind}, expected from 0 to {len(given) - 1}: it chose one"
+                f"{self.who} says that {choice.abstained} of {n} candidates abstained on {kind}, "
+                f"expected from 0 to {n - 1}: it chose one"
             )
         return choice.index
 

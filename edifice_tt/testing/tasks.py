@@ -48,10 +48,10 @@ in the answer 'many', expected that answer
                 f"{who} gives {first.text!r:.60} and {again.text!r:.60} for the same random "
                 "numbers; draw from the Random that it is given alone"
             )
-        found = answers.extract(f" {first.answer}")
-        if found is None or not answers.same(found, first.answer):
+        answer = answers.extract(f" {first.answer}")
+        if answer is None or not answers.same(answer, first.answer):
             raise BrokenPromise(
-                f"{who}: its extractor {task.answer!r} finds {found!r:.60} in the answer "
+                f"{who}: its extractor {task.answer!r} finds {answer!r:.60} in the answer "
                 f"{first.answer!r:.60}, expected that answer"
             )
         if cut := [text for text in task.stop if text in first.answer]:

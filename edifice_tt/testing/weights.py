@@ -28,8 +28,8 @@ def steady(head: Any) -> Any:
 
 def _trained(head: Any) -> dict[str, Tensor]:
     """The weights that gradients can reach; a buffer has no floats or `is_param_(False)`."""
-    found = get_state_dict(head)
-    return {k: w for k, w in found.items() if w.is_param and dtypes.is_float(w.dtype)}
+    weights = get_state_dict(head)
+    return {k: w for k, w in weights.items() if w.is_param and dtypes.is_float(w.dtype)}
 
 
 def check_attributes(who: str, head: Any) -> None:
@@ -41,16 +41,16 @@ def check_attributes(who: str, head: Any) -> None:
                 f"{weight.dtype} of shape {tuple(weight.shape)}; make it of a list or an array, "
                 "Tensor([1.0])"
             )
-    kept = list(get_state_dict(head).values())
-    lost = [one for one in hidden_arrays(head) if not any(one[1] is weight for weight in kept)]
+    weights = list(get_state_dict(head).values())
+    lost = [one for one in hidden_arrays(head) if not any(one[1] is weight for weight in weights)]
     # An array beside weights is taken for a table of constants; alone it is an unsaved weight.
-    lost = [(where, one) for where, one in lost if isinstance(one, Tensor) or not kept]
+    lost = [(where, one) for where, one in lost if isinstance(one, Tensor) or not weights]
     if lost:
         where, one = lost[0]
         kind = "a Tensor" if isinstance(one, Tensor) else "an array"
-        found = "no weight found" if not kept else f"{len(kept)} found"
+        number = "no weight found" if not weights else f"{len(weights)} found"
         raise BrokenPromise(
-            f"{who} has a weight that is neither saved nor trained: {found}, but {kind} of shape "
+            f"{who} has a weight that is neither saved nor trained: {number}, but {kind} of shape "
             f"{tuple(one.shape)} hides in {where}; make it a Tensor attribute of the head"
         )
 
@@ -77,11 +77,11 @@ def check_gradients(who: str, head: Any, hidden: Array) -> None:
     loss = (scores.float() * Tensor(draw(*hidden.shape[:2], 1, seed=14))).sum()
     attempt(who, "when gradients are taken", loss.backward)
     for name, weight in weights.items():
-        given = None if weight.grad is None else weight.grad.numpy()
-        if given is None or not np.isfinite(given).all() or not given.any():
-            found = "none" if given is None else f"{given.flat[0]:.6g}"
+        gradient = None if weight.grad is None else weight.grad.numpy()
+        if gradient is None or not np.isfinite(gradient).all() or not gradient.any():
+            value = "none" if gradient is None else f"{gradient.flat[0]:.6g}"
             raise BrokenPromise(
-                f"{who}: the gradient does not reach weight {name!r}: it gets {found}, expected "
+                f"{who}: the gradient does not reach weight {name!r}: it gets {value}, expected "
                 "finite numbers other than 0; use it, without detach() or numpy() on the way"
             )
         weight.grad = None
@@ -112,8 +112,8 @@ def check_file(
     def restore() -> Any:
         other = make_other()
         weights, file = get_state_dict(other), open_safetensors(path)
-        found = {name: (entry.shape, entry.dtype) for name, entry in file.entries.items()}
-        if lines := differences(weights, found):
+        entries = {name: (entry.shape, entry.dtype) for name, entry in file.entries.items()}
+        if lines := differences(weights, entries):
             raise BrokenPromise(
                 f"{who} cannot be loaded: a fresh head and the file of one that was used differ in "
                 f"{len(lines)} weights ({'; '.join(lines)}); make every weight in the constructor"

@@ -92,7 +92,7 @@ def make_examples(
     examples = []
     for pool in pools:
         states = features.of(pool)
-        wanted: list[Floats] = []
+        labels: list[Floats] = []
         weights: list[Floats] = []
         for candidate, one in zip(pool, states, strict=True):
             numbers = _numbers(pool, candidate, len(one), targets)
@@ -100,9 +100,9 @@ def make_examples(
             weight = mask / max(1, mask.sum())
             if balance is not None:
                 weight = weight * (0.5 / (balance if candidate.correct else 1 - balance))
-            wanted.append(np.nan_to_num(numbers).astype(np.float32))
+            labels.append(np.nan_to_num(numbers).astype(np.float32))
             weights.append(weight.astype(np.float32))
-        examples.append(Example(pool, states, wanted, weights))
+        examples.append(Example(pool, states, labels, weights))
     return examples
 
 

@@ -114,19 +114,19 @@ def read_features_at(
     What is `known` of a layer is not computed again.
     """
     sources = {layer: Source.of(lm, layer, positions) for layer in layers}
-    held = {at: dict(known[at].states) if known and at in known else {} for at in layers}
+    by_layer = {at: dict(known[at].states) if known and at in known else {} for at in layers}
     missing = []
     for pool in pools:
         check_model(lm, pool)
         keys = [key_of(pool.prompt, candidate) for candidate in pool]
-        if not all(key in held[layer] for layer in layers for key in keys):
+        if not all(key in by_layer[layer] for layer in layers for key in keys):
             missing.append((pool, keys))
-    found = read_layers(lm, [pool for pool, _ in missing], layers)
-    for (_, keys), states in zip(missing, found, strict=True):
+    readings = read_layers(lm, [pool for pool, _ in missing], layers)
+    for (_, keys), states in zip(missing, readings, strict=True):
         for layer in layers:
             halves = (_half(one, positions, layer) for one in states[layer])
-            held[layer] |= dict(zip(keys, halves, strict=True))
-    return {layer: Features(sources[layer], held[layer]) for layer in layers}
+            by_layer[layer] |= dict(zip(keys, halves, strict=True))
+    return {layer: Features(sources[layer], by_layer[layer]) for layer in layers}
 
 
 def check_model(lm: CausalLM, pool: Pool) -> None:
@@ -165,14 +165,14 @@ def features_beside(
     known = {at: load_features(file, sources[at]) for at, file in files.items() if file.exists()}
     pools = PoolFile(path).with_problems()
     keys = {key_of(pool.prompt, candidate) for pool in pools for candidate in pool}
-    with ExitStack() as held:  # who reads the same at the same time learns it now, not at the end
+    with ExitStack() as locks:  # another process is refused now, not after the reading
         lacking = [at for at in layers if at not in known or not keys <= known[at].states.keys()]
         for layer in lacking:
-            held.enter_context(working_alone(files[layer]))
-        found = read_features_at(lm, pools, layers, positions, known)
+            locks.enter_context(working_alone(files[layer]))
+        features = read_features_at(lm, pools, layers, positions, known)
         for layer in lacking:
-            save_features(found[layer], files[layer], lm.device, Path(path).name)
-    return found
+            save_features(features[layer], files[layer], lm.device, Path(path).name)
+    return features
 
 
 @exclusive
@@ -198,14 +198,14 @@ def load_features(path: str | os.PathLike[str], expected: Source) -> Features:
     file = open_safetensors(path, FORMAT)
     try:
         described = parse_record(file.metadata["features"])
-        found = {name: take(described, name, type(ours)) for name, ours in vars(expected).items()}
+        source = {name: take(described, name, type(ours)) for name, ours in vars(expected).items()}
         keys = take_all(described, "keys", str)
-        lengths = _read_lengths(file, found["hidden_size"])
+        lengths = _read_lengths(file, source["hidden_size"])
         if not len(set(keys)) == len(keys) == len(lengths):
             raise ValueError("its parts do not fit together")
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged features ({error})") from error
-    if different := differing(found, vars(expected)):
+    if different := differing(source, vars(expected)):
         name, theirs, ours = different
         raise CheckpointError(
             f"{path}: its features are of {name}={theirs!r}, expected {ours!r}; delete the file to "

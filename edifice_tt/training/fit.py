@@ -259,8 +259,8 @@ def positions_needed(
 ) -> str:
     """The positions of the features that `fit_scorer` needs for such a head and loss."""
     options = FitOptions(loss=loss)
-    asked = {"scorer_hidden": options.scorer_hidden, "dropout": options.dropout, "seed": 0}
-    return _positions(lm, _head(lm, scorer, asked), targets or _targets(lm, loss))
+    head_options = {"scorer_hidden": options.scorer_hidden, "dropout": options.dropout, "seed": 0}
+    return _positions(lm, _head(lm, scorer, head_options), targets or _targets(lm, loss))
 
 
 def _positions(lm: CausalLM, head: Any, targets: Targets | None) -> str:

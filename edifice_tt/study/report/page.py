@@ -29,13 +29,13 @@ def render_report(
     `pools` may be a stream, read only as far as it is shown. `answer` names the extractor of the
     curve. The same curve and pools give the same bytes.
     """
-    shown = collect(pools, curve, answer, everything)
+    listing = collect(pools, curve, answer, everything)
     style, script = _own("page.css"), _own("page.js")
     data = {
         "curve": curve.to_dict(),
-        "choices": shown.choices,
+        "choices": listing.choices,
         "scorers": [one.scorer for one in curve.scorers],
-        "problems": shown.problems,
+        "problems": listing.problems,
     }
     parts = {
         "policy": f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
@@ -46,7 +46,7 @@ def render_report(
         "pool": escape(curve.pool),
         "charts": accuracy_chart(curve, True) + accuracy_chart(curve, False),
         "level": f"{curve.level:.0%}",
-        "left_out": sections.left_out(shown),
+        "left_out": sections.left_out(listing),
         "version": escape(__version__),
         **{section.__name__: "".join(section(curve)) for section in sections.OF_A_CURVE},
     }

@@ -19,7 +19,7 @@ from edifice_tt.study.report.charts import (
     shade,
     whisker,
 )
-from edifice_tt.study.report.problems import Shown
+from edifice_tt.study.report.problems import Listing
 from edifice_tt.study.report.svg import marker, percent
 
 
@@ -240,15 +240,15 @@ def _figure(chart: str, caption: str) -> str:
     return f'<figure class="half">{chart}<figcaption>{caption}</figcaption></figure>'
 
 
-def left_out(shown: Shown) -> str:
+def left_out(listing: Listing) -> str:
     parts = []
-    if shown.problems_left_out:
-        total = shown.problems_left_out + len(shown.problems)
-        parts.append(f"the first {len(shown.problems):,} of {total:,} problems are here")
-    if shown.candidates_left_out:
-        parts.append(f"{_candidates(shown.candidates_left_out)} of them left out")
-    if shown.texts_cut:
-        parts.append(f"{shown.texts_cut:,} long texts cut")
+    if listing.problems_left_out:
+        total = listing.problems_left_out + len(listing.problems)
+        parts.append(f"the first {len(listing.problems):,} of {total:,} problems are here")
+    if listing.candidates_left_out:
+        parts.append(f"{_candidates(listing.candidates_left_out)} of them left out")
+    if listing.texts_cut:
+        parts.append(f"{listing.texts_cut:,} long texts cut")
     if not parts:
         return ""
     words = ", ".join(parts)
