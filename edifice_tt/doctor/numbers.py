@@ -6,10 +6,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tinygrad import Tensor
 
+from edifice_tt.architectures.test_time_compute import select_best_of_n
 from edifice_tt.contract.errors import reason_of
 from edifice_tt.doctor import formulas
 from edifice_tt.doctor.check import Check
+from edifice_tt.engine.decoder import Decoder
+from edifice_tt.nn.stored.halves import supported_dtypes
+from edifice_tt.sampling.draws import Sampler
 
 TOLERANCE = 2e-5  # for scores, which are about 1
 LM_TOLERANCE = 1e-4  # for logits, which are up to 6
@@ -34,8 +39,6 @@ def check_numbers(device: str, say: Callable[[str], None]) -> list[Check]:
 
 def scores(device: str) -> Floats:
     """The scores (T) of the small ported model."""
-    from tinygrad import Tensor
-
     x = Tensor(formulas.wave((1, 5, 6), 99)[..., :6], device=device)
     numbers: Floats = formulas.test_time_compute(device)(x).scores.numpy()[0, :, 0].astype(float)
     return numbers
@@ -43,10 +46,6 @@ def scores(device: str) -> Floats:
 
 def best_of(columns: Sequence[Sequence[float]], device: str) -> list[int]:
     """The index of the best of N in each column of scores."""
-    from tinygrad import Tensor
-
-    from edifice_tt.architectures.test_time_compute import select_best_of_n
-
     by_candidate = np.array(columns, dtype=np.float32).T
     indices: list[int] = select_best_of_n(Tensor(by_candidate, device=device)).tolist()
     return indices
@@ -57,8 +56,6 @@ def decode_error(device: str, dtype: str) -> float:
 
     It decodes two rows that share a prompt.
     """
-    from edifice_tt.engine.decoder import Decoder
-
     model = formulas.causal_lm(device, dtype)
     decoder = Decoder(lambda: model)
     prompt, rows = [3, 60, 7, 7, 21], [[5, 0, 33], [44, 12, 9]]
@@ -95,8 +92,6 @@ def _ties(name: str, device: str) -> Check:
 
 
 def _draws(name: str, device: str) -> Check:
-    from edifice_tt.sampling.draws import Sampler
-
     sampler, logits = Sampler(**formulas.DRAW_SETTINGS), formulas.draw_logits()
     draws = tuple(tuple(sampler.draw(logits, i, p)[0] for p in range(4)) for i in range(4))
     if draws == formulas.DRAWS:
@@ -106,8 +101,6 @@ def _draws(name: str, device: str) -> Check:
 
 
 def _decoding(name: str, device: str) -> Check:
-    from edifice_tt.nn.stored.halves import supported_dtypes
-
     dtypes = [dtype for dtype in ("float32", "float16") if dtype in supported_dtypes(device)]
     errors = {dtype: decode_error(device, dtype) for dtype in dtypes}
     numbers = ", ".join(f"{error:.1e} in {dtype}" for dtype, error in errors.items())

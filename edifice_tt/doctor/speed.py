@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from edifice_tt.contract.errors import CheckpointError, EdificeError, reason_of
+from edifice_tt.contract.registry import build
 from edifice_tt.doctor.check import Check
 from edifice_tt.engine.lockstep import decode, devices_for
 from edifice_tt.engine.workspace import workspace_of
 from edifice_tt.sampling.draws import Sampler
 from edifice_tt.weights import catalog
+from edifice_tt.weights.gguf_model import load_gguf
 
 MODEL = catalog.CATALOG[0]  # the default of the commands
 ROWS = (1, 8, 32)
@@ -87,9 +89,6 @@ def _time(lm: Any, rows: int, tokens: int) -> float:
 
 
 def _open(device: str, has_model: bool) -> tuple[Any, str]:
-    from edifice_tt.contract.registry import build
-    from edifice_tt.weights.gguf_model import load_gguf
-
     if has_model:
         return load_gguf(catalog.local_path(MODEL), device), MODEL.name
     lm = build("causal_lm", vocab_size=4096, hidden_size=256, num_layers=4, device=device)

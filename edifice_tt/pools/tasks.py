@@ -85,13 +85,13 @@ def find_task(name: str) -> Task:
 
 def held_out(problems: Iterable[str]) -> list[str]:
     """Those of some problem ids that are for measuring only."""
-    names = sorted(registry.list_tasks(), key=len)
+    names = sorted(registry.list_tasks(), key=len, reverse=True)  # a name may begin with another
+    splits = {f"{name}-{split}-": split for name in names for split in SPLITS}
 
-    def is_held_out(problem: str) -> bool:
-        ours = [n for n in names if problem.startswith(tuple(f"{n}-{s}-" for s in SPLITS))]
-        return bool(ours) and problem.startswith(f"{ours[-1]}-test-")
+    def split_of(problem: str) -> str | None:
+        return next((s for start, s in splits.items() if problem.startswith(start)), None)
 
-    return [problem for problem in problems if is_held_out(problem)]
+    return [problem for problem in problems if split_of(problem) == "test"]
 
 
 def _draw(task: Task, split: str, seed: int, num: int) -> list[Question]:

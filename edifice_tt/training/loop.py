@@ -68,10 +68,8 @@ class Loop:
 
     def fits(self, progress: Progress) -> bool:
         """Whether it can go on from there: names, shapes and dtypes are its own."""
-        if progress.state is None or progress.best is None:
-            return True
         ours = _kinds(self._begin), _kinds(_copied(get_state_dict(self.head)))
-        return (_kinds(progress.state), _kinds(progress.best)) == ours
+        return not progress.history or (_kinds(progress.state), _kinds(progress.best)) == ours
 
     def run(
         self,
@@ -99,7 +97,7 @@ class Loop:
             try:
                 epoch = self._epoch(examples, held_out, fold, number)
             except FloatingPointError as error:
-                if progress.best is None:
+                if not progress.best:
                     raise EdificeError(
                         f"{error}; try a smaller lr than {self.schedule.lr}"
                     ) from None
@@ -110,13 +108,12 @@ class Loop:
                 one.held_out_loss for one in progress.history if one.held_out_loss is not None
             ]
             loss = epoch.held_out_loss
-            if best is None or loss is None or loss < min(losses, default=math.inf):
+            if not best or loss is None or loss < min(losses, default=math.inf):
                 best, best_epoch = _copied(get_state_dict(self.head)), number
             history, state = (*progress.history, epoch), _copied(self._tensors())
             progress = Progress(history, best_epoch, state, best)
             keep(progress)
             on_epoch(epoch)
-        assert progress.best is not None
         self._put(get_state_dict(self.head), progress.best)
         return progress, reason
 
