@@ -9,10 +9,5 @@ from edifice_tt.contract.hookspecs import hookimpl
 def register_scorers(register: Callable[..., None]) -> None:
     from edifice_tt.scoring.steps import mean_logprob
 
-    register(
-        "logprob",
-        lambda: mean_logprob,
-        reads="logprobs",
-        range="unbounded",
-        summary="mean log-probability of the candidate's tokens; needs no training",
-    )
+    summary = "mean log-probability of the candidate's tokens; needs no training"
+    register("logprob", lambda: mean_logprob, reads="logprobs", range="unbounded", summary=summary)

@@ -9,16 +9,13 @@ from edifice_tt.contract.hookspecs import hookimpl
 def register_selectors(register: Callable[..., None]) -> None:
     from edifice_tt.selection import rules
 
+    bound = "the answer with the highest lower bound on its mean probability"
     for name, needs, summary in (
         ("best_of_n", None, "the highest score"),
         ("majority", None, "the most common answer"),
         ("weighted", "probability", "the answer with the largest sum of probabilities"),
         ("weighted_logit", "logit", "the same for logits, by their sigmoid"),
-        (
-            "pessimistic",
-            "probability",
-            "the answer with the highest lower bound on its mean probability",
-        ),
+        ("pessimistic", "probability", bound),
         ("random", None, "a candidate drawn uniformly: the baseline"),
         ("oracle", None, "a correct candidate, if there is one: the ceiling"),
     ):

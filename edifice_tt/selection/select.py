@@ -48,13 +48,8 @@ class Choice:
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON."""
-        return {
-            "index": self.index,
-            "text": self.text,
-            "rule": self.rule,
-            "tally": dict(self.tally),
-            "abstained": self.abstained,
-        }
+        about = {"rule": self.rule, "tally": dict(self.tally), "abstained": self.abstained}
+        return {"index": self.index, "text": self.text, **about}
 
 
 def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options: Any) -> Choice:

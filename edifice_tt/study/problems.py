@@ -51,14 +51,14 @@ def read_problems(
     """
     for pool in pools:
         check_marked(pool)
-        there = sorted({name for candidate in pool for name in candidate.scores})
+        names = sorted({name for candidate in pool for name in candidate.scores})
         yield Problem(
             name=pool.problem,
             correct=np.array([candidate.correct for candidate in pool], np.float64),
             answers=_numbered(answers_of(behind(pool.prompt, pool), answer)),
             num_tokens=np.array([candidate.num_tokens for candidate in pool], np.float64),
             seconds=np.array([candidate.seconds for candidate in pool], np.float64),
-            scores={name: _scores(pool, name) for name in (there if scorers is None else scorers)},
+            scores={name: _scores(pool, name) for name in (names if scorers is None else scorers)},
             candidates=behind(pool.prompt, pool) if keep_candidates else (),
             seen_by=pool.seen_by,
         )

@@ -6,7 +6,7 @@ Knows the contract of an extractor; does not know the right answers.
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
-from typing import Any, cast
+from typing import Any
 
 from edifice_tt.contract import records
 from edifice_tt.selection.answers import whole_text
@@ -48,11 +48,9 @@ def check_answers(
     edifice_tt.testing.promises.BrokenPromise: extractor '<lambda>' gives 12 for 'There are 8.', \
 expected a str or None
     """
-    who, record = find(
-        "answer extractor",
-        name_or_function,
-        lambda name: records.Extractor(name, cast(Any, name_or_function), equal),
-    )
+    function: Any = name_or_function
+    make = partial(records.Extractor, function=function, equal=equal)
+    who, record = find("answer extractor", function, make)
     answers = [answer for text in texts if (answer := _read(who, record, text)) is not None]
     for one, other in product(answers, answers) if record.equal is not None else ():
         _check_pair(who, record.equal, one, other)

@@ -14,6 +14,7 @@ from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.contract import registry
+from edifice_tt.contract.registry import Architecture
 from edifice_tt.engine.jit import jit
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.testing.promises import (
@@ -75,11 +76,7 @@ def _say(options: dict[str, Any]) -> str:
 
 
 def _check_defaults(
-    who: str,
-    record: registry.Architecture,
-    model: Any,
-    build: Callable[..., Any],
-    options: dict[str, Any],
+    who: str, record: Architecture, model: Any, build: Callable[..., Any], options: dict[str, Any]
 ) -> None:
     defaults = attempt(who, "in recommended_defaults()", record.recommended_defaults)
     if not isinstance(defaults, dict) or not all(isinstance(key, str) for key in defaults):
@@ -102,37 +99,30 @@ def _check_defaults(
                 "derive one from the other"
             )
     everything = {**defaults, **options}
-    again = attempt(
-        who,
-        f"when it is built with its own defaults, {_say(everything)}",
-        lambda: build(**everything),
-    )
+    how = f"when it is built with its own defaults, {_say(everything)}"
+    again = attempt(who, how, lambda: build(**everything))
     if again.config != config:
-        raise BrokenPromise(
-            f"{who}: given its own defaults, build() makes {again.config!r}, without them "
-            f"{config!r}"
-        )
+        models = f"build() makes {again.config!r}, without them {config!r}"
+        raise BrokenPromise(f"{who}: given its own defaults, {models}")
 
 
-def _check_unknown_option(
-    who: str, record: registry.Architecture, build: Callable[..., Any]
-) -> None:
+def _check_unknown_option(who: str, record: Architecture, build: Callable[..., Any]) -> None:
     for option in record.recommended_defaults():
         unknown = option[:-2] + option[:-3:-1] if len(set(option[-2:])) == 2 else option + "_"
         try:
             build(**{unknown: 1})
         except Exception as error:
             message = " ".join(str(error).split())
-            if option not in message.replace(unknown, ""):
-                raise BrokenPromise(
-                    f"{who}: the error for the unknown option {unknown!r} does not name "
-                    f"{option!r}, the nearest: {message}"
-                ) from error
-        else:
+            if option in message.replace(unknown, ""):
+                continue
             raise BrokenPromise(
-                f"{who} ignores unknown options: it was built with {unknown}=1, expected an error "
-                f"that names {option!r}"
-            )
+                f"{who}: the error for the unknown option {unknown!r} does not name {option!r}, "
+                f"the nearest: {message}"
+            ) from error
+        raise BrokenPromise(
+            f"{who} ignores unknown options: it was built with {unknown}=1, expected an error that "
+            f"names {option!r}"
+        )
 
 
 def _input(model: Any) -> Tensor:
@@ -170,7 +160,7 @@ def _call(who: str, model: Any, x: Tensor, how: str = "") -> Outputs:
 
 
 def _check_output_size(
-    who: str, record: registry.Architecture, outputs: Outputs, options: dict[str, Any]
+    who: str, record: Architecture, outputs: Outputs, options: dict[str, Any]
 ) -> None:
     size = attempt(who, "in output_size()", lambda: registry.output_size(record.name, **options))
     if type(size) is not int or size < 1:

@@ -48,17 +48,9 @@ def tiny_model(scorer: str | None = "linear") -> Any:
     >>> tiny_model()([[68, 69, 2]]).scores.shape
     (1, 3, 1)
     """
-    model = registry.build(
-        "causal_lm",
-        vocab_size=len(SPECIALS) + 256,
-        context_length=256,
-        hidden_size=16,
-        num_layers=1,
-        num_heads=2,
-        num_kv_heads=1,
-        scorer=scorer,
-        scorer_hidden=8,
-    )
+    sizes = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1}
+    options = {"vocab_size": len(SPECIALS) + 256, "context_length": 256, "scorer_hidden": 8}
+    model = registry.build("causal_lm", scorer=scorer, **options, **sizes)
     fill_with_waves(model, model.device)
     model.name = "tiny"
     if find_spec("tokenizers"):

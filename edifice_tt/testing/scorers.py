@@ -90,11 +90,7 @@ def check_scorer(
 
 
 def _check_lists(
-    who: str,
-    make: Callable[[], Callable[[list[Any]], Any]],
-    record: registry.Scorer,
-    noun: str,
-    items: Sequence[Any],
+    who: str, make: Callable[[], Any], record: registry.Scorer, noun: str, items: Sequence[Any]
 ) -> None:
     scorer = make()
 

@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 from edifice_tt.contract import registry
@@ -53,12 +54,8 @@ order of the candidates: index 2 in one order and 9 in another; of tied candidat
 index
     """
     function: Any = name_or_function
-    who, record = find(
-        "selector",
-        function,
-        lambda name: registry.Selector(name, function, needs=needs),
-        needs=needs,
-    )
+    make = partial(registry.Selector, function=function, needs=needs)
+    who, record = find("selector", function, make, needs=needs)
     if record.needs is not None:
         options = {"scorer": "score", **options}
     rule = _Rule(who, record.function, options)

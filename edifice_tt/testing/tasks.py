@@ -36,7 +36,7 @@ def check_tasks(
 in the answer 'many', expected that answer
     """
     make: Any = name_or_make
-    who, record = find("task", make, lambda name: Task(name, make, **declared))
+    who, record = find("task", make, partial(Task, make=make, **declared))
     task = Task(**vars(record))
     answers = attempt(who, f"with answer={task.answer!r}", lambda: find_answers(task.answer))
     for seed in SEEDS:
