@@ -199,20 +199,13 @@ def _subset_sizes(ks: Sequence[int] | None, problems: Sequence[Problem]) -> tupl
 
 
 def _rule_curve(values: RuleValues, means: Floats, level: float) -> RuleCurve:
-    low, high = interval_of_means(values.accuracy, means, level)
+    low, high = map(_maybe, interval_of_means(values.accuracy, means, level))
     error = None
     if values.variance is not None:
         error = _plain(np.sqrt(values.variance.sum(axis=0)) / len(values.variance))
-    return RuleCurve(
-        label=values.label,
-        rule=values.rule,
-        scorer=values.scorer,
-        exact=values.variance is None,
-        accuracy=_plain(values.accuracy.mean(axis=0)),
-        low=_maybe(low),
-        high=_maybe(high),
-        monte_carlo_error=error,
-    )
+    names = values.label, values.rule, values.scorer
+    accuracy = _plain(values.accuracy.mean(axis=0))
+    return RuleCurve(*names, error is None, accuracy, low, high, error)
 
 
 def _pairs(values: Sequence[RuleValues]) -> list[tuple[int, int]]:

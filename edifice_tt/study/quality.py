@@ -157,18 +157,10 @@ def spearman(one: ArrayLike, other: ArrayLike) -> float | None:
 def reliability(scores: Floats, correct: Floats) -> tuple[Bin, ...]:
     """Reliability of scores (N) in [0, 1] with correctness (N): ten bins of equal width."""
     place = np.minimum((scores * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-    count, score, right = (
-        np.bincount(place, weights, NUM_BINS) for weights in (None, scores, correct)
-    )
+    sums = (np.bincount(place, of, NUM_BINS).tolist() for of in (None, scores, correct))
     return tuple(
-        Bin(
-            low=i / NUM_BINS,
-            high=(i + 1) / NUM_BINS,
-            count=int(count[i]),
-            mean_score=float(score[i] / count[i]) if count[i] else None,
-            accuracy=float(right[i] / count[i]) if count[i] else None,
-        )
-        for i in range(NUM_BINS)
+        Bin(i / NUM_BINS, (i + 1) / NUM_BINS, n, s / n if n else None, r / n if n else None)
+        for i, (n, s, r) in enumerate(zip(*sums, strict=True))
     )
 
 

@@ -143,8 +143,8 @@ def _call(who: str, model: Any, x: Tensor, how: str = "") -> Outputs:
             f"{who} gives {type(out).__name__}, expected a named tuple of Tensors, of which some "
             "may be None"
         )
-    found = {name: value.numpy() for name, value in tensors.items()}
-    for name, values in found.items():
+    outputs = {name: value.numpy() for name, value in tensors.items()}
+    for name, values in outputs.items():
         if values.shape[:1] != x.shape[:1]:
             raise BrokenPromise(
                 f"{who} gives .{name} of shape {values.shape} for an input of shape {x.shape}, "
@@ -153,10 +153,10 @@ def _call(who: str, model: Any, x: Tensor, how: str = "") -> Outputs:
         if not np.isfinite(values).all():
             bad = values[~np.isfinite(values)].flat[0]
             raise BrokenPromise(f"{who} gives {bad} in .{name}, expected finite numbers")
-    scores, expected = found.get("scores"), (*x.shape[:2], 1)
+    scores, expected = outputs.get("scores"), (*x.shape[:2], 1)
     if scores is not None and scores.shape != expected:
         raise BrokenPromise(f"{who} gives .scores of shape {scores.shape}, expected {expected}")
-    return found
+    return outputs
 
 
 def _check_output_size(

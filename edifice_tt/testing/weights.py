@@ -10,7 +10,7 @@ from tinygrad.nn.state import get_state_dict, inverse_safe_dtypes
 
 from edifice_tt.contract import registry
 from edifice_tt.testing.hidden import hidden_arrays
-from edifice_tt.testing.promises import Array, BrokenPromise, attempt
+from edifice_tt.testing.promises import Array, BrokenPromise, attempt, compare
 from edifice_tt.testing.reading import compare_scores, draw, read
 from edifice_tt.weights.checkpoint import load, save
 from edifice_tt.weights.safetensors import differences, fill, open_safetensors, write_safetensors
@@ -90,14 +90,13 @@ def check_gradients(who: str, head: Any, hidden: Array) -> None:
 def check_seed(who: str, head: Any, same: Any) -> None:
     """Check that two heads made with the same arguments have the same weights."""
     others = get_state_dict(same)
+    words = (
+        "starts with {} and then with {}; draw them from numpy.random.default_rng(seed), with seed "
+        "a parameter of the factory"
+    )
     for name, weight in get_state_dict(head).items():
-        one, other = weight.numpy(), others[name].numpy()
-        if not np.array_equal(one, other):
-            raise BrokenPromise(
-                f"{who} is made with other weights each time: {name!r} starts with "
-                f"{one.flat[0]:.6g} and then with {other.flat[0]:.6g}; draw them from "
-                "numpy.random.default_rng(seed), with seed a parameter of the factory"
-            )
+        subject = f"{who} is made with other weights each time: {name!r}"
+        compare(subject, weight.numpy(), others[name].numpy(), words, 0)
 
 
 def check_file(

@@ -18,18 +18,13 @@ function add(parent, ...children) {
   return parent;
 }
 
-function kindOf(problem) {
-  if (problem.right === problem.total) return "solved";
-  return problem.right ? "mixed" : "unsolved";
-}
+const kindOf = ({ right, total }) => (right === total ? "solved" : right ? "mixed" : "unsolved");
+const chosenBy = (problem, rule) => problem.candidates.find((one) => one.index === problem.chosen[rule]);
+const verdict = (right) => make("span", right ? "verdict right" : "verdict wrong", right ? "\u2713 right" : "\u2717 wrong");
 
 function haystack(problem) {
   const texts = problem.candidates.flatMap((candidate) => [candidate.answer, candidate.text]);
   return [problem.id, problem.prompt, problem.gold, ...texts].join("\n").toLowerCase();
-}
-
-function chosenBy(problem, rule) {
-  return problem.candidates.find((candidate) => candidate.index === problem.chosen[rule]);
 }
 
 function ordered(problem, by) {
@@ -46,10 +41,6 @@ function strip(problem) {
   box.innerHTML = `<svg class="strip" viewBox="0 0 ${Math.max(list.length, 24) * 4} 22" preserveAspectRatio="none" aria-hidden="true">
     <path class="right" d="${bars(true, "1h3v20h-3z")}"/><path class="wrong" d="${bars(false, "15h3v6h-3z")}"/></svg>`;
   return box.firstChild;
-}
-
-function verdict(right) {
-  return make("span", "verdict " + (right ? "right" : "wrong"), right ? "\u2713 right" : "\u2717 wrong");
 }
 
 function candidateElement(problem, candidate) {
@@ -186,19 +177,16 @@ document.addEventListener("keydown", (event) => {
 
 const root = document.documentElement;
 const theme = byId("theme");
-function isDark() {
-  return root.classList.contains("dark") || (!root.classList.contains("light") && matchMedia("(prefers-color-scheme: dark)").matches);
-}
-function showTheme() {
-  theme.setAttribute("aria-pressed", String(isDark()));
-}
+const system = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => root.classList.contains("dark") || (!root.classList.contains("light") && system.matches);
+const showTheme = () => theme.setAttribute("aria-pressed", String(isDark()));
 theme.addEventListener("click", () => {
   const dark = !isDark();
   root.classList.toggle("dark", dark);
   root.classList.toggle("light", !dark);
   showTheme();
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
+system.addEventListener("change", showTheme);
 showTheme();
 theme.hidden = false;
 byId("tools").hidden = false;
