@@ -56,60 +56,44 @@ _FORMATTING = (
     r"|math(?:bf|rm|it|sf|tt|normal)|[mhf]box|boxed|framebox|bm|boldsymbol|emph|underline|bf|it|rm)"
     r"(?![A-Za-z])"
 )
-_LATEX = tuple(
-    (re.compile(pattern), spelling)
-    for pattern, spelling in (
-        (
-            r"\\\\|\\(?:begin|end) ?\{(?:align|aligned|equation|gather|gathered|split|center)\*?\}"
-            r"|\\item(?![A-Za-z])",
-            "\n",
-        ),
-        (rf"(?<=-){_FORMATTING}|\\!", ""),
-        (
-            rf"{_FORMATTING}|\\(?:text)?color ?\{{\w+\}}|\\[,;:> ()\[\]]|~"
-            r"|\\(?:q?quad|thinspace|enspace|checkmark|(?:black)?square|qed)(?![A-Za-z])",
-            " ",
-        ),
-        (r"\\\{", "["),
-        (r"\\\}", "]"),
-        (r"\\(?:textminus|minus)(?![A-Za-z])", "-"),
-        (r"\{ *([-+,.]) *\}|\{ *\}", r"\1"),
-        (r"\\(?:times|cdot|ast)(?![A-Za-z]) ?", " * "),
-        (r"\\div(?![A-Za-z]) ?", "/"),
-        (r"\\(?:[dtcs]|nice)frac(?![A-Za-z])", r"\\frac"),
-        (r"\^ ?\{? ?\\circ(?![A-Za-z]) ?\}?|\\degree(?![A-Za-z])", "°"),
-        (
-            r"\\(?:approx|simeq|sim|leq?|geq?|lt|gt|neq?|equiv|to|(?:long)?(?:right|Right)arrow"
-            r"|Longrightarrow|implies|iff|therefore|in|mapsto|land|lor|mid)(?![A-Za-z])",
-            " = ",
-        ),
-        (r"(\.\d*)\\(?:overline|bar|dot) ?\{ ?(\d+) ?\}", "\\1\N{OVERLINE}\\2\N{OVERLINE}"),
-        (r"\^ ?(?:\{ ?\{(?:st|nd|rd|th)\} ?\}|\{ ?(?:st|nd|rd|th) ?\})", ""),
-        (r"\\(?=[^A-Za-z\s])", ""),
-    )
-)
+_LATEX = {
+    r"\\\\|\\(?:begin|end) ?\{(?:align|aligned|equation|gather|gathered|split|center)\*?\}"
+    r"|\\item(?![A-Za-z])": "\n",
+    rf"(?<=-){_FORMATTING}|\\!": "",
+    rf"{_FORMATTING}|\\(?:text)?color ?\{{\w+\}}|\\[,;:> ()\[\]]|~"
+    r"|\\(?:q?quad|thinspace|enspace|checkmark|(?:black)?square|qed)(?![A-Za-z])": " ",
+    r"\\\{": "[",
+    r"\\\}": "]",
+    r"\\(?:textminus|minus)(?![A-Za-z])": "-",
+    r"\{ *([-+,.]) *\}|\{ *\}": r"\1",
+    r"\\(?:times|cdot|ast)(?![A-Za-z]) ?": " * ",
+    r"\\div(?![A-Za-z]) ?": "/",
+    r"\\(?:[dtcs]|nice)frac(?![A-Za-z])": r"\\frac",
+    r"\^ ?\{? ?\\circ(?![A-Za-z]) ?\}?|\\degree(?![A-Za-z])": "°",
+    r"\\(?:approx|simeq|sim|leq?|geq?|lt|gt|neq?|equiv|to|(?:long)?(?:right|Right)arrow"
+    r"|Longrightarrow|implies|iff|therefore|in|mapsto|land|lor|mid)(?![A-Za-z])": " = ",
+    r"(\.\d*)\\(?:overline|bar|dot) ?\{ ?(\d+) ?\}": "\\1\N{OVERLINE}\\2\N{OVERLINE}",
+    r"\^ ?(?:\{ ?\{(?:st|nd|rd|th)\} ?\}|\{ ?(?:st|nd|rd|th) ?\})": "",
+    r"\\(?=[^A-Za-z\s])": "",
+}
 _SUPERSCRIPTS = re.compile(r"\}\^\{|\}_\{(?=[\d+-]*\})")  # two in a row
-_PLAIN = (
-    (re.compile(r"\b(?:minus|negative) (?=[\d.$\\])"), "-"),
-    (re.compile(r"- ?\$(?=[ \d.])"), "-"),
-    (re.compile(r"(?<![A-Za-z])(?:USD|EUR|GBP|AUD|CAD|CHF|INR|US|Rs)\$?(?=\d)|\$"), " "),
-    (re.compile(r"(?<=[\d)}])\*\*(?=[\d(])"), "^"),
-    (
-        re.compile(
-            r"(?<=\d) (?:over|out of|plus|times|choose|(?:multiplied|divided) by|raised to"
-            r"|(?:raised )?to the(?: power(?: of)?)?) (?=\d)"
-            r"|(?<=[\d)}%])(?: per ?cent)? ?\{? of \}? ?(?=\d)"
-            r"|(?<=\d) and (?=\d+ ?/ ?\d|\d+ (?:hal|third|quarter|fourth|fifth)|\\frac"
-            r"|(?:an?|one|two|three)[ -](?:half|third|quarter))"
-        ),
-        " + ",
-    ),
+_PLAIN = {
+    r"\b(?:minus|negative) (?=[\d.$\\])": "-",
+    r"- ?\$(?=[ \d.])": "-",
+    r"(?<![A-Za-z])(?:USD|EUR|GBP|AUD|CAD|CHF|INR|US|Rs)\$?(?=\d)|\$": " ",
+    r"(?<=[\d)}])\*\*(?=[\d(])": "^",
+    r"(?<=\d) (?:over|out of|plus|times|choose|(?:multiplied|divided) by|raised to"
+    r"|(?:raised )?to the(?: power(?: of)?)?) (?=\d)"
+    r"|(?<=[\d)}%])(?: per ?cent)? ?\{? of \}? ?(?=\d)"
+    r"|(?<=\d) and (?=\d+ ?/ ?\d|\d+ (?:hal|third|quarter|fourth|fifth)|\\frac"
+    r"|(?:an?|one|two|three)[ -](?:half|third|quarter))": " + ",
     # A number that something is still to be done to: no number yet.
-    (
-        re.compile(r"\b(?:root of|(?:half|thirds?|quarters?) of|twice|double|triple) (?=\d)"),
-        "sqrt ",
-    ),
-    (re.compile(r"(?<=\d) ?[xX] ?(?=10\^)|(?<=\d) [xX] (?=\d)"), "*"),
+    r"\b(?:root of|(?:half|thirds?|quarters?) of|twice|double|triple) (?=\d)": "sqrt ",
+    r"(?<=\d) ?[xX] ?(?=10\^)|(?<=\d) [xX] (?=\d)": "*",
+}
+_LATEX_PATTERNS, _PLAIN_PATTERNS = (
+    [(re.compile(pattern), spelling) for pattern, spelling in table.items()]
+    for table in (_LATEX, _PLAIN)
 )
 _SPACED = re.compile(r"(?<![\w.,'/^}])(?<!\d )([1-9]\d{0,2})(?=((?: \d{3})+))\2(?!\d| ?/)")
 
@@ -142,8 +126,8 @@ def plain_latex(text: str) -> str:
     '\\frac{1}{2}, 1,000 km, 1_000'
     """
     if "\\" in text or "~" in text or "{" in text:
-        for pattern, spelling in _LATEX:
+        for pattern, spelling in _LATEX_PATTERNS:
             text = pattern.sub(spelling, text)
-    for pattern, spelling in _PLAIN:
+    for pattern, spelling in _PLAIN_PATTERNS:
         text = pattern.sub(spelling, text)
     return _SPACED.sub(lambda match: match[0].replace(" ", "_"), text)

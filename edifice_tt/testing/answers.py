@@ -10,21 +10,16 @@ from typing import Any
 
 from edifice_tt.contract import records
 from edifice_tt.selection.answers import whole_text
+from edifice_tt.testing import examples
 from edifice_tt.testing.promises import BrokenPromise, attempt, find
 
-# As models write: empty, blank, other alphabets, unclosed boxes, answers in words.
+# With unclosed boxes and answers in words.
 TEXTS = (
-    "There are 8.",
-    "",
-    "2, 3, 5, 7, 11, 13, 17 and 19, so the answer is $\\boxed{8}$.",
-    " \n",
-    "Weiß nicht 🤷",
-    "-1/2",
+    *examples.TEXTS,
     r"\frac{1}{2} or 0.5",
     r"\boxed{\boxed{",
     "The answer is (B).",
     "1,000 and 10^3",
-    "word " * 300,
 )
 
 

@@ -12,6 +12,16 @@ from edifice_tt.weights.vocabulary import BYTES
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 END = 2
+# As models write: empty, blank, mathematics, other alphabets, long.
+TEXTS = (
+    "There are 8.",
+    "",
+    "2, 3, 5, 7, 11, 13, 17 and 19, so the answer is $\\boxed{8}$.",
+    " \n",
+    "Weiß nicht 🤷",
+    "-1/2",
+    "word " * 300,
+)
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

@@ -10,23 +10,14 @@ from typing import Any, cast
 import numpy as np
 
 from edifice_tt.contract import registry
+from edifice_tt.testing.examples import TEXTS
 from edifice_tt.testing.heads import check_head
 from edifice_tt.testing.promises import BrokenPromise, attempt, compare, find, orders
 from edifice_tt.testing.reading import check_value
 from edifice_tt.testing.verifiers import check_verifier
 
 PROMPT = "How many primes are below 20?"
-# As in real pools: empty, blank, mathematics, other alphabets, long, repeated.
-COMPLETIONS = (
-    "There are 8.",
-    "",
-    "2, 3, 5, 7, 11, 13, 17 and 19, so the answer is $\\boxed{8}$.",
-    " \n",
-    "Weiß nicht 🤷",
-    "-1/2",
-    "word " * 300,
-    "There are 8.",
-)
+COMPLETIONS = (*TEXTS, TEXTS[0])  # one is repeated, as in real pools
 Numbers = tuple[float, ...]  # for one item: a score, or one per step
 LOGPROBS = ([-0.5, -0.25], [-3.0], [-1e-6] * 40, [-20.0, -0.125, -1.5], [0.0], [-0.5, -0.25])
 

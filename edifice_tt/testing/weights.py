@@ -42,12 +42,13 @@ def check_attributes(who: str, head: Any) -> None:
                 "Tensor([1.0])"
             )
     weights = list(get_state_dict(head).values())
-    lost = [one for one in hidden_arrays(head) if not any(one[1] is weight for weight in weights)]
-    # An array beside weights is taken for a table of constants; alone it is an unsaved weight.
-    lost = [(where, one) for where, one in lost if isinstance(one, Tensor) or not weights]
-    if lost:
-        where, one = lost[0]
+    for where, one in hidden_arrays(head):
+        if any(one is weight for weight in weights):
+            continue
         kind = "a Tensor" if isinstance(one, Tensor) else "an array"
+        # Beside weights an array counts as a table of constants; alone it is an unsaved weight.
+        if weights and kind == "an array":
+            continue
         number = "no weight found" if not weights else f"{len(weights)} found"
         raise BrokenPromise(
             f"{who} has a weight that is neither saved nor trained: {number}, but {kind} of shape "

@@ -10,15 +10,7 @@ from html import escape
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
 from edifice_tt.study.remarks import advice, counted, remarks, trained_on
-from edifice_tt.study.report.charts import (
-    UNITS,
-    costs_of,
-    forecast_chart,
-    histogram_chart,
-    reliability_chart,
-    shade,
-    whisker,
-)
+from edifice_tt.study.report import charts
 from edifice_tt.study.report.problems import Listing
 from edifice_tt.study.report.svg import marker, percent
 
@@ -79,17 +71,17 @@ def caveats(curve: Curve) -> str:
 
 def axes(curve: Curve) -> Iterator[str]:
     """Radio buttons before the chart; the style sheet shows the axis of the selected one."""
-    there = costs_of(curve)
+    there = charts.costs_of(curve)
     for unit in there if len(there) > 1 else ():
         on = " checked" if unit == "k" else ""
         yield f'<input type="radio" name="x" id="x-{unit}"{on}>'
-        yield f'<label for="x-{unit}">{UNITS[unit]}</label>'
+        yield f'<label for="x-{unit}">{charts.UNITS[unit]}</label>'
 
 
 def key(curve: Curve) -> Iterator[str]:
     for i, rule in enumerate(curve.rules):
         line = '<svg viewBox="0 0 34 14" aria-hidden="true"><path class="line" d="M1,7H33"/>'
-        yield f'<li class="rule {shade(rule, i)}">{line}{marker(i, 17, 7)}</svg>'
+        yield f'<li class="rule {charts.shade(rule, i)}">{line}{marker(i, 17, 7)}</svg>'
         yield f"<span>{_label(curve, rule.label)}</span> <b>{percent(rule.accuracy[-1])}</b></li>"
 
 
@@ -153,7 +145,7 @@ def comparisons(curve: Curve) -> str:
     rows = [
         (
             _label(curve, one.label),
-            whisker(one.low, one.difference, one.high, edge),
+            charts.whisker(one.low, one.difference, one.high, edge),
             f"{_points(one.difference)}{_interval(one.low, one.high, _points)}",
         )
         for one in last
@@ -173,7 +165,7 @@ def forecast(curve: Curve) -> str:
     measured = next((rule for rule in curve.rules if rule.rule == "oracle"), None)
     return _figure(
         "<h3>Coverage beyond what was sampled</h3>"
-        + forecast_chart(curve, curve.forecast, measured),
+        + charts.forecast_chart(curve, curve.forecast, measured),
         "Dashed: the chance that a right answer is among so many, if each problem's own chance is "
         f"drawn from Beta({curve.forecast.alpha:.2f}, {curve.forecast.beta:.2f}), the fit to these "
         "counts. It need not begin where the measurement ends.",
@@ -228,12 +220,12 @@ def _qualities(one: ScorerQuality) -> tuple[str, ...]:
 
 def _figures(one: ScorerQuality) -> str:
     reliability = one.reliability and _figure(
-        reliability_chart(one),
+        charts.reliability_chart(one),
         "Share of right candidates by score. On the line a score is the chance to be right; a "
         "circle's area is the number of candidates.",
     )
     words = "Candidates by score: right ones upwards, wrong ones downwards."
-    return (reliability or "") + _figure(histogram_chart(one), words)
+    return (reliability or "") + _figure(charts.histogram_chart(one), words)
 
 
 def _figure(chart: str, caption: str) -> str:
