@@ -77,12 +77,22 @@ def scaling_curve(
         raise ValueError("rules must name at least one rule, such as 'best_of_n'")
     if unfinished not in UNFINISHED:
         raise ValueError(f"unfinished={unfinished!r} must be one of {', '.join(UNFINISHED)}")
-    notes = _Notes(unfinished == "use")
+    settings: dict[str, Any] = {}
+    ranges: dict[str, str] = {}
+    problems: list[Problem] = []
+    short: Unfinished | None = None
     with held():
         foreign = [rule for rule in names if reads_candidates(rule)]
-        problems = list(read_problems(notes.read(pools), scorers, answer, bool(foreign)))
-        notes.check(len(problems))
-        ranges = notes.ranges
+        for one in pools:
+            settings = settings or dict(one.settings)
+            if one.num_missing:
+                n = len(one) + one.num_missing
+                short = short or Unfinished(0, one.problem, len(one), n, unfinished == "use")
+                short = replace(short, problems=short.problems + 1)
+            if not one.num_missing or unfinished == "use":
+                ranges.update(one.ranges)
+                problems += read_problems([one], scorers, answer, bool(foreign))
+        _check_finished(len(problems), short)
         _check_scorers(problems)
         sizes = _subset_sizes(ks, problems)
         draws = max(64, ceil(_DRAWS / len(problems)))
@@ -97,7 +107,7 @@ def scaling_curve(
     pairs = _pairs(values)
     return Curve(
         pool=pool,
-        settings=notes.settings,
+        settings=settings,
         problems=len(problems),
         candidates=sum(map(len, problems)),
         level=level,
@@ -129,46 +139,23 @@ def scaling_curve(
         ),
         abstentions=int(sum((problem.answers < 0).sum() for problem in problems)),
         left_out=without,
-        unfinished=notes.unfinished,
+        unfinished=short,
     )
 
 
-class _Notes:
-    """Collects settings, ranges and unfinished problems while pools are read."""
-
-    def __init__(self, use: bool) -> None:
-        self.use = use
-        self.settings: dict[str, Any] = {}
-        self.ranges: dict[str, str] = {}
-        self.unfinished: Unfinished | None = None
-
-    def read(self, pools: Iterable[Pool]) -> Iterator[Pool]:
-        """Yield the pools to measure."""
-        for one in pools:
-            self.settings = self.settings or dict(one.settings)
-            if one.num_missing:
-                n = len(one) + one.num_missing
-                first = self.unfinished or Unfinished(0, one.problem, len(one), n, self.use)
-                self.unfinished = replace(first, problems=first.problems + 1)
-                if not self.use:
-                    continue
-            self.ranges.update(one.ranges)
-            yield one
-
-    def check(self, num_problems: int) -> None:
-        """Raise `ValueError` when no problem is left; warn of the unfinished."""
-        if not num_problems:
-            if self.unfinished is None:
-                raise ValueError("there are no pools; give one per problem")
-            raise ValueError(
-                f"every problem is unfinished: {has_some_of(self.unfinished)}; complete the file "
-                "with --resume (resume=True in Python), or take them as they are with --unfinished "
-                "use (unfinished='use')"
-            )
-        if self.unfinished is None:
-            return
-        total = num_problems + (0 if self.use else self.unfinished.problems)
-        warnings.warn(unfinished_of(self.unfinished, total), PoolWarning, stacklevel=3)
+def _check_finished(num_problems: int, unfinished: Unfinished | None) -> None:
+    """Raise `ValueError` when no problem is left; warn of the unfinished."""
+    if not num_problems:
+        if unfinished is None:
+            raise ValueError("there are no pools; give one per problem")
+        raise ValueError(
+            f"every problem is unfinished: {has_some_of(unfinished)}; complete the file with "
+            "--resume (resume=True in Python), or take them as they are with --unfinished use "
+            "(unfinished='use')"
+        )
+    if unfinished is not None:
+        total = num_problems + (0 if unfinished.used else unfinished.problems)
+        warnings.warn(unfinished_of(unfinished, total), PoolWarning, stacklevel=3)
 
 
 def _check_scorers(problems: Sequence[Problem]) -> None:
