@@ -5,6 +5,7 @@ number of problems can mix them. Knows no model; `families` has the built-in que
 """
 
 import hashlib
+from bisect import bisect
 from collections.abc import Iterable
 from random import Random
 from typing import Any
@@ -19,8 +20,9 @@ from edifice_tt.pools.pool import Problem
 SPLITS = ("train", "test")
 SHOTS = 6
 MOST_PROBLEMS = 1_000_000
-# Percent of the questions: for the examples in a prompt, and for measuring.
-_SHOT_SHARE, _TEST_SHARE = 10, 30
+# Of a hundred questions the first ten are for the examples in a prompt, the next thirty for
+# measuring.
+_HOMES, _EDGES = ("shots", "test", "train"), (10, 40)
 _PATIENCE = 1000  # draws that bring nothing new, before a family counts as exhausted
 
 
@@ -100,7 +102,9 @@ def _draw(task: Task, split: str, seed: int, num: int) -> list[Question]:
     misses = 0
     while len(questions) < num:
         question = task.draw(rng)
-        if question.text not in questions and _split_of(task, question) == split:
+        place = int(_digest(task, question), 16) % 100
+        home = _HOMES[bisect(_EDGES, place)]
+        if question.text not in questions and home == split:
             questions[question.text] = question
             misses = 0
         elif (misses := misses + 1) == _PATIENCE:
@@ -109,13 +113,6 @@ def _draw(task: Task, split: str, seed: int, num: int) -> list[Question]:
                 f"{len(questions)}"
             )
     return list(questions.values())
-
-
-def _split_of(task: Task, question: Question) -> str:
-    place = int(_digest(task, question), 16) % 100
-    if place < _SHOT_SHARE:
-        return "shots"
-    return "test" if place < _SHOT_SHARE + _TEST_SHARE else "train"
 
 
 def _digest(task: Task, question: Question) -> str:

@@ -35,8 +35,6 @@ def score(
     if isinstance(scorer, Verifier):
         if reduce is not None:
             raise ValueError(f"a verifier has no steps to reduce; leave out reduce={reduce!r}")
-        scorer.check(lm)
-        assert lm is not None
         return scorer.score(lm, pool)
     record = check_scorer(lm, scorer)
     check_reduce(record, reduce)

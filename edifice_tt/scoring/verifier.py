@@ -104,9 +104,10 @@ class Verifier:
                 f"{theirs}; use the model with its own tokenizer"
             )
 
-    def score(self, lm: CausalLM, pool: Pool) -> Pool:
+    def score(self, lm: CausalLM | None, pool: Pool) -> Pool:
         """The pool with one probability per candidate, read at its last token."""
         self.check(lm)
+        assert lm is not None
         if seen := self.has_seen(pool.prompt):
             warnings.warn(
                 f"{self} was trained on problem {pool.problem!r}; how it scores this says nothing "

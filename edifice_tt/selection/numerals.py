@@ -100,8 +100,8 @@ def _last_expression(text: str) -> Expression | None:
 def _number(body: str, scale: Fraction) -> str:
     for _ in range(5):  # pairs of brackets around it
         for form in _FORMS:
-            if found := form.fullmatch(body):
-                parts = {name: part for name, part in found.groupdict().items() if part}
+            if match := form.fullmatch(body):
+                parts = {name: part for name, part in match.groupdict().items() if part}
                 return _canonical(parts, scale)
         if not (pair := _BRACKETED.fullmatch(body)):
             break

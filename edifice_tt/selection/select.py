@@ -116,7 +116,10 @@ class Rule:
             check_scores(self.record.name, self.record.needs, tuple(pool), scorer)
             options["scorer"] = scorer
         if isinstance(pool, Pool):
-            options = _of_problem(self.record, options, pool.problem)
+            if "seed" in self.record.options:
+                seed = whole(options.get("seed", self.record.options["seed"].default))
+                if seed is not None and 0 <= seed < 2**64:  # the rule refuses others, or not
+                    options["seed"] = problem_seed(seed, pool.problem)
             if opened_thinking(pool.prompt):
                 return lambda candidates: self._ask_behind(pool.prompt, candidates, options)
         return lambda candidates: self._ask(candidates, options)
@@ -160,18 +163,6 @@ def declared_range(
     if scorer in ranges or scorer not in scorers:
         return ranges.get(scorer)
     return scorers[scorer].range
-
-
-def _of_problem(
-    record: registry.Selector, options: Mapping[str, Any], problem: str
-) -> dict[str, Any]:
-    """The options for one problem: the rule's `seed` is mixed with the problem's id."""
-    if "seed" not in record.options:
-        return dict(options)
-    seed = whole(options.get("seed", record.options["seed"].default))
-    if seed is None or not 0 <= seed < 2**64:  # the rule itself refuses it, or allows it
-        return dict(options)
-    return {**options, "seed": problem_seed(seed, problem)}
 
 
 def check_options(rule: str, options: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ not matter. Does not know how the rule chooses.
 import math
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -74,10 +75,8 @@ index
             numbers = (*SCORES[record.needs], *extra)
             scores = [draw.choice(numbers) for _ in range(draw.randint(2, 6))]
             indices = draw.sample(range(20), len(scores))
-            pool = [
-                _candidate(i, score, draw.choice("ABC"))
-                for i, score in zip(indices, scores, strict=True)
-            ]
+            pairs = zip(indices, scores, strict=True)
+            pool = [_candidate(i, score, draw.choice("ABC")) for i, score in pairs]
             rule.check(pool, f"{kind} scores" if extra else kind, may_refuse=bool(extra))
     if record.needs is None:
         _check_nan(rule)
@@ -85,9 +84,8 @@ index
 
 def _candidate(index: int, score: float | None, answer: str = "A") -> Candidate:
     scores = {} if score is None else {"score": score}
-    return Candidate(
-        index, f"so it is {answer}", answer=answer, correct=answer == "A", scores=scores
-    )
+    text, correct = f"so it is {answer}", answer == "A"
+    return Candidate(index, text, answer=answer, correct=correct, scores=scores)
 
 
 def _check_nan(rule: "_Rule") -> None:
@@ -134,10 +132,9 @@ class _Rule:
         refusals = (ValueError, EdificeError) if may_refuse else ()
 
         def ask() -> Any:
-            try:
+            with suppress(*refusals):
                 return self.function(candidates, **self.options)
-            except refusals:
-                return _REFUSAL
+            return _REFUSAL
 
         choice = attempt(self.who, f"on {kind}", ask)
         for before, after in zip(pool, candidates, strict=True):
