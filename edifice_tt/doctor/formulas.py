@@ -12,7 +12,7 @@ from edifice_tt.nn.stored.halves import store
 
 # Scores of `test_time_compute`, from an independent evaluation in float64 NumPy.
 SCORES = (1.332528326, 1.300767727, 1.406340048, 1.302207478, 1.351457121)
-# The draws of candidates 0 to 3 at positions 0 to 3 from `DRAW_LOGITS`, with these settings.
+# The draws of candidates 0 to 3 at positions 0 to 3 from `draw_logits()`, with these settings.
 DRAW_SETTINGS: dict[str, Any] = {"temperature": 0.8, "top_k": 50, "top_p": 0.9, "seed": 5}
 DRAWS = ((69, 25, 84, 3), (69, 21, 66, 62), (84, 84, 73, 36), (73, 66, 51, 66))
 

@@ -169,7 +169,8 @@ def _chosen(rule: Rule, problem: Problem, ranges: Mapping[str, str]) -> Callable
     A subset from which the rule cannot choose (a `ValueError`) counts as wrong.
     """
     right = {c.index: mark for c, mark in zip(problem.candidates, problem.correct, strict=True)}
-    choose = rule.of(_pool(problem, ranges))
+    pool = Pool("", problem.candidates, problem=problem.name, ranges=ranges)
+    choose = rule.of(pool)
 
     def value(masks: Masks) -> Floats:
         worth = np.zeros(len(masks))
@@ -182,15 +183,11 @@ def _chosen(rule: Rule, problem: Problem, ranges: Mapping[str, str]) -> Callable
     return value
 
 
-def _pool(problem: Problem, ranges: Mapping[str, str]) -> Pool:
-    return Pool("", problem.candidates, problem=problem.name, ranges=ranges)
-
-
 def _try_whole_pools(rule: Rule, problems: Sequence[Problem], ranges: Mapping[str, str]) -> None:
     """Raise the rule's `ValueError` if it cannot choose from any pool: then it is misused."""
     for at, problem in enumerate(problems, 1):
         try:
-            rule.choose(_pool(problem, ranges))
+            rule.choose(Pool("", problem.candidates, problem=problem.name, ranges=ranges))
             return
         except ValueError:
             if at == len(problems):

@@ -32,10 +32,6 @@ class Example:
     def right(self) -> NDArray[np.bool_]:
         return np.array([bool(candidate.correct) for candidate in self.pool])
 
-    @property
-    def is_mixed(self) -> bool:
-        return bool(self.right.any() and not self.right.all())
-
 
 def check_pools(pools: Sequence[Pool]) -> None:
     """Raise for pools from which no head can learn, or which would invalidate a measurement.

@@ -150,8 +150,7 @@ def fit_scorer(
     head_options = {"scorer_hidden": settings.scorer_hidden, "dropout": settings.dropout}
     head_options |= {"seed": seed}
     head = _head(lm, scorer, head_options)
-    targets = targets or _targets(lm, settings.loss)
-    positions = _positions(lm, head, targets)
+    targets, positions = _read_by(lm, head, settings.loss, targets)
     features = _features(lm, pools, settings.layer, positions, features)
     right = float(np.mean([bool(c.correct) for pool in pools for c in pool]))
     examples = make_examples(pools, features, targets, right if settings.balance else None)
@@ -260,15 +259,15 @@ def positions_needed(
     """The positions of the features that `fit_scorer` needs for such a head and loss."""
     options = FitOptions(loss=loss)
     head_options = {"scorer_hidden": options.scorer_hidden, "dropout": options.dropout, "seed": 0}
-    return _positions(lm, _head(lm, scorer, head_options), targets or _targets(lm, loss))
+    return _read_by(lm, _head(lm, scorer, head_options), loss, targets)[1]
 
 
-def _positions(lm: CausalLM, head: Any, targets: Targets | None) -> str:
-    return "all" if targets is not None or _looks_back(head, lm) else "last"
-
-
-def _targets(lm: CausalLM, loss: str) -> Targets | None:
-    return {"token": every_token, "step": step_ends(lm)}.get(loss)
+def _read_by(
+    lm: CausalLM, head: Any, loss: str, targets: Targets | None
+) -> tuple[Targets | None, str]:
+    """The targets of a loss, unless they are given, and the positions that these need."""
+    targets = targets or {"token": every_token, "step": step_ends(lm)}.get(loss)
+    return targets, "all" if targets is not None or _looks_back(head, lm) else "last"
 
 
 @exclusive

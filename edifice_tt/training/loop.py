@@ -153,7 +153,7 @@ class Loop:
             total += float(loss) * len(some)
             for place, example in enumerate(some):
                 last = [logits[place, row, len(s) - 1] for row, s in enumerate(example.states)]
-                if example.is_mixed and np.isfinite(last).all():
+                if 0 < example.right.mean() < 1 and np.isfinite(last).all():
                     pairs.append(float(auroc([last], [example.right])[0]))
         return total / len(order), float(np.mean(pairs)) if pairs else 0.5
 

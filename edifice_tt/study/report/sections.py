@@ -27,11 +27,11 @@ def _best(curve: Curve) -> RuleCurve:
 
 def headline(curve: Curve) -> str:
     best, last = _best(curve), curve.ks[-1]
-    gain = f"{percent(best.accuracy[0])} with {_candidates(curve.ks[0])}"
+    gain = f"{percent(best.accuracy[0])} with {counted(curve.ks[0], 'candidate')}"
     of = f"<em>{escape(best.label)}</em> is right {percent(best.accuracy[-1])} of the time"
     seen = trained_on(curve, best.scorer)
     return (
-        f"{of} with {_candidates(last)}"
+        f"{of} with {counted(last, 'candidate')}"
         + (f", {gain}" if last > curve.ks[0] else "")
         + (f"; {escape(str(best.scorer))} {seen}" if seen else "")
     )
@@ -44,14 +44,10 @@ def _label(curve: Curve, label: str) -> str:
     return escape(label) + (f"<small>{seen}</small>" if seen else "")
 
 
-def _candidates(k: int) -> str:
-    return counted(k, "candidate")
-
-
 def standfirst(curve: Curve) -> str:
     model = curve.settings.get("model")
     by = f" of {model}" if isinstance(model, str) else ""
-    parts = [f"{counted(curve.problems, 'problem')}, {_candidates(curve.candidates)}{by}."]
+    parts = [f"{counted(curve.problems, 'problem')}, {counted(curve.candidates, 'candidate')}{by}."]
     parts += (
         f"In {percent(rule.accuracy[-1])} of the problems a right one is among {curve.ks[-1]:,}: "
         "no rule can do better."
@@ -59,7 +55,8 @@ def standfirst(curve: Curve) -> str:
         if rule.rule == "oracle"
     )
     if curve.abstentions:
-        parts.append(f"{_candidates(curve.abstentions)} without an answer abstain in every vote.")
+        many = counted(curve.abstentions, "candidate")
+        parts.append(f"{many} without an answer abstain in every vote.")
     return escape(" ".join(parts))
 
 
@@ -150,9 +147,9 @@ def comparisons(curve: Curve) -> str:
         )
         for one in last
     ]
-    against = escape(last[0].against)
+    against, many = escape(last[0].against), counted(curve.ks[-1], "candidate")
     return (
-        f'<section><h3>Against {against}, with {_candidates(curve.ks[-1])}</h3><div class="text">'
+        f'<section><h3>Against {against}, with {many}</h3><div class="text">'
         f"<p>In points of accuracy, on the same problems. {escape(advice(curve))}</p></div>"
         + _table(("rule", "", "difference"), rows, "differences", "tight")
         + "</section>"
@@ -238,7 +235,7 @@ def left_out(listing: Listing) -> str:
         total = listing.problems_left_out + len(listing.problems)
         parts.append(f"the first {len(listing.problems):,} of {total:,} problems are here")
     if listing.candidates_left_out:
-        parts.append(f"{_candidates(listing.candidates_left_out)} of them left out")
+        parts.append(f"{counted(listing.candidates_left_out, 'candidate')} of them left out")
     if listing.texts_cut:
         parts.append(f"{listing.texts_cut:,} long texts cut")
     if not parts:
