@@ -5,7 +5,8 @@ Knows the contract of a scorer; `heads` and `verifiers` check those kinds.
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -60,12 +61,10 @@ def check_scorer(
             "reads=None: a factory does not tell what its scorer reads; give reads='hidden', "
             "'text', 'logprobs' or 'states'"
         )
-
-    def register(name: str) -> registry.Scorer:
-        arguments: dict[str, Any] = {k: v for k, v in declared.items() if v is not None}
-        return registry.Scorer(name, cast(Any, name_or_factory), **arguments)
-
-    who, record = find("scorer", name_or_factory, register, **declared)
+    factory: Any = name_or_factory
+    arguments: dict[str, Any] = {k: v for k, v in declared.items() if v is not None}
+    register = partial(registry.Scorer, factory=factory, **arguments)
+    who, record = find("scorer", factory, register, **declared)
     if record.reads == "hidden":
         name = record.name if isinstance(name_or_factory, str) else None
         return check_head(who, record, name, options)
@@ -100,7 +99,13 @@ def _check_lists(
         cause: str = "the score depends on its neighbours in the batch",
         order: Sequence[int] = (),
     ) -> None:
-        _compare(f"{who}: {cause}", items, together, scores, numbers, order)
+        for i, (mine, others) in enumerate(zip(together, scores, strict=True)):
+            places = numbers % (i, order.index(i)) if order else numbers
+            subject = f"{who}: {cause}: {items[i]!r:.30} gets"
+            if len(mine) != len(others):
+                steps = places.format(f"{len(mine)} steps", f"{len(others)} steps")
+                raise BrokenPromise(f"{subject} {steps}")
+            compare(subject, np.array(mine), np.array(others), places)
 
     # One by one first, so that the error names the item that fails.
     alone = [ask([item])[0] for item in items]
@@ -169,20 +174,3 @@ def _change(before: Sequence[Any], after: Sequence[Any]) -> str:
 def _a(value: Any) -> str:
     kind = type(value).__name__
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-
-
-def _compare(
-    what: str,
-    items: Sequence[Any],
-    one: list[Numbers],
-    other: list[Numbers],
-    numbers: str,
-    order: Sequence[int],
-) -> None:
-    for i, (mine, others) in enumerate(zip(one, other, strict=True)):
-        places = numbers % (i, order.index(i)) if order else numbers
-        subject = f"{what}: {items[i]!r:.30} gets"
-        if len(mine) != len(others):
-            steps = places.format(f"{len(mine)} steps", f"{len(others)} steps")
-            raise BrokenPromise(f"{subject} {steps}")
-        compare(subject, np.array(mine), np.array(others), places)
