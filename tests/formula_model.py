@@ -56,7 +56,7 @@ class FormulaModel:
 class FormulaDecoder:
     """In place of `decoder.Decoder`."""
 
-    prompt = None
+    prefix = None
 
     def read_prompt(self, ids):
         return logits_after(ids[-1])

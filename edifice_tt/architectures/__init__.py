@@ -1,6 +1,7 @@
 """Registers the built-in architectures."""
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -24,11 +25,9 @@ def register_architectures(register: Callable[..., None]) -> None:
 
 
 def _callables(module: str) -> dict[str, Callable[..., Any]]:
-    # Imported when called: listing names needs no tinygrad.
-    def late(function: str) -> Callable[..., Any]:
-        def call(**options: Any) -> Any:
-            return getattr(import_module(f"{__name__}.{module}"), function)(**options)
+    def call(function: str, /, **options: Any) -> Any:
+        # Imported when called: listing names needs no tinygrad.
+        return getattr(import_module(f"{__name__}.{module}"), function)(**options)
 
-        return call
-
-    return {name: late(name) for name in ("build", "output_size", "recommended_defaults")}
+    names = ("build", "output_size", "recommended_defaults")
+    return {name: partial(call, name) for name in names}

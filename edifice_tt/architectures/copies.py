@@ -6,7 +6,7 @@ confuses the two. Here the numbers themselves are pickled. Knows no architecture
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from tinygrad import Tensor, dtypes
 from tinygrad.dtype import DType
 from tinygrad.nn.state import get_parameters
 
-from edifice_tt.architectures.fingerprint import known_as, origin_of, set_origin
+from edifice_tt.architectures.fingerprint import fingerprint, origin_of, set_origin
 from edifice_tt.nn.buffers import copied, put
 
 
@@ -32,12 +32,6 @@ class Stored:
         kind: DType = self.dtype
         bits = copied(self.bits.reshape(-1)).view(f"u{kind.itemsize}").reshape(self.shape)
         return put(bits, self.device, kind)
-
-
-class _Pickled(NamedTuple):
-    state: dict[str, Any]
-    weights: Sequence[Stored]
-    origin: str | None
 
 
 class Copies:
@@ -58,13 +52,15 @@ class Copies:
     def __reduce__(self) -> tuple[Any, ...]:
         stored = {id(weight): Stored(weight) for weight in get_parameters(self)}
         state = deepcopy(vars(self), dict(stored))
-        return _restore, (type(self), _Pickled(state, list(stored.values()), known_as(self)))
+        origin = fingerprint(self) if origin_of(self) else None
+        return _restore, (type(self), state, list(stored.values()), origin)
 
 
-def _restore(kind: type, pickled: _Pickled) -> Any:
-    memo = {id(weight): weight.restore() for weight in pickled.weights}
+def _restore(
+    kind: type, state: dict[str, Any], weights: Sequence[Stored], origin: str | None
+) -> Any:
     model: Any = object.__new__(kind)
-    vars(model).update(deepcopy(pickled.state, memo))
-    if pickled.origin is not None:
-        set_origin(model, lambda: str(pickled.origin))
+    vars(model).update(deepcopy(state, {id(weight): weight.restore() for weight in weights}))
+    if origin is not None:
+        set_origin(model, lambda: origin)
     return model

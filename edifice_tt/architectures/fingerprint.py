@@ -75,11 +75,6 @@ def set_origin(model: Any, origin: Callable[[], str] | None) -> None:
         _origins[model] = _State.of(model), origin
 
 
-def known_as(model: Any) -> str | None:
-    """The fingerprint of a model that its file identifies; None for others."""
-    return None if origin_of(model) is None else fingerprint(model)
-
-
 def _hash(architecture: str, config: Any, weights: Stored) -> str:
     # Defaults are left out, so that a new option changes no fingerprint.
     options = {

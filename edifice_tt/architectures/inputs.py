@@ -10,34 +10,34 @@ from tinygrad.engine.realize import capturing
 Given: TypeAlias = Tensor | ArrayLike
 
 
-def as_numbers(name: str, given: Given) -> Tensor | NDArray[Any]:
+def as_numbers(name: str, values: Given) -> Tensor | NDArray[Any]:
     """Return a Tensor unchanged, an array or nested lists as an array.
 
     Raises `ValueError` for rows of different lengths and for anything but numbers.
     """
-    if isinstance(given, Tensor):
-        return given
+    if isinstance(values, Tensor):
+        return values
     try:
-        array = np.asarray(given)
+        array = np.asarray(values)
     except ValueError as error:
         raise ValueError(
             f"{name} has rows of different lengths; pad the shorter ones on the right"
         ) from error
     if array.dtype.kind not in "iuf":
         raise ValueError(
-            f"{name} is {given!r:.40}, expected a Tensor, an array or nested lists of numbers"
+            f"{name} is {values!r:.40}, expected a Tensor, an array or nested lists of numbers"
         )
     return array
 
 
-def check_token_ids(given: Tensor | NDArray[Any], vocab_size: int) -> None:
+def check_token_ids(token_ids: Tensor | NDArray[Any], vocab_size: int) -> None:
     """Raise `ValueError` for the first token id outside 0 .. vocab_size - 1.
 
     Does nothing while a graph is captured, since there are no values yet.
     """
     if capturing:
         return
-    ids = given.numpy() if isinstance(given, Tensor) else given
+    ids = token_ids.numpy() if isinstance(token_ids, Tensor) else token_ids
     strange = ids[(ids < 0) | (ids >= vocab_size)]
     if strange.size:
         raise ValueError(
@@ -46,5 +46,5 @@ def check_token_ids(given: Tensor | NDArray[Any], vocab_size: int) -> None:
         )
 
 
-def is_integer(given: Tensor | NDArray[Any]) -> bool:
-    return dtypes.is_int(given.dtype) if isinstance(given, Tensor) else given.dtype.kind in "iu"
+def is_integer(values: Tensor | NDArray[Any]) -> bool:
+    return dtypes.is_int(values.dtype) if isinstance(values, Tensor) else values.dtype.kind in "iu"

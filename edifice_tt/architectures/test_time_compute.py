@@ -26,14 +26,8 @@ from edifice_tt.nn.heads import make_head
 from edifice_tt.nn.stored.halves import choose_dtype, store
 
 NAME = "test_time_compute"
-RECOMMENDED = (
-    "hidden_size",
-    "num_layers",
-    "num_heads",
-    "num_kv_heads",
-    "scorer_hidden",
-    "dropout",
-)
+SIZES = ("hidden_size", "num_layers", "num_heads", "num_kv_heads")
+RECOMMENDED = (*SIZES, "scorer_hidden", "dropout")
 
 
 @dataclass(frozen=True)
@@ -62,13 +56,7 @@ class TestTimeComputeConfig:
 
     @property
     def backbone(self) -> BackboneConfig:
-        return BackboneConfig(
-            hidden_size=self.hidden_size,
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            num_kv_heads=self.num_kv_heads,
-            dropout=self.dropout,
-        )
+        return BackboneConfig(**{name: getattr(self, name) for name in (*SIZES, "dropout")})
 
     @property
     def num_weights(self) -> int:
@@ -93,11 +81,9 @@ class TestTimeCompute(Copies):
         self, config: TestTimeComputeConfig, rng: np.random.Generator | None = None
     ) -> None:
         self.config = config
-        self.input_projection = (
-            Linear(config.embed_dim, config.hidden_size, rng=rng)
-            if config.embed_dim != config.hidden_size
-            else None
-        )
+        self.input_projection = None
+        if config.embed_dim != config.hidden_size:
+            self.input_projection = Linear(config.embed_dim, config.hidden_size, rng=rng)
         self.backbone = Backbone(config.backbone, rng)
         self.scorer = make_head(config)
 
@@ -112,15 +98,15 @@ class TestTimeCompute(Copies):
         With a cache, x continues its positions, as in `Backbone`. Raises `ValueError` for a wrong
         shape; the original fails inside a layer.
         """
-        given = as_numbers("input", x)
-        if given.ndim != 3 or given.shape[2] != self.config.embed_dim or 0 in given.shape:
+        inputs = as_numbers("input", x)
+        if inputs.ndim != 3 or inputs.shape[2] != self.config.embed_dim or 0 in inputs.shape:
             raise ValueError(
-                f"input has shape {given.shape}, expected (batch, tokens, "
+                f"input has shape {inputs.shape}, expected (batch, tokens, "
                 f"embed_dim={self.config.embed_dim}) with at least one of each"
             )
-        if not isinstance(given, Tensor):
-            given = Tensor(given.astype(np.float32))
-        x = given.to(self.device)
+        if not isinstance(inputs, Tensor):
+            inputs = Tensor(inputs.astype(np.float32))
+        x = inputs.to(self.device)
         if self.input_projection is not None:
             x = self.input_projection(x)  # (B, T, D)
         hidden = self.backbone(x, cache)  # (B, T, D)

@@ -7,8 +7,9 @@ A user's mistake is one line on stderr and exit status 2, never a traceback. Imp
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from io import TextIOWrapper
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from edifice_tt.cli.parser import Parser
 
-# These show the plugins that failed among what they found, so no warning is needed.
+# What these print names the plugins that failed, so no warning is needed.
 SHOW_FAILURES = ("plugins", "doctor")
 
 
@@ -40,23 +41,21 @@ def _stopping() -> Iterator[list[int]]:
     import signal
     import threading
 
-    came: list[int] = []
+    received: list[int] = []
 
     def stop(number: int, _: object) -> None:
-        came.append(number)
+        received.append(number)
         raise KeyboardInterrupt
 
-    ours = [
-        number
-        for name in ("SIGTERM", "SIGHUP")
-        if (number := getattr(signal, name, None)) is not None
-        and threading.current_thread() is threading.main_thread()
-        and signal.getsignal(number) is signal.SIG_DFL  # else it is ignored, as nohup does
-    ]
+    is_main = threading.current_thread() is threading.main_thread()
+    names = [name for name in ("SIGTERM", "SIGHUP") if is_main and hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in names]
+    # Under nohup, SIGHUP is ignored and stays so.
+    ours = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
     for number in ours:
         signal.signal(number, stop)
     try:
-        yield came
+        yield received
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
@@ -67,18 +66,27 @@ def _hearing() -> Iterator[None]:
     """Raise an interrupt again that came where Python only reports it: an import, a `__del__`."""
     import signal
     import threading
+    import time
 
-    before = sys.unraisablehook
+    before, main = sys.unraisablehook, threading.main_thread().ident or 0
+
+    def is_reported() -> bool:
+        frame = sys._current_frames().get(main)
+        while frame is not None and frame.f_code is not hear.__code__:
+            frame = frame.f_back
+        return frame is not None
 
     def again() -> None:
+        while is_reported():  # raised there, it would be lost too
+            time.sleep(0.001)
         if hasattr(signal, "pthread_kill"):  # it also ends a call that waits
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            signal.pthread_kill(main, signal.SIGINT)
         else:
             signal.raise_signal(signal.SIGINT)
 
     def hear(unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, KeyboardInterrupt):
-            threading.Timer(0.01, again).start()  # at once it would be raised here, and lost too
+            threading.Thread(target=again).start()
         else:
             before(unraisable)
 
@@ -112,17 +120,12 @@ def _guarded(argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     finally:
-        _let_go()
-
-
-def _let_go() -> None:
-    """Flush the output; if that fails, keep Python from reporting it at exit."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        with suppress(OSError):  # no file of the system's
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError:  # Python would report it at exit
+            with suppress(OSError):  # standard output is no file
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -130,21 +133,14 @@ def _run(argv: Sequence[str] | None) -> int:
     import warnings
 
     from edifice_tt.cli import options, terminal
-    from edifice_tt.contract.errors import (
-        EdificeError,
-        PluginWarning,
-        PoolWarning,
-        PrecisionWarning,
-    )
+    from edifice_tt.contract import errors
     from edifice_tt.contract.plugins import OWN_NAME
-    from edifice_tt.contract.registry import held
+    from edifice_tt.contract.registry import one_registry
     from edifice_tt.contract.tracing import message_of, show
-    from edifice_tt.machine.environment import misread_variable
 
     warnings.showwarning = terminal.show_each_once()
-    warnings.simplefilter("once", PluginWarning)
-    warnings.simplefilter("always", PoolWarning)
-    warnings.simplefilter("always", PrecisionWarning)
+    for kind in (errors.PluginWarning, errors.PoolWarning, errors.PrecisionWarning):
+        warnings.simplefilter("always", kind)
     arguments = argparse.Namespace(command="")
     try:
         parser = make_parser()
@@ -153,10 +149,14 @@ def _run(argv: Sequence[str] | None) -> int:
         finally:
             if arguments.command not in SHOW_FAILURES:
                 for failure in parser.get_default("_commands").failures:
-                    warnings.warn(str(failure), PluginWarning, stacklevel=2)
-        if _owner(arguments) == OWN_NAME:  # a plugin's arguments are its own affair
+                    warnings.warn(str(failure), errors.PluginWarning, stacklevel=2)
+        if not hasattr(arguments, "run"):
+            forgot = "its plugin forgot set_defaults(run=function)"
+            raise errors.EdificeError(f"{arguments.command}: {forgot}")
+        own = _owner(arguments) == OWN_NAME
+        if own:  # a plugin's arguments are its own affair, and it prints as it likes
             options.check_texts(arguments)
-        with _results_apart(arguments), held():
+        with terminal.results_apart() if own else nullcontext(), one_registry():
             status = arguments.run(arguments) or 0
         if type(status) is not int:
             raise TypeError(f"it returned {show(status)}, expected an exit status or None")
@@ -164,18 +164,13 @@ def _run(argv: Sequence[str] | None) -> int:
         return status
     except (BrokenPipeError, KeyboardInterrupt, SystemExit):
         raise
-    except (EdificeError, ValueError) as error:
-        _show_traceback()
-        terminal.tell(f"error: {message_of(misread_variable(error) or error)}")
     except OSError as error:
         name = error.filename  # of a file without a name, its number
         where = f" {name if isinstance(name, int) else os.fsdecode(name)}:" if name else ""
         terminal.tell(f"error:{where} {error.strerror or message_of(error)}")
+        return 2
     except BaseException as error:
-        if (known := misread_variable(error)) is None:
-            return _blame(arguments, error)
-        terminal.tell(f"error: {known}")
-    return 2
+        return _report(arguments, error)
 
 
 def _owner(arguments: "Namespace") -> str:
@@ -185,35 +180,28 @@ def _owner(arguments: "Namespace") -> str:
     return commands.owners.get(commands.chosen, OWN_NAME) if commands else OWN_NAME
 
 
-def _results_apart(arguments: "Namespace") -> AbstractContextManager[None]:
-    """`results_apart` for our own commands; those of plugins print as they like."""
-    from edifice_tt.cli.terminal import results_apart
-    from edifice_tt.contract.plugins import OWN_NAME
-
-    return results_apart() if _owner(arguments) == OWN_NAME else nullcontext()
-
-
-def _blame(arguments: "Namespace", error: BaseException) -> int:
-    """Report an unexpected error: one line if a plugin's command raised it, else our defect."""
+def _report(arguments: "Namespace", error: BaseException) -> int:
+    """Tell an error in one line: a mistake, or what a plugin's command raised. Ours is a defect."""
     from edifice_tt.cli.terminal import tell
+    from edifice_tt.contract.errors import EdificeError
     from edifice_tt.contract.plugins import OWN_NAME
-    from edifice_tt.contract.tracing import TRACE, one_line
+    from edifice_tt.contract.tracing import TRACE, is_tracing, message_of, one_line
+    from edifice_tt.machine.environment import misread_variable
 
-    if (owner := _owner(arguments)) == OWN_NAME:
+    error, owner = misread_variable(error) or error, _owner(arguments)
+    is_mistake = isinstance(error, EdificeError | ValueError)
+    if not is_mistake and owner == OWN_NAME:
         raise error
-    _show_traceback()
-    who = f"command {arguments._commands.chosen!r} of {owner}"
-    tell(f"error: {who} failed: {one_line(error)}; {TRACE}=1 shows where")
-    return 1
-
-
-def _show_traceback() -> None:
-    from edifice_tt.contract.tracing import is_tracing
-
     if is_tracing():
         import traceback
 
         traceback.print_exc()
+    if is_mistake:
+        tell(f"error: {message_of(error)}")
+        return 2
+    who = f"command {arguments._commands.chosen!r} of {owner}"
+    tell(f"error: {who} failed: {one_line(error)}; {TRACE}=1 shows where")
+    return 1
 
 
 def make_parser() -> "Parser":
@@ -230,42 +218,22 @@ def make_parser() -> "Parser":
     )
     top.add_argument("--version", action="version", version=f"edifice-tt {__version__}")
     commands: Any = top.add_subparsers(
-        title="commands",
-        dest="command",
-        metavar="COMMAND",
-        required=True,
-        action=parser.Commands,
+        title="commands", dest="command", metavar="COMMAND", required=True, action=parser.Commands
     )
     for room in (sampling, pools, training, curve, installed):
         commands.begin(OWN_NAME, room.HEADING)
-        room.register(_adder(commands))
+        room.register(commands.add)
         commands.keep()
 
     def begin(_: str, owner: str) -> tuple[dict[str, Any], Callable[[], None]]:
         commands.begin(owner)
-        return {"subparsers": parser.NewCommands(commands)}, commands.keep
+        # They add their own and cannot remove others: `choices` is a copy, to look at.
+        view = SimpleNamespace(add_parser=commands.add_parser, choices=dict(commands.choices))
+        return {"subparsers": view}, commands.keep
 
     plugins = load_plugins()
     plugins.call_each(begin, "register_commands")
     commands.begin(OWN_NAME)  # drops what the last plugin left, if it failed
     commands.failures = plugins.failures
-    top.set_defaults(run=_no_run, _commands=commands)
+    top.set_defaults(_commands=commands)
     return top
-
-
-def _adder(commands: Any) -> Callable[..., Any]:
-    def add(name: str, run: Callable[..., int | None], summary: str, *groups: Any) -> Any:
-        command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
-        command.add_argument("--json", action="store_true", help="print JSON")
-        command.set_defaults(run=run)
-        for add_group in groups:
-            add_group(command)
-        return command
-
-    return add
-
-
-def _no_run(arguments: "Namespace") -> None:
-    from edifice_tt.contract.errors import EdificeError
-
-    raise EdificeError(f"{arguments.command}: its plugin forgot set_defaults(run=function)")

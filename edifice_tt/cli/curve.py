@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
-from edifice_tt.cli.parser import add_option, default_of
+from edifice_tt.cli.parser import add_option, default_of, whole_number, whole_numbers
 from edifice_tt.contract.errors import EdificeError, unknown_name
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.machine.files import write_atomically
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HEADING = "measure"
 CURVE = "study.curve:scaling_curve"
+SETTINGS = ("answer", "level", "bootstrap", "seed", "unfinished")
 
 
 def register(add: Add) -> None:
@@ -28,48 +29,32 @@ def register(add: Add) -> None:
     curve.add_argument("pool", type=Path, help="pool file whose candidates are marked")
     curve.add_argument(
         "--rules",
-        type=_names,
+        type=lambda text: list(filter(None, map(str.strip, text.split(",")))),
         action="extend",
         metavar="A,B",
         help="default: oracle, best_of_n, majority, weighted, weighted_logit and random, "
         "as far as the scores allow",
     )
-    curve.add_argument(
-        "--ks", type=_counts, metavar="1,2,4", help="default: powers of two, and all candidates"
-    )
+    ks = "default: powers of two, and all candidates"
+    curve.add_argument("--ks", type=whole_numbers(1, "1,2,4"), metavar="1,2,4", help=ks)
     curve.add_argument(
         "--scorer", action="append", metavar="NAME", help="repeatable; default: all in the pool"
     )
     curve.add_argument("--answer", help=f"what votes compare: {options.EXTRACTORS}")
     option = partial(add_option, curve, CURVE)
     option("--level", "of the intervals (default: {})", type=_level)
-    option("--bootstrap", "resamples of the problems (default: {})", type=_resamples, metavar="N")
+    resamples = "resamples of the problems (default: {})"
+    option("--bootstrap", resamples, type=whole_number(1, "1000"), metavar="N")
     unfinished = "problems with fewer candidates than were asked for (default: {})"
     option("--unfinished", unfinished, choices=("leave_out", "use"))
-    option("--seed", type=_seed)
-    curve.add_argument(
-        "--html",
-        dest="output",
-        type=options.new_file,
-        metavar="FILE",
-        help="write a report, one page that needs no network",
-    )
-    curve.add_argument("--force", action="store_true", help="replace the report if it is there")
+    option("--seed", type=whole_number(0, "7"))
+    report = "write a report, one page that needs no network"
+    options.add_output(curve, report, names=["--html"], metavar="FILE")
     curve.add_argument(
         "--all",
         action="store_true",
         help="keep every problem and every text in the report, whatever its size",
     )
-
-
-def _names(text: str) -> list[str]:
-    return [name for name in map(str.strip, text.split(",")) if name]
-
-
-def _counts(text: str) -> list[int]:
-    if not all(part.strip().isdecimal() and int(part) for part in text.split(",")):
-        raise argparse.ArgumentTypeError(f"{text}: expected whole numbers from 1, such as 1,2,4")
-    return [int(part) for part in text.split(",")]
 
 
 def _level(text: str) -> float:
@@ -82,21 +67,6 @@ def _level(text: str) -> float:
             f"{text}: expected a number between 0 and 1; {default_of(CURVE, 'level')} is usual"
         )
     return level
-
-
-def _resamples(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        usual = default_of(CURVE, "bootstrap")
-        raise argparse.ArgumentTypeError(
-            f"{text}: expected a whole number from 1; {usual} is usual"
-        )
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 0")
-    return int(text)
 
 
 def _curve(arguments: argparse.Namespace) -> None:
@@ -126,12 +96,8 @@ def _curve(arguments: argparse.Namespace) -> None:
         rules,
         arguments.ks,
         scorers=scorers,
-        answer=arguments.answer,
-        level=arguments.level,
-        bootstrap=arguments.bootstrap,
-        seed=arguments.seed,
-        unfinished=arguments.unfinished,
         pool=file.path.name,
+        **{name: getattr(arguments, name) for name in SETTINGS},
     )
     if arguments.output:
         terminal.say(f"writing {arguments.output}")
@@ -159,12 +125,11 @@ def _default_rules(file: "PoolFile", scorers: Sequence[str]) -> list[str]:
     ranges = {file.scorers[name]["range"] for name in scorers}
     unknown = [name for name in scorers if file.scorers[name]["range"] is None]
     if unknown and "probability" not in ranges:
-        inside = dict.fromkeys(unknown, True)
+        outside = set()
         for pool in terminal.progress(file, len(file.problems), "looking at the scores"):
-            for name in unknown:
-                scores = (candidate.scores.get(name, 0.0) for candidate in pool)
-                inside[name] = inside[name] and all(0 <= score <= 1 for score in scores)
-        ranges |= {"probability"} if any(inside.values()) else set()
+            scores = (pair for candidate in pool for pair in candidate.scores.items())
+            outside |= {name for name, score in scores if not 0 <= score <= 1}
+        ranges |= {"probability"} if {*unknown} - outside else set()
     return [
         "oracle",
         *(["best_of_n"] if scorers else []),
@@ -179,24 +144,15 @@ def _read(file: "PoolFile", scorers: Sequence[str], use: bool, then: str) -> Ite
     """The pools of a file, with the line of the first candidate that cannot be measured."""
     for pool in terminal.progress(file, len(file.problems), "reading"):
         for candidate in pool if use or not pool.num_missing else ():
-            what = f"candidate {candidate.index} of problem {pool.problem!r}"
             if candidate.correct is None:
                 do = f"mark it with `edifice-tt grade {file.path} --answer ...`"
                 if pool.gold is None:
                     do = "give its problem a right answer (gold), and grade the file"
-                raise _at(file, pool, candidate, f"{what} is not marked right or wrong; {do}")
+                unmarked = f"is not marked right or wrong; {do}"
+                raise options.at_candidate(file, pool, candidate, unmarked)
             if missing := [name for name in scorers if name not in candidate.scores]:
-                raise _at(
-                    file,
-                    pool,
-                    candidate,
-                    f"{what} has no score of {missing[0]!r}; score the file again, or name other "
-                    "scorers with --scorer",
-                )
+                do = "score the file again, or name other scorers with --scorer"
+                unscored = f"has no score of {missing[0]!r}; {do}"
+                raise options.at_candidate(file, pool, candidate, unscored)
         yield pool
     terminal.say(then)
-
-
-def _at(file: "PoolFile", pool: Any, candidate: Any, message: str) -> EdificeError:
-    line = file.line_of(pool.problem, candidate.index)
-    return EdificeError(f"{file.path}, line {line}: {message}")

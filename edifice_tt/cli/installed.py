@@ -124,7 +124,10 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from edifice_tt import doctor
 
     checks = doctor.diagnose(arguments.device, arguments.quick, terminal.say)
-    terminal.show_result(arguments, doctor.to_dict(checks), terminal.show_checks(checks))
+    marks = {True: "ok", False: "FAIL", None: ""}
+    table = terminal.table(("", "", ""), [(marks[one.ok], one.name, one.found) for one in checks])
+    advice = [f"{one.name}: {one.advice}" for one in checks if one.advice]
+    terminal.show_result(arguments, doctor.to_dict(checks), "\n".join([table, *advice]))
     return 0 if doctor.passed(checks) else 1
 
 

@@ -5,11 +5,12 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edifice_tt.cli import terminal
 from edifice_tt.cli.parser import add_option
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.records import Task
@@ -30,7 +31,8 @@ def add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", help="tinygrad device, for example METAL, CUDA, CL or CPU")
 
 
-def add_activations(command: argparse.ArgumentParser) -> None:
+def add_loading(command: argparse.ArgumentParser) -> None:
+    add_device(command)
     add_option(
         command,
         "weights.pretrained:load_pretrained",
@@ -39,9 +41,6 @@ def add_activations(command: argparse.ArgumentParser) -> None:
         "quantised model",
         metavar="KIND",
     )
-
-
-def add_dtype(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--dtype",
         help="store the weights as float32, float16 or bfloat16 (default: a CPU keeps the blocks "
@@ -49,12 +48,18 @@ def add_dtype(command: argparse.ArgumentParser) -> None:
     )
 
 
-def load(arguments: argparse.Namespace, model: str, device: str | None) -> Any:
-    """The model of that name on a device, as `--dtype` and `--activations` say."""
+def load(arguments: argparse.Namespace, model: str, devices: Sequence[str] | None = None) -> Any:
+    """The model of that name on the first of the devices, else as the options of loading say."""
     import edifice_tt as et
 
+    terminal.say(f"loading {model}")
+    device = devices[0] if devices else arguments.device
     how = {name: getattr(arguments, name) for name in ("dtype", "activations")}
     return et.load_pretrained(model, device=device, **how)
+
+
+def _add_repeatable(command: Any, option: str, metavar: str, help: str, **more: Any) -> None:
+    command.add_argument(option, action="append", default=[], metavar=metavar, help=help, **more)
 
 
 def add_sampling(command: argparse.ArgumentParser) -> None:
@@ -68,33 +73,22 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
     option("--top-k", "{}: all tokens (default)")
     option("--top-p", "{:g}: all tokens (default)")
     option("--max-tokens", "default: {}, or the task's", unset=True)
-    command.add_argument(
-        "--stop",
-        action="append",
-        type=stop_text,
-        default=[],
-        metavar="TEXT",
-        help=r"end an answer here; \n is a line end; repeatable",
-    )
+    stop = r"end an answer here; \n is a line end; repeatable"
+    _add_repeatable(command, "--stop", "TEXT", stop, type=stop_text)
     command.add_argument("--system", help="system message of the chat template")
-    command.add_argument(
-        "--template-option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="what the chat template reads, in JSON or as text: enable_thinking=false; repeatable",
+    of_template = (
+        "what the chat template reads, in JSON or as text: enable_thinking=false; repeatable"
     )
+    _add_repeatable(command, "--template-option", "NAME=VALUE", of_template)
     command.add_argument("--raw", action="store_true", help="no chat template: continue the text")
     batches = "candidates that decode together: fewer need less memory (default: {})"
     option("--batch-size", batches)
-    add_device(command)
-    add_activations(command)
+    add_loading(command)
     command.add_argument(
         "--devices",
         metavar="A,B",
         help="several of one kind that share the candidates, for example CUDA:0,CUDA:1",
     )
-    add_dtype(command)
 
 
 def add_selection(command: argparse.ArgumentParser) -> None:
@@ -115,24 +109,15 @@ def add_selection(command: argparse.ArgumentParser) -> None:
         help="what counts as one answer, for majority, weighted, weighted_logit and pessimistic: "
         f"{EXTRACTORS}",
     )
-    command.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="another option of the rule: seed=3 for random, delta=0.05 for pessimistic; "
-        "repeatable",
-    )
+    others = "another option of the rule: seed=3 for random, delta=0.05 for pessimistic; repeatable"
+    _add_repeatable(command, "--option", "NAME=VALUE", others)
 
 
-def add_reduce(command: argparse.ArgumentParser) -> None:
+def add_scoring(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--reduce",
         help="what makes one score of a scorer of steps: last (default), min, max, mean or product",
     )
-
-
-def add_verifier(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--verifier", metavar="FILE", help="score with a head of edifice-tt train, not --scorer"
     )
@@ -199,7 +184,7 @@ def _json_or_text(text: str) -> Any:
         return text
 
 
-def new_file(text: str) -> Path:
+def _new_file(text: str) -> Path:
     # Asked before minutes of sampling, not after.
     reason = None
     if text == "-":
@@ -216,6 +201,29 @@ def new_file(text: str) -> Path:
     if reason is not None:
         raise argparse.ArgumentTypeError(f"cannot write {text}: {reason}")
     return Path(text)
+
+
+def add_output(
+    command: argparse.ArgumentParser,
+    help: str,
+    *,
+    names: Sequence[str] = ("-o", "--output"),
+    resume: str = "",
+    **more: Any,
+) -> None:
+    """Add the file that a command writes, and what to do when it is there."""
+    command.add_argument(*names, dest="output", type=_new_file, help=help, **more)
+    how = command.add_mutually_exclusive_group()
+    if resume:
+        how.add_argument("--resume", action="store_true", help=resume)
+    how.add_argument("--force", action="store_true", help="replace the file if it is there")
+
+
+def at_candidate(file: Any, pool: Any, candidate: Any, problem: str) -> EdificeError:
+    """The error for what is wrong with a candidate of a pool file; it names the line."""
+    line = file.line_of(pool.problem, candidate.index)
+    who = f"candidate {candidate.index} of problem {pool.problem!r}"
+    return EdificeError(f"{file.path}, line {line}: {who} {problem}")
 
 
 def check_new(arguments: argparse.Namespace) -> None:

@@ -1,12 +1,13 @@
 """The parser of the command line: its commands, who owns each, defaults from public signatures."""
 
 import argparse
+from collections.abc import Callable
 from inspect import signature
 from pkgutil import resolve_name
 from typing import Any, NoReturn
 
 from edifice_tt.cli.terminal import visible
-from edifice_tt.contract.errors import NameTakenError, PluginError
+from edifice_tt.contract.errors import PluginError, name_taken
 
 
 class Parser(argparse.ArgumentParser):
@@ -16,14 +17,17 @@ class Parser(argparse.ArgumentParser):
     """
 
     def format_help(self) -> str:
-        commands = [action for action in self._actions if isinstance(action, Commands)]
-        if not commands:
+        commands = next((one for one in self._actions if isinstance(one, Commands)), None)
+        if commands is None:
             return super().format_help()
+        sections: dict[str, list[argparse.Action]] = {}
+        for action in commands._choices_actions:
+            sections.setdefault(commands.headings[action.dest], []).append(action)
+        sections["options"] = self._get_optional_actions()
         formatter = self._get_formatter()
         formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
         formatter.add_text(self.description)
-        options = {"options": self._get_optional_actions()}
-        for heading, actions in (commands[0].sections() | options).items():
+        for heading, actions in sections.items():
             formatter.start_section(heading)
             formatter.add_arguments(actions)
             formatter.end_section()
@@ -54,6 +58,23 @@ def add_option(
     """
     action = command.add_argument(option, help=help, **more)
     action.function, action.unset = function, unset
+
+
+def whole_number(least: int, like: str) -> Callable[[str], int]:
+    """The type of an argument that is a whole number, at least that."""
+
+    def read(text: str) -> int:
+        if not text.strip().isdecimal() or int(text) < least:
+            expected = f"expected a whole number from {least}, as in {like}"
+            raise argparse.ArgumentTypeError(f"{text!r}: {expected}")
+        return int(text)
+
+    return read
+
+
+def whole_numbers(least: int, like: str) -> Callable[[str], list[int]]:
+    """The type of an argument that holds several of these, between commas."""
+    return lambda text: [*map(whole_number(least, like), text.split(","))]
 
 
 class _Parsers(dict[str, Any]):
@@ -102,15 +123,21 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
         """Keep what was added since `begin`."""
         self.added = []
 
+    def add(self, name: str, run: Callable[..., int | None], summary: str, *groups: Any) -> Any:
+        """Add a command of our own, with the arguments that each of `groups` adds."""
+        command = self.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        command.add_argument("--json", action="store_true", help="print JSON")
+        command.set_defaults(run=run)
+        for add_group in groups:
+            add_group(command)
+        return command
+
     def add_parser(self, name: str, **options: Any) -> Any:
         """Add a command, as argparse does. Raises `NameTakenError` with both owners."""
         names = [name, *options.get("aliases", ())]
         for one in names:
             if one in self.owners:
-                raise NameTakenError(
-                    f"command {one!r} is registered by {self.owners[one]} and claimed again by "
-                    f"{self.owner}; rename one of them"
-                )
+                raise name_taken(f"command {one!r}", self.owners[one], self.owner)
         try:
             str(options.get("help")) % {"prog": name}
         except (ValueError, TypeError, KeyError) as error:  # it would end `edifice-tt --help`
@@ -122,18 +149,3 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
         self.headings |= dict.fromkeys(names, self.heading)
         self.added += names
         return command
-
-    def sections(self) -> dict[str, list[argparse.Action]]:
-        """What the help shows of each command, by heading."""
-        actions: dict[str, list[argparse.Action]] = {}
-        for action in self._choices_actions:
-            actions.setdefault(self.headings[action.dest], []).append(action)
-        return actions
-
-
-class NewCommands:
-    """The view of the commands for plugins: they add their own, and cannot remove others."""
-
-    def __init__(self, commands: Commands) -> None:
-        self.add_parser = commands.add_parser
-        self.choices = dict(commands.choices)  # a copy, to look at

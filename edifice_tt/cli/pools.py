@@ -24,15 +24,8 @@ HEADING = "pool files"
 
 def register(add: Add) -> None:
     """Add the commands of this room."""
-    score = add(
-        "score",
-        _score,
-        "add a scorer's scores to a pool file",
-        options.add_device,
-        options.add_activations,
-        options.add_dtype,
-        options.add_verifier,
-    )
+    summary = "add a scorer's scores to a pool file"
+    score = add("score", _score, summary, options.add_loading, options.add_scoring)
     score.add_argument("pool", type=Path, help="pool file; the scores are appended")
     add_option(
         score, options.SCORE, "--scorer", "a scorer of edifice-tt list (default: {})", unset=True
@@ -42,7 +35,6 @@ def register(add: Add) -> None:
         help="model, for a scorer that reads hidden states "
         f"(of a verifier: its own, or {options.DEFAULT_MODEL}, unless told otherwise)",
     )
-    options.add_reduce(score)
     select = add("select", _select, "choose a candidate of each problem", options.add_selection)
     select.add_argument("pool", type=Path, help="pool file")
     grade = add("grade", _grade, "mark which candidates of a pool file are right")
@@ -63,10 +55,7 @@ def register(add: Add) -> None:
     merge = add("merge", _merge, "unite pool files of one model and one sampling")
     merge.add_argument("pools", type=Path, nargs="+", help="pool files; later scores count")
     for command in (take, merge):
-        command.add_argument(
-            "-o", "--output", type=options.new_file, required=True, help="pool file to write"
-        )
-        command.add_argument("--force", action="store_true", help="replace it if it is there")
+        options.add_output(command, "pool file to write", required=True)
 
 
 def _score(arguments: argparse.Namespace) -> None:
@@ -83,7 +72,7 @@ def _score(arguments: argparse.Namespace) -> None:
         pools = writer.file.with_problems()
         verifier = options.open_verifier(arguments, scorer)
         model = arguments.model or (verifier and (model or options.DEFAULT_MODEL))
-        lm = options.load(arguments, model, arguments.device) if model else None
+        lm = options.load(arguments, model) if model else None
         name, owner, fingerprint = _scorer_of(arguments, scorer, verifier, lm)
         seen = _seen(verifier, pools)
         shown, count = [], 0
@@ -152,12 +141,12 @@ def _select(arguments: argparse.Namespace) -> None:
         rule_settings["scorer"] = arguments.scorer
     rule = Rule.find(registered, arguments.rule, rule_settings)
     rows: list[tuple[Any, Any]] = []
-    lacking: list[str] = []
+    remarks: list[str] = []
     reason: Exception | None = None
     file = PoolFile(arguments.pool).with_problems()
     for pool in _telling(file):
         if pool.num_missing:
-            lacking.append(unfinished(pool))
+            remarks.append(unfinished(pool))
         if "answer" in rule.record.options and "answer" not in rule_settings:
             _check_looked_at(file, pool)
         try:
@@ -165,9 +154,9 @@ def _select(arguments: argparse.Namespace) -> None:
         except (EdificeError, ValueError) as error:
             reason, choice = reason or error, None
         rows.append((replace(pool, candidates=()), choice))
-    if lacking:
-        many = f"{len(lacking)} of {len(rows)} problems {'is' if len(lacking) == 1 else 'are'}"
-        terminal.warn(f"{many} unfinished: {lacking[0]}")
+    if remarks:
+        many = f"{len(remarks)} of {len(rows)} problems {'is' if len(remarks) == 1 else 'are'}"
+        terminal.warn(f"{many} unfinished: {remarks[0]}")
     if reason is not None and not any(choice for _, choice in rows):
         raise reason
     plain = [
@@ -190,12 +179,9 @@ def _check_looked_at(file: Any, pool: Any) -> None:
     """
     for candidate in pool if file.answered else ():
         if candidate.answer is None and candidate.correct is None:
-            line = file.line_of(pool.problem, candidate.index)
-            raise EdificeError(
-                f"{file.path}, line {line}: candidate {candidate.index} of problem "
-                f"{pool.problem!r} has not been looked at for its answer, others have; grade the "
-                "pool, or name an extractor with --answer"
-            )
+            unlike = "has not been looked at for its answer, others have"
+            do = "grade the pool, or name an extractor with --answer"
+            raise options.at_candidate(file, pool, candidate, f"{unlike}; {do}")
 
 
 def _grade(arguments: argparse.Namespace) -> None:

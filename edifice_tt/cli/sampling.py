@@ -29,17 +29,13 @@ def register(add: Add) -> None:
         "sample, score, select",
         options.add_sampling,
         options.add_selection,
-        options.add_reduce,
-        options.add_verifier,
+        options.add_scoring,
     )
     best.add_argument("prompt", help="the question; - reads it from standard input")
     best.add_argument(
         "--task", help="ask a question of a task, after its examples (edifice-tt tasks NAME)"
     )
-    best.add_argument(
-        "-o", "--output", type=options.new_file, help="keep the scored pool in this file"
-    )
-    best.add_argument("--force", action="store_true", help="replace the file if it is there")
+    options.add_output(best, "keep the scored pool in this file")
     generate = add("generate", _generate, "sample candidates into a pool", options.add_sampling)
     generate.add_argument("prompt", nargs="?", help="the question; - reads it from standard input")
     generate.add_argument(
@@ -56,17 +52,13 @@ def register(add: Add) -> None:
     generate.add_argument(
         "--answer", help=f"extract answers and mark those that are right: {options.EXTRACTORS}"
     )
-    generate.add_argument(
-        "-o", "--output", type=options.new_file, help="pool file (default: print the candidates)"
-    )
-    how = generate.add_mutually_exclusive_group()
-    how.add_argument("--resume", action="store_true", help="make only what the file lacks")
-    how.add_argument("--force", action="store_true", help="replace the file if it is there")
+    resume = "make only what the file lacks"
+    options.add_output(generate, "pool file (default: print the candidates)", resume=resume)
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    asked = [arguments.prompt, arguments.problems, arguments.task]
-    if sum(one is not None for one in asked) != 1:
+    sources = [arguments.prompt, arguments.problems, arguments.task]
+    if sum(one is not None for one in sources) != 1:
         raise ValueError(
             "give either a prompt or --problems FILE, with one JSON object a line, or --task NAME"
         )
@@ -80,10 +72,11 @@ def _generate(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{option} need a pool file; name it with -o POOL")
     question = options.read_question(arguments)
     request = options.request_of(arguments, answer=arguments.answer)
-    lm = _load(arguments, request)
+    lm = options.load(arguments, arguments.model, request.devices)
     pool = _sample(lm, _prompt(arguments, question, lm), request)
     terminal.show_result(arguments, pool.to_dict(), terminal.show_candidates(pool))
-    return _status(pool)
+    # What is finished is shown, yet whoever goes on by the status must know that it is not all.
+    return 130 if pool.interrupted else 0
 
 
 def _generate_file(arguments: argparse.Namespace) -> int:
@@ -103,7 +96,7 @@ def _generate_file(arguments: argparse.Namespace) -> int:
         problems = [et.Problem(options.read_question(arguments))]
     answer = arguments.answer or task.answer if task else arguments.answer
     request = options.request_of(arguments, task, answer)
-    lm = _load(arguments, request)
+    lm = options.load(arguments, arguments.model, request.devices)
     problems = [
         et.Problem(_prompt(arguments, str(p.prompt), lm, task), p.problem, p.gold) for p in problems
     ]
@@ -142,7 +135,7 @@ def _best_of(arguments: argparse.Namespace) -> int:
     # What can be wrong is found before minutes of sampling.
     registry = load_registry()
     rule = registry.find("selector", arguments.rule)
-    chosen = rule_options(arguments, rule)
+    rule_settings = rule_options(arguments, rule)
     task = find_task(arguments.task) if arguments.task else None
     scorer = arguments.scorer
     if scorer is None and arguments.verifier is None:
@@ -163,7 +156,7 @@ def _best_of(arguments: argparse.Namespace) -> int:
         options.check_new(arguments)
     question = (task.examples if task else "") + options.read_question(arguments)
     request = options.request_of(arguments, task)
-    lm = _load(arguments, request)
+    lm = options.load(arguments, arguments.model, request.devices)
     if verifier is None:
         score.check_scorer(lm, record.name)
     else:
@@ -171,15 +164,17 @@ def _best_of(arguments: argparse.Namespace) -> int:
     pool, choice = _sample(lm, _prompt(arguments, question, lm, task), request), None
     try:
         pool = et.score(lm, pool, scorer=verifier or record.name, reduce=arguments.reduce)
-        choice = et.select(pool, arguments.rule, **chosen)
+        choice = et.select(pool, arguments.rule, **rule_settings)
     finally:  # what was sampled is not lost when the scorer fails or the rule chooses nobody
         try:
             if arguments.output:
                 et.write_pools(arguments.output, [pool], overwrite=arguments.force)
         finally:  # nor when it cannot be saved; printing comes last, for its reader may have left
             plain = {"choice": choice and choice.to_dict(), "pool": pool.to_dict()}
-            terminal.show_result(arguments, plain, terminal.show_choice(pool, choice))
-    return _status(pool)
+            table = terminal.show_candidates(pool, choice.index if choice else None)
+            text = f"{choice.text}\n\n{table}" if choice else table
+            terminal.show_result(arguments, plain, text)
+    return 130 if pool.interrupted else 0
 
 
 def _usual_scorer(arguments: argparse.Namespace) -> str:
@@ -189,17 +184,6 @@ def _usual_scorer(arguments: argparse.Namespace) -> str:
             terminal.tell(f"scored by {one.name}, which is for this task (else: --scorer logprob)")
             return one.name
     return str(default_of(options.SCORE, "scorer"))
-
-
-def _status(pool: Any) -> int:
-    # What is finished is shown, yet whoever goes on by the status must know that it is not all.
-    return 130 if pool.interrupted else 0
-
-
-def _load(arguments: argparse.Namespace, request: "Request") -> Any:
-    terminal.say(f"loading {arguments.model}")
-    device = request.devices[0] if request.devices else arguments.device
-    return options.load(arguments, arguments.model, device)
 
 
 def _prompt(

@@ -8,7 +8,8 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from shutil import get_terminal_size
 from typing import Any, TextIO, TypeVar
 
 Item = TypeVar("Item")
@@ -99,25 +100,30 @@ def say(message: str) -> None:
             print(visible(message), file=sys.stderr)
 
 
-def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """Yield the items, with a progress bar if standard error is a terminal."""
+def _bar(total: int, what: str, unit: str) -> Any:
+    """The context of a progress bar if standard error is a terminal, else of None."""
     if not sys.stderr.isatty():
-        yield from items
-        return
+        return nullcontext()
     from tinygrad.helpers import tqdm
 
-    bar = tqdm(total=total, desc=what, unit=" problems")
-    try:
+    return tqdm(total=total, desc=what, unit=unit)
+
+
+def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """Yield the items, with a progress bar if standard error is a terminal."""
+    with _bar(total, what, " problems") as bar:
         for item in items:
             yield item
-            bar.update(1)
-    finally:
-        bar.update(close=True)
+            if bar:
+                bar.update(1)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as they need; an empty header line is left out."""
-    lines = [list(map(_in_line, line)) for line in ([header] if any(header) else []) + list(rows)]
+    lines = [
+        [visible(cell).replace("\n", "\\n").replace("\t", "\\t") for cell in line]
+        for line in ([header] if any(header) else []) + list(rows)
+    ]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -125,16 +131,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _in_line(cell: str) -> str:
-    return visible(cell).replace("\n", "\\n").replace("\t", "\\t")
+def _cut(text: str, others: int) -> str:
+    """A text cut to the terminal's width, less that of the other columns."""
+    width = get_terminal_size((100, 24)).columns - others
+    return textwrap.shorten(text, max(30, width), placeholder=" ...")
 
 
 def show_candidates(pool: Any, chosen: int | None = None) -> str:
     """A table of candidates with their scores; `>` marks the chosen one."""
-    import shutil
-
     scorers = pool.scorers
-    width = max(30, shutil.get_terminal_size((100, 24)).columns - 30 - 12 * len(scorers))
     rows = [
         (
             ">" if c.index == chosen else "",
@@ -142,40 +147,22 @@ def show_candidates(pool: Any, chosen: int | None = None) -> str:
             *(f"{c.scores[name]:.4f}" for name in scorers),
             str(len(c.token_ids)),
             c.finish_reason,
-            textwrap.shorten(c.text, width, placeholder=" ..."),
+            _cut(c.text, 30 + 12 * len(scorers)),
         )
         for c in pool
     ]
     return table(("", "#", *scorers, "tokens", "end", "text"), rows)
 
 
-def show_choice(pool: Any, choice: Any) -> str:
-    """The chosen answer, then the table of candidates; the table alone when choice is None."""
-    if choice is None:
-        return show_candidates(pool)
-    return f"{choice.text}\n\n{show_candidates(pool, chosen=choice.index)}"
-
-
 def show_choices(choices: Sequence[tuple[Any, Any]]) -> str:
     """A line per pool and its choice: the problem's id, the index, and the answer or the text."""
-    from shutil import get_terminal_size
-
-    width = max(30, get_terminal_size((100, 24)).columns - 30)
-    rows = []
-    for pool, choice in choices:
-        index, text = "-", ""
-        if choice is not None:
-            index, text = str(choice.index), choice.candidate.answer or choice.text
-        rows.append((pool.problem, index, textwrap.shorten(text, width, placeholder=" ...")))
+    rows = [
+        (pool.problem, str(choice.index), _cut(choice.candidate.answer or choice.text, 30))
+        if choice
+        else (pool.problem, "-", "")
+        for pool, choice in choices
+    ]
     return table(("problem", "#", "answer"), rows)
-
-
-def show_checks(checks: Sequence[Any]) -> str:
-    """Print the table of the doctor's checks, then its advice."""
-    marks = {True: "ok", False: "FAIL", None: ""}
-    rows = [(marks[check.ok], check.name, check.found) for check in checks]
-    advice = [f"{check.name}: {check.advice}" for check in checks if check.advice]
-    return "\n".join([table(("", "", ""), rows), *advice])
 
 
 @contextmanager
@@ -186,28 +173,18 @@ def sampling_progress(
 
     They may belong to several problems, one after the other; `done` were finished before.
     """
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from tinygrad.helpers import tqdm
-
-    finished, total = done, done + max(n, 0)
-    bar = tqdm(
-        total=max(n, 0) * max(max_tokens, 0), desc=f"{done}/{total} finished", unit=" tokens"
-    )
+    finished, total = done, done + n
     counts: Counter[int] = Counter()
+    with _bar(n * max_tokens, f"{done}/{total} finished", " tokens") as bar:
 
-    def on_token(event: Any) -> None:
-        nonlocal finished
-        counts[event.index] += 1
-        step = 1
-        if event.finish_reason:
-            finished += 1
-            step += max_tokens - counts.pop(event.index)  # those it will not need
-            bar.set_description(f"{finished}/{total} finished")
-        bar.update(step)
+        def on_token(event: Any) -> None:
+            nonlocal finished
+            counts[event.index] += 1
+            step = 1
+            if event.finish_reason:
+                finished += 1
+                step += max_tokens - counts.pop(event.index)  # those it will not need
+                bar.set_description(f"{finished}/{total} finished")
+            bar.update(step)
 
-    try:
-        yield on_token
-    finally:
-        bar.update(close=True)
+        yield on_token if bar else None

@@ -7,7 +7,7 @@ from typing import Any
 import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
-from edifice_tt.cli.parser import add_option
+from edifice_tt.cli.parser import add_option, whole_numbers
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.machine.files import working_alone
 
@@ -20,17 +20,13 @@ def register(add: Add) -> None:
     tasks.add_argument("task", nargs="?", help="show the examples before its questions")
     train = add("train", _train, "train a verifier on graded pool files", _add_training)
     train.add_argument("--layer", type=int, help="whose hidden states it reads (default: the last)")
-    train.add_argument(
-        "-o", "--output", type=options.new_file, required=True, help="verifier file to write"
-    )
     train.add_argument("--name", help="name of its scores (default: that of the file)")
-    how = train.add_mutually_exclusive_group()
-    how.add_argument("--resume", action="store_true", help="go on with a run that broke off")
-    how.add_argument("--force", action="store_true", help="replace the file if it is there")
+    resume = "go on with a run that broke off"
+    options.add_output(train, "verifier file to write", resume=resume, required=True)
     layers = add("layers", _layers, "measure which layer a verifier reads best", _add_training)
     layers.add_argument(
         "--layers",
-        type=_numbers,
+        type=whole_numbers(0, "8,15,22,30"),
         metavar="LAYERS",
         help="which to compare, for example 8,15,22,30 (default: at each quarter of the model)",
     )
@@ -49,9 +45,7 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     add_option(command, fit, "--seed")
     add_option(command, options_of_fit, "--epochs", "at most (default: {})")
     add_option(command, options_of_fit, "--lr")
-    options.add_device(command)
-    options.add_activations(command)
-    options.add_dtype(command)
+    options.add_loading(command)
 
 
 def _tasks(arguments: argparse.Namespace) -> None:
@@ -67,12 +61,6 @@ def _tasks(arguments: argparse.Namespace) -> None:
     else:
         rows = [(task.name, task.summary, task.answer) for task in tasks]
         terminal.show(terminal.table(("task", "asks for", "answer"), rows))
-
-
-def _numbers(text: str) -> list[int]:
-    if not all(part.strip().isdecimal() for part in text.split(",")):
-        raise argparse.ArgumentTypeError(f"{text}: expected whole numbers, such as 8,15,22,30")
-    return [int(part) for part in text.split(",")]
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -94,7 +82,7 @@ def _train_alone(arguments: argparse.Namespace) -> None:
             )
         checkpoint.unlink(missing_ok=True)
     fit_options, pools = _check(arguments)
-    lm = _load(arguments)
+    lm = options.load(arguments, arguments.model)
     layer = check_layer(lm, arguments.layer)
     features = _read(arguments, lm, [layer])[layer]
     fit = et.fit_scorer(
@@ -121,7 +109,7 @@ def _layers(arguments: argparse.Namespace) -> None:
     from edifice_tt.training.layers import compare_layers, some_layers
 
     fit_options, pools = _check(arguments)
-    lm = _load(arguments)
+    lm = options.load(arguments, arguments.model)
     layers = [check_layer(lm, layer) for layer in arguments.layers or some_layers(lm)]
     features = _read(arguments, lm, layers)
 
@@ -166,11 +154,6 @@ def _check(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
     pools = [pool for path in arguments.pools for pool in PoolFile(path).with_problems()]
     check_pools(pools)
     return {**fit_options, "seed": arguments.seed}, pools
-
-
-def _load(arguments: argparse.Namespace) -> Any:
-    terminal.say(f"loading {arguments.model}")
-    return options.load(arguments, arguments.model, arguments.device)
 
 
 def _read(arguments: argparse.Namespace, lm: Any, layers: list[int]) -> dict[int, Any]:

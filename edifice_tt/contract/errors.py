@@ -53,6 +53,13 @@ def reason_of(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
+def name_taken(what: str, owner: str, other: str) -> NameTakenError:
+    """The error for a name that two register."""
+    return NameTakenError(
+        f"{what} is registered by {owner} and claimed again by {other}; rename one of them"
+    )
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str], note: str = "") -> UnknownNameError:
     """The error for an unknown name; it lists the nearest names, then all of them.
 

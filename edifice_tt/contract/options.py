@@ -39,11 +39,7 @@ def make_config(config_class: type[C], architecture: str, options: dict[str, Any
     for option in options:
         if option not in declared:
             raise unknown_name(f"option of {architecture}", option, declared)
-    required = [
-        name
-        for name, field in declared.items()
-        if field.default is MISSING and field.default_factory is MISSING
-    ]
+    required = (f.name for f in declared.values() if f.default is f.default_factory is MISSING)
     if missing := [name for name in required if name not in options]:
         raise ValueError(f"{architecture} needs {' and '.join(missing)}; give {missing[0]}=...")
     plain = {name: whole(value) for name, value in options.items()}  # NumPy's are no JSON
@@ -58,13 +54,14 @@ def check_seed(value: object) -> int:
     return seed
 
 
-def as_factors(given: Any) -> tuple[Any, ...]:
+def as_factors(factors: Any) -> tuple[Any, ...]:
     """Rotary factors as a tuple of Python numbers; `ValueError` for what is no list of numbers."""
-    if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
-        raise ValueError(f"rope_factors={given!r:.60} must be a list of numbers, or None")
-    known = int | float  # what a config checks; others are made to be so
+    if not isinstance(factors, Iterable) or isinstance(factors, str | bytes | Mapping):
+        raise ValueError(f"rope_factors={factors!r:.60} must be a list of numbers, or None")
+    known = int | float  # a config checks these; other numbers become floats
     return tuple(
-        float(one) if isinstance(one, Real) and not isinstance(one, known) else one for one in given
+        float(one) if isinstance(one, Real) and not isinstance(one, known) else one
+        for one in factors
     )
 
 

@@ -1,8 +1,7 @@
 """Which plugins there are: built-ins first, then entry points, each isolated from the others.
 
-Each call makes a fresh manager. `surroundings` tells whether another call would find the same
-plugins, so that their records can be cached until one is installed, removed or reloaded. Knows no
-tensor.
+Each call makes a fresh manager; `surroundings` tells whether another call would find the same
+plugins. Knows no tensor.
 """
 
 import importlib
@@ -19,7 +18,7 @@ from typing import Any
 import pluggy
 
 from edifice_tt.contract import hookspecs
-from edifice_tt.contract.errors import NameTakenError, PluginError
+from edifice_tt.contract.errors import PluginError, name_taken
 from edifice_tt.contract.tracing import is_tracing, one_line, timed, traced, watch
 
 GROUP = "edifice_tt"
@@ -50,7 +49,7 @@ class Failure:
         return f"plugin {self.plugin!r} of {self.owner} was left out: {self.reason}"
 
 
-_SETTLED = 2_000_000_000  # ns: a folder changed since may change again unseen
+_SETTLED = 2_000_000_000  # ns; a second change so soon may leave the time as it was
 _NOBODY = "an unknown package"
 Begin = Callable[[str, str], tuple[dict[str, Any], Callable[[], None]]]
 
@@ -122,10 +121,7 @@ def load_plugins() -> Plugins:
         name, owner = entry_point.name, _owner(entry_point.dist)
         try:
             if name in plugins.owners:
-                raise NameTakenError(
-                    f"plugin name {name!r} is registered by {plugins.owners[name]} and claimed "
-                    f"again by {owner}; rename one of them"
-                )
+                raise name_taken(f"plugin name {name!r}", plugins.owners[name], owner)
             plugins.modules.append(entry_point.module)
             _register(manager, entry_point)
         except KeyboardInterrupt:
@@ -150,8 +146,8 @@ def surroundings(modules: Iterable[str]) -> list[Any] | None:
     newest = max((changed for _, _, changed in folders), default=0)
     if is_tracing() or newest > time.time_ns() - _SETTLED:
         return None
-    found = [sys.modules.get(name) for name in modules]
-    objects = [[_Itself(one) for one in list(getattr(m, "__dict__", {}).values())] for m in found]
+    members = [list(getattr(sys.modules.get(name), "__dict__", {}).values()) for name in modules]
+    objects = [list(map(_Itself, values)) for values in members]
     return [os.environ.get(SELECTION), entry_points, folders, list(sys.meta_path), objects]
 
 
@@ -208,11 +204,11 @@ def _explain(
         if hook not in hooks:
             near = get_close_matches(hook, hooks, n=1, cutoff=0.0)
             return f"unknown hook {hook!r}; did you mean {near[0]!r}? Hooks: {', '.join(hooks)}"
-        given = list(inspect.signature(getattr(plugin, name)).parameters)
+        parameters = list(inspect.signature(getattr(plugin, name)).parameters)
         expected = list(inspect.signature(hooks[hook]).parameters)
-        if not set(given) <= set(expected):
+        if not set(parameters) <= set(expected):
             return (
-                f"hook {hook} is declared with ({', '.join(given)}), expected "
+                f"hook {hook} is declared with ({', '.join(parameters)}), expected "
                 f"({', '.join(expected)}); rename its parameters"
             )
     return " ".join(str(error).split())
@@ -223,32 +219,32 @@ def _installed() -> tuple[list[EntryPoint], list[Failure]]:
     try:
         return list(entry_points(group=GROUP)), []
     except Exception:  # one is damaged; reading them one by one tells which
-        found: dict[str, list[EntryPoint]] = {}
+        by_owner: dict[str, list[EntryPoint]] = {}
         failures = []
         for distribution in distributions():
             owner = _owner(distribution)
             try:
-                found.setdefault(owner, list(distribution.entry_points.select(group=GROUP)))
+                by_owner.setdefault(owner, list(distribution.entry_points.select(group=GROUP)))
             except Exception as error:
                 reason = f"its entry_points.txt cannot be read ({one_line(error)}); install it anew"
                 failures.append(Failure(owner.split()[0], owner, reason))
-        return [entry_point for several in found.values() for entry_point in several], failures
+        return [entry_point for several in by_owner.values() for entry_point in several], failures
 
 
 def _wanted(installed: Any) -> tuple[list[EntryPoint], list[str]]:
     """The entry points to load, in the order of their names, and the names of the others."""
-    found = sorted(installed, key=lambda entry_point: (entry_point.name, _owner(entry_point.dist)))
+    in_order = sorted(installed, key=lambda one: (one.name, _owner(one.dist)))
     if (selection := os.environ.get(SELECTION)) is None:
-        return found, []
+        return in_order, []
     wanted = [name.strip() for name in selection.split(",") if name.strip()]
-    names = [entry_point.name for entry_point in found]
+    names = [entry_point.name for entry_point in in_order]
     if missing := [name for name in wanted if name not in names]:
         raise PluginError(
             f"{SELECTION}={selection} names {', '.join(missing)}, which is not installed; "
             f"installed: {', '.join(names) or 'none'}"
         )
     others = [name for name in names if name not in wanted]
-    return [entry_point for entry_point in found if entry_point.name in wanted], others
+    return [entry_point for entry_point in in_order if entry_point.name in wanted], others
 
 
 def _owner(distribution: Distribution | None) -> str:

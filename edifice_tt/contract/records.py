@@ -77,9 +77,9 @@ class Scorer:
         if self.range == "logit":
             raise PluginError(f"{who}: a verifier gives probabilities; leave out range='logit'")
         object.__setattr__(self, "range", "probability")
-        given: object = self.factory
-        if isinstance(given, str | os.PathLike):
-            path = Path(given)
+        source: object = self.factory
+        if isinstance(source, str | os.PathLike):
+            path = Path(source)
             if not path.is_absolute():
                 raise PluginError(
                     f"{who}: {str(path)!r} depends on the current folder; give the whole path, for "

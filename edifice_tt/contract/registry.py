@@ -1,8 +1,7 @@
 """Names -> records of every kind, each with its owner; builds nothing itself.
 
-The records are cached until a plugin is installed, removed or reloaded. When two plugins register
-the same name, the first keeps it. The second plugin is left out entirely, with a warning that names
-both.
+When two plugins register the same name, the first keeps it. The second plugin is left out entirely,
+with a warning that names both.
 """
 
 import warnings
@@ -12,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from edifice_tt.contract.errors import NameTakenError, PluginError, PluginWarning, unknown_name
+from edifice_tt.contract.errors import PluginError, PluginWarning, name_taken, unknown_name
 from edifice_tt.contract.plugins import Failure, Plugins, load_plugins, surroundings
 from edifice_tt.contract.records import RANGES as RANGES
 from edifice_tt.contract.records import Architecture as Architecture
@@ -58,29 +57,28 @@ class Registry:
         raise unknown_name(kind, name, [*names, *also], note)
 
 
-_kept: tuple[Registry, Any] | None = None  # with the surroundings in which it is valid
-_held: ContextVar[list[Registry] | None] = ContextVar("_held", default=None)
+_cache: tuple[Registry, Any] | None = None  # with the surroundings in which it is valid
+_current: ContextVar[list[Registry] | None] = ContextVar("current", default=None)
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def one_registry() -> Iterator[None]:
     """Within this context plugins are asked at most once; for work that looks up many names."""
-    token = _held.set([]) if _held.get() is None else None
+    token = _current.set([]) if _current.get() is None else None
     try:
         yield
     finally:
         if token is not None:
-            _held.reset(token)
+            _current.reset(token)
 
 
 def load_registry() -> Registry:
     """What every plugin offers; warn once for each plugin that was left out.
 
-    The plugins are asked again when one is installed, removed or reloaded, or when
-    `EDIFICE_TT_PLUGINS` changes. While one is broken they are asked at every call, so that a repair
-    takes effect.
+    The answer is kept until a plugin is installed, removed or reloaded, or `EDIFICE_TT_PLUGINS`
+    changes. While one is broken they are asked at every call, so that a repair takes effect.
     """
-    one = _held.get()
+    one = _current.get()
     if one is None:
         return _load()
     if not one:
@@ -89,17 +87,17 @@ def load_registry() -> Registry:
 
 
 def _load() -> Registry:
-    global _kept
-    kept = _kept  # another thread may exchange it
-    if kept is not None and surroundings(kept[0].plugins.modules) == kept[1]:
-        return kept[0]
+    global _cache
+    cache = _cache  # another thread may exchange it
+    if cache is not None and surroundings(cache[0].plugins.modules) == cache[1]:
+        return cache[0]
     before = surroundings(())  # taken first, so that a change while plugins are asked is noticed
     registry = _ask_plugins()
     for failure in registry.failures:
         warnings.warn(str(failure), PluginWarning, stacklevel=4)
     now = surroundings(registry.plugins.modules)
     unchanged = before is not None and now is not None and before[:-1] == now[:-1]
-    _kept = (registry, now) if unchanged and not registry.failures else None
+    _cache = (registry, now) if unchanged and not registry.failures else None
     return registry
 
 
@@ -114,29 +112,20 @@ def _ask_plugins() -> Registry:
     }
 
     def begin(hook: str, owner: str) -> tuple[dict[str, Any], Callable[[], None]]:
-        return _collect(*kinds[hook], owner)
+        kind, make, records = kinds[hook]
+        added: dict[str, Any] = {}
+
+        def register(name: str, *arguments: Any, **options: Any) -> None:
+            if not isinstance(name, str) or not name:
+                raise PluginError(f"the name of a {kind} must be a non-empty str, given {name!r}")
+            if (other := records.get(name) or added.get(name)) is not None:
+                raise name_taken(f"{kind} {name!r}", other.owner, owner)
+            added[name] = make(name, *arguments, **options, owner=owner)
+
+        return {"register": register}, lambda: records.update(added)
 
     registry.plugins.call_each(begin, *kinds)
     return registry
-
-
-def _collect(
-    kind: str, make: Callable[..., Record], found: dict[str, Any], owner: str
-) -> tuple[dict[str, Any], Callable[[], None]]:
-    """The `register` function for one plugin, and a function that keeps what it registered."""
-    added: dict[str, Any] = {}
-
-    def register(name: str, *arguments: Any, **options: Any) -> None:
-        if not isinstance(name, str) or not name:
-            raise PluginError(f"the name of a {kind} must be a non-empty str, given {name!r}")
-        if (holder := found.get(name) or added.get(name)) is not None:
-            raise NameTakenError(
-                f"{kind} {name!r} is registered by {holder.owner} and claimed again by {owner};"
-                " rename one of them"
-            )
-        added[name] = make(name, *arguments, **options, owner=owner)
-
-    return {"register": register}, lambda: found.update(added)
 
 
 def list_architectures() -> list[str]:
@@ -179,20 +168,20 @@ def architecture(name: str) -> Architecture:
     >>> architecture("test_time_compute").owner
     'edifice-tt'
     """
-    found: Architecture = load_registry().find("architecture", name)
-    return found
+    record: Architecture = load_registry().find("architecture", name)
+    return record
 
 
 def scorer(name: str) -> Scorer:
     """The record of a scorer; raises `UnknownNameError` for an unknown name."""
-    found: Scorer = load_registry().find("scorer", name)
-    return found
+    record: Scorer = load_registry().find("scorer", name)
+    return record
 
 
 def selector(name: str) -> Selector:
     """The record of a selection rule; raises `UnknownNameError` for an unknown name."""
-    found: Selector = load_registry().find("selector", name)
-    return found
+    record: Selector = load_registry().find("selector", name)
+    return record
 
 
 def build(name: str, **options: Any) -> Any:
@@ -228,7 +217,7 @@ def recommended_defaults(name: str) -> dict[str, Any]:
 
 
 def _resolve_aliases(options: dict[str, Any]) -> dict[str, Any]:
-    given = [name for name in ("embed_dim", *EMBED_DIM_ALIASES) if name in options]
-    if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} mean the same; give one of them")
-    return {"embed_dim" if name in given else name: value for name, value in options.items()}
+    names = [name for name in ("embed_dim", *EMBED_DIM_ALIASES) if name in options]
+    if len(names) > 1:
+        raise ValueError(f"{' and '.join(names)} mean the same; give one of them")
+    return {"embed_dim" if name in names else name: value for name, value in options.items()}

@@ -77,21 +77,19 @@ def watch(manager: pluggy.PluginManager) -> None:
 def traced(plugin: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a hook; when tracing, functions among them print each call."""
 
-    def trace(name: str, function: Any) -> Any:
-        if not isinstance(function, FunctionType):
-            return function
-
+    def trace(name: str, function: FunctionType) -> Any:
         @functools.wraps(function)
-        def call(*given: Any, **options: Any) -> Any:
-            result = function(*given, **options)
-            _print(f"{plugin}: {name}{_show_arguments(given, options)}", show(result))
+        def call(*values: Any, **options: Any) -> Any:
+            result = function(*values, **options)
+            _print(f"{plugin}: {name}{_show_arguments(values, options)}", show(result))
             return result
 
         return call
 
     if not is_tracing():
         return arguments
-    return {name: trace(name, value) for name, value in arguments.items()}
+    functions = {name: one for name, one in arguments.items() if isinstance(one, FunctionType)}
+    return arguments | {name: trace(name, function) for name, function in functions.items()}
 
 
 def _print(call: str, result: str) -> None:
@@ -109,8 +107,8 @@ def _print_call(
         _print(f"{names}: {hook}{_show_arguments((), arguments)}", result)
 
 
-def _show_arguments(given: tuple[Any, ...], options: Mapping[str, object]) -> str:
-    shown = [show(value) for value in given]
+def _show_arguments(values: tuple[Any, ...], options: Mapping[str, object]) -> str:
+    shown = [show(value) for value in values]
     return f"({', '.join(shown + [f'{key}={show(value)}' for key, value in options.items()])})"
 
 

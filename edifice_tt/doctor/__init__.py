@@ -16,9 +16,7 @@ from edifice_tt.machine.toolchain import open_device
 
 
 def diagnose(
-    device: str | None = None,
-    quick: bool = False,
-    say: Callable[[str], None] = lambda line: None,
+    device: str | None = None, quick: bool = False, say: Callable[[str], None] = lambda line: None
 ) -> list[Check]:
     """Check versions, compiler, devices, plugins, memory, numbers and, unless `quick`, speed.
 
@@ -26,24 +24,20 @@ def diagnose(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)  # failed plugins are among the checks
-        return _diagnose(device, quick, say)
-
-
-def _diagnose(device: str | None, quick: bool, say: Callable[[str], None]) -> list[Check]:
-    say("devices")
-    checks = [*machine.check_versions(), machine.check_compiler(), machine.check_devices()]
-    try:
-        opened = open_device(device)
-    except EdificeError as error:
-        checks.append(Check("device", device or "none", False, str(error)))
-        return checks + machine.check_plugins()
-    checks.append(Check("device", f"{opened}, {_why(device)}", True))
-    model = speed.find_model()
-    checks += [machine.check_memory(opened), model, *machine.check_plugins()]
-    checks += numbers.check_numbers(opened, say)
-    if not quick and passed(checks):  # the speed of wrong results is of no interest
-        checks.append(speed.check_speed(opened, say, bool(model.ok)))
-    return checks
+        say("devices")
+        checks = [*machine.check_versions(), machine.check_compiler(), machine.check_devices()]
+        try:
+            opened = open_device(device)
+        except EdificeError as error:
+            checks.append(Check("device", device or "none", False, str(error)))
+            return checks + machine.check_plugins()
+        checks.append(Check("device", f"{opened}, {_why(device)}", True))
+        model = speed.find_model()
+        checks += [machine.check_memory(opened), model, *machine.check_plugins()]
+        checks += numbers.check_numbers(opened, say)
+        if not quick and passed(checks):  # the speed of wrong results is of no interest
+            checks.append(speed.check_speed(opened, say, bool(model.ok)))
+        return checks
 
 
 def to_dict(checks: list[Check]) -> dict[str, Any]:
@@ -59,6 +53,6 @@ def passed(checks: list[Check]) -> bool:
 def _why(asked: str | None) -> str:
     if asked:
         return "as asked for"
-    if given := os.environ.get("DEV"):
-        return f"by DEV={given}"
+    if wish := os.environ.get("DEV"):
+        return f"by DEV={wish}"
     return "the first that opens in tinygrad's order"

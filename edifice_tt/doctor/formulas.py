@@ -4,18 +4,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tinygrad import Tensor
+from tinygrad.nn.state import get_state_dict
+
+from edifice_tt.contract.registry import build
+from edifice_tt.nn.stored.halves import store
 
 # Scores of `test_time_compute`, from an independent evaluation in float64 NumPy.
 SCORES = (1.332528326, 1.300767727, 1.406340048, 1.302207478, 1.351457121)
-# The draws of candidates 0 to 3 at positions 0 to 3 from `DRAW_LOGITS`, with these settings.
+# The draws of candidates 0 to 3 at positions 0 to 3 from `draw_logits()`, with these settings.
 DRAW_SETTINGS: dict[str, Any] = {"temperature": 0.8, "top_k": 50, "top_p": 0.9, "seed": 5}
 DRAWS = ((69, 25, 84, 3), (69, 21, 66, 62), (84, 84, 73, 36), (73, 66, 51, 66))
 
 
 def test_time_compute(device: str) -> Any:
     """A small ported model with wave weights."""
-    from edifice_tt.contract.registry import build
-
     sizes = {"hidden_size": 16, "num_layers": 1, "num_heads": 4, "num_kv_heads": 2}
     options = {"embed_dim": 6, "scorer_hidden": 8, **sizes}
     return fill_with_waves(build("test_time_compute", device=device, **options), device)
@@ -23,9 +26,6 @@ def test_time_compute(device: str) -> Any:
 
 def causal_lm(device: str, dtype: str | None = None) -> Any:
     """A small language model with wave weights; rows are multiples of 32, for 16-bit weights."""
-    from edifice_tt.contract.registry import build
-    from edifice_tt.nn.stored.halves import store
-
     sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "num_kv_heads": 2, "ffn_size": 64}
     options = {"vocab_size": 61, "context_length": 128, **sizes}
     return store(fill_with_waves(build("causal_lm", device=device, **options), device), dtype)
@@ -33,9 +33,6 @@ def causal_lm(device: str, dtype: str | None = None) -> Any:
 
 def fill_with_waves(model: Any, device: str) -> Any:
     """Fill every weight with its formula, in the order of the weights' names; returns the model."""
-    from tinygrad import Tensor
-    from tinygrad.nn.state import get_state_dict
-
     for seed, (_, weight) in enumerate(sorted(get_state_dict(model).items())):
         weight.replace(Tensor(wave(weight.shape, seed), device=device).realize())
     return model

@@ -46,8 +46,8 @@ def check_compiler() -> Check:
 
 def check_devices() -> Check:
     """The devices that open, with their dtypes."""
-    found = [f"{device} ({_dtypes(device)})" for device in list_devices()]
-    return Check("devices", "; ".join(found) or "none", bool(found))
+    devices = [f"{device} ({_dtypes(device)})" for device in list_devices()]
+    return Check("devices", "; ".join(devices) or "none", bool(devices))
 
 
 def _dtypes(device: str) -> str:
@@ -60,14 +60,14 @@ def _dtypes(device: str) -> str:
 def check_memory(device: str) -> Check:
     """Free memory, and the need of the default model with the default number of candidates."""
     needed, left = default_model_bytes(device), available_bytes(device)
-    asked = f"{MODEL.name} with {CANDIDATES} candidates of {TOKENS} tokens takes {in_words(needed)}"
+    need = f"{MODEL.name} with {CANDIDATES} candidates of {TOKENS} tokens takes {in_words(needed)}"
     if left is None:
-        return Check("memory", f"{device} does not tell what is free; {asked}")
-    found = f"{in_words(left)} free on {device}; {asked}"
+        return Check("memory", f"{device} does not tell what is free; {need}")
+    words = f"{in_words(left)} free on {device}; {need}"
     if needed <= left:
-        return Check("memory", found, True)
+        return Check("memory", words, True)
     advice = "end other programs, or sample with --batch-size 1 and fewer --max-tokens"
-    return Check("memory", found, False, advice)
+    return Check("memory", words, False, advice)
 
 
 def default_model_bytes(device: str) -> int:

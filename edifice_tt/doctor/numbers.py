@@ -6,10 +6,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tinygrad import Tensor
 
+from edifice_tt.architectures.test_time_compute import select_best_of_n
 from edifice_tt.contract.errors import reason_of
 from edifice_tt.doctor import formulas
 from edifice_tt.doctor.check import Check
+from edifice_tt.engine.decoder import Decoder
+from edifice_tt.nn.stored.halves import supported_dtypes
+from edifice_tt.sampling.draws import Sampler
 
 TOLERANCE = 2e-5  # for scores, which are about 1
 LM_TOLERANCE = 1e-4  # for logits, which are up to 6
@@ -21,16 +26,12 @@ Floats = NDArray[np.floating[Any]]
 def check_numbers(device: str, say: Callable[[str], None]) -> list[Check]:
     """All self-checks on an opened device."""
     checks = []
-    for name, examine in (
-        ("self-check", _scores),
-        ("ties and NaN", _ties),
-        ("random draws", _draws),
-        ("decoding", _decoding),
-    ):
+    names = ("self-check", "ties and NaN", "random draws", "decoding")
+    for name, examine in zip(names, (_scores, _ties, _draws, _decoding), strict=True):
         say(f"{name} on {device}")
         try:
             checks.append(examine(name, device))
-        except Exception as error:  # a driver or a compiler that fails raises what it likes
+        except Exception as error:  # a driver or a compiler raises what it likes
             advice = f"this device cannot run it ({type(error).__name__}): try another --device"
             checks.append(Check(name, f"{device}: {reason_of(error)}", False, advice))
     return checks
@@ -38,22 +39,16 @@ def check_numbers(device: str, say: Callable[[str], None]) -> list[Check]:
 
 def scores(device: str) -> Floats:
     """The scores (T) of the small ported model."""
-    from tinygrad import Tensor
-
     x = Tensor(formulas.wave((1, 5, 6), 99)[..., :6], device=device)
-    found: Floats = formulas.test_time_compute(device)(x).scores.numpy()[0, :, 0].astype(float)
-    return found
+    numbers: Floats = formulas.test_time_compute(device)(x).scores.numpy()[0, :, 0].astype(float)
+    return numbers
 
 
 def best_of(columns: Sequence[Sequence[float]], device: str) -> list[int]:
     """The index of the best of N in each column of scores."""
-    from tinygrad import Tensor
-
-    from edifice_tt.architectures.test_time_compute import select_best_of_n
-
     by_candidate = np.array(columns, dtype=np.float32).T
-    found: list[int] = select_best_of_n(Tensor(by_candidate, device=device)).tolist()
-    return found
+    indices: list[int] = select_best_of_n(Tensor(by_candidate, device=device)).tolist()
+    return indices
 
 
 def decode_error(device: str, dtype: str) -> float:
@@ -61,8 +56,6 @@ def decode_error(device: str, dtype: str) -> float:
 
     It decodes two rows that share a prompt.
     """
-    from edifice_tt.engine.decoder import Decoder
-
     model = formulas.causal_lm(device, dtype)
     decoder = Decoder(lambda: model)
     prompt, rows = [3, 60, 7, 7, 21], [[5, 0, 33], [44, 12, 9]]
@@ -71,7 +64,7 @@ def decode_error(device: str, dtype: str) -> float:
     cache = decoder.cache_for(len(rows), len(rows[0]))
     for position in range(len(rows[0])):
         ids = np.array([[row[position]] for row in rows], dtype=np.int32)
-        _, logits = decoder.step(ids, cache.holding(position, decoder.prompt), [0, 1])
+        _, logits = decoder.step(ids, cache.holding(position, decoder.prefix), [0, 1])
         worst = max(worst, _difference(whole[:, position], logits))
     return worst
 
@@ -84,44 +77,33 @@ def _scores(name: str, device: str) -> Check:
     started = time.perf_counter()
     worst = _difference(scores(device), np.array(formulas.SCORES))
     seconds = time.perf_counter() - started
-    found = f"{device}: largest error {worst:.1e} of {TOLERANCE:.0e} allowed, {seconds:.1f} s"
+    words = f"{device}: largest error {worst:.1e} of {TOLERANCE:.0e} allowed, {seconds:.1f} s"
     right = worst <= TOLERANCE  # False for NaN
-    return Check(name, found, right, "" if right else WRONG)
+    return Check(name, words, right, "" if right else WRONG)
 
 
 def _ties(name: str, device: str) -> Check:
     nan, inf = float("nan"), float("inf")
-    columns: list[list[float]] = [
-        [1, 2, 2],
-        [nan, 1, 2],
-        [2, nan, 2],
-        [nan, nan, nan],
-        [-inf, nan, -inf],
-        [0, inf, 1],
-    ]
-    found, expected = best_of(columns, device), [1, 2, 0, 0, 0, 1]
-    if found == expected:
+    columns = ((1, 2, 2), (nan, 1, 2), (2, nan, 2), (nan,) * 3, (-inf, nan, -inf), (0, inf, 1))
+    indices, expected = best_of(columns, device), [1, 2, 0, 0, 0, 1]
+    if indices == expected:
         return Check(name, "of equal scores the first, never a NaN over a number", True)
-    return Check(name, f"{device}: chose {found}, expected {expected}", False, WRONG)
+    return Check(name, f"{device}: chose {indices}, expected {expected}", False, WRONG)
 
 
 def _draws(name: str, device: str) -> Check:
-    from edifice_tt.sampling.draws import Sampler
-
     sampler, logits = Sampler(**formulas.DRAW_SETTINGS), formulas.draw_logits()
-    found = tuple(tuple(sampler.draw(logits, i, p)[0] for p in range(4)) for i in range(4))
-    if found == formulas.DRAWS:
+    draws = tuple(tuple(sampler.draw(logits, i, p)[0] for p in range(4)) for i in range(4))
+    if draws == formulas.DRAWS:
         return Check(name, "16 seeded draws are the stored ones", True)
     advice = "this NumPy draws other numbers: seeds give other answers here than elsewhere"
-    return Check(name, f"drew {found}, expected {formulas.DRAWS}", False, advice)
+    return Check(name, f"drew {draws}, expected {formulas.DRAWS}", False, advice)
 
 
 def _decoding(name: str, device: str) -> Check:
-    from edifice_tt.nn.stored.halves import supported_dtypes
-
     dtypes = [dtype for dtype in ("float32", "float16") if dtype in supported_dtypes(device)]
     errors = {dtype: decode_error(device, dtype) for dtype in dtypes}
-    found = ", ".join(f"{error:.1e} in {dtype}" for dtype, error in errors.items())
+    numbers = ", ".join(f"{error:.1e} in {dtype}" for dtype, error in errors.items())
     right = all(error <= LM_TOLERANCE for error in errors.values())
-    said = f"token by token as at once: largest error {found} of {LM_TOLERANCE:.0e} allowed"
-    return Check(name, f"{device}: {said}", right, "" if right else WRONG)
+    words = f"token by token as at once: largest error {numbers} of {LM_TOLERANCE:.0e} allowed"
+    return Check(name, f"{device}: {words}", right, "" if right else WRONG)

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from edifice_tt.contract.errors import CheckpointError, EdificeError, reason_of
+from edifice_tt.contract.registry import build
 from edifice_tt.doctor.check import Check
 from edifice_tt.engine.lockstep import decode, devices_for
 from edifice_tt.engine.workspace import workspace_of
 from edifice_tt.sampling.draws import Sampler
 from edifice_tt.weights import catalog
+from edifice_tt.weights.gguf_model import load_gguf
 
 MODEL = catalog.CATALOG[0]  # the default of the commands
 ROWS = (1, 8, 32)
@@ -26,8 +28,8 @@ def find_model() -> Check:
         if not path.exists():
             there = next(one for one in path.parents if one.exists())
             if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-                found = f"{MODEL.name} is not here, and {there} is no folder that may be written to"
-                return Check("model", found, False, elsewhere)
+                words = f"{MODEL.name} is not here, and {there} is no folder that may be written to"
+                return Check("model", words, False, elsewhere)
             advice = f"for real answers: edifice-tt pull {MODEL.name}"
             return Check("model", f"{MODEL.name} is not here", None, advice)
         catalog.verify(path, MODEL)
@@ -35,8 +37,8 @@ def find_model() -> Check:
         advice = f"edifice-tt pull {MODEL.name} --force fetches it anew"
         return Check("model", f"{MODEL.name}: {error}", False, advice)
     except OSError as error:
-        found = f"{MODEL.name}: {error.filename} cannot be read ({error.strerror})"
-        return Check("model", found, False, elsewhere)
+        words = f"{MODEL.name}: {error.filename} cannot be read ({error.strerror})"
+        return Check("model", words, False, elsewhere)
     except EdificeError as error:  # it says what to do
         return Check("model", f"{MODEL.name} cannot be looked for", False, str(error))
     return Check("model", f"{MODEL.name} in {path}", True)
@@ -47,17 +49,16 @@ def check_speed(device: str, say: Callable[[str], None], has_model: bool) -> Che
     try:
         lm, name = _open(device, has_model)
         rates = measure(lm, say)
-    except Exception as error:  # as in `numbers`
+    except Exception as error:  # a driver or a compiler raises what it likes
         advice = "try another --device, and report this"
         return Check("speed", f"{device}: {reason_of(error)}", False, advice)
-    shown = ", ".join(f"{rate:.0f} at N={n}" for n, rate in rates.items())
-    first, last = min(rates), max(rates)
-    gain = (
-        f"; {last} together: {rates[last] / rates[first]:.1f} times one" if len(rates) > 1 else ""
-    )
+    speeds = ", ".join(f"{rate:.0f} at N={n}" for n, rate in rates.items())
+    last = max(rates)
+    times = f"{rates[last] / rates[min(rates)]:.1f} times one"
+    gain = f"; {last} together: {times}" if len(rates) > 1 else ""
     left = [n for n in ROWS if n not in rates]
     skipped = f"; not measured, for it takes long here: N={left}" if left else ""
-    return Check("speed", f"{name} on {device}: tokens per second {shown}{gain}{skipped}")
+    return Check("speed", f"{name} on {device}: tokens per second {speeds}{gain}{skipped}")
 
 
 def measure(lm: Any, say: Callable[[str], None]) -> dict[int, float]:
@@ -75,22 +76,19 @@ def measure(lm: Any, say: Callable[[str], None]) -> dict[int, float]:
 
 def _time(lm: Any, rows: int, tokens: int) -> float:
     """Seconds from the first draw to the last."""
-    prompt, sampler, drawn = [1, 2, 3, 4, 5], Sampler(seed=0), []
+    prompt, sampler, times = [1, 2, 3, 4, 5], Sampler(seed=0), []
 
     def draw(row: int, logits: Any, position: int) -> int:
-        drawn.append(time.perf_counter())
+        times.append(time.perf_counter())
         return sampler.draw(logits, row, position)[0]
 
     with workspace_of(lm) as workspace:
         decoders = workspace.decoders(devices_for(lm, None, rows, len(prompt)))
         decode(decoders, prompt, range(rows), tokens, 32, draw)
-    return max(drawn) - min(drawn)
+    return max(times) - min(times)
 
 
 def _open(device: str, has_model: bool) -> tuple[Any, str]:
-    from edifice_tt.contract.registry import build
-    from edifice_tt.weights.gguf_model import load_gguf
-
     if has_model:
         return load_gguf(catalog.local_path(MODEL), device), MODEL.name
     lm = build("causal_lm", vocab_size=4096, hidden_size=256, num_layers=4, device=device)

@@ -27,7 +27,7 @@ FLOAT = 4  # bytes; keys, values and sums are float32, whatever the weights are
 class Sampling:
     """The sizes of a sampling task: rows, and tokens of the prompt and of answers."""
 
-    prompt: int  # tokens
+    prompt_size: int  # tokens
     rows: int
     tokens: int  # of an answer, at most
     batch_size: int
@@ -60,38 +60,38 @@ def check_capacity(
     `prompt` and `tokens` are the numbers of tokens of the prompt and, at most, of an answer. The
     error names what would fit: a smaller batch, shorter answers, or 16-bit weights.
     """
-    given = Sampling(prompt, n, tokens, batch_size, tuple(devices_for(lm, devices, n, prompt)))
-    needed = needed_bytes(lm, given)
+    task = Sampling(prompt, n, tokens, batch_size, tuple(devices_for(lm, devices, n, prompt)))
+    needed = needed_bytes(lm, task)
     for device, size in needed.items():
         available = available_bytes(device)
         if available is not None and size > available:
-            advice = _advise(lm, given, device, available)
+            advice = _advise(lm, task, device, available)
             check_room(f"sampling {n} candidates", size, available, device, advice)
 
 
-def needed_bytes(lm: CausalLM, given: Sampling) -> dict[str, int]:
+def needed_bytes(lm: CausalLM, task: Sampling) -> dict[str, int]:
     """The bytes that sampling will allocate on each device; CPU devices are one memory."""
-    config, needed = lm.config, dict.fromkeys(given.devices, 0)
-    span = cache_size(1, given.prompt)[1] + cache_size(given.together, given.tokens)[1]
-    for device in given.devices:
+    config, needed = lm.config, dict.fromkeys(task.devices, 0)
+    span = cache_size(1, task.prompt_size)[1] + cache_size(task.together, task.tokens)[1]
+    for device in task.devices:
         decoder = spare_decoder(lm, device)
-        size = cache_size(given.together, given.tokens)
-        if device in given.decoding and (decoder is None or size not in decoder.caches):
-            needed[device] += cache_bytes(config, *_taken(device, given.together, given.tokens))
-        own = device == given.devices[0] or not in_memory(device)
-        room = decoder.prompt.capacity if decoder and decoder.prompt else 0
-        if own and room < given.prompt:
-            needed[device] += cache_bytes(config, *_taken(device, 1, given.prompt))
+        size = cache_size(task.together, task.tokens)
+        if device in task.decoding and (decoder is None or size not in decoder.caches):
+            needed[device] += cache_bytes(config, *_cached(device, task.together, task.tokens))
+        own = device == task.devices[0] or not in_memory(device)
+        room = decoder.prefix.capacity if decoder and decoder.prefix else 0
+        if own and room < task.prompt_size:
+            needed[device] += cache_bytes(config, *_cached(device, 1, task.prompt_size))
         if decoder is None:
-            needed[device] += workspace_bytes(config, device, given.together, span)
+            needed[device] += workspace_bytes(config, device, task.together, span)
             if device != lm.device and not in_memory(device):
                 needed[device] += weight_bytes(lm)
-    if in_memory(given.devices[0]):
-        return {given.devices[0]: sum(needed.values())}
+    if in_memory(task.devices[0]):
+        return {task.devices[0]: sum(needed.values())}
     return needed
 
 
-def _taken(device: str, rows: int, tokens: int) -> tuple[int, int]:
+def _cached(device: str, rows: int, tokens: int) -> tuple[int, int]:
     most = cache_size(rows, tokens)
     return (most[0], tokens) if in_memory(device) else most
 
@@ -118,26 +118,23 @@ def weight_bytes(lm: Any) -> int:
     return sum(int(weight.nbytes()) for weight in get_parameters(lm))
 
 
-def _advise(lm: CausalLM, given: Sampling, device: str, available: int) -> str:
+def _advise(lm: CausalLM, task: Sampling, device: str, available: int) -> str:
     def fits(saved: int = 0, **other: int) -> bool:
-        changed = Sampling(**{**vars(given), **other})
+        changed = Sampling(**{**vars(task), **other})
         return needed_bytes(lm, changed).get(device, 0) - saved <= available
 
-    found = []
-    sizes = [size for size in (64, 32, 16, 8, 4, 2, 1) if size < given.together]
-    if batch := next((size for size in sizes if fits(batch_size=size)), None):
-        found.append(f"batch_size={batch}")
-    rooms = [ROOM << i for i in range(20, -1, -1) if ROOM << i < given.tokens]
-    if tokens := next((room for room in rooms if fits(tokens=room)), None):
-        found.append(f"max_tokens={tokens}")
-    both = ((size, room) for room in rooms for size in sizes)
-    pair = next((p for p in both if not found and fits(batch_size=p[0], tokens=p[1])), None)
-    if pair:
-        found.append(f"batch_size={pair[0]} with max_tokens={pair[1]}")
+    batches = [size for size in (64, 32, 16, 8, 4, 2, 1) if size < task.together]
+    rooms = [ROOM << i for i in range(20, -1, -1) if ROOM << i < task.tokens]
+    ways = [f"batch_size={size}" for size in batches if fits(batch_size=size)][:1]
+    ways += [f"max_tokens={room}" for room in rooms if fits(tokens=room)][:1]
+    if not ways:
+        pairs = [(size, room) for room in rooms for size in batches]
+        pairs = [pair for pair in pairs if fits(batch_size=pair[0], tokens=pair[1])]
+        ways = [f"batch_size={size} with max_tokens={room}" for size, room in pairs[:1]]
     wide = sum(w.nbytes() // 2 for w in get_parameters(lm) if w.dtype == dtypes.float32)
     if wide and fits(saved=wide):
-        found.append("dtype=float16")
-    if fits(prompt=min(given.prompt, ROOM)) and given.prompt > ROOM:
-        found.append("a shorter prompt")
-    *most, last = found or ["a smaller model, or a device with more memory"]
+        ways.append("dtype=float16")
+    if task.prompt_size > ROOM and fits(prompt_size=ROOM):
+        ways.append("a shorter prompt")
+    *most, last = ways or ["a smaller model, or a device with more memory"]
     return f"use {', '.join(most)} or {last}" if most else f"use {last}"

@@ -20,10 +20,10 @@ class CapturedStep:
     """A step of one shape for one cache; its results are valid until the next step."""
 
     def __init__(
-        self, model: Callable[[], CausalLM], given: NDArray[Any], cache: KVCache, part: range
+        self, model: Callable[[], CausalLM], inputs: NDArray[Any], cache: KVCache, part: range
     ) -> None:
         self._device = model().device
-        self._tokens = given.shape[0] * given.shape[1]
+        self._tokens = inputs.shape[0] * inputs.shape[1]
         self._room = cache.capacity
         self._prefix_room = cache.prefix.capacity if cache.prefix else None
         self._inputs: list[Tensor] = []
@@ -37,18 +37,18 @@ class CapturedStep:
         self._capture.cnt = 1
 
     def __call__(
-        self, given: NDArray[Any], rows: Sequence[int]
+        self, inputs: NDArray[Any], rows: Sequence[int]
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """`rows` is what `KVCache.rows` holds."""
-        shared, length, _, *wanted = rows
-        bound = [_bind("length", length, self._room), _bind("last", wanted[-1], self._tokens)]
+        shared, length, _, *places = rows
+        bound = [_bind("length", length, self._room), _bind("last", places[-1], self._tokens)]
         if self._prefix_room is not None:
             bound.append(_bind("prefix", shared, self._prefix_room))
         padded = np.zeros(3 + self._tokens, dtype=np.int32)
         padded[: len(rows)] = rows
         # A handful of small kernels: starting the compiler's processes would take longer.
         with exclusive, Context(PARALLEL=0):
-            hidden, logits = self._capture(*self._put(given, padded), *bound)
+            hidden, logits = self._capture(*self._put(inputs, padded), *bound)
             if in_memory(self._device):
                 return view(hidden), view(logits)
             return hidden.numpy(), logits.numpy()
@@ -70,14 +70,14 @@ def _function(model: Callable[[], CausalLM], cache: KVCache, part: range) -> Cal
     own, shared = cache.layers, cache.prefix.layers if cache.prefix else None
 
     # The caches are no arguments: tinygrad would look at each of their layers in every step.
-    def step(given: Tensor, rows: Tensor, *bound: UOp) -> tuple[Tensor, Tensor]:
+    def step(inputs: Tensor, rows: Tensor, *bound: UOp) -> tuple[Tensor, Tensor]:
         length, last, *rest = bound
         prefix = KVCache(shared, rest[0]) if shared else None
         lm = model()
-        hidden = lm.read(given, KVCache(own, length, prefix, rows), part)
+        hidden = lm.read(inputs, KVCache(own, length, prefix, rows), part)
         if part.stop < lm.config.num_layers:
             return hidden, lm.backbone.final_norm(hidden)
-        if given.shape[1] == 1:  # decoding
+        if inputs.shape[1] == 1:  # decoding
             return hidden, lm.logits(hidden[:, 0], rows)  # (B, V)
         flat = hidden.reshape(1, -1, hidden.shape[2])
         return hidden, lm.logits(flat[:, last : last + 1])[:, 0]  # (1, V)

@@ -34,9 +34,9 @@ class Decoder:
         self._model = model
         self.programs = programs or Programs(model)
         self.caches: dict[tuple[int, int], KVCache] = {}  # the one that was used last is last
-        self.prompt: KVCache | None = None
-        self._tokens: list[int] | None = None  # the prompt's, when it was read here
-        # Keys hold the buffers themselves: an address would be given again to other buffers.
+        self.prefix: KVCache | None = None  # holds the prompt
+        self._ids: list[int] | None = None  # those of the prompt, when it was read here
+        # Keys hold the buffers, not their addresses: other buffers may get those later.
         self._steps: dict[tuple[int | Layers | None, ...], Step] = {}
 
     @property
@@ -63,86 +63,77 @@ class Decoder:
         """Drop the steps that were linked to a cache, to free its memory."""
         self._steps = {key: step for key, step in self._steps.items() if cache.layers not in key}
 
-    def read_prompt(self, token_ids: Sequence[int]) -> Logits:
-        """Read a prompt into `self.prompt`, which all rows share; returns the logits (V,) after it.
+    def read_prompt(self, ids: Sequence[int]) -> Logits:
+        """Read a prompt into `self.prefix`, which all rows share; returns the logits (V,) after it.
 
         Whole chunks that it shares with the previous prompt are not read again.
         """
-        kept = self.begin_prompt(token_ids)
-        assert self.prompt is not None
-        for _, after in self.read(token_ids[kept:], self.prompt.holding(kept)):
-            logits = after
-        return self.end_prompt(token_ids, logits)
+        start = self.begin_prompt(ids)
+        assert self.prefix is not None
+        return self.end_prompt(ids, self.read(ids[start:], self.prefix.holding(start)))
 
-    def begin_prompt(self, token_ids: Sequence[int]) -> int:
+    def begin_prompt(self, ids: Sequence[int]) -> int:
         """Make room for a prompt; returns how many of its tokens are already in the cache."""
-        if self.prompt is None or self._tokens is None or self.prompt.capacity < len(token_ids):
-            self._exchange_prompt(self._make_cache(1, _capacity(len(token_ids))))
-            self._tokens = []
-        assert self._tokens is not None
-        same = [a == b for a, b in zip(token_ids[:-1], self._tokens, strict=False)]
-        kept = (same.index(False) if False in same else len(same)) // CHUNK * CHUNK
-        self._tokens = self._tokens[:kept]  # all that is sure, should the reading break off
-        return kept
+        if self.prefix is None or self._ids is None or self.prefix.capacity < len(ids):
+            self._exchange_prefix(self._make_cache(1, _capacity(len(ids))))
+            self._ids = []
+        assert self._ids is not None
+        same = [a == b for a, b in zip(ids[:-1], self._ids, strict=False)]
+        common = (same.index(False) if False in same else len(same)) // CHUNK * CHUNK
+        self._ids = self._ids[:common]  # what is sure to be there if reading breaks off
+        return common
 
-    def end_prompt(self, token_ids: Sequence[int], logits: Logits) -> Logits:
+    def end_prompt(self, ids: Sequence[int], logits: Logits) -> Logits:
         """Mark the prompt as read; returns a copy of its logits (V,)."""
-        assert self.prompt is not None
-        self.prompt, self._tokens = self.prompt.holding(len(token_ids)), list(token_ids)
+        assert self.prefix is not None
+        self.prefix, self._ids = self.prefix.holding(len(ids)), list(ids)
         after: Logits = logits[0].copy()
         return after
 
     def take_prompt(self, other: "Decoder") -> None:
         """Take over the prompt that another device's decoder has read."""
-        theirs = other.prompt
+        theirs = other.prefix
         assert theirs is not None
-        self._tokens = None
+        self._ids = None
         if in_memory(self.model.device):
-            self._exchange_prompt(theirs)
+            self._exchange_prefix(theirs)
             return
-        if self.prompt is None or self.prompt.capacity != theirs.capacity:
-            self._exchange_prompt(self._make_cache(1, theirs.capacity))
-        assert self.prompt is not None
+        if self.prefix is None or self.prefix.capacity != theirs.capacity:
+            self._exchange_prefix(self._make_cache(1, theirs.capacity))
+        assert self.prefix is not None
         with exclusive:
-            for own, layer in zip(self.prompt.layers, theirs.layers, strict=True):
+            for own, layer in zip(self.prefix.layers, theirs.layers, strict=True):
                 own.assign(layer.to(self.model.device)).realize()
-        self.prompt = self.prompt.holding(theirs.length)
-
-    def _exchange_prompt(self, prompt: KVCache | None) -> None:
-        if self.prompt is not None and (prompt is None or self.prompt.layers != prompt.layers):
-            self._forget(self.prompt)
-        self.prompt = prompt
+        self.prefix = self.prefix.holding(theirs.length)
 
     def drop_prompt(self) -> None:
         """Free the prompt's memory and drop all steps that use it."""
-        self._exchange_prompt(None)
-        self._tokens = None
+        self._exchange_prefix(None)
+        self._ids = None
+
+    def _exchange_prefix(self, cache: KVCache | None) -> None:
+        if self.prefix is not None and (cache is None or self.prefix.layers != cache.layers):
+            self._forget(self.prefix)
+        self.prefix = cache
 
     def warm_up(self, rows: int, tokens: int) -> None:
         """Link the decode step for so many rows and tokens after the prompt."""
         cache = self.cache_for(rows, tokens)
         ids = np.zeros((cache.batch, 1), dtype=np.int32)
-        self.step(ids, cache.holding(0, self.prompt), [0])
+        self.step(ids, cache.holding(0, self.prefix), [0])
 
-    def read(
-        self, token_ids: Sequence[int], cache: KVCache
-    ) -> Iterator[tuple[NDArray[Any], Logits]]:
+    def read(self, ids: Sequence[int], cache: KVCache) -> Logits:
         """Read one row's tokens chunk by chunk, after the positions in the cache.
 
-        Yields, per chunk, the hidden states (T, D) of its tokens and the logits (1, V) after its
-        last token. Both are valid until the next chunk.
+        Returns the logits (1, V) after the last; they are valid until the next step.
         """
-        for place, (ids, count) in enumerate(chunks_of(token_ids)):
+        for place, (chunk, count) in enumerate(chunks_of(ids)):
             behind = cache.holding(cache.length + place * CHUNK, cache.prefix)
-            hidden, logits = self.step(ids, behind, range(count))
-            yield hidden[0, :count], logits
+            _, logits = self.step(chunk, behind, range(count))
+        return logits
 
     def step(
-        self,
-        given: NDArray[Any],
-        cache: KVCache,
-        wanted: Sequence[int],
-        part: range | None = None,
+        self, inputs: NDArray[Any], cache: KVCache, wanted: Sequence[int], part: range | None = None
     ) -> tuple[NDArray[Any], Logits]:
         """Read tokens (B, T) into the cache; only the `wanted` ones where that is faster.
 
@@ -151,29 +142,26 @@ class Decoder:
         range of layers to run, as in `CausalLM.read`. Without the last layer there are no logits,
         only the hidden states through the final norm.
         """
-        B, T = given.shape[:2]
+        B, T = inputs.shape[:2]
         prefix = cache.prefix
         part = range(self.model.config.num_layers) if part is None else part
         key = B, T, part.start, part.stop, cache.layers, prefix.layers if prefix else None
         if (step := self._steps.get(key)) is None:
-            step = self._steps[key] = self._make_step(given, cache, part)
+            # Small kernels, a handful: starting the compiler's worker processes would take longer.
+            with exclusive, Context(PARALLEL=0):
+                step = self.programs.link(inputs, cache, part)
+                step = step or CapturedStep(self._model, inputs, cache, part)
+            self._steps[key] = step
         shared = prefix.length if prefix else 0
-        return step(given, [shared, cache.length, len(wanted), *wanted])
-
-    def _make_step(self, given: NDArray[Any], cache: KVCache, part: range) -> Step:
-        # A handful of small kernels: starting the compiler's worker processes would take longer.
-        with exclusive, Context(PARALLEL=0):
-            linked = self.programs.link(given, cache, part)
-            return linked or CapturedStep(self._model, given, cache, part)
+        return step(inputs, [shared, cache.length, len(wanted), *wanted])
 
 
-def chunks_of(token_ids: Sequence[int]) -> Iterator[tuple[NDArray[np.int32], int]]:
+def chunks_of(ids: Sequence[int]) -> Iterator[tuple[NDArray[np.int32], int]]:
     """Yield the tokens in padded arrays (1, CHUNK), with the number of tokens in each."""
-    for start in range(0, len(token_ids), CHUNK):
-        chunk = token_ids[start : start + CHUNK]
-        ids = np.zeros((1, CHUNK), dtype=np.int32)
-        ids[0, : len(chunk)] = chunk
-        yield ids, len(chunk)
+    for start in range(0, len(ids), CHUNK):
+        chunk, padded = ids[start : start + CHUNK], np.zeros((1, CHUNK), dtype=np.int32)
+        padded[0, : len(chunk)] = chunk
+        yield padded, len(chunk)
 
 
 def cache_size(rows: int, tokens: int) -> tuple[int, int]:

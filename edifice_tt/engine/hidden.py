@@ -18,7 +18,7 @@ from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.options import whole
 from edifice_tt.engine.decoder import Decoder
 from edifice_tt.engine.lockstep import devices_for, share_out
-from edifice_tt.engine.prefill import read_prompt
+from edifice_tt.engine.prefill import prefill
 from edifice_tt.engine.prompt import encode_prompt
 from edifice_tt.engine.workspace import workspace_of
 from edifice_tt.nn.mapped import check_unchanged
@@ -35,12 +35,8 @@ Read = TypeVar("Read")
 class _Job(NamedTuple):
     """A pool as tokens."""
 
-    prompt: list[int]
+    prompt_ids: list[int]
     answers: list[list[int]]
-
-    @property
-    def longest(self) -> int:
-        return max(map(len, self.answers), default=1)
 
 
 def read_hidden(
@@ -62,10 +58,7 @@ def read_hidden(
 
 
 def read_layers(
-    lm: CausalLM,
-    pools: Sequence[Pool],
-    layers: Sequence[int],
-    devices: Sequence[str] | None = None,
+    lm: CausalLM, pools: Sequence[Pool], layers: Sequence[int], devices: Sequence[str] | None = None
 ) -> Iterator[Mapping[int, list[States]]]:
     """`read_hidden` for several pools and layers, with one pass of the model.
 
@@ -86,17 +79,20 @@ def read_layers(
 def check_layer(lm: CausalLM, layer: int | None) -> int:
     """The layer (None: the last); raises `ValueError` for one out of range."""
     last = lm.config.num_layers
-    found = last if layer is None else whole(layer)
-    if found is None or not 1 <= found <= last:
+    number = last if layer is None else whole(layer)
+    if number is None or not 1 <= number <= last:
         raise ValueError(f"layer={layer!r} must be a whole number from 1 to {last}, the last layer")
-    return found
+    return number
 
 
 def _read_all(
     lm: CausalLM, jobs: Sequence[_Job], parts: Sequence[range], devices: Sequence[str] | None
 ) -> Iterator[list[list[States]]]:
     """The states of each job, by part and answer."""
-    rows, longest = sum(len(job.answers) for job in jobs), max((j.prompt for j in jobs), key=len)
+    rows, longest = (
+        sum(len(job.answers) for job in jobs),
+        max((job.prompt_ids for job in jobs), key=len),
+    )
     with workspace_of(lm) as workspace:
         decoders = workspace.decoders(devices_for(lm, devices, rows, len(longest)))
         yield from _read_with(decoders, jobs, parts)
@@ -105,24 +101,25 @@ def _read_all(
 def _read_with(
     decoders: Sequence[Decoder], jobs: Sequence[_Job], parts: Sequence[range]
 ) -> Iterator[list[list[States]]]:
-    room, most = max(job.longest for job in jobs), max(len(job.answers) for job in jobs)
-    longest = max((job.prompt for job in jobs), key=len)
+    room = max((len(answer) for job in jobs for answer in job.answers), default=1)
+    most = max(len(job.answers) for job in jobs)
+    longest = max((job.prompt_ids for job in jobs), key=len)
     # Several problems are shared out, not the answers of one.
-    size, held = share_out(most, len(decoders) if len(jobs) == 1 else 1, ROWS)
+    size, capacity = share_out(most, len(decoders) if len(jobs) == 1 else 1, ROWS)
 
     def read_rows(decoder: Decoder, answers: list[list[int]]) -> list[list[States]]:
         starts = range(0, len(answers), size)
-        read = [_read_rows(decoder, answers[i : i + size], held, room, parts) for i in starts]
+        read = [_read_rows(decoder, answers[i : i + size], capacity, room, parts) for i in starts]
         return [[states for rows in read for states in rows[i]] for i in range(len(parts))]
 
     def read_job(decoder: Decoder, job: _Job) -> list[list[States]]:
-        decoder.read_prompt(job.prompt)
+        decoder.read_prompt(job.prompt_ids)
         return read_rows(decoder, job.answers)
 
     if len(decoders) == 1:
         yield from (read_job(decoders[0], job) for job in jobs)
     elif len(jobs) == 1:
-        read_prompt(decoders, longest)
+        prefill(decoders, longest)
         for decoder in decoders:  # captured one after the other, as in `lockstep`
             read_rows(decoder, [[0]])
         shares = [jobs[0].answers[i : i + size] for i in range(0, most, size)]
@@ -161,22 +158,22 @@ def _read_rows(
     """The states of at most `rows` answers to the decoder's prompt, by layers and answer."""
     # Chunks are padded, so the cache needs room for the padding too; it is rounded up to that.
     cache, last = decoder.cache_for(rows, room), decoder.model.config.num_layers
-    found: list[list[list[States]]] = [[[] for _ in answers] for _ in parts]
+    by_part: list[list[list[States]]] = [[[] for _ in answers] for _ in parts]
     for start in range(0, max(map(len, answers)), TOKENS):
         chunks = [answer[start : start + TOKENS] for answer in answers]
         ids = np.zeros((cache.batch, TOKENS), dtype=np.int32)
         for row, chunk in enumerate(chunks):
             ids[row, : len(chunk)] = chunk
         wanted = [row * TOKENS + t for row, chunk in enumerate(chunks) for t in range(len(chunk))]
-        behind, given = cache.holding(start, decoder.prompt), ids
-        for part, states in zip(parts, found, strict=True):
-            hidden, normed = decoder.step(given, behind, wanted, part)
-            given = hidden  # (B, T, D)
+        behind, inputs = cache.holding(start, decoder.prefix), ids
+        for part, states in zip(parts, by_part, strict=True):
+            hidden, normed = decoder.step(inputs, behind, wanted, part)
+            inputs = hidden  # (B, T, D)
             for row, chunk in enumerate(chunks):
                 if chunk:
-                    kept = (given if part.stop == last else normed)[row, : len(chunk)]
-                    states[row].append(kept.astype(np.float32))
-    return [[np.concatenate(one) for one in states] for states in found]
+                    own = (inputs if part.stop == last else normed)[row, : len(chunk)]
+                    states[row].append(own.astype(np.float32))
+    return [[np.concatenate(one) for one in states] for states in by_part]
 
 
 def _job(lm: CausalLM, pool: Pool, alone: bool) -> _Job:

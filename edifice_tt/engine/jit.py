@@ -5,12 +5,12 @@ weight, and a capture on its class would serve all instances. On a CPU the cores
 the tokens of a single text.
 """
 
-import inspect
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 from itertools import pairwise
 from threading import RLock
 from typing import Any
@@ -87,7 +87,10 @@ class CompiledModel:
         count = len(self._devices or devices_beside(own))
         if not _shares_memory(x):
             devices = list(self._devices or [own])[:rows]
-            models = [self._replica(device, own) for device in devices]
+            for device in {*devices} - {*self._replicas}:
+                alike = device == own
+                self._replicas[device] = self.model if alike else replicate(self.model, device)
+            models = [self._replicas[device] for device in devices]
             parts = shares(rows, len(devices))
             return [
                 _Part(partial(_call, m), d, 0, part)
@@ -95,7 +98,7 @@ class CompiledModel:
             ]
         if self._devices is None:
             count = max(1, min(count, rows * tokens // PART))
-        if rows == 1 < count and _reads_on(self.model) and serves(x):
+        if rows == 1 < count and "cache" in signature(self.model).parameters and serves(x):
             cache = KVCache.empty(self.model.config.backbone, 1, tokens, own)
             return [
                 _Part(_reader(self.model, cache, x, part), own, 1, part)
@@ -104,13 +107,6 @@ class CompiledModel:
         call = partial(_call, self.model)
         return [_Part(call, own, 0, part) for part in shares(rows, min(count, rows))]
 
-    def _replica(self, device: str, own: str) -> Any:
-        if device == own:
-            return self.model
-        if device not in self._replicas:
-            self._replicas[device] = replicate(self.model, device)
-        return self._replicas[device]
-
     def _run(self, parts: "list[_Part]") -> None:
         first, *others = parts
         if not all(part.is_replayed for part in parts):
@@ -118,18 +114,15 @@ class CompiledModel:
                 for part in parts:
                     part()
             return
-        if not others:
-            first()
-            return
         if self._threads is None or self._process != os.getpid():  # a fork has no threads
             self._threads, self._process = ThreadPoolExecutor(), os.getpid()
         # Of one text, a part needs the keys and values of those before: the program of a layer that
         # reads them follows the one that writes them.
         signals = [Signals() if part.axis else None for part in others]
-        ends = zip(others, signals, [*signals[1:], None], strict=True)
+        ends = zip(others, signals, [*signals, None][1:], strict=True)
         running = [self._threads.submit(part, *both) for part, *both in ends]
         try:
-            first(None, signals[0])
+            first(None, *signals[:1])
         finally:
             wait(running)
         for future in running:
@@ -145,35 +138,34 @@ class _Part:
         self.device, self.axis = device, axis
         lead = (slice(None),) * axis
         self.at = ... if part is None else (*lead, slice(part.start, part.stop))
-        self.given: Tensor | None = None
+        self.input: Tensor | None = None
         self.out: Any = None
         self._call = call
-        self._jit: Any = None
-        self._replay: Replay | None = None
+        self._run: Any = None  # a `Replay`, or what tinygrad captured
 
     @property
     def is_replayed(self) -> bool:
         """Whether it runs without tinygrad, in parallel with other threads."""
-        return self._replay is not None
+        return isinstance(self._run, Replay)
 
     def capture(self) -> None:
         """Capture on the first call, as plain programs if possible."""
-        if self._replay is not None or self._jit is not None:
+        if self._run is not None:
             return
         if in_memory(self.device) and not TRAINING:
-            assert self.given is not None
+            assert self.input is not None
             # Twice: the first call may compute what is kept from then on, such as rotary tables.
-            found = capture(self._call, self.given) or capture(self._call, self.given)
-            if found is not None:
-                self.out, self._replay = found.returned, Replay((found, {}))
+            graph = capture(self._call, self.input) or capture(self._call, self.input)
+            if graph is not None:
+                self.out, self._run = graph.returned, Replay((graph, {}))
                 return
-        self._jit = TinyJit(self._call)
+        self._run = TinyJit(self._call)
 
     def __call__(self, before: Signals | None = None, after: Signals | None = None) -> None:
-        if self._replay is not None:
-            self._replay(before, after)
+        if self.is_replayed:
+            self._run(before, after)
         else:
-            self.out = self._jit(self.given)
+            self.out = self._run(self.input)
 
 
 def _call(model: Any, x: Tensor, **options: Any) -> Any:
@@ -184,11 +176,6 @@ def _call(model: Any, x: Tensor, **options: Any) -> Any:
 def _own(tensor: Tensor) -> Tensor:
     """The Tensor in its own buffer, not a view of another."""
     return tensor if tensor.uop.has_buffer_identity(after_ok=True) else tensor.contiguous()
-
-
-def _reads_on(model: Any) -> bool:
-    """Whether a model can read a text part by part."""
-    return "cache" in inspect.signature(model).parameters
 
 
 def _reader(model: Any, cache: KVCache, x: Tensor, part: range) -> Callable[[Tensor], Any]:
@@ -212,16 +199,16 @@ def _hand_out(x: Tensor, parts: Sequence[_Part]) -> None:
     """Copy each part's share of an input into the buffer that its capture reads."""
     if not _shares_memory(x):
         for part in parts:
-            # Not a view, a constant or an unfinished sum.
-            part.given = x[part.at].clone(part.device).realize()
+            # A copy: the input may be a view, a constant or not yet computed.
+            part.input = x[part.at].clone(part.device).realize()
         return
     array = numbers(x)
     array = view(x.contiguous().realize()) if array is None else array
     for part in parts:
         share = array[part.at]
-        if part.given is None:
-            part.given = wrap(np.empty_like(share, order="C"), part.device)
-        np.copyto(view(part.given), share)
+        if part.input is None:
+            part.input = wrap(np.empty_like(share, order="C"), part.device)
+        np.copyto(view(part.input), share)
 
 
 def _join(parts: Sequence[Tensor | None], axis: int, device: str) -> Tensor | None:

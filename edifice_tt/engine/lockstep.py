@@ -14,7 +14,7 @@ import numpy as np
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.engine.decoder import Decoder, Logits
-from edifice_tt.engine.prefill import LONG, read_prompt
+from edifice_tt.engine.prefill import LONG, prefill
 from edifice_tt.machine.toolchain import devices_beside
 from edifice_tt.nn.cache import KVCache
 
@@ -27,12 +27,12 @@ FEWEST = 8  # rows that a batch has room for, so that fewer need no program of t
 
 
 def devices_for(
-    lm: CausalLM, devices: Sequence[str] | None, rows: int, prompt: int
+    lm: CausalLM, devices: Sequence[str] | None, rows: int, prompt_size: int
 ) -> Sequence[str]:
-    """The named devices, or as many as are useful for so many rows and `prompt` tokens."""
+    """The named devices, or as many as are useful for so many rows and tokens of a prompt."""
     if devices is not None:
         return devices
-    return devices_beside(lm.device)[: max(-(-rows // SHARE), 2 if prompt > LONG else 1)]
+    return devices_beside(lm.device)[: max(-(-rows // SHARE), 2 if prompt_size > LONG else 1)]
 
 
 def share_out(rows: int, devices: int, most: int) -> tuple[int, int]:
@@ -43,7 +43,7 @@ def share_out(rows: int, devices: int, most: int) -> tuple[int, int]:
 
 def decode(
     decoders: Sequence[Decoder],
-    prompt: Sequence[int],
+    prompt_ids: Sequence[int],
     rows: Sequence[Row],
     tokens: int,
     batch_size: int,
@@ -53,7 +53,7 @@ def decode(
 
     The prompt is read once. An exception on one device, or Ctrl-C, ends all after their step.
     """
-    logits = read_prompt(decoders, prompt)
+    logits = prefill(decoders, prompt_ids)
     size, room = share_out(len(rows), len(decoders), batch_size)
     batches = SimpleQueue[Sequence[Row]]()
     for start in range(0, len(rows), size):
@@ -78,10 +78,8 @@ def decode(
     for decoder in decoders:  # captured one after the other, since tinygrad captures one at a time
         decoder.warm_up(room, tokens)
     with ThreadPoolExecutor(len(decoders)) as pool:
-        futures = [pool.submit(work, decoder) for decoder in decoders]
         try:
-            for future in futures:
-                future.result()
+            list(pool.map(work, decoders))
         except BaseException:
             stop.set()
             raise
@@ -104,6 +102,6 @@ def _decode_batch(
             return
         for slot, token in active.items():
             ids[slot] = token
-        behind = cache.holding(position - 1, decoder.prompt)
+        behind = cache.holding(position - 1, decoder.prefix)
         _, following = decoder.step(ids, behind, list(active))
         drawn = {slot: draw(rows[slot], following[slot], position) for slot in active}

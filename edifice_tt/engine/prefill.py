@@ -16,55 +16,55 @@ from edifice_tt.engine.jit import shares
 LONG = 2 * CHUNK  # a prompt above this is worth the captures of its parts
 
 
-def read_prompt(decoders: Sequence[Decoder], token_ids: Sequence[int]) -> Logits:
+def prefill(decoders: Sequence[Decoder], ids: Sequence[int]) -> Logits:
     """Read a prompt that all decoders then share; returns the logits (V,) after it."""
     lead, *others = decoders
     if (
         not others
-        or len(token_ids) <= LONG
+        or len(ids) <= LONG
         or lead.model.config.num_layers < len(decoders)
-        or len(token_ids) - (kept := lead.begin_prompt(token_ids)) <= LONG
+        or len(ids) - (start := lead.begin_prompt(ids)) <= LONG
     ):
-        logits = lead.read_prompt(token_ids)
+        logits = lead.read_prompt(ids)
     else:
         for other in others:
             other.take_prompt(lead)
-        logits = lead.end_prompt(token_ids, _read_in_stages(decoders, token_ids[kept:], kept))
+        logits = lead.end_prompt(ids, _read_in_stages(decoders, ids[start:], start))
     for other in others:
         other.take_prompt(lead)
     return logits
 
 
-def _read_in_stages(decoders: Sequence[Decoder], token_ids: Sequence[int], kept: int) -> Logits:
+def _read_in_stages(decoders: Sequence[Decoder], ids: Sequence[int], start: int) -> Logits:
     parts = shares(decoders[0].model.config.num_layers, len(decoders))
-    chunks = list(chunks_of(token_ids))
+    chunks = list(chunks_of(ids))
 
-    def read(stage: int, given: NDArray[Any], chunk: int) -> tuple[NDArray[Any], Logits]:
-        cache = decoders[stage].prompt
+    def read(stage: int, inputs: NDArray[Any], chunk: int) -> tuple[NDArray[Any], Logits]:
+        cache = decoders[stage].prefix
         assert cache is not None
-        behind, count = cache.holding(kept + chunk * CHUNK), chunks[chunk][1]
-        hidden, logits = decoders[stage].step(given, behind, range(count), parts[stage])
+        behind, count = cache.holding(start + chunk * CHUNK), chunks[chunk][1]
+        hidden, logits = decoders[stage].step(inputs, behind, range(count), parts[stage])
         return hidden.copy(), logits
 
     # The first chunk alone: tinygrad captures one graph at a time.
-    given: NDArray[Any] = chunks[0][0]
+    inputs: NDArray[Any] = chunks[0][0]
     for stage in range(len(decoders)):
-        given, logits = read(stage, given, 0)
+        inputs, logits = read(stage, inputs, 0)
 
     lanes = [SimpleQueue[NDArray[Any] | None]() for _ in (*decoders, "the end")]
-    for ids, _ in chunks[1:]:
-        lanes[0].put(ids)
+    for padded, _ in chunks[1:]:
+        lanes[0].put(padded)
 
     def work(stage: int) -> Logits:
         after: Logits = logits
         try:
             for chunk in range(1, len(chunks)):
-                if (given := lanes[stage].get()) is None:
+                if (inputs := lanes[stage].get()) is None:
                     break
-                hidden, after = read(stage, given, chunk)
+                hidden, after = read(stage, inputs, chunk)
                 lanes[stage + 1].put(hidden)
         finally:
-            lanes[stage + 1].put(None)  # whoever waits behind a stage that failed goes home
+            lanes[stage + 1].put(None)  # so that the stages behind one that failed end too
         return after
 
     with ThreadPoolExecutor(len(decoders)) as pool:

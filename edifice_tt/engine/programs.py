@@ -15,6 +15,7 @@ from tinygrad import Tensor
 from tinygrad.nn.state import get_parameters
 
 from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.nn.backbone import Block
 from edifice_tt.nn.buffers import in_memory, view, wrap, zeros
 from edifice_tt.nn.cache import KVCache, Layers
 from edifice_tt.nn.cpu.replay import Capture, Replay, capture, memory_of
@@ -24,20 +25,20 @@ from edifice_tt.nn.cpu.replay import Capture, Replay, capture, memory_of
 class LinkedStep:
     """A step of one shape for one cache; its results are valid until the next step."""
 
-    given: NDArray[Any]
+    inputs: NDArray[Any]
     rows: NDArray[np.int32]
     hidden: NDArray[np.float32]
     logits: NDArray[np.float32]
     layers: Replay
-    held: Any  # the memory that lies behind all this
+    memory: Any  # what lies behind all this, kept alive
     last: NDArray[np.float32] | None = None  # when T > 1: the token (1, D) whose logits are wanted
     head: Replay | None = None
 
     def __call__(
-        self, given: NDArray[Any], rows: Sequence[int]
+        self, inputs: NDArray[Any], rows: Sequence[int]
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """`rows` is what `KVCache.rows` holds."""
-        np.copyto(self.given, given)
+        np.copyto(self.inputs, inputs)
         self.rows[: len(rows)] = rows
         self.layers()
         if self.head is not None and self.last is not None:
@@ -60,11 +61,11 @@ class _Chain:
     """Programs in sequence, with their own memory."""
 
     links: list[Any] = field(default_factory=list)
-    held: list[Any] = field(default_factory=list)
+    memory: list[Any] = field(default_factory=list)
     _scratch: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
-    def add(self, program: _Program, given: Sequence[Tensor], out: Tensor) -> Tensor:
-        places = dict(zip(program.saw, map(memory_of, given), strict=True))
+    def add(self, program: _Program, arguments: Sequence[Tensor], out: Tensor) -> Tensor:
+        places = dict(zip(program.saw, map(memory_of, arguments), strict=True))
         places[program.returned] = memory_of(out)
         for at, size in program.capture.written.items():
             if at not in places:
@@ -73,7 +74,7 @@ class _Chain:
                     self._scratch[at] = zeros(size, dtype=np.uint8)
                 places[at] = self._scratch[at].ctypes.data
         self.links.append((program.capture, places))
-        self.held += [*given, out, self._scratch]
+        self.memory += [*arguments, out, self._scratch]
         return out
 
     def replay(self) -> Replay:
@@ -91,7 +92,7 @@ class Programs:
         self._model = model
         self._captured: dict[Any, _Program] = {}
 
-    def link(self, given: NDArray[Any], cache: KVCache, part: range) -> LinkedStep | None:
+    def link(self, inputs: NDArray[Any], cache: KVCache, part: range) -> LinkedStep | None:
         """The step for such an input of `Decoder.step`; None unless plain programs suffice."""
         lm = self._model()
         if not in_memory(lm.device):
@@ -100,74 +101,68 @@ class Programs:
         if not all(block.is_one_kernel(empty) for block in lm.backbone.blocks):
             return None
         try:
-            return self._link(lm, wrap(np.zeros_like(given), lm.device), cache, part)
+            return self._link(lm, wrap(np.zeros_like(inputs), lm.device), cache, part)
         except _NotPlainError:
             return None
 
-    def _link(self, lm: CausalLM, given: Tensor, cache: KVCache, part: range) -> LinkedStep:
+    def _link(self, lm: CausalLM, inputs: Tensor, cache: KVCache, part: range) -> LinkedStep:
         def empty(*shape: int) -> Tensor:
             return wrap(zeros(*shape), lm.device)
 
-        (B, T, *_), width, size = given.shape, lm.config.hidden_size, lm.config.vocab_size
+        (B, T, *_), width, size = inputs.shape, lm.config.hidden_size, lm.config.vocab_size
         rows = wrap(np.zeros(3 + B * T, np.int32), lm.device)
         chain, streams = _Chain(), [empty(B, T, width), empty(B, T, width)]
-        x = given
+        caches = [cache] if cache.prefix is None else [cache, cache.prefix]
+        x = inputs
         if part.start == 0:
-            embed = self._capture(("embed", B, T), lm.embed, [x])
-            x = chain.add(embed, [x], streams[0])
+            x = self._add(chain, ("embed", B, T), lm.embed, [x], streams[0])
         for layer in part:
-            streams.reverse()  # out of one, into the other
-            x = self._add_layer(chain, lm, layer, cache, x, rows, streams[0])
-        norm = self._capture(("norm", B, T), lm.backbone.final_norm, [x])
-        normed = chain.add(norm, [x], empty(B, T, width))
-        step = partial(LinkedStep, view(given), view(rows))
+            streams.reverse()  # each layer reads one and writes the other
+            block, arguments = lm.backbone.blocks[layer], [x, rows]
+            arguments += [c.layers[layer] for c in caches]
+            tables = lm.backbone.rotations(layer, cache.span, lm.device)
+            weights = get_parameters(block)
+            key = ("layer", *(t.shape for t in [*arguments, *weights]), block.kind)
+            x = self._add(
+                chain, key, partial(_read_layer, block, tables), arguments, streams[0], weights
+            )
+        normed = empty(B, T, width)
+        self._add(chain, ("norm", B, T), lm.backbone.final_norm, [x], normed)
+        step = partial(LinkedStep, view(inputs), view(rows))
         if part.stop < lm.config.num_layers:
             return step(view(x), view(normed), chain.replay(), chain)
         if T == 1:
             logits, flat = empty(B, size), wrap(view(normed)[:, 0], lm.device)
-            chain.add(self._capture(("head", B), lm.logits, [flat, rows]), [flat, rows], logits)
+            self._add(chain, ("head", B), lm.logits, [flat, rows], logits)
             return step(view(normed), view(logits), chain.replay(), chain)
         last, logits, after = empty(1, width), empty(1, size), _Chain()
-        only = wrap(np.array([0, 0, 1, 0], np.int32), lm.device)  # the first of one row
-        after.add(self._capture(("head", 1), lm.logits, [last, only]), [last, only], logits)
+        only = wrap(np.array([0, 0, 1, 0], np.int32), lm.device)  # wanted: one token, the first
+        self._add(after, ("head", 1), lm.logits, [last, only], logits)
         step = partial(step, view(normed), view(logits), chain.replay(), (chain, after))
         return step(view(last), after.replay())
 
-    def _add_layer(
+    def _add(
         self,
         chain: _Chain,
-        lm: CausalLM,
-        layer: int,
-        cache: KVCache,
-        x: Tensor,
-        rows: Tensor,
-        out: Tensor,
-    ) -> Tensor:
-        block = lm.backbone.blocks[layer]
-        tables = lm.backbone.rotations(layer, cache.span, lm.device)
-        memories = [held.layers[layer] for held in (cache, cache.prefix) if held is not None]
-
-        def read(x: Tensor, rows: Tensor, own: Tensor, *shared: Tensor) -> Tensor:
-            prefix = KVCache(Layers(shared)) if shared else None
-            return block(x, tables, [], KVCache(Layers([own]), 0, prefix, rows))
-
-        given = [x, rows, *memories]
-        weights = get_parameters(block)
-        key = ("layer", *(t.shape for t in [*given, *weights]), block.kind)
-        return chain.add(self._capture(key, read, given, weights), [*given, *weights], out)
-
-    def _capture(
-        self,
         key: Any,
         function: Callable[..., Tensor],
-        given: Sequence[Tensor],
+        arguments: Sequence[Tensor],
+        out: Tensor,
         weights: Sequence[Tensor] = (),
-    ) -> _Program:
+    ) -> Tensor:
+        """Call a function in a chain; it is captured once for all calls with one key."""
         if key not in self._captured:
-            # Zeros: no row is wanted of them. What is as large as a cache costs no memory.
-            samples = [wrap(np.zeros_like(view(t)), str(t.device)) for t in given]
-            if (found := capture(function, *samples)) is None:
+            # Zeros: they ask for no row, and take no memory before they are written to.
+            samples = [wrap(np.zeros_like(view(t)), str(t.device)) for t in arguments]
+            if (graph := capture(function, *samples)) is None:
                 raise _NotPlainError
             saw = tuple(map(memory_of, [*samples, *weights]))
-            self._captured[key] = _Program(found, saw, memory_of(found.returned))
-        return self._captured[key]
+            self._captured[key] = _Program(graph, saw, memory_of(graph.returned))
+        return chain.add(self._captured[key], [*arguments, *weights], out)
+
+
+def _read_layer(
+    block: Block, tables: Any, x: Tensor, rows: Tensor, own: Tensor, *shared: Tensor
+) -> Tensor:
+    prefix = KVCache(Layers(shared)) if shared else None
+    return block(x, tables, [], KVCache(Layers([own]), 0, prefix, rows))

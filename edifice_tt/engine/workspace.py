@@ -36,13 +36,10 @@ class Workspace:
 
     def tidy(self) -> None:
         """Give back prompts that another decoder has outgrown."""
-        prompts = {
-            device: decoder.prompt for device, decoder in self.by_device.items() if decoder.prompt
-        }
-        largest = max((prompt.capacity for prompt in prompts.values()), default=0)
-        for device, prompt in prompts.items():
-            if prompt.capacity < largest:
-                self.by_device[device].drop_prompt()
+        sizes = {one: one.prefix.capacity for one in self.by_device.values() if one.prefix}
+        for decoder, size in sizes.items():
+            if size < max(sizes.values()):
+                decoder.drop_prompt()
 
 
 class _Shared:

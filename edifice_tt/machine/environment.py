@@ -55,8 +55,8 @@ def misread_variable(error: BaseException) -> ToolchainError | None:
             name = frame.f_locals.get("key")
         elif code.co_name == "parse" and "s" in frame.f_locals:
             name = "DEV"
-        elif code.co_name == "<module>" and (found := re.search(r'getenv\("(\w+)"', line)):
-            name = found[1]
+        elif code.co_name == "<module>" and (match := re.search(r'getenv\("(\w+)"', line)):
+            name = match[1]
     if name is None or name not in os.environ:
         return None
     return ToolchainError(

@@ -39,9 +39,9 @@ def replacing(path: Path, *, overwrite: bool = True) -> Iterator[Callable[[Write
     existing file, even one that another process creates meanwhile.
     """
     target, old = find_target(path), None
-    with ExitStack() as held:
+    with ExitStack() as stack:
         with _naming(path), suppress(FileNotFoundError):
-            old = held.enter_context(open_alone(target))
+            old = stack.enter_context(open_alone(target))
         if old is not None and not overwrite:
             raise FileExistsError(errno.EEXIST, "File exists", str(path))
         if old is not None and (names := os.fstat(old.fileno()).st_nlink) > 1:
@@ -74,17 +74,17 @@ def find_target(path: Path) -> Path:
     """
     target = Path(os.path.realpath(path))
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
         return target
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
-    kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
     for number in (1, 2):
         with suppress(OSError):  # it may be closed
-            if kind is None and os.path.samestat(found, os.fstat(number)):
+            if kind is None and os.path.samestat(status, os.fstat(number)):
                 kind = "where this command prints"
-    if kind is None and not (target.exists() and os.path.samestat(found, target.stat())):
+    if kind is None and not (target.exists() and os.path.samestat(status, target.stat())):
         kind = "a deleted file"
     if kind is not None:
         reason = f"it is {kind}; give the name of a regular file"
@@ -102,12 +102,12 @@ def working_alone(path: Path) -> Iterator[None]:
     target = find_target(path)
     lock = target.with_name(f"{target.name}.lock")
     with _naming(path):
-        held = _make_alone(lock)
-    with held:
+        file = _make_alone(lock)
+    with file:
         try:
             yield
         finally:
-            if not os.fstat(held.fileno()).st_size:  # else it is a file of somebody's
+            if not os.fstat(file.fileno()).st_size:  # else it is another program's
                 lock.unlink(missing_ok=True)
 
 

@@ -29,10 +29,10 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=unique)
 
 
-def parse(given: bytes | str) -> Any:
+def parse(source: bytes | str) -> Any:
     """The value of a JSON text; raises a one-line `ValueError` for any other text."""
     try:
-        text = given.decode() if isinstance(given, bytes) else given
+        text = source.decode() if isinstance(source, bytes) else source
         value = _DECODER.decode(text)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise why_no_json(error) from error
@@ -64,9 +64,9 @@ def check_whole(text: str, value: Any) -> None:
             raise ValueError("a text holds half a character, a lone surrogate") from error
 
 
-def parse_record(given: bytes | str) -> dict[str, Any]:
+def parse_record(source: bytes | str) -> dict[str, Any]:
     """The dict of a text that is one JSON object; raises `ValueError` as `parse` does."""
-    value = parse(given)
+    value = parse(source)
     if not isinstance(value, dict):
         raise ValueError(f"no JSON object but {value!r:.60}")
     return value
@@ -97,12 +97,8 @@ def take_all(record: Mapping[str, Any], name: str, kind: type) -> list[Any]:
 
 
 def _is_deeper(value: Any, most: int) -> bool:
-    level = [value]
+    level = [value] if isinstance(value, dict | list) else []
     for _ in range(most):
-        inner = (
-            one.values() if isinstance(one, dict) else one
-            for one in level
-            if isinstance(one, dict | list)
-        )
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
         level = [one for some in inner for one in some if isinstance(one, dict | list)]
     return bool(level)

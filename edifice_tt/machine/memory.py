@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edifice_tt.contract.errors import EdificeError
+from edifice_tt.machine.toolchain import is_processor
 
 
 def available_bytes(device: str) -> int | None:
@@ -55,8 +56,8 @@ def host_bytes(root: Path = Path("/")) -> int | None:
         if sys.platform == "darwin":
             return _macos(subprocess.run(["vm_stat"], capture_output=True, text=True, timeout=5))
         meminfo = (root / "proc/meminfo").read_text(encoding="ascii")
-        if found := re.search(r"^MemAvailable: +(\d+) kB$", meminfo, re.MULTILINE):
-            return min([int(found[1]) * 1024, *_control_groups(root)])
+        if match := re.search(r"^MemAvailable: +(\d+) kB$", meminfo, re.MULTILINE):
+            return min([int(match[1]) * 1024, *_control_groups(root)])
     return None
 
 
@@ -118,7 +119,7 @@ def _cuda(device: Any) -> int:
 def _metal(device: Any) -> int | None:
     gpu = device.sysdevice
     left = int(gpu.recommendedMaxWorkingSetSize()) - int(gpu.currentAllocatedSize())
-    host = host_bytes()  # the same memory
+    host = host_bytes()  # which the GPU shares
     return left + _cached(device) if host is None else min(left, host) + _cached(device)
 
 
@@ -127,16 +128,12 @@ def _opencl(device: Any) -> int | None:
     from tinygrad.runtime.autogen import opencl as cl
     from tinygrad.runtime.ops_cl import check
 
-    def ask(what: int) -> int:
-        value = ctypes.c_uint64()
-        check(cl.clGetDeviceInfo(device.cl_dev, what, 8, ctypes.byref(value), None))
-        return int(value.value)
-
-    if ask(cl.CL_DEVICE_TYPE) & cl.CL_DEVICE_TYPE_CPU:
+    if is_processor(device):
         return host_bytes()
+    size, what = ctypes.c_uint64(), cl.CL_DEVICE_GLOBAL_MEM_SIZE
+    check(cl.clGetDeviceInfo(device.cl_dev, what, 8, ctypes.byref(size), None))
     # The driver does not tell what other programs use.
-    used = int(GlobalCounters.mem_used_per_device[device.device])
-    return ask(cl.CL_DEVICE_GLOBAL_MEM_SIZE) - used
+    return size.value - int(GlobalCounters.mem_used_per_device[device.device])
 
 
 _ASK: dict[str, Callable[[Any], int | None]] = {"CUDA": _cuda, "METAL": _metal, "CL": _opencl}

@@ -40,9 +40,9 @@ def offer_clang() -> None:
 
 def find_clang() -> str | None:
     """The path of the clang to use: from `CC`, `PATH`, or beside this Python; None without one."""
-    given = os.environ.get("CC", "")
-    if "clang" in Path(given).name and (found := shutil.which(given)):
-        return found
+    name = os.environ.get("CC", "")
+    if "clang" in Path(name).name and (path := shutil.which(name)):
+        return path
     offer_clang()
     return shutil.which("clang")
 
@@ -55,19 +55,10 @@ def how_to_get_clang() -> str:
         return f"{sys.executable} -m pip install 'edifice-tt[cpu]'"
     if sys.platform == "win32":
         return "winget install LLVM.LLVM"
-    return next(
-        (
-            command
-            for manager, command in (
-                ("apt-get", "sudo apt-get install clang"),
-                ("dnf", "sudo dnf install clang"),
-                ("pacman", "sudo pacman -S clang"),
-                ("apk", "sudo apk add clang"),
-            )
-            if shutil.which(manager)
-        ),
-        "install clang with your system's package manager",
-    )
+    for command in ("apt-get install", "dnf install", "pacman -S", "apk add"):
+        if shutil.which(command.split()[0]):
+            return f"sudo {command} clang"
+    return "install clang with your system's package manager"
 
 
 def prepare_compiler() -> str:
@@ -95,11 +86,13 @@ def open_device(name: str | None = None) -> str:
     those that do), or when only the CPU is left and there is no clang.
     """
     check_environment()
-    from tinygrad import Device
+    from tinygrad import Device, device
     from tinygrad.helpers import BEAM, DEV, PARALLEL
 
     _prepare_cache()
-    _let_threads_compute()
+    # tinygrad forbids its code generator to open devices by a switch that all threads share. A
+    # thread that reads a Tensor meanwhile would fail.
+    device.ALLOW_DEVICE_USAGE = True
     wanted = (name or DEV.device or _first_device()).upper()
     kind = wanted.split(":", maxsplit=1)[0]
     if kind == "CPU":
@@ -128,8 +121,8 @@ def _compute(device: str) -> None:
     from tinygrad import Tensor
 
     ones = Tensor([1.0] * 64, device=device).reshape(8, 8)
-    if (found := (ones @ ones).numpy()).min() != 8 or found.max() != 8:
-        raise ValueError(f"eight times 1 is {found.flat[0]} there, expected 8")
+    if (product := (ones @ ones).numpy()).min() != 8 or product.max() != 8:
+        raise ValueError(f"eight times 1 is {product.flat[0]} there, expected 8")
 
 
 def _prepare_cache() -> None:
@@ -152,10 +145,7 @@ def _prepare_cache() -> None:
         connection.execute("PRAGMA synchronous=NORMAL")
         helpers._db_connection = connection
         helpers.diskcache_put("edifice_tt", "written", 1)
-    except (
-        OSError,
-        sqlite3.Error,
-    ):  # without a cache each start compiles anew; CACHEDB can name another file
+    except (OSError, sqlite3.Error):  # each start compiles anew; CACHEDB can name another file
         helpers.CACHELEVEL.value = 0
     _cache_of = os.getpid()
 
@@ -163,25 +153,12 @@ def _prepare_cache() -> None:
 _cache_of: int | None = None  # the id of the process that opened the cache
 
 
-def _let_threads_compute() -> None:
-    """Let other threads use a device while one compiles.
-
-    tinygrad forbids its code generator to open devices by a switch that all threads share. A thread
-    that reads a Tensor meanwhile would fail.
-    """
-    from tinygrad import device
-
-    device.ALLOW_DEVICE_USAGE = True
-
-
 def devices_beside(device: str) -> list[str]:
     """The devices that can share the work of `device`: one per core for the CPU, else itself."""
     if device != "CPU":
         return [device]
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
+    limited = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if limited else os.cpu_count() or 1
     return ["CPU", *(f"CPU:{core}" for core in range(1, cores))]
 
 
@@ -193,17 +170,17 @@ def open_devices(names: Sequence[str], beside: str) -> list[str]:
     """
     if isinstance(names, str) or not names:
         raise ValueError(f"devices={names!r} must be a list of devices, for example [{beside!r}]")
-    opened = [open_device(name) for name in names]
-    if len(set(opened)) < len(opened):
-        raise ValueError(f"devices={opened} name one twice; give each once")
+    devices = [open_device(name) for name in names]
+    if len(set(devices)) < len(devices):
+        raise ValueError(f"devices={devices} name one twice; give each once")
     kind = beside.split(":")[0]
-    for name in opened:
+    for name in devices:
         if name.split(":")[0] != kind:
             raise ValueError(
                 f"device {name!r} is of another kind than {beside!r}, where the model is; give "
                 f"devices of the kind {kind}"
             )
-    return opened
+    return devices
 
 
 @exclusive
@@ -214,34 +191,34 @@ def list_devices() -> list[str]:
     _prepare_cache()
     with suppress(ToolchainError):
         prepare_compiler()
-    opened = []
+    devices = []
     for kind in ALL_DEVICES:
         if kind == "CPU" and find_clang() is None:
             continue
         with suppress(Exception):
-            opened.append(Device[kind].device)
-    return opened
+            devices.append(Device[kind].device)
+    return devices
 
 
 def _first_device() -> str:
     from tinygrad.device import ALL_DEVICES, Device
     from tinygrad.helpers import DEV
 
-    found = "CPU"
+    first = "CPU"
     for kind in ALL_DEVICES[: ALL_DEVICES.index("CPU")]:
         if kind not in _VENDORS or _has_card(*_VENDORS[kind]):
             with suppress(Exception):
                 device = Device[kind]
-                if kind == "CL" and _is_processor(device) and find_clang():
+                if kind == "CL" and is_processor(device) and find_clang():
                     continue
-                found = str(device.device)
+                first = str(device.device)
                 break
     if not repr(DEV):
-        DEV.value = found  # saves tinygrad the same search
-    return found
+        DEV.value = first  # saves tinygrad the same search
+    return first
 
 
-def _is_processor(device: Any) -> bool:
+def is_processor(device: Any) -> bool:
     """Whether an OpenCL device reports that it is a CPU."""
     from tinygrad.runtime.autogen import opencl
 
@@ -250,8 +227,8 @@ def _is_processor(device: Any) -> bool:
     return bool(kind.value & opencl.CL_DEVICE_TYPE_CPU)
 
 
-# Drivers that take half a second to find no card. So look first for the vendor on the PCI bus, or
-# the device file that a container has.
+# These drivers take half a second to find no card. So first the PCI bus is asked for the vendor; a
+# container may have the device file alone.
 _VENDORS = {"AMD": ("0x1002", "/dev/kfd"), "NV": ("0x10de", "/dev/nvidiactl")}
 
 

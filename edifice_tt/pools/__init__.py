@@ -9,31 +9,18 @@ from edifice_tt.contract.hookspecs import hookimpl
 def register_tasks(register: Callable[..., None]) -> None:
     from edifice_tt.pools import families
 
-    def words(name: str, make: Callable[..., tuple[str, str]], summary: str, seed: int) -> None:
-        register(name, make, summary, answer="text", examples_seed=seed)
-
-    register("add", families.add, "a two-digit and a one-digit number")
-    words("common-word", families.common_word, "the word that two lists share", 1)
-    register(
-        "count-letter",
-        families.count_letter,
-        "how often a letter stands in a row",
-        examples_seed=2,
-    )
-    register(
-        "count-things", families.count_things, "how many apples are in a basket", examples_seed=2
-    )
-    words("days-later", families.days_later, "the day of the week so many days later", 1)
-    words(
-        "first-in-alphabet",
-        families.first_in_alphabet,
-        "the first of four words in the alphabet",
-        1,
-    )
-    register("largest", families.largest, "the largest of four two-digit numbers", examples_seed=7)
-    words("longest-word", families.longest_word, "the longest of four words", 7)
-    register("removed-number", families.removed_number, "the number that a list lost")
-    words("repeated-word", families.repeated_word, "the word that stands twice", 2)
-    register(
-        "smallest", families.smallest, "the smallest of four two-digit numbers", examples_seed=3
-    )
+    for name, summary, answer, examples_seed in (
+        ("add", "a two-digit and a one-digit number", "number", 0),
+        ("common-word", "the word that two lists share", "text", 1),
+        ("count-letter", "how often a letter stands in a row", "number", 2),
+        ("count-things", "how many apples are in a basket", "number", 2),
+        ("days-later", "the day of the week so many days later", "text", 1),
+        ("first-in-alphabet", "the first of four words in the alphabet", "text", 1),
+        ("largest", "the largest of four two-digit numbers", "number", 7),
+        ("longest-word", "the longest of four words", "text", 7),
+        ("removed-number", "the number that a list lost", "number", 0),
+        ("repeated-word", "the word that stands twice", "text", 2),
+        ("smallest", "the smallest of four two-digit numbers", "number", 3),
+    ):
+        make = getattr(families, name.replace("-", "_"))
+        register(name, make, summary, answer=answer, examples_seed=examples_seed)

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FINISH_REASONS = ("eos", "stop", "length", "unknown")
-INTERRUPTED = (
-    "interrupted"  # stands among a pool's settings, yet says nothing of how it was sampled
-)
+# Stands among a pool's settings, yet says nothing of how it was sampled.
+INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ class ChatText(str):
 
     def __new__(cls, text: str, plain: Iterable[Iterable[int]]) -> "ChatText":
         """The text with these places."""
-        made = super().__new__(cls, text)
-        made.plain = tuple((start, stop) for start, stop in plain)
-        return made
+        self = super().__new__(cls, text)
+        self.plain = tuple((start, stop) for start, stop in plain)
+        return self
 
     def __getnewargs__(self) -> tuple[str, tuple[Span, ...]]:  # type: ignore[override]
         return str(self), self.plain

@@ -46,9 +46,9 @@ def add(rng: Random) -> Question:
 
 def removed_number(rng: Random) -> Question:
     numbers = _numbers(rng, 4)
-    kept = rng.sample(numbers, 3)
-    (gone,) = set(numbers) - set(kept)
-    return Question(f"Before: {_listed(numbers)}\nAfter: {_listed(kept)}\nRemoved:", str(gone))
+    rest = rng.sample(numbers, 3)
+    (gone,) = set(numbers) - set(rest)
+    return Question(f"Before: {_listed(numbers)}\nAfter: {_listed(rest)}\nRemoved:", str(gone))
 
 
 def count_letter(rng: Random) -> Question:

@@ -70,17 +70,17 @@ def import_pools(
     left_out: dict[str, None] = {}  # names in order
 
     def read(record: dict[str, Any], place: int) -> Pool:
-        given = _take(record, "candidates", list, "a list", None)
+        entries = _take(record, "candidates", list, "a list", None)
         texts = _take(record, "completions", list, "a list", None)
-        if (given is None) == (texts is None):
+        if (entries is None) == (texts is None):
             raise ValueError("expected either `candidates` or `completions`, a list")
-        if given is None:
-            given = [{"text": text} for text in texts]
+        if entries is None:
+            entries = [{"text": text} for text in texts]
         problem, gold = _name(record, place), _text(record, "gold") or _text(record, "answer")
         prompt = _take(record, "prompt", str, "text", "")
         left_out.update(dict.fromkeys(record))
         candidates = []
-        for index, fields in enumerate(given):
+        for index, fields in enumerate(entries):
             try:
                 candidates.append(_candidate(index, fields, scorer, range))
                 left_out.update(dict.fromkeys(fields))
@@ -103,9 +103,7 @@ def _candidate(index: int, fields: Any, scorer: str, range: str | None) -> Candi
         raise ValueError(f"{fields!r:.40} must be an object")
     if fields.keys().isdisjoint(("text", "answer", "correct", "score")):
         raise ValueError("it needs at least one of text, answer, correct and score")
-    correct = fields.pop("correct", None)
-    if correct is not None and type(correct) is not bool:
-        raise ValueError(f"correct={correct!r:.40} must be true, false or null")
+    correct = _take(fields, "correct", bool, "true, false or null", None)
     score = _score(fields, range)
     return Candidate(
         index,
@@ -119,24 +117,20 @@ def _candidate(index: int, fields: Any, scorer: str, range: str | None) -> Candi
 
 
 def _num_tokens(fields: dict[str, Any]) -> int:
-    given = fields.pop("num_tokens", None)
-    if given is None:
-        return 0
-    if type(given) is not _Number or not re.fullmatch("[0-9]{1,19}", given):
-        raise ValueError(f"num_tokens={given!r:.40} must be a whole number, at least 0")
-    if int(given) >= 2**63:
-        raise ValueError(f"num_tokens={given!r:.40} must be below 2^63")
-    return int(given)
+    count = _take(fields, "num_tokens", _Number, "a whole number, 0 to 2^63 - 1", _Number(0))
+    if not re.fullmatch("[0-9]{1,19}", count) or int(count) >= 2**63:
+        raise ValueError(f"num_tokens={count!r:.40} must be a whole number, 0 to 2^63 - 1")
+    return int(count)
 
 
 def _score(fields: dict[str, Any], range: str | None) -> float | None:
-    given = fields.pop("score", None)
-    if given is None:
+    number = _take(fields, "score", _Number, "a finite number", None)
+    if number is None:
         return None
-    if type(given) is not _Number or math.isinf(score := float(given)):
-        raise ValueError(f"score={given!r:.40} must be a finite number")
+    if math.isinf(score := float(number)):
+        raise ValueError(f"score={number!r:.40} must be a finite number")
     if range == "probability" and not 0 <= score <= 1:
-        raise ValueError(f"score={given!r:.40} is no probability; give another range")
+        raise ValueError(f"score={number!r:.40} is no probability; give another range")
     return score
 
 
@@ -172,10 +166,7 @@ def _no_constant(name: str) -> None:
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=unique,
-    parse_float=_Number,
-    parse_int=_Number,
-    parse_constant=_no_constant,
+    object_pairs_hook=unique, parse_float=_Number, parse_int=_Number, parse_constant=_no_constant
 )
 
 
@@ -209,10 +200,10 @@ def _read(path: str | os.PathLike[str], read: Callable[[dict[str, Any], int], T]
                 if not line.strip():
                     continue
                 try:
-                    made = read(_record(line.strip()), place)
+                    value = read(_record(line.strip()), place)
                 except (ValueError, RecursionError) as error:
                     raise CheckpointError(f"{path}, line {number}: {error}") from error
-                yield made
+                yield value
                 place += 1
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error

@@ -70,7 +70,8 @@ class PoolIndex:
                 record = decode(line)
             except (ValueError, RecursionError) as error:
                 if number > 1 and not line.endswith(b"\n") and isinstance(error, ValueError):
-                    self._leave_out(number, len(line))
+                    cut = f"{self.path}, line {number}: cut off after {len(line)} bytes"
+                    warnings.warn(f"{cut}; this last line is left out", PoolWarning, stacklevel=4)
                     return
                 raise self._damage(number, line, error) from error
             try:
@@ -82,14 +83,6 @@ class PoolIndex:
                 self._rows[problem].append(number - 1)
             self.size += len(line)
             self.ended = line.endswith(b"\n")
-
-    def _leave_out(self, number: int, num_bytes: int) -> None:
-        warnings.warn(
-            f"{self.path}, line {number}: cut off after {num_bytes} bytes; this last line is left "
-            "out",
-            PoolWarning,
-            stacklevel=5,
-        )
 
     def _damage(self, number: int, line: bytes, reason: Exception) -> CheckpointError:
         what = "not a pool file" if number == 1 else "damaged pool file"
@@ -161,8 +154,8 @@ class PoolIndex:
     def line_of(self, problem: str, index: int) -> int:
         """The number of a candidate's line."""
         with self._open() as file:
-            found = zip(self._rows[problem], self._read(file, problem), strict=True)
-            lines = (row + 1 for row, r in found if "text" in r and r["index"] == index)
+            rows = zip(self._rows[problem], self._read(file, problem), strict=True)
+            lines = (row + 1 for row, r in rows if "text" in r and r["index"] == index)
             return int(next(lines))
 
     def _read(self, file: BinaryIO, problem: str) -> Iterator[dict[str, Any]]:
@@ -178,10 +171,10 @@ class PoolIndex:
             # Within a line JSON has no bare line end: each is between two of them.
             records = b"[" + block.rstrip(b"\r\n").replace(b"\n", b",") + b"]"
             try:
-                found = json.loads(records)
+                values = json.loads(records)
             except ValueError as error:
                 raise self._changed() from error
-            yield from found
+            yield from values
 
     def _fields(self, problem: str, records: Iterable[dict[str, Any]]) -> dict[str, Any]:
         candidates: dict[int, dict[str, Any]] = {}
@@ -199,18 +192,16 @@ class PoolIndex:
                 steps[index][scorer] = tuple(map(float, record["steps"]))
         self._tell_none_from_nobody(list(candidates.values()))
         made = (to_candidate(candidates[i], scores[i], steps[i]) for i in sorted(candidates))
-        used = {name for given in scores.values() for name in given}
-        declared = {name: self.scorers[name]["range"] for name in sorted(used)}
-        ranges = {name: range for name, range in declared.items() if range is not None}
-        trained_on = {name: self.scorers[name].get("trained_on", ()) for name in used}
-        seen_by = frozenset(name for name in used if problem in trained_on[name])
+        names = sorted({name for numbers in scores.values() for name in numbers})
+        about = {name: self.scorers[name] for name in names}
+        seen_by = (n for n, declared in about.items() if problem in declared.get("trained_on", ()))
         return {
             **self.problems[problem],  # prompt and gold
             "candidates": tuple(made),
             "settings": self.settings,
             "problem": problem,
-            "ranges": ranges,
-            "seen_by": seen_by,
+            "ranges": {n: d["range"] for n, d in about.items() if d["range"] is not None},
+            "seen_by": frozenset(seen_by),
         }
 
     def _tell_none_from_nobody(self, candidates: list[dict[str, Any]]) -> None:

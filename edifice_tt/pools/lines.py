@@ -7,6 +7,7 @@ One table, `FIELDS`, lists every kind of line with its fields and their types. A
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from edifice_tt.contract.records import RANGES
@@ -122,13 +123,9 @@ def _is_place(x: Any) -> bool:
 
 
 def _is_settings(x: Any) -> bool:
-    if type(x) is not dict:
-        return False
-    try:
-        _ENCODER.encode(x)
-    except ValueError:
-        return False
-    return True
+    with suppress(ValueError):
+        return type(x) is dict and bool(_ENCODER.encode(x))
+    return False
 
 
 def decode(line: bytes, decoder: json.JSONDecoder = _DECODER) -> Any:

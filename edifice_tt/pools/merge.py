@@ -89,27 +89,23 @@ def _unite(problem: str, files: list[PoolFile]) -> Pool:
         seen_by = (seen_by - {name for c in more for name in c.scores}) | more.seen_by
         for candidate in more:
             index = candidate.index
-            held = candidates.setdefault(index, candidate)
-            if (name := _conflict(held, candidate)) is not None:
-                one, other = home[index], file
+            earlier, source = candidates.get(index, candidate), home.setdefault(index, file)
+            if (name := _conflict(earlier, candidate)) is not None:
                 raise CheckpointError(
-                    f"candidate {index} of problem {problem!r} has different {name} in {one.path}, "
-                    f"line {one.line_of(problem, index)}, and {other.path}, line "
-                    f"{other.line_of(problem, index)}"
+                    f"candidate {index} of problem {problem!r} has different {name} in "
+                    f"{source.path}, line {source.line_of(problem, index)}, and {file.path}, line "
+                    f"{file.line_of(problem, index)}"
                 )
-            home.setdefault(index, file)
-            candidates[index] = _join(held, candidate)
-    made = tuple(candidates[index] for index in sorted(candidates))
-    return dataclasses.replace(pool, candidates=made, gold=gold, ranges=ranges, seen_by=seen_by)
+            candidates[index] = _join(earlier, candidate)
+    merged = tuple(candidates[index] for index in sorted(candidates))
+    return dataclasses.replace(pool, candidates=merged, gold=gold, ranges=ranges, seen_by=seen_by)
 
 
 def _conflict(one: Candidate, other: Candidate) -> str | None:
-    for name in _SAMPLED:
-        if getattr(one, name) != getattr(other, name):
-            return name
-    for name in ("answer", "correct"):
-        known: set[Any] = {getattr(one, name), getattr(other, name)} - {None}
-        if len(known) > 1:
+    """The first field with two values; that of a grade may be known to one alone."""
+    for name in (*_SAMPLED, "answer", "correct"):
+        values = [getattr(one, name), getattr(other, name)]
+        if values[0] != values[1] and (name in _SAMPLED or None not in values):
             return name
     return None
 

@@ -90,7 +90,7 @@ class Pool:
                 own[scorer] = tuple(steps[len(candidates)])
             scored = {**candidate.scores, scorer: score}
             candidates.append(replace(candidate, scores=scored, step_scores=own))
-        ranges = {name: held for name, held in self.ranges.items() if name != scorer}
+        ranges = {name: own for name, own in self.ranges.items() if name != scorer}
         if range is not None:
             ranges[scorer] = range
         seen_by = self.seen_by | {scorer} if seen else self.seen_by - {scorer}

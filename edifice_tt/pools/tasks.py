@@ -5,6 +5,7 @@ number of problems can mix them. Knows no model; `families` has the built-in que
 """
 
 import hashlib
+from bisect import bisect
 from collections.abc import Iterable
 from random import Random
 from typing import Any
@@ -19,8 +20,9 @@ from edifice_tt.pools.pool import Problem
 SPLITS = ("train", "test")
 SHOTS = 6
 MOST_PROBLEMS = 1_000_000
-# Of a hundred questions so many are for the examples in the prompt, and for measuring.
-_SHOT_SHARE, _TEST_SHARE = 10, 30
+# Of a hundred questions the first ten are for the examples in a prompt, the next thirty for
+# measuring.
+_HOMES, _EDGES = ("shots", "test", "train"), (10, 40)
 _PATIENCE = 1000  # draws that bring nothing new, before a family counts as exhausted
 
 
@@ -47,12 +49,12 @@ class Task(records.Task):
         """Draw a question; raises `PluginError`, naming the owner, if `make` gives none."""
         who = f"task {self.name!r}" + (f" of {self.owner}" if self.owner else "")
         with blamed(f"{who} failed"):
-            made = self.make(rng)
-            question = Question(*made)
-        if isinstance(made, str) or not all(
+            pair = self.make(rng)
+            question = Question(*pair)
+        if isinstance(pair, str) or not all(
             isinstance(part, str) and part.strip() for part in question
         ):
-            raise PluginError(f"{who} gave {show(made):.60}, expected a question and its answer")
+            raise PluginError(f"{who} gave {show(pair):.60}, expected a question and its answer")
         return question
 
 
@@ -85,37 +87,32 @@ def find_task(name: str) -> Task:
 
 def held_out(problems: Iterable[str]) -> list[str]:
     """Those of some problem ids that are for measuring only."""
-    names = sorted(registry.list_tasks(), key=len)
+    names = sorted(registry.list_tasks(), key=len, reverse=True)  # a name may begin with another
+    splits = {f"{name}-{split}-": split for name in names for split in SPLITS}
 
-    def is_held_out(problem: str) -> bool:
-        ours = [n for n in names if problem.startswith(tuple(f"{n}-{s}-" for s in SPLITS))]
-        return bool(ours) and problem.startswith(f"{ours[-1]}-test-")
+    def split_of(problem: str) -> str | None:
+        return next((s for start, s in splits.items() if problem.startswith(start)), None)
 
-    return [problem for problem in problems if is_held_out(problem)]
+    return [problem for problem in problems if split_of(problem) == "test"]
 
 
 def _draw(task: Task, split: str, seed: int, num: int) -> list[Question]:
     rng = Random(f"{task.name} {split} {seed}")
-    found: dict[str, Question] = {}
+    questions: dict[str, Question] = {}
     misses = 0
-    while len(found) < num:
+    while len(questions) < num:
         question = task.draw(rng)
-        if question.text not in found and _split_of(task, question) == split:
-            found[question.text] = question
+        place = int(_digest(task, question), 16) % 100
+        home = _HOMES[bisect(_EDGES, place)]
+        if question.text not in questions and home == split:
+            questions[question.text] = question
             misses = 0
         elif (misses := misses + 1) == _PATIENCE:
             raise ValueError(
                 f"num={num} is more than task {task.name!r} has for {split}; it has about "
-                f"{len(found)}"
+                f"{len(questions)}"
             )
-    return list(found.values())
-
-
-def _split_of(task: Task, question: Question) -> str:
-    place = int(_digest(task, question), 16) % 100
-    if place < _SHOT_SHARE:
-        return "shots"
-    return "test" if place < _SHOT_SHARE + _TEST_SHARE else "train"
+    return list(questions.values())
 
 
 def _digest(task: Task, question: Question) -> str:

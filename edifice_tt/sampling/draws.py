@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 STRETCH = 256
 
-_kept = threading.local()
+_reused = threading.local()
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,11 @@ class Sampler:
             token = _pick(self._weights(exact, scratch), uniform(self.seed, index, position))
         return token, float(exact[token] - np.log(np.exp(exact, out=scratch).sum()))
 
-    def probabilities(self, logits: Floats) -> Floats:
-        """The distribution (V,) to draw from; filtered tokens have probability 0."""
-        weights = self._weights(logits - logits.max(), np.empty_like(logits))
-        total: Floats = weights / weights.sum()
-        return total
-
     def _weights(self, logits: Floats, weights: Floats) -> Floats:
-        """The unnormalised distribution, from logits with maximum 0; written into `weights`."""
+        """The unnormalised distribution, from logits with maximum 0; written into `weights`.
+
+        Filtered tokens have weight 0.
+        """
         with np.errstate(over="ignore"):  # a tiny temperature gives -inf: weight 0, as it should
             np.divide(logits, self.temperature, out=weights)
         np.exp(weights, out=weights)
@@ -96,9 +93,9 @@ def _rooms(size: int) -> tuple[Floats, Floats]:
     Fresh arrays of a whole vocabulary are slow: the system allocates them page by page, and threads
     wait for each other.
     """
-    if getattr(_kept, "size", None) != size:
-        _kept.size, _kept.rooms = size, (np.empty(size), np.empty(size))
-    rooms: tuple[Floats, Floats] = _kept.rooms
+    if getattr(_reused, "size", None) != size:
+        _reused.size, _reused.rooms = size, (np.empty(size), np.empty(size))
+    rooms: tuple[Floats, Floats] = _reused.rooms
     return rooms
 
 

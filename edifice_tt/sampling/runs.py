@@ -14,7 +14,7 @@ from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import EdificeError
-from edifice_tt.contract.registry import held
+from edifice_tt.contract.registry import one_registry
 from edifice_tt.machine.files import write_atomically
 from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.pools.candidates import Candidate
@@ -70,7 +70,7 @@ class Run:
 
     def sample(self, on_token: Callable[[Event], None] | None = None) -> int:
         """Sample what is missing; returns the number of new candidates."""
-        with held():
+        with one_registry():
             for problem, indices in self.missing:
                 check_unchanged(self.lm)
                 write = partial(self._write, problem)
@@ -186,14 +186,11 @@ def _check_same(
     )
     if different := differing(recorded, expected):
         name, theirs, ours = different
-        models = (
-            f" (model {file.settings.get('model')!r}, given {lm.name!r})"
-            if name == "fingerprint"
-            else ""
-        )
+        models = f" (model {file.settings.get('model')!r}, given {lm.name!r})"
         raise EdificeError(
-            f"{path} was made with {name}={theirs!r}, given {name}={ours!r}{models}; resume it "
-            "with what it was made with, or write to another file"
+            f"{path} was made with {name}={theirs!r}, given {name}={ours!r}"
+            + models * (name == "fingerprint")
+            + "; resume it with what it was made with, or write to another file"
         )
     now = {one.problem: {"prompt": one.text, "gold": one.gold} for one in problems}
     for name, about in file.problems.items():

@@ -31,8 +31,5 @@ def describe_sampling(
 
 def rounding_of(lm: CausalLM) -> dict[str, str]:
     """How a model was rounded after it was read from its file: `activations` and `dtype`."""
-    plain: dict[str, Any] = {"activations": "float32", "dtype": None}
-    actual = {
-        name: getattr(lm, name, value) for name, value in plain.items()
-    }  # a plugin's may lack
-    return {name: value for name, value in actual.items() if value != plain[name]}
+    plain: dict[str, Any] = {"activations": "float32", "dtype": None}  # a plugin's may lack them
+    return {name: v for name, usual in plain.items() if (v := getattr(lm, name, usual)) != usual}

@@ -41,7 +41,7 @@ class Stops:
         eos_ids = lm.tokenizer.stop_ids if lm.tokenizer else frozenset()
         if chat and lm.tokenizer is not None:
             eos_ids |= lm.tokenizer.turn_ends()
-        if not strings or not hasattr(lm.tokenizer, "pieces"):  # none, or somebody else's
+        if not strings or not hasattr(lm.tokenizer, "pieces"):  # a plugin's tokenizer lacks these
             return cls(strings, extra_ids, eos_ids)
         _check_bytes(lm, strings)
         return cls(strings, extra_ids, eos_ids, *_with_signs(lm, strings, eos_ids))

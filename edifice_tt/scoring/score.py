@@ -1,7 +1,6 @@
 """Pool -> pool with scores. Gives each scorer its input and checks its output."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
@@ -36,8 +35,6 @@ def score(
     if isinstance(scorer, Verifier):
         if reduce is not None:
             raise ValueError(f"a verifier has no steps to reduce; leave out reduce={reduce!r}")
-        scorer.check(lm)
-        assert lm is not None
         return scorer.score(lm, pool)
     record = check_scorer(lm, scorer)
     check_reduce(record, reduce)
@@ -52,12 +49,9 @@ def score(
         )
     else:
         values = _call(record, pool)
-    steps: list[tuple[float, ...]] = []
-    if record.level == "step":
-        steps = _check_steps(record, values, pool)
-        scores = [reduce_steps(numbers, reduce or DEFAULT) for numbers in steps]
-    else:
-        scores = _check_scores(record, values, pool)
+    rows = _check(record, values, pool)
+    scores = [reduce_steps(row, reduce or DEFAULT) for row in rows]
+    steps = rows if record.level == "step" else ()
     return pool.with_scores(scorer, scores, range=record.range, steps=steps)
 
 
@@ -86,52 +80,35 @@ def _call(record: registry.Scorer, pool: Pool) -> Any:
         return function([list(candidate.token_logprobs) for candidate in pool])
 
 
-def _check_scores(record: registry.Scorer, values: Any, pool: Pool) -> list[float]:
-    scores: list[float] = _convert(record, values, pool, float, "one float a candidate")
-    for candidate, value in zip(pool, scores, strict=True):
-        _check_value(record, value, f"candidate {candidate.index}")
-    return scores
-
-
-def _check_steps(record: registry.Scorer, values: Any, pool: Pool) -> list[tuple[float, ...]]:
-    def numbers(value: Any) -> tuple[float, ...]:
-        return tuple(float(number) for number in value)
-
-    expected = "one list of floats a candidate, for it has level='step'"
-    steps: list[tuple[float, ...]] = _convert(record, values, pool, numbers, expected)
-    for candidate, values_of_steps in zip(pool, steps, strict=True):
-        if not values_of_steps:
+def _check(record: registry.Scorer, values: Any, pool: Pool) -> list[tuple[float, ...]]:
+    """The numbers of each candidate: those of its steps, or its score alone."""
+    by_step = record.level == "step"
+    try:
+        rows = [tuple(map(float, value)) if by_step else (float(value),) for value in values]
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # foreign too, where values are computed as they are read
+        one = "list of floats per candidate, for it has level='step'"
+        raise PluginError(
+            f"{_who(record)} gave {show(values):.60}, expected one "
+            f"{one if by_step else 'float per candidate'} ({one_line(error)})"
+        ) from error
+    if len(rows) != len(pool):
+        raise PluginError(f"{_who(record)} gave {len(rows)} scores for {len(pool)} candidates")
+    for candidate, row in zip(pool, rows, strict=True):
+        if not row:
             raise PluginError(
                 f"{_who(record)} gave no step for candidate {candidate.index}, expected at least "
                 "one number"
             )
-        for place, value in enumerate(values_of_steps):
-            _check_value(record, value, f"step {place} of candidate {candidate.index}")
-    return steps
-
-
-def _convert(
-    record: registry.Scorer, values: Any, pool: Pool, convert: Callable[[Any], Any], expected: str
-) -> list[Any]:
-    try:
-        converted = [convert(value) for value in values]
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # foreign too, where values are computed as they are read
-        raise PluginError(
-            f"{_who(record)} gave {show(values):.60}, expected {expected} ({one_line(error)})"
-        ) from error
-    if len(converted) != len(pool):
-        raise PluginError(f"{_who(record)} gave {len(converted)} scores for {len(pool)} candidates")
-    return converted
-
-
-def _check_value(record: registry.Scorer, value: float, place: str) -> None:
-    gave = f"{_who(record)} gave {value} for {place}"
-    if not math.isfinite(value):
-        raise PluginError(f"{gave}, expected a finite number")
-    if record.range == "probability" and not 0 <= value <= 1:
-        raise PluginError(f"{gave}, but declares range='probability': within 0 and 1")
+        for step, value in enumerate(row):
+            place = f"step {step} of candidate" if by_step else "candidate"
+            gave = f"{_who(record)} gave {value} for {place} {candidate.index}"
+            if not math.isfinite(value):
+                raise PluginError(f"{gave}, expected a finite number")
+            if record.range == "probability" and not 0 <= value <= 1:
+                raise PluginError(f"{gave}, but declares range='probability': within 0 and 1")
+    return rows
 
 
 def _who(record: registry.Scorer) -> str:
@@ -148,14 +125,3 @@ def check_scorer(lm: CausalLM | None, scorer: str) -> registry.Scorer:
         f"scorer {scorer!r} reads hidden states, so it must be the model's own trained head; "
         f"given {has}. Use scorer='logprob', or a model saved with that head"
     )
-
-
-def mean_logprob(token_logprobs: list[list[float]]) -> list[float]:
-    """The mean log-probability per candidate of its tokens, under the model that sampled them.
-
-    The mean, not the sum, so that long answers are not penalised.
-
-    >>> mean_logprob([[-1.0, -3.0], [-0.5]])
-    [-2.0, -0.5]
-    """
-    return [math.fsum(values) / len(values) for values in token_logprobs]

@@ -1,4 +1,4 @@
-"""One number per step -> one number per answer. Knows numbers only."""
+"""One number per step or token -> one number per answer. Knows numbers only."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -41,3 +41,14 @@ _REDUCTIONS: dict[str, Callable[[Sequence[float]], float]] = {
     "mean": fmean,
     "product": math.prod,
 }
+
+
+def mean_logprob(token_logprobs: list[list[float]]) -> list[float]:
+    """The mean log-probability per candidate of its tokens, under the model that sampled them.
+
+    The mean, not the sum, so that long answers are not penalised.
+
+    >>> mean_logprob([[-1.0, -3.0], [-0.5]])
+    [-2.0, -0.5]
+    """
+    return [math.fsum(values) / len(values) for values in token_logprobs]

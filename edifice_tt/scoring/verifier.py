@@ -90,29 +90,28 @@ class Verifier:
             raise EdificeError(f"{self} reads hidden states, so it needs its model")
         if lm.config.hidden_size != self.hidden_size:
             raise EdificeError(
-                f"{self} reads hidden states of size {self.hidden_size}, those of "
-                f"model {lm.name!r} have {lm.config.hidden_size}; use the model that it was "
-                "trained on"
+                f"{self} reads hidden states of size {self.hidden_size}, those of model "
+                f"{lm.name!r} have {lm.config.hidden_size}; use the model that it was trained on"
             )
         if lm.fingerprint != self.fingerprint:
             raise EdificeError(
-                f"{self} was trained on the model with fingerprint "
-                f"{self.fingerprint}, {lm.name!r} has {lm.fingerprint}; use that model, or train a "
-                "verifier on this one"
+                f"{self} was trained on the model with fingerprint {self.fingerprint}, {lm.name!r} "
+                f"has {lm.fingerprint}; use that model, or train a verifier on this one"
             )
         if self.tokenizer and (theirs := tokenizer_digest(lm)) != self.tokenizer:
             raise EdificeError(
-                f"{self} was trained with the tokenizer {self.tokenizer}, that of "
-                f"{lm.name!r} is {theirs}; use the model with its own tokenizer"
+                f"{self} was trained with the tokenizer {self.tokenizer}, that of {lm.name!r} is "
+                f"{theirs}; use the model with its own tokenizer"
             )
 
-    def score(self, lm: CausalLM, pool: Pool) -> Pool:
+    def score(self, lm: CausalLM | None, pool: Pool) -> Pool:
         """The pool with one probability per candidate, read at its last token."""
         self.check(lm)
+        assert lm is not None
         if seen := self.has_seen(pool.prompt):
             warnings.warn(
-                f"{self} was trained on problem {pool.problem!r}; how it scores "
-                "this says nothing about new problems",
+                f"{self} was trained on problem {pool.problem!r}; how it scores this says nothing "
+                "about new problems",
                 TrainedOnWarning,
                 stacklevel=3,
             )
@@ -128,14 +127,24 @@ class Verifier:
         return digest_of(prompt) in self.trained_on
 
     def logits(self, states: Sequence[NDArray[np.floating[Any]]]) -> list[States]:
-        """The head's logits (T,) at all positions, per candidate with states (T, D)."""
+        """The head's logits (T,) at all positions, per candidate with states (T, D).
+
+        Raises `PluginError` for a head that declares probabilities and gives something else.
+        """
         device = str(next(iter(get_state_dict(self.head).values())).device)
         ready = [(one.astype(np.float32) - self.mean) * self.scale for one in states]
         values = read_head(self.head, ready, device)
-        if registry.scorer(self.scorer).range == "probability":
-            values = [np.clip(p, SURE, 1 - SURE) for p in values]
-            return [np.log(p / (1 - p)) for p in values]
-        return values
+        head = registry.scorer(self.scorer)
+        if head.range != "probability":
+            return values
+        for row in values:
+            if (outside := row[(row < -SURE) | (row > 1 + SURE)]).size:  # more than rounding
+                raise PluginError(
+                    f"{self}: its head, scorer {head.name!r} of {head.owner}, gave "
+                    f"{outside[0]:.6g}, but declares range='probability': within 0 and 1"
+                )
+        sure = [np.clip(row, SURE, 1 - SURE) for row in values]
+        return [np.log(p / (1 - p)) for p in sure]
 
     def probability(self, logit: float) -> float:
         """The calibrated probability of being right."""
@@ -147,8 +156,8 @@ class Verifier:
         weights = get_state_dict(self.head)
         device = str(next(iter(weights.values())).device)
         tensors = {_HEAD + name: weight for name, weight in weights.items()}
-        tensors |= {_MEAN: Tensor(self.mean, device=device)}
-        tensors |= {_SCALE: Tensor(self.scale, device=device)}
+        for name, array in ((_MEAN, self.mean), (_SCALE, self.scale)):
+            tensors[name] = Tensor(array, device=device)
         described = {name: getattr(self, name) for name in _DESCRIBED}
         described |= {"options": dict(self.options), "figures": dict(self.figures)}
         described |= {"trained_on": sorted(self.trained_on), "tokenizer": self.tokenizer}
@@ -189,19 +198,19 @@ def load_verifier(path: str | os.PathLike[str], device: str | None = None) -> Ve
     actual = {key: (entry.shape, entry.dtype) for key, entry in file.entries.items()}
     check_fit(file.path, differences(expected, actual))
     fill(weights, {name: name for name in weights}, file)
-    inputs = [file.read(name, opened) for name in (_MEAN, _SCALE)]
-    for name, tensor in zip((_MEAN, _SCALE), inputs, strict=True):
+    for input, name in (("mean", _MEAN), ("scale", _SCALE)):
+        tensor = file.read(name, opened)
         check_finite(file.path, name, tensor)
-    return Verifier(head=head, mean=inputs[0].numpy(), scale=inputs[1].numpy(), **fields)
+        fields[input] = tensor.numpy()
+    return Verifier(head=head, **fields)
 
 
 def _read_description(metadata: Mapping[str, str]) -> dict[str, Any]:
     """The fields written by `Verifier.save`; raises `ValueError` for a damaged one."""
     record = parse_record(metadata["verifier"])
     fields = {name: take(record, name, kind) for name, kind in _DESCRIBED.items()}
-    for name in ("name", "scorer"):
-        if not fields[name]:
-            raise ValueError(f"{name} is empty")
+    if empty := [name for name in ("name", "scorer") if not fields[name]]:
+        raise ValueError(f"{empty[0]} is empty")
     check_size("hidden_size", fields["hidden_size"])
     check_size("num_layers", fields["layer"], "layer")
     fields |= {name: take(record, name, dict) for name in ("options", "figures")}
@@ -218,14 +227,16 @@ def open_verifier(record: registry.Scorer, device: str | None = None) -> Verifie
     who = f"scorer {record.name!r} of {record.owner}"
     try:
         with blamed(f"{who} failed", own=(ToolchainError, CheckpointError)):
-            made = record.factory()
-            if isinstance(made, str | os.PathLike):
-                made = load_verifier(Path(made), device)
+            verifier = record.factory()
+            if isinstance(verifier, str | os.PathLike):
+                verifier = load_verifier(Path(verifier), device)
     except CheckpointError as error:
         raise CheckpointError(f"{who}: {error}; install it anew") from error
-    if not isinstance(made, Verifier):
-        raise PluginError(f"{who} gave {show(made):.60}, expected a Verifier or its file's path")
-    return replace(made, name=record.name, owner=record.owner)
+    if not isinstance(verifier, Verifier):
+        raise PluginError(
+            f"{who} gave {show(verifier):.60}, expected a Verifier or its file's path"
+        )
+    return replace(verifier, name=record.name, owner=record.owner)
 
 
 def new_head(scorer: str, hidden_size: int, options: Mapping[str, Any]) -> Any:
@@ -235,9 +246,8 @@ def new_head(scorer: str, hidden_size: int, options: Mapping[str, Any]) -> Any:
     check_size("scorer_hidden", options["scorer_hidden"])
     check_dropout(options["dropout"])
     check_seed(options["seed"])
-    fixed = {"scorer": scorer, "hidden_size": hidden_size}
-    config: Any = SimpleNamespace(**{**options, **fixed})
-    return make_head(config)
+    config: Any = {**options, "scorer": scorer, "hidden_size": hidden_size}
+    return make_head(SimpleNamespace(**config))
 
 
 def digest_of(text: str) -> str:

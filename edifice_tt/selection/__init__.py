@@ -9,28 +9,17 @@ from edifice_tt.contract.hookspecs import hookimpl
 def register_selectors(register: Callable[..., None]) -> None:
     from edifice_tt.selection import rules
 
-    register("best_of_n", rules.best_of_n, summary="the highest score")
-    register("majority", rules.majority, summary="the most common answer")
-    register(
-        "weighted",
-        rules.weighted,
-        needs="probability",
-        summary="the answer with the largest sum of probabilities",
-    )
-    register(
-        "weighted_logit",
-        rules.weighted_logit,
-        needs="logit",
-        summary="the same for logits, by their sigmoid",
-    )
-    register(
-        "pessimistic",
-        rules.pessimistic,
-        needs="probability",
-        summary="the answer with the highest lower bound on its mean probability",
-    )
-    register("random", rules.random, summary="a candidate drawn uniformly: the baseline")
-    register("oracle", rules.oracle, summary="a correct candidate, if there is one: the ceiling")
+    bound = "the answer with the highest lower bound on its mean probability"
+    for name, needs, summary in (
+        ("best_of_n", None, "the highest score"),
+        ("majority", None, "the most common answer"),
+        ("weighted", "probability", "the answer with the largest sum of probabilities"),
+        ("weighted_logit", "logit", "the same for logits, by their sigmoid"),
+        ("pessimistic", "probability", bound),
+        ("random", None, "a candidate drawn uniformly: the baseline"),
+        ("oracle", None, "a correct candidate, if there is one: the ceiling"),
+    ):
+        register(name, getattr(rules, name), needs=needs, summary=summary)
 
 
 @hookimpl

@@ -72,13 +72,13 @@ class Answers:
         """Whether two answers are equal."""
         return answer == other or (self.equal is not None and self.equal(answer, other))
 
-    def merge(self, found: Iterable[str | None]) -> list[str | None]:
+    def merge(self, answers: Iterable[str | None]) -> list[str | None]:
         """The answers, each replaced by the first equal one in the list; None stays None."""
         if self.equal is None:
-            return list(found)
+            return list(answers)
         firsts: dict[str, str] = {}
         merged: list[str | None] = []
-        for answer in found:
+        for answer in answers:
             if answer is not None and answer not in firsts:
                 groups = dict.fromkeys(firsts.values())
                 firsts[answer] = next((one for one in groups if self.same(answer, one)), answer)
@@ -113,10 +113,10 @@ def _in_use(record: records.Extractor) -> Answers:
             raise PluginError(f"{who} failed on {show(texts[0]):.60}: {one_line(error)}") from error
 
     def extract(text: str) -> str | None:
-        found = ask(record.function, without_thinking(text))
-        if found is not None and not isinstance(found, str):
-            raise PluginError(f"{who} gave {show(found):.60}, expected a str or None")
-        return None if found is None else whole_text(found)
+        answer = ask(record.function, without_thinking(text))
+        if answer is not None and not isinstance(answer, str):
+            raise PluginError(f"{who} gave {show(answer):.60}, expected a str or None")
+        return None if answer is None else whole_text(answer)
 
     compare = record.equal
     if compare is None:
@@ -142,19 +142,19 @@ def without_thinking(text: str) -> str:
     >>> without_thinking("<think>7, or 8?</think>It is 9."), without_thinking("<think>Could be 8")
     ('It is 9.', '')
     """
-    kept: list[str] = []
+    parts: list[str] = []
     begin, thinking = 0, ""
     for tag in _THOUGHT.finditer(text):
         sign = tag[0].replace("/", "").replace("end", "begin")
         if sign == tag[0]:
             if not thinking:
-                kept.append(text[begin : tag.start()])
+                parts.append(text[begin : tag.start()])
                 thinking = sign
         elif thinking in ("", sign):
             if not thinking:
-                kept.clear()
+                parts.clear()
             begin, thinking = tag.end(), ""
-    return "" if thinking else "\n".join(part for part in (*kept, text[begin:]) if part)
+    return "" if thinking else "\n".join(part for part in (*parts, text[begin:]) if part)
 
 
 def opened_thinking(prompt: str) -> str:
@@ -184,9 +184,7 @@ def boxed(text: str) -> str | None:
     >>> boxed(r"so \boxed{\frac{1}{2}}."), boxed(r"so $\boxed 42$.")
     ('\\frac{1}{2}', '42')
     """
-    opened: list[
-        tuple[bool, int]
-    ] = []  # open braces: whether of a box, and where the content begins
+    opened: list[tuple[bool, int]] = []  # open braces: whether of a box, and where it begins
     begin = end = 0
     for brace in _BRACE.finditer(text):  # one pass: a text may hold a million braces
         if brace["bare"]:

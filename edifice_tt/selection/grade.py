@@ -41,16 +41,14 @@ def grader(
     answers = find_answers(answer)
     extract = answers.extract
     right = None if gold is None else answers.gold(gold)
-    opened = opened_thinking(prompt)
+    sign = opened_thinking(prompt)
 
     def mark(candidate: Candidate) -> Candidate:
-        found = extract(opened + candidate.text) if candidate.text else candidate.answer
-        if found is not None and not candidate.text:
-            found = extract(found) or found.strip()
-        # Not None, which means that no extractor has read the candidate.
-        if right is None:
-            return replace(candidate, answer=found or "", correct=None)
-        correct = found is not None and answers.same(found, right)
-        return replace(candidate, answer=found or "", correct=correct)
+        form = extract(sign + candidate.text) if candidate.text else candidate.answer
+        if form is not None and not candidate.text:
+            form = extract(form) or form.strip()
+        correct = None if right is None else form is not None and answers.same(form, right)
+        # An answer of None would mean that no extractor has read the candidate.
+        return replace(candidate, answer=form or "", correct=correct)
 
     return mark

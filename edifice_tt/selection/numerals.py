@@ -12,7 +12,7 @@ from fractions import Fraction
 from edifice_tt.selection.expressions import Expression, expressions, without_marks
 from edifice_tt.selection.spelling import plain_characters, plain_latex
 
-# Limits computed values. Python prints this many digits whatever limit the user has set.
+# Of a computed value: Python prints as many, whatever limit the user has set.
 _MAX_DIGITS = sys.int_info.str_digits_check_threshold
 _LARGEST = 10**_MAX_DIGITS - 1
 _POWERS = (
@@ -20,17 +20,10 @@ _POWERS = (
     *((9, "billion"), (9, "bn"), (12, "trillion"), (12, "tn")),
 )
 # In the plural alone: `3 fifth graders` are three.
-_PARTS = [
-    "halves",
-    "thirds",
-    "fourths",
-    "fifths",
-    "sixths",
-    "sevenths",
-    "eighths",
-    "ninths",
-    "tenths",
-]
+_PARTS = (
+    *("halves", "thirds", "fourths", "fifths", "sixths"),
+    *("sevenths", "eighths", "ninths", "tenths"),
+)
 _SCALES = {
     "dozen": Fraction(12),
     **{name: Fraction(10**power) for power, name in _POWERS},
@@ -107,8 +100,8 @@ def _last_expression(text: str) -> Expression | None:
 def _number(body: str, scale: Fraction) -> str:
     for _ in range(5):  # pairs of brackets around it
         for form in _FORMS:
-            if found := form.fullmatch(body):
-                parts = {name: part for name, part in found.groupdict().items() if part}
+            if match := form.fullmatch(body):
+                parts = {name: part for name, part in match.groupdict().items() if part}
                 return _canonical(parts, scale)
         if not (pair := _BRACKETED.fullmatch(body)):
             break

@@ -6,7 +6,6 @@ lowest index wins ties.
 
 import math
 from collections.abc import Callable, Sequence
-from operator import itemgetter
 from random import Random
 from typing import Any
 
@@ -78,12 +77,11 @@ def weighted_logit(
     """
     name = scorer_of(candidates, scorer)
     check_scores("weighted_logit", "logit", candidates, name)
-    return _elect(
-        "weighted_logit",
-        candidates,
-        answer,
-        lambda group: math.fsum(sigmoid(c.scores[name]) for c in group),
-    )
+
+    def weigh(group: Sequence[Candidate]) -> float:
+        return math.fsum(sigmoid(c.scores[name]) for c in group)
+
+    return _elect("weighted_logit", candidates, answer, weigh)
 
 
 def pessimistic(
@@ -122,8 +120,8 @@ def random(candidates: Sequence[Candidate], seed: int = 0) -> Choice:
     check_seed(seed)
     ordered = _in_order(candidates)
     # Not `choice`: only `random` draws the same in every version of Python.
-    drawn = ordered[int(Random(seed).random() * len(ordered))]
-    return Choice(drawn, "random", {str(c.index): 1 / len(ordered) for c in ordered})
+    pick = ordered[int(Random(seed).random() * len(ordered))]
+    return Choice(pick, "random", {str(c.index): 1 / len(ordered) for c in ordered})
 
 
 def oracle(candidates: Sequence[Candidate]) -> Choice:
@@ -133,13 +131,12 @@ def oracle(candidates: Sequence[Candidate]) -> Choice:
     whose `correct` is None.
     """
     ordered = _in_order(candidates)
-    for candidate in ordered:
-        if candidate.correct is None:
-            raise ValueError(
-                f"rule 'oracle' needs to know what is right, but candidate {candidate.index} has "
-                "correct=None; mark them first: edifice_tt.grade in Python, `edifice-tt grade POOL "
-                "--answer ...` on the command line"
-            )
+    if unmarked := [candidate.index for candidate in ordered if candidate.correct is None]:
+        raise ValueError(
+            f"rule 'oracle' needs to know what is right, but candidate {unmarked[0]} has "
+            "correct=None; mark them first: edifice_tt.grade in Python, `edifice-tt grade POOL "
+            "--answer ...` on the command line"
+        )
     right = [candidate for candidate in ordered if candidate.correct]
     tally = {str(c.index): float(bool(c.correct)) for c in ordered}
     return Choice((right or ordered)[0], "oracle", tally)
@@ -161,20 +158,10 @@ def answers_of(candidates: Sequence[Candidate], answer: str | None = None) -> li
         kind = find_answers(answer)
         order = sorted(range(len(candidates)), key=lambda i: candidates[i].index)
         merged = kind.merge(kind.extract(candidates[i].text) for i in order)
-        return [found for _, found in sorted(zip(order, merged, strict=True), key=itemgetter(0))]
-    own = own_answers(candidates)
-    if own is not None:
-        return own
-    return [whole_text(without_thinking(c.text)) for c in candidates]
-
-
-def own_answers(candidates: Sequence[Candidate]) -> list[str | None] | None:
-    """The answers that the candidates already have (None abstains), or None if none has any.
-
-    Raises `ValueError` when only some candidates were graded.
-    """
+        by_place = dict(zip(order, merged, strict=True))
+        return [by_place[i] for i in range(len(candidates))]
     if all(c.answer is None for c in candidates):
-        return None
+        return [whole_text(without_thinking(c.text)) for c in candidates]
     # A marked candidate was graded: in older pools None also stands for "no answer found".
     if not_looked := [c.index for c in candidates if c.answer is None and c.correct is None]:
         raise ValueError(
@@ -193,9 +180,9 @@ def group_by_answer(
     """
     ordered = _in_order(candidates)
     groups: dict[str, list[Candidate]] = {}
-    for candidate, found in zip(ordered, answers_of(ordered, answer), strict=True):
-        if found is not None:
-            groups.setdefault(found, []).append(candidate)
+    for candidate, form in zip(ordered, answers_of(ordered, answer), strict=True):
+        if form is not None:
+            groups.setdefault(form, []).append(candidate)
     if not groups:
         kind = f" of the kind {answer!r}" if answer else ""
         raise ValueError(

@@ -48,13 +48,8 @@ class Choice:
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON."""
-        return {
-            "index": self.index,
-            "text": self.text,
-            "rule": self.rule,
-            "tally": dict(self.tally),
-            "abstained": self.abstained,
-        }
+        about = {"rule": self.rule, "tally": dict(self.tally), "abstained": self.abstained}
+        return {"index": self.index, "text": self.text, **about}
 
 
 def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options: Any) -> Choice:
@@ -69,7 +64,7 @@ def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options:
     """
     if isinstance(pool, Pool) and pool.num_missing and not pool.interrupted:
         warnings.warn(unfinished(pool), PoolWarning, stacklevel=2)
-    with registry.held():
+    with registry.one_registry():
         return Rule.find(registry.load_registry(), rule, options).choose(pool)
 
 
@@ -85,11 +80,21 @@ class Rule:
     scorers: Mapping[str, registry.Scorer]
 
     @classmethod
-    def find(cls, found: registry.Registry, name: str, options: Mapping[str, Any]) -> "Rule":
+    def find(cls, registered: registry.Registry, name: str, options: Mapping[str, Any]) -> "Rule":
         """The rule of that name. Raises `UnknownNameError` for an unknown rule or option."""
-        record: registry.Selector = found.find("selector", name)
-        _check_options(found, record, options)
-        return cls(record, options, found.scorers)
+        record: registry.Selector = registered.find("selector", name)
+        for option in options:
+            if record.takes(option):
+                continue
+            others = sorted(rule for rule, r in registered.selectors.items() if option in r.options)
+            if not others:
+                raise unknown_name(f"option of rule {record.name}", option, record.options)
+            raise UnknownNameError(
+                f"rule {record.name!r} takes no option {option!r}, only: "
+                f"{', '.join(record.options) or 'none'}; leave it out, or use a rule that takes "
+                f"it: {', '.join(others)}"
+            )
+        return cls(record, options, registered.scorers)
 
     def choose(self, pool: Pool | Sequence[Candidate]) -> Choice:
         """Choose from a pool. Raises as `select` does."""
@@ -111,7 +116,10 @@ class Rule:
             check_scores(self.record.name, self.record.needs, tuple(pool), scorer)
             options["scorer"] = scorer
         if isinstance(pool, Pool):
-            options = _of_problem(self.record, options, pool.problem)
+            if "seed" in self.record.options:
+                seed = whole(options.get("seed", self.record.options["seed"].default))
+                if seed is not None and 0 <= seed < 2**64:  # the rule refuses others, or not
+                    options["seed"] = problem_seed(seed, pool.problem)
             if opened_thinking(pool.prompt):
                 return lambda candidates: self._ask_behind(pool.prompt, candidates, options)
         return lambda candidates: self._ask(candidates, options)
@@ -119,9 +127,9 @@ class Rule:
     def _ask_behind(
         self, prompt: str, candidates: Sequence[Candidate], options: Mapping[str, Any]
     ) -> Choice:
-        given = {candidate.index: candidate for candidate in candidates}
         choice = self._ask(behind(prompt, candidates), options)
-        return replace(choice, candidate=given[choice.index])
+        (own,) = (candidate for candidate in candidates if candidate.index == choice.index)
+        return replace(choice, candidate=own)
 
     def _ask(self, candidates: Sequence[Candidate], options: Mapping[str, Any]) -> Choice:
         who = f"rule {self.record.name!r} of {self.record.owner}"
@@ -136,8 +144,8 @@ class Rule:
 
 def behind(prompt: str, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
     """Candidates whose texts begin with the sign of thinking with which the prompt ends, if any."""
-    opened = opened_thinking(prompt)
-    return tuple(replace(c, text=opened + c.text) if opened and c.text else c for c in candidates)
+    sign = opened_thinking(prompt)
+    return tuple(replace(c, text=sign + c.text) if sign and c.text else c for c in candidates)
 
 
 def unfinished(pool: Pool) -> str:
@@ -157,38 +165,9 @@ def declared_range(
     return scorers[scorer].range
 
 
-def _of_problem(
-    record: registry.Selector, options: Mapping[str, Any], problem: str
-) -> dict[str, Any]:
-    """The options for one problem: the rule's `seed` is mixed with the problem's id."""
-    if "seed" not in record.options:
-        return dict(options)
-    seed = whole(options.get("seed", record.options["seed"].default))
-    if seed is None or not 0 <= seed < 2**64:  # the rule itself refuses it, or allows it
-        return dict(options)
-    return {**options, "seed": problem_seed(seed, problem)}
-
-
 def check_options(rule: str, options: Iterable[str]) -> None:
     """Raise `UnknownNameError` for an unknown rule or option."""
-    found = registry.load_registry()
-    _check_options(found, found.find("selector", rule), options)
-
-
-def _check_options(
-    found: registry.Registry, record: registry.Selector, options: Iterable[str]
-) -> None:
-    for option in options:
-        if record.takes(option):
-            continue
-        others = sorted(name for name, r in found.selectors.items() if option in r.options)
-        if not others:
-            raise unknown_name(f"option of rule {record.name}", option, record.options)
-        raise UnknownNameError(
-            f"rule {record.name!r} takes no option {option!r}, only: "
-            f"{', '.join(record.options) or 'none'}; leave it out, or use a rule that takes it: "
-            f"{', '.join(others)}"
-        )
+    Rule.find(registry.load_registry(), rule, dict.fromkeys(options))
 
 
 # What to do instead, by what a rule needs and what the scorer declares.
@@ -240,18 +219,18 @@ def scorer_of(candidates: Sequence[Candidate], scorer: str | None) -> str:
     Raises `UnknownNameError` for one that has scored no candidate, and `ValueError` when none is
     named and the candidates do not have scores of exactly one.
     """
-    found = sorted({name for candidate in candidates for name in candidate.scores})
-    if not found:
-        given = "" if scorer is None else f" of {scorer!r}"
+    names = sorted({name for candidate in candidates for name in candidate.scores})
+    if not names:
+        whose = "" if scorer is None else f" of {scorer!r}"
         raise ValueError(
-            f"the candidates have no scores{given}; score them first: edifice_tt.score in Python, "
+            f"the candidates have no scores{whose}; score them first: edifice_tt.score in Python, "
             "`edifice-tt score` on the command line"
         )
-    if scorer is None and len(found) > 1:
+    if scorer is None and len(names) > 1:
         raise ValueError(
             f"say which scorer to use (scorer=..., --scorer); the candidates have scores of: "
-            f"{', '.join(found)}"
+            f"{', '.join(names)}"
         )
-    if scorer is not None and scorer not in found:
-        raise unknown_name("scorer in this pool", scorer, found)
-    return scorer or found[0]
+    if scorer is not None and scorer not in names:
+        raise unknown_name("scorer in this pool", scorer, names)
+    return scorer or names[0]

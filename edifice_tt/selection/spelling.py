@@ -27,8 +27,8 @@ class _Characters(dict[int, str]):
     """Non-ASCII characters -> canonical spelling, computed on first use."""
 
     def __missing__(self, code: int) -> str:
-        self[code] = found = chr(code) if code < 128 else _spelled(chr(code))
-        return found
+        self[code] = spelling = chr(code) if code < 128 else _spelled(chr(code))
+        return spelling
 
 
 def _spelled(character: str) -> str:
@@ -56,60 +56,44 @@ _FORMATTING = (
     r"|math(?:bf|rm|it|sf|tt|normal)|[mhf]box|boxed|framebox|bm|boldsymbol|emph|underline|bf|it|rm)"
     r"(?![A-Za-z])"
 )
-_LATEX = tuple(
-    (re.compile(pattern), spelling)
-    for pattern, spelling in (
-        (
-            r"\\\\|\\(?:begin|end) ?\{(?:align|aligned|equation|gather|gathered|split|center)\*?\}"
-            r"|\\item(?![A-Za-z])",
-            "\n",
-        ),
-        (rf"(?<=-){_FORMATTING}|\\!", ""),
-        (
-            rf"{_FORMATTING}|\\(?:text)?color ?\{{\w+\}}|\\[,;:> ()\[\]]|~"
-            r"|\\(?:q?quad|thinspace|enspace|checkmark|(?:black)?square|qed)(?![A-Za-z])",
-            " ",
-        ),
-        (r"\\\{", "["),
-        (r"\\\}", "]"),
-        (r"\\(?:textminus|minus)(?![A-Za-z])", "-"),
-        (r"\{ *([-+,.]) *\}|\{ *\}", r"\1"),
-        (r"\\(?:times|cdot|ast)(?![A-Za-z]) ?", " * "),
-        (r"\\div(?![A-Za-z]) ?", "/"),
-        (r"\\(?:[dtcs]|nice)frac(?![A-Za-z])", r"\\frac"),
-        (r"\^ ?\{? ?\\circ(?![A-Za-z]) ?\}?|\\degree(?![A-Za-z])", "°"),
-        (
-            r"\\(?:approx|simeq|sim|leq?|geq?|lt|gt|neq?|equiv|to|(?:long)?(?:right|Right)arrow"
-            r"|Longrightarrow|implies|iff|therefore|in|mapsto|land|lor|mid)(?![A-Za-z])",
-            " = ",
-        ),
-        (r"(\.\d*)\\(?:overline|bar|dot) ?\{ ?(\d+) ?\}", "\\1\N{OVERLINE}\\2\N{OVERLINE}"),
-        (r"\^ ?(?:\{ ?\{(?:st|nd|rd|th)\} ?\}|\{ ?(?:st|nd|rd|th) ?\})", ""),
-        (r"\\(?=[^A-Za-z\s])", ""),
-    )
-)
+_LATEX = {
+    r"\\\\|\\(?:begin|end) ?\{(?:align|aligned|equation|gather|gathered|split|center)\*?\}"
+    r"|\\item(?![A-Za-z])": "\n",
+    rf"(?<=-){_FORMATTING}|\\!": "",
+    rf"{_FORMATTING}|\\(?:text)?color ?\{{\w+\}}|\\[,;:> ()\[\]]|~"
+    r"|\\(?:q?quad|thinspace|enspace|checkmark|(?:black)?square|qed)(?![A-Za-z])": " ",
+    r"\\\{": "[",
+    r"\\\}": "]",
+    r"\\(?:textminus|minus)(?![A-Za-z])": "-",
+    r"\{ *([-+,.]) *\}|\{ *\}": r"\1",
+    r"\\(?:times|cdot|ast)(?![A-Za-z]) ?": " * ",
+    r"\\div(?![A-Za-z]) ?": "/",
+    r"\\(?:[dtcs]|nice)frac(?![A-Za-z])": r"\\frac",
+    r"\^ ?\{? ?\\circ(?![A-Za-z]) ?\}?|\\degree(?![A-Za-z])": "°",
+    r"\\(?:approx|simeq|sim|leq?|geq?|lt|gt|neq?|equiv|to|(?:long)?(?:right|Right)arrow"
+    r"|Longrightarrow|implies|iff|therefore|in|mapsto|land|lor|mid)(?![A-Za-z])": " = ",
+    r"(\.\d*)\\(?:overline|bar|dot) ?\{ ?(\d+) ?\}": "\\1\N{OVERLINE}\\2\N{OVERLINE}",
+    r"\^ ?(?:\{ ?\{(?:st|nd|rd|th)\} ?\}|\{ ?(?:st|nd|rd|th) ?\})": "",
+    r"\\(?=[^A-Za-z\s])": "",
+}
 _SUPERSCRIPTS = re.compile(r"\}\^\{|\}_\{(?=[\d+-]*\})")  # two in a row
-_PLAIN = (
-    (re.compile(r"\b(?:minus|negative) (?=[\d.$\\])"), "-"),
-    (re.compile(r"- ?\$(?=[ \d.])"), "-"),
-    (re.compile(r"(?<![A-Za-z])(?:USD|EUR|GBP|AUD|CAD|CHF|INR|US|Rs)\$?(?=\d)|\$"), " "),
-    (re.compile(r"(?<=[\d)}])\*\*(?=[\d(])"), "^"),
-    (
-        re.compile(
-            r"(?<=\d) (?:over|out of|plus|times|choose|(?:multiplied|divided) by|raised to"
-            r"|(?:raised )?to the(?: power(?: of)?)?) (?=\d)"
-            r"|(?<=[\d)}%])(?: per ?cent)? ?\{? of \}? ?(?=\d)"
-            r"|(?<=\d) and (?=\d+ ?/ ?\d|\d+ (?:hal|third|quarter|fourth|fifth)|\\frac"
-            r"|(?:an?|one|two|three)[ -](?:half|third|quarter))"
-        ),
-        " + ",
-    ),
+_PLAIN = {
+    r"\b(?:minus|negative) (?=[\d.$\\])": "-",
+    r"- ?\$(?=[ \d.])": "-",
+    r"(?<![A-Za-z])(?:USD|EUR|GBP|AUD|CAD|CHF|INR|US|Rs)\$?(?=\d)|\$": " ",
+    r"(?<=[\d)}])\*\*(?=[\d(])": "^",
+    r"(?<=\d) (?:over|out of|plus|times|choose|(?:multiplied|divided) by|raised to"
+    r"|(?:raised )?to the(?: power(?: of)?)?) (?=\d)"
+    r"|(?<=[\d)}%])(?: per ?cent)? ?\{? of \}? ?(?=\d)"
+    r"|(?<=\d) and (?=\d+ ?/ ?\d|\d+ (?:hal|third|quarter|fourth|fifth)|\\frac"
+    r"|(?:an?|one|two|three)[ -](?:half|third|quarter))": " + ",
     # A number that something is still to be done to: no number yet.
-    (
-        re.compile(r"\b(?:root of|(?:half|thirds?|quarters?) of|twice|double|triple) (?=\d)"),
-        "sqrt ",
-    ),
-    (re.compile(r"(?<=\d) ?[xX] ?(?=10\^)|(?<=\d) [xX] (?=\d)"), "*"),
+    r"\b(?:root of|(?:half|thirds?|quarters?) of|twice|double|triple) (?=\d)": "sqrt ",
+    r"(?<=\d) ?[xX] ?(?=10\^)|(?<=\d) [xX] (?=\d)": "*",
+}
+_LATEX_PATTERNS, _PLAIN_PATTERNS = (
+    [(re.compile(pattern), spelling) for pattern, spelling in table.items()]
+    for table in (_LATEX, _PLAIN)
 )
 _SPACED = re.compile(r"(?<![\w.,'/^}])(?<!\d )([1-9]\d{0,2})(?=((?: \d{3})+))\2(?!\d| ?/)")
 
@@ -119,9 +103,9 @@ _REPEATED = re.compile(  # by lines above each digit, or dots above the first an
 )
 
 
-def _repeated(found: re.Match[str]) -> str:
-    digits = re.sub(r"\D", "", found[2])
-    return f"{found[1]}\N{OVERLINE}{digits}\N{OVERLINE}"
+def _repeated(match: re.Match[str]) -> str:
+    digits = re.sub(r"\D", "", match[2])
+    return f"{match[1]}\N{OVERLINE}{digits}\N{OVERLINE}"
 
 
 def plain_characters(text: str) -> str:
@@ -142,8 +126,8 @@ def plain_latex(text: str) -> str:
     '\\frac{1}{2}, 1,000 km, 1_000'
     """
     if "\\" in text or "~" in text or "{" in text:
-        for pattern, spelling in _LATEX:
+        for pattern, spelling in _LATEX_PATTERNS:
             text = pattern.sub(spelling, text)
-    for pattern, spelling in _PLAIN:
+    for pattern, spelling in _PLAIN_PATTERNS:
         text = pattern.sub(spelling, text)
-    return _SPACED.sub(lambda found: found[0].replace(" ", "_"), text)
+    return _SPACED.sub(lambda match: match[0].replace(" ", "_"), text)

@@ -7,6 +7,7 @@ file and draws no chart.
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import repeat
 from math import ceil, isnan
 from operator import index
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edifice_tt.contract.errors import PoolWarning
-from edifice_tt.contract.registry import held
+from edifice_tt.contract.registry import one_registry
 from edifice_tt.pools.pool import Pool
 from edifice_tt.study.estimates import RuleValues, evaluate_rule, left_out, reads_candidates
 from edifice_tt.study.forecast import Forecast, forecast_coverage
@@ -76,12 +77,22 @@ def scaling_curve(
         raise ValueError("rules must name at least one rule, such as 'best_of_n'")
     if unfinished not in UNFINISHED:
         raise ValueError(f"unfinished={unfinished!r} must be one of {', '.join(UNFINISHED)}")
-    notes = _Notes(unfinished == "use")
-    with held():
+    settings: dict[str, Any] = {}
+    ranges: dict[str, str] = {}
+    problems: list[Problem] = []
+    short: Unfinished | None = None
+    with one_registry():
         foreign = [rule for rule in names if reads_candidates(rule)]
-        problems = list(read_problems(notes.read(pools), scorers, answer, bool(foreign)))
-        notes.check(len(problems))
-        settings, ranges = notes.settings, notes.ranges
+        for one in pools:
+            settings = settings or dict(one.settings)
+            if one.num_missing:
+                n = len(one) + one.num_missing
+                short = short or Unfinished(0, one.problem, len(one), n, unfinished == "use")
+                short = replace(short, problems=short.problems + 1)
+            if not one.num_missing or unfinished == "use":
+                ranges.update(one.ranges)
+                problems += read_problems([one], scorers, answer, bool(foreign))
+        _check_finished(len(problems), short)
         _check_scorers(problems)
         sizes = _subset_sizes(ks, problems)
         draws = max(64, ceil(_DRAWS / len(problems)))
@@ -103,12 +114,12 @@ def scaling_curve(
         seed=seed,
         bootstrap=bootstrap,
         ks=sizes,
-        rules=tuple(map(_rule_curve, values, resampled, [level] * len(values))),
+        rules=tuple(map(_rule_curve, values, resampled, repeat(level))),
         comparisons=tuple(
             comparison
-            for one, other in pairs
+            for i, j in pairs
             for comparison in _compare(
-                values[one], values[other], sizes, resampled[one] - resampled[other], level
+                values[i], values[j], sizes, resampled[i] - resampled[j], level
             )
         ),
         cost=_cost(problems),
@@ -128,46 +139,23 @@ def scaling_curve(
         ),
         abstentions=int(sum((problem.answers < 0).sum() for problem in problems)),
         left_out=without,
-        unfinished=notes.unfinished,
+        unfinished=short,
     )
 
 
-class _Notes:
-    """Collects settings, ranges and unfinished problems while pools are read."""
-
-    def __init__(self, use: bool) -> None:
-        self.use = use
-        self.settings: dict[str, Any] = {}
-        self.ranges: dict[str, str] = {}
-        self.unfinished: Unfinished | None = None
-
-    def read(self, pools: Iterable[Pool]) -> Iterator[Pool]:
-        """Yield the pools to measure."""
-        for one in pools:
-            self.settings = self.settings or dict(one.settings)
-            if one.num_missing:
-                n = len(one) + one.num_missing
-                first = self.unfinished or Unfinished(0, one.problem, len(one), n, self.use)
-                self.unfinished = replace(first, problems=first.problems + 1)
-                if not self.use:
-                    continue
-            self.ranges.update(one.ranges)
-            yield one
-
-    def check(self, num_problems: int) -> None:
-        """Raise `ValueError` when no problem is left; warn of the unfinished."""
-        if self.unfinished is None:
-            if not num_problems:
-                raise ValueError("there are no pools; give one per problem")
-            return
-        if not num_problems:
-            raise ValueError(
-                f"every problem is unfinished: {has_some_of(self.unfinished)}; complete the file "
-                "with --resume (resume=True in Python), or take them as they are with --unfinished "
-                "use (unfinished='use')"
-            )
-        total = num_problems + (0 if self.use else self.unfinished.problems)
-        warnings.warn(unfinished_of(self.unfinished, total), PoolWarning, stacklevel=3)
+def _check_finished(num_problems: int, unfinished: Unfinished | None) -> None:
+    """Raise `ValueError` when no problem is left; warn of the unfinished."""
+    if not num_problems:
+        if unfinished is None:
+            raise ValueError("there are no pools; give one per problem")
+        raise ValueError(
+            f"every problem is unfinished: {has_some_of(unfinished)}; complete the file with "
+            "--resume (resume=True in Python), or take them as they are with --unfinished use "
+            "(unfinished='use')"
+        )
+    if unfinished is not None:
+        total = num_problems + (0 if unfinished.used else unfinished.problems)
+        warnings.warn(unfinished_of(unfinished, total), PoolWarning, stacklevel=3)
 
 
 def _check_scorers(problems: Sequence[Problem]) -> None:
@@ -189,30 +177,22 @@ def _subset_sizes(ks: Sequence[int] | None, problems: Sequence[Problem]) -> tupl
     sizes = sorted({index(k) for k in ks})
     if not sizes:
         raise ValueError("ks must hold at least one number of candidates")
-    for k in sizes:
-        if not 1 <= k <= most:
-            raise ValueError(
-                f"k={k} must be between 1 and {most}, the number of candidates of problem "
-                f"{smallest.name!r}; draw more candidates, or use smaller ks"
-            )
+    if outside := [k for k in sizes if not 1 <= k <= most]:
+        raise ValueError(
+            f"k={outside[0]} must be between 1 and {most}, the number of candidates of problem "
+            f"{smallest.name!r}; draw more candidates, or use smaller ks"
+        )
     return tuple(sizes)
 
 
 def _rule_curve(values: RuleValues, means: Floats, level: float) -> RuleCurve:
-    low, high = interval_of_means(values.accuracy, means, level)
+    low, high = map(_maybe, interval_of_means(values.accuracy, means, level))
     error = None
     if values.variance is not None:
         error = _plain(np.sqrt(values.variance.sum(axis=0)) / len(values.variance))
-    return RuleCurve(
-        label=values.label,
-        rule=values.rule,
-        scorer=values.scorer,
-        exact=values.variance is None,
-        accuracy=_plain(values.accuracy.mean(axis=0)),
-        low=_maybe(low),
-        high=_maybe(high),
-        monte_carlo_error=error,
-    )
+    names = values.label, values.rule, values.scorer
+    accuracy = _plain(values.accuracy.mean(axis=0))
+    return RuleCurve(*names, error is None, accuracy, low, high, error)
 
 
 def _pairs(values: Sequence[RuleValues]) -> list[tuple[int, int]]:
@@ -248,14 +228,12 @@ def _advice(differences: Sequence[Floats], level: float) -> Advice:
         return Advice(_DIFFERENCE, None, "there are no two rules to compare")
     if len(last[0]) == 1:
         return Advice(_DIFFERENCE, None, "a variance needs two problems, here is one")
-    needed = problems_needed(
-        round(max(float(one.var(ddof=1)) for one in last), 12), _DIFFERENCE, level
-    )
-    reason = None
-    if needed is None:
+    variance = round(max(float(one.var(ddof=1)) for one in last), 12)
+    needed, reason = problems_needed(variance, _DIFFERENCE, level), None
+    if not any(one.any() for one in last):
+        reason = "the rules compared do not differ in any of these problems"
+    elif needed is None:
         reason = "each difference is the same in all problems, so it has no variance"
-        if not any(one.any() for one in last):
-            reason = "the rules compared do not differ in any of these problems"
     return Advice(_DIFFERENCE, needed, reason)
 
 

@@ -24,11 +24,7 @@ WEIGHTS: dict[str, Weigh] = {
     "pessimistic": lower_bound,
 }
 _NEEDS_SCORES = ("best_of_n", *WEIGHTS)
-_WANTED = {
-    None: "there",
-    "probability": "probabilities in [0, 1]",
-    "logit": "declared as logits",
-}
+_WANTED = {None: "there", "probability": "probabilities in [0, 1]", "logit": "declared as logits"}
 _NEEDS_NONE = ("majority", "random", "oracle")
 _EXACT = ("best_of_n", *_NEEDS_NONE)
 
@@ -82,12 +78,9 @@ def evaluate_rule(
             options["answer"] = answer
         ready = Rule.find(registered, rule, options)
         for at, problem in enumerate(problems):
-            if rule in WEIGHTS:
-                value = _voted(rule, scorer, problem)
-            else:
-                value = _chosen(ready, problem, ranges)
-            estimate = over_subsets(value, len(problem), ks, draws, (seed, at))
-            accuracy[at], variance[at] = estimate.accuracy, estimate.variance
+            voted = rule in WEIGHTS
+            value = _voted(rule, scorer, problem) if voted else _chosen(ready, problem, ranges)
+            accuracy[at], variance[at] = over_subsets(value, len(problem), ks, draws, (seed, at))
         if rule not in WEIGHTS and not accuracy.any():
             _try_whole_pools(ready, problems, ranges)
         yield RuleValues(rule, scorer, accuracy, variance if variance.any() else None)
@@ -97,28 +90,26 @@ def declared_ranges(
     registered: registry.Registry, problems: Sequence[Problem], ranges: Mapping[str, str]
 ) -> dict[str, str]:
     """The range that each scorer declares, in the pools or else where it is installed."""
-    known = {s: declared_range(s, ranges, registered.scorers) for s in problems[0].scores}
-    return {scorer: declared for scorer, declared in known.items() if declared is not None}
+    declarations = {s: declared_range(s, ranges, registered.scorers) for s in problems[0].scores}
+    return {scorer: declared for scorer, declared in declarations.items() if declared is not None}
 
 
 def _scorers(
     record: registry.Selector, problems: Sequence[Problem], ranges: Mapping[str, str]
 ) -> Sequence[str | None]:
     """The scorers to evaluate the rule with; only None for a rule that takes none."""
-    there = list(problems[0].scores)
+    names = list(problems[0].scores)
     needs_some = record.name in _NEEDS_SCORES or record.needs is not None
     if record.name in _NEEDS_NONE or not (needs_some or "scorer" in record.options):
         return [None]
-    if usable := [name for name in there if fits(record, name, problems, ranges)]:
-        return usable
-    if not needs_some:
-        return [None]
-    declared = [f"{name} ({ranges.get(name, 'range unknown')})" for name in there]
-    wanted = _WANTED[record.needs]
-    raise ValueError(
-        f"rule {record.name!r} needs scores that are {wanted}, given: "
-        f"{', '.join(declared) or 'none'}; score the pools, calibrate, or leave the rule out"
-    )
+    usable = [name for name in names if fits(record, name, problems, ranges)]
+    if needs_some and not usable:
+        declared = ", ".join(f"{name} ({ranges.get(name, 'range unknown')})" for name in names)
+        raise ValueError(
+            f"rule {record.name!r} needs scores that are {_WANTED[record.needs]}, given: "
+            f"{declared or 'none'}; score the pools, calibrate, or leave the rule out"
+        )
+    return usable or [None]
 
 
 def left_out(
@@ -149,17 +140,17 @@ def fits(
 
 def _exact(rule: str, scorer: str | None, problems: Sequence[Problem], ks: Sequence[int]) -> Floats:
     """The accuracy (problems, ks) of a rule that has an exact estimator."""
+    correct = [problem.correct for problem in problems]
     if rule == "majority":
         votes = ([None if a < 0 else a for a in one.answers.tolist()] for one in problems)
-        return majority_at_ks(zip(votes, (one.correct for one in problems), strict=True), ks)
+        return majority_at_ks(zip(votes, correct, strict=True), ks)
+    if rule == "random":
+        return np.array([[right.mean()] * len(ks) for right in correct])
     accuracy = np.empty((len(problems), len(ks)))
-    correct = [problem.correct for problem in problems]
+    # The oracle's scores are the truth.
     scores = correct if scorer is None else [problem.scores[scorer] for problem in problems]
     for which, (score, right) in stacks(scores, correct):
-        if rule == "random":
-            accuracy[which] = right.mean(axis=1, keepdims=True)
-        else:  # the oracle's scores are the truth
-            accuracy[which] = best_of_ks(score, right, ks)
+        accuracy[which] = best_of_ks(score, right, ks)
     return accuracy
 
 
@@ -178,7 +169,8 @@ def _chosen(rule: Rule, problem: Problem, ranges: Mapping[str, str]) -> Callable
     A subset from which the rule cannot choose (a `ValueError`) counts as wrong.
     """
     right = {c.index: mark for c, mark in zip(problem.candidates, problem.correct, strict=True)}
-    choose = rule.of(_pool(problem, ranges))
+    pool = Pool("", problem.candidates, problem=problem.name, ranges=ranges)
+    choose = rule.of(pool)
 
     def value(masks: Masks) -> Floats:
         worth = np.zeros(len(masks))
@@ -191,18 +183,12 @@ def _chosen(rule: Rule, problem: Problem, ranges: Mapping[str, str]) -> Callable
     return value
 
 
-def _pool(problem: Problem, ranges: Mapping[str, str]) -> Pool:
-    return Pool("", problem.candidates, problem=problem.name, ranges=ranges)
-
-
 def _try_whole_pools(rule: Rule, problems: Sequence[Problem], ranges: Mapping[str, str]) -> None:
     """Raise the rule's `ValueError` if it cannot choose from any pool: then it is misused."""
-    failure = None
-    for problem in problems:
+    for at, problem in enumerate(problems, 1):
         try:
-            rule.choose(_pool(problem, ranges))
+            rule.choose(Pool("", problem.candidates, problem=problem.name, ranges=ranges))
             return
-        except ValueError as error:
-            failure = error
-    if failure is not None:
-        raise failure
+        except ValueError:
+            if at == len(problems):
+                raise

@@ -29,8 +29,8 @@ def bootstrap_means(values: ArrayLike, resamples: int = 1000, seed: int = 0) -> 
     means = []
     for first in range(0, resamples, step):
         rows = min(step, resamples - first)
-        drawn = rng.integers(0, num, (rows, num)) + num * np.arange(rows)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=rows * num).reshape(rows, num)
+        draws = rng.integers(0, num, (rows, num)) + num * np.arange(rows)[:, None]
+        times = np.bincount(draws.ravel(), minlength=rows * num).reshape(rows, num)
         means.append(times @ table / num)
     return np.concatenate(means)
 

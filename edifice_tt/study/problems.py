@@ -50,31 +50,36 @@ def read_problems(
     `UnknownNameError` for a scorer without scores in the problem.
     """
     for pool in pools:
-        if not len(pool):
-            raise ValueError(f"problem {pool.problem!r} has no candidates; leave it out")
-        unmarked = [candidate.index for candidate in pool if candidate.correct is None]
-        if unmarked:
-            raise ValueError(
-                f"problem {pool.problem!r}: whether candidate {unmarked[0]} is right is not known; "
-                "give gold answers and an extractor to mark the pool with"
-            )
-        there = sorted({name for candidate in pool for name in candidate.scores})
+        check_marked(pool)
+        names = sorted({name for candidate in pool for name in candidate.scores})
         yield Problem(
             name=pool.problem,
             correct=np.array([candidate.correct for candidate in pool], np.float64),
-            answers=_answers(pool, answer),
+            answers=_numbered(answers_of(behind(pool.prompt, pool), answer)),
             num_tokens=np.array([candidate.num_tokens for candidate in pool], np.float64),
             seconds=np.array([candidate.seconds for candidate in pool], np.float64),
-            scores={name: _scores(pool, name) for name in (there if scorers is None else scorers)},
+            scores={name: _scores(pool, name) for name in (names if scorers is None else scorers)},
             candidates=behind(pool.prompt, pool) if keep_candidates else (),
             seen_by=pool.seen_by,
         )
 
 
-def _answers(pool: Pool, answer: str | None) -> NDArray[np.int64]:
-    found = answers_of(behind(pool.prompt, pool), answer)
-    numbers = {text: i for i, text in enumerate(dict.fromkeys(a for a in found if a is not None))}
-    return np.array([-1 if text is None else numbers[text] for text in found], np.int64)
+def check_marked(
+    pool: Pool, advice: str = "give gold answers and an extractor to mark the pool with"
+) -> None:
+    """Raise `ValueError` for an empty pool, and for a candidate not marked right or wrong."""
+    if not len(pool):
+        raise ValueError(f"problem {pool.problem!r} has no candidates; leave it out")
+    if unmarked := [candidate.index for candidate in pool if candidate.correct is None]:
+        raise ValueError(
+            f"problem {pool.problem!r}: whether candidate {unmarked[0]} is right is not known; "
+            f"{advice}"
+        )
+
+
+def _numbered(answers: Sequence[str | None]) -> NDArray[np.int64]:
+    numbers = {answer: i for i, answer in enumerate(dict.fromkeys(filter(None, answers)))}
+    return np.array([-1 if answer is None else numbers[answer] for answer in answers], np.int64)
 
 
 def _scores(pool: Pool, scorer: str) -> Floats:

@@ -88,13 +88,13 @@ def assess_scorer(
     within = np.concatenate(aurocs)
     mixed = within[~np.isnan(within)]
     score, right = (
-        np.concatenate([np.asarray(one, np.float64) for one in column])
+        np.concatenate([*map(np.asarray, column)]).astype(np.float64)
         for column in (scores, correct)
     )
     if not np.isfinite(score).all():
         raise ValueError(f"scores of {scorer!r} must be finite; leave the others out")
     pooled = auroc(score[None], right[None])[0]
-    lengths = None if num_tokens is None else np.concatenate([np.asarray(n) for n in num_tokens])
+    lengths = None if num_tokens is None else np.concatenate([*map(np.asarray, num_tokens)])
     best = int(np.argmax(curve >= curve.max() - 1e-12))
     probability = bool(((score >= 0) & (score <= 1)).all())
     bins = reliability(score, right) if probability else ()
@@ -157,18 +157,10 @@ def spearman(one: ArrayLike, other: ArrayLike) -> float | None:
 def reliability(scores: Floats, correct: Floats) -> tuple[Bin, ...]:
     """Reliability of scores (N) in [0, 1] with correctness (N): ten bins of equal width."""
     place = np.minimum((scores * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-    count, score, right = (
-        np.bincount(place, weights, NUM_BINS) for weights in (None, scores, correct)
-    )
+    sums = (np.bincount(place, of, NUM_BINS).tolist() for of in (None, scores, correct))
     return tuple(
-        Bin(
-            low=i / NUM_BINS,
-            high=(i + 1) / NUM_BINS,
-            count=int(count[i]),
-            mean_score=float(score[i] / count[i]) if count[i] else None,
-            accuracy=float(right[i] / count[i]) if count[i] else None,
-        )
-        for i in range(NUM_BINS)
+        Bin(i / NUM_BINS, (i + 1) / NUM_BINS, n, s / n if n else None, r / n if n else None)
+        for i, (n, s, r) in enumerate(zip(*sums, strict=True))
     )
 
 

@@ -46,8 +46,12 @@ def has_some_of(some: Unfinished) -> str:
 def trained_on(curve: Curve, scorer: str | None) -> str:
     """On how many of these problems a scorer was trained; empty for none."""
     count = curve.trained_on(scorer)
-    many = f"{curve.problems:,} problem{'' if curve.problems == 1 else 's'}"
+    many = counted(curve.problems, "problem")
     return f"was trained on {count:,} of these {many}" if count else ""
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def advice(curve: Curve) -> str:

@@ -131,23 +131,19 @@ def _won_with(
         first = right_share * table[c, votes]
         won[..., votes:] += first[:, None, None] * none[..., : most + 1 - votes]
         none = _times(none, table[c], votes, nodes)
-    result: Floats = np.einsum("y,ryk->rk", weights, np.broadcast_to(won, _shape(won, nodes)))
+    result: Floats = (weights[:, None] * won).sum(axis=1)
     return result
 
 
 def _times(counts: Floats, ways: Floats, votes: int, nodes: Floats) -> Floats:
     """Multiply the polynomials `counts` (rows, nodes, sizes) by one more answer."""
     size = counts.shape[-1]
-    product = np.broadcast_to(counts, _shape(counts, nodes)).copy()  # no votes for this answer
+    product = counts + np.zeros((len(nodes), 1))  # no votes for this answer
     for j in range(1, votes):
         product[..., j:] += ways[:, j, None, None] * counts[..., : size - j]
     tie = ways[:, votes, None] * nodes
     product[..., votes:] += tie[..., None] * counts[..., : size - votes]
     return product
-
-
-def _shape(counts: Floats, nodes: Floats) -> tuple[int, int, int]:
-    return len(counts), len(nodes), counts.shape[-1]
 
 
 @lru_cache(maxsize=64)

@@ -6,24 +6,20 @@ Knows the contract of an extractor; does not know the right answers.
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
+from typing import Any
 
-from edifice_tt.contract import records, registry
+from edifice_tt.contract import records
 from edifice_tt.selection.answers import whole_text
-from edifice_tt.testing.promises import BrokenPromise, attempt, describe, name_of
+from edifice_tt.testing import examples
+from edifice_tt.testing.promises import BrokenPromise, attempt, find
 
-# As models write: empty, blank, other alphabets, unclosed boxes, answers in words.
+# With unclosed boxes and answers in words.
 TEXTS = (
-    "There are 8.",
-    "",
-    "2, 3, 5, 7, 11, 13, 17 and 19, so the answer is $\\boxed{8}$.",
-    " \n",
-    "Weiß nicht 🤷",
-    "-1/2",
+    *examples.TEXTS,
     r"\frac{1}{2} or 0.5",
     r"\boxed{\boxed{",
     "The answer is (B).",
     "1,000 and 10^3",
-    "word " * 300,
 )
 
 
@@ -47,14 +43,12 @@ def check_answers(
     edifice_tt.testing.promises.BrokenPromise: extractor '<lambda>' gives 12 for 'There are 8.', \
 expected a str or None
     """
-    if isinstance(name_or_function, str):
-        record = registry.load_registry().find("answer extractor", name_or_function)
-    else:
-        record = records.Extractor(name_of(name_or_function), name_or_function, equal)
-    who = describe("extractor", record.name, record.owner)
-    found = [answer for text in texts if (answer := _read(who, record, text)) is not None]
-    for one, other in product(found, found) if record.equal is not None else ():
-        _check_pair(who, record, one, other)
+    function: Any = name_or_function
+    make = partial(records.Extractor, function=function, equal=equal)
+    who, record = find("answer extractor", function, make)
+    answers = [answer for text in texts if (answer := _read(who, record, text)) is not None]
+    for one, other in product(answers, answers) if record.equal is not None else ():
+        _check_pair(who, record.equal, one, other)
 
 
 def _read(who: str, record: records.Extractor, text: str) -> str | None:
@@ -68,16 +62,13 @@ def _read(who: str, record: records.Extractor, text: str) -> str | None:
     return None if first is None else whole_text(first)
 
 
-def _check_pair(who: str, record: records.Extractor, one: str, other: str) -> None:
-    assert record.equal is not None
-    said = f"{one!r:.60} and {other!r:.60}"
-    same, back = (
-        attempt(who, f"on {said}", partial(record.equal, *pair))
-        for pair in ((one, other), (other, one))
-    )
+def _check_pair(who: str, equal: Callable[[str, str], bool], one: str, other: str) -> None:
+    pair = f"{one!r:.60} and {other!r:.60}"
+    same = attempt(who, f"on {pair}", lambda: equal(one, other))
+    back = attempt(who, f"on {pair}", lambda: equal(other, one))
     if not isinstance(same, bool):
-        raise BrokenPromise(f"{who}: equal gives {same!r:.60} for {said}, expected True or False")
+        raise BrokenPromise(f"{who}: equal gives {same!r:.60} for {pair}, expected True or False")
     if one == other and not same:
         raise BrokenPromise(f"{who}: its equal says that {one!r:.60} is not equal to itself")
     if same != back:
-        raise BrokenPromise(f"{who}: whether {said} are equal depends on their order")
+        raise BrokenPromise(f"{who}: whether {pair} are equal depends on their order")

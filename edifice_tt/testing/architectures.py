@@ -14,6 +14,7 @@ from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.contract import registry
+from edifice_tt.contract.registry import Architecture
 from edifice_tt.engine.jit import jit
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.testing.promises import (
@@ -21,8 +22,8 @@ from edifice_tt.testing.promises import (
     Array,
     BrokenPromise,
     attempt,
+    compare,
     describe,
-    first_difference,
     orders,
 )
 from edifice_tt.testing.reading import draw
@@ -50,7 +51,7 @@ def check_architecture(name: str, x: Tensor | None = None, **options: Any) -> No
     >>> check_architecture("test_time_compute", embed_dim=6, hidden_size=8, num_layers=1)
     """
     record = registry.architecture(name)
-    who = describe("architecture", record.name, record.owner)
+    who = describe("architecture", record)
     open_device()
 
     def build(**more: Any) -> Any:
@@ -59,15 +60,15 @@ def check_architecture(name: str, x: Tensor | None = None, **options: Any) -> No
     model = attempt(who, f"when it is built with {_say(options)}", build)
     _check_defaults(who, record, model, build, options)
     _check_unknown_option(who, record, build)
-    given = _input(model) if x is None else x
-    found = _call(who, model, given)
-    _check_output_size(who, record, found, options)
-    _check_batch(who, model, given, found)
-    _check_file(who, model, given, found)
+    x = _input(model) if x is None else x
+    outputs = _call(who, model, x)
+    _check_output_size(who, record, outputs, options)
+    _check_batch(who, model, x, outputs)
+    _check_file(who, model, x, outputs)
     compiled = jit(model)
     for _ in range(3):  # on a GPU the first call runs eagerly, the second captures
-        other = _call(who, compiled, given, ", compiled by jit")
-        _compare(who, found, other, "the compiled model gives {1}, the eager one {0}", TOLERANCE)
+        other = _call(who, compiled, x, ", compiled by jit")
+        _compare(who, outputs, other, "the compiled model gives {1}, the eager one {0}", TOLERANCE)
 
 
 def _say(options: dict[str, Any]) -> str:
@@ -75,11 +76,7 @@ def _say(options: dict[str, Any]) -> str:
 
 
 def _check_defaults(
-    who: str,
-    record: registry.Architecture,
-    model: Any,
-    build: Callable[..., Any],
-    options: dict[str, Any],
+    who: str, record: Architecture, model: Any, build: Callable[..., Any], options: dict[str, Any]
 ) -> None:
     defaults = attempt(who, "in recommended_defaults()", record.recommended_defaults)
     if not isinstance(defaults, dict) or not all(isinstance(key, str) for key in defaults):
@@ -101,36 +98,31 @@ def _check_defaults(
                 f"{who}: recommended_defaults() says {option}={value!r}, build() uses {used}; "
                 "derive one from the other"
             )
-    given = {**defaults, **options}
-    again = attempt(
-        who, f"when it is built with its own defaults, {_say(given)}", lambda: build(**given)
-    )
+    everything = {**defaults, **options}
+    how = f"when it is built with its own defaults, {_say(everything)}"
+    again = attempt(who, how, lambda: build(**everything))
     if again.config != config:
-        raise BrokenPromise(
-            f"{who}: given its own defaults, build() makes {again.config!r}, without them "
-            f"{config!r}"
-        )
+        models = f"build() makes {again.config!r}, without them {config!r}"
+        raise BrokenPromise(f"{who}: given its own defaults, {models}")
 
 
-def _check_unknown_option(
-    who: str, record: registry.Architecture, build: Callable[..., Any]
-) -> None:
-    for known in record.recommended_defaults():
-        unknown = known[:-2] + known[:-3:-1] if len(set(known[-2:])) == 2 else known + "_"
+def _check_unknown_option(who: str, record: Architecture, build: Callable[..., Any]) -> None:
+    for option in record.recommended_defaults():
+        unknown = option[:-2] + option[:-3:-1] if len(set(option[-2:])) == 2 else option + "_"
         try:
             build(**{unknown: 1})
         except Exception as error:
             message = " ".join(str(error).split())
-            if known not in message.replace(unknown, ""):
-                raise BrokenPromise(
-                    f"{who}: the error for the unknown option {unknown!r} does not name "
-                    f"{known!r}, the nearest: {message}"
-                ) from error
-        else:
+            if option in message.replace(unknown, ""):
+                continue
             raise BrokenPromise(
-                f"{who} ignores unknown options: it was built with {unknown}=1, expected an error "
-                f"that names {known!r}"
-            )
+                f"{who}: the error for the unknown option {unknown!r} does not name {option!r}, "
+                f"the nearest: {message}"
+            ) from error
+        raise BrokenPromise(
+            f"{who} ignores unknown options: it was built with {unknown}=1, expected an error that "
+            f"names {option!r}"
+        )
 
 
 def _input(model: Any) -> Tensor:
@@ -151,8 +143,8 @@ def _call(who: str, model: Any, x: Tensor, how: str = "") -> Outputs:
             f"{who} gives {type(out).__name__}, expected a named tuple of Tensors, of which some "
             "may be None"
         )
-    found = {name: value.numpy() for name, value in tensors.items()}
-    for name, values in found.items():
+    outputs = {name: value.numpy() for name, value in tensors.items()}
+    for name, values in outputs.items():
         if values.shape[:1] != x.shape[:1]:
             raise BrokenPromise(
                 f"{who} gives .{name} of shape {values.shape} for an input of shape {x.shape}, "
@@ -161,35 +153,35 @@ def _call(who: str, model: Any, x: Tensor, how: str = "") -> Outputs:
         if not np.isfinite(values).all():
             bad = values[~np.isfinite(values)].flat[0]
             raise BrokenPromise(f"{who} gives {bad} in .{name}, expected finite numbers")
-    scores, expected = found.get("scores"), (*x.shape[:2], 1)
+    scores, expected = outputs.get("scores"), (*x.shape[:2], 1)
     if scores is not None and scores.shape != expected:
         raise BrokenPromise(f"{who} gives .scores of shape {scores.shape}, expected {expected}")
-    return found
+    return outputs
 
 
 def _check_output_size(
-    who: str, record: registry.Architecture, found: Outputs, options: dict[str, Any]
+    who: str, record: Architecture, outputs: Outputs, options: dict[str, Any]
 ) -> None:
     size = attempt(who, "in output_size()", lambda: registry.output_size(record.name, **options))
     if type(size) is not int or size < 1:
         raise BrokenPromise(f"{who}: output_size() gives {size!r}, expected an int of at least 1")
-    if "backbone" in found and (width := found["backbone"].shape[-1]) != size:
+    if "backbone" in outputs and (width := outputs["backbone"].shape[-1]) != size:
         raise BrokenPromise(
             f"{who}: output_size() says {size}, the model's .backbone is {width} wide"
         )
 
 
-def _check_batch(who: str, model: Any, x: Tensor, found: Outputs) -> None:
+def _check_batch(who: str, model: Any, x: Tensor, outputs: Outputs) -> None:
     values = x.numpy()
-    _compare(who, found, _call(who, model, x), "the same input gives {} at first and then {}")
+    _compare(who, outputs, _call(who, model, x), "the same input gives {} at first and then {}")
     for order in orders(len(values)):
         moved = _call(who, model, Tensor(values[order], dtype=x.dtype))
         back = {name: value[np.argsort(order)] for name, value in moved.items()}
         promise = "the output depends on the order of the batch: {} in one order, {} in another"
-        _compare(who, found, back, promise, TOLERANCE)
+        _compare(who, outputs, back, promise, TOLERANCE)
 
 
-def _check_file(who: str, model: Any, x: Tensor, found: Outputs) -> None:
+def _check_file(who: str, model: Any, x: Tensor, outputs: Outputs) -> None:
     if not get_state_dict(model):
         raise BrokenPromise(f"{who} has no weights: 0 Tensor attributes found in its model")
     with TemporaryDirectory() as folder:
@@ -199,11 +191,13 @@ def _check_file(who: str, model: Any, x: Tensor, found: Outputs) -> None:
     if asdict(loaded.config) != asdict(model.config):
         raise BrokenPromise(f"{who} is loaded as {loaded.config!r}, was saved as {model.config!r}")
     promise = "the output does not survive save and load: {} before, {} after"
-    _compare(who, found, _call(who, loaded, x), promise)
+    _compare(who, outputs, _call(who, loaded, x), promise)
 
 
 def _compare(who: str, one: Outputs, other: Outputs, promise: str, tolerance: float = 0) -> None:
     for name, values in one.items():
-        if (where := first_difference(values, other[name], tolerance)) is not None:
-            numbers = promise.format(f"{values[where]:.6g}", f"{other[name][where]:.6g}")
-            raise BrokenPromise(f"{who}: {numbers} (.{name}{list(where)})")
+
+        def place(where: tuple[int, ...], name: str = name) -> str:
+            return f" (.{name}{list(where)})"
+
+        compare(f"{who}:", values, other[name], promise, tolerance, place)

@@ -12,6 +12,16 @@ from edifice_tt.weights.vocabulary import BYTES
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 END = 2
+# As models write: empty, blank, mathematics, other alphabets, long.
+TEXTS = (
+    "There are 8.",
+    "",
+    "2, 3, 5, 7, 11, 13, 17 and 19, so the answer is $\\boxed{8}$.",
+    " \n",
+    "Weiß nicht 🤷",
+    "-1/2",
+    "word " * 300,
+)
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -48,17 +58,9 @@ def tiny_model(scorer: str | None = "linear") -> Any:
     >>> tiny_model()([[68, 69, 2]]).scores.shape
     (1, 3, 1)
     """
-    model = registry.build(
-        "causal_lm",
-        vocab_size=len(SPECIALS) + 256,
-        context_length=256,
-        hidden_size=16,
-        num_layers=1,
-        num_heads=2,
-        num_kv_heads=1,
-        scorer=scorer,
-        scorer_hidden=8,
-    )
+    sizes = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1}
+    options = {"vocab_size": len(SPECIALS) + 256, "context_length": 256, "scorer_hidden": 8}
+    model = registry.build("causal_lm", scorer=scorer, **options, **sizes)
     fill_with_waves(model, model.device)
     model.name = "tiny"
     if find_spec("tokenizers"):

@@ -23,7 +23,7 @@ from edifice_tt.testing.promises import (
     first_difference,
     orders,
 )
-from edifice_tt.testing.reading import check_input_kept, check_values, compare, draw, read
+from edifice_tt.testing.reading import check_input_kept, check_values, compare_scores, draw, read
 
 # B and T differ, and T is prime, so that swapped axes show.
 B, T, PADDING, HIDDEN_SIZE = 5, 7, 4, 16
@@ -72,103 +72,64 @@ def check_head(
 
 def _check_neighbours(who: str, head: Any, hidden: Array) -> None:
     """A score depends only on its sequence up to its position."""
-    together = read(who, head, hidden)
-    compare(
-        who,
-        together,
-        read(who, head, hidden),
-        "the same hidden states get {} at first and then {}; draw nothing unless TRAINING is 1",
-    )
+
+    def scores(states: Array) -> Array:
+        return read(who, head, states)
+
+    def same(
+        expected: Array, actual: Array, cause: str, advice: str = "read each sequence by itself"
+    ) -> None:
+        compare_scores(who, expected, actual, f"the score depends on {cause}; {advice}")
+
+    together = scores(hidden)
+    noise = "the same hidden states get {} at first and then {}; draw nothing unless TRAINING is 1"
+    compare_scores(who, together, scores(hidden), noise)
     for order in orders(B):
-        compare(
-            who,
-            together,
-            read(who, head, hidden[order])[np.argsort(order)],
-            "the score depends on the order of the batch: {} in one order, {} in another; read "
-            "each sequence by itself",
-        )
+        moved = scores(hidden[order])[np.argsort(order)]
+        same(together, moved, "the order of the batch: {} in one order, {} in another")
     # First the checks that need no new shape: compiling for one takes seconds.
     others = draw(*hidden.shape, seed=12) * np.float32(10)
     for i in (0, B - 1):
-        beside = np.concatenate([others[:i], hidden[i : i + 1], others[i + 1 :]])
-        compare(
-            who,
-            together[i : i + 1],
-            read(who, head, beside)[i : i + 1],
-            "the score depends on its neighbours in the batch: {} beside some, {} beside others; "
-            "read each sequence by itself",
-        )
+        beside = scores(np.concatenate([others[:i], hidden[i : i + 1], others[i + 1 :]]))
+        cause = "its neighbours in the batch: {} beside some, {} beside others"
+        same(together[i : i + 1], beside[i : i + 1], cause)
     for t in (1, T - 1):
-        before = read(who, head, np.concatenate([hidden[:, :t], others[:, t:]], axis=1))
-        compare(
-            who,
-            together[:, :t],
-            before[:, :t],
-            "the score depends on the positions to its right: {} before some, {} before others; "
-            "read none of them",
-        )
+        before = scores(np.concatenate([hidden[:, :t], others[:, t:]], axis=1))
+        cause = "the positions to its right: {} before some, {} before others"
+        same(together[:, :t], before[:, :t], cause, "read none of them")
     padded = np.concatenate([hidden, others[:, :PADDING]], axis=1)
-    both = read(who, head, padded[:1])[:, :T]
-    if (
-        first_difference(together[:1], both, TOLERANCE) is not None
-    ):  # find out which of the two it was
-        compare(
-            who,
-            together[:1],
-            read(who, head, hidden[:1]),
-            f"the score depends on the size of the batch: {{}} among {B}, {{}} alone; read each "
-            "sequence by itself",
-        )
-        compare(
-            who,
-            together,
-            read(who, head, padded)[:, :T],
-            f"the score depends on the padding to its right: {{}} without, {{}} before {PADDING} "
-            "positions of it; read none of them",
-        )
-        compare(
-            who,
-            together[:1],
-            both,
-            f"the score depends on the shape of the batch: {{}} among {B}, {{}} alone before "
-            f"{PADDING} positions of padding; read each sequence by itself",
-        )
-    compare(
-        who,
-        together[:1, :1],
-        read(who, head, hidden[:1, :1]),
-        f"the score depends on the number of positions: {{}} as the first of {T}, {{}} as the only "
-        "one; read none to its right",
-    )
+    both = scores(padded[:1])[:, :T]
+    if first_difference(together[:1], both, TOLERANCE) is not None:  # which of the two is it?
+        alone = f"{{}} among {B}, {{}} alone"
+        same(together[:1], scores(hidden[:1]), f"the size of the batch: {alone}")
+        cause = f"the padding to its right: {{}} without, {{}} before {PADDING} positions of it"
+        same(together, scores(padded)[:, :T], cause, "read none of them")
+        cause = f"the shape of the batch: {alone} before {PADDING} positions of padding"
+        same(together[:1], both, cause)
+    cause = f"the number of positions: {{}} as the first of {T}, {{}} as the only one"
+    same(together[:1, :1], scores(hidden[:1, :1]), cause, "read none to its right")
 
     rows = np.resize(others, (MANY, T, hidden.shape[2]))
     long = np.concatenate([rows, np.resize(others, (MANY, LONG - T, hidden.shape[2]))], axis=1)
     long[-1, :T] = hidden[0]
-    compare(
-        who,
-        together[:1],
-        read(who, head, long)[-1:, :T],
-        f"the score depends on the shape of the batch: {{}} among {B}, {{}} among {MANY} of {LONG} "
-        "positions; read each sequence by itself",
-    )
+    cause = f"the shape of the batch: {{}} among {B}, {{}} among {MANY} of {LONG} positions"
+    same(together[:1], scores(long)[-1:, :T], cause)
 
 
 def _check_first_call(who: str, head: Any, same: Any, hidden: Array) -> None:
     """A head's scores do not depend on the inputs of its first call."""
     read(who, same, draw(*hidden.shape, seed=12) * np.float32(10))
-    compare(
-        who,
-        read(who, head, hidden),
-        read(who, same, hidden),
+    promise = (
         "the score depends on earlier calls: {} from one head, {} from one that read something "
-        "else first; keep nothing between calls",
+        "else first; keep nothing between calls"
     )
+    compare_scores(who, read(who, head, hidden), read(who, same, hidden), promise)
 
 
 def _check_devices(who: str, make: Any, expected: Array, hidden: Array) -> None:
     first = open_device()
     for device in devices_to_try():
         if device != first:
-            found = read(who, make(device), hidden, device)
+            scores = read(who, make(device), hidden, device)
             promise = f"the devices disagree: {{}} on {first}, {{}} on {device}"
-            compare(who, expected, found, promise, DEVICE_TOLERANCE)
+            compare_scores(who, expected, scores, promise, DEVICE_TOLERANCE)

@@ -19,7 +19,7 @@ def hidden_arrays(thing: Any) -> list[tuple[str, Any]]:
     >>> [where for where, _ in hidden_arrays(lambda x, y=limit: [x, y])]
     ["default 0 of '<lambda>'"]
     """
-    found: list[tuple[str, Any]] = []
+    arrays: list[tuple[str, Any]] = []
     seen: set[int] = set()
     # Kept alive: the id of a deleted object may be reused.
     todo: list[tuple[str, Any]] = [("", thing)]
@@ -28,10 +28,10 @@ def hidden_arrays(thing: Any) -> list[tuple[str, Any]]:
             continue
         seen.add(id(one))
         if isinstance(one, Tensor | np.ndarray):
-            found.append((where, one))
+            arrays.append((where, one))
         else:
             todo += _inside(one)
-    return found
+    return arrays
 
 
 def _inside(one: Any) -> Iterator[tuple[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from edifice_tt.contract import registry
 from edifice_tt.contract.tracing import one_line
 from edifice_tt.machine.toolchain import list_devices
 
@@ -30,14 +31,28 @@ def attempt(who: str, when: str, call: Callable[[], R]) -> R:
         raise BrokenPromise(f"{who} raises {when}: {one_line(error)}") from error
 
 
-def describe(kind: str, name: str, owner: str) -> str:
+def describe(kind: str, record: Any) -> str:
     """The subject of every sentence: `scorer 'mlp' of edifice-tt 0.1`."""
-    return f"{kind} {name!r}" + (f" of {owner}" if owner else "")
+    return f"{kind} {record.name!r}" + (f" of {record.owner}" if record.owner else "")
 
 
-def name_of(function: Any) -> str:
-    """The name of an unregistered function."""
-    return str(getattr(function, "__name__", type(function).__name__))
+def find(kind: str, plugin: Any, make: Callable[[str], Any], **expected: Any) -> tuple[str, Any]:
+    """The subject and the record of a registered name, or of a function.
+
+    `make` makes the record of a function from its name. Options that are `expected`, where they are
+    not None, must be those of the registration.
+    """
+    if isinstance(plugin, str):
+        record = registry.load_registry().find(kind, plugin)
+    else:
+        record = make(str(getattr(plugin, "__name__", type(plugin).__name__)))
+    who = describe(kind.split()[-1], record)
+    for option, value in expected.items():
+        if value not in (None, declared := getattr(record, option)):
+            raise BrokenPromise(
+                f"{who} is registered with {option}={declared!r}, expected {value!r}"
+            )
+    return who, record
 
 
 def accepted(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -56,6 +71,23 @@ def first_difference(one: Array, other: Array, tolerance: float) -> tuple[int, .
     return tuple(int(i) for i in apart[0]) if len(apart) else None
 
 
+def compare(
+    subject: str,
+    one: Array,
+    other: Array,
+    promise: str,
+    tolerance: float = TOLERANCE,
+    place: Callable[[tuple[int, ...]], str] = lambda where: "",
+) -> None:
+    """Raise `BrokenPromise` with the first two numbers that differ, and their place.
+
+    The message is the subject, then the promise with both numbers.
+    """
+    if (where := first_difference(one, other, tolerance)) is not None:
+        numbers = promise.format(f"{one[where]:.6g}", f"{other[where]:.6g}")
+        raise BrokenPromise(f"{subject} {numbers}{place(where)}")
+
+
 def orders(count: int) -> list[list[int]]:
     """Two other orders of so many items: reversed, and rotated by one."""
     forwards = list(range(count))
@@ -64,5 +96,5 @@ def orders(count: int) -> list[list[int]]:
 
 def devices_to_try() -> list[str]:
     """Every device of this machine, and a second CPU, on which a Tensor of another device fails."""
-    found = list_devices()
-    return found + ["CPU:1"] * ("CPU" in found)
+    devices = list_devices()
+    return devices + ["CPU:1"] * ("CPU" in devices)

@@ -11,7 +11,7 @@ from edifice_tt.testing.promises import (
     Array,
     BrokenPromise,
     attempt,
-    first_difference,
+    compare,
 )
 
 
@@ -23,14 +23,14 @@ def draw(*shape: int, seed: int = 11) -> Array:
 def read(who: str, head: Any, hidden: Array, device: str | None = None) -> Array:
     """Scores (B, T) of hidden states (B, T, D), with shape and dtype checked."""
     # A copy: a Tensor may share memory with its array.
-    given = Tensor(hidden.copy(), device=device).realize()
+    x = Tensor(hidden.copy(), device=device).realize()
     expected = (*hidden.shape[:2], 1)
 
     def call() -> Any:
-        out = head(given)
+        out = head(x)
         return out.realize() if isinstance(out, Tensor) else out
 
-    out = attempt(who, f"on hidden states {hidden.shape} on {given.device}", call)
+    out = attempt(who, f"on hidden states {hidden.shape} on {x.device}", call)
     if not isinstance(out, Tensor):
         raise BrokenPromise(f"{who} gives {type(out).__name__}, expected a Tensor {expected}")
     if out.shape != expected:
@@ -46,36 +46,33 @@ def read(who: str, head: Any, hidden: Array, device: str | None = None) -> Array
 
 def check_input_kept(who: str, head: Any, hidden: Array) -> None:
     """Raise `BrokenPromise` if a head writes into its input."""
-    given = Tensor(hidden.copy()).realize()
-    head(given).realize()
-    if (where := first_difference(hidden, after := given.numpy(), 0)) is not None:
-        raise BrokenPromise(
-            f"{who} changes its input: a hidden state was {hidden[where]:.6g} and is "
-            f"{after[where]:.6g}; work on a copy"
-        )
+    x = Tensor(hidden.copy()).realize()
+    head(x).realize()
+    words = "a hidden state was {} and is {}; work on a copy"
+    compare(f"{who} changes its input:", hidden, x.numpy(), words, 0)
 
 
 def check_values(who: str, values: Array, range: str) -> None:
     """Raise `BrokenPromise` for scores (B, T) that are not finite or leave the declared range."""
-    if len(bad := np.argwhere(~np.isfinite(values))):
-        raise BrokenPromise(
-            f"{who} gives {values[tuple(bad[0])]} for {_place(bad[0])}, expected a finite number"
-        )
-    outside = np.argwhere((values < 0) | (values > 1))
-    if range == "probability" and len(outside):
-        raise BrokenPromise(
-            f"{who} gives {values[tuple(outside[0])]:.6g} for {_place(outside[0])}, but declares "
-            "range='probability': within 0 and 1"
-        )
+    for where, value in np.ndenumerate(values):
+        check_value(f"{who} gives {value:.6g} for {_place(where)}", value, range)
 
 
-def compare(who: str, one: Array, other: Array, promise: str, tolerance: float = -1) -> None:
-    """Raise `BrokenPromise` with the first two scores (B, T) that differ."""
-    if tolerance < 0:
+def check_value(gives: str, value: float, range: str) -> None:
+    """Raise `BrokenPromise` for a score that is not finite or leaves the declared range."""
+    if not np.isfinite(value):
+        raise BrokenPromise(f"{gives}, expected a finite number")
+    if range == "probability" and not 0 <= value <= 1:
+        raise BrokenPromise(f"{gives}, but declares range='probability': within 0 and 1")
+
+
+def compare_scores(
+    who: str, one: Array, other: Array, promise: str, tolerance: float | None = None
+) -> None:
+    """`promises.compare` of scores (B, T), with a tolerance for their precision."""
+    if tolerance is None:
         tolerance = TOLERANCE if one.dtype.itemsize > 2 else HALF_TOLERANCE
-    if (where := first_difference(one, other, tolerance)) is not None:
-        found = promise.format(f"{one[where]:.6g}", f"{other[where]:.6g}")
-        raise BrokenPromise(f"{who}: {found} ({_place(where)})")
+    compare(f"{who}:", one, other, promise, tolerance, lambda where: f" ({_place(where)})")
 
 
 def _place(where: Any) -> str:

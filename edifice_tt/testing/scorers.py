@@ -3,38 +3,22 @@
 Knows the contract of a scorer; `heads` and `verifiers` check those kinds.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from edifice_tt.contract import registry
+from edifice_tt.testing.examples import TEXTS
 from edifice_tt.testing.heads import check_head
-from edifice_tt.testing.promises import (
-    TOLERANCE,
-    BrokenPromise,
-    attempt,
-    describe,
-    first_difference,
-    name_of,
-    orders,
-)
+from edifice_tt.testing.promises import BrokenPromise, attempt, compare, find, orders
+from edifice_tt.testing.reading import check_value
 from edifice_tt.testing.verifiers import check_verifier
 
 PROMPT = "How many primes are below 20?"
-# As in real pools: empty, blank, mathematics, other alphabets, long, repeated.
-COMPLETIONS = (
-    "There are 8.",
-    "",
-    "2, 3, 5, 7, 11, 13, 17 and 19, so the answer is $\\boxed{8}$.",
-    " \n",
-    "Weiß nicht 🤷",
-    "-1/2",
-    "word " * 300,
-    "There are 8.",
-)
+COMPLETIONS = (*TEXTS, TEXTS[0])  # one is repeated, as in real pools
 Numbers = tuple[float, ...]  # for one item: a score, or one per step
 LOGPROBS = ([-0.5, -0.25], [-3.0], [-1e-6] * 40, [-20.0, -0.125, -1.5], [0.0], [-0.5, -0.25])
 
@@ -71,8 +55,16 @@ def check_scorer(
     edifice_tt.testing.promises.BrokenPromise: scorer '<lambda>' gives 12, an int, for 'There are \
 8.', expected a float; wrap it in float(...)
     """
-    record = _find(name_or_factory, reads, range, level)
-    who = describe("scorer", record.name, record.owner)
+    declared = {"reads": reads, "range": range, "level": level}
+    if reads is None and not isinstance(name_or_factory, str):
+        raise ValueError(
+            "reads=None: a factory does not tell what its scorer reads; give reads='hidden', "
+            "'text', 'logprobs' or 'states'"
+        )
+    factory: Any = name_or_factory
+    arguments: dict[str, Any] = {k: v for k, v in declared.items() if v is not None}
+    register = partial(registry.Scorer, factory=factory, **arguments)
+    who, record = find("scorer", factory, register, **declared)
     if record.reads == "hidden":
         name = record.name if isinstance(name_or_factory, str) else None
         return check_head(who, record, name, options)
@@ -82,101 +74,80 @@ def check_scorer(
 
     def make() -> Callable[[list[Any]], Any]:
         scorer = attempt(who, "when it is made", lambda: record.factory(**options))
-        return lambda given: scorer(PROMPT, given) if record.reads == "text" else scorer(given)
+        return lambda batch: scorer(PROMPT, batch) if record.reads == "text" else scorer(batch)
 
     return _check_lists(who, make, record, noun, items)
 
 
-def _find(
-    name_or_factory: str | Callable[..., Any],
-    reads: str | None,
-    range: str | None,
-    level: str | None,
-) -> registry.Scorer:
-    if not isinstance(name_or_factory, str):
-        if reads is None:
-            raise ValueError(
-                "reads=None: a factory does not tell what its scorer reads; give reads='hidden', "
-                "'text', 'logprobs' or 'states'"
-            )
-        name = name_of(name_or_factory)
-        return registry.Scorer(
-            name, name_or_factory, reads, range or "unbounded", level=level or "answer"
-        )
-    record = registry.scorer(name_or_factory)
-    for option, wanted in (("reads", reads), ("range", range), ("level", level)):
-        if wanted not in (None, found := getattr(record, option)):
-            who = describe("scorer", record.name, record.owner)
-            raise BrokenPromise(f"{who} is registered with {option}={found!r}, expected {wanted!r}")
-    return record
-
-
 def _check_lists(
-    who: str,
-    make: Callable[[], Callable[[list[Any]], Any]],
-    record: registry.Scorer,
-    noun: str,
-    items: Sequence[Any],
+    who: str, make: Callable[[], Any], record: registry.Scorer, noun: str, items: Sequence[Any]
 ) -> None:
     scorer = make()
 
-    def ask(given: Sequence[Any], scorer: Callable[[list[Any]], Any] = scorer) -> list[Numbers]:
-        mine = deepcopy(list(given))
-        what = f"the {noun} {given[0]!r:.30}" if len(given) == 1 else f"{len(given)} {noun}s"
+    def ask(batch: Sequence[Any], scorer: Callable[[list[Any]], Any] = scorer) -> list[Numbers]:
+        mine = deepcopy(list(batch))
+        what = f"the {noun} {batch[0]!r:.30}" if len(batch) == 1 else f"{len(batch)} {noun}s"
         values = attempt(who, f"on {what}", lambda: scorer(mine))
-        numbers = _read_values(who, values, given, noun, record)
-        if mine != list(given):
-            raise BrokenPromise(f"{who} changes its input: {_change(given, mine)}; work on a copy")
+        numbers = _read_values(who, values, batch, noun, record)
+        if mine != list(batch):
+            raise BrokenPromise(f"{who} changes its input: {_change(batch, mine)}; work on a copy")
         return numbers
+
+    def same(
+        scores: list[Numbers],
+        numbers: str,
+        cause: str = "the score depends on its neighbours in the batch",
+        order: Sequence[int] = (),
+    ) -> None:
+        for i, (mine, others) in enumerate(zip(together, scores, strict=True)):
+            places = numbers % (i, order.index(i)) if order else numbers
+            subject = f"{who}: {cause}: {items[i]!r:.30} gets"
+            if len(mine) != len(others):
+                steps = places.format(f"{len(mine)} steps", f"{len(others)} steps")
+                raise BrokenPromise(f"{subject} {steps}")
+            compare(subject, np.array(mine), np.array(others), places)
 
     # One by one first, so that the error names the item that fails.
     alone = [ask([item])[0] for item in items]
     together = ask(items)
-    advice = "draw no random numbers"
-    _compare(who, items, together, ask(items), f"{{}} at first and then {{}}; {advice}")
-    fresh = f"{{}} from one scorer and {{}} from the next; {advice}"
-    _compare(who, items, together, ask(items, make()), fresh)
+    cause, advice = "the same input gets another score", "draw no random numbers"
+    same(ask(items), f"{{}} at first and then {{}}; {advice}", cause)
+    same(ask(items, make()), f"{{}} from one scorer and {{}} from the next; {advice}", cause)
     for order in orders(len(items)):
         moved = ask([items[i] for i in order])
         back = [moved[order.index(i)] for i, _ in enumerate(items)]
         places = "{} in place %d and {} in place %d; score each by itself"
-        _compare(
-            who, items, together, back, places, "the score depends on the order of the batch", order
-        )
-    neighbours = "the score depends on its neighbours in the batch"
-    places = f"{{}} among {len(items)} and {{}} alone; score each by itself"
-    _compare(who, items, together, alone, places, neighbours)
+        same(back, places, "the score depends on the order of the batch", order)
+    same(alone, f"{{}} among {len(items)} and {{}} alone; score each by itself")
     # A realistic number of items, and a fresh scorer that starts with another one.
     many = ask([*items] * 4)[: len(items)]
-    places = f"{{}} among {len(items)} and {{}} among {4 * len(items)}; score each by itself"
-    _compare(who, items, together, many, places, neighbours)
+    same(many, f"{{}} among {len(items)} and {{}} among {4 * len(items)}; score each by itself")
     later = ask([*items[1:], items[0]], make())
     begun = f"{{}} and, beginning with another {noun}, {{}}; keep nothing between calls"
-    again = "the score depends on earlier calls"
-    _compare(who, items, together, [later[-1], *later[:-1]], begun, again)
+    same([later[-1], *later[:-1]], begun, "the score depends on earlier calls")
     if (found := attempt(who, f"on no {noun}s", lambda: scorer([]))) != []:
         raise BrokenPromise(f"{who} gives {found!r:.60} for no {noun}s, expected []")
 
 
 def _read_values(
-    who: str, values: Any, given: Sequence[Any], noun: str, record: registry.Scorer
+    who: str, values: Any, batch: Sequence[Any], noun: str, record: registry.Scorer
 ) -> list[Numbers]:
     """The checked results: per item one number, or one per step."""
     by_step = record.level == "step"
     if not isinstance(values, list | tuple):
-        found = f"{values!r:.60}" if values is None else _a(values)
+        words = f"{values!r:.60}" if values is None else _a(values)
         one = "list of floats" if by_step else "float"
-        raise BrokenPromise(f"{who} gives {found}, expected a list with one {one} per {noun}")
-    if len(values) != len(given):
-        what = f"{noun} {given[0]!r:.30}" if len(given) == 1 else f"{noun}s"
+        raise BrokenPromise(f"{who} gives {words}, expected a list with one {one} per {noun}")
+    if len(values) != len(batch):
+        what = f"{noun} {batch[0]!r:.30}" if len(batch) == 1 else f"{noun}s"
         raise BrokenPromise(
-            f"{who} gives {len(values)} scores for {len(given)} {what}, expected one for each"
+            f"{who} gives {len(values)} scores for {len(batch)} {what}, expected one for each"
         )
-    for item, value in zip(given, values, strict=True):
+    for item, value in zip(batch, values, strict=True):
         if by_step and (not isinstance(value, list | tuple) or not value):
-            found = "no step" if value in ([], ()) else f"{value!s:.60}, {_a(value)},"
+            words = "no step" if value in ([], ()) else f"{value!s:.60}, {_a(value)},"
             raise BrokenPromise(
-                f"{who} gives {found} for {item!r:.30}, expected a list of floats, one per step "
+                f"{who} gives {words} for {item!r:.30}, expected a list of floats, one per step "
                 "and at least one"
             )
         for number in value if by_step else (value,):
@@ -190,10 +161,7 @@ def _check_number(who: str, value: Any, item: str, range: str) -> None:
         raise BrokenPromise(
             f"{gives}, {_a(value)}, for {item}, expected a float; wrap it in float(...)"
         )
-    if not math.isfinite(value):
-        raise BrokenPromise(f"{gives} for {item}, expected a finite number")
-    if range == "probability" and not 0 <= value <= 1:
-        raise BrokenPromise(f"{gives} for {item}, but declares range='probability': within 0 and 1")
+    check_value(f"{gives} for {item}", value, range)
 
 
 def _change(before: Sequence[Any], after: Sequence[Any]) -> str:
@@ -206,24 +174,3 @@ def _change(before: Sequence[Any], after: Sequence[Any]) -> str:
 def _a(value: Any) -> str:
     kind = type(value).__name__
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-
-
-def _compare(
-    who: str,
-    items: Sequence[Any],
-    one: list[Numbers],
-    other: list[Numbers],
-    numbers: str,
-    promise: str = "the same input gets another score",
-    order: list[int] | None = None,
-) -> None:
-    for i, (mine, others) in enumerate(zip(one, other, strict=True)):
-        if len(mine) != len(others):
-            found = f"{len(mine)} steps", f"{len(others)} steps"
-        elif where := first_difference(np.array(mine), np.array(others), TOLERANCE):
-            found = f"{mine[where[0]]:.6g}", f"{others[where[0]]:.6g}"
-        else:
-            continue
-        if order is not None:
-            numbers = numbers % (i, order.index(i))
-        raise BrokenPromise(f"{who}: {promise}: {items[i]!r:.30} gets {numbers.format(*found)}")

@@ -7,14 +7,16 @@ not matter. Does not know how the rule chooses.
 import math
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.selection.select import Choice
-from edifice_tt.testing.promises import BrokenPromise, attempt, describe, name_of
+from edifice_tt.testing.promises import BrokenPromise, attempt, find
 
 NAN = float("nan")
 # Scores by what a rule needs. Sums of the first are exact, so rounding is no excuse; logits have
@@ -52,13 +54,9 @@ def check_selector(
 order of the candidates: index 2 in one order and 9 in another; of tied candidates take the lowest \
 index
     """
-    if isinstance(name_or_function, str):
-        record = registry.selector(name_or_function)
-    else:
-        record = registry.Selector(name_of(name_or_function), name_or_function, needs=needs)
-    who = describe("selector", record.name, record.owner)
-    if needs not in (None, record.needs):
-        raise BrokenPromise(f"{who} is registered with needs={record.needs!r}, expected {needs!r}")
+    function: Any = name_or_function
+    make = partial(registry.Selector, function=function, needs=needs)
+    who, record = find("selector", function, make, needs=needs)
     if record.needs is not None:
         options = {"scorer": "score", **options}
     rule = _Rule(who, record.function, options)
@@ -77,10 +75,8 @@ index
             numbers = (*SCORES[record.needs], *extra)
             scores = [draw.choice(numbers) for _ in range(draw.randint(2, 6))]
             indices = draw.sample(range(20), len(scores))
-            pool = [
-                _candidate(i, score, draw.choice("ABC"))
-                for i, score in zip(indices, scores, strict=True)
-            ]
+            pairs = zip(indices, scores, strict=True)
+            pool = [_candidate(i, score, draw.choice("ABC")) for i, score in pairs]
             rule.check(pool, f"{kind} scores" if extra else kind, may_refuse=bool(extra))
     if record.needs is None:
         _check_nan(rule)
@@ -88,9 +84,8 @@ index
 
 def _candidate(index: int, score: float | None, answer: str = "A") -> Candidate:
     scores = {} if score is None else {"score": score}
-    return Candidate(
-        index, f"so it is {answer}", answer=answer, correct=answer == "A", scores=scores
-    )
+    text, correct = f"so it is {answer}", answer == "A"
+    return Candidate(index, text, answer=answer, correct=correct, scores=scores)
 
 
 def _check_nan(rule: "_Rule") -> None:
@@ -133,17 +128,16 @@ class _Rule:
         return first
 
     def _choose(self, pool: list[Candidate], kind: str, may_refuse: bool) -> int | None:
-        given = tuple(deepcopy(pool))
+        candidates = tuple(deepcopy(pool))
         refusals = (ValueError, EdificeError) if may_refuse else ()
 
         def ask() -> Any:
-            try:
-                return self.function(given, **self.options)
-            except refusals:
-                return _REFUSAL
+            with suppress(*refusals):
+                return self.function(candidates, **self.options)
+            return _REFUSAL
 
         choice = attempt(self.who, f"on {kind}", ask)
-        for before, after in zip(pool, given, strict=True):
+        for before, after in zip(pool, candidates, strict=True):
             if before != after:
                 raise BrokenPromise(
                     f"{self.who} changes its input: scores {dict(before.scores)} became "
@@ -152,17 +146,17 @@ class _Rule:
         if choice is _REFUSAL:
             return None
         if not isinstance(choice, Choice):
-            found = "None" if choice is None else f"a {type(choice).__name__}"
-            raise BrokenPromise(f"{self.who} gives {found} on {kind}, expected a Choice")
-        if choice.candidate not in given:
+            kind_of_choice = "None" if choice is None else f"a {type(choice).__name__}"
+            raise BrokenPromise(f"{self.who} gives {kind_of_choice} on {kind}, expected a Choice")
+        if choice.candidate not in candidates:
             raise BrokenPromise(
                 f"{self.who} chooses index {choice.index} with other contents, none of the "
-                f"{len(given)} candidates; return one as it is"
+                f"{len(candidates)} candidates; return one as it is"
             )
-        if not 0 <= choice.abstained < len(given):
+        if not 0 <= choice.abstained < (n := len(candidates)):
             raise BrokenPromise(
-                f"{self.who} says that {choice.abstained} of {len(given)} candidates abstained on "
-                f"{kind}, expected from 0 to {len(given) - 1}: it chose one"
+                f"{self.who} says that {choice.abstained} of {n} candidates abstained on {kind}, "
+                f"expected from 0 to {n - 1}: it chose one"
             )
         return choice.index
 

@@ -9,10 +9,9 @@ from random import Random
 from typing import Any
 
 from edifice_tt.contract import registry
-from edifice_tt.pools.families import Question
-from edifice_tt.pools.tasks import SPLITS, Task, find_task, make_problems
+from edifice_tt.pools.tasks import SPLITS, Task, make_problems
 from edifice_tt.selection.answers import find_answers
-from edifice_tt.testing.promises import BrokenPromise, attempt, describe, name_of
+from edifice_tt.testing.promises import BrokenPromise, attempt, find
 
 SEEDS = range(40)
 
@@ -36,34 +35,28 @@ def check_tasks(
     edifice_tt.testing.promises.BrokenPromise: task '<lambda>': its extractor 'number' finds None \
 in the answer 'many', expected that answer
     """
-    if isinstance(name_or_make, str):
-        task = find_task(name_or_make)
-    else:
-        task = Task(name_of(name_or_make), name_or_make, **declared)
-    who = describe("task", task.name, task.owner)
+    make: Any = name_or_make
+    who, record = find("task", make, partial(Task, make=make, **declared))
+    task = Task(**vars(record))
     answers = attempt(who, f"with answer={task.answer!r}", lambda: find_answers(task.answer))
     for seed in SEEDS:
         first, again = (
-            attempt(who, "when a question is drawn", partial(_draw, task, seed)) for _ in "12"
+            attempt(who, "when a question is drawn", partial(task.draw, Random(seed))) for _ in "12"
         )
         if first != again:
             raise BrokenPromise(
                 f"{who} gives {first.text!r:.60} and {again.text!r:.60} for the same random "
                 "numbers; draw from the Random that it is given alone"
             )
-        found = answers.extract(f" {first.answer}")
-        if found is None or not answers.same(found, first.answer):
+        answer = answers.extract(f" {first.answer}")
+        if answer is None or not answers.same(answer, first.answer):
             raise BrokenPromise(
-                f"{who}: its extractor {task.answer!r} finds {found!r:.60} in the answer "
+                f"{who}: its extractor {task.answer!r} finds {answer!r:.60} in the answer "
                 f"{first.answer!r:.60}, expected that answer"
             )
         if cut := [text for text in task.stop if text in first.answer]:
             raise BrokenPromise(f"{who}: stop={cut[0]!r} cuts off the answer {first.answer!r:.60}")
-    with registry.held():
+    with registry.one_registry():
         for split in SPLITS:
             what = f"when {num} problems for {split} are made"
             attempt(who, what, partial(make_problems, task, num, split=split))
-
-
-def _draw(task: Task, seed: int) -> Question:
-    return task.draw(Random(seed))

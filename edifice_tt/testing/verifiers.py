@@ -7,16 +7,11 @@ import numpy as np
 
 from edifice_tt.contract import registry
 from edifice_tt.scoring.verifier import Verifier, open_verifier
-from edifice_tt.testing.promises import TOLERANCE, Array, BrokenPromise, attempt, first_difference
-from edifice_tt.testing.reading import draw
+from edifice_tt.testing.promises import Array, attempt, compare
+from edifice_tt.testing.reading import check_value, draw
 
-LENGTHS = (
-    3,
-    1,
-    7,
-    41,
-    3,
-)  # lengths of answers: equal and different, below and above the batch sizes
+# Lengths of answers: equal and different, below and above the batch sizes.
+LENGTHS = (3, 1, 7, 41, 3)
 
 
 def check_verifier(who: str, record: registry.Scorer) -> None:
@@ -28,20 +23,14 @@ def check_verifier(who: str, record: registry.Scorer) -> None:
     states = [draw(length, verifier.hidden_size, seed=i) for i, length in enumerate(LENGTHS)]
     together = _last(who, verifier, states)
     for value in together:
-        if not np.isfinite(value):
-            raise BrokenPromise(f"{who} gives {value}, expected a finite number")
+        check_value(f"{who} gives {value}", value, "unbounded")
     again = attempt(who, "when it is opened again", lambda: open_verifier(record))
-    _compare(who, together, _last(who, again, states), "{} at first and, opened again, {}")
+    changed = f"{who}: the same answer gets another score:"
+    compare(changed, together, _last(who, again, states), "{} at first and, opened again, {}")
     alone = np.concatenate([_last(who, verifier, [one]) for one in states])
-    _compare(who, together, alone, "{} among others and {} alone")
+    compare(changed, together, alone, "{} among others and {} alone")
 
 
 def _last(who: str, verifier: Verifier, states: list[Array]) -> Array:
     logits = attempt(who, "on hidden states", lambda: verifier.logits(states))
     return np.array([values[-1] for values in logits])
-
-
-def _compare(who: str, one: Array, other: Array, numbers: str) -> None:
-    if (where := first_difference(one, other, TOLERANCE)) is not None:
-        found = numbers.format(f"{one[where]:.6g}", f"{other[where]:.6g}")
-        raise BrokenPromise(f"{who}: the same answer gets another score: {found}")

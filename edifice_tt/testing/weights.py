@@ -10,15 +10,10 @@ from tinygrad.nn.state import get_state_dict, inverse_safe_dtypes
 
 from edifice_tt.contract import registry
 from edifice_tt.testing.hidden import hidden_arrays
-from edifice_tt.testing.promises import Array, BrokenPromise, attempt
-from edifice_tt.testing.reading import compare, draw, read
+from edifice_tt.testing.promises import Array, BrokenPromise, attempt, compare
+from edifice_tt.testing.reading import compare_scores, draw, read
 from edifice_tt.weights.checkpoint import load, save
-from edifice_tt.weights.safetensors import (
-    differences,
-    fill,
-    open_safetensors,
-    write_safetensors,
-)
+from edifice_tt.weights.safetensors import differences, fill, open_safetensors, write_safetensors
 
 
 def steady(head: Any) -> Any:
@@ -33,8 +28,8 @@ def steady(head: Any) -> Any:
 
 def _trained(head: Any) -> dict[str, Tensor]:
     """The weights that gradients can reach; a buffer has no floats or `is_param_(False)`."""
-    found = get_state_dict(head)
-    return {k: w for k, w in found.items() if w.is_param and dtypes.is_float(w.dtype)}
+    weights = get_state_dict(head)
+    return {k: w for k, w in weights.items() if w.is_param and dtypes.is_float(w.dtype)}
 
 
 def check_attributes(who: str, head: Any) -> None:
@@ -46,16 +41,17 @@ def check_attributes(who: str, head: Any) -> None:
                 f"{weight.dtype} of shape {tuple(weight.shape)}; make it of a list or an array, "
                 "Tensor([1.0])"
             )
-    kept = list(get_state_dict(head).values())
-    lost = [one for one in hidden_arrays(head) if not any(one[1] is weight for weight in kept)]
-    # An array beside weights is taken for a table of constants; alone it is an unsaved weight.
-    lost = [(where, one) for where, one in lost if isinstance(one, Tensor) or not kept]
-    if lost:
-        where, one = lost[0]
+    weights = list(get_state_dict(head).values())
+    for where, one in hidden_arrays(head):
+        if any(one is weight for weight in weights):
+            continue
         kind = "a Tensor" if isinstance(one, Tensor) else "an array"
-        found = "no weight found" if not kept else f"{len(kept)} found"
+        # Beside weights an array counts as a table of constants; alone it is an unsaved weight.
+        if weights and kind == "an array":
+            continue
+        number = "no weight found" if not weights else f"{len(weights)} found"
         raise BrokenPromise(
-            f"{who} has a weight that is neither saved nor trained: {found}, but {kind} of shape "
+            f"{who} has a weight that is neither saved nor trained: {number}, but {kind} of shape "
             f"{tuple(one.shape)} hides in {where}; make it a Tensor attribute of the head"
         )
 
@@ -82,11 +78,11 @@ def check_gradients(who: str, head: Any, hidden: Array) -> None:
     loss = (scores.float() * Tensor(draw(*hidden.shape[:2], 1, seed=14))).sum()
     attempt(who, "when gradients are taken", loss.backward)
     for name, weight in weights.items():
-        given = None if weight.grad is None else weight.grad.numpy()
-        if given is None or not np.isfinite(given).all() or not given.any():
-            found = "none" if given is None else f"{given.flat[0]:.6g}"
+        gradient = None if weight.grad is None else weight.grad.numpy()
+        if gradient is None or not np.isfinite(gradient).all() or not gradient.any():
+            value = "none" if gradient is None else f"{gradient.flat[0]:.6g}"
             raise BrokenPromise(
-                f"{who}: the gradient does not reach weight {name!r}: it gets {found}, expected "
+                f"{who}: the gradient does not reach weight {name!r}: it gets {value}, expected "
                 "finite numbers other than 0; use it, without detach() or numpy() on the way"
             )
         weight.grad = None
@@ -95,14 +91,13 @@ def check_gradients(who: str, head: Any, hidden: Array) -> None:
 def check_seed(who: str, head: Any, same: Any) -> None:
     """Check that two heads made with the same arguments have the same weights."""
     others = get_state_dict(same)
+    words = (
+        "starts with {} and then with {}; draw them from numpy.random.default_rng(seed), with seed "
+        "a parameter of the factory"
+    )
     for name, weight in get_state_dict(head).items():
-        one, other = weight.numpy(), others[name].numpy()
-        if not np.array_equal(one, other):
-            raise BrokenPromise(
-                f"{who} is made with other weights each time: {name!r} starts with "
-                f"{one.flat[0]:.6g} and then with {other.flat[0]:.6g}; draw them from "
-                "numpy.random.default_rng(seed), with seed a parameter of the factory"
-            )
+        subject = f"{who} is made with other weights each time: {name!r}"
+        compare(subject, weight.numpy(), others[name].numpy(), words, 0)
 
 
 def check_file(
@@ -117,8 +112,8 @@ def check_file(
     def restore() -> Any:
         other = make_other()
         weights, file = get_state_dict(other), open_safetensors(path)
-        found = {name: (entry.shape, entry.dtype) for name, entry in file.entries.items()}
-        if lines := differences(weights, found):
+        entries = {name: (entry.shape, entry.dtype) for name, entry in file.entries.items()}
+        if lines := differences(weights, entries):
             raise BrokenPromise(
                 f"{who} cannot be loaded: a fresh head and the file of one that was used differ in "
                 f"{len(lines)} weights ({'; '.join(lines)}); make every weight in the constructor"
@@ -155,4 +150,4 @@ def _check_restored(
     attempt(who, "when its weights are saved", write)
     after = read(who, attempt(who, "when it is loaded", restore), hidden)
     promise = "the score does not survive save and load: {} before, {} after; keep all state in"
-    compare(who, before, after, f"{promise} Tensor attributes", tolerance=0)
+    compare_scores(who, before, after, f"{promise} Tensor attributes", tolerance=0)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from edifice_tt.contract.errors import EdificeError
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool
 from edifice_tt.pools.tasks import held_out as for_measuring
+from edifice_tt.study.problems import check_marked
 from edifice_tt.training.features import Features
 
 Floats = NDArray[np.float32]
@@ -32,10 +32,6 @@ class Example:
     def right(self) -> NDArray[np.bool_]:
         return np.array([bool(candidate.correct) for candidate in self.pool])
 
-    @property
-    def is_mixed(self) -> bool:
-        return bool(self.right.any() and not self.right.all())
-
 
 def check_pools(pools: Sequence[Pool]) -> None:
     """Raise for pools from which no head can learn, or which would invalidate a measurement.
@@ -45,13 +41,7 @@ def check_pools(pools: Sequence[Pool]) -> None:
     """
     seen: dict[str, str] = {}
     for pool in pools:
-        if not len(pool):
-            raise ValueError(f"problem {pool.problem!r} has no candidates; leave it out")
-        if unmarked := [c.index for c in pool if c.correct is None]:
-            raise ValueError(
-                f"problem {pool.problem!r}: whether candidate {unmarked[0]} is right is not known; "
-                "mark the pool with edifice-tt grade"
-            )
+        check_marked(pool, "mark the pool with edifice-tt grade")
         if pool.prompt in seen:
             raise ValueError(
                 f"problems {seen[pool.prompt]!r} and {pool.problem!r} have the same prompt, and "
@@ -82,12 +72,9 @@ def make_folds(pools: Sequence[Pool], num: int, seed: int) -> list[list[int]]:
             "two are needed, one of them to hold out; sample more problems"
         )
     rng, num = np.random.default_rng([seed, 2]), min(num, sum(mixed))
-    order = [i for kind in (True, False) for i in _shuffled(rng, mixed, kind)]
+    kinds = np.flatnonzero(mixed), np.flatnonzero(np.logical_not(mixed))
+    order: list[int] = np.concatenate([rng.permutation(kind) for kind in kinds]).tolist()
     return [sorted(order[first::num]) for first in range(num)]
-
-
-def _shuffled(rng: np.random.Generator, mixed: Sequence[bool], kind: bool) -> list[int]:
-    return [int(i) for i in rng.permutation([i for i, m in enumerate(mixed) if m is kind])]
 
 
 def make_examples(
@@ -101,21 +88,21 @@ def make_examples(
     examples = []
     for pool in pools:
         states = features.of(pool)
-        wanted: list[Floats] = []
+        labels: list[Floats] = []
         weights: list[Floats] = []
         for candidate, one in zip(pool, states, strict=True):
-            asked = _asked(pool, candidate, len(one), targets)
-            mask = ~np.isnan(asked)
+            numbers = _numbers(pool, candidate, len(one), targets)
+            mask = ~np.isnan(numbers)
             weight = mask / max(1, mask.sum())
             if balance is not None:
                 weight = weight * (0.5 / (balance if candidate.correct else 1 - balance))
-            wanted.append(np.nan_to_num(asked).astype(np.float32))
+            labels.append(np.nan_to_num(numbers).astype(np.float32))
             weights.append(weight.astype(np.float32))
-        examples.append(Example(pool, states, wanted, weights))
+        examples.append(Example(pool, states, labels, weights))
     return examples
 
 
-def _asked(
+def _numbers(
     pool: Pool, candidate: Candidate, length: int, targets: Targets | None
 ) -> NDArray[np.float64]:
     """The targets (T) of a candidate, NaN where there is none."""
@@ -125,10 +112,10 @@ def _asked(
     where = f"candidate {candidate.index} of problem {pool.problem!r}"
     if len(numbers) != length:
         raise ValueError(f"targets gave {len(numbers)} numbers for the {length} tokens of {where}")
-    asked = np.array([np.nan if t is None else t for t in numbers], np.float64)
-    if ((asked < 0) | (asked > 1)).any():
+    array = np.array(numbers, np.float64)  # None becomes NaN
+    if ((array < 0) | (array > 1)).any():
         raise ValueError(f"targets of {where} must be None or lie within 0 and 1")
-    return asked
+    return array
 
 
 def every_token(candidate: Candidate) -> list[float | None]:
@@ -151,12 +138,11 @@ def batches(
     examples: Sequence[Example], size: int, order: Sequence[int], shape: tuple[int, int]
 ) -> Iterator[tuple[Floats, Floats, Floats]]:
     """Yield padded states (P, N, T, D), targets and weights (P, N, T) of `size` problems each."""
-    edges = [*range(0, len(order), size), len(order)]
     depth = examples[0].states[0].shape[1]
-    for start, stop in pairwise(edges):
+    for start in range(0, len(order), size):
         states = np.zeros((size, *shape, depth), np.float32)
         targets, weights = (np.zeros((size, *shape), np.float32) for _ in range(2))
-        for place, number in enumerate(order[start:stop]):
+        for place, number in enumerate(order[start : start + size]):
             example = examples[number]
             for row, one in enumerate(example.states):
                 states[place, row, : len(one)] = one

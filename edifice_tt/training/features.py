@@ -25,6 +25,7 @@ from edifice_tt.machine.json_text import parse_record, take, take_all
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.chat_text import plain_of
 from edifice_tt.pools.pool import Pool, PoolFile
+from edifice_tt.pools.writer import differing
 from edifice_tt.sampling.settings import rounding_of
 from edifice_tt.scoring.verifier import tokenizer_digest
 from edifice_tt.weights.safetensors import (
@@ -90,10 +91,7 @@ def key_of(prompt: str, candidate: Candidate) -> str:
 
 
 def read_features(
-    lm: CausalLM,
-    pools: Iterable[Pool],
-    layer: int | None = None,
-    positions: str = "last",
+    lm: CausalLM, pools: Iterable[Pool], layer: int | None = None, positions: str = "last"
 ) -> Features:
     """Compute the hidden states of all candidates of `pools`; `layer` as in `read_hidden`.
 
@@ -116,19 +114,19 @@ def read_features_at(
     What is `known` of a layer is not computed again.
     """
     sources = {layer: Source.of(lm, layer, positions) for layer in layers}
-    held = {at: dict(known[at].states) if known and at in known else {} for at in layers}
+    by_layer = {at: dict(known[at].states) if known and at in known else {} for at in layers}
     missing = []
     for pool in pools:
         check_model(lm, pool)
         keys = [key_of(pool.prompt, candidate) for candidate in pool]
-        if not all(key in held[layer] for layer in layers for key in keys):
+        if not all(key in by_layer[layer] for layer in layers for key in keys):
             missing.append((pool, keys))
-    found = read_layers(lm, [pool for pool, _ in missing], layers)
-    for (_, keys), states in zip(missing, found, strict=True):
+    readings = read_layers(lm, [pool for pool, _ in missing], layers)
+    for (_, keys), states in zip(missing, readings, strict=True):
         for layer in layers:
             halves = (_half(one, positions, layer) for one in states[layer])
-            held[layer] |= dict(zip(keys, halves, strict=True))
-    return {layer: Features(sources[layer], held[layer]) for layer in layers}
+            by_layer[layer] |= dict(zip(keys, halves, strict=True))
+    return {layer: Features(sources[layer], by_layer[layer]) for layer in layers}
 
 
 def check_model(lm: CausalLM, pool: Pool) -> None:
@@ -153,10 +151,7 @@ def _half(states: NDArray[np.float32], positions: str, layer: int) -> HalfStates
 
 
 def features_beside(
-    lm: CausalLM,
-    path: str | os.PathLike[str],
-    layers: Sequence[int],
-    positions: str = "last",
+    lm: CausalLM, path: str | os.PathLike[str], layers: Sequence[int], positions: str = "last"
 ) -> dict[int, Features]:
     """The features of a pool file at each layer, stored in files beside it.
 
@@ -165,22 +160,19 @@ def features_beside(
     another model, and `BlockingIOError` while another process makes one that lacks some.
     """
     sources = {layer: Source.of(lm, layer, positions) for layer in layers}
-    files = {
-        layer: Path(f"{os.fspath(path)}.layer{layer}-{positions}.safetensors") for layer in layers
-    }
-    known = {
-        layer: load_features(file, sources[layer]) for layer, file in files.items() if file.exists()
-    }
+    end = f"-{positions}.safetensors"
+    files = {layer: Path(f"{os.fspath(path)}.layer{layer}{end}") for layer in layers}
+    known = {at: load_features(file, sources[at]) for at, file in files.items() if file.exists()}
     pools = PoolFile(path).with_problems()
     keys = {key_of(pool.prompt, candidate) for pool in pools for candidate in pool}
-    with ExitStack() as held:  # who reads the same at the same time learns it now, not at the end
+    with ExitStack() as locks:  # another process is refused now, not after the reading
         lacking = [at for at in layers if at not in known or not keys <= known[at].states.keys()]
         for layer in lacking:
-            held.enter_context(working_alone(files[layer]))
-        found = read_features_at(lm, pools, layers, positions, known)
+            locks.enter_context(working_alone(files[layer]))
+        features = read_features_at(lm, pools, layers, positions, known)
         for layer in lacking:
-            save_features(found[layer], files[layer], lm.device, Path(path).name)
-    return found
+            save_features(features[layer], files[layer], lm.device, Path(path).name)
+    return features
 
 
 @exclusive
@@ -190,10 +182,8 @@ def save_features(
     """Write features and their source to a file, atomically."""
     arrays = list(features.states.values())
     lengths = np.array([len(one) for one in arrays], np.int32)
-    tensors = {
-        "states": Tensor(np.concatenate(arrays), device=device),
-        "lengths": Tensor(lengths, device=device),
-    }
+    parts = {"states": np.concatenate(arrays), "lengths": lengths}
+    tensors = {name: Tensor(array, device=device) for name, array in parts.items()}
     described = {**vars(features.source), "pool": pool, "keys": list(features.states)}
     write_safetensors(path, tensors, {**FORMAT.metadata, "features": json.dumps(described)})
 
@@ -208,19 +198,19 @@ def load_features(path: str | os.PathLike[str], expected: Source) -> Features:
     file = open_safetensors(path, FORMAT)
     try:
         described = parse_record(file.metadata["features"])
-        found = {name: take(described, name, type(ours)) for name, ours in vars(expected).items()}
+        source = {name: take(described, name, type(ours)) for name, ours in vars(expected).items()}
         keys = take_all(described, "keys", str)
-        lengths = _read_lengths(file, found["hidden_size"])
-        if len(set(keys)) != len(lengths) or len(keys) != len(lengths):
+        lengths = _read_lengths(file, source["hidden_size"])
+        if not len(set(keys)) == len(keys) == len(lengths):
             raise ValueError("its parts do not fit together")
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged features ({error})") from error
-    for name, ours in vars(expected).items():
-        if found[name] != ours:
-            raise CheckpointError(
-                f"{path}: its features are of {name}={found[name]!r}, expected {ours!r}; delete "
-                "the file to compute them again"
-            )
+    if different := differing(source, vars(expected)):
+        name, theirs, ours = different
+        raise CheckpointError(
+            f"{path}: its features are of {name}={theirs!r}, expected {ours!r}; delete the file to "
+            "compute them again"
+        )
     tensor = file.read("states", "CPU")
     check_finite(file.path, "states", tensor)
     parts = np.split(tensor.numpy(), np.cumsum(lengths))[:-1]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from tinygrad.nn.state import get_state_dict
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import CheckpointError, EdificeError, unknown_name
-from edifice_tt.contract.options import check_count, check_dropout
+from edifice_tt.contract.options import check_count, check_dropout, make_config
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.files import working_alone
 from edifice_tt.nn.buffers import place
 from edifice_tt.pools.pool import Pool
+from edifice_tt.pools.writer import differing
 from edifice_tt.scoring.verifier import Verifier, digest_of, new_head
 from edifice_tt.study.quality import ScorerQuality, assess_scorer
 from edifice_tt.training.calibration import calibrate
@@ -139,7 +141,7 @@ def fit_scorer(
     `UnknownNameError` for an unknown scorer or option. Raises `CheckpointError` for a damaged
     checkpoint, and `BlockingIOError` for one that another process trains with.
     """
-    settings = _options(options)
+    settings = make_config(FitOptions, "fit_scorer", options)
     pools = list(pools)
     check_pools(pools)
     for pool in pools:
@@ -148,11 +150,10 @@ def fit_scorer(
     head_options = {"scorer_hidden": settings.scorer_hidden, "dropout": settings.dropout}
     head_options |= {"seed": seed}
     head = _head(lm, scorer, head_options)
-    asked = targets or _targets(lm, settings.loss)
-    positions = _positions(lm, head, asked)
+    targets, positions = _read_by(lm, head, settings.loss, targets)
     features = _features(lm, pools, settings.layer, positions, features)
     right = float(np.mean([bool(c.correct) for pool in pools for c in pool]))
-    examples = make_examples(pools, features, asked, right if settings.balance else None)
+    examples = make_examples(pools, features, targets, right if settings.balance else None)
     verifier = Verifier(
         settings.name,
         scorer,
@@ -166,7 +167,7 @@ def fit_scorer(
         tokenizer=features.source.tokenizer,
     )
     key = _key(examples, vars(features.source), scorer, asdict(settings), seed)
-    counts = [[len(examples[place].states) for place in held] for held in folds]
+    counts = [[len(examples[place].states) for place in fold] for fold in folds]
 
     def keep(run: Run) -> None:
         if checkpoint is not None:
@@ -180,24 +181,22 @@ def fit_scorer(
                 f"{checkpoint}: its weights are not those of this training; delete it to begin anew"
             )
         run, stopped = train_in_folds(loop, verifier, examples, folds, run, keep, on_epoch)
-    places = [place for held in folds for place in held]
-    found = dict(zip(places, (one for fold in run.folds for one in fold.logits), strict=True))
-    logits = [found[place] for place in range(len(pools))]
+    rows = (row for fold in run.folds for row in fold.logits)
+    by_place = dict(zip(chain(*folds), rows, strict=True))
+    logits = [by_place[place] for place in range(len(pools))]
     verifier, scored, quality = _calibrate(verifier, pools, logits, settings.calibration)
-    history = [epoch for fold in run.folds for epoch in fold.history]
-    history += run.current.history
-    sizes = run.current.best_epoch, len(pools)
-    return Fit(verifier, tuple(history), *sizes, stopped, quality, scored)
+    history = *chain(*(fold.history for fold in run.folds)), *run.current.history
+    return Fit(verifier, history, run.current.best_epoch, len(pools), stopped, quality, scored)
 
 
 def _loop(verifier: Verifier, examples: Sequence[Example], settings: FitOptions, seed: int) -> Loop:
-    given = {field.name: getattr(settings, field.name, seed) for field in fields(Schedule)}
+    schedule = {field.name: getattr(settings, field.name, seed) for field in fields(Schedule)}
     pairs = pairwise_loss(settings.margin, settings.centre)
     return Loop(
         verifier.head,
         pairs if settings.loss == "pairwise" else outcome_loss,
         shape_of(examples),
-        Schedule(**given),
+        Schedule(**schedule),
         (verifier.mean, verifier.scale),
         registry.scorer(verifier.scorer).range == "probability",
     )
@@ -240,31 +239,18 @@ def _head(lm: CausalLM, scorer: str, options: dict[str, Any]) -> Any:
     return place(head, lm.device)
 
 
-def _options(options: dict[str, Any]) -> FitOptions:
-    known = [field.name for field in fields(FitOptions)]
-    for option in options:
-        if option not in known:
-            raise unknown_name("option of fit_scorer", option, known)
-    return FitOptions(**options)
-
-
 def _features(
-    lm: CausalLM,
-    pools: Sequence[Pool],
-    layer: int | None,
-    positions: str,
-    given: Features | None,
+    lm: CausalLM, pools: Sequence[Pool], layer: int | None, positions: str, known: Features | None
 ) -> Features:
-    if given is None:
+    if known is None:
         return read_features(lm, pools, layer, positions)
-    expected = Source.of(lm, layer, positions)
-    for name, ours in vars(expected).items():
-        if (theirs := getattr(given.source, name)) != ours:
-            raise EdificeError(
-                f"the features are of {name}={theirs!r}, this training needs {ours!r}; compute "
-                "them again"
-            )
-    return given
+    if different := differing(vars(known.source), vars(Source.of(lm, layer, positions))):
+        name, theirs, ours = different
+        raise EdificeError(
+            f"the features are of {name}={theirs!r}, this training needs {ours!r}; compute them "
+            "again"
+        )
+    return known
 
 
 def positions_needed(
@@ -272,16 +258,16 @@ def positions_needed(
 ) -> str:
     """The positions of the features that `fit_scorer` needs for such a head and loss."""
     options = FitOptions(loss=loss)
-    asked = {"scorer_hidden": options.scorer_hidden, "dropout": options.dropout, "seed": 0}
-    return _positions(lm, _head(lm, scorer, asked), targets or _targets(lm, loss))
+    head_options = {"scorer_hidden": options.scorer_hidden, "dropout": options.dropout, "seed": 0}
+    return _read_by(lm, _head(lm, scorer, head_options), loss, targets)[1]
 
 
-def _positions(lm: CausalLM, head: Any, targets: Targets | None) -> str:
-    return "all" if targets is not None or _looks_back(head, lm) else "last"
-
-
-def _targets(lm: CausalLM, loss: str) -> Targets | None:
-    return {"token": every_token, "step": step_ends(lm)}.get(loss)
+def _read_by(
+    lm: CausalLM, head: Any, loss: str, targets: Targets | None
+) -> tuple[Targets | None, str]:
+    """The targets of a loss, unless they are given, and the positions that these need."""
+    targets = targets or {"token": every_token, "step": step_ends(lm)}.get(loss)
+    return targets, "all" if targets is not None or _looks_back(head, lm) else "last"
 
 
 @exclusive

@@ -34,9 +34,9 @@ def train_in_folds(
     def keep_current(progress: Progress) -> None:
         keep(replace(run, current=progress))
 
-    for number, held in enumerate(folds[len(run.folds) :], len(run.folds) + 1):
-        out = [examples[place] for place in held]
-        rest = [example for place, example in enumerate(examples) if place not in held]
+    for number, places in enumerate(folds[len(run.folds) :], len(run.folds) + 1):
+        out = [examples[place] for place in places]
+        rest = [example for place, example in enumerate(examples) if place not in places]
         progress, stopped = loop.run(
             run.current, rest, out, fold=number, keep=keep_current, on_epoch=tell
         )
@@ -48,7 +48,7 @@ def train_in_folds(
         run.current, examples, epochs=epochs, keep=keep_current, on_epoch=tell
     )
     reasons = [fold.stopped for fold in run.folds]
-    if stopped == "epochs":  # as intended
+    if stopped == "epochs":  # as it should: what stopped the folds tells more
         failed = [reason for reason in reasons if reason not in ("patience", "epochs")]
         stopped = failed[0] if failed else "epochs" if "epochs" in reasons else "patience"
     return replace(run, current=progress), stopped

@@ -87,29 +87,18 @@ def compare_layers(
     table = np.array([_aurocs(fit) for fit in fits]).T  # (problems, layers)
     table = table[~np.isnan(table[:, 0])]
     at_best = int(np.argmax(table.mean(axis=0)))
-    best = table[:, [at_best]]
-    both = np.hstack([table, best - table])
-    means, num = bootstrap_means(both, seed=seed), len(layers)
-    bounds = (
-        interval_of_means(both[:, :num], means[:, :num], level),
-        interval_of_means(both[:, num:], means[:, num:], level, (-1.0, 1.0)),
-    )
-    low, high = np.concatenate(bounds, axis=1)
-    low[num + at_best] = high[num + at_best] = 0.0  # the best layer itself
-    columns = np.stack([both.mean(axis=0), low, high]).reshape(3, 2, len(layers))
+    behind = table[:, [at_best]] - table
+    means = np.split(bootstrap_means(np.hstack([table, behind]), seed=seed), 2, axis=1)
+    low, high = interval_of_means(table, means[0], level)
+    near, far = interval_of_means(behind, means[1], level, (-1.0, 1.0))
+    near[at_best] = far[at_best] = 0.0  # the best layer itself
+    columns = [table.mean(axis=0), low, high, behind.mean(axis=0), near, far]
     qualities = []
-    for at, (layer, fit) in enumerate(zip(layers, fits, strict=True)):
-        mean, behind = columns[0, :, at].tolist()
-        (first, last), (near, far) = (map(_known, pair) for pair in columns[1:, :, at].T.tolist())
-        brier, ece = fit.quality.brier, fit.quality.ece
-        assert brier is not None
-        assert ece is not None
-        qualities.append(LayerQuality(layer, mean, first, last, behind, near, far, brier, ece, fit))
+    for layer, fit, row in zip(layers, fits, np.transpose(columns).tolist(), strict=True):
+        numbers: list[Any] = [None if math.isnan(number) else number for number in row]
+        numbers += [fit.quality.brier, fit.quality.ece]
+        qualities.append(LayerQuality(*[layer, *numbers, fit]))
     return tuple(qualities)
-
-
-def _known(bound: float) -> float | None:
-    return None if math.isnan(bound) else bound
 
 
 def _aurocs(fit: Fit) -> list[float]:

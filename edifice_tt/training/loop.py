@@ -4,7 +4,8 @@ One loop serves several trainings of a head from the same initial weights; its s
 once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,17 +61,15 @@ class Loop:
         self.optimizer = AdamW(weights, lr=schedule.lr, weight_decay=schedule.weight_decay)
         self.counter = random_counter(self.device)
         Tensor.realize(*self._tensors().values())
-        self._begin = self._state()
+        self._begin = _copied(self._tensors())
         self._batch: list[Tensor] = []
         self._train: Any = TinyJit(self._train_step)
         self._evaluate: Any = TinyJit(self._evaluate_step)
 
     def fits(self, progress: Progress) -> bool:
         """Whether it can go on from there: names, shapes and dtypes are its own."""
-        if progress.state is None or progress.best is None:
-            return True
-        ours = _kinds(self._begin), _kinds(self._weights())
-        return (_kinds(progress.state), _kinds(progress.best)) == ours
+        ours = _kinds(self._begin), _kinds(_copied(get_state_dict(self.head)))
+        return not progress.history or (_kinds(progress.state), _kinds(progress.best)) == ours
 
     def run(
         self,
@@ -98,19 +97,23 @@ class Loop:
             try:
                 epoch = self._epoch(examples, held_out, fold, number)
             except FloatingPointError as error:
-                if progress.best is None:
+                if not progress.best:
                     raise EdificeError(
                         f"{error}; try a smaller lr than {self.schedule.lr}"
                     ) from None
                 reason = str(error)
                 break
             best, best_epoch = progress.best, progress.best_epoch
-            if best is None or _is_best(epoch, progress.history):
-                best, best_epoch = self._weights(), number
-            progress = Progress((*progress.history, epoch), best_epoch, self._state(), best)
+            losses = [
+                one.held_out_loss for one in progress.history if one.held_out_loss is not None
+            ]
+            loss = epoch.held_out_loss
+            if not best or loss is None or loss < min(losses, default=math.inf):
+                best, best_epoch = _copied(get_state_dict(self.head)), number
+            history, state = (*progress.history, epoch), _copied(self._tensors())
+            progress = Progress(history, best_epoch, state, best)
             keep(progress)
             on_epoch(epoch)
-        assert progress.best is not None
         self._put(get_state_dict(self.head), progress.best)
         return progress, reason
 
@@ -128,7 +131,8 @@ class Loop:
                 raise FloatingPointError(f"the loss of batch {place} of {where} is {losses[-1]}")
         loss = float(np.mean(losses))
         if not held_out:
-            if not all(np.isfinite(weight).all() for weight in self._weights().values()):
+            weights = _copied(get_state_dict(self.head)).values()
+            if not all(np.isfinite(weight).all() for weight in weights):
                 raise FloatingPointError(f"the weights after {where} are not finite")
             return Epoch(fold, number, loss)
         held_loss, pairs = self._measure(held_out)
@@ -149,7 +153,7 @@ class Loop:
             total += float(loss) * len(some)
             for place, example in enumerate(some):
                 last = [logits[place, row, len(s) - 1] for row, s in enumerate(example.states)]
-                if example.is_mixed and np.isfinite(last).all():
+                if 0 < example.right.mean() < 1 and np.isfinite(last).all():
                     pairs.append(float(auroc([last], [example.right])[0]))
         return total / len(order), float(np.mean(pairs)) if pairs else 0.5
 
@@ -162,8 +166,8 @@ class Loop:
             arrays = [states, *others]
             if not in_memory(self.device):
                 with exclusive:
-                    given = [Tensor(array, device=self.device).realize() for array in arrays]
-                yield given
+                    batch = [Tensor(array, device=self.device).realize() for array in arrays]
+                yield batch
                 continue
             if not self._batch:  # the same Tensors each time
                 with exclusive:
@@ -197,18 +201,9 @@ class Loop:
     def _tensors(self) -> dict[str, Tensor]:
         """All Tensors that a step reads and writes."""
         tensors = {f"head.{name}": weight for name, weight in get_state_dict(self.head).items()}
-        for name, tensor in get_state_dict(self.optimizer).items():
-            if not name.startswith("params."):
-                tensors[f"optimizer.{name}"] = tensor
+        state = get_state_dict(self.optimizer).items()
+        tensors |= {f"optimizer.{k}": t for k, t in state if not k.startswith("params.")}
         return {**tensors, "random": self.counter}
-
-    @exclusive
-    def _state(self) -> dict[str, NDArray[Any]]:
-        return {name: tensor.numpy().copy() for name, tensor in self._tensors().items()}
-
-    @exclusive
-    def _weights(self) -> dict[str, NDArray[Any]]:
-        return {name: w.numpy().copy() for name, w in get_state_dict(self.head).items()}
 
     @exclusive
     def _put(self, tensors: dict[str, Tensor], values: Arrays) -> None:
@@ -220,6 +215,6 @@ def _kinds(arrays: Arrays) -> dict[str, tuple[Any, ...]]:
     return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 
-def _is_best(epoch: Epoch, before: Sequence[Epoch]) -> bool:
-    losses = [one.held_out_loss for one in (*before, epoch) if one.held_out_loss is not None]
-    return not losses or losses[-1] < min(losses[:-1])
+@exclusive
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    return {name: tensor.numpy().copy() for name, tensor in tensors.items()}

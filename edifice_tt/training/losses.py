@@ -34,9 +34,7 @@ def pairwise_loss(margin: float = 0.0, centre: float = 0.01) -> Loss:
 
     def loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         counts = (weights > 0).float()  # (P, N, T)
-        behind = (
-            counts.flip(-1).cumsum(-1).flip(-1)
-        )  # how many positions from here on have a weight
+        behind = counts.flip(-1).cumsum(-1).flip(-1)  # the positions from here on with a weight
         last = counts * (behind == 1).float()
         s, y = (logits * last).sum(-1), (targets * last).sum(-1)  # (P, N)
         there = last.sum(-1)

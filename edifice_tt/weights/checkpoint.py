@@ -37,7 +37,7 @@ FORMAT = Format(
     "not saved by edifice_tt.save; for parameters of the original use load_edifice",
     version="1",
 )
-_GIVEN = ("name", "device", "dtype")  # by the caller, and never by a file
+_RESERVED = ("name", "device", "dtype")  # for the caller, and never in a file
 
 
 @exclusive
@@ -80,7 +80,7 @@ def load(path: str | os.PathLike[str], device: str | None = None, dtype: str | N
     file = open_safetensors(path, FORMAT)
     try:
         name, options = file.metadata["architecture"], parse_record(file.metadata["options"])
-        if reserved := [option for option in _GIVEN if option in options]:
+        if reserved := [option for option in _RESERVED if option in options]:
             raise ValueError(f"{reserved[0]} is no option of a file")
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error})") from error
@@ -107,22 +107,22 @@ def load(path: str | os.PathLike[str], device: str | None = None, dtype: str | N
                 "model again with the tokenizer that it was trained with"
             )
     weights = get_state_dict(model)
-    found = {key: (entry.shape, entry.dtype) for key, entry in file.entries.items()}
+    stored = {key: (entry.shape, entry.dtype) for key, entry in file.entries.items()}
     halves = {
         key: HALVES[kind]
-        for key, (_, kind) in found.items()
+        for key, (_, kind) in stored.items()
         if kind in HALVES and key in weights and is_dense(model, key)
     }
-    found |= {key: (found[key][0], weights[key].dtype) for key in halves}
-    check_fit(file.path, differences(weights, found))
-    opened = open_device(device)
-    asked = choose_dtype(dtype, opened)
-    kept = {kind: choose_dtype(kind, opened) for kind in set(halves.values()) if asked is None}
+    stored |= {key: (stored[key][0], weights[key].dtype) for key in halves}
+    check_fit(file.path, differences(weights, stored))
+    home = open_device(device)
+    common = choose_dtype(dtype, home)
+    by_half = {kind: choose_dtype(kind, home) for kind in set(halves.values()) if common is None}
 
     def as_stored(name: str, tensor: Tensor) -> Tensor:
-        return narrow(name, tensor, asked or kept.get(halves.get(name, "")))
+        return narrow(name, tensor, common or by_half.get(halves.get(name, "")))
 
     fill(weights, {key: key for key in weights}, file, as_stored)
-    model = store(model, asked)
-    give_back(opened)
+    model = store(model, common)
+    give_back(home)
     return model

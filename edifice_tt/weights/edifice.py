@@ -77,12 +77,12 @@ def load_edifice(path: str | os.PathLike[str], **options: Any) -> Any:
     _check_head(model)
     file = open_safetensors(path)
     theirs = {edifice_name(name): name for name in weights}
-    found = {
+    stored = {
         theirs.get(name, foreign(name, weights)): (_our_shape(name, entry.shape), entry.dtype)
         for name, entry in file.entries.items()
         if "." in name
     }
-    check_fit(file.path, differences(weights, found))
+    check_fit(file.path, differences(weights, stored))
     fill(weights, {ours: name for name, ours in theirs.items()}, file, _transpose_kernel)
     return model
 

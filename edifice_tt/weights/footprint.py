@@ -7,7 +7,7 @@ from pathlib import Path
 from edifice_tt.machine.memory import available_bytes, check_room
 from edifice_tt.nn.stored.halves import narrows
 
-# Bytes for each number in work, with what tinygrad takes at its first use, and how many at once.
+# The bytes of work per number, with what tinygrad takes at its first use; the most numbers at once.
 _WORK, _PART = 100, 1 << 19
 
 
@@ -34,10 +34,7 @@ def check_weights(
 
 
 def needed_bytes(
-    shapes: Sequence[tuple[int, ...]],
-    dtype: str | None,
-    beside: int = 0,
-    device: str = "CPU",
+    shapes: Sequence[tuple[int, ...]], dtype: str | None, beside: int = 0, device: str = "CPU"
 ) -> int:
     """The bytes at the most, with the one matrix that is being rounded and the part in work."""
     narrow, largest = dtype in ("float16", "bfloat16"), max(map(math.prod, shapes), default=0)

@@ -66,8 +66,9 @@ def fetch(name: str, force: bool = False) -> Path:
             )
     except EdificeError:
         raise
-    except Exception as error:  # theirs are of many kinds
-        reason = next((_REASONS[kind] for kind in _REASONS if _is_a(error, kind)), "")
+    except Exception as error:  # huggingface_hub raises many kinds
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        reason = next((_REASONS[kind] for kind in _REASONS if kind in kinds), "")
         told = error.__cause__ or error
         raise CheckpointError(
             f"{name} is no path here, and is not to be had from Hugging Face: "
@@ -96,10 +97,6 @@ def _is_model(path: Path) -> bool:
         index = parse_record((path / "model.safetensors.index.json").read_bytes())
         parts = [str(file) for file in take(index, "weight_map", dict).values()]
     return all((path / file).is_file() for file in {"config.json", *parts})
-
-
-def _is_a(error: Exception, name: str) -> bool:
-    return any(kind.__name__ == name for kind in type(error).__mro__)
 
 
 def _verify(name: str, file: Path) -> None:

@@ -111,17 +111,14 @@ def differences(
     """Everything in which a file's tensors differ from a model's weights, a line each."""
     missing = [f"missing: {name}" for name in expected if name not in found]
     extra = [f"not in the model: {name}" for name in found if name not in expected]
-    shapes = [
-        f"{name}: shape {found[name][0]}, the model has {tuple(weight.shape)}"
-        for name, weight in expected.items()
-        if name in found and found[name][0] != tuple(weight.shape)
+    ours = {name: (tuple(weight.shape), weight.dtype) for name, weight in expected.items()}
+    unlike = [
+        f"{name}: {what} {found[name][part]}, the model has {ours[name][part]}"
+        for part, what in enumerate(("shape", "dtype"))
+        for name in ours
+        if name in found and found[name][part] != ours[name][part]
     ]
-    dtypes = [
-        f"{name}: dtype {found[name][1]}, the model has {weight.dtype}"
-        for name, weight in expected.items()
-        if name in found and found[name][1] != weight.dtype
-    ]
-    return missing + extra + shapes + dtypes
+    return missing + extra + unlike
 
 
 def foreign(name: str, weights: Container[str]) -> str:
@@ -157,7 +154,7 @@ def fill(
 def check_finite(path: Path, name: str, tensor: Tensor | NDArray[np.float32]) -> None:
     """Raise `CheckpointError` if a weight holds NaN or infinity."""
     if isinstance(tensor, Tensor):
-        held = numbers(tensor)
-        tensor = tensor.float().numpy() if held is None else held
+        array = numbers(tensor)
+        tensor = tensor.float().numpy() if array is None else array
     if not all_finite(tensor):
         raise CheckpointError(f"{path}: weight {name!r} holds NaN or infinity; the file is damaged")

@@ -46,10 +46,10 @@ class Format(NamedTuple):
 
     def check(self, path: Path, metadata: Any) -> None:
         """Raise `CheckpointError` for a file of another format or version."""
-        given = metadata if isinstance(metadata, dict) else {}
-        if given.get("format") != self.name:
+        fields = metadata if isinstance(metadata, dict) else {}
+        if fields.get("format") != self.name:
             raise CheckpointError(f"{path}: {self.foreign}")
-        if (version := given.get("format_version", "")) != self.version:
+        if (version := fields.get("format_version", "")) != self.version:
             raise CheckpointError(
                 f"{path}: format version {version!s:.20}, this edifice_tt reads {self.version}; "
                 "update it"
@@ -122,14 +122,10 @@ def _entry(name: str, value: Any, data_start: int) -> Entry:
 
 def _check_gapless(entries: Mapping[str, Entry], start: int, size: int) -> None:
     """Raise `ValueError` unless each byte behind the header belongs to just one tensor."""
-    for name, entry in sorted(entries.items(), key=lambda pair: (pair[1].start, pair[1].stop)):
-        if entry.start < start:
-            raise ValueError(f"tensor {name!r:.60} overlaps another at byte {entry.start}")
-        _check_nobodys(start, entry.start)
-        start = entry.stop
-    _check_nobodys(start, size)
-
-
-def _check_nobodys(start: int, stop: int) -> None:
-    if start < stop:
-        raise ValueError(f"bytes {start} to {stop} belong to no tensor; copy it again")
+    places = sorted((entry.start, entry.stop, name) for name, entry in entries.items())
+    for first, stop, name in [*places, (size, size, "")]:
+        if first < start:
+            raise ValueError(f"tensor {name!r:.60} overlaps another at byte {first}")
+        if first > start:
+            raise ValueError(f"bytes {start} to {first} belong to no tensor; copy it again")
+        start = stop

@@ -108,15 +108,15 @@ class Process:
 def _check_jinja() -> None:
     """Raise `ToolchainError` without jinja2, and for one whose sandbox has a hole."""
     try:
-        found = version("jinja2")
+        installed = version("jinja2")
     except PackageNotFoundError:
         require("jinja2", extra="lm")
         return
-    numbers = tuple(int(part) for part in re.findall(r"\d+", found)[:3])
+    numbers = tuple(int(part) for part in re.findall(r"\d+", installed)[:3])
     if numbers < _JINJA:
         needed = ".".join(map(str, _JINJA))
         raise ToolchainError(
-            f"jinja2 {found} is installed, whose sandbox has a hole; chat templates need "
+            f"jinja2 {installed} is installed, whose sandbox has a hole; chat templates need "
             f"{needed}; run: {sys.executable} -m pip install 'edifice-tt[lm]'"
         )
 

@@ -335,13 +335,13 @@ def register_selectors(register):
 def settled(site: Site, monkeypatch):
     """A site with a plugin that counts how often it is asked; its folder's time is what is set."""
     monkeypatch.setattr(plugins, "_SETTLED", -(10**18))
-    monkeypatch.setattr(registry, "_kept", None)
+    monkeypatch.setattr(registry, "_cache", None)
     times = count(10**9)
     site.settle = lambda: os.utime(site.folder, (0, next(times)))
     site.install("counter", COUNTING)
     site.settle()
     yield site
-    registry._kept = None  # what was found here is nobody else's
+    registry._cache = None  # what was found here is nobody else's
 
 
 def asked():

@@ -47,12 +47,12 @@ def read(decoder):
     found = [first]
     for position, tokens in enumerate([[7, 11], [13, 17], [19, 23]]):
         ids = np.array(tokens, np.int32)[:, None]
-        hidden, logits = decoder.step(ids, cache.holding(position, decoder.prompt), [0, 1])
+        hidden, logits = decoder.step(ids, cache.holding(position, decoder.prefix), [0, 1])
         found += [hidden.copy(), np.array(logits)]
     parts = [range(1), range(1, decoder.model.config.num_layers)]
     given = np.array([[29], [31]], np.int32)
     for part in parts:
-        hidden, last = decoder.step(given, cache.holding(3, decoder.prompt), [0, 1], part)
+        hidden, last = decoder.step(given, cache.holding(3, decoder.prefix), [0, 1], part)
         given = hidden.copy()
         found += [given, np.array(last).reshape(2, -1)]
     return found
@@ -80,7 +80,7 @@ def test_the_memory_of_a_step_begins_where_a_cache_line_does(tiny_lm):
     read(decoder)
     places = [memory_of(layer) for cache in decoder.caches.values() for layer in cache.layers]
     for step in decoder._steps.values():
-        chains = step.held if isinstance(step.held, tuple) else [step.held]
+        chains = step.memory if isinstance(step.memory, tuple) else [step.memory]
         scratch = [array for chain in chains for array in chain._scratch.values()]
         places += [step.hidden.ctypes.data, *(array.ctypes.data for array in scratch)]
     assert len(places) >= 10

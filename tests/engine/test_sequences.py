@@ -384,7 +384,7 @@ def test_caches_that_were_outgrown_or_not_used_for_long_are_given_back():
     with workspace_of(lm) as workspace:
         for decoder in workspace.by_device.values():
             assert len(decoder.caches) <= CACHES
-            alive = {cache.layers for cache in (*decoder.caches.values(), decoder.prompt)}
+            alive = {cache.layers for cache in (*decoder.caches.values(), decoder.prefix)}
             for key in decoder._steps:
                 # By the buffers themselves: their address may be another's tomorrow.
                 assert set() < {part for part in key if isinstance(part, Layers)} <= alive

@@ -1,6 +1,7 @@
 """A verifier that a plugin ships: a scorer by name, read from a file inside its package."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from fake_plugins import open_site
 import edifice_tt as et
 from edifice_tt import cli
 from edifice_tt.contract.errors import CheckpointError, EdificeError, PluginError, PluginWarning
-from edifice_tt.scoring.verifier import new_head, tokenizer_digest
+from edifice_tt.scoring.verifier import SURE, new_head, tokenizer_digest
 from edifice_tt.testing import BrokenPromise, check_scorer
 
 site = pytest.fixture(open_site, name="site")
@@ -106,6 +107,49 @@ def test_a_factory_gives_a_verifier_or_the_path_of_its_file(site, verifier, tiny
         assert [c.scores[name] for c in found] == expected
 
 
+HEAD = """
+import edifice_tt
+from tinygrad import Tensor
+
+class Constant:
+    def __init__(self, hidden_size):
+        self.value = Tensor([{value}])
+
+    def __call__(self, hidden):
+        return hidden[..., :1] * 0 + self.value
+
+@edifice_tt.hookimpl
+def register_scorers(register):
+    register("constant", Constant, reads="hidden", range="probability")
+"""
+
+
+def constant(site, verifier, value):
+    """The verifier with a head that declares probabilities and gives one number everywhere."""
+    site.install("heads", HEAD.format(value=value))
+    return replace(verifier, scorer="constant", head=new_head("constant", SIZE, OPTIONS))
+
+
+@pytest.mark.parametrize("value", [1.5, -0.25, 1.00001, float("inf")])
+def test_a_head_that_leaves_the_range_that_it_declares_is_named(site, verifier, tiny_lm, value):
+    text = f"float('{value}')"
+    words = (
+        rf"verifier 'as-trained': its head, scorer 'constant' of heads 1\.0, gave {value:g}, but "
+        "declares range='probability': within 0 and 1"
+    )
+    with pytest.raises(PluginError, match=words):
+        et.score(tiny_lm, POOL, constant(site, verifier, text))
+
+
+@pytest.mark.parametrize(("value", "sign"), [(1 + 2**-23, 1), (-(2**-24), -1)])
+def test_what_rounding_puts_beside_the_range_counts_as_its_edge(
+    site, verifier, tiny_lm, value, sign
+):
+    at_edge = verifier.probability(sign * np.log(SURE**-1 - 1))
+    scored = et.score(tiny_lm, POOL, constant(site, verifier, value))
+    assert [c.scores["as-trained"] for c in scored] == pytest.approx([at_edge] * 4, rel=1e-3)
+
+
 def test_naming_it_opens_no_file_and_loads_no_tinygrad(site, monkeypatch):
     import subprocess
 
@@ -133,8 +177,6 @@ def test_a_missing_file_is_one_error_that_names_the_owner(shipped, tiny_lm):
 
 
 def test_a_head_that_is_not_installed_is_one_error_that_names_the_owner(shipped, tiny_lm, verifier):
-    from dataclasses import replace
-
     replace(verifier, scorer="mpl").save(shipped.folder / "judge.safetensors")
     with pytest.raises(PluginError, match=r"'judge' of judges 1\.0 failed: unknown scorer 'mpl'"):
         et.score(tiny_lm, POOL, "judge")

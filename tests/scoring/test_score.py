@@ -9,7 +9,7 @@ from tinygrad import Tensor
 
 import edifice_tt as et
 from edifice_tt.contract.errors import EdificeError, PluginError, UnknownNameError
-from edifice_tt.scoring.score import mean_logprob
+from edifice_tt.scoring.steps import mean_logprob
 
 site = pytest.fixture(open_site, name="site")
 
@@ -90,7 +90,7 @@ def sampled(tiny_lm):
 
 @pytest.fixture(scope="module")
 def expected(tiny_lm, sampled):
-    """The head at the last token, by one whole forward a candidate, without a cache."""
+    """The head at the last token, by one whole forward per candidate, without a cache."""
     numbers = []
     for candidate in sampled:
         text = tiny_lm.tokenizer.encode(sampled.prompt) + list(candidate.token_ids)
@@ -218,22 +218,22 @@ def test_an_array_of_numbers_is_as_good_as_a_list(site: Site):
         ("raise KeyError('lost')", "unbounded", "failed: KeyError: 'lost'"),
         ("raise EOFError", "unbounded", "failed: EOFError"),
         ("raise ValueError('two\\nlines')", "unbounded", "failed: ValueError: two lines"),
-        ("import numpy; return numpy.eye(3)", "unbounded", "expected one float a candidate"),
+        ("import numpy; return numpy.eye(3)", "unbounded", "expected one float per candidate"),
         ("return 1 / 0", "unbounded", "failed: ZeroDivisionError: division by zero"),
         ("return [1.0, 2.0]", "unbounded", "gave 2 scores for 3 candidates"),
         ("return [1.0] * 4", "unbounded", "gave 4 scores for 3 candidates"),
         ("return []", "unbounded", "gave 0 scores for 3 candidates"),
-        ("return None", "unbounded", "gave None, expected one float a candidate"),
-        ("return 5.0", "unbounded", "gave 5.0, expected one float a candidate"),
-        ("return ['a', 'b', 'c']", "unbounded", "expected one float a candidate"),
-        ("return [[1, 2]] * 3", "unbounded", "expected one float a candidate"),
+        ("return None", "unbounded", "gave None, expected one float per candidate"),
+        ("return 5.0", "unbounded", "gave 5.0, expected one float per candidate"),
+        ("return ['a', 'b', 'c']", "unbounded", "expected one float per candidate"),
+        ("return [[1, 2]] * 3", "unbounded", "expected one float per candidate"),
         ("return [0, float('nan'), 1]", "unbounded", "gave nan for candidate 1, expected a finite"),
         ("return [0, 1, float('inf')]", "logit", "gave inf for candidate 2, expected a finite"),
         ("return [0, 1, 1.5]", "probability", "gave 1.5 for candidate 2, .*'probability'"),
         ("return [-0.1, 1, 1]", "probability", "gave -0.1 for candidate 0, .*'probability'"),
         ("return [0, float('nan'), 1]", "probability", "gave nan for candidate 1"),
         ("return (1 / 0 for text in completions)", "unbounded", "ZeroDivisionError"),
-        ("return 10**400, 1, 1", "unbounded", "expected one float a candidate"),
+        ("return 10**400, 1, 1", "unbounded", "expected one float per candidate"),
     ],
 )
 def test_a_scorer_that_breaks_its_contract_is_named_with_its_owner(
@@ -373,7 +373,7 @@ def test_steps_are_reduced_as_told(site: Site, reduce, expected):
         (
             "return [0.5, 0.5, 0.5]",
             "unbounded",
-            "gave [0.5, 0.5, 0.5], expected one list of floats a candidate, for it has "
+            "gave [0.5, 0.5, 0.5], expected one list of floats per candidate, for it has "
             "level='step' (TypeError: 'float' object is not iterable)",
         ),
         ("return [[0.5]] * 2", "unbounded", "gave 2 scores for 3 candidates"),

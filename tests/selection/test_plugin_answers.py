@@ -128,7 +128,7 @@ def test_blanks_are_no_answer(site, found):
 def test_equal_answers_are_asked_for_once_and_the_same_never(site):
     install(site)
     pool = pool_of("2", "3", "2", "3")
-    with registry.held():  # for as long as no plugin comes or goes
+    with registry.one_registry():  # for as long as no plugin comes or goes
         for _ in range(3):
             et.group_by_answer(pool.candidates, "odd")
     assert sys.modules["odd"].asked == [("3", "2")]
@@ -188,7 +188,7 @@ def test_a_curve_and_a_choice_ask_the_plugins_once(scans):
 
 
 def test_what_is_held_is_let_go(scans):
-    with registry.held(), registry.held():
+    with registry.one_registry(), registry.one_registry():
         find_answers("number")
         find_answers("text")
     assert len(scans) == 1

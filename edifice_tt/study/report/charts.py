@@ -10,7 +10,7 @@ from html import escape
 from edifice_tt.study.forecast import Forecast
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
-from edifice_tt.study.report.svg import Frame, brief, draw, marker, percent, round_ticks, text
+from edifice_tt.study.report.svg import Frame, brief, draw, marker, percent, round_ticks, text, tip
 
 COLOURS = 7  # the colours of the style sheet
 UNITS = {"k": "candidates", "tokens": "tokens", "seconds": "seconds"}
@@ -30,42 +30,28 @@ def shade(rule: RuleCurve, number: int) -> str:
 
 def accuracy_chart(curve: Curve, wide: bool) -> str:
     """Accuracy against k by rule, with whiskers; a wide chart labels its lines at the end."""
-    values = [v for rule in curve.rules for v in _reach(rule)]
-    ys, ticks = _shares(min(values), max(values))
-    label = max(len(rule.label) for rule in curve.rules) * 8 + 90 if wide else 22
-    frame = Frame(
-        *((960, 470) if wide else (360, 340)),
-        46,
-        min(label, 360),
-        14,
-        50,
-        _span(curve.ks),
-        ys,
-        True,
-    )
-    parts = list(frame.rows(ticks))
+    ys, ticks = _shares([value for rule in curve.rules for value in _reach(rule)])
+    names = min(max(len(rule.label) for rule in curve.rules) * 8 + 90, 360)
+    width, height, right = (960, 470, names) if wide else (360, 340, 22)
+    frame = Frame(width, height, 46, right, 14, 50, _span(curve.ks), ys, True)
+    parts = [*frame.rows(ticks)]
     for unit, cost in costs_of(curve).items():
-        names = [str(k) if unit == "k" else brief(k * cost) for k in curve.ks]
-        middle = (frame.left + frame.width - frame.right) / 2
+        labels = [str(k) if unit == "k" else brief(k * cost) for k in curve.ks]
         title = UNITS[unit] + ("" if unit == "k" else f", {brief(cost)} a candidate")
-        caption = text(middle, frame.height - 8, title, "title middle")
-        labels = "".join(frame.columns(curve.ks, names))
-        parts.append(f'<g class="unit {unit}">{labels}{caption}</g>')
+        axis = "".join(frame.columns(curve.ks, labels))
+        parts.append(f'<g class="unit {unit}">{axis}{frame.title(title)}</g>')
     middle = (len(curve.rules) - 1) / 2
     for i, rule in enumerate(curve.rules):
-        parts.append(f'<g class="rule {shade(rule, i)}">')
-        parts.append(_band(frame, curve.ks, rule))
-        parts.append(f'<path class="line" d="{frame.path(curve.ks, rule.accuracy)}"/>')
-        parts.extend(_points(frame, curve.ks, rule, i, (i - middle) * (3 if wide else 2)))
-        parts.append("</g>")
+        aside = (i - middle) * (3 if wide else 2)
+        parts.extend(_line(frame, curve.ks, rule, i, shade(rule, i), aside))
     if wide:
         parts.extend(_end_labels(frame, curve))
-    said = "; ".join(
+    changes = "; ".join(
         f"{rule.label} {percent(rule.accuracy[0])} to {percent(rule.accuracy[-1])}"
         for rule in curve.rules
     )
     many = f"from {curve.ks[0]} to {curve.ks[-1]} candidates"
-    return draw(frame, f"Accuracy {many}: {said}", parts, "wide" if wide else "narrow")
+    return draw(frame, f"Accuracy {many}: {changes}", parts, "wide" if wide else "narrow")
 
 
 def _reach(rule: RuleCurve) -> list[float]:
@@ -73,32 +59,29 @@ def _reach(rule: RuleCurve) -> list[float]:
     return [v for v in (*rule.accuracy, *rule.low, *rule.high) if v is not None]
 
 
-def _band(frame: Frame, ks: Sequence[int], rule: RuleCurve) -> str:
-    low = [v for v in rule.low if v is not None]
-    high = [v for v in rule.high if v is not None]
-    if not low or not high:
-        return ""
-    back = frame.path(ks[::-1], low[::-1]).replace("M", "L", 1)
-    return f'<path class="band" d="{frame.path(ks, high)}{back}z"/>'
-
-
-def _points(
-    frame: Frame, ks: Sequence[int], rule: RuleCurve, number: int, aside: float
+def _line(
+    frame: Frame, ks: Sequence[int], rule: RuleCurve, number: int, style: str, aside: float = 0
 ) -> Iterator[str]:
-    """Markers with whiskers, shifted to be told apart; each has its numbers as a tooltip."""
-    for at, (k, value, low, high) in enumerate(
-        zip(ks, rule.accuracy, rule.low, rule.high, strict=True)
-    ):
-        drawn, x = rule.monte_carlo_error[at] if rule.monte_carlo_error else 0.0, frame.x(k)
-        about = f"{rule.label}, k = {k}: {percent(value)}"
-        line = ""
-        if low is not None and high is not None:
-            about += f", {percent(low)} to {percent(high)}"
-            ends = f"M{x + aside:g},{frame.y(low):g}V{frame.y(high):g}"
+    """A rule's band and line, with markers that have their numbers as tooltips.
+
+    Whiskers stand `aside`, so that those of several rules can be told apart.
+    """
+    yield f'<g class="rule {style}">'
+    low, high = ([v for v in side if v is not None] for side in (rule.low, rule.high))
+    if low and high:
+        back = frame.path(ks[::-1], low[::-1]).replace("M", "L", 1)
+        yield f'<path class="band" d="{frame.path(ks, high)}{back}z"/>'
+    yield f'<path class="line" d="{frame.path(ks, rule.accuracy)}"/>'
+    for at, (k, value) in enumerate(zip(ks, rule.accuracy, strict=True)):
+        x, about, line = frame.x(k), f"{rule.label}, k = {k}: {percent(value)}", ""
+        if low and high:
+            about += f", {percent(low[at])} to {percent(high[at])}"
+            ends = f"M{x + aside:g},{frame.y(low[at]):g}V{frame.y(high[at]):g}"
             line = f'<path class="whisker" d="{ends}"/>'
-        about += f"; error of drawing {percent(drawn)}" if drawn else ""
-        yield f"<g><title>{escape(about)}</title>"
-        yield f"{line}{marker(number, x, frame.y(value))}</g>"
+        if rule.monte_carlo_error and rule.monte_carlo_error[at]:
+            about += f"; error of drawing {percent(rule.monte_carlo_error[at])}"
+        yield tip(about, line, marker(number, x, frame.y(value)))
+    yield "</g>"
 
 
 def _end_labels(frame: Frame, curve: Curve) -> Iterator[str]:
@@ -122,36 +105,27 @@ def _end_labels(frame: Frame, curve: Curve) -> Iterator[str]:
 def forecast_chart(curve: Curve, forecast: Forecast, measured: RuleCurve | None) -> str:
     """Measured coverage, and its forecast."""
     ks = sorted({*(curve.ks if measured else ()), *forecast.ks})
-    shares = [*(_reach(measured) if measured else ()), *forecast.coverage]
-    ys, ticks = _shares(min(shares), 1.0)
-    frame = Frame(400, 290, 46, 22, 14, 50, _span(ks), ys, True)
-    parts = [*frame.rows(ticks), *frame.columns(ks, list(map(str, ks)))]
-    parts.append(text((frame.left + 378) / 2, 282, "candidates", "title middle"))
+    ys, ticks = _shares([*(_reach(measured) if measured else ()), *forecast.coverage, 1.0])
+    frame = _small(_span(ks), ys, True)
+    parts = [*frame.rows(ticks), *frame.columns(ks, list(map(str, ks))), frame.title("candidates")]
     if measured:
-        line = frame.path(curve.ks, measured.accuracy)
-        parts.append(f'<g class="rule c0">{_band(frame, curve.ks, measured)}')
-        parts.append(f'<path class="line" d="{line}"/>')
-        parts.extend(_points(frame, curve.ks, measured, 0, 0))
-        parts.append("</g>")
+        parts.extend(_line(frame, curve.ks, measured, 0, "c0"))
     ahead = frame.path(forecast.ks, forecast.coverage)
     parts.append(f'<g class="rule c1 ahead"><path class="line" d="{ahead}"/>')
+    values = []
     for k, value in zip(forecast.ks, forecast.coverage, strict=True):
-        parts.append(f"<g><title>{escape(f'k = {k}: {percent(value)} expected')}</title>")
-        parts.append(f"{marker(3, frame.x(k), frame.y(value))}</g>")
+        shape = marker(3, frame.x(k), frame.y(value))
+        parts.append(tip(f"k = {k}: {percent(value)} expected", shape))
+        values.append(f"{percent(value)} with {k}")
     parts.append("</g>")
-    values = ", ".join(
-        f"{percent(value)} with {k}"
-        for k, value in zip(forecast.ks, forecast.coverage, strict=True)
-    )
-    return draw(frame, f"Forecast of coverage: {values}", parts)
+    return draw(frame, f"Forecast of coverage: {', '.join(values)}", parts)
 
 
 def reliability_chart(quality: ScorerQuality) -> str:
     """Accuracy against score; the area of a circle is the number of candidates."""
-    frame = Frame(400, 290, 46, 22, 14, 50, (0, 1), (0, 1))
-    parts = [*frame.rows((0, 0.25, 0.5, 0.75, 1))]
-    parts += frame.columns((0, 0.25, 0.5, 0.75, 1), ("0", "0.25", "0.5", "0.75", "1"))
-    parts.append(text((frame.left + 378) / 2, 282, "score", "title middle"))
+    frame, quarters = _small((0, 1), (0, 1)), (0, 0.25, 0.5, 0.75, 1)
+    columns = frame.columns(quarters, [f"{value:g}" for value in quarters])
+    parts = [*frame.rows(quarters), *columns, frame.title("score")]
     parts.append(f'<path class="diagonal" d="{frame.path((0, 1), (0, 1))}"/>')
     most = max(one.count for one in quality.reliability)
     parts.append('<g class="rule c0">')
@@ -161,9 +135,9 @@ def reliability_chart(quality: ScorerQuality) -> str:
             radius = max(2.5, 15 * math.sqrt(one.count / most))
             about = f"{one.low:g} to {one.high:g}: {one.count} candidates, mean score "
             about += f"{one.mean_score:.3f}, {percent(one.accuracy)} right"
-            parts.append(f"<g><title>{escape(about)}</title>")
-            parts.append(f'<path class="gap" d="M{x:g},{y:g}V{frame.y(one.mean_score):g}"/>')
-            parts.append(f'<circle class="bubble" cx="{x:g}" cy="{y:g}" r="{radius:.1f}"/></g>')
+            gap = f'<path class="gap" d="M{x:g},{y:g}V{frame.y(one.mean_score):g}"/>'
+            circle = f'<circle class="bubble" cx="{x:g}" cy="{y:g}" r="{radius:.1f}"/>'
+            parts.append(tip(about, gap, circle))
     parts.append("</g>")
     return draw(frame, f"Reliability of {quality.scorer}: score against share of right", parts)
 
@@ -172,7 +146,7 @@ def histogram_chart(quality: ScorerQuality) -> str:
     """Candidates by score: the right ones upwards, the wrong ones downwards."""
     edges, right, wrong = quality.histogram.edges, quality.histogram.right, quality.histogram.wrong
     most = max(*right, *wrong, 1)
-    frame = Frame(400, 290, 46, 22, 14, 50, (edges[0], edges[-1]), (-most, most))
+    frame = _small((edges[0], edges[-1]), (-most, most))
     parts = []
     for name, counts, sign in (("right", right, 1), ("wrong", wrong, -1)):
         for low, high, count in zip(edges, edges[1:], counts, strict=False):
@@ -190,20 +164,23 @@ def histogram_chart(quality: ScorerQuality) -> str:
     parts.append(f'<path class="axis" d="M{frame.left:g},{frame.y(0):g}H{frame.width - 22:g}"/>')
     ticks = round_ticks(edges[0], edges[-1])
     parts.extend(frame.columns(ticks, [f"{value:g}" for value in ticks]))
-    parts.append(text((frame.left + 378) / 2, 282, "score", "title middle"))
+    parts.append(frame.title("score"))
     return draw(frame, f"Scores of {quality.scorer}, right above and wrong below", parts)
 
 
 def whisker(low: float | None, value: float, high: float | None, edge: float) -> str:
     """A difference with its interval (if any), on a line from -edge to edge."""
     frame = Frame(160, 20, 6, 6, 2, 2, (-edge, edge), (0, 1))
-    parts = [
-        f'<path class="axis" d="M{frame.x(0):g},1V19"/>',
-        marker(0, frame.x(value), 10),
-    ]
+    parts = f'<path class="axis" d="M{frame.x(0):g},1V19"/>'
     if low is not None and high is not None:
-        parts.insert(1, f'<path class="whisker" d="M{frame.x(low):g},10H{frame.x(high):g}"/>')
-    return f'<svg class="spark" viewBox="0 0 160 20" aria-hidden="true">{"".join(parts)}</svg>'
+        parts += f'<path class="whisker" d="M{frame.x(low):g},10H{frame.x(high):g}"/>'
+    parts += marker(0, frame.x(value), 10)
+    return f'<svg class="spark" viewBox="0 0 160 20" aria-hidden="true">{parts}</svg>'
+
+
+def _small(xs: tuple[float, float], ys: tuple[float, float], log: bool = False) -> Frame:
+    """The frame of a chart that stands beside another."""
+    return Frame(400, 290, 46, 22, 14, 50, xs, ys, log)
 
 
 def _span(ks: Sequence[int]) -> tuple[float, float]:
@@ -212,9 +189,10 @@ def _span(ks: Sequence[int]) -> tuple[float, float]:
     return ks[0] / room, ks[-1] * room
 
 
-def _shares(low: float, high: float) -> tuple[tuple[float, float], list[float]]:
+def _shares(values: Sequence[float]) -> tuple[tuple[float, float], list[float]]:
     """A range that covers these shares, and its ticks."""
-    step = next(s for s in (0.02, 0.05, 0.1, 0.2) if high - low <= 6 * s or s == 0.2)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    last = max(last, first + 1)
+    low, high = min(values), max(values)
+    step = next((step for step in (0.02, 0.05, 0.1) if high - low <= 6 * step), 0.2)
+    first = math.floor(low / step + 1e-9)
+    last = max(math.ceil(high / step - 1e-9), first + 1)
     return (first * step, last * step), [i * step for i in range(first, last + 1)]

@@ -1,5 +1,5 @@
 "use strict";
-// Texts of the pool are set by textContent alone.
+// Texts of the pool are set by textContent alone, never as markup.
 const data = JSON.parse(document.getElementById("data").textContent);
 const problems = data.problems;
 const byId = (id) => document.getElementById(id);
@@ -18,15 +18,13 @@ function add(parent, ...children) {
   return parent;
 }
 
-function kindOf(problem) {
-  if (problem.right === problem.total) return "solved";
-  return problem.right ? "mixed" : "unsolved";
-}
+const kindOf = ({ right, total }) => (right === total ? "solved" : right ? "mixed" : "unsolved");
+const chosenBy = (problem, rule) => problem.candidates.find((one) => one.index === problem.chosen[rule]);
+const verdict = (right) => make("span", right ? "verdict right" : "verdict wrong", right ? "\u2713 right" : "\u2717 wrong");
 
 function haystack(problem) {
-  const parts = [problem.id, problem.prompt, problem.gold || ""];
-  for (const candidate of problem.candidates) parts.push(candidate.answer || "", candidate.text);
-  return parts.join("\n").toLowerCase();
+  const texts = problem.candidates.flatMap((candidate) => [candidate.answer, candidate.text]);
+  return [problem.id, problem.prompt, problem.gold, ...texts].join("\n").toLowerCase();
 }
 
 function ordered(problem, by) {
@@ -36,24 +34,13 @@ function ordered(problem, by) {
 }
 
 function strip(problem) {
-  const space = "http://www.w3.org/2000/svg";
   const list = ordered(problem, data.scorers.length ? 0 : -1);
-  const svg = document.createElementNS(space, "svg");
-  svg.setAttribute("class", "strip");
-  svg.setAttribute("viewBox", `0 0 ${Math.max(list.length, 24) * 4} 22`);
-  svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("aria-hidden", "true");
-  for (const right of [true, false]) {
-    const path = document.createElementNS(space, "path");
-    path.setAttribute("class", right ? "right" : "wrong");
-    path.setAttribute("d", list.map((c, i) => (c.right !== right ? "" : right ? `M${i * 4},1h3v20h-3z` : `M${i * 4},15h3v6h-3z`)).join(""));
-    svg.appendChild(path);
-  }
-  return svg;
-}
-
-function verdict(right) {
-  return make("span", "verdict " + (right ? "right" : "wrong"), right ? "\u2713 right" : "\u2717 wrong");
+  const bars = (right, shape) => list.map((c, i) => (c.right === right ? `M${i * 4},${shape}` : "")).join("");
+  const box = make("div");
+  // Markup of numbers alone.
+  box.innerHTML = `<svg class="strip" viewBox="0 0 ${Math.max(list.length, 24) * 4} 22" preserveAspectRatio="none" aria-hidden="true">
+    <path class="right" d="${bars(true, "1h3v20h-3z")}"/><path class="wrong" d="${bars(false, "15h3v6h-3z")}"/></svg>`;
+  return box.firstChild;
 }
 
 function candidateElement(problem, candidate) {
@@ -68,8 +55,8 @@ function candidateElement(problem, candidate) {
   if (candidate.end !== null) about.push("ended by " + candidate.end);
   add(row, verdict(candidate.right), make("span", "answer", candidate.answer ?? "no answer"));
   add(row, make("span", "about", about.join(" \u00b7 ")));
-  problem.chosen.forEach((index, i) => {
-    if (index === candidate.index) add(row, make("span", "chosen", "chosen by " + data.choices[i]));
+  data.choices.forEach((label, i) => {
+    if (problem.chosen[i] === candidate.index) add(row, make("span", "chosen", "chosen by " + label));
   });
   if (!candidate.text) return add(make("div", "candidate"), row);
   return add(make("details", "candidate"), row, make("pre", "", candidate.text));
@@ -80,10 +67,10 @@ function inside(problem) {
   if (problem.prompt) add(box, make("pre", "", problem.prompt));
   const facts = make("dl", "facts");
   if (problem.gold !== null) add(facts, make("dt", "", "right answer"), make("dd", "answer", problem.gold));
-  problem.chosen.forEach((index, i) => {
-    const found = problem.candidates.find((candidate) => candidate.index === index);
-    const value = make("dd", "", found ? "#" + index + " " : "nothing to choose");
-    add(facts, make("dt", "", data.choices[i]), add(value, found && verdict(found.right)));
+  data.choices.forEach((label, i) => {
+    const choice = chosenBy(problem, i);
+    const value = make("dd", "", choice ? "#" + choice.index + " " : "nothing to choose");
+    add(facts, make("dt", "", label), add(value, choice && verdict(choice.right)));
   });
   add(box, facts);
   for (const candidate of ordered(problem, Number(byId("order").value))) add(box, candidateElement(problem, candidate));
@@ -108,19 +95,13 @@ function problemElement(problem) {
   return element;
 }
 
-function missedBy(problem, rule) {
-  const index = problem.chosen[rule];
-  const found = problem.candidates.find((candidate) => candidate.index === index);
-  return !(found && found.right);
-}
-
 function update() {
   const words = byId("search").value.trim().toLowerCase();
   const kind = document.querySelector("#kinds input:checked").value;
   const missed = byId("missed").value;
   const matches = problems.filter((problem) => {
     if (kind !== "all" && kindOf(problem) !== kind) return false;
-    if (missed !== "" && !missedBy(problem, Number(missed))) return false;
+    if (missed !== "" && chosenBy(problem, missed)?.right) return false;
     if (!words) return true;
     problem.haystack ??= haystack(problem);
     return problem.haystack.includes(words);
@@ -196,19 +177,16 @@ document.addEventListener("keydown", (event) => {
 
 const root = document.documentElement;
 const theme = byId("theme");
-function isDark() {
-  return root.classList.contains("dark") || (!root.classList.contains("light") && matchMedia("(prefers-color-scheme: dark)").matches);
-}
-function showTheme() {
-  theme.setAttribute("aria-pressed", String(isDark()));
-}
+const system = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => root.classList.contains("dark") || (!root.classList.contains("light") && system.matches);
+const showTheme = () => theme.setAttribute("aria-pressed", String(isDark()));
 theme.addEventListener("click", () => {
   const dark = !isDark();
   root.classList.toggle("dark", dark);
   root.classList.toggle("light", !dark);
   showTheme();
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
+system.addEventListener("change", showTheme);
 showTheme();
 theme.hidden = false;
 byId("tools").hidden = false;

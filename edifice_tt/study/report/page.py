@@ -29,13 +29,13 @@ def render_report(
     `pools` may be a stream, read only as far as it is shown. `answer` names the extractor of the
     curve. The same curve and pools give the same bytes.
     """
-    shown = collect(pools, curve, answer, everything)
+    listing = collect(pools, curve, answer, everything)
     style, script = _own("page.css"), _own("page.js")
     data = {
         "curve": curve.to_dict(),
-        "choices": shown.choices,
+        "choices": listing.choices,
         "scorers": [one.scorer for one in curve.scorers],
-        "problems": shown.problems,
+        "problems": listing.problems,
     }
     parts = {
         "policy": f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
@@ -44,21 +44,11 @@ def render_report(
         "script": script,
         "data": _embed(data),
         "pool": escape(curve.pool),
-        "headline": sections.headline(curve),
-        "standfirst": sections.standfirst(curve),
-        "remarks": sections.caveats(curve),
-        "axes": "".join(sections.axes(curve)),
         "charts": accuracy_chart(curve, True) + accuracy_chart(curve, False),
-        "key": "".join(sections.key(curve)),
-        "exactness": sections.exactness(curve),
         "level": f"{curve.level:.0%}",
-        "numbers": sections.numbers(curve),
-        "comparisons": sections.comparisons(curve),
-        "forecast": sections.forecast(curve),
-        "scorers": sections.scorers(curve),
-        "left_out": sections.left_out(shown),
-        "settings": sections.settings(curve),
+        "left_out": sections.left_out(listing),
         "version": escape(__version__),
+        **{section.__name__: "".join(section(curve)) for section in sections.OF_A_CURVE},
     }
     page = re.sub(r"<!--(\w+)-->|@(policy)@", lambda m: parts[m[1] or m[2]], _own("page.html"))
     return page.encode("utf-8", "replace")  # a JSON escape may give a lone surrogate

@@ -5,6 +5,7 @@ A report must open fast for any pool size, so it shows the first problems up to 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from edifice_tt.contract import registry
@@ -22,7 +23,7 @@ _FIELDS = 120  # characters per candidate besides its text and answer, roughly
 
 
 @dataclass(frozen=True)
-class Shown:
+class Listing:
     """The shown problems, ready for JSON, and counts of what was left out.
 
     `choices` are the labels of the rules that choose. `problems_left_out` counts problems;
@@ -38,7 +39,7 @@ class Shown:
 
 def collect(
     pools: Iterable[Pool], curve: Curve, answer: str | None = None, everything: bool = False
-) -> Shown:
+) -> Listing:
     """Collect the problems of a report; stops reading `pools` at the limit."""
     # The ceiling knows the answer and the baseline is random: their choices show nothing.
     rules = [rule for rule in curve.rules if rule.rule not in ("oracle", "random")]
@@ -55,11 +56,11 @@ def collect(
             limits = (_size(pool.candidates), max((len(c.text) for c in pool), default=0))
         elif len(problems) == MOST_PROBLEMS or used >= MOST_CHARACTERS:
             break
-        chosen = [choose(pool) for choose in choosers]
-        shown = _kept(pool, limits[0], {index for index in chosen if index is not None})
-        used += _size(shown)
-        left_out += len(pool) - len(shown)
-        cut += sum(len(candidate.text) > limits[1] for candidate in shown)
+        choices = [choose(pool) for choose in choosers]
+        candidates = _kept(pool, limits[0], {index for index in choices if index is not None})
+        used += _size(candidates)
+        left_out += len(pool) - len(candidates)
+        cut += sum(len(candidate.text) > limits[1] for candidate in candidates)
         problems.append(
             {
                 "id": pool.problem,
@@ -67,11 +68,11 @@ def collect(
                 "gold": pool.gold,
                 "total": len(pool),
                 "right": sum(candidate.correct is True for candidate in pool),
-                "chosen": chosen,
-                "candidates": [_plain(candidate, limits[1], curve) for candidate in shown],
+                "chosen": choices,
+                "candidates": [_plain(candidate, limits[1], curve) for candidate in candidates],
             }
         )
-    return Shown(
+    return Listing(
         choices=tuple(rule.label for rule in rules),
         problems=tuple(problems),
         problems_left_out=curve.problems - len(problems),
@@ -100,14 +101,13 @@ def _chooser(
     return choose
 
 
-def _kept(pool: Pool, most: int, chosen: set[int]) -> list[Candidate]:
+def _kept(pool: Pool, most: int, choices: set[int]) -> list[Candidate]:
     """The first candidates within the character limit, and those that a rule chose."""
-    shown, used = [], 0
-    for candidate in pool:
-        used += _size([candidate])
-        if used <= most or candidate.index in chosen:
-            shown.append(candidate)
-    return shown or list(pool.candidates[:1])
+    sizes = accumulate(_size([candidate]) for candidate in pool)
+    candidates = [
+        c for c, size in zip(pool, sizes, strict=True) if size <= most or c.index in choices
+    ]
+    return candidates or list(pool.candidates[:1])
 
 
 def _size(candidates: Sequence[Candidate]) -> int:

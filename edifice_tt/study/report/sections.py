@@ -9,17 +9,9 @@ from html import escape
 
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
-from edifice_tt.study.remarks import advice, remarks, trained_on
-from edifice_tt.study.report.charts import (
-    UNITS,
-    costs_of,
-    forecast_chart,
-    histogram_chart,
-    reliability_chart,
-    shade,
-    whisker,
-)
-from edifice_tt.study.report.problems import Shown
+from edifice_tt.study.remarks import advice, counted, remarks, trained_on
+from edifice_tt.study.report import charts
+from edifice_tt.study.report.problems import Listing
 from edifice_tt.study.report.svg import marker, percent
 
 
@@ -35,11 +27,11 @@ def _best(curve: Curve) -> RuleCurve:
 
 def headline(curve: Curve) -> str:
     best, last = _best(curve), curve.ks[-1]
-    gain = f"{percent(best.accuracy[0])} with {_candidates(curve.ks[0])}"
+    gain = f"{percent(best.accuracy[0])} with {counted(curve.ks[0], 'candidate')}"
     of = f"<em>{escape(best.label)}</em> is right {percent(best.accuracy[-1])} of the time"
     seen = trained_on(curve, best.scorer)
     return (
-        f"{of} with {_candidates(last)}"
+        f"{of} with {counted(last, 'candidate')}"
         + (f", {gain}" if last > curve.ks[0] else "")
         + (f"; {escape(str(best.scorer))} {seen}" if seen else "")
     )
@@ -52,57 +44,52 @@ def _label(curve: Curve, label: str) -> str:
     return escape(label) + (f"<small>{seen}</small>" if seen else "")
 
 
-def _candidates(k: int) -> str:
-    return f"{k:,} candidate{'' if k == 1 else 's'}"
-
-
 def standfirst(curve: Curve) -> str:
     model = curve.settings.get("model")
     by = f" of {model}" if isinstance(model, str) else ""
-    many = f"{curve.problems:,} problem{'' if curve.problems == 1 else 's'}"
-    parts = [f"{many}, {_candidates(curve.candidates)}{by}."]
-    for rule in curve.rules:
-        if rule.rule == "oracle":
-            parts.append(
-                f"In {percent(rule.accuracy[-1])} of the problems a right one is among "
-                f"{curve.ks[-1]:,}: no rule can do better."
-            )
+    parts = [f"{counted(curve.problems, 'problem')}, {counted(curve.candidates, 'candidate')}{by}."]
+    parts += (
+        f"In {percent(rule.accuracy[-1])} of the problems a right one is among {curve.ks[-1]:,}: "
+        "no rule can do better."
+        for rule in curve.rules
+        if rule.rule == "oracle"
+    )
     if curve.abstentions:
-        parts.append(f"{_candidates(curve.abstentions)} without an answer abstain in every vote.")
+        many = counted(curve.abstentions, "candidate")
+        parts.append(f"{many} without an answer abstain in every vote.")
     return escape(" ".join(parts))
 
 
 def caveats(curve: Curve) -> str:
     """The caveats to the figures."""
-    items = "".join(f"<li>{escape(one)}</li>" for one in remarks(curve))
+    items = "".join(f"<li>{escape(remark)}</li>" for remark in remarks(curve))
     return f'<ul class="remarks">{items}</ul>' if items else ""
 
 
 def axes(curve: Curve) -> Iterator[str]:
     """Radio buttons before the chart; the style sheet shows the axis of the selected one."""
-    there = costs_of(curve)
+    there = charts.costs_of(curve)
     for unit in there if len(there) > 1 else ():
         on = " checked" if unit == "k" else ""
         yield f'<input type="radio" name="x" id="x-{unit}"{on}>'
-        yield f'<label for="x-{unit}">{UNITS[unit]}</label>'
+        yield f'<label for="x-{unit}">{charts.UNITS[unit]}</label>'
 
 
 def key(curve: Curve) -> Iterator[str]:
     for i, rule in enumerate(curve.rules):
         line = '<svg viewBox="0 0 34 14" aria-hidden="true"><path class="line" d="M1,7H33"/>'
-        yield f'<li class="rule {shade(rule, i)}">{line}{marker(i, 17, 7)}</svg>'
+        yield f'<li class="rule {charts.shade(rule, i)}">{line}{marker(i, 17, 7)}</svg>'
         yield f"<span>{_label(curve, rule.label)}</span> <b>{percent(rule.accuracy[-1])}</b></li>"
 
 
 def exactness(curve: Curve) -> str:
-    drawn = {
-        escape(rule.label): max(rule.monte_carlo_error)
+    errors = ", ".join(
+        f"{escape(rule.label)} ({max(rule.monte_carlo_error):.4f})"
         for rule in curve.rules
         if rule.monte_carlo_error
-    }
-    if not drawn:
+    )
+    if not errors:
         return "Every line is exact: the mean over all subsets of the candidates."
-    errors = ", ".join(f"{label} ({error:.4f})" for label, error in drawn.items())
     return (
         "Lines are exact, the mean over all subsets of the candidates, but for those estimated "
         f"from drawn subsets, here with their largest standard error: {errors}."
@@ -112,13 +99,13 @@ def exactness(curve: Curve) -> str:
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]], name: str, style: str = "") -> str:
     """A table that scrolls if it is too wide; its cells are HTML."""
     head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
-    lines = []
-    for first, *others in rows:
-        cells = "".join(f"<td>{cell}</td>" for cell in others)
-        lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
+    body = "".join(
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in others)}</tr>'
+        for first, *others in rows
+    )
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
-        f'<table class="{style}"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody>'
+        f'<table class="{style}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
         "</table></div>"
     )
 
@@ -126,12 +113,13 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]], name: str, styl
 def numbers(curve: Curve) -> str:
     rows = []
     for rule in curve.rules:
-        cells = [_label(curve, rule.label)]
         errors = rule.monte_carlo_error or [0.0] * len(curve.ks)
-        for numbers in zip(rule.accuracy, rule.low, rule.high, errors, strict=True):
-            value, low, high, error = numbers
-            cells.append(f"{percent(value)}{'~' if error else ''}{_interval(low, high, percent)}")
-        rows.append(cells)
+        columns = zip(rule.accuracy, rule.low, rule.high, errors, strict=True)
+        cells = (
+            f"{percent(value)}{'~' if error else ''}{_interval(low, high, percent)}"
+            for value, low, high, error in columns
+        )
+        rows.append([_label(curve, rule.label), *cells])
     return _table(["rule", *(f"k = {k}" for k in curve.ks)], rows, "accuracy in numbers")
 
 
@@ -154,14 +142,14 @@ def comparisons(curve: Curve) -> str:
     rows = [
         (
             _label(curve, one.label),
-            whisker(one.low, one.difference, one.high, edge),
+            charts.whisker(one.low, one.difference, one.high, edge),
             f"{_points(one.difference)}{_interval(one.low, one.high, _points)}",
         )
         for one in last
     ]
-    against = escape(last[0].against)
+    against, many = escape(last[0].against), counted(curve.ks[-1], "candidate")
     return (
-        f'<section><h3>Against {against}, with {_candidates(curve.ks[-1])}</h3><div class="text">'
+        f'<section><h3>Against {against}, with {many}</h3><div class="text">'
         f"<p>In points of accuracy, on the same problems. {escape(advice(curve))}</p></div>"
         + _table(("rule", "", "difference"), rows, "differences", "tight")
         + "</section>"
@@ -172,29 +160,27 @@ def forecast(curve: Curve) -> str:
     if curve.forecast is None:
         return ""
     measured = next((rule for rule in curve.rules if rule.rule == "oracle"), None)
-    return (
-        '<figure class="half"><h3>Coverage beyond what was sampled</h3>'
-        + forecast_chart(curve, curve.forecast, measured)
-        + "<figcaption>Dashed: the chance that a right answer is among so many, if each problem's "
-        f"own chance is drawn from Beta({curve.forecast.alpha:.2f}, {curve.forecast.beta:.2f}), "
-        "the fit to these counts. It need not begin where the measurement ends.</figcaption>"
-        "</figure>"
+    return _figure(
+        "<h3>Coverage beyond what was sampled</h3>"
+        + charts.forecast_chart(curve, curve.forecast, measured),
+        "Dashed: the chance that a right answer is among so many, if each problem's own chance is "
+        f"drawn from Beta({curve.forecast.alpha:.2f}, {curve.forecast.beta:.2f}), the fit to these "
+        "counts. It need not begin where the measurement ends.",
     )
 
 
 def scorers(curve: Curve) -> str:
     if not curve.scorers:
         return ""
-    rows = (
-        [f"{name}<small>{why}</small>", *map(cell, curve.scorers)] for name, why, cell in _QUALITIES
-    )
+    first = [f"{name}<small>{why}</small>" for name, why in _QUALITIES.items()]
+    rows = zip(first, *map(_qualities, curve.scorers), strict=True)
     names = (
         f"{escape(x.scorer)}<small>{x.range or 'range unknown'}</small>"
         + (f"<small>{trained_on(curve, x.scorer)}</small>" if x.trained_on else "")
         for x in curve.scorers
     )
     figures = "".join(
-        f'<h3>{escape(one.scorer)}</h3><div class="pair">{"".join(_figures(one))}</div>'
+        f'<h3>{escape(one.scorer)}</h3><div class="pair">{_figures(one)}</div>'
         for one in curve.scorers
     )
     return (
@@ -208,62 +194,50 @@ def _number(value: float | None) -> str:
     return "&ndash;" if value is None else f"{value:.3f}"
 
 
-_QUALITIES: tuple[tuple[str, str, Callable[[ScorerQuality], str]], ...] = (
-    (
-        "AUROC",
-        "how often a right candidate scores above a wrong one, of any problem",
-        lambda one: _number(one.auroc_pooled),
-    ),
-    (
-        "AUROC within a problem",
-        "of the same problem, as a choice needs it; mean over mixed problems",
-        lambda one: f"{_number(one.auroc_within)}<small>{one.mixed_problems} mixed</small>",
-    ),
-    (
-        "Calibration error (ECE)",
-        "mean distance of score and share of right ones; 0 is best",
-        lambda one: _number(one.ece),
-    ),
-    (
-        "Brier score",
-        "mean squared distance of score and truth; 0 is best",
-        lambda one: _number(one.brier),
-    ),
-    (
-        "Correlation with length",
-        "Spearman's, of score and number of tokens",
-        lambda one: _number(one.length_correlation),
-    ),
-    (
-        "Best n",
-        "more candidates do not help best-of-n; its accuracy there",
-        lambda one: f"{one.best_k}<small>{percent(one.peak_accuracy)}</small>",
-    ),
-)
+_QUALITIES = {
+    "AUROC": "how often a right candidate scores above a wrong one, of any problem",
+    "AUROC within a problem": "of the same problem, as a choice needs it; mean over mixed problems",
+    "Calibration error (ECE)": "mean distance of score and share of right ones; 0 is best",
+    "Brier score": "mean squared distance of score and truth; 0 is best",
+    "Correlation with length": "Spearman's, of score and number of tokens",
+    "Best n": "more candidates do not help best-of-n; its accuracy there",
+}
 
 
-def _figures(one: ScorerQuality) -> Iterator[str]:
-    if one.reliability:
-        yield (
-            f'<figure class="half">{reliability_chart(one)}<figcaption>Share of right candidates '
-            "by score. On the line a score is the chance to be right; a circle's area is the "
-            "number of candidates.</figcaption></figure>"
-        )
-    yield (
-        f'<figure class="half">{histogram_chart(one)}<figcaption>Candidates by score: right ones '
-        "upwards, wrong ones downwards.</figcaption></figure>"
+def _qualities(one: ScorerQuality) -> tuple[str, ...]:
+    return (
+        _number(one.auroc_pooled),
+        f"{_number(one.auroc_within)}<small>{one.mixed_problems} mixed</small>",
+        _number(one.ece),
+        _number(one.brier),
+        _number(one.length_correlation),
+        f"{one.best_k}<small>{percent(one.peak_accuracy)}</small>",
     )
 
 
-def left_out(shown: Shown) -> str:
+def _figures(one: ScorerQuality) -> str:
+    reliability = one.reliability and _figure(
+        charts.reliability_chart(one),
+        "Share of right candidates by score. On the line a score is the chance to be right; a "
+        "circle's area is the number of candidates.",
+    )
+    words = "Candidates by score: right ones upwards, wrong ones downwards."
+    return (reliability or "") + _figure(charts.histogram_chart(one), words)
+
+
+def _figure(chart: str, caption: str) -> str:
+    return f'<figure class="half">{chart}<figcaption>{caption}</figcaption></figure>'
+
+
+def left_out(listing: Listing) -> str:
     parts = []
-    if shown.problems_left_out:
-        total = shown.problems_left_out + len(shown.problems)
-        parts.append(f"the first {len(shown.problems):,} of {total:,} problems are here")
-    if shown.candidates_left_out:
-        parts.append(f"{_candidates(shown.candidates_left_out)} of them left out")
-    if shown.texts_cut:
-        parts.append(f"{shown.texts_cut:,} long texts cut")
+    if listing.problems_left_out:
+        total = listing.problems_left_out + len(listing.problems)
+        parts.append(f"the first {len(listing.problems):,} of {total:,} problems are here")
+    if listing.candidates_left_out:
+        parts.append(f"{counted(listing.candidates_left_out, 'candidate')} of them left out")
+    if listing.texts_cut:
+        parts.append(f"{listing.texts_cut:,} long texts cut")
     if not parts:
         return ""
     words = ", ".join(parts)
@@ -271,10 +245,17 @@ def left_out(shown: Shown) -> str:
 
 
 def settings(curve: Curve) -> str:
-    shown = {
-        **curve.settings,
-        "intervals": f"{curve.level:.0%}, {curve.bootstrap:,} resamples, seed {curve.seed}",
-    }
-    plain = {k: v if isinstance(v, str) else json.dumps(v) for k, v in shown.items()}
-    rows = (f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in plain.items())
+    intervals = f"{curve.level:.0%}, {curve.bootstrap:,} resamples, seed {curve.seed}"
+    rows = (
+        f"<dt>{escape(name)}</dt>"
+        f"<dd>{escape(value if isinstance(value, str) else json.dumps(value))}</dd>"
+        for name, value in {**curve.settings, "intervals": intervals}.items()
+    )
     return f"<dl>{''.join(rows)}</dl>"
+
+
+# Each fills the place of its name in the page.
+OF_A_CURVE: tuple[Callable[[Curve], Iterable[str]], ...] = (
+    *(headline, standfirst, caveats, axes, key, exactness),
+    *(numbers, comparisons, forecast, scorers, settings),
+)

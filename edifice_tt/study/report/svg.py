@@ -55,6 +55,11 @@ class Frame:
             yield f'<path class="grid" d="M{self.left:g},{y:g}H{right:g}"/>'
             yield text(self.left - 8, y + 4, f"{value:.0%}", "tick end")
 
+    def title(self, words: str) -> str:
+        """What the horizontal axis shows, below its middle."""
+        middle = (self.left + self.width - self.right) / 2
+        return text(middle, self.height - 8, words, "title middle")
+
     def columns(self, values: Sequence[float], labels: Sequence[str]) -> Iterator[str]:
         """Labels below the plot, as many as fit; the last is always shown."""
         last_edge = self.x(values[-1]) - 4 * len(labels[-1])
@@ -104,6 +109,11 @@ def marker(number: int, x: float = 0, y: float = 0) -> str:
 
 def text(x: float, y: float, words: str, style: str) -> str:
     return f'<text class="{style}" x="{x:g}" y="{y:g}">{escape(words)}</text>'
+
+
+def tip(words: str, *shapes: str) -> str:
+    """Shapes with a tooltip."""
+    return f"<g><title>{escape(words)}</title>{''.join(shapes)}</g>"
 
 
 def draw(frame: Frame, name: str, parts: Sequence[str], style: str = "") -> str:
