@@ -15,9 +15,14 @@ from edifice_tt.machine.toolchain import require
 from edifice_tt.pools.chat_text import plain_of
 from edifice_tt.weights.chat_template import check_options, render
 from edifice_tt.weights.template_client import Rendered
-from edifice_tt.weights.tokenizer_folder import read_folder
-from edifice_tt.weights.tokenizer_gguf import PRE_TOKENIZERS, read_metadata
-from edifice_tt.weights.vocabulary import check_flag, check_id, check_template, library_errors
+from edifice_tt.weights.tokenizer.folder import read_folder
+from edifice_tt.weights.tokenizer.gguf import PRE_TOKENIZERS, read_metadata
+from edifice_tt.weights.tokenizer.vocabulary import (
+    check_flag,
+    check_id,
+    check_template,
+    library_errors,
+)
 
 __all__ = ["PRE_TOKENIZERS", "TextStream", "Tokenizer"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.toolchain import require
-from edifice_tt.weights.vocabulary import (
+from edifice_tt.weights.tokenizer.vocabulary import (
     CONTROL,
     NORMAL,
     USER_DEFINED,

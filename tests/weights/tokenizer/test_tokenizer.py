@@ -15,7 +15,7 @@ from edifice_tt.weights.tokenizer import PRE_TOKENIZERS, TextStream, Tokenizer
 
 pytest.importorskip("tokenizers")
 
-REFERENCES = Path(__file__).parent.parent / "references"
+REFERENCES = Path(__file__).parents[2] / "references"
 CHATML = (
     "{% for m in messages %}\n"
     "{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}\n"
