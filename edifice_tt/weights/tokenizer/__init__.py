@@ -1,5 +1,5 @@
 """Text to token ids and back, from GGUF files and Hugging Face folders."""
 
-from edifice_tt.weights.tokenizer.tokenizer import PRE_TOKENIZERS, TextStream, Tokenizer
+from edifice_tt.weights.tokenizer.tokenizer import TextStream, Tokenizer
 
-__all__ = ["PRE_TOKENIZERS", "TextStream", "Tokenizer"]
+__all__ = ["TextStream", "Tokenizer"]

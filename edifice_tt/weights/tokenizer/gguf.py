@@ -3,15 +3,22 @@
 The library `tokenizers` merges; the rules around it are llama.cpp's.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.toolchain import require
+from edifice_tt.weights.tokenizer.pre_tokenizers import PRE_TOKENIZERS, PreTokenizer
+from edifice_tt.weights.tokenizer.sentencepiece import SentencePiece
 from edifice_tt.weights.tokenizer.vocabulary import (
+    BYTE,
+    BYTE_NAME,
     BYTES,
     CONTROL,
+    FILL_NAMES,
     NORMAL,
+    UNDEFINED,
     UNKNOWN,
     USER_DEFINED,
     check_flag,
@@ -21,32 +28,54 @@ from edifice_tt.weights.tokenizer.vocabulary import (
     library_errors,
     piece,
     take_ends,
+    take_fill_ends,
 )
 
-_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-# Not `(?i:'s)`: that would also take a long s.
-_CASELESS = (
-    r"'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_LLAMA3 = ("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "lfm2")
-# `tokenizer.ggml.pre` -> patterns, each splitting the pieces of the one before.
-PRE_TOKENIZERS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("smollm", "codeshell", "command-r", "refact", "starcoder"), (r"\p{N}", _GPT2)),
-    **dict.fromkeys(("gpt-2", "jais", "mpt", "olmo", "phi-2", "roberta-bpe"), (_GPT2,)),
-    **dict.fromkeys((*_LLAMA3, "dbrx", "smaug-bpe"), (_CASELESS % "{1,3}",)),
-    **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "megrez", "stablelm2"), (_CASELESS % "",)),
-    # llama.cpp's fallback, which is no model's own; a file must name it.
-    "default": (r"[\p{P}$+<=>^~|]+", _GPT2, r"\p{N}+", "[0-9]{3}"),
-}
 _START = "tokenizer.ggml."
+_MODELS = ("gpt2", "llama")
+_LARGEST = 3.5e38  # of a score, a float of 32 bits
 
 
 def read_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of the tokenizer that a GGUF file describes; see `Tokenizer.from_gguf`."""
     ggml = {k.removeprefix(_START): v for k, v in metadata.items() if k.startswith(_START)}
-    if (model := ggml.get("model")) != "gpt2":
-        raise CheckpointError(f"{_START}model={model!r:.40} is not supported; supported: 'gpt2'")
+    if (model := ggml.get("model")) not in _MODELS:
+        known = ", ".join(map(repr, _MODELS))
+        raise CheckpointError(f"{_START}model={model!r:.40} is not supported; supported: {known}")
+    byte_level = model == "gpt2"
+    pre = _pre_tokenizer(ggml) if byte_level else None
+    if missing := {"tokens", "merges" if byte_level else "scores"} - ggml.keys():
+        raise CheckpointError(f"{_START}{min(missing)} is missing; convert the model again")
+    tokens, kinds = _tokens(ggml)
+    vocab = {text: i for i, text in enumerate(tokens)}
+    ids = _named_ids(ggml, len(tokens), {} if byte_level else {"bos": 1, "eos": 2, "unknown": 0})
+    ends = take_ends(vocab, kinds, html=False) | take_fill_ends(vocab, kinds, ids)
+    swallowing = _swallowing(metadata.get("general.name"), vocab, kinds)
+    space_prefix = False
+    if pre:
+        merges = _array(ggml, "merges", (str,), "texts")
+        bpe = _build_bpe(vocab, kinds, merges, pre, swallowing)
+    else:
+        space_prefix = check_flag(f"{_START}add_space_prefix", ggml.get("add_space_prefix", True))
+        unknown = ids["unknown"] or 0
+        bpe = SentencePiece(
+            tokens, _scores(ggml), [*kinds.values()], unknown, space_prefix, swallowing
+        )
+    add_bos = ggml.get("add_bos_token", pre.add_bos if pre else True)
+    key = "tokenizer.chat_template"
+    return {
+        "bpe": bpe,
+        "pieces": [piece(text, kinds[i], byte_level) for i, text in enumerate(tokens)],
+        "bos_id": ids["bos"],
+        "eos_id": ids["eos"],
+        "stop_ids": ends.union(i for n in ("eos", "eot", "eom") if (i := ids[n]) is not None),
+        "add_bos": check_flag(f"{_START}add_bos_token", add_bos),
+        "chat_template": check_template(key, metadata.get(key)),
+        "space_prefix": space_prefix,
+    }
+
+
+def _pre_tokenizer(ggml: Mapping[str, Any]) -> PreTokenizer:
     known = ", ".join(sorted(PRE_TOKENIZERS))
     if not (pre := ggml.get("pre")):
         raise CheckpointError(
@@ -55,61 +84,108 @@ def read_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         )
     if not isinstance(pre, str) or pre not in PRE_TOKENIZERS:
         raise CheckpointError(f"{_START}pre={pre!r:.40} is unknown; known: {known}")
-    if missing := {"tokens", "merges"} - ggml.keys():
-        raise CheckpointError(f"{_START}{min(missing)} is missing; convert the model again")
-    tokens, merges = (_array(ggml, name, str, "texts") for name in ("tokens", "merges"))
-    types = _array(ggml, "token_type", int, "whole numbers", [NORMAL] * len(tokens))
-    if len(types) != len(tokens):
-        counts = f"{len(types)} entries, expected one for each of {len(tokens)} tokens"
-        raise CheckpointError(f"{_START}token_type has {counts}; convert the model again")
+    return PRE_TOKENIZERS[pre]
+
+
+def _tokens(ggml: Mapping[str, Any]) -> tuple[list[str], dict[int, int]]:
+    """The text and the kind of each token; one without a text is named by its number."""
+    given = _array(ggml, "tokens", (str,), "texts")
+    tokens = [text or f"[EMPTY_{i}]" for i, text in enumerate(given)]
+    first: dict[str, int] = {}
+    for i, text in enumerate(tokens):
+        if first.setdefault(text, i) != i:
+            raise CheckpointError(
+                f"{_START}tokens[{i}]={text!r:.40} is tokens[{first[text]}] too; "
+                "convert the model again"
+            )
+    check_ids(first, f"{_START}tokens")
+    types = _array(ggml, "token_type", (int,), "whole numbers", [NORMAL] * len(tokens))
+    _check_count("token_type", types, tokens)
+    for i, kind in enumerate(types):
+        if not UNDEFINED <= kind <= BYTE:
+            raise CheckpointError(
+                f"{_START}token_type[{i}]={kind} must be from {UNDEFINED} to {BYTE}; "
+                "convert the model again"
+            )
+        if kind == BYTE and not BYTE_NAME.fullmatch(tokens[i]):
+            raise CheckpointError(
+                f"{_START}tokens[{i}]={tokens[i]!r:.40} is a byte by its type, expected a name "
+                "such as '<0x0A>'; convert the model again"
+            )
+    return tokens, dict(enumerate(types))
+
+
+def _scores(ggml: Mapping[str, Any]) -> list[float]:
+    scores = _array(ggml, "scores", (float, int), "numbers")
+    _check_count("scores", scores, ggml["tokens"])
+    for i, one in enumerate(scores):
+        if not -_LARGEST <= one <= _LARGEST:
+            raise CheckpointError(
+                f"{_START}scores[{i}]={one!r:.40} must be a number of 32 bits; "
+                "convert the model again"
+            )
+    return list(map(float, scores))
+
+
+def _check_count(name: str, given: Sequence[Any], tokens: Sequence[str]) -> None:
+    if len(given) != len(tokens):
+        counts = f"{len(given)} entries, expected one for each of {len(tokens)} tokens"
+        raise CheckpointError(f"{_START}{name} has {counts}; convert the model again")
+
+
+def _named_ids(
+    ggml: Mapping[str, Any], size: int, defaults: Mapping[str, int]
+) -> dict[str, int | None]:
     ids: dict[str, int | None] = {}
-    for name in ("bos", "eos", "eot", "eom"):
-        key = f"{name}_token_id"
-        value = ggml.get(key)
-        ids[name] = None if value is None else check_id(f"{_START}{key}", value, len(tokens))
-    kinds = dict(enumerate(types))
-    vocab = {text: i for i, text in enumerate(tokens)}
-    check_ids(vocab, f"{_START}tokens")
-    ends = take_ends(vocab, kinds)
-    # Llama 3 files leave the key out and mean yes.
-    add_bos = check_flag(f"{_START}add_bos_token", ggml.get("add_bos_token", pre in _LLAMA3))
-    key = "tokenizer.chat_template"
-    return {
-        "bpe": _build_bpe(vocab, kinds, merges, pre),
-        "pieces": [piece(text, kinds[i]) for i, text in enumerate(tokens)],
-        "bos_id": ids["bos"],
-        "eos_id": ids["eos"],
-        "stop_ids": ends.union(i for n, i in ids.items() if i is not None and n != "bos"),
-        "add_bos": add_bos,
-        "chat_template": check_template(key, metadata.get(key)),
-    }
+    for name in {**dict.fromkeys(("bos", "eos", "eot", "eom")), **defaults, **FILL_NAMES}:
+        key, default = f"{name}_token_id", defaults.get(name, size)
+        value = ggml.get(key, default if default < size else None)
+        ids[name] = None if value is None else check_id(f"{_START}{key}", value, size)
+    return ids
+
+
+def _swallowing(name: Any, vocab: Mapping[str, int], kinds: Mapping[int, int]) -> list[int]:
+    """The special tokens that take the blanks behind them: those of Phi 3, which no key tells."""
+    if not isinstance(name, str) or not re.search("phi-?3", name.lower()):
+        return []
+    kept = ("<unk>", "<s>", "<|endoftext|>")
+    whole = (UNKNOWN, CONTROL, USER_DEFINED)
+    return [i for text, i in vocab.items() if kinds[i] in whole and text not in kept]
 
 
 def _array(
-    ggml: Mapping[str, Any], name: str, kind: type, words: str, default: Any = None
+    ggml: Mapping[str, Any], name: str, kinds: tuple[type, ...], words: str, default: Any = None
 ) -> Sequence[Any]:
     value = ggml.get(name, default)
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise CheckpointError(f"{_START}{name}={value!r:.40} must be a list of {words}")
     for i, one in enumerate(value):
-        if type(one) is not kind:
+        if type(one) not in kinds:
             raise CheckpointError(f"{_START}{name}[{i}]={one!r:.40} must be among {words}")
     return value
 
 
-def _build_bpe(vocab: dict[str, int], kinds: dict[int, int], merges: Any, pre: str) -> Any:
+def _build_bpe(
+    vocab: dict[str, int],
+    kinds: Mapping[int, int],
+    merges: Sequence[str],
+    pre: PreTokenizer,
+    swallowing: Sequence[int],
+) -> Any:
     tokenizers = require("tokenizers", extra="lm")
     # A byte without a token must still keep its neighbours from merging; `encode` drops these ids.
     spare = {text: len(kinds) + i for i, text in enumerate(sorted(BYTES.keys() - vocab.keys()))}
-    pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
+    parted = ((merge, merge.find(" ", 1)) for merge in merges)
+    pairs = dict.fromkeys((merge[:at], merge[at + 1 :]) for merge, at in parted)  # the first counts
     with library_errors(f"{_START}merges", "convert the model again"):
-        model = tokenizers.models.BPE(vocab | spare, pairs, ignore_merges=pre in _LLAMA3)
+        model = tokenizers.models.BPE(vocab | spare, [*pairs], ignore_merges=pre.takes_whole)
     with library_errors(f"{_START}tokens", "convert the model again"):
         bpe, split = tokenizers.Tokenizer(model), tokenizers.pre_tokenizers
-        steps = [split.Split(tokenizers.Regex(regex), "isolated") for regex in PRE_TOKENIZERS[pre]]
+        steps = [split.Split(tokenizers.Regex(regex), "isolated") for regex in pre.patterns]
         bpe.pre_tokenizer = split.Sequence([*steps, split.ByteLevel(False, use_regex=False)])
-        for kind, add in ((True, bpe.add_special_tokens), (False, bpe.add_tokens)):
-            whole = (UNKNOWN, CONTROL) if kind else (USER_DEFINED,)
-            texts = [text for text, i in vocab.items() if text and kinds[i] in whole]
-            add([tokenizers.AddedToken(text, normalized=False, special=kind) for text in texts])
+        for special, add in ((True, bpe.add_special_tokens), (False, bpe.add_tokens)):
+            whole = (UNKNOWN, CONTROL) if special else (USER_DEFINED,)
+            found = ((text, i in swallowing) for text, i in vocab.items() if kinds[i] in whole)
+            flags = {"normalized": False, "special": special}
+            add([tokenizers.AddedToken(text, rstrip=blanks, **flags) for text, blanks in found])
     return bpe

@@ -6,7 +6,7 @@ The library `tokenizers` merges; the rules around it are llama.cpp's, or a `toke
 import codecs
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,15 @@ from edifice_tt.pools.chat_text import plain_of
 from edifice_tt.weights.chat_template import check_options, render
 from edifice_tt.weights.template_client import Rendered
 from edifice_tt.weights.tokenizer.folder import read_folder
-from edifice_tt.weights.tokenizer.gguf import PRE_TOKENIZERS, read_metadata
+from edifice_tt.weights.tokenizer.gguf import read_metadata
+from edifice_tt.weights.tokenizer.sentencepiece import SentencePiece
 from edifice_tt.weights.tokenizer.vocabulary import (
+    FILL_ENDS,
     check_flag,
     check_id,
     check_template,
     library_errors,
 )
-
-__all__ = ["PRE_TOKENIZERS", "TextStream", "Tokenizer"]
 
 _reading = Exclusive()  # the library has one switch for all that encode at once
 
@@ -32,21 +32,23 @@ _reading = Exclusive()  # the library has one switch for all that encode at once
 # Slots, because whoever looks for weights in a model walks into every `__dict__`.
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
 class Tokenizer:
-    """A byte-level BPE tokenizer, its chat template, and the ids that end an answer."""
+    """A BPE tokenizer, its chat template, and the ids that end an answer."""
 
-    bpe: Any  # tokenizers.Tokenizer
+    bpe: Any  # tokenizers.Tokenizer, or a SentencePiece that stands for one
     pieces: Sequence[bytes]  # the text of each id; empty for a control token
     bos_id: int | None = None
     eos_id: int | None = None
     stop_ids: frozenset[int] = frozenset()
     add_bos: bool = False
     chat_template: str | None = None
+    space_prefix: bool = False  # whether a space at the start of a text is none
 
     @classmethod
     def from_gguf(cls, metadata: Mapping[str, Any]) -> "Tokenizer":
         """Build the tokenizer that a GGUF file describes in its metadata.
 
-        Raises `CheckpointError` when that is not byte-level BPE, or incomplete, or inconsistent.
+        Raises `CheckpointError` when that is neither byte-level BPE nor SentencePiece, or
+        incomplete, or inconsistent.
         """
         return cls(**read_metadata(metadata))
 
@@ -54,13 +56,15 @@ class Tokenizer:
     def from_folder(cls, path: str | Path) -> "Tokenizer":
         """Build the tokenizer of a Hugging Face folder, from `tokenizer.json` and its neighbours.
 
-        Raises `CheckpointError` when `tokenizer.json` is missing, damaged or not byte-level BPE.
+        Raises `CheckpointError` when `tokenizer.json` is missing, damaged or of another kind.
         """
         return cls(**read_folder(Path(path)))
 
     def to_json(self) -> str:
         """Everything that `from_json` needs to make this tokenizer again."""
         rest = {field.name: getattr(self, field.name) for field in fields(self)[2:]}
+        if not self.space_prefix:  # as it was written before there was one
+            del rest["space_prefix"]
         rest |= {"stop_ids": sorted(self.stop_ids), "bpe": self.bpe.to_str()}
         return json.dumps({**rest, "pieces": [piece.decode("latin-1") for piece in self.pieces]})
 
@@ -70,7 +74,9 @@ class Tokenizer:
         tokenizers = require("tokenizers", extra="lm")
         with library_errors("the saved tokenizer is damaged", "save it again"):
             saved = json.loads(text)
-            bpe = tokenizers.Tokenizer.from_str(saved.pop("bpe"))
+            text = saved.pop("bpe")
+            kind = SentencePiece if text.startswith(SentencePiece.MARK) else tokenizers.Tokenizer
+            bpe = kind.from_str(text)
             pieces = [piece.encode("latin-1") for piece in saved.pop("pieces")]
             stop_ids = frozenset(saved.pop("stop_ids"))
             tokenizer = cls(bpe, pieces, stop_ids=stop_ids, **saved)
@@ -80,8 +86,17 @@ class Tokenizer:
         for one in stop_ids:
             check_id("stop_ids", one, len(pieces))
         check_flag("add_bos", tokenizer.add_bos)
+        check_flag("space_prefix", tokenizer.space_prefix)
         check_template("chat_template", tokenizer.chat_template)
         return tokenizer
+
+    def identity(self) -> str:
+        """What `to_json` gives, but for the ends of code that is filled in.
+
+        Files saved before these ended an answer know a tokenizer by it.
+        """
+        fills = {i for name, i in self.control_tokens().items() if name in FILL_ENDS}
+        return replace(self, stop_ids=self.stop_ids - (fills - {self.eos_id})).to_json()
 
     @property
     def vocab_size(self) -> int:
@@ -153,8 +168,12 @@ class Tokenizer:
         return [*parts, (text[end:], True)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids, without control tokens; bytes that are not UTF-8 become U+FFFD."""
-        return b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
+        """The text of ids, without control tokens; bytes that are not UTF-8 become U+FFFD.
+
+        The space that a tokenizer puts before a text is left out.
+        """
+        text = b"".join(map(self.token_bytes, ids))
+        return (text.removeprefix(b" ") if self.space_prefix else text).decode("utf-8", "replace")
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of one token, none for control and padding; `ValueError` for a negative id."""
@@ -213,10 +232,14 @@ class TextStream:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._space_first = getattr(tokenizer, "space_prefix", False)  # one of a plugin may lack it
 
     def add(self, token_id: int) -> str:
         """The text that this token completes; a character still lacking bytes is held back."""
-        return self._decoder.decode(self._tokenizer.token_bytes(token_id))
+        text = self._tokenizer.token_bytes(token_id)
+        if self._space_first and text:
+            text, self._space_first = text.removeprefix(b" "), False
+        return self._decoder.decode(text)
 
     def finish(self) -> str:
         """What is left at the end: U+FFFD for a character that was never completed."""

@@ -1,0 +1,164 @@
+"""SentencePiece's vocabulary of a GGUF file: neighbours merge, those of the highest score first.
+
+It merges as llama.cpp does, and answers as a tokenizer of the library `tokenizers`. That one has no
+scores: its merges have a rank each, so equal scores and unknown characters come out otherwise.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import cached_property, lru_cache
+from heapq import heappop, heappush
+from typing import Any, NamedTuple
+
+from edifice_tt.weights.tokenizer.vocabulary import CONTROL, SPACE, UNKNOWN, USER_DEFINED
+
+_BLANKS = " \t\n\v\f\r"
+_BETWEEN = "\ud800"  # half a character, which no token holds
+_LONG = 64  # characters; longer words are not remembered
+
+
+class Encoding(NamedTuple):
+    """Ids, and for each the place of the text that it comes from."""
+
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+
+
+class SentencePiece:
+    """A vocabulary with a score and a kind of each token, and what the file says around it."""
+
+    MARK = '{"sentencepiece"'  # with which a saved one begins
+
+    def __init__(
+        self,
+        tokens: Sequence[str],
+        scores: Sequence[float],
+        kinds: Sequence[int],
+        unknown: int = 0,
+        space_prefix: bool = True,  # before a text, and behind a special token
+        swallowing: Sequence[int] = (),  # special tokens that take the blanks behind them
+    ) -> None:
+        self.encode_special_tokens = False  # whether control tokens are plain text
+        self.tokens, self.scores, self.kinds = tokens, scores, kinds
+        self.unknown, self.space_prefix, self.swallowing = unknown, space_prefix, swallowing
+        special = [i for i, kind in enumerate(kinds) if kind in (UNKNOWN, CONTROL, USER_DEFINED)]
+        self._special = sorted(special, key=lambda i: -len(tokens[i].encode()))
+        self._ids = {text: i for i, text in enumerate(tokens) if kinds[i] not in (UNKNOWN, CONTROL)}
+        plain = [self._ids.get(chr(byte)) for byte in range(128)] + [None] * 128
+        self._bytes = [self._ids.get(f"<0x{b:02X}>", other) for b, other in enumerate(plain)]
+        # No token reaches over such an edge, so what is before it merges alone.
+        every = _BETWEEN.join(self._ids)
+        inside = "".join(set(re.findall(rf"([^{SPACE}{_BETWEEN}]){SPACE}", every)))
+        self._edge = re.compile(rf"(?<=[^{SPACE}{re.escape(inside)}])(?={SPACE})")
+        self._remembered = lru_cache(maxsize=1 << 14)(self._merged)
+
+    @classmethod
+    def from_str(cls, text: str) -> "SentencePiece":
+        """The vocabulary that `to_str` wrote."""
+        return cls(**json.loads(text)["sentencepiece"])
+
+    def to_str(self) -> str:
+        """Everything that `from_str` needs."""
+        names = ("tokens", "scores", "kinds", "unknown", "space_prefix", "swallowing")
+        return json.dumps({"sentencepiece": {name: getattr(self, name) for name in names}})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SentencePiece.from_str, (self.to_str(),)
+
+    def id_to_token(self, token_id: int) -> str:
+        """The name of a token."""
+        return self.tokens[token_id]
+
+    def get_added_tokens_decoder(self) -> dict[int, Any]:
+        """The tokens that are found in a text before anything merges."""
+        return self._added
+
+    @cached_property
+    def _added(self) -> dict[int, Any]:
+        from tokenizers import AddedToken
+
+        return {
+            i: AddedToken(self.tokens[i], special=self.kinds[i] != USER_DEFINED)
+            for i in self._special
+        }
+
+    def encode(self, text: str, add_special_tokens: bool = False) -> Encoding:
+        """The ids of a text; nothing is put around it, whatever is asked."""
+        found = Encoding([], [])
+        for start, stop, token in self._fragments(text):
+            ids = self._merge(text[start:stop]) if token is None else [token]
+            found.ids.extend(ids)
+            found.offsets.extend([(start, stop)] * len(ids))
+        return found
+
+    def _fragments(self, text: str) -> list[tuple[int, int, int | None]]:
+        """The text cut at its special tokens, the longest tokens first."""
+        characters = set(text)
+        fragments: list[tuple[int, int, int | None]] = [(0, len(text), None)] if text else []
+        for token in self._special:
+            name = self.tokens[token]
+            plain = self.encode_special_tokens and self.kinds[token] != USER_DEFINED
+            if not plain and name[0] in characters and name in text:
+                fragments = [
+                    part
+                    for one in fragments
+                    for part in (self._cut(text, token, *one[:2]) if one[2] is None else [one])
+                ]
+        return fragments
+
+    def _cut(
+        self, text: str, token: int, start: int, stop: int
+    ) -> Iterator[tuple[int, int, int | None]]:
+        name = self.tokens[token]
+        while (at := text.find(name, start, stop)) >= 0:
+            if at > start:
+                yield start, at, None
+            start = at + len(name)
+            if token in self.swallowing:
+                while start < stop and text[start] in _BLANKS:
+                    start += 1
+            yield at, start, token
+        if start < stop:
+            yield start, stop, None
+
+    def _merge(self, text: str) -> list[int]:
+        text = (" " * self.space_prefix + text).replace(" ", SPACE)
+        words = self._edge.split(text)
+        return [
+            i
+            for word in words
+            for i in (self._merged if len(word) > _LONG else self._remembered)(word)
+        ]
+
+    def _merged(self, word: str) -> tuple[int, ...]:
+        """The ids of a word: of the neighbours that make a token, those of the highest merge."""
+        parts, size = list(word), len(word)
+        before, behind = [*range(-1, size - 1)], [*range(1, size + 1)]
+        queue: list[tuple[float, int, int, str]] = []
+
+        def offer(left: int, right: int) -> None:
+            if left >= 0 and right < size:
+                text = parts[left] + parts[right]
+                if (token := self._ids.get(text)) is not None:
+                    heappush(queue, (-self.scores[token], left, right, text))
+
+        for left in range(size - 1):
+            offer(left, left + 1)
+        while queue:
+            _, left, right, text = heappop(queue)
+            if not parts[left] or not parts[right] or parts[left] + parts[right] != text:
+                continue  # one of them has merged meanwhile
+            parts[left], parts[right] = text, ""
+            behind[left] = behind[right]
+            if behind[left] < size:
+                before[behind[left]] = left
+            offer(before[left], left)
+            offer(left, behind[left])
+        return tuple(i for part in parts for i in self._ids_of(part))
+
+    def _ids_of(self, part: str) -> Sequence[int]:
+        if (token := self._ids.get(part)) is not None:
+            return [token]
+        ids = [i for byte in part.encode() if (i := self._bytes[byte]) is not None]
+        return ids if len(ids) == len(part.encode()) else [self.unknown]
