@@ -147,7 +147,7 @@ class SentencePiece:
             offer(left, left + 1)
         while queue:
             _, left, right, text = heappop(queue)
-            if not parts[left] or not parts[right] or parts[left] + parts[right] != text:
+            if parts[left] + parts[right] != text:
                 continue  # one of them has merged meanwhile
             parts[left], parts[right] = text, ""
             behind[left] = behind[right]

@@ -7,6 +7,7 @@ import codecs
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,8 @@ class Tokenizer:
         bytes that the vocabulary lacks are left out. Raises `ValueError` for a lone surrogate.
         """
         ids: list[int] = []
-        for part, is_plain in self._parts(text):
-            ids += self.encode_plain(part) if is_plain else self._ids(part, special=True)
+        for i, (part, is_plain) in enumerate(self._parts(text)):
+            ids += self._ids(part, special=not is_plain, inside=i > 0)
         if self.add_bos and self.bos_id is not None and ids[:1] != [self.bos_id]:
             ids.insert(0, self.bos_id)
         return ids
@@ -134,18 +135,19 @@ class Tokenizer:
         """
         return self._ids(text, special=False)
 
-    def _ids(self, text: str, special: bool) -> list[int]:
-        return [i for i in self._encoding(text, special).ids if i < len(self.pieces)]
+    def _ids(self, text: str, special: bool, inside: bool = False) -> list[int]:
+        return [i for i in self._encoding(text, special, inside).ids if i < len(self.pieces)]
 
-    def _encoding(self, text: str, special: bool) -> Any:
+    def _encoding(self, text: str, special: bool, inside: bool = False) -> Any:
         if not _is_unicode(text):
             raise ValueError(f"text={text!r:.60} must be str without lone surrogates")
         with _reading, library_errors(f"text={text!r:.60} cannot be encoded", "check the file"):
-            self.bpe.encode_special_tokens = not special
+            bpe = _inside(self.bpe) if inside else self.bpe
+            bpe.encode_special_tokens = not special
             try:
-                return self.bpe.encode(str(text), add_special_tokens=False)
+                return bpe.encode(str(text), add_special_tokens=False)
             finally:
-                self.bpe.encode_special_tokens = False
+                bpe.encode_special_tokens = False
 
     def _parts(self, text: str) -> list[tuple[str, bool]]:
         """The text cut at its control tokens, and for each part whether it is plain.
@@ -244,6 +246,14 @@ class TextStream:
     def finish(self) -> str:
         """What is left at the end: U+FFFD for a character that was never completed."""
         return self._decoder.decode(b"", final=True)
+
+
+@lru_cache(maxsize=2)
+def _inside(bpe: Any) -> Any:
+    """The tokenizer for a part that is not a text's first, before which some put no space."""
+    told = bpe.to_str()
+    changed = told.replace('"prepend_scheme":"first"', '"prepend_scheme":"never"')
+    return bpe if changed == told else type(bpe).from_str(changed)
 
 
 def _is_unicode(text: str) -> bool:
