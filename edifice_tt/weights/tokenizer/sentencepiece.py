@@ -6,29 +6,29 @@ scores: its merges have a rank each, so equal scores and unknown characters come
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Sequence
+from functools import lru_cache
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
+from edifice_tt.machine.toolchain import require
 from edifice_tt.weights.tokenizer.vocabulary import CONTROL, SPACE, UNKNOWN, USER_DEFINED
 
-_BLANKS = " \t\n\v\f\r"
 _BETWEEN = "\ud800"  # half a character, which no token holds
 _LONG = 64  # characters; longer words are not remembered
 
 
 class Encoding(NamedTuple):
-    """Ids, and for each the place of the text that it comes from."""
+    """The ids of a text."""
 
     ids: list[int]
-    offsets: list[tuple[int, int]]
 
 
 class SentencePiece:
     """A vocabulary with a score and a kind of each token, and what the file says around it."""
 
     MARK = '{"sentencepiece"'  # with which a saved one begins
+    decoder = None
 
     def __init__(
         self,
@@ -36,14 +36,11 @@ class SentencePiece:
         scores: Sequence[float],
         kinds: Sequence[int],
         unknown: int = 0,
-        space_prefix: bool = True,  # before a text, and behind a special token
+        space_prefix: bool = True,  # before a text
         swallowing: Sequence[int] = (),  # special tokens that take the blanks behind them
     ) -> None:
-        self.encode_special_tokens = False  # whether control tokens are plain text
         self.tokens, self.scores, self.kinds = tokens, scores, kinds
         self.unknown, self.space_prefix, self.swallowing = unknown, space_prefix, swallowing
-        special = [i for i, kind in enumerate(kinds) if kind in (UNKNOWN, CONTROL, USER_DEFINED)]
-        self._special = sorted(special, key=lambda i: -len(tokens[i].encode()))
         self._ids = {text: i for i, text in enumerate(tokens) if kinds[i] not in (UNKNOWN, CONTROL)}
         plain = [self._ids.get(chr(byte)) for byte in range(128)] + [None] * 128
         self._bytes = [self._ids.get(f"<0x{b:02X}>", other) for b, other in enumerate(plain)]
@@ -72,64 +69,20 @@ class SentencePiece:
 
     def get_added_tokens_decoder(self) -> dict[int, Any]:
         """The tokens that are found in a text before anything merges."""
-        return self._added
-
-    @cached_property
-    def _added(self) -> dict[int, Any]:
-        from tokenizers import AddedToken
-
+        added = require("tokenizers", extra="lm").AddedToken
         return {
-            i: AddedToken(self.tokens[i], special=self.kinds[i] != USER_DEFINED)
-            for i in self._special
+            i: added(self.tokens[i], special=kind != USER_DEFINED, rstrip=i in self.swallowing)
+            for i, kind in enumerate(self.kinds)
+            if kind in (UNKNOWN, CONTROL, USER_DEFINED)
         }
 
     def encode(self, text: str, add_special_tokens: bool = False) -> Encoding:
-        """The ids of a text; nothing is put around it, whatever is asked."""
-        found = Encoding([], [])
-        for start, stop, token in self._fragments(text):
-            ids = self._merge(text[start:stop]) if token is None else [token]
-            found.ids.extend(ids)
-            found.offsets.extend([(start, stop)] * len(ids))
-        return found
-
-    def _fragments(self, text: str) -> list[tuple[int, int, int | None]]:
-        """The text cut at its special tokens, the longest tokens first."""
-        characters = set(text)
-        fragments: list[tuple[int, int, int | None]] = [(0, len(text), None)] if text else []
-        for token in self._special:
-            name = self.tokens[token]
-            plain = self.encode_special_tokens and self.kinds[token] != USER_DEFINED
-            if not plain and name[0] in characters and name in text:
-                fragments = [
-                    part
-                    for one in fragments
-                    for part in (self._cut(text, token, *one[:2]) if one[2] is None else [one])
-                ]
-        return fragments
-
-    def _cut(
-        self, text: str, token: int, start: int, stop: int
-    ) -> Iterator[tuple[int, int, int | None]]:
-        name = self.tokens[token]
-        while (at := text.find(name, start, stop)) >= 0:
-            if at > start:
-                yield start, at, None
-            start = at + len(name)
-            if token in self.swallowing:
-                while start < stop and text[start] in _BLANKS:
-                    start += 1
-            yield at, start, token
-        if start < stop:
-            yield start, stop, None
-
-    def _merge(self, text: str) -> list[int]:
+        """The ids of a text without special tokens; nothing is put around it, whatever is asked."""
         text = (" " * self.space_prefix + text).replace(" ", SPACE)
-        words = self._edge.split(text)
-        return [
-            i
-            for word in words
-            for i in (self._merged if len(word) > _LONG else self._remembered)(word)
-        ]
+        ids: list[int] = []
+        for word in self._edge.split(text):
+            ids += (self._merged if len(word) > _LONG else self._remembered)(word)
+        return Encoding(ids)
 
     def _merged(self, word: str) -> tuple[int, ...]:
         """The ids of a word: of the neighbours that make a token, those of the highest merge."""

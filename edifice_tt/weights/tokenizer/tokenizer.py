@@ -19,6 +19,7 @@ from edifice_tt.weights.template_client import Rendered
 from edifice_tt.weights.tokenizer.folder import read_folder
 from edifice_tt.weights.tokenizer.gguf import read_metadata
 from edifice_tt.weights.tokenizer.sentencepiece import SentencePiece
+from edifice_tt.weights.tokenizer.special import Part, SpecialTokens
 from edifice_tt.weights.tokenizer.vocabulary import (
     FILL_ENDS,
     check_flag,
@@ -136,18 +137,33 @@ class Tokenizer:
         return self._ids(text, special=False)
 
     def _ids(self, text: str, special: bool, inside: bool = False) -> list[int]:
-        return [i for i in self._encoding(text, special, inside).ids if i < len(self.pieces)]
+        return [i for i in self._read(text, special, inside)[0] if i < len(self.pieces)]
 
-    def _encoding(self, text: str, special: bool, inside: bool = False) -> Any:
+    def _read(
+        self, text: str, special: bool, inside: bool = False
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """The ids of a text, and the places of those that are special."""
         if not _is_unicode(text):
             raise ValueError(f"text={text!r:.60} must be str without lone surrogates")
+        ids: list[int] = []
+        places: list[tuple[int, int]] = []
         with _reading, library_errors(f"text={text!r:.60} cannot be encoded", "check the file"):
             bpe = _inside(self.bpe) if inside else self.bpe
-            bpe.encode_special_tokens = not special
+            ours = bpe.decoder is None  # of a GGUF file, so llama.cpp's rules hold
+            parts = _special_tokens(bpe).cut(text, not special) if ours else [Part(0, len(text))]
+            bpe.encode_special_tokens = ours or not special
             try:
-                return bpe.encode(str(text), add_special_tokens=False)
+                for start, stop, token in parts:
+                    if token is None:
+                        found = bpe.encode(str(text)[start:stop], add_special_tokens=False)
+                        ids += found.ids
+                        places += [(start, stop)] * len(found.ids) if ours else found.offsets
+                    else:
+                        ids.append(token)
+                        places.append((start, stop))
             finally:
                 bpe.encode_special_tokens = False
+        return ids, places
 
     def _parts(self, text: str) -> list[tuple[str, bool]]:
         """The text cut at its control tokens, and for each part whether it is plain.
@@ -161,9 +177,9 @@ class Tokenizer:
         hidden = list(text)
         for start, _ in plain:
             hidden[start] = sign
-        encoding = self._encoding("".join(hidden), special=True)
+        ids, places = self._read("".join(hidden), special=True)
         controls, parts, end = set(self.control_tokens().values()), [], 0
-        for i, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True):
+        for i, (start, stop) in zip(ids, places, strict=True):
             if i in controls:
                 parts += [(text[end:start], True), (text[start:stop], False)]
                 end = stop
@@ -246,6 +262,11 @@ class TextStream:
     def finish(self) -> str:
         """What is left at the end: U+FFFD for a character that was never completed."""
         return self._decoder.decode(b"", final=True)
+
+
+@lru_cache(maxsize=8)
+def _special_tokens(bpe: Any) -> SpecialTokens:
+    return SpecialTokens(bpe.get_added_tokens_decoder())
 
 
 @lru_cache(maxsize=2)

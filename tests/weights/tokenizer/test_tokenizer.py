@@ -228,6 +228,15 @@ def test_longest_of_two_special_tokens_wins():
     assert tokenizer.encode("<a><b><a>") == [tokenizer.vocab_size - 1, tokenizer.vocab_size - 2]
 
 
+def test_special_tokens_are_sought_longest_first_over_the_whole_text():
+    """As in llama.cpp, not the leftmost first: here the two share bars."""
+    special = [("|a|", USER_DEFINED), ("|bcd|", CONTROL)]
+    tokenizer = make_tokenizer([], special)
+    assert tokenizer.encode("|a|bcd|") == [*b"|a", 257]
+    assert tokenizer.encode_plain("|a|bcd|") == [256, *b"bcd|"]
+    assert Tokenizer.from_json(tokenizer.to_json()).encode("|a|bcd|") == [*b"|a", 257]
+
+
 def test_bos_is_added_only_where_the_file_says_so_and_never_twice():
     special = [("<s>", CONTROL)]
     bos = 256
@@ -765,7 +774,7 @@ def test_a_panic_of_the_library_is_an_ordinary_error(tmp_path, monkeypatch):
 
     class Library:
         def __init__(self):
-            self.encode_special_tokens = False
+            self.decoder = "ByteLevel"
             self.encode = panic
 
     tokenizer = Tokenizer(Library(), [])
