@@ -1,4 +1,4 @@
-"""Tokens that are found in a text before anything merges, as llama.cpp seeks them. Knows no merge."""
+"""Tokens that are found in a text before anything merges, sought as llama.cpp does. Merges none."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
