@@ -54,7 +54,7 @@ def read_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     space_prefix = False
     if pre:
         merges = _array(ggml, "merges", (str,), "texts")
-        bpe = _build_bpe(vocab, kinds, merges, pre, swallowing)
+        bpe = _build_bpe(vocab, kinds, merges, pre, {*swallowing})
     else:
         space_prefix = check_flag(f"{_START}add_space_prefix", ggml.get("add_space_prefix", True))
         unknown = ids["unknown"] or 0
@@ -170,13 +170,14 @@ def _build_bpe(
     kinds: Mapping[int, int],
     merges: Sequence[str],
     pre: PreTokenizer,
-    swallowing: Sequence[int],
+    swallowing: set[int],
 ) -> Any:
     tokenizers = require("tokenizers", extra="lm")
     # A byte without a token must still keep its neighbours from merging; `encode` drops these ids.
     spare = {text: len(kinds) + i for i, text in enumerate(sorted(BYTES.keys() - vocab.keys()))}
-    parted = ((merge, merge.find(" ", 1)) for merge in merges)
-    pairs = dict.fromkeys((merge[:at], merge[at + 1 :]) for merge, at in parted)  # the first counts
+    # A space may begin a merge. Of two that are equal the first counts.
+    parted = ((merge[:1], *merge[1:].partition(" ")) for merge in merges)
+    pairs = dict.fromkeys((first + rest, right) for first, rest, _, right in parted)
     with library_errors(f"{_START}merges", "convert the model again"):
         model = tokenizers.models.BPE(vocab | spare, [*pairs], ignore_merges=pre.takes_whole)
     with library_errors(f"{_START}tokens", "convert the model again"):

@@ -7,7 +7,7 @@ scores: its merges have a rank each, so equal scores and unknown characters come
 import json
 import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
@@ -69,9 +69,13 @@ class SentencePiece:
 
     def get_added_tokens_decoder(self) -> dict[int, Any]:
         """The tokens that are found in a text before anything merges."""
-        added = require("tokenizers", extra="lm").AddedToken
+        return self._added
+
+    @cached_property
+    def _added(self) -> dict[int, Any]:
+        added, swallowing = require("tokenizers", extra="lm").AddedToken, {*self.swallowing}
         return {
-            i: added(self.tokens[i], special=kind != USER_DEFINED, rstrip=i in self.swallowing)
+            i: added(self.tokens[i], special=kind != USER_DEFINED, rstrip=i in swallowing)
             for i, kind in enumerate(self.kinds)
             if kind in (UNKNOWN, CONTROL, USER_DEFINED)
         }

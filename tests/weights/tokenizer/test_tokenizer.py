@@ -195,6 +195,14 @@ def test_merges_go_by_rank_and_not_by_length():
     assert tokenizer.encode("abc") == [tokens.index("a"), tokens.index("bc")]
 
 
+def test_of_two_equal_merges_the_first_counts():
+    metadata = make_metadata()
+    metadata["tokenizer.ggml.tokens"] += ["ab", "bc"]
+    metadata["tokenizer.ggml.token_type"] += [1, 1]
+    metadata["tokenizer.ggml.merges"] = ["a b", "b c", "a b"]
+    assert Tokenizer.from_gguf(metadata).encode("abc") == [256, ord("c")]
+
+
 def test_only_llama3_takes_a_whole_piece_that_no_merge_builds():
     for pre, expected in (("llama-bpe", 1), ("smaug-bpe", 3), ("gpt-2", 3)):
         metadata = make_metadata(pre=pre, bos_token_id=None)
@@ -516,6 +524,7 @@ def test_model_without_template_says_to_pass_plain_text():
         ({"tokens": None}, "tokens is missing"),
         ({"merges": None}, "merges is missing"),
         ({"merges": ["a zz"]}, "merges: .*zz.*; convert the model again"),
+        ({"merges": ["ab"]}, "merges: .*ab.*; convert the model again"),
         ({"token_type": [1]}, "token_type has 1 entries, expected one for each of 256 tokens"),
         ({"token_type": [7] * 256}, r"token_type\[0\]=7 must be from 0 to 6"),
         ({"token_type": [1] * 9 + [-1] * 247}, r"token_type\[9\]=-1 must be from 0 to 6"),
