@@ -51,16 +51,10 @@ def read_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     ids = _named_ids(ggml, len(tokens), {} if byte_level else {"bos": 1, "eos": 2, "unknown": 0})
     ends = take_ends(vocab, kinds, html=False) | take_fill_ends(vocab, kinds, ids)
     swallowing = _swallowing(metadata.get("general.name"), vocab, kinds)
-    space_prefix = False
     if pre:
-        merges = _array(ggml, "merges", (str,), "texts")
-        bpe = _build_bpe(vocab, kinds, merges, pre, {*swallowing})
+        bpe = _byte_level(ggml, vocab, kinds, pre, swallowing)
     else:
-        space_prefix = check_flag(f"{_START}add_space_prefix", ggml.get("add_space_prefix", True))
-        unknown = ids["unknown"] or 0
-        bpe = SentencePiece(
-            tokens, _scores(ggml), [*kinds.values()], unknown, space_prefix, swallowing
-        )
+        bpe = _sentencepiece(ggml, tokens, kinds, ids["unknown"] or 0, swallowing)
     add_bos = ggml.get("add_bos_token", pre.add_bos if pre else True)
     key = "tokenizer.chat_template"
     return {
@@ -71,7 +65,7 @@ def read_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "stop_ids": ends.union(i for n in ("eos", "eot", "eom") if (i := ids[n]) is not None),
         "add_bos": check_flag(f"{_START}add_bos_token", add_bos),
         "chat_template": check_template(key, metadata.get(key)),
-        "space_prefix": space_prefix,
+        "space_prefix": pre is None and bpe.space_prefix,
     }
 
 
@@ -115,18 +109,6 @@ def _tokens(ggml: Mapping[str, Any]) -> tuple[list[str], dict[int, int]]:
     return tokens, dict(enumerate(types))
 
 
-def _scores(ggml: Mapping[str, Any]) -> list[float]:
-    scores = _array(ggml, "scores", (float, int), "numbers")
-    _check_count("scores", scores, ggml["tokens"])
-    for i, one in enumerate(scores):
-        if not -_LARGEST <= one <= _LARGEST:
-            raise CheckpointError(
-                f"{_START}scores[{i}]={one!r:.40} must be a number of 32 bits; "
-                "convert the model again"
-            )
-    return list(map(float, scores))
-
-
 def _check_count(name: str, given: Sequence[Any], tokens: Sequence[str]) -> None:
     if len(given) != len(tokens):
         counts = f"{len(given)} entries, expected one for each of {len(tokens)} tokens"
@@ -144,13 +126,13 @@ def _named_ids(
     return ids
 
 
-def _swallowing(name: Any, vocab: Mapping[str, int], kinds: Mapping[int, int]) -> list[int]:
+def _swallowing(name: Any, vocab: Mapping[str, int], kinds: Mapping[int, int]) -> set[int]:
     """The special tokens that take the blanks behind them: those of Phi 3, which no key tells."""
     if not isinstance(name, str) or not re.search("phi-?3", name.lower()):
-        return []
+        return set()
     kept = ("<unk>", "<s>", "<|endoftext|>")
     whole = (UNKNOWN, CONTROL, USER_DEFINED)
-    return [i for text, i in vocab.items() if kinds[i] in whole and text not in kept]
+    return {i for text, i in vocab.items() if kinds[i] in whole and text not in kept}
 
 
 def _array(
@@ -165,16 +147,17 @@ def _array(
     return value
 
 
-def _build_bpe(
+def _byte_level(
+    ggml: Mapping[str, Any],
     vocab: dict[str, int],
     kinds: Mapping[int, int],
-    merges: Sequence[str],
     pre: PreTokenizer,
     swallowing: set[int],
 ) -> Any:
     tokenizers = require("tokenizers", extra="lm")
     # A byte without a token must still keep its neighbours from merging; `encode` drops these ids.
     spare = {text: len(kinds) + i for i, text in enumerate(sorted(BYTES.keys() - vocab.keys()))}
+    merges = _array(ggml, "merges", (str,), "texts")
     # A space may begin a merge. Of two that are equal the first counts.
     parted = ((merge[:1], *merge[1:].partition(" ")) for merge in merges)
     pairs = dict.fromkeys((first + rest, right) for first, rest, _, right in parted)
@@ -190,3 +173,29 @@ def _build_bpe(
             flags = {"normalized": False, "special": special}
             add([tokenizers.AddedToken(text, rstrip=blanks, **flags) for text, blanks in found])
     return bpe
+
+
+def _sentencepiece(
+    ggml: Mapping[str, Any],
+    tokens: Sequence[str],
+    kinds: Mapping[int, int],
+    unknown: int,
+    swallowing: set[int],
+) -> SentencePiece:
+    space_prefix = check_flag(f"{_START}add_space_prefix", ggml.get("add_space_prefix", True))
+    scores = _scores(ggml)
+    return SentencePiece(
+        tokens, scores, [*kinds.values()], unknown, space_prefix, sorted(swallowing)
+    )
+
+
+def _scores(ggml: Mapping[str, Any]) -> list[float]:
+    scores = _array(ggml, "scores", (float, int), "numbers")
+    _check_count("scores", scores, ggml["tokens"])
+    for i, one in enumerate(scores):
+        if not -_LARGEST <= one <= _LARGEST:
+            raise CheckpointError(
+                f"{_START}scores[{i}]={one!r:.40} must be a number of 32 bits; "
+                "convert the model again"
+            )
+    return list(map(float, scores))
