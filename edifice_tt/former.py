@@ -47,6 +47,9 @@ _RENAMED = {
     "verifiers": "scoring.shipped",
     "weights.llama": "weights.gguf_model",
     "weights.llama_config": "weights.gguf_config",
+    "weights.tokenizer_folder": "weights.tokenizer.folder",
+    "weights.tokenizer_gguf": "weights.tokenizer.gguf",
+    "weights.vocabulary": "weights.tokenizer.vocabulary",
 }
 FORMER = _RENAMED | {
     former: f"{room}.{former.rpartition('.')[2]}"

@@ -37,6 +37,17 @@ LLAMA: dict[str, Any] = {
     "tokenizer.chat_template": "{% for m in messages %}{{ m.content }}{% endfor %}",
     "split.count": 0,
 }
+SPACED = LLAMA | {
+    "general.name": "phi-3",
+    "tokenizer.ggml.model": "llama",
+    "tokenizer.ggml.tokens": ["a", "\u2581", "<0x62>", "</s>"],
+    "tokenizer.ggml.scores": [-1.0, -0.5, 0.0, 0.0],
+    "tokenizer.ggml.token_type": [1, 1, 6, 3],
+    "tokenizer.ggml.bos_token_id": 3,
+    "tokenizer.ggml.unknown_token_id": 0,
+    "tokenizer.ggml.add_space_prefix": True,
+    "tokenizer.ggml.add_bos_token": False,
+}
 _SHAPES = {
     "token_embd": (4, 32),
     "output_norm": (32,),
@@ -162,6 +173,8 @@ def folders() -> Iterable[bytes]:
     }
     end = {"eos_token": "<|im_end|>", "chat_template": LLAMA["tokenizer.chat_template"]}
     index = {"weight_map": {"a": "model.safetensors"}}
-    for config in (_CONFIG, _CONFIG | {"rope_scaling": LLAMA3}):
-        texts = (config, tokenizer, end, index)
+    space = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first"}
+    spaced = tokenizer | {"pre_tokenizer": space, "decoder": space}
+    for config, chosen in ((_CONFIG | {"rope_scaling": LLAMA3}, tokenizer), (_CONFIG, spaced)):
+        texts = (config, chosen, end, index)
         yield b"\0".join(json.dumps(one).encode() for one in texts)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seeds import LLAMA, SOURCE, folder_weights, folders, gguf, own_files
+from seeds import LLAMA, SOURCE, SPACED, folder_weights, folders, gguf, own_files
 
 import edifice_tt as et
 from edifice_tt.selection.answers import extractor, find_answers
@@ -20,6 +20,7 @@ from edifice_tt.training.features import load_features
 from edifice_tt.training.progress import load_run
 from edifice_tt.weights.gguf_header import GGUFHeader
 from edifice_tt.weights.safetensors import open_safetensors, write_safetensors
+from edifice_tt.weights.tokenizer import Tokenizer
 
 
 class Target(NamedTuple):
@@ -48,6 +49,16 @@ def _load_metadata(given: bytes, folder: Path) -> None:
     metadata = json.loads(given)
     if isinstance(metadata, dict):
         _load_gguf(gguf(metadata), folder)
+
+
+def _tokenizers() -> Iterable[bytes]:
+    for metadata in (LLAMA, SPACED):
+        yield Tokenizer.from_gguf(metadata).to_json().encode()
+
+
+def _read_tokenizer(given: bytes, folder: Path) -> object:
+    tokenizer = Tokenizer.from_json(given.decode(errors="replace"))
+    return tokenizer.decode(tokenizer.encode("ab </s><|im_end|> ba"))
 
 
 # safetensors, and what our own files say of themselves
@@ -180,7 +191,10 @@ def targets(home: Path) -> dict[str, Target]:
     found = {
         "gguf-header": Target(lambda: [gguf()], lambda b, f: GGUFHeader(_written(f / "m.gguf", b))),
         "gguf": Target(lambda: [gguf()], _load_gguf),
-        "gguf-metadata": Target(lambda: [json.dumps(LLAMA).encode()], _load_metadata),
+        "gguf-metadata": Target(
+            lambda: [json.dumps(one).encode() for one in (LLAMA, SPACED)], _load_metadata
+        ),
+        "saved-tokenizer": Target(_tokenizers, _read_tokenizer),
         "safetensors": Target(
             lambda: [_without_length(own_files(home)["features"])], _read_safetensors
         ),

@@ -259,7 +259,7 @@ def tokenizer_digest(lm: CausalLM) -> str:
     """A short digest that identifies a model's tokenizer; computed once per tokenizer."""
     known, digest = _digests.get(lm, (None, ""))
     if digest == "" or known is not lm.tokenizer:
-        digest = digest_of("" if lm.tokenizer is None else lm.tokenizer.to_json())
+        digest = digest_of("" if lm.tokenizer is None else lm.tokenizer.identity())
         _digests[lm] = lm.tokenizer, digest
     return digest
 

@@ -8,7 +8,7 @@ from edifice_tt.doctor.formulas import fill_with_waves
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool
 from edifice_tt.weights.tokenizer import Tokenizer
-from edifice_tt.weights.vocabulary import BYTES
+from edifice_tt.weights.tokenizer.vocabulary import BYTES
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 END = 2

@@ -11,7 +11,7 @@ import edifice_tt as et
 from edifice_tt.sampling import generate, runs
 from edifice_tt.sampling.generate import make_request
 from edifice_tt.sampling.stops import Stops
-from edifice_tt.weights import tokenizer
+from edifice_tt.weights.tokenizer import tokenizer
 
 
 def test_a_request_cannot_be_changed():

@@ -8,7 +8,7 @@ import pytest
 from edifice_tt.sampling.generate import _Row
 from edifice_tt.sampling.stops import Stops
 from edifice_tt.testing import byte_tokenizer
-from edifice_tt.weights.tokenizer import TextStream
+from edifice_tt.weights.tokenizer import TextStream, Tokenizer
 
 pytest.importorskip("tokenizers")
 
@@ -20,7 +20,7 @@ LM = SimpleNamespace(tokenizer=TOKENIZER, config=SimpleNamespace(vocab_size=259)
 def read(stop, *said, lm=LM):
     """The text, the reason, and the streamed text of an answer; ids stand for themselves."""
     ids = [i for part in said for i in ([part] if isinstance(part, int) else text_ids(part))]
-    row, stops, shown = _Row(0, TextStream(TOKENIZER)), Stops.of(lm, stop), ""
+    row, stops, shown = _Row(0, TextStream(lm.tokenizer)), Stops.of(lm, stop), ""
     for place, token in enumerate(ids):
         shown += row.add(token, -1.0, stops, last=place == len(ids) - 1)
         if row.finish_reason:
@@ -100,3 +100,30 @@ def test_a_chat_ends_with_the_token_that_ends_its_templates_turns():
     )
     assert Stops.of(lm, [], chat=True).eos_ids == {NONE, END}
     assert Stops.of(lm, []).eos_ids == {END}
+
+
+def test_an_answer_of_sentencepiece_lacks_the_space_before_it_and_stops_alike():
+    tokens = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        *(f"<0x{byte:02X}>" for byte in range(256)),
+        "\u2581",
+        "\u2581a",
+    ]
+    metadata = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.scores": [0.0] * len(tokens),
+        "tokenizer.ggml.token_type": [2, 3, 3, *[6] * 256, 1, 1],
+    }
+    tokenizer = Tokenizer.from_gguf(metadata)
+    lm = SimpleNamespace(tokenizer=tokenizer, config=SimpleNamespace(vocab_size=len(tokens)))
+    space, word = 259, 260
+    assert read([], word, word, 2, lm=lm) == ("a a", "eos", 3)
+    assert read([], space, word, b"\xc3", b"\xa9", 2, lm=lm) == (" a\xe9", "eos", 5)
+    assert read([" a"], word, word, lm=lm) == ("a", "stop", 2)
+    assert read(["<s>a"], word, 1, b"a", lm=lm) == ("a", "stop", 3)
+    lm.tokenizer = replace(tokenizer, pieces=tokenizer.pieces[:3])
+    with pytest.raises(ValueError, match="never comes: no token of the model has the byte"):
+        Stops.of(lm, ["b"])

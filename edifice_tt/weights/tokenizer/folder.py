@@ -3,13 +3,16 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.toolchain import require
-from edifice_tt.weights.vocabulary import (
+from edifice_tt.weights.tokenizer.vocabulary import (
+    BYTE,
+    BYTE_NAME,
     CONTROL,
     NORMAL,
+    SPACE,
     USER_DEFINED,
     check_flag,
     check_id,
@@ -28,43 +31,84 @@ def read_folder(folder: Path) -> dict[str, Any]:
     require("tokenizers", extra="lm")
     file = folder / "tokenizer.json"
     if not file.is_file():
-        raise CheckpointError(f"{folder} has no tokenizer.json; save one beside the model")
+        beside = "; save one beside the model"
+        if (folder / "tokenizer.model").is_file():
+            beside = (
+                ", and its tokenizer.model is not read; transformers makes one: "
+                "AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
+            )
+        raise CheckpointError(f"{folder} has no tokenizer.json{beside}")
     layout = _read_json(file)
     _check_layout(file, layout)
+    spelling = _spelling(file, layout)
     bpe = _open(file, file.read_text("utf-8"))
     vocab = bpe.get_vocab(with_added_tokens=True)
     size = check_ids(vocab, str(file))
     added = bpe.get_added_tokens_decoder()
     kinds = {i: CONTROL if one.special else USER_DEFINED for i, one in added.items()}
     before = dict(kinds)
-    ends = take_ends(vocab, kinds)
+    ends = take_ends(vocab, kinds, html=True)
     if mended := {i for i, kind in kinds.items() if kind != before.get(i)}:
         bpe = _open(file, json.dumps(_with_special(layout, mended, vocab)))
     pieces = [b""] * size
     for text, i in vocab.items():
-        pieces[i] = piece(text, kinds.get(i, NORMAL))
+        pieces[i] = piece(text, spelling.kind(text, kinds.get(i, NORMAL)), spelling.byte_level)
     configs = {folder / f"{name}.json": _read_json(folder / f"{name}.json") for name in _NEIGHBOURS}
     bos, eos = (_named_ids(name, configs, vocab, size) for name in ("bos", "eos"))
     settings, where = configs[folder / "tokenizer_config.json"], folder / "tokenizer_config.json"
-    add_bos = settings.get("add_bos_token")
-    if add_bos is None:
-        # Llama 3 says that it wants BOS only by what its post-processor makes of an empty text.
-        with library_errors(f"{file} cannot be used", "get it again"):
-            add_bos = bpe.encode("").ids[:1] == bos[:1] != []
+    asked = settings.get("add_bos_token")
+    add_bos = asked is not None and check_flag(f"{where}: add_bos_token", asked)
+    # Llama 3 says that it wants BOS only by what its post-processor makes of an empty text.
+    with library_errors(f"{file} cannot be used", "get it again"):
+        add_bos |= bpe.encode("").ids[:1] == bos[:1] != []
     return {
         "bpe": bpe,
         "pieces": pieces,
         "bos_id": bos[0] if bos else None,
         "eos_id": eos[0] if eos else None,
         "stop_ids": ends.union(eos),
-        "add_bos": check_flag(f"{where}: add_bos_token", add_bos),
+        "add_bos": add_bos,
         "chat_template": _template(folder, settings.get("chat_template")),
+        "space_prefix": spelling.space_prefix,
     }
 
 
+class _Spelling(NamedTuple):
+    """How the names of tokens are read as text."""
+
+    byte_level: bool
+    bytes_by_name: bool  # whether <0x0A> is a byte
+    space_prefix: bool  # whether a space at the start of a text is none
+
+    def kind(self, text: str, kind: int) -> int:
+        """The kind of a token; what SentencePiece adds is spelled as all else there is."""
+        if self.byte_level or kind == CONTROL:
+            return kind
+        return BYTE if self.bytes_by_name and BYTE_NAME.fullmatch(text) else NORMAL
+
+
+def _spelling(file: Path, layout: Mapping[str, Any]) -> _Spelling:
+    decoder = layout.get("decoder")
+    steps = decoder.get("decoders", [decoder]) if isinstance(decoder, dict) else []
+    steps = [one for one in steps if isinstance(one, dict)] if isinstance(steps, list) else []
+
+    def has(kind: str, **settings: Any) -> bool:
+        wanted = {"type": kind, **settings}.items()
+        return any(all(one.get(key) == value for key, value in wanted) for one in steps)
+
+    if has("ByteLevel"):
+        return _Spelling(True, False, False)
+    if has("Metaspace"):
+        return _Spelling(False, has("ByteFallback"), not has("Metaspace", prepend_scheme="never"))
+    if has("Replace", pattern={"String": SPACE}, content=" "):
+        return _Spelling(False, has("ByteFallback"), has("Strip", content=" ", start=1))
+    raise CheckpointError(
+        f"{file}: decoder={decoder!r:.60} is none that is known, expected ByteLevel, or "
+        "SentencePiece's Metaspace or Replace; use a model with one of these"
+    )
+
+
 def _check_layout(file: Path, layout: Mapping[str, Any]) -> None:
-    if "ByteLevel" not in json.dumps(layout.get("decoder")):
-        raise CheckpointError(f"{file} has no ByteLevel decoder; use a byte-level BPE model")
     model = layout.get("model")
     dropout = model.get("dropout") if isinstance(model, dict) else None
     if dropout:

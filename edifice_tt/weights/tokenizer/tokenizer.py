@@ -3,10 +3,10 @@
 The library `tokenizers` merges; the rules around it are llama.cpp's, or a `tokenizer.json`'s own.
 """
 
-import codecs
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,17 @@ from edifice_tt.machine.toolchain import require
 from edifice_tt.pools.chat_text import plain_of
 from edifice_tt.weights.chat_template import check_options, render
 from edifice_tt.weights.template_client import Rendered
-from edifice_tt.weights.tokenizer_folder import read_folder
-from edifice_tt.weights.tokenizer_gguf import PRE_TOKENIZERS, read_metadata
-from edifice_tt.weights.vocabulary import check_flag, check_id, check_template, library_errors
-
-__all__ = ["PRE_TOKENIZERS", "TextStream", "Tokenizer"]
+from edifice_tt.weights.tokenizer.folder import read_folder
+from edifice_tt.weights.tokenizer.gguf import read_metadata
+from edifice_tt.weights.tokenizer.sentencepiece import SentencePiece
+from edifice_tt.weights.tokenizer.special import Part, SpecialTokens
+from edifice_tt.weights.tokenizer.vocabulary import (
+    FILL_ENDS,
+    check_flag,
+    check_id,
+    check_template,
+    library_errors,
+)
 
 _reading = Exclusive()  # the library has one switch for all that encode at once
 
@@ -27,21 +33,23 @@ _reading = Exclusive()  # the library has one switch for all that encode at once
 # Slots, because whoever looks for weights in a model walks into every `__dict__`.
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
 class Tokenizer:
-    """A byte-level BPE tokenizer, its chat template, and the ids that end an answer."""
+    """A BPE tokenizer, its chat template, and the ids that end an answer."""
 
-    bpe: Any  # tokenizers.Tokenizer
+    bpe: Any  # tokenizers.Tokenizer, or a SentencePiece that stands for one
     pieces: Sequence[bytes]  # the text of each id; empty for a control token
     bos_id: int | None = None
     eos_id: int | None = None
     stop_ids: frozenset[int] = frozenset()
     add_bos: bool = False
     chat_template: str | None = None
+    space_prefix: bool = False  # whether a space at the start of a text is none
 
     @classmethod
     def from_gguf(cls, metadata: Mapping[str, Any]) -> "Tokenizer":
         """Build the tokenizer that a GGUF file describes in its metadata.
 
-        Raises `CheckpointError` when that is not byte-level BPE, or incomplete, or inconsistent.
+        Raises `CheckpointError` when that is neither byte-level BPE nor SentencePiece, or
+        incomplete, or inconsistent.
         """
         return cls(**read_metadata(metadata))
 
@@ -49,13 +57,15 @@ class Tokenizer:
     def from_folder(cls, path: str | Path) -> "Tokenizer":
         """Build the tokenizer of a Hugging Face folder, from `tokenizer.json` and its neighbours.
 
-        Raises `CheckpointError` when `tokenizer.json` is missing, damaged or not byte-level BPE.
+        Raises `CheckpointError` when `tokenizer.json` is missing, damaged or of another kind.
         """
         return cls(**read_folder(Path(path)))
 
     def to_json(self) -> str:
         """Everything that `from_json` needs to make this tokenizer again."""
         rest = {field.name: getattr(self, field.name) for field in fields(self)[2:]}
+        if not self.space_prefix:  # as it was written before there was one
+            del rest["space_prefix"]
         rest |= {"stop_ids": sorted(self.stop_ids), "bpe": self.bpe.to_str()}
         return json.dumps({**rest, "pieces": [piece.decode("latin-1") for piece in self.pieces]})
 
@@ -65,7 +75,9 @@ class Tokenizer:
         tokenizers = require("tokenizers", extra="lm")
         with library_errors("the saved tokenizer is damaged", "save it again"):
             saved = json.loads(text)
-            bpe = tokenizers.Tokenizer.from_str(saved.pop("bpe"))
+            text = saved.pop("bpe")
+            kind = SentencePiece if text.startswith(SentencePiece.MARK) else tokenizers.Tokenizer
+            bpe = kind.from_str(text)
             pieces = [piece.encode("latin-1") for piece in saved.pop("pieces")]
             stop_ids = frozenset(saved.pop("stop_ids"))
             tokenizer = cls(bpe, pieces, stop_ids=stop_ids, **saved)
@@ -75,8 +87,17 @@ class Tokenizer:
         for one in stop_ids:
             check_id("stop_ids", one, len(pieces))
         check_flag("add_bos", tokenizer.add_bos)
+        check_flag("space_prefix", tokenizer.space_prefix)
         check_template("chat_template", tokenizer.chat_template)
         return tokenizer
+
+    def identity(self) -> str:
+        """What `to_json` gives, but for the ends of code that is filled in.
+
+        Files saved before these ended an answer know a tokenizer by it.
+        """
+        fills = {i for name, i in self.control_tokens().items() if name in FILL_ENDS}
+        return replace(self, stop_ids=self.stop_ids - (fills - {self.eos_id})).to_json()
 
     @property
     def vocab_size(self) -> int:
@@ -100,8 +121,8 @@ class Tokenizer:
         bytes that the vocabulary lacks are left out. Raises `ValueError` for a lone surrogate.
         """
         ids: list[int] = []
-        for part, is_plain in self._parts(text):
-            ids += self.encode_plain(part) if is_plain else self._ids(part, special=True)
+        for i, (part, is_plain) in enumerate(self._parts(text)):
+            ids += self._ids(part, special=not is_plain, inside=i > 0)
         if self.add_bos and self.bos_id is not None and ids[:1] != [self.bos_id]:
             ids.insert(0, self.bos_id)
         return ids
@@ -114,18 +135,34 @@ class Tokenizer:
         """
         return self._ids(text, special=False)
 
-    def _ids(self, text: str, special: bool) -> list[int]:
-        return [i for i in self._encoding(text, special).ids if i < len(self.pieces)]
+    def _ids(self, text: str, special: bool, inside: bool = False) -> list[int]:
+        return [i for i in self._read(text, special, inside)[0] if i < len(self.pieces)]
 
-    def _encoding(self, text: str, special: bool) -> Any:
+    def _read(
+        self, text: str, special: bool, inside: bool = False
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """The ids of a text, and the places of those that are special."""
         if not _is_unicode(text):
             raise ValueError(f"text={text!r:.60} must be str without lone surrogates")
+        ids: list[int] = []
+        places: list[tuple[int, int]] = []
         with _reading, library_errors(f"text={text!r:.60} cannot be encoded", "check the file"):
-            self.bpe.encode_special_tokens = not special
+            bpe = _inside(self.bpe) if inside else self.bpe
+            ours = bpe.decoder is None  # of a GGUF file, so llama.cpp's rules hold
+            parts = _special_tokens(bpe).cut(text, not special) if ours else [Part(0, len(text))]
+            bpe.encode_special_tokens = ours or not special
             try:
-                return self.bpe.encode(str(text), add_special_tokens=False)
+                for start, stop, token in parts:
+                    if token is None:
+                        found = bpe.encode(str(text)[start:stop], add_special_tokens=False)
+                        ids += found.ids
+                        places += [(start, stop)] * len(found.ids) if ours else found.offsets
+                    else:
+                        ids.append(token)
+                        places.append((start, stop))
             finally:
-                self.bpe.encode_special_tokens = False
+                bpe.encode_special_tokens = False
+        return ids, places
 
     def _parts(self, text: str) -> list[tuple[str, bool]]:
         """The text cut at its control tokens, and for each part whether it is plain.
@@ -139,17 +176,21 @@ class Tokenizer:
         hidden = list(text)
         for start, _ in plain:
             hidden[start] = sign
-        encoding = self._encoding("".join(hidden), special=True)
+        ids, places = self._read("".join(hidden), special=True)
         controls, parts, end = set(self.control_tokens().values()), [], 0
-        for i, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True):
+        for i, (start, stop) in zip(ids, places, strict=True):
             if i in controls:
                 parts += [(text[end:start], True), (text[start:stop], False)]
                 end = stop
         return [*parts, (text[end:], True)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids, without control tokens; bytes that are not UTF-8 become U+FFFD."""
-        return b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
+        """The text of ids, without control tokens; bytes that are not UTF-8 become U+FFFD.
+
+        The space that a tokenizer puts before a text is left out.
+        """
+        text = b"".join(map(self.token_bytes, ids))
+        return (text.removeprefix(b" ") if self.space_prefix else text).decode("utf-8", "replace")
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of one token, none for control and padding; `ValueError` for a negative id."""
@@ -202,20 +243,17 @@ class Tokenizer:
         return frozenset({self.control_tokens()[longest]} if longest else ())
 
 
-class TextStream:
-    """Text as its tokens arrive; what it returned, joined, equals `decode` of all the ids."""
+@lru_cache(maxsize=8)
+def _special_tokens(bpe: Any) -> SpecialTokens:
+    return SpecialTokens(bpe.get_added_tokens_decoder())
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def add(self, token_id: int) -> str:
-        """The text that this token completes; a character still lacking bytes is held back."""
-        return self._decoder.decode(self._tokenizer.token_bytes(token_id))
-
-    def finish(self) -> str:
-        """What is left at the end: U+FFFD for a character that was never completed."""
-        return self._decoder.decode(b"", final=True)
+@lru_cache(maxsize=2)
+def _inside(bpe: Any) -> Any:
+    """The tokenizer for a part that is not a text's first, before which some put no space."""
+    told = bpe.to_str()
+    changed = told.replace('"prepend_scheme":"first"', '"prepend_scheme":"never"')
+    return bpe if changed == told else type(bpe).from_str(changed)
 
 
 def _is_unicode(text: str) -> bool:

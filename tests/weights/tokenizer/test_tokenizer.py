@@ -1,5 +1,6 @@
 """The tokenizer against llama.cpp's ids for a real model, and rule by rule on a handmade one."""
 
+import dataclasses
 import json
 import os
 import random
@@ -11,11 +12,12 @@ import pytest
 
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.pools.chat_text import ChatText
-from edifice_tt.weights.tokenizer import PRE_TOKENIZERS, TextStream, Tokenizer
+from edifice_tt.weights.tokenizer import TextStream, Tokenizer
+from edifice_tt.weights.tokenizer.pre_tokenizers import PRE_TOKENIZERS
 
 pytest.importorskip("tokenizers")
 
-REFERENCES = Path(__file__).parent.parent / "references"
+REFERENCES = Path(__file__).parents[2] / "references"
 CHATML = (
     "{% for m in messages %}\n"
     "{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}\n"
@@ -96,7 +98,7 @@ def test_reference_ids_decode_to_their_text_without_control_tokens(real):
 def test_smollm2_knows_its_special_ids_and_its_chat(real):
     assert real.vocab_size == 49152
     assert real.bos_id == 1
-    assert real.stop_ids == {0, 2}
+    assert real.stop_ids == {0, 2, 4}  # <reponame> ends code that is filled in
     text = real.chat([{"role": "user", "content": "What is gravity?"}])
     assert text == (
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
@@ -177,7 +179,7 @@ def test_a_file_that_names_no_pre_tokenizer_is_refused_and_one_that_names_the_de
     missing,
 ):
     with pytest.raises(
-        CheckpointError, match=r"tokenizer\.ggml\.pre is missing, .*known: codeshell"
+        CheckpointError, match=r"tokenizer\.ggml\.pre is missing, .*known: .*codeshell"
     ):
         make_tokenizer(pre=missing)
     assert split(make_tokenizer(pre="default"), "a.12345") == ["a", ".", "123", "45"]
@@ -191,6 +193,14 @@ def test_merges_go_by_rank_and_not_by_length():
     metadata["tokenizer.ggml.merges"] = ["b c", "a b", "ab c"]
     tokenizer = Tokenizer.from_gguf(metadata)
     assert tokenizer.encode("abc") == [tokens.index("a"), tokens.index("bc")]
+
+
+def test_of_two_equal_merges_the_first_counts():
+    metadata = make_metadata()
+    metadata["tokenizer.ggml.tokens"] += ["ab", "bc"]
+    metadata["tokenizer.ggml.token_type"] += [1, 1]
+    metadata["tokenizer.ggml.merges"] = ["a b", "b c", "a b"]
+    assert Tokenizer.from_gguf(metadata).encode("abc") == [256, ord("c")]
 
 
 def test_only_llama3_takes_a_whole_piece_that_no_merge_builds():
@@ -224,6 +234,15 @@ def test_user_defined_tokens_are_matched_before_merging_and_printed():
 def test_longest_of_two_special_tokens_wins():
     tokenizer = make_tokenizer([], [("<a>", CONTROL), ("<a><b>", CONTROL)])
     assert tokenizer.encode("<a><b><a>") == [tokenizer.vocab_size - 1, tokenizer.vocab_size - 2]
+
+
+def test_special_tokens_are_sought_longest_first_over_the_whole_text():
+    """As in llama.cpp, not the leftmost first: here the two share bars."""
+    special = [("|a|", USER_DEFINED), ("|bcd|", CONTROL)]
+    tokenizer = make_tokenizer([], special)
+    assert tokenizer.encode("|a|bcd|") == [*b"|a", 257]
+    assert tokenizer.encode_plain("|a|bcd|") == [256, *b"bcd|"]
+    assert Tokenizer.from_json(tokenizer.to_json()).encode("|a|bcd|") == [*b"|a", 257]
 
 
 def test_bos_is_added_only_where_the_file_says_so_and_never_twice():
@@ -276,14 +295,52 @@ def test_a_name_that_ends_answers_everywhere_does_so_whatever_the_file_calls_it(
     assert tokenizer.decode([256]) == ""
 
 
-def test_the_tag_of_html_ends_an_answer_only_where_it_is_a_control_token():
-    assert make_tokenizer([], [("</s>", CONTROL)]).stop_ids == {256}
-    assert make_tokenizer([], [("</s>", 1)]).stop_ids == frozenset()
+def test_the_tag_of_html_ends_an_answer_of_a_gguf_file_whatever_it_calls_it():
+    """As in llama.cpp; a folder's own tokenizer knows better."""
+    for kind in (1, CONTROL):
+        tokenizer = make_tokenizer([], [("</s>", kind)])
+        assert tokenizer.stop_ids == {256}
+        assert tokenizer.encode("a</s>") == [ord("a"), 256]
+
+
+def test_what_parts_the_files_of_filled_in_code_ends_an_answer_too():
+    """By role: the first name that there is, or the id that the file gives."""
+    names = ("<fim_prefix>", "<fim-pad>", "<PAD>", "<|file_sep|>", "<reponame>", "<|repo_name|>")
+    special = [(name, 1) for name in names]
+    tokenizer = make_tokenizer([], special)
+    assert tokenizer.stop_ids == {257, 259, 261}
+    assert tokenizer.encode("<fim_prefix><PAD>") == [256, *b"<PAD>"]
+    given = make_tokenizer([], special, fim_pad_token_id=258)
+    assert given.stop_ids == {258, 259, 261}
+    with pytest.raises(CheckpointError, match="fim_sep_token_id=262 is none of 262 tokens"):
+        make_tokenizer([], special, fim_sep_token_id=262)
+
+
+def test_files_saved_before_filled_in_code_had_ends_know_the_tokenizer():
+    """A verifier is bound to it."""
+    special = [("<|im_end|>", CONTROL), ("<reponame>", CONTROL)]
+    tokenizer = make_tokenizer([], special, eos_token_id=256)
+    before = dataclasses.replace(tokenizer, stop_ids=frozenset({256}))
+    assert tokenizer.stop_ids == {256, 257}
+    assert tokenizer.identity() == before.to_json() != tokenizer.to_json()
+    assert make_tokenizer([], special, eos_token_id=257).identity() == (
+        make_tokenizer([], special, eos_token_id=257).to_json()
+    )
+
+
+def test_a_tool_that_is_asked_ends_an_answer_and_then_the_tag_of_html_does_not():
+    special = [("</s>", CONTROL), ("<|tool_response>", CONTROL)]
+    tokenizer = make_tokenizer([], special)
+    assert tokenizer.stop_ids == {257}
+    assert tokenizer.encode("</s>") == list(b"</s>")
 
 
 def test_a_message_ends_no_answer_where_an_answer_has_several():
-    special = [(name, CONTROL) for name in ("<|end|>", "<|return|>", "<|call|>")]
-    assert make_tokenizer([], special).stop_ids == {257, 258}
+    for others in (("<|return|>", "<|call|>"), ("<|calls|>", "<|flush|>")):
+        special = [(name, CONTROL) for name in ("<|end|>", *others)]
+        assert make_tokenizer([], special).stop_ids == {257, 258}
+    special = [(name, CONTROL) for name in ("<|end|>", "<|return|>")]
+    assert make_tokenizer([], special).stop_ids == {256, 257}
 
 
 def test_a_text_inside_a_sequence_has_no_bos_and_no_control_token():
@@ -460,13 +517,19 @@ def test_model_without_template_says_to_pass_plain_text():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "llama"}, "model='llama' is not supported; supported: 'gpt2'"),
+        ({"model": "llama"}, "scores is missing; convert the model again"),
+        ({"model": "bert"}, "model='bert' is not supported; supported: 'gpt2', 'llama'"),
         ({"model": None}, "model=None is not supported"),
-        ({"pre": "tekken"}, "pre='tekken' is unknown; known: .*llama-bpe.*smollm"),
+        ({"pre": "nothing"}, "pre='nothing' is unknown; known: .*llama-bpe.*smollm"),
         ({"tokens": None}, "tokens is missing"),
         ({"merges": None}, "merges is missing"),
         ({"merges": ["a zz"]}, "merges: .*zz.*; convert the model again"),
+        ({"merges": ["ab"]}, "merges: .*ab.*; convert the model again"),
         ({"token_type": [1]}, "token_type has 1 entries, expected one for each of 256 tokens"),
+        ({"token_type": [7] * 256}, r"token_type\[0\]=7 must be from 0 to 6"),
+        ({"token_type": [1] * 9 + [-1] * 247}, r"token_type\[9\]=-1 must be from 0 to 6"),
+        ({"token_type": [6] * 256}, r"tokens\[0\]='Ā' is a byte by its type, expected"),
+        ({"tokens": ["a", "b", "a"], "token_type": [1] * 3}, r"tokens\[2\]='a' is tokens\[0\] too"),
         ({"eos_token_id": 256}, "eos_token_id=256 is none of 256 tokens"),
         ({"eos_token_id": -1}, "eos_token_id=-1 is none of 256 tokens"),
         ({"bos_token_id": "7"}, "bos_token_id='7' must be a token id"),
@@ -607,7 +670,10 @@ def test_folder_that_cannot_be_used_is_a_clear_error(tmp_path):
     for content, message in (
         ("{", "is no JSON object"),
         ("[1]", "is no JSON object"),
-        ('{"decoder": {"type": "Metaspace"}}', "has no ByteLevel decoder"),
+        ('{"decoder": {"type": "WordPiece"}}', "decoder={'type': 'WordPiece'} is none that is"),
+        ('{"decoder": {"type": "Metaspace"}}', "is damaged"),
+        ('{"decoder": {"type": "Sequence", "decoders": 7}}', "is none that is known"),
+        ('{"decoder": 7}', "decoder=7 is none that is known"),
         ('{"decoder": {"type": "ByteLevel"}}', "is damaged"),
     ):
         (tmp_path / "tokenizer.json").write_text(content)
@@ -717,7 +783,7 @@ def test_a_panic_of_the_library_is_an_ordinary_error(tmp_path, monkeypatch):
 
     class Library:
         def __init__(self):
-            self.encode_special_tokens = False
+            self.decoder = "ByteLevel"
             self.encode = panic
 
     tokenizer = Tokenizer(Library(), [])

@@ -3,20 +3,37 @@
 Knows no library and no text; both sorts of files share it.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from edifice_tt.contract.errors import CheckpointError, reason_of
 
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
+UNDEFINED, NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(7)
+SPACE = "\u2581"  # how SentencePiece writes one
+BYTE_NAME = re.compile("<0x[0-9A-F]{2}>")
 # The names by which llama.cpp knows what ends an answer.
 _END_NAMES = (
     *("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>", "<|end|>"),
-    *("<|return|>", "<|call|>", "<|calls|>", "<|flush|>", "<end_of_turn>", "<turn|>"),
-    *("<end_of_utterance>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]"),
-    "<\uff5cend\u2581of\u2581sentence\uff5c>",
+    *("<|return|>", "<|call|>", "<|calls|>", "<|flush|>", "<end_of_turn>", "<turn|>", "<eos>"),
+    *("<end_of_utterance>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "</s>", "<|tool_response>"),
+    *("[e~[", "<\uff5cend\u2581of\u2581sentence\uff5c>"),
 )
+# And those with which code is filled in; the last three end an answer too.
+FILL_NAMES = {
+    "fim_pre": "<|fim_prefix|> <fim-prefix> <fim_prefix> <\uff5cfim\u2581begin\uff5c> <PRE> "
+    "\u2581<PRE> <|code_prefix|> <|prefix|>",
+    "fim_suf": "<|fim_suffix|> <fim-suffix> <fim_suffix> <\uff5cfim\u2581hole\uff5c> <SUF> "
+    "\u2581<SUF> <|code_suffix|> <|suffix|>",
+    "fim_mid": "<|fim_middle|> <fim-middle> <fim_middle> <\uff5cfim\u2581end\uff5c> <MID> "
+    "\u2581<MID> <|code_middle|> <|middle|>",
+    "fim_pad": "<|fim_pad|> <fim-pad> <fim_pad> <PAD> [PAD]",
+    "fim_rep": "<|fim_repo|> <|repo_name|> <fim-repo> <REPO> <reponame>",
+    "fim_sep": "<|file_sep|>",
+}
+_FILL_ENDS = ("fim_pad", "fim_rep", "fim_sep")
+FILL_ENDS = frozenset(name for role in _FILL_ENDS for name in FILL_NAMES[role].split())
 _MOST_IDS = 2**22  # no vocabulary is near it; a damaged id must not cost gigabytes
 
 # GPT-2 writes a byte as a character: itself where that is visible, else the next from U+0100 on.
@@ -25,26 +42,44 @@ BYTES = {chr(byte): bytes([byte]) for byte in _VISIBLE}
 BYTES |= {chr(256 + i): bytes([b]) for i, b in enumerate(sorted({*range(256)} - {*_VISIBLE}))}
 
 
-def piece(text: str, kind: int) -> bytes:
+def piece(text: str, kind: int, byte_level: bool = True) -> bytes:
     """The bytes of a token, none where it is not printed."""
-    if kind in (UNKNOWN, CONTROL, UNUSED):
+    if kind in (UNDEFINED, UNKNOWN, CONTROL, UNUSED):
         return b""
-    table = {} if kind == USER_DEFINED else BYTES
-    return b"".join(table.get(character) or character.encode() for character in text)
+    if kind == BYTE:
+        return bytes.fromhex(text[3:5])
+    if kind == USER_DEFINED or not byte_level:
+        return (text if kind == USER_DEFINED else text.replace(SPACE, " ")).encode()
+    return b"".join(BYTES.get(character) or character.encode() for character in text)
 
 
-def take_ends(vocab: Mapping[str, int], kinds: dict[int, int]) -> frozenset[int]:
+def take_ends(vocab: Mapping[str, int], kinds: dict[int, int], html: bool) -> frozenset[int]:
     """The ids whose names end an answer; where a file calls one something else, it is mended.
 
-    So does llama.cpp. `</s>` alone is believed: in many a vocabulary it is a tag of HTML.
+    So does llama.cpp. With `html` a `</s>` is believed to be what the file says: it is also a tag.
     """
     found = {name: vocab[name] for name in _END_NAMES if name in vocab}
-    if kinds.get(vocab.get("</s>", -1)) == CONTROL:
-        found["</s>"] = vocab["</s>"]
+    if html and kinds.get(vocab.get("</s>", -1)) != CONTROL:
+        found.pop("</s>", None)
     kinds.update(dict.fromkeys(found.values(), CONTROL))
-    if {"<|return|>", "<|call|>", "<|end|>"} <= found.keys():
-        del found["<|end|>"]  # there it ends one message of several in an answer
+    if found.keys() & {"<|call|>", "<|calls|>"} and found.keys() & {"<|return|>", "<|flush|>"}:
+        found.pop("<|end|>", None)  # there it ends one message of several in an answer
+    if "<|tool_response>" in found and "</s>" in found:
+        kinds[found.pop("</s>")] = NORMAL
     return frozenset(found.values())
+
+
+def take_fill_ends(
+    vocab: Mapping[str, int], kinds: dict[int, int], given: Mapping[str, int | None]
+) -> frozenset[int]:
+    """The ids that end code which is filled in: by role as the file gives them, else by name."""
+    found = dict(given)
+    for role, names in FILL_NAMES.items():
+        if found.get(role) is None:
+            found[role] = next((vocab[name] for name in names.split() if name in vocab), None)
+            if (token := found[role]) is not None:
+                kinds[token] = CONTROL
+    return frozenset(i for role in _FILL_ENDS if (i := found[role]) is not None)
 
 
 def check_id(where: str, value: Any, size: int) -> int:
