@@ -23,7 +23,7 @@ from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.mapped import MappedFile
 from edifice_tt.nn.stored.blocks import QuantizedLinear, layer_at
 from edifice_tt.nn.stored.halves import choose_dtype, hold, store
-from edifice_tt.nn.stored.int8 import KINDS, ROWS, Int8Linear, group_bytes, group_rows
+from edifice_tt.nn.stored.int8 import KINDS, ROWS, Int8Linear, group_into, grouped_room
 from edifice_tt.weights.families.family import GGUF
 from edifice_tt.weights.footprint import check_weights, work_bytes
 from edifice_tt.weights.gguf import read_arrays
@@ -33,6 +33,7 @@ from edifice_tt.weights.safetensors import check_fit, differences, foreign
 from edifice_tt.weights.tokenizer import Tokenizer
 
 _FORMATS = {form.ggml_type: form for form in FORMATS.values()}
+_PART = 1 << 22  # bytes that are read together
 
 
 def reorder_rows(weight: NDArray[Any], num_heads: int) -> None:
@@ -95,15 +96,18 @@ def load_gguf(
     _check_room(header, kept, opened, dtype, int8)
     for name, num_heads in kept.items():
         layer, entry = ours[name].removesuffix(".weight"), header.entries[name]
-        form, rows = _FORMATS[entry.ggml_type], _read_blocks(header, name, num_heads)
+        form = _FORMATS[entry.ggml_type]
         bias = layer_at(model, layer).bias  # filled below
-        quantized = QuantizedLinear(wrap(rows, opened), form.name, bias)
+        quantized: QuantizedLinear
         if int8 and form.whole_numbers:
-            grouped = wrap(group_rows(rows, form.name), opened)
+            grouped = wrap(_read_grouped(header, name, num_heads), opened)
             quantized = Int8Linear(grouped, form.name, entry.shape[0], bias)
             model.activations = "int8"
-        elif not num_heads:
-            model.mapped_file = MappedFile(header.check_unchanged)
+        else:
+            blocks = wrap(_read_blocks(header, name, num_heads), opened)
+            quantized = QuantizedLinear(blocks, form.name, bias)
+            if not num_heads:
+                model.mapped_file = MappedFile(header.check_unchanged)
         parent, _, attribute = layer.rpartition(".")
         setattr(layer_at(model, parent) if parent else model, attribute, quantized)
     rest = [name for name in ours if name not in kept]
@@ -158,30 +162,58 @@ def _check_room(
     header: GGUFHeader, kept: dict[str, int], device: str, dtype: str | None, int8: bool
 ) -> None:
     """`kept`: of each weight that stays in its blocks, how many heads' rows are reordered."""
-    shapes, blocks, grouped = [], [0], [0]
+    shapes, blocks, parts = [], [0], [0]
     for name, entry in header.entries.items():
-        size = entry.stop - entry.start
+        size, form = entry.stop - entry.start, _FORMATS.get(entry.ggml_type)
         if name not in kept:
             shapes.append(entry.shape)
-            continue
-        blocks.append(2 * size if kept[name] else size)
-        form = _FORMATS[entry.ggml_type]
-        if int8 and form.whole_numbers:
-            grouped.append(-(-(size // form.bytes) // ROWS) * group_bytes(form.name))
+        elif int8 and form and form.whole_numbers:
+            blocks.append(size + size // entry.shape[0] * (-entry.shape[0] % ROWS))
+            parts.append(2 * _rows_at_once(entry, kept[name]) * size // entry.shape[0])
+        else:
+            blocks.append(2 * size if kept[name] else size)
     # With what is there while one is looked at, and while one is grouped.
-    beside = sum(blocks) + work_bytes(max(blocks)) + sum(grouped) + 2 * max(grouped)
+    beside = sum(blocks) + work_bytes(max(blocks)) + max(parts)
     check_weights(header.path, shapes, device, dtype, beside=beside)
 
 
 def _read_blocks(header: GGUFHeader, name: str, num_heads: int) -> NDArray[np.uint8]:
     """A weight's rows (out, bytes of a row): where they are mapped, or a copy, reordered."""
     entry = header.entries[name]
-    raw, form = header.data[entry.start : entry.stop], _FORMATS[entry.ggml_type]
+    raw = header.data[entry.start : entry.stop]
     if num_heads:
         raw = copied(header.read(entry.start, entry.stop))
-    if not all_finite(form.scales_of(raw)):
+    return _checked(header, name, raw, num_heads)
+
+
+def _read_grouped(header: GGUFHeader, name: str, num_heads: int) -> NDArray[np.uint8]:
+    """The same as `group_rows` gives them. Of the file's own little is in memory at a time."""
+    entry = header.entries[name]
+    out, kind = entry.shape[0], _FORMATS[entry.ggml_type].name
+    row_bytes = (entry.stop - entry.start) // out
+    grouped, step = grouped_room(out, row_bytes), _rows_at_once(entry, num_heads)
+    for first in range(0, out, step):
+        last = min(first + step, out)
+        raw = header.read(*(entry.start + row * row_bytes for row in (first, last)))
+        rows = _checked(header, name, raw, num_heads)
+        group_into(grouped[first // ROWS : -(-last // ROWS)], rows, kind)
+    return grouped
+
+
+def _rows_at_once(entry: Entry, num_heads: int) -> int:
+    """How many rows are read, checked and grouped together: of heads all."""
+    row_bytes = (entry.stop - entry.start) // entry.shape[0]
+    return entry.shape[0] if num_heads else max(1, _PART // (ROWS * row_bytes)) * ROWS
+
+
+def _checked(
+    header: GGUFHeader, name: str, raw: NDArray[np.uint8], num_heads: int
+) -> NDArray[np.uint8]:
+    """Rows of a weight whose scales are numbers; those of heads are reordered in place."""
+    entry = header.entries[name]
+    if not all_finite(_FORMATS[entry.ggml_type].scales_of(raw)):
         raise header.error(f"weight {name!r} holds NaN or infinity; the file is damaged")
-    rows = raw.reshape(entry.shape[0], -1)
+    rows = raw.reshape(-1, (entry.stop - entry.start) // entry.shape[0])
     if num_heads:
         reorder_rows(rows, num_heads)
     return rows

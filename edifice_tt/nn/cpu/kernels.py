@@ -13,47 +13,23 @@ from typing import NamedTuple
 from tinygrad import Tensor, dtypes
 
 from edifice_tt.nn.cpu import bridge as cpu
+from edifice_tt.nn.cpu.formats import formats_in_c
 from edifice_tt.nn.formats import FORMATS
 
 GROUP, QUERY_ROWS, MOST_COLUMNS = 96, 8, 8  # what they hold stands in c/vectors.c
-ROUNDED_BYTES = 40  # of 32 activations; in c/int8.c
+ROUNDED_BYTES = 48  # of 32 activations; in c/int8.c
 C_ROOMS = ("vectors", "weights", "products", "int8", "attention", "layer")
 
 
 @cache
-def _library() -> str:
+def library(*kinds: str) -> str:
+    """The C of every kernel, for weights of these kinds."""
     sizes = {"GROUP": GROUP, "QUERY_ROWS": QUERY_ROWS, "MOST_COLUMNS": MOST_COLUMNS}
     sizes["ROUNDED_BYTES"] = ROUNDED_BYTES
     folder = Path(__file__).with_name("c")
     first, *rooms = ((folder / f"{room}.c").read_text(encoding="utf-8") for room in C_ROOMS)
     defines = [f"#define {name} {size}" for name, size in sizes.items()]
-    return "\n".join([*defines, first, _formats(), *rooms])
-
-
-def _formats() -> str:
-    """The block formats in C, as `c/weights.c` says."""
-    formats = FORMATS.values()
-    grouped = {grouped_kind(f.name): f.whole_numbers for f in formats if f.whole_numbers}
-    kinds = ", ".join(["F32", *FORMATS, *grouped])
-    sizes = " ".join(f"f({f.name}, {f.bytes}, {f.weights})" for f in formats)
-    groups = " ".join(
-        f"f({kind}, {whole.bits}, {whole.offset}, {int(whole.has_minimum)})"
-        for kind, whole in grouped.items()
-    )
-    unpack = "static inline WIDE void unpack_{}(float *y, const unsigned char *q) {{\n{}\n}}"
-    return "\n".join(
-        [
-            f"typedef enum {{ {kinds}, FIRST_GROUPED = {next(iter(grouped))} }} kind;",
-            f"#define FORMATS(f) {sizes}",
-            f"#define GROUPED(f) {groups}",
-            *(unpack.format(f.name, f.c) for f in formats),
-        ]
-    )
-
-
-def grouped_kind(name: str) -> str:
-    """What the C calls the rows of a format that stand together."""
-    return f"{name}_grouped"
+    return "\n".join([*defines, first, formats_in_c(kinds), *rooms])
 
 
 class Weight(NamedTuple):
@@ -129,7 +105,7 @@ def linear(
         written["room"] = Tensor.invalids(room, dtype=dtypes.float32, device=x.device)
         body = f"linear_int8(out, x, {at}, {wanted}, {w}, {columns}, {depth}, (rounded *)room);"
     gradient = cpu.gradient_of(formula, len(written)) if rows is None else None
-    return cpu.call(name, _library(), body, written, arguments.read, gradient)[0]
+    return cpu.call(name, library(weight.kind), body, written, arguments.read, gradient)[0]
 
 
 def lookup(ids: Tensor, weight: Weight, depth: int, formula: Callable[..., Tensor]) -> Tensor:
@@ -141,7 +117,7 @@ def lookup(ids: Tensor, weight: Weight, depth: int, formula: Callable[..., Tenso
     name = f"lookup_{count}_{rows}_{depth}_{weight.kind}"
     body = f"lookup(out, ids, {count}, {w}, {rows}, {depth});"
     gradient = cpu.gradient_of(formula)
-    return cpu.call(name, _library(), body, {"out": out}, arguments.read, gradient)[0]
+    return cpu.call(name, library(weight.kind), body, {"out": out}, arguments.read, gradient)[0]
 
 
 def norm(
@@ -157,7 +133,7 @@ def norm(
       norm(out + i * {size}, x + i * {size}, gain, {given}, {size}, {float(eps)!r}f);"""
     out = Tensor.invalids(*x.shape, dtype=dtypes.float32, device=x.device)
     gradient = cpu.gradient_of(formula)
-    return cpu.call(name, _library(), body, {"out": out}, arguments.read, gradient)[0]
+    return cpu.call(name, library(), body, {"out": out}, arguments.read, gradient)[0]
 
 
 def attention(
@@ -188,7 +164,7 @@ def attention(
     attend(out, q, {B * T}, {H}, {K}, {E}, {prefix}, {prefix_room}, {common}, own, {room},
            {own.shape[1]}, batch, sees, p, {width});"""
     out = Tensor.invalids(B, T, H, E, dtype=dtypes.float32, device=q.device)
-    return cpu.call(name, _library(), body, {"out": out}, read, cpu.gradient_of(formula))[0]
+    return cpu.call(name, library(), body, {"out": out}, read, cpu.gradient_of(formula))[0]
 
 
 def scratch_floats(
@@ -241,7 +217,7 @@ def block(
     B, T, D = x.shape
     H, K, E = layer.num_heads, layer.num_kv_heads, layer.head_dim
     F = layer.weights["gate"].size
-    kind = "".join(weight.kind for weight in layer.weights.values())
+    kinds = [weight.kind for weight in layer.weights.values()]
     if own is None:
         own = Tensor.invalids(2, B, T, K, E, dtype=dtypes.float32, device=x.device)
     room, prefix_room = own.shape[2], 0 if prefix is None else prefix.shape[2]
@@ -262,7 +238,7 @@ def block(
     weights = ", ".join(arguments.weight(name, w) for name, w in layer.weights.items())
     biased = "".join(name[0] for name, w in layer.weights.items() if w.bias is not None)
     name = "_".join(
-        map(str, ["block", B, T, D, H, K, E, F, room, prefix_room, kind, biased, rows is None])
+        map(str, ["block", B, T, D, H, K, E, F, room, prefix_room, *kinds, biased, rows is None])
     )
     shared, seen, at, wanted = ("rows[0]", "rows[1] + 1", "rows + 3", "rows[2]")
     if rows is None:
@@ -279,7 +255,9 @@ def block(
             block({into}, x, {T}, w, tail, common, {seen}, {shared}, {at}, {wanted}, cos, sin,
                   (struct scratch){{{room_of}}}, {halves}, {queries});"""
         written["scratch"] = empty(floats)
-        return cpu.call(f"{name}_{halves}", _library(), body, written, arguments.read, gradient)
+        return cpu.call(
+            f"{name}_{halves}", library(*kinds), body, written, arguments.read, gradient
+        )
 
     out = empty(B, T, D)
     if not in_halves:

@@ -8,7 +8,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-from processors import ARM, blocks, kernel_of, normal, run_here, run_on_arm
+from block_formats import blocks, depth_of, floats, scales_at, with_scales
+from processors import ARM, kernel_of, normal, run_here, run_on_arm
 from tinygrad import Tensor
 from tinygrad.nn.state import get_parameters
 
@@ -106,26 +107,57 @@ def test_the_gradient_of_attention_is_that_of_its_formula(rng):
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("rows", [1, 7, 11])
 def test_quantised_weights_give_the_bits_of_the_float32_weights_they_stand_for(rng, kind, rows):
-    layer = quantized.QuantizedLinear(Tensor(blocks(rng, kind, 13, 96)), kind)
-    floats = layer.floats().realize()
-    x = Tensor(normal(rng, rows, 96))
-    assert (layer(x).numpy() == ops.linear(x, floats).numpy()).all()
-    expected = x.numpy().astype(np.float64) @ floats.numpy().T
-    assert layer.formula(x, layer.blocks).numpy() == pytest.approx(expected, abs=1e-4)
+    raw = blocks(rng, kind, 13, depth_of(kind))
+    layer, expected = quantized.QuantizedLinear(Tensor(raw), kind), floats(raw, kind)
+    x = Tensor(normal(rng, rows, depth_of(kind)))
+    assert (layer(x).numpy() == ops.linear(x, Tensor(expected)).numpy()).all()
     picked = layer.rows(Tensor([[12, 0, 5]])).numpy()
-    assert (picked == floats.numpy()[[[12, 0, 5]]]).all()
+    assert (picked == expected[[[12, 0, 5]]]).all()
+    assert (layer.floats().numpy() == expected).all()
+    formula = layer.formula(x, layer.blocks).numpy()
+    exact = x.numpy().astype(np.float64) @ expected.T
+    assert formula == pytest.approx(exact, abs=1e-5 * np.abs(exact).max())
 
 
-def test_quantised_blocks_are_read_as_the_format_defines(rng):
-    """Q4_1: half scale, half minimum, 16 bytes; the low nibbles are the first 16 weights."""
-    row = blocks(rng, "Q4_1", 1, 32)
-    d, m = row[0, :4].view(np.float16).astype(np.float32)
-    nibbles = np.concatenate([row[0, 4:] & 15, row[0, 4:] >> 4])
-    expected = nibbles.astype(np.float32) * d + m
-    assert (FORMATS["Q4_1"].dequantize(Tensor(row)).numpy()[0] == expected).all()
-    unit = Tensor(np.eye(32, dtype=np.float32))
-    layer = quantized.QuantizedLinear(Tensor(row), "Q4_1")
-    assert layer(unit).numpy()[:, 0] == pytest.approx(expected, abs=1e-7)
+# The smallest and largest scales within a block, and one in the middle; the least float of 16 bits.
+EXTREMES = [
+    *((kind, sub) for kind in ("Q4_K", "Q5_K") for sub in (0, 1, 31, 32, 63)),
+    *(("Q6_K", sub) for sub in (0, 1, 127, 128, 255)),
+    *(("IQ4_XS", sub) for sub in (-32, -1, 0, 31)),
+]
+
+
+@pytest.mark.parametrize(("kind", "sub"), EXTREMES)
+@pytest.mark.parametrize("scale", [2.0**-24, -65504.0])
+def test_the_extremes_of_scales_within_a_block_are_exact(rng, kind, sub, scale):
+    raw = with_scales(blocks(rng, kind, 5, 256), kind, scale, -1.5 * scale / 2, sub)
+    expected = floats(raw, kind)
+    assert np.isfinite(expected).all()
+    layer = quantized.QuantizedLinear(Tensor(raw), kind)
+    assert (layer.rows(Tensor([range(5)])).numpy()[0] == expected).all()
+    assert (layer.floats().numpy() == expected).all()
+
+
+def test_the_exponents_of_a_block_are_read_down_to_the_least_float(rng):
+    raw = blocks(rng, "MXFP4", 253, 32).reshape(253, 17)
+    raw[:, 0] = np.arange(253)
+    layer, expected = quantized.QuantizedLinear(Tensor(raw), "MXFP4"), floats(raw, "MXFP4")
+    assert (expected[:2] != 0).any()
+    assert np.isfinite(expected).all()
+    assert (layer.rows(Tensor([range(253)])).numpy()[0] == expected).all()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_scale_of_a_block_is_looked_at(rng, kind):
+    """NaN in each of them is found, and in nothing else of the block."""
+    raw = blocks(rng, kind, 1, depth_of(kind))
+    assert np.isfinite(FORMATS[kind].scales_of(raw).astype(np.float32)).all()
+    size = raw.shape[1] // 3
+    start, stop = (0, size) if FORMATS[kind].dtype else scales_at(kind)
+    for at in range(size + start, size + stop, 2):
+        damaged = raw.copy()
+        damaged[0, at : at + 2] = 255
+        assert not np.isfinite(FORMATS[kind].scales_of(damaged).astype(np.float32)).all()
 
 
 def layer_and_input(rng, B, T, **options):
@@ -199,9 +231,9 @@ def test_the_branches_for_other_x86_processors_compute_the_same(rng, flags, tmp_
     assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-5)
 
     for kind in FORMATS:
-        layer = quantized.QuantizedLinear(Tensor(blocks(rng, kind, 13, 96)), kind)
-        x = normal(rng, 7, 96)
-        expected = x @ layer.floats().numpy().T
+        raw = blocks(rng, kind, 13, depth_of(kind))
+        layer, x = quantized.QuantizedLinear(Tensor(raw), kind), normal(rng, 7, depth_of(kind))
+        expected = x @ floats(raw, kind).T
         kernel = kernel_of(monkeypatch, lambda layer=layer, x=x: layer(Tensor(x)))
         assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-4)
 
