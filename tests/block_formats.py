@@ -1,4 +1,4 @@
-"""The block formats in NumPy, from their definition in ggml, one weight at a time where bits are split.
+"""The block formats in NumPy, from their definition in ggml, one weight at a time.
 
 Shares no line with the library. Weights are read as whole numbers, scales and minima for each 16.
 """
@@ -77,7 +77,7 @@ def with_scales(raw, kind, scale, minimum, sub):
 
 def whole_numbers(raw, kind):
     """Scales and minima (columns, sixteens), and whole numbers (columns, sixteens, 16)."""
-    weights, size = SIZES[kind]
+    size = SIZES[kind][1]
     found = [_block(block, kind) for block in raw.reshape(-1, size)]
     d, m, q = (np.stack(parts) for parts in zip(*found, strict=True))
     return (
