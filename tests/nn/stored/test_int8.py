@@ -90,8 +90,10 @@ def test_grouped_rows_stand_for_the_weights_of_the_file(rng, kind, columns):
     assert (picked == expected[[[columns - 1, 0, 5]]]).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("rows", [1, 7, 67])  # 67: more than a group of rows
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [("Q4_1", 1), ("Q4_1", kernels.GROUP + 3), *((kind, 7) for kind in KINDS)],
+)
 def test_a_product_is_that_of_the_rounded_activations(rng, kind, rows):
     raw, x = blocks(rng, kind, 29, depth_of(kind)), normal(rng, rows, depth_of(kind))
     layer = layer_of(raw, kind)
@@ -113,8 +115,16 @@ def test_the_error_of_rounding_is_at_most_half_a_step_a_weight(rng, kind):
     assert error.max() > 1e-3  # or the activations were not rounded at all
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("flags", ["", *OTHERS])
+# The ways in which C reads bytes: by halves, signed, by two halves and a shift; and the others.
+READ = ("Q4_1", "Q8_0", "Q6_K")
+ELSEWHERE = [
+    pytest.param(kind, flags, marks=() if kind in READ or not flags else pytest.mark.slow)
+    for kind in KINDS
+    for flags in ("", *OTHERS)
+]
+
+
+@pytest.mark.parametrize(("kind", "flags"), ELSEWHERE)
 def test_whole_numbers_are_exact_on_every_processor(rng, kind, flags, tmp_path, monkeypatch):
     x, raw = extremes(rng, 7, kind)
     expected, _ = reference(x, raw, kind)
@@ -163,14 +173,16 @@ def test_whole_numbers_are_exact_on_arm(rng, target, processor, tmp_path, monkey
         assert found is None or (found == reference(x, raw, kind)[0]).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_row_is_the_same_bits_alone_and_in_any_batch(rng, kind):
+@pytest.mark.parametrize(
+    ("kind", "sizes"), [("Q4_1", (1, 2, 3, 5, 8, 9)), *((kind, (7,)) for kind in KINDS)]
+)
+def test_a_row_is_the_same_bits_alone_and_in_any_batch(rng, kind, sizes):
     x, layer = (
         normal(rng, 19, depth_of(kind)),
         layer_of(blocks(rng, kind, 29, depth_of(kind)), kind),
     )
     together = layer(Tensor(x)).numpy()
-    for rows in (1, 2, 3, 5, 8, 9):
+    for rows in sizes:
         assert (layer(Tensor(x[-rows:])).numpy() == together[-rows:]).all()
     wanted = Tensor(np.array([0, 0, 3, 2, 7, 18] + [0] * 16, dtype=np.int32))
     some = layer(Tensor(x), wanted).numpy()
@@ -198,7 +210,9 @@ def test_rounding_lets_the_gradient_pass(rng):
 
 def backbone_of(rng, kinds):
     """Two layers, their products of these kinds in turn, or of float32."""
-    config = BackboneConfig(64, 2, 4, 2, ffn_size=96, biases=(), final_norm="rms_norm")
+    large = any(depth_of(kind) > 96 for kind in kinds if kind)
+    D, F = (256, 512) if large else (64, 96)
+    config = BackboneConfig(D, 2, 4, 2, ffn_size=F, biases=(), final_norm="rms_norm")
     backbone = Backbone(config, np.random.default_rng(5))
     for i, (path, weight) in enumerate(get_state_dict(backbone).items()):
         if path.endswith("_proj.weight") and (kind := kinds[i % len(kinds)]):
@@ -209,12 +223,17 @@ def backbone_of(rng, kinds):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kinds", [["Q4_1"], ["Q4_0", None, "Q8_0", "Q4_1", None]], ids=str)
+@pytest.mark.parametrize(
+    "kinds", [["Q4_1"], ["Q4_0", None, "Q8_0", "Q4_1", None], ["Q4_K", "Q6_K"]], ids=str
+)
 def test_a_whole_layer_equals_its_formula(rng, kinds):
     """What rounds differently by a bit may round to another number: hence the tolerance."""
     backbone = backbone_of(rng, kinds)
     block = backbone.blocks[0]
-    x, tables = Tensor(normal(rng, 3, 29, 64)).realize(), backbone.rotations(64, "CPU")
+    x, tables = (
+        Tensor(normal(rng, 3, 29, block.config.hidden_size)).realize(),
+        backbone.rotations(64, "CPU"),
+    )
     seen = [count_up(1, 29, "CPU")]
     assert block.is_one_kernel(x)
     expected = block._formula(x, tables, seen, None, 0).numpy()
@@ -225,7 +244,7 @@ def test_a_whole_layer_equals_its_formula(rng, kinds):
 
 @pytest.mark.parametrize("flags", OTHERS)
 def test_a_whole_layer_is_the_same_on_other_processors(rng, flags, tmp_path, monkeypatch):
-    backbone = backbone_of(rng, KINDS)
+    backbone = backbone_of(rng, ["Q4_0", "Q8_0", "Q4_1", "Q5_0"])
     x, tables = Tensor(normal(rng, 3, 5, 64)).realize(), backbone.rotations(64, "CPU")
     seen, block = [count_up(1, 5, "CPU")], backbone.blocks[0]
     expected = block(x, tables, seen).numpy()
