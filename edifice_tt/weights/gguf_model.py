@@ -65,6 +65,7 @@ def load_gguf(
             raise ValueError(f"{tokenizer.vocab_size} tokens for {config.vocab_size} embeddings")
     except (ValueError, CheckpointError) as error:
         raise header.error(str(error)) from error
+    header.metadata.clear()  # a vocabulary's texts take as much memory as some weights
     weights = get_state_dict(model)
     ours = {family.rename(name, GGUF): name for name in weights}
     shapes = {
