@@ -95,18 +95,3 @@ def _compile(command, source):
 
 def normal(rng, *shape):
     return rng.standard_normal(shape).astype(np.float32)
-
-
-def blocks(rng, kind, columns, depth):
-    """Random blocks of a kind in GGUF files (columns, bytes), their scales small and finite."""
-    floats = normal(rng, columns, depth) / 10
-    if kind == "F16":
-        return floats.astype(np.float16).view(np.uint8)
-    if kind == "BF16":
-        return (floats.view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
-    size = {"Q4_0": 18, "Q4_1": 20, "Q8_0": 34}[kind]
-    raw = rng.integers(0, 256, (columns, depth // 32, size), dtype=np.uint8)
-    scales = 4 if kind == "Q4_1" else 2
-    values = (rng.standard_normal((columns, depth // 32, scales // 2)) / 10).astype(np.float16)
-    raw[:, :, :scales] = values.view(np.uint8)
-    return raw.reshape(columns, -1)

@@ -18,7 +18,7 @@ from edifice_tt.engine.lockstep import devices_for, share_out
 from edifice_tt.engine.workspace import spare_decoder
 from edifice_tt.machine.memory import available_bytes, check_room
 from edifice_tt.nn.buffers import in_memory
-from edifice_tt.nn.cpu.kernels import scratch_floats
+from edifice_tt.nn.cpu.layer import scratch_floats
 
 FLOAT = 4  # bytes; keys, values and sums are float32, whatever the weights are
 
@@ -105,7 +105,7 @@ def cache_bytes(config: CausalLMConfig, rows: int, tokens: int) -> int:
 def workspace_bytes(config: CausalLMConfig, device: str, rows: int, span: int) -> int:
     """The bytes of a step besides caches and weights: hidden states, attention scores, logits."""
     c = config.backbone
-    if in_memory(device):  # as `kernels.block` makes room
+    if in_memory(device):  # as `call_layer` makes room
         sizes = c.hidden_size, c.num_heads, c.num_kv_heads, c.head_dim, c.ffn_size
         floats = sum(scratch_floats(*sizes, span, rounds=True).values())
         return FLOAT * 2 * (floats + (rows + 1) * config.vocab_size)

@@ -18,7 +18,7 @@ from edifice_tt.nn.blocks import Attention, FeedForward, LayerNorm, RMSNorm, rop
 from edifice_tt.nn.cache import KVCache, count_up
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu import bridge as cpu
-from edifice_tt.nn.cpu import kernels
+from edifice_tt.nn.cpu.layer import NORMS, Layer, call_layer
 from edifice_tt.nn.ops import Memory
 
 
@@ -55,9 +55,9 @@ class Block:
         if not self.is_one_kernel(x):
             return self._formula(x, tables, seen, cache, layer)
         if cache is None:
-            return kernels.block(x, self._layer, tables, gradient=self._gradient)
+            return call_layer(x, self._layer, tables, gradient=self._gradient)
         prefix = None if cache.prefix is None else cache.prefix.layers[layer]
-        return kernels.block(
+        return call_layer(
             x,
             self._layer,
             tables,
@@ -106,15 +106,14 @@ class Block:
         return x + (y if scale == 1 else y * scale).dropout(self.config.dropout)
 
     @property
-    def _layer(self) -> kernels.Layer:
+    def _layer(self) -> Layer:
         attn, ffn = self.attn, self.ffn
         parts = {"q": attn.q_proj, "k": attn.k_proj, "v": attn.v_proj, "o": attn.o_proj}
         parts |= {"gate": ffn.gate_proj, "up": ffn.up_proj, "down": ffn.down_proj}
         norms = {
-            name: getattr(attn if name in ("q_norm", "k_norm") else self, name)
-            for name in kernels.NORMS
+            name: getattr(attn if name in ("q_norm", "k_norm") else self, name) for name in NORMS
         }
-        return kernels.Layer(
+        return Layer(
             self.config,
             self.window,
             {name: norm.weight for name, norm in norms.items() if norm},

@@ -6,10 +6,7 @@ Which of the file's names and layouts are which weights of ours stands in `famil
 import os
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
 
@@ -18,28 +15,24 @@ from edifice_tt.architectures.fingerprint import Stored, identify
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.toolchain import open_device
-from edifice_tt.nn.buffers import all_finite, copied, give_back, held_to, place, wrap
+from edifice_tt.nn.buffers import give_back, held_to, place, wrap
 from edifice_tt.nn.cpu.bridge import compiles_c
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.mapped import MappedFile
 from edifice_tt.nn.stored.blocks import QuantizedLinear, layer_at
 from edifice_tt.nn.stored.halves import choose_dtype, hold, store
-from edifice_tt.nn.stored.int8 import KINDS, ROWS, Int8Linear, group_bytes, group_rows
-from edifice_tt.weights.families.family import GGUF, Place, found_in
+from edifice_tt.nn.stored.int8 import KINDS, Int8Linear
+from edifice_tt.weights.families.family import GGUF, found_in, reorder_rows
 from edifice_tt.weights.footprint import check_weights, work_bytes
 from edifice_tt.weights.gguf import read_arrays
+from edifice_tt.weights.gguf_blocks import BlockRows
 from edifice_tt.weights.gguf_config import LONG_ROPE_FACTORS, ROPE_FACTORS, read_config
-from edifice_tt.weights.gguf_header import Entry, GGUFHeader
+from edifice_tt.weights.gguf_header import GGUFHeader
 from edifice_tt.weights.safetensors import check_fit, differences
 from edifice_tt.weights.tokenizer import Tokenizer
 
 _FORMATS = {form.ggml_type: form for form in FORMATS.values()}
-
-
-def reorder_rows(weight: NDArray[Any], num_heads: int) -> None:
-    """Reorder each head's rows, in place, from rotary pairs (2i, 2i+1) to pairs (i, i + E/2)."""
-    for head in weight.reshape(num_heads, -1, weight[0].size):
-        head[:] = np.concatenate([head[0::2], head[1::2]])
+_PART = 1 << 22  # bytes that are read together
 
 
 @exclusive
@@ -65,6 +58,7 @@ def load_gguf(
             raise ValueError(f"{tokenizer.vocab_size} tokens for {config.vocab_size} embeddings")
     except (ValueError, CheckpointError) as error:
         raise header.error(str(error)) from error
+    header.metadata.clear()  # a vocabulary's texts take as much memory as some weights
     weights = get_state_dict(model)
     places = family.places(weights, GGUF)
     beside = (ROPE_FACTORS, *LONG_ROPE_FACTORS)
@@ -85,23 +79,21 @@ def load_gguf(
         )
     dtype = choose_dtype(dtype, opened)
     heads = {name: _heads(name, config) if family.rotary_pairs else 0 for name in places}
-    kept = {
-        name: where
-        for name, where in places.items()
-        if _stays(header.entries[where.name], opened, dtype)
-    }
-    _check_room(header, weights, kept, heads, opened, dtype, int8)
-    for name, where in kept.items():
-        layer, entry = name.removesuffix(".weight"), header.entries[where.name]
-        form, rows = _FORMATS[entry.ggml_type], _read_blocks(header, where, heads[name])
+    rows = {name: BlockRows(header, where, heads[name]) for name, where in places.items()}
+    kept = {name: one for name, one in rows.items() if _stays(one, opened, dtype)}
+    _check_room(header, weights, kept, opened, dtype, int8)
+    for name, blocks in kept.items():
+        layer, form = name.removesuffix(".weight"), blocks.form
+        assert form is not None
         bias = layer_at(model, layer).bias  # filled below
-        quantized = QuantizedLinear(wrap(rows, opened), form.name, bias)
+        quantized: QuantizedLinear
         if int8 and form.whole_numbers:
-            grouped = wrap(group_rows(rows, form.name), opened)
-            quantized = Int8Linear(grouped, form.name, len(rows), bias)
+            quantized = Int8Linear(wrap(blocks.grouped(), opened), form.name, blocks.count, bias)
             model.activations = "int8"
-        elif not heads[name]:
-            model.mapped_file = MappedFile(header.check_unchanged)
+        else:
+            quantized = QuantizedLinear(wrap(blocks.mapped(), opened), form.name, bias)
+            if not blocks.num_heads:
+                model.mapped_file = MappedFile(header.check_unchanged)
         parent, _, attribute = layer.rpartition(".")
         setattr(layer_at(model, parent) if parent else model, attribute, quantized)
     rest = {name: one for name, one in places.items() if name not in kept}
@@ -148,49 +140,27 @@ def _heads(name: str, config: CausalLMConfig) -> int:
     return heads.get(name.split(".")[-2], 0)
 
 
-def _stays(entry: Entry, device: str, dtype: str | None) -> bool:
+def _stays(rows: BlockRows, device: str, dtype: str | None) -> bool:
     """Whether a weight is read from its blocks in the file when needed: on the CPU, as it is."""
-    form = _FORMATS.get(entry.ggml_type)
-    if form is None or len(entry.shape) != 2 or entry.shape[1] % form.weights:
-        return False
-    return compiles_c(device) and dtype in (None, form.dtype)
+    return rows.form is not None and compiles_c(device) and dtype in (None, rows.form.dtype)
 
 
 def _check_room(
     header: GGUFHeader,
     weights: Mapping[str, Tensor],
-    kept: Mapping[str, Place],
-    heads: Mapping[str, int],
+    kept: Mapping[str, BlockRows],
     device: str,
     dtype: str | None,
     int8: bool,
 ) -> None:
-    """`kept` stay in their blocks; of those that have `heads`, rows are reordered in a copy."""
     shapes = [tuple(weight.shape) for name, weight in weights.items() if name not in kept]
-    blocks, grouped = [0], [0]
-    for name, where in kept.items():
-        entry, rows = header.entries[where.name], where.rows
-        size = (entry.stop - entry.start) // entry.shape[0] * (rows.stop - rows.start)
-        blocks.append(2 * size if heads[name] else size)
-        form = _FORMATS[entry.ggml_type]
-        if int8 and form.whole_numbers:
-            grouped.append(-(-(size // form.bytes) // ROWS) * group_bytes(form.name))
+    blocks, parts = [0], [0]
+    for one in kept.values():
+        if int8 and one.form and one.form.whole_numbers:
+            blocks.append(one.grouped_bytes)
+            parts.append(one.part_bytes)
+        else:
+            blocks.append(one.copied_bytes)
     # With what is there while one is looked at, and while one is grouped.
-    beside = sum(blocks) + work_bytes(max(blocks)) + sum(grouped) + 2 * max(grouped)
+    beside = sum(blocks) + work_bytes(max(blocks)) + max(parts)
     check_weights(header.path, shapes, device, dtype, beside=beside)
-
-
-def _read_blocks(header: GGUFHeader, where: Place, num_heads: int) -> NDArray[np.uint8]:
-    """A weight's rows (out, bytes of a row): where they are mapped, or a copy, reordered."""
-    entry = header.entries[where.name]
-    row = (entry.stop - entry.start) // entry.shape[0]
-    span = [entry.start + row * where.rows.start, entry.start + row * where.rows.stop]
-    raw, form = header.data[span[0] : span[1]], _FORMATS[entry.ggml_type]
-    if num_heads:
-        raw = copied(header.read(*span))
-    if not all_finite(form.scales_of(raw)):
-        raise header.error(f"weight {where.name!r} holds NaN or infinity; the file is damaged")
-    rows = raw.reshape(-1, row)
-    if num_heads:
-        reorder_rows(rows, num_heads)
-    return rows

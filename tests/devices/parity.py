@@ -19,6 +19,7 @@ from pathlib import Path
 
 sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("", "weights"))
 
+import block_formats
 import mistakes
 import numpy as np
 import numpy_reference as reference
@@ -197,22 +198,12 @@ class Parity:
         return max(errors)
 
     def quantized(self, kind):
-        """Products with blocks of 4 or 8 bits, and rows of them, unpacked here by hand."""
+        """Products with blocks, and rows of them, unpacked by their definition."""
         rng = np.random.default_rng(5)
-        rows, depth, size = 16, 64, FORMATS[kind].bytes
-        blocks = rng.integers(0, 256, (rows, depth // 32, size)).astype(np.uint8)
-        halves = rng.normal(size=(rows, depth // 32, 2)).astype(np.float16)
-        lead = 4 if kind == "Q4_1" else 2
-        blocks[..., :lead] = halves[..., : lead // 2].copy().view(np.uint8)
-        bits = blocks[..., lead:]
-        if kind == "Q8_0":
-            whole = bits.view(np.int8).astype(np.float64)
-        else:
-            whole = np.concatenate([bits & 15, bits >> 4], -1).astype(np.float64)
-            whole -= 8 * (kind == "Q4_0")
-        exact = whole * halves[..., :1] + (halves[..., 1:] if kind == "Q4_1" else 0)
-        exact = exact.reshape(rows, depth)
-        layer = QuantizedLinear(Tensor(blocks.reshape(rows, -1), device=self.device), kind)
+        rows, depth = 16, max(64, FORMATS[kind].weights)
+        raw = block_formats.blocks(rng, kind, rows, depth)
+        exact = block_formats.floats(raw, kind).astype(np.float64)
+        layer = QuantizedLinear(Tensor(raw, device=self.device), kind)
         x = rng.normal(size=(16, depth)).astype(np.float32)
         y = layer(Tensor(x, device=self.device)).numpy()
         ids = Tensor(np.array([[3, 11]], np.int32), device=self.device)
@@ -330,7 +321,7 @@ CHECKS = [
     ("greedy", "float32"),
     ("two_devices", "float32"),
     ("hidden", "float32"),
-    *(("quantized", kind) for kind in ("Q4_0", "Q4_1", "Q8_0")),
+    *(("quantized", kind) for kind in FORMATS),
     ("read_gguf", ""),
     ("save", ""),
     ("select", ""),

@@ -53,7 +53,7 @@ SMOLLM2 = CausalLMConfig(
     ffn_size=1536,
     rope_base=100000.0,
 )
-FORMATS = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q6_K")
+FORMATS = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q6_K", "IQ4_NL")
 PROMPT = "What is the capital of France?"
 
 

@@ -1,4 +1,4 @@
-"""Calls of the C kernels: a product, attention, and a whole layer.
+"""Calls of the C kernels: a product, a norm, attention. A whole layer is in `layer`.
 
 Each has its formula in tinygrad operations, and a test that both agree. What a kernel computes, and
 in which order it sums, stands in `c`; the sizes are compiled in.
@@ -6,56 +6,30 @@ in which order it sums, stands in `c`; the sizes are compiled in.
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
 from tinygrad import Tensor, dtypes
 
-from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu import bridge as cpu
+from edifice_tt.nn.cpu.formats import formats_in_c
 from edifice_tt.nn.formats import FORMATS
 
 GROUP, QUERY_ROWS, MOST_COLUMNS = 96, 8, 8  # what they hold stands in c/vectors.c
-ROUNDED_BYTES = 40  # of 32 activations; in c/int8.c
+ROUNDED_BYTES = 48  # of 32 activations; in c/int8.c
 C_ROOMS = ("vectors", "weights", "products", "int8", "attention", "layer")
 
 
 @cache
-def _library() -> str:
+def library(*kinds: str) -> str:
+    """The C of every kernel, for weights of these kinds."""
     sizes = {"GROUP": GROUP, "QUERY_ROWS": QUERY_ROWS, "MOST_COLUMNS": MOST_COLUMNS}
     sizes["ROUNDED_BYTES"] = ROUNDED_BYTES
     folder = Path(__file__).with_name("c")
     first, *rooms = ((folder / f"{room}.c").read_text(encoding="utf-8") for room in C_ROOMS)
     defines = [f"#define {name} {size}" for name, size in sizes.items()]
-    return "\n".join([*defines, first, _formats(), *rooms])
-
-
-def _formats() -> str:
-    """The block formats in C, as `c/weights.c` says."""
-    formats = FORMATS.values()
-    grouped = {grouped_kind(f.name): f.whole_numbers for f in formats if f.whole_numbers}
-    kinds = ", ".join(["F32", *FORMATS, *grouped])
-    sizes = " ".join(f"f({f.name}, {f.bytes}, {f.weights})" for f in formats)
-    groups = " ".join(
-        f"f({kind}, {whole.bits}, {whole.offset}, {int(whole.has_minimum)})"
-        for kind, whole in grouped.items()
-    )
-    unpack = "static inline WIDE void unpack_{}(float *y, const unsigned char *q) {{\n{}\n}}"
-    return "\n".join(
-        [
-            f"typedef enum {{ {kinds}, FIRST_GROUPED = {next(iter(grouped))} }} kind;",
-            f"#define FORMATS(f) {sizes}",
-            f"#define GROUPED(f) {groups}",
-            *(unpack.format(f.name, f.c) for f in formats),
-        ]
-    )
-
-
-def grouped_kind(name: str) -> str:
-    """What the C calls the rows of a format that stand together."""
-    return f"{name}_grouped"
+    return "\n".join([*defines, first, formats_in_c(kinds), *rooms])
 
 
 class Weight(NamedTuple):
@@ -74,7 +48,7 @@ class Weight(NamedTuple):
         return self.out or int(self.data.shape[0])
 
 
-def _rounded_floats(depth: int) -> int:
+def rounded_floats(depth: int) -> int:
     """The room, in floats, for as many rounded rows as go through a product together."""
     return GROUP * (depth // 32) * ROUNDED_BYTES // 4
 
@@ -88,7 +62,7 @@ def pack(weight: Tensor, bias: Tensor | None = None) -> Weight:
     return Weight(weight, _KINDS[weight.dtype], bias)
 
 
-class _Arguments:
+class Arguments:
     """The Tensors of a call by name; a weight is up to two of them."""
 
     def __init__(self, **tensors: Tensor | None) -> None:
@@ -113,7 +87,7 @@ def linear(
     """
     columns, depth = weight.size, x.shape[-1]
     count = x.numel() // depth
-    arguments = _Arguments(x=x)
+    arguments = Arguments(x=x)
     name = f"linear_{count}_{columns}_{depth}_{weight.kind}"
     name += "" if weight.bias is None else "_bias"
     w = arguments.weight("w", weight)
@@ -127,23 +101,23 @@ def linear(
         body = f"_Alignas(LINE) float panel[TILE_COLUMNS * {depth}];\n"
         body += f"product(out, x, {at}, {wanted}, {w}, {columns}, {depth}, panel, 0);"
     else:
-        room = _rounded_floats(depth)
+        room = rounded_floats(depth)
         written["room"] = Tensor.invalids(room, dtype=dtypes.float32, device=x.device)
         body = f"linear_int8(out, x, {at}, {wanted}, {w}, {columns}, {depth}, (rounded *)room);"
     gradient = cpu.gradient_of(formula, len(written)) if rows is None else None
-    return cpu.call(name, _library(), body, written, arguments.read, gradient)[0]
+    return cpu.call(name, library(weight.kind), body, written, arguments.read, gradient)[0]
 
 
 def lookup(ids: Tensor, weight: Weight, depth: int, formula: Callable[..., Tensor]) -> Tensor:
     """Rows of a weight, as an embedding gives them: int32 ids (...) -> (..., in)."""
     rows, count = weight.size, ids.numel()
-    arguments = _Arguments(ids=ids)
+    arguments = Arguments(ids=ids)
     w = arguments.weight("w", weight)
     out = Tensor.invalids(*ids.shape, depth, dtype=dtypes.float32, device=ids.device)
     name = f"lookup_{count}_{rows}_{depth}_{weight.kind}"
     body = f"lookup(out, ids, {count}, {w}, {rows}, {depth});"
     gradient = cpu.gradient_of(formula)
-    return cpu.call(name, _library(), body, {"out": out}, arguments.read, gradient)[0]
+    return cpu.call(name, library(weight.kind), body, {"out": out}, arguments.read, gradient)[0]
 
 
 def norm(
@@ -152,22 +126,22 @@ def norm(
     """The root-mean-square norm of the last axis, or the layer norm if there is a bias."""
     size = x.shape[-1]
     count = x.numel() // size
-    arguments = _Arguments(x=x, gain=gain, bias=bias)
+    arguments = Arguments(x=x, gain=gain, bias=bias)
     name = f"norm_{count}_{size}_{'rms' if bias is None else 'layer'}"
     given = "0" if bias is None else "bias"
     body = f"""for (long i = 0; i < {count}; i++)
-      norm(out + i * {size}, x + i * {size}, gain, {given}, {size}, {_float(eps)});"""
+      norm(out + i * {size}, x + i * {size}, gain, {given}, {size}, {as_float(eps)});"""
     out = Tensor.invalids(*x.shape, dtype=dtypes.float32, device=x.device)
     gradient = cpu.gradient_of(formula)
-    return cpu.call(name, _library(), body, {"out": out}, arguments.read, gradient)[0]
+    return cpu.call(name, library(), body, {"out": out}, arguments.read, gradient)[0]
 
 
 def scale(x: Tensor, factor: float, cap: float, formula: Callable[..., Tensor]) -> Tensor:
     """`factor x`, and with a cap `cap tanh(factor x / cap)`."""
     name = f"scale_{x.numel()}_{crc32(repr((factor, cap)).encode()):x}"
-    body = f"scale_all(out, x, {x.numel()}, {_float(factor)}, {_float(cap)});"
+    body = f"scale_all(out, x, {x.numel()}, {as_float(factor)}, {as_float(cap)});"
     out = Tensor.invalids(*x.shape, dtype=dtypes.float32, device=x.device)
-    return cpu.call(name, _library(), body, {"out": out}, {"x": x}, cpu.gradient_of(formula))[0]
+    return cpu.call(name, library(), body, {"out": out}, {"x": x}, cpu.gradient_of(formula))[0]
 
 
 class Weighting(NamedTuple):
@@ -182,14 +156,14 @@ class Weighting(NamedTuple):
 
     @property
     def c(self) -> str:
-        return f"(weighting){{{_float(self.scale)}, {_float(self.cap)}, {self.window}}}"
+        return f"(weighting){{{as_float(self.scale)}, {as_float(self.cap)}, {self.window}}}"
 
     def width(self, positions: int) -> int:
         """The scores that a row has room for: whole vectors, wherever a window begins."""
         return -(-positions // 16) * 16 + (16 if self.window else 0)
 
 
-def _float(value: float) -> str:
+def as_float(value: float) -> str:
     return f"{float(value)!r}f"
 
 
@@ -225,107 +199,4 @@ def attention(
     attend(out, q, {B * T}, {H}, {K}, {E}, {prefix}, {prefix_room}, {common}, own, {room},
            {own.shape[1]}, batch, sees, {by.c}, p, {width});"""
     out = Tensor.invalids(B, T, H, E, dtype=dtypes.float32, device=q.device)
-    return cpu.call(name, _library(), body, {"out": out}, read, cpu.gradient_of(formula))[0]
-
-
-def scratch_floats(
-    D: int, H: int, K: int, E: int, F: int, width: int, rounds: bool
-) -> dict[str, int]:
-    """Where a layer works, in floats, by the names and in the order of `scratch` in `c/layer.c`."""
-    widest = max(D, F, H * E)
-    return {
-        "stream": GROUP * D,
-        "h": GROUP * D,
-        "queries": GROUP * H * E,
-        "kv": GROUP * K * E,
-        "mixed": GROUP * H * E,
-        "gate": GROUP * F,
-        "up": GROUP * F,
-        "scores": QUERY_ROWS * H // K * width,
-        "panel": MOST_COLUMNS * widest,
-        "rounded": _rounded_floats(widest) if rounds else 0,
-    }
-
-
-class Layer(NamedTuple):
-    """A layer's sizes, norms and weights, as `block` reads them."""
-
-    config: BackboneConfig
-    window: int
-    norms: dict[str, Tensor]  # those it has of `NORMS`
-    weights: dict[str, Weight]  # q, k, v, o, gate, up, down
-
-    @property
-    def by(self) -> Weighting:
-        c = self.config
-        return Weighting(c.attention_scale or c.head_dim**-0.5, c.attention_softcap, self.window)
-
-
-NORMS = ("attn_norm", "q_norm", "k_norm", "attn_post_norm", "ffn_norm", "ffn_post_norm")
-
-
-def block(
-    x: Tensor,
-    layer: Layer,
-    tables: tuple[Tensor, Tensor] | None,
-    own: Tensor | None = None,
-    prefix: Tensor | None = None,
-    rows: Tensor | None = None,
-    gradient: cpu.Gradient | None = None,
-    in_halves: bool = False,
-) -> Tensor:
-    """A whole layer, x (B, T, D) -> (B, T, D), behind what `own` and `prefix` hold.
-
-    `tables` are cos and sin of all positions, or None. `own` (2, B, S, K, E) takes the new keys and
-    values, in place. `rows` (see `KVCache`) says what both hold, and which rows are wanted. In
-    halves it is two programs, of which the first writes the keys and values; they have no gradient.
-    """
-    B, T, D = x.shape
-    c, by = layer.config, layer.by
-    H, K, E, F = c.num_heads, c.num_kv_heads, c.head_dim, layer.weights["gate"].size
-    if own is None:
-        own = Tensor.invalids(2, B, T, K, E, dtype=dtypes.float32, device=x.device)
-    room, prefix_room = own.shape[2], 0 if prefix is None else prefix.shape[2]
-    width = by.width(prefix_room + room)
-    rounds = any(weight.out is not None for weight in layer.weights.values())
-    sizes = scratch_floats(D, H, K, E, F, width, rounds)
-    *places, floats = accumulate(sizes.values(), initial=0)
-    room_of = ", ".join([*(f"scratch + {place}" for place in places), str(width)])
-    arguments = _Arguments(x=x)
-    arguments.read |= {} if tables is None else {"cos": tables[0], "sin": tables[1]}
-    arguments.read |= layer.norms
-    arguments.read |= {} if prefix is None else {"prefix": prefix}
-    arguments.read |= {} if rows is None else {"rows": rows}
-    parts = [
-        *(D, H, K, E, F, c.rotated or E, _float(c.norm_eps), _float(c.residual_scale), by.c),
-        *(int(c.activation == "gelu_tanh"), int(c.qk_norm == "whole"), int(rounds)),
-        *(norm if norm in layer.norms else "0" for norm in NORMS),
-        *(arguments.weight(name, w) for name, w in layer.weights.items()),
-    ]
-    form = f"(layer){{{', '.join(map(str, parts))}}}"
-    kind = crc32(f"{form}{tables is None}{rows is None}".encode())
-    name = f"block_{B}_{T}_{D}_{F}_{room}_{prefix_room}_{kind:x}"
-    turns = "0, 0" if tables is None else "cos, sin"
-    shared, seen, at, wanted = ("rows[0]", "rows[1] + 1", "rows + 3", "rows[2]")
-    if rows is None:
-        shared, seen, at, wanted = ("0", "1", "0", str(B * T))
-    common = "0" if prefix is None else "prefix"
-
-    def empty(*shape: int) -> Tensor:
-        return Tensor.invalids(*shape, dtype=dtypes.float32, device=x.device)
-
-    def call(halves: str, into: str, queries: str, written: dict[str, Tensor]) -> list[Tensor]:
-        body = f"""cache tail = {{own, {B}, {room}}};
-            cache common = {{(float *){common}, 1, {prefix_room}}};
-            block({into}, x, {T}, {form}, tail, common, {seen}, {shared}, {at}, {wanted}, {turns},
-                  (struct scratch){{{room_of}}}, {halves}, {queries});"""
-        written["scratch"] = empty(floats)
-        return cpu.call(f"{name}_{halves}", _library(), body, written, arguments.read, gradient)
-
-    out = empty(B, T, D)
-    if not in_halves:
-        return call("WHOLE", "out", "0", {"out": out, "own": own})[0]
-    queries = empty(B * T, H * E)
-    queries, own, _ = call("PROJECTS", "0", "queries", {"queries": queries, "own": own})
-    arguments.read["queries"] = queries
-    return call("READS", "out", "(float *)queries", {"out": out, "own": own})[0]
+    return cpu.call(name, library(), body, {"out": out}, read, cpu.gradient_of(formula))[0]

@@ -9,7 +9,6 @@ from pkgutil import iter_modules
 
 from edifice_tt.nn.formats.format import Format
 
-_MODULES = (import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__))
-FORMATS: dict[str, Format] = {
-    module.FORMAT.name: module.FORMAT for module in _MODULES if hasattr(module, "FORMAT")
-}
+_MODULES = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
+_FOUND: list[Format] = [module.FORMAT for module in _MODULES if hasattr(module, "FORMAT")]
+FORMATS = {form.name: form for form in sorted(_FOUND, key=lambda form: form.ggml_type)}

@@ -1,6 +1,6 @@
 """What a block format is: its size, its scales, and how a block becomes numbers. Knows no file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,24 +12,29 @@ from tinygrad.llm.gguf import ggml_data_to_tensor
 
 @dataclass(frozen=True)
 class WholeNumbers:
-    """How a product with rounded activations reads a format, in which the scales come first.
+    """Weights that are whole numbers of a few bits, times a scale, plus a minimum.
 
-    A weight is a number of `bits` bits, less `offset`, times the block's scale. With a minimum the
-    block has a second scale, which is added.
+    These are expressions of C, in terms of `c/weights.c`, for the 16 weights number `s` of a block.
+    `number` are their bytes: with 8 bits signed, with fewer not, and then less `offset`.
     """
 
-    bits: int  # 4 or 8
+    number: str
+    bits: int
+    scale: str = "HALF_AT(0)"
+    minimum: str = "0"
     offset: int = 0
-    has_minimum: bool = False
+    run: int = 32  # weights that share a scale, or 16
+    head: tuple[int, int] | None = None  # bytes in numbers smaller than 4 bytes; else the scales
 
 
 @dataclass(frozen=True)
 class Format:
     """A block format of GGUF files. What stands here stands nowhere else.
 
-    `scales` are the bytes of a block that hold numbers of `scale_dtype`: what can be NaN. `c` are
-    the statements that write the block's weights to `float *y` from `const unsigned char *q`.
-    `formula` is the same for tinygrad: blocks (N, bytes) uint8 -> (N, weights); by default its own.
+    `scales` are the bytes of a block that hold numbers of `scale_dtype`: what can be NaN. Weights
+    are `whole_numbers`, or `c` are the statements that write them to `float *y` from
+    `const unsigned char *q`. `formula` is the same for tinygrad: blocks (N, bytes) uint8 ->
+    (N, weights); by default its own.
     """
 
     name: str
@@ -37,8 +42,8 @@ class Format:
     weights: int  # of a block
     bytes: int  # of a block
     scales: tuple[int, int]
-    c: str
-    scale_dtype: str = "float16"  # or bfloat16
+    c: str = ""
+    scale_dtype: str = "float16"  # or bfloat16, or float8_e8m0: an exponent
     formula: Callable[[Tensor], Tensor] | None = None
     whole_numbers: WholeNumbers | None = None
 
@@ -46,6 +51,20 @@ class Format:
     def dtype(self) -> str | None:
         """The dtype of formats that are nothing but numbers; None for blocks with scales."""
         return self.scale_dtype if self.scales == (0, self.bytes) else None
+
+    @property
+    def head(self) -> tuple[int, int, int]:
+        """Where the numbers of a block begin and end that are smaller than 4 bytes; their size."""
+        start, stop = (self.whole_numbers and self.whole_numbers.head) or self.scales
+        return start, stop, 1 if self.scale_dtype == "float8_e8m0" else 2
+
+    @property
+    def fields(self) -> Iterator[tuple[int, int, int]]:
+        """Where a block's numbers of one size begin and end, and their size."""
+        start, stop, size = self.head
+        for field in ((0, start, 4), (start, stop, size), (stop, self.bytes, 4)):
+            if field[0] < field[1]:
+                yield field
 
     def dequantize(self, blocks: Tensor) -> Tensor:
         """Blocks (..., bytes) uint8 -> float32 (..., weights)."""
@@ -60,6 +79,8 @@ class Format:
     def scales_of(self, raw: NDArray[np.uint8]) -> NDArray[Any]:
         """What can be NaN or infinite in the blocks (bytes) of a weight."""
         scales = np.ascontiguousarray(raw.reshape(-1, self.bytes)[:, slice(*self.scales)])
+        if self.scale_dtype == "float8_e8m0":  # from 253 on, times 12 is beyond float32
+            return np.where(scales < 253, np.float32(1), np.float32(np.nan))
         if self.scale_dtype == "bfloat16":
             return (scales.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
         return scales.view(np.float16)

@@ -8,10 +8,5 @@ FORMAT = Format(
     weights=32,
     bytes=18,
     scales=(0, 2),
-    c="""\
-float d = HALF(q);
-octets b = *(const octets *)(q + 2);
-*(floats *)y = (FLOATS(b & 15) - 8) * d;
-*(floats *)(y + 16) = (FLOATS(b >> 4) - 8) * d;""",
-    whole_numbers=WholeNumbers(bits=4, offset=8),
+    whole_numbers=WholeNumbers("BYTES(2) >> s % 2 * 4 & 15", bits=4, offset=8),
 )

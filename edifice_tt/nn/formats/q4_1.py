@@ -8,10 +8,5 @@ FORMAT = Format(
     weights=32,
     bytes=20,
     scales=(0, 4),
-    c="""\
-float d = HALF(q), m = HALF(q + 2);
-octets b = *(const octets *)(q + 4);
-*(floats *)y = FLOATS(b & 15) * d + m;
-*(floats *)(y + 16) = FLOATS(b >> 4) * d + m;""",
-    whole_numbers=WholeNumbers(bits=4, has_minimum=True),
+    whole_numbers=WholeNumbers("BYTES(4) >> s % 2 * 4 & 15", bits=4, minimum="HALF_AT(2)"),
 )

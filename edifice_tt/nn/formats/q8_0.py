@@ -8,10 +8,5 @@ FORMAT = Format(
     weights=32,
     bytes=34,
     scales=(0, 2),
-    c="""\
-float d = HALF(q);
-const signed_octets *b = (const signed_octets *)(q + 2);
-*(floats *)y = FLOATS(b[0]) * d;
-*(floats *)(y + 16) = FLOATS(b[1]) * d;""",
-    whole_numbers=WholeNumbers(bits=8),
+    whole_numbers=WholeNumbers("BYTES(2 + s % 2 * 16)", bits=8),
 )

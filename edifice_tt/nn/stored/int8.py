@@ -1,7 +1,7 @@
 """Dense layers whose activations are rounded to 8 bits, so that products are of whole numbers.
 
 Each row is taken in blocks of 32 numbers, rounded to -127 .. 127 times the block's largest
-magnitude / 127. With weights of 4 or 8 bits, sums within a block are then exact integers. The
+magnitude / 127. With weights of 4 to 8 bits, sums within a block are then exact integers. The
 scales of both are applied in float32. Faster than float32, for another result: `load_pretrained`
 says what it costs. Knows no file and no model.
 """
@@ -11,17 +11,17 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from tinygrad import Tensor, dtypes
+from tinygrad import Tensor
 
 from edifice_tt.nn import ops
-from edifice_tt.nn.buffers import zeros
+from edifice_tt.nn.buffers import room
 from edifice_tt.nn.cpu import kernels
+from edifice_tt.nn.cpu.formats import grouped_kind
 from edifice_tt.nn.formats import FORMATS
-from edifice_tt.nn.formats.format import WholeNumbers
 from edifice_tt.nn.stored.blocks import QuantizedLinear
 
 ROWS = 16  # of a weight, that stand together
-_SCALES = 64  # bytes of the scales of a block of so many rows
+_AT_ONCE = 1 << 20  # bytes that are grouped together, so that they stay near
 _NEGLIGIBLE = 1e-30  # activations below are zero; the reciprocal of the smallest float is infinite
 
 BLOCK = 32  # activations that are rounded together
@@ -30,51 +30,52 @@ BLOCK = 32  # activations that are rounded together
 KINDS = tuple(name for name, form in FORMATS.items() if form.whole_numbers)
 
 
-def _whole_numbers(kind: str) -> WholeNumbers:
-    whole = FORMATS[kind].whole_numbers
-    assert whole is not None
-    return whole
-
-
-def group_bytes(kind: str) -> int:
-    """The bytes of a block of so many rows."""
-    return _SCALES + ROWS * BLOCK * _whole_numbers(kind).bits // 8
+def grouped_room(out: int, row_bytes: int) -> NDArray[np.uint8]:
+    """Room for as many rows that stand together: (groups, bytes of a group)."""
+    return room(-(-out // ROWS), ROWS * row_bytes, dtype=np.uint8)
 
 
 def group_rows(rows: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
     """A weight's rows (out, bytes of a row) as the kernel reads them: (groups, bytes of a group).
 
-    16 rows stand together, block by block: 16 scales (float32; of Q4_1 halves, then 16 minima), and
-    of each row in turn 4 bytes, as in the file. The last group is filled up with zeros.
+    16 rows stand together, block by block: of these first the first number of each row, then the
+    second, and so on, as in the file. The last group is filled up with zeros.
     """
-    out, size, whole = rows.shape[0], FORMATS[kind].bytes, _whole_numbers(kind)
-    head = FORMATS[kind].scales[1]
-    if out % ROWS:
-        rows = np.pad(rows, ((0, -out % ROWS), (0, 0)))
-    blocks = rows.reshape(-1, ROWS, rows.shape[1] // size, size).swapaxes(1, 2)
-    groups, count = blocks.shape[:2]
-    grouped = zeros(groups, count, group_bytes(kind), dtype=np.uint8)
-    scales = np.ascontiguousarray(blocks[..., :head]).view(np.float16).swapaxes(2, 3)
-    wanted = np.float16 if whole.has_minimum else np.float32
-    grouped[..., :_SCALES].view(wanted)[:] = scales.reshape(groups, count, -1)
-    fours = np.ascontiguousarray(blocks[..., head:]).view(np.uint32).swapaxes(2, 3)
-    grouped[..., _SCALES:].view(np.uint32)[:] = fours.reshape(groups, count, -1)
-    return grouped.reshape(groups, -1)
+    grouped = grouped_room(*rows.shape)
+    group_into(grouped, rows, kind)
+    return grouped
+
+
+def group_into(grouped: NDArray[np.uint8], rows: NDArray[np.uint8], kind: str) -> None:
+    """Write what `group_rows` gives."""
+    step = max(1, _AT_ONCE // grouped.shape[1])
+    for first in range(0, len(grouped), step):
+        some = rows[first * ROWS : (first + step) * ROWS]
+        if len(some) % ROWS:
+            some = np.pad(some, ((0, -len(some) % ROWS), (0, 0)))
+        _interleave(grouped[first : first + step], some, kind)
+
+
+def _interleave(grouped: NDArray[np.uint8], rows: NDArray[np.uint8], kind: str) -> None:
+    form = FORMATS[kind]
+    blocks = rows.reshape(len(grouped), ROWS, -1, form.bytes).swapaxes(1, 2)
+    groups = grouped.reshape(*blocks.shape[:2], -1)
+    for start, stop, size in form.fields:
+        numbers = np.ascontiguousarray(blocks[..., start:stop]).view(f"u{size}")
+        to = groups[..., ROWS * start : ROWS * stop].view(f"u{size}")
+        to.reshape(*blocks.shape[:2], -1, ROWS)[:] = numbers.swapaxes(2, 3)
 
 
 def floats_of(grouped: Tensor, kind: str, out: int) -> Tensor:
     """What `group_rows` gave -> float32 (out, in)."""
-    whole = _whole_numbers(kind)
-    blocks = grouped.reshape(grouped.shape[0], -1, group_bytes(kind))  # (groups, blocks, bytes)
-    scales = blocks[:, :, :_SCALES].bitcast(dtypes.half if whole.has_minimum else dtypes.float32)
-    d = scales[:, :, :ROWS].float().transpose(1, 2).unsqueeze(3)  # (groups, 16, blocks, 1)
-    q = blocks[:, :, _SCALES:].reshape(*blocks.shape[:2], -1, ROWS, 4).permute(0, 3, 1, 2, 4)
-    q = q.flatten(3)  # (groups, 16, blocks, bytes)
-    q = q.bitcast(dtypes.int8) if whole.bits == 8 else (q & 15).cat(q >> 4, dim=3)
-    w = (q.float() - whole.offset) * d  # (groups, 16, blocks, 32)
-    if whole.has_minimum:
-        w = w + scales[:, :, ROWS:].float().transpose(1, 2).unsqueeze(3)
-    return w.reshape(-1, blocks.shape[1] * BLOCK)[:out]
+    form = FORMATS[kind]
+    groups = grouped.reshape(grouped.shape[0], -1, ROWS * form.bytes)  # (groups, blocks, bytes)
+    fields = []
+    for start, stop, size in form.fields:
+        field = groups[:, :, ROWS * start : ROWS * stop].reshape(*groups.shape[:2], -1, ROWS, size)
+        fields.append(field.permute(0, 3, 1, 2, 4).flatten(3))  # (groups, 16, blocks, bytes)
+    rows = Tensor.cat(*fields, dim=3) if len(fields) > 1 else fields[0]
+    return form.dequantize(rows.reshape(-1, grouped.shape[1] // ROWS)[:out])
 
 
 def round_blocks(x: Tensor) -> Tensor:
@@ -118,12 +119,12 @@ class Int8Linear(QuantizedLinear):
 
     @property
     def packed(self) -> kernels.Weight:
-        kind = kernels.grouped_kind(self.kind)
+        kind = grouped_kind(self.kind)
         return kernels.Weight(self.blocks, kind, self.bias, self.out_size)
 
     @property
     def in_size(self) -> int:
-        return int(self.blocks.shape[1]) // group_bytes(self.kind) * BLOCK
+        return super().in_size // ROWS
 
     def floats(self) -> Tensor:
         return floats_of(self.blocks, self.kind, self.out_size)

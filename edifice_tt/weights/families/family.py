@@ -4,6 +4,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from tinygrad import Tensor
 
 from edifice_tt.weights.safetensors import foreign
@@ -66,6 +68,12 @@ def found_in(
         else:
             found[foreign(theirs, places)] = shape
     return found
+
+
+def reorder_rows(weight: NDArray[Any], num_heads: int) -> None:
+    """Reorder each head's rows, in place, from rotary pairs (2i, 2i+1) to pairs (i, i + E/2)."""
+    for head in weight.reshape(num_heads, -1, weight[0].size):
+        head[:] = np.concatenate([head[0::2], head[1::2]])
 
 
 class Scalar(NamedTuple):

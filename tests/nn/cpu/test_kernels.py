@@ -8,7 +8,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-from processors import ARM, blocks, kernel_of, normal, run_here, run_on_arm
+from block_formats import blocks, depth_of, floats, scales_at, with_scales
+from processors import ARM, kernel_of, normal, run_here, run_on_arm
 from tinygrad import Tensor
 from tinygrad.nn.state import get_parameters
 
@@ -103,29 +104,65 @@ def test_the_gradient_of_attention_is_that_of_its_formula(rng):
         assert np.abs(ours).max() > 0.1
 
 
-@pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("rows", [1, 7, 11])
+@pytest.mark.parametrize(
+    ("kind", "rows"), [("Q4_1", 1), ("Q4_1", 11), *((kind, 7) for kind in FORMATS)]
+)
 def test_quantised_weights_give_the_bits_of_the_float32_weights_they_stand_for(rng, kind, rows):
-    layer = quantized.QuantizedLinear(Tensor(blocks(rng, kind, 13, 96)), kind)
-    floats = layer.floats().realize()
-    x = Tensor(normal(rng, rows, 96))
-    assert (layer(x).numpy() == ops.linear(x, floats).numpy()).all()
-    expected = x.numpy().astype(np.float64) @ floats.numpy().T
-    assert layer.formula(x, layer.blocks).numpy() == pytest.approx(expected, abs=1e-4)
+    raw = blocks(rng, kind, 13, depth_of(kind))
+    layer, expected = quantized.QuantizedLinear(Tensor(raw), kind), floats(raw, kind)
+    x = Tensor(normal(rng, rows, depth_of(kind)))
+    assert (layer(x).numpy() == ops.linear(x, Tensor(expected)).numpy()).all()
     picked = layer.rows(Tensor([[12, 0, 5]])).numpy()
-    assert (picked == floats.numpy()[[[12, 0, 5]]]).all()
+    assert (picked == expected[[[12, 0, 5]]]).all()
+    assert (layer.floats().numpy() == expected).all()
+    formula = layer.formula(x, layer.blocks).numpy()
+    exact = x.numpy().astype(np.float64) @ expected.T
+    assert formula == pytest.approx(exact, abs=1e-5 * np.abs(exact).max())
 
 
-def test_quantised_blocks_are_read_as_the_format_defines(rng):
-    """Q4_1: half scale, half minimum, 16 bytes; the low nibbles are the first 16 weights."""
-    row = blocks(rng, "Q4_1", 1, 32)
-    d, m = row[0, :4].view(np.float16).astype(np.float32)
-    nibbles = np.concatenate([row[0, 4:] & 15, row[0, 4:] >> 4])
-    expected = nibbles.astype(np.float32) * d + m
-    assert (FORMATS["Q4_1"].dequantize(Tensor(row)).numpy()[0] == expected).all()
-    unit = Tensor(np.eye(32, dtype=np.float32))
-    layer = quantized.QuantizedLinear(Tensor(row), "Q4_1")
-    assert layer(unit).numpy()[:, 0] == pytest.approx(expected, abs=1e-7)
+@pytest.mark.parametrize(
+    ("kind", "subs"),
+    [
+        ("Q4_K", (0, 1, 31, 32, 63)),
+        ("Q5_K", (0, 1, 31, 32, 63)),
+        ("Q6_K", (0, 1, 127, 128, 255)),
+        ("IQ4_XS", (-32, -1, 0, 15, 31)),
+    ],
+)
+def test_the_extremes_of_scales_within_a_block_are_exact(rng, kind, subs):
+    """With the least and the largest float of 16 bits."""
+    rows = [
+        with_scales(blocks(rng, kind, 1, 256), kind, scale, -0.75 * scale, sub)
+        for sub in subs
+        for scale in (2.0**-24, -65504.0)
+    ]
+    raw = np.concatenate(rows)
+    layer, expected = quantized.QuantizedLinear(Tensor(raw), kind), floats(raw, kind)
+    assert np.isfinite(expected).all()
+    assert (layer.rows(Tensor([list(range(10))])).numpy()[0] == expected).all()
+    assert (layer.floats().numpy() == expected).all()
+
+
+def test_the_exponents_of_a_block_are_read_down_to_the_least_float(rng):
+    raw = blocks(rng, "MXFP4", 253, 32).reshape(253, 17)
+    raw[:, 0] = np.arange(253)
+    layer, expected = quantized.QuantizedLinear(Tensor(raw), "MXFP4"), floats(raw, "MXFP4")
+    assert (expected[:2] != 0).any()
+    assert np.isfinite(expected).all()
+    assert (layer.rows(Tensor([list(range(253))])).numpy()[0] == expected).all()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_scale_of_a_block_is_looked_at(rng, kind):
+    """NaN in each of them is found, and in nothing else of the block."""
+    raw = blocks(rng, kind, 1, depth_of(kind))
+    assert np.isfinite(FORMATS[kind].scales_of(raw).astype(np.float32)).all()
+    size = raw.shape[1] // 3
+    start, stop = (0, size) if FORMATS[kind].dtype else scales_at(kind)
+    for at in range(size + start, size + stop, 2):
+        damaged = raw.copy()
+        damaged[0, at : at + 2] = 255
+        assert not np.isfinite(FORMATS[kind].scales_of(damaged).astype(np.float32)).all()
 
 
 def layer_and_input(rng, B, T, **options):
@@ -199,11 +236,12 @@ def test_the_branches_for_other_x86_processors_compute_the_same(rng, flags, tmp_
     assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-5)
 
     for kind in FORMATS:
-        layer = quantized.QuantizedLinear(Tensor(blocks(rng, kind, 13, 96)), kind)
-        x = normal(rng, 7, 96)
-        expected = x @ layer.floats().numpy().T
+        raw = blocks(rng, kind, 13, depth_of(kind))
+        layer, x = quantized.QuantizedLinear(Tensor(raw), kind), normal(rng, 7, depth_of(kind))
+        expected = x @ floats(raw, kind).T
         kernel = kernel_of(monkeypatch, lambda layer=layer, x=x: layer(Tensor(x)))
-        assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-4)
+        found = run_here(kernel, flags, tmp_path)
+        assert found == pytest.approx(expected, abs=float(1e-5 * np.abs(expected).max()))
 
     q, both = normal(rng, 3, 3, 4, 22), memories(rng, 3, 22)
     expected = ops.attention_formula(Tensor(q), both).numpy()
@@ -227,14 +265,18 @@ def test_the_branch_for_arm_compiles_and_computes_the_same(rng, target, tmp_path
     pytest.importorskip("ziglang")
     x, w = normal(rng, 7, 37), normal(rng, 13, 37)
     q, both = normal(rng, 3, 3, 4, 22), memories(rng, 3, 22)
-    wide = normal(rng, 7, 96)
-    layer = quantized.QuantizedLinear(Tensor(blocks(rng, "Q4_1", 13, 96)), "Q4_1")
+    wide = normal(rng, 7, 768)
+    in_blocks = {
+        kind: quantized.QuantizedLinear(Tensor(blocks(rng, kind, 13, depth_of(kind))), kind)
+        for kind in ("Q4_1", "Q5_0", "Q6_K", "IQ4_XS")
+    }
     block, tokens, tables, seen = layer_and_input(rng, 3, 5)
     for call, expected in (
         (lambda: ops.linear(Tensor(x), Tensor(w)), x @ w.T),
-        (
-            lambda: layer(Tensor(wide)),
-            wide @ layer.floats().numpy().T,
+        *(
+            (partial(layer, Tensor(wide[:, :size])), wide[:, :size] @ layer.floats().numpy().T)
+            for layer in in_blocks.values()
+            for size in [layer.in_size]
         ),
         (
             lambda: ops.attention(Tensor(q), both),
@@ -246,7 +288,8 @@ def test_the_branch_for_arm_compiles_and_computes_the_same(rng, target, tmp_path
         ),
     ):
         found = run_on_arm(kernel_of(monkeypatch, call), target, tmp_path)
-        assert found is None or found == pytest.approx(expected, abs=1e-4)
+        near = float(1e-5 * max(1, np.abs(expected).max()))
+        assert found is None or found == pytest.approx(expected, abs=near)
 
 
 def test_what_the_kernels_cannot_serve_takes_the_formula(rng):

@@ -6,7 +6,8 @@ rounded, sums in integers, scales applied in float64.
 
 import numpy as np
 import pytest
-from processors import ARM, blocks, kernel_of, normal, run_here, run_on_arm
+from block_formats import blocks, depth_of, floats, whole_numbers, with_scales
+from processors import ARM, kernel_of, normal, run_here, run_on_arm
 from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
@@ -17,7 +18,6 @@ from edifice_tt.nn.cache import count_up
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.cpu import kernels
-from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.stored import blocks as quantized
 from edifice_tt.nn.stored.int8 import KINDS, Int8Linear, group_rows, round_blocks
 
@@ -35,22 +35,6 @@ def layer_of(raw, kind):
     return Int8Linear(Tensor(group_rows(raw, kind)), kind, len(raw))
 
 
-def read_blocks(raw, kind):
-    """Scales and minima (columns, blocks), whole numbers (columns, blocks, 32)."""
-    size = {"Q4_0": 18, "Q4_1": 20, "Q8_0": 34}[kind]
-    split = raw.reshape(len(raw), -1, size)
-    halves = split[..., :4].copy().view(np.float16).astype(np.float64)
-    if kind == "Q8_0":
-        return halves[..., 0], np.zeros(split.shape[:2]), split[..., 2:].view(np.int8).astype(int)
-    bytes_ = split[..., 4 if kind == "Q4_1" else 2 :]
-    q = np.concatenate([bytes_ & 15, bytes_ >> 4], axis=-1).astype(int)
-    return (
-        (halves[..., 0], halves[..., 1], q)
-        if kind == "Q4_1"
-        else (halves[..., 0], np.zeros(split.shape[:2]), q - 8)
-    )
-
-
 def rounded(x):
     """Whole numbers (rows, blocks, 32) and scales (rows, blocks)."""
     split = x.reshape(len(x), -1, 32)
@@ -62,12 +46,13 @@ def rounded(x):
 
 def reference(x, raw, kind):
     """The product (rows, columns), and the sum of the magnitudes that it is a sum of."""
-    d, m, w = read_blocks(raw, kind)
+    d, m, w = whole_numbers(raw, kind)
     q, scale = rounded(x)
+    q, scale = q.reshape(len(x), -1, 16), scale.repeat(2, axis=1)[:, None].astype(np.float64)
     sums = np.einsum("rbk,cbk->rcb", q, w)
-    minima = np.abs(m * q.sum(-1)[:, None]) * scale[:, None]
-    parts = (d * sums + m * q.sum(-1)[:, None]) * scale[:, None].astype(np.float64)
-    return parts.sum(-1), (np.abs(d * sums) * scale[:, None] + minima).sum(-1)
+    minima = m * q.sum(-1)[:, None]
+    parts = (d * sums + minima) * scale
+    return parts.sum(-1), ((np.abs(d * sums) + np.abs(minima)) * scale).sum(-1)
 
 
 def check(found, x, raw, kind):
@@ -76,38 +61,41 @@ def check(found, x, raw, kind):
     assert (np.abs(found - expected) < 1e-6 * magnitude).all()
 
 
-def whole_numbers(rng, rows, kind):
+def extremes(rng, rows, kind):
     """x and blocks whose every product is exact: scales of 1, minima of 2, the largest numbers.
 
     The first row and column hold the extremes, which saturate where sums are kept too short; the
     second row halves, which are rounded to even.
     """
-    x = rng.integers(-127, 128, (rows, 96)).astype(np.float32)
+    depth = depth_of(kind)
+    x = rng.integers(-127, 128, (rows, depth)).astype(np.float32)
     x[:, ::32] = 127
     x[0] = -127
     x[1, 1:9] = [0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 126.5, -126.5]
-    raw = blocks(rng, kind, 13, 96).reshape(13, 3, -1)
-    scales = 4 if kind == "Q4_1" else 2
-    raw[..., :scales] = np.array([1, 2], np.float16).view(np.uint8)[:scales]
-    raw[0, :, scales:] = 128 if kind == "Q8_0" else 0
-    raw[1, :, scales:] = 127 if kind == "Q8_0" else 255
-    return x, raw.reshape(13, -1)
+    raw = blocks(rng, kind, 13, depth)
+    raw[:2] = np.array([[0], [255]])
+    if kind == "Q8_0":
+        raw[:2] = np.array([[128], [127]])
+    return x, with_scales(raw, kind, 1, 2, 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("columns", [13, 16, 35])
 def test_grouped_rows_stand_for_the_weights_of_the_file(rng, kind, columns):
-    raw = blocks(rng, kind, columns, 96)
-    layer, expected = layer_of(raw, kind), FORMATS[kind].dequantize(Tensor(raw)).numpy()
+    raw = blocks(rng, kind, columns, depth_of(kind))
+    layer, expected = layer_of(raw, kind), floats(raw, kind)
+    assert layer.blocks.nbytes() == -(-columns // 16) * 16 * raw.shape[1]  # no more than the file
     assert (layer.floats().numpy() == expected).all()
     picked = layer.rows(Tensor([[columns - 1, 0, 5]])).numpy()
     assert (picked == expected[[[columns - 1, 0, 5]]]).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("rows", [1, 7, 67])  # 67: more than a group of rows
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [("Q4_1", 1), ("Q4_1", kernels.GROUP + 3), *((kind, 7) for kind in KINDS)],
+)
 def test_a_product_is_that_of_the_rounded_activations(rng, kind, rows):
-    raw, x = blocks(rng, kind, 29, 96), normal(rng, rows, 96)
+    raw, x = blocks(rng, kind, 29, depth_of(kind)), normal(rng, rows, depth_of(kind))
     layer = layer_of(raw, kind)
     assert cpu.serves(Tensor(x))
     found = layer(Tensor(x)).numpy()
@@ -119,25 +107,33 @@ def test_a_product_is_that_of_the_rounded_activations(rng, kind, rows):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_error_of_rounding_is_at_most_half_a_step_a_weight(rng, kind):
-    raw, x = blocks(rng, kind, 29, 96), normal(rng, 11, 96)
-    floats = FORMATS[kind].dequantize(Tensor(raw)).numpy().astype(np.float64)
-    error = np.abs(layer_of(raw, kind)(Tensor(x)).numpy() - x.astype(np.float64) @ floats.T)
-    weights = np.abs(floats).reshape(29, 3, 32).sum(-1)
+    raw, x = blocks(rng, kind, 29, depth_of(kind)), normal(rng, 11, depth_of(kind))
+    exact = floats(raw, kind).astype(np.float64)
+    error = np.abs(layer_of(raw, kind)(Tensor(x)).numpy() - x.astype(np.float64) @ exact.T)
+    weights = np.abs(exact).reshape(29, -1, 32).sum(-1)
     assert (error <= 0.501 * np.einsum("rb,cb->rc", rounded(x)[1], weights)).all()
     assert error.max() > 1e-3  # or the activations were not rounded at all
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("flags", ["", *OTHERS])
+# The ways in which C reads bytes: by halves, signed, by two halves and a shift; and the others.
+READ = ("Q4_1", "Q8_0", "Q6_K")
+ELSEWHERE = [
+    pytest.param(kind, flags, marks=() if kind in READ or not flags else pytest.mark.slow)
+    for kind in KINDS
+    for flags in ("", *OTHERS)
+]
+
+
+@pytest.mark.parametrize(("kind", "flags"), ELSEWHERE)
 def test_whole_numbers_are_exact_on_every_processor(rng, kind, flags, tmp_path, monkeypatch):
-    x, raw = whole_numbers(rng, 7, kind)
+    x, raw = extremes(rng, 7, kind)
     expected, _ = reference(x, raw, kind)
     assert (expected == np.rint(expected)).all()
     layer = layer_of(raw, kind)
     kernel = kernel_of(monkeypatch, lambda: layer(Tensor(x)))
     assert (run_here(kernel, flags, tmp_path) == expected).all()
 
-    x, raw = normal(rng, 7, 96), blocks(rng, kind, 13, 96)
+    x, raw = normal(rng, 7, depth_of(kind)), blocks(rng, kind, 13, depth_of(kind))
     layer = layer_of(raw, kind)
     kernel = kernel_of(monkeypatch, lambda: layer(Tensor(x)))
     check(run_here(kernel, flags, tmp_path), x, raw, kind)
@@ -170,18 +166,23 @@ def test_whole_numbers_are_exact_on_arm(rng, target, processor, tmp_path, monkey
     """Compiled where ziglang is installed, for Linux also run where qemu is."""
     pytest.importorskip("ziglang")
     for kind in KINDS:
-        x, raw = whole_numbers(rng, 7, kind)
+        x, raw = extremes(rng, 7, kind)
         layer = layer_of(raw, kind)
         kernel = kernel_of(monkeypatch, lambda layer=layer, x=x: layer(Tensor(x)))
         found = run_on_arm(kernel, target, tmp_path, processor)
         assert found is None or (found == reference(x, raw, kind)[0]).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_row_is_the_same_bits_alone_and_in_any_batch(rng, kind):
-    x, layer = normal(rng, 19, 96), layer_of(blocks(rng, kind, 29, 96), kind)
+@pytest.mark.parametrize(
+    ("kind", "sizes"), [("Q4_1", (1, 2, 3, 5, 8, 9)), *((kind, (7,)) for kind in KINDS)]
+)
+def test_a_row_is_the_same_bits_alone_and_in_any_batch(rng, kind, sizes):
+    x, layer = (
+        normal(rng, 19, depth_of(kind)),
+        layer_of(blocks(rng, kind, 29, depth_of(kind)), kind),
+    )
     together = layer(Tensor(x)).numpy()
-    for rows in (1, 2, 3, 5, 8, 9):
+    for rows in sizes:
         assert (layer(Tensor(x[-rows:])).numpy() == together[-rows:]).all()
     wanted = Tensor(np.array([0, 0, 3, 2, 7, 18] + [0] * 16, dtype=np.int32))
     some = layer(Tensor(x), wanted).numpy()
@@ -209,7 +210,9 @@ def test_rounding_lets_the_gradient_pass(rng):
 
 def backbone_of(rng, kinds):
     """Two layers, their products of these kinds in turn, or of float32."""
-    config = BackboneConfig(64, 2, 4, 2, ffn_size=96, biases=(), final_norm="rms_norm")
+    large = any(depth_of(kind) > 96 for kind in kinds if kind)
+    D, F = (256, 512) if large else (64, 96)
+    config = BackboneConfig(D, 2, 4, 2, ffn_size=F, biases=(), final_norm="rms_norm")
     backbone = Backbone(config, np.random.default_rng(5))
     for i, (path, weight) in enumerate(get_state_dict(backbone).items()):
         if path.endswith("_proj.weight") and (kind := kinds[i % len(kinds)]):
@@ -220,12 +223,17 @@ def backbone_of(rng, kinds):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kinds", [["Q4_1"], ["Q4_0", None, "Q8_0", "Q4_1", None]], ids=str)
+@pytest.mark.parametrize(
+    "kinds", [["Q4_1"], ["Q4_0", None, "Q8_0", "Q4_1", None], ["Q4_K", "Q6_K"]], ids=str
+)
 def test_a_whole_layer_equals_its_formula(rng, kinds):
     """What rounds differently by a bit may round to another number: hence the tolerance."""
     backbone = backbone_of(rng, kinds)
     block = backbone.blocks[0]
-    x, tables = Tensor(normal(rng, 3, 29, 64)).realize(), backbone.rotations(0, 64, "CPU")
+    x, tables = (
+        Tensor(normal(rng, 3, 29, block.config.hidden_size)).realize(),
+        backbone.rotations(0, 64, "CPU"),
+    )
     seen = [count_up(1, 29, "CPU")]
     assert block.is_one_kernel(x)
     expected = block._formula(x, tables, seen, None, 0).numpy()
@@ -236,7 +244,7 @@ def test_a_whole_layer_equals_its_formula(rng, kinds):
 
 @pytest.mark.parametrize("flags", OTHERS)
 def test_a_whole_layer_is_the_same_on_other_processors(rng, flags, tmp_path, monkeypatch):
-    backbone = backbone_of(rng, KINDS)
+    backbone = backbone_of(rng, ["Q4_0", "Q8_0", "Q4_1", "Q5_0"])
     x, tables = Tensor(normal(rng, 3, 5, 64)).realize(), backbone.rotations(0, 64, "CPU")
     seen, block = [count_up(1, 5, "CPU")], backbone.blocks[0]
     expected = block(x, tables, seen).numpy()

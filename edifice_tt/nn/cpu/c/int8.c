@@ -1,6 +1,6 @@
-// Products in whole numbers: activations rounded to 8 bits, weights of 4 or 8 bits as they are.
+// Products in whole numbers: activations rounded to 8 bits, weights of up to 8 bits as they are.
 //
-// Sums within a block of 32 are exact, and the scales of blocks are applied one block after the
+// Sums within a block of 32, or of 16 with a scale of their own, are exact, and the scales of blocks are applied one block after the
 // other in float32, a lane being a column of the weight; so here, too, a row is the same bits alone
 // and in any batch.
 
@@ -24,6 +24,8 @@ typedef unsigned int uvec __attribute__((ext_vector_type(WIDTH), aligned(4)));
 typedef short pairs __attribute__((ext_vector_type(2 * WIDTH), aligned(4)));
 typedef _Float16 hvec __attribute__((ext_vector_type(WIDTH), aligned(2)));
 typedef signed char cvec __attribute__((ext_vector_type(WIDTH), aligned(1)));
+typedef unsigned char ubvec __attribute__((ext_vector_type(WIDTH), aligned(1)));
+typedef unsigned short usvec __attribute__((ext_vector_type(WIDTH), aligned(2)));
 
 #if defined(__AVX512BW__)
 #define PAIRS __builtin_ia32_pmaddubsw512
@@ -41,9 +43,10 @@ static inline WIDE ivec dot(ivec sum, quads q, const signed char *x, int bits) {
   __asm__("sdot %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(q), "w"(same));
   return sum;
 #elif defined(PAIRS)
-  // Two products of 8 bits would not fit into the 16 bits that they are added in; of 4 they do.
-  sum += ADD_PAIRS((pairs)PAIRS((quads)(q & 15), (quads)same), (pairs)(short)1);
-  if (bits > 4) sum += ADD_PAIRS((pairs)PAIRS((quads)(q >> 4), (quads)same), (pairs)(short)1) << 4;
+  // Two products of 8 bits would not fit into the 16 bits that they are added in; of 7 they do.
+  quads low = bits == 8 ? q & 15 : q;
+  sum += ADD_PAIRS((pairs)PAIRS(low, (quads)same), (pairs)(short)1);
+  if (bits == 8) sum += ADD_PAIRS((pairs)PAIRS((quads)(q >> 4), (quads)same), (pairs)(short)1) << 4;
   return sum;
 #else
   UNROLL for (int i = 0; i < 4; i++) sum += (ivec)((uvec)q >> 8 * i & 255) * x[i];
@@ -51,9 +54,9 @@ static inline WIDE ivec dot(ivec sum, quads q, const signed char *x, int bits) {
 #endif
 }
 
-typedef struct { // 32 activations: x times the scale; and the sum of all x
+typedef struct { // 32 activations: x times the scale; sums of the first and last 16 and of all x
   signed char x[32];
-  float scale, sum;
+  float scale, sum[3];
 } rounded;
 _Static_assert(sizeof(rounded) == ROUNDED_BYTES, "room for rounded activations");
 
@@ -66,59 +69,116 @@ static WIDE void round_rows(rounded *to, const float *x, const int *at, long row
     const float *from = x + (at ? at[m] : m) * depth;
     for (long b = 0; b < depth / 32; b++, from += 32) {
       rounded *r = to + b * rows + m;
-      ivec top = 0, all = 0; // floats without their sign are ordered as integers; NaN is the top
+      ivec top = 0; // floats without their sign are ordered as integers; NaN is the top
       UNROLL for (int i = 0; i < 32; i += WIDTH)
         top = __builtin_elementwise_max(top, *(const ivec *)(from + i) & 0x7fffffff);
       int bits = __builtin_reduce_max(top);
       float most;
       __builtin_memcpy(&most, &bits, sizeof most);
       float inverse = most > 1e-30f ? 127 / most : 0;
+      ivec part[2] = {0, 0};
       UNROLL for (int i = 0; i < 32; i += WIDTH) {
         vec scaled = LOAD(from + i) * inverse;
         vec shifted = scaled + 12582912.0f; // 1.5 * 2^23: the bits behind the point are rounded off
         ivec whole = __builtin_convertvector(shifted - 12582912.0f, ivec);
         *(cvec *)(r->x + i) = __builtin_convertvector(whole, cvec);
-        all += whole;
+        part[i / 16] += whole;
       }
       r->scale = most / 127;
-      r->sum = __builtin_reduce_add(all);
+      for (int i = 0; i < 2; i++) r->sum[i] = __builtin_reduce_add(part[i]);
+      r->sum[2] = r->sum[0] + r->sum[1];
     }
   }
 }
 
+// What `weights.c` lists, of columns c .. c + WIDTH of a group from p on; of 4 weights a column.
+#undef CONVERT
+#undef AS_FLOATS
+#undef BYTES
+#undef BITS
+#undef BYTE
+#undef SHORT
+#undef WORD
+#undef HALF_AT
+#undef SIGNED
+#undef CHOSEN
+#define COLUMNS(at, of) (*(const of *)(p + 16 * (at) + c * sizeof(of) / WIDTH))
+#define CONVERT(x) __builtin_convertvector(x, vec)
+#define AS_FLOATS(x) ((vec)(x))
+#define BYTES(at) COLUMNS((at) + 4 * j, quads)
+#define BITS(at) ((quads)((WORD(at) >> (16 * s + 4 * j) & 15) * 0x00204081) & 1)
+#define BYTE(at) __builtin_convertvector(COLUMNS(at, ubvec), uvec)
+#define SHORT(at) __builtin_convertvector(COLUMNS(at, usvec), uvec)
+#define WORD(at) COLUMNS(at, uvec)
+#define HALF_AT(at) CONVERT(COLUMNS(at, hvec))
+#define SIGNED(at) CONVERT((ivec)(WORD((at) + s / 4 * 4) << (24 - s % 4 * 8)) >> 24)
+#define CHOSEN(index, ...) chosen_quads((octets)(signed_octets){__VA_ARGS__}, index)
+
+static inline WIDE quads chosen_quads(octets table, quads index) {
+  octets part[WIDTH / 4];
+#if defined(__AVX512BW__)
+  UNROLL for (int i = 0; i < WIDTH / 4; i++) part[i] = table;
+  return __builtin_ia32_pshufb512(*(quads *)part, index);
+#else
+  *(quads *)part = index;
+  UNROLL for (int i = 0; i < WIDTH / 4; i++) part[i] = chosen(table, part[i]);
+  return *(quads *)part;
+#endif
+}
+
+// The weights number 16 s .. 16 s + 15 of a block, of WIDTH columns, and their scales and minima.
+typedef struct {
+  quads q[4];
+  vec scale, minimum;
+} sixteen;
+
+static inline __attribute__((always_inline)) WIDE sixteen
+read_sixteen(const unsigned char *p, int c, int s, kind kind) {
+  sixteen w;
+  switch (kind) {
+#define READ(name, bytes, weights, bits, ...) \
+  case name##_grouped: \
+    UNROLL for (int j = 0; j < 4; j++) w.q[j] = (quads)(NUMBER_##name) ^ (bits == 8 ? OFFSET : 0); \
+    w.scale = SCALE_##name, w.minimum = MINIMUM_##name; \
+    break;
+    GROUPED(READ)
+  default: break;
+  }
+  return w;
+}
+
 // One tile: out[i][0 .. 16] = x[i] . w for the 16 columns of a group; x's blocks are `stride` apart.
+// Meanwhile the weights that are `next` come nearer.
 static inline __attribute__((always_inline)) WIDE void
-whole_tile(float *const *out, const rounded *x, long stride, const unsigned char *w, long blocks,
-           grouping g, int add, int rows) {
+whole_tile(float *const *out, const rounded *x, long stride, const unsigned char *w, long depth,
+           kind kind, grouping g, int add, ahead *next, int rows) {
+  float off = g.offset + (g.bits == 8 ? OFFSET : 0);
   for (int c = 0; c < 16; c += WIDTH) {
     const unsigned char *p = w;
     const rounded *xb = x;
     vec a[MOST_ROWS];
     UNROLL for (int i = 0; i < rows; i++) a[i] = 0;
-    for (long b = 0; b < blocks; b++, xb += stride, p += group_bytes(g)) {
-      ivec s[MOST_ROWS];
-      UNROLL for (int i = 0; i < rows; i++) s[i] = 0;
-      UNROLL for (int j = 0; j < g.bits; j++) {
-        quads q = *(const quads *)(p + 64 + 64 * j + 4 * c);
-        if (g.bits == 8) {
-          q ^= OFFSET;
-          UNROLL for (int i = 0; i < rows; i++) s[i] = dot(s[i], q, xb[i].x + 4 * j, 8);
-        } else {
-          quads low = q & 15, high = q >> 4;
-          UNROLL for (int i = 0; i < rows; i++) s[i] = dot(s[i], low, xb[i].x + 4 * j, 4);
-          UNROLL for (int i = 0; i < rows; i++) s[i] = dot(s[i], high, xb[i].x + 16 + 4 * j, 4);
+    for (long k = 0; k < depth; k += g.weights, p += 16 * g.bytes) {
+      if (k % 256 == 0 && c == 0) fetch_share(next);
+      UNROLL for (int b = 0; b < g.weights / 32; b++, xb += stride) {
+        vec y[MOST_ROWS];
+        ivec s[MOST_ROWS];
+        UNROLL for (int half = 0; half < 2; half++) {
+          sixteen w = read_sixteen(p, c, 2 * b + half, kind);
+          int begins = half == 0 || g.run == 16, ends = half == 1 || g.run == 16;
+          UNROLL for (int i = 0; i < rows && begins; i++) s[i] = 0;
+          UNROLL for (int j = 0; j < 4; j++)
+            UNROLL for (int i = 0; i < rows; i++)
+              s[i] = dot(s[i], w.q[j], xb[i].x + 16 * half + 4 * j, g.bits);
+          UNROLL for (int i = 0; i < rows && ends; i++) {
+            float sum = xb[i].sum[g.run == 16 ? half : 2];
+            vec all = CONVERT(s[i]);
+            // Without a minimum what is in brackets is a whole number below 2^24: exact.
+            all = g.has_minimum ? all * w.scale + w.minimum * sum : (all - off * sum) * w.scale;
+            y[i] = half && g.run == 16 ? y[i] + all : all;
+          }
         }
-      }
-      vec d = LOAD(p + 4 * c), m = (float)-(g.offset + (g.bits == 8 ? OFFSET : 0));
-      if (g.has_minimum) {
-        d = __builtin_convertvector(*(const hvec *)(p + 2 * c), vec);
-        m = __builtin_convertvector(*(const hvec *)(p + 32 + 2 * c), vec);
-      }
-      UNROLL for (int i = 0; i < rows; i++) {
-        vec y = __builtin_convertvector(s[i], vec);
-        // Without a minimum what is in brackets is a whole number below 2^24: exact.
-        y = g.has_minimum ? y * d + m * xb[i].sum : (y + m * xb[i].sum) * d;
-        a[i] += y * xb[i].scale;
+        UNROLL for (int i = 0; i < rows; i++) a[i] += y[i] * xb[i].scale;
       }
     }
     UNROLL for (int i = 0; i < rows; i++) STORE(out[i] + c, add ? LOAD(out[i] + c) + a[i] : a[i]);
@@ -129,18 +189,21 @@ whole_tile(float *const *out, const rounded *x, long stride, const unsigned char
 // `at`. At most GROUP rows.
 static inline __attribute__((always_inline)) WIDE void
 product_of(float *out, const rounded *x, const int *at, long rows, const unsigned char *data,
-           long columns, long depth, int add, grouping g) {
-  long bytes = depth / 32 * group_bytes(g);
+           long columns, long depth, int add, kind kind, grouping g) {
+  long bytes = depth / g.weights * 16 * g.bytes;
   for (long n = 0; n < columns; n += 16) {
     const unsigned char *group = data + n / 16 * bytes, *next = group + bytes;
-    // A single tile reads without a pause, which memory is as fast for unasked.
-    int more = n + 16 < columns && rows > MOST_ROWS;
-    ahead groups = in_shares(next, more ? next + bytes : next, (rows + MOST_ROWS - 1) / MOST_ROWS);
+    long tiles = (rows + MOST_ROWS - 1) / MOST_ROWS, steps = (depth + 255) / 256;
+    ahead groups = in_shares(next, n + 16 < columns ? next + bytes : next, tiles * steps);
+    // Small blocks a single tile reads in order, which memory is as fast for unasked.
+    if (tiles == 1) {
+      const unsigned char *then = group + 48 * g.bytes;
+      groups = in_shares(then, g.weights > 32 ? then + bytes : then, steps);
+    }
     long wide = MIN(16, columns - n), tile;
     for (long m = 0; m < rows; m += tile) {
       float last[MOST_ROWS][16], *to[MOST_ROWS], *into[MOST_ROWS];
       for (tile = MOST_ROWS; tile > rows - m;) tile /= 2;
-      fetch_share(&groups);
       for (int i = 0; i < tile; i++) {
         to[i] = into[i] = out + (at ? at[m + i] : m + i) * columns + n;
         if (wide == 16) continue;
@@ -148,7 +211,7 @@ product_of(float *out, const rounded *x, const int *at, long rows, const unsigne
         for (int j = 0; j < wide; j++) last[i][j] = to[i][j];
       }
 #define TILE(size) \
-  if (tile == size) whole_tile(into, x + m, rows, group, depth / 32, g, add, size);
+  if (tile == size) whole_tile(into, x + m, rows, group, depth, kind, g, add, &groups, size);
       TILE(1)
 #if MOST_ROWS >= 4
       TILE(2) TILE(4)
@@ -166,10 +229,10 @@ product_of(float *out, const rounded *x, const int *at, long rows, const unsigne
 static WIDE void product_int8(float *out, const rounded *x, const int *at, long rows, weight w,
                               long columns, long depth, int add) {
   switch (w.kind) {
-#define PRODUCT(name, bits, offset, has_minimum) \
-  case name: \
-    product_of(out, x, at, rows, w.data, columns, depth, add, \
-               (grouping){bits, offset, has_minimum}); \
+#define PRODUCT(name, ...) \
+  case name##_grouped: \
+    product_of(out, x, at, rows, w.data, columns, depth, add, name##_grouped, \
+               (grouping){__VA_ARGS__}); \
     break;
     GROUPED(PRODUCT)
   default: break;

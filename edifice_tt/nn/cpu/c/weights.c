@@ -1,10 +1,67 @@
 // Weights as they are stored: rows of floats, or of blocks as GGUF files hold them, or for products
 // in whole numbers 16 rows at a time.
 //
-// Made from `nn/formats` and put before this room: `kind`, which is F32, then each format, then each
-// that is grouped; a function unpack_NAME(y, q) for one block of each format; and
+// Made from `nn/formats` and put before this room, of the formats that a kernel reads: `kind`, which is
+// F32, then each format, then each that is grouped; unpack_NAME(y, q) for one block of numbers; and
 //   FORMATS(f): f(NAME, bytes of a block, weights of a block) for each format,
-//   GROUPED(f): f(NAME, bits of a weight, what is taken off it, has it a minimum) for each grouped.
+//   WHOLE_NUMBERS(f): f(NAME, as `grouping`) for those whose weights are whole numbers; and for each
+//   NUMBER_NAME, SCALE_NAME and MINIMUM_NAME,
+//   GROUPED(f): the same for each grouped.
+//
+// These three read the 16 weights number `s` of a block. Here they read a block of one row, from p
+// on; there is a number for each of 16 weights, and `s` are all 16 where scales are read. In `int8.c`
+// they read a group of 16 rows.
+
+#define CONVERT(x) FLOATS(x)                             // to floats
+#define AS_FLOATS(x) ((floats)(x))                       // the floats that have these bits
+#define BYTES(at) (*(const octets *)(p + (at)))          // of each weight one byte, from byte `at` on
+#define BITS(at) bits_of(p + (at) + 2 * s)               // of each weight one bit
+#define BYTE(at) ((words)(unsigned)p[at])                // the byte `at`, the two, the four bytes
+#define SHORT(at) ((words)(unsigned)*(const unsigned short *)(p + (at)))
+#define WORD(at) ((words)*(const unaligned *)(p + (at)))
+#define HALF_AT(at) HALF(p + (at))                       // the float of 16 bits
+#define SIGNED(at) FLOATS(*(const signed_octets *)(p + (at))) // the signed byte number `s` from `at` on
+#define CHOSEN(index, ...) chosen((octets)(signed_octets){__VA_ARGS__}, index) // those of a table
+
+#define SHIFTED(x, by) ((by) < 0 ? (x) >> -(by) : (x) << (by))
+
+typedef unsigned unaligned __attribute__((aligned(1)));
+
+static inline WIDE octets bits_of(const unsigned char *p) {
+  octets bit = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128}, b = p[0];
+  b.hi = p[1];
+  return (octets)((b & bit) == bit) & 1;
+}
+
+static inline WIDE octets chosen(octets table, octets index) {
+#if defined(__SSSE3__)
+  return __builtin_ia32_pshufb128(table, index);
+#elif defined(__ARM_NEON)
+  __asm__("tbl %0.16b, {%1.16b}, %0.16b" : "+w"(index) : "w"(table));
+  return index;
+#else
+  for (int i = 0; i < 16; i++) index[i] = table[index[i]];
+  return index;
+#endif
+}
+
+// All that is taken off is in the second term, which is as exact.
+#define UNPACK_WHOLE(name, bytes, weights, bits, offset, ...) \
+  static inline WIDE void unpack_##name(float *y, const unsigned char *p) { \
+    floats d, m; \
+    { \
+      const words s = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; \
+      (void)s; \
+      d = SCALE_##name, m = MINIMUM_##name; \
+      m -= d * offset; \
+    } \
+    UNROLL for (int s = 0; s < weights / 16; s++) { \
+      octets q = NUMBER_##name; \
+      floats f = bits == 8 ? FLOATS((signed_octets)q) : FLOATS(q); \
+      ((floats *)y)[s] = f * d[s] + m[s]; \
+    } \
+  }
+WHOLE_NUMBERS(UNPACK_WHOLE)
 
 typedef struct {
   const void *data;  // (columns, depth)
@@ -25,29 +82,28 @@ static inline const unsigned char *row_of(weight w, long row, long depth) {
   return (const unsigned char *)w.data + row * depth * block.bytes / block.weights;
 }
 
-// Groups of 16 rows (columns of the product), block by block: 16 scales in float32, or 16 halves and
-// 16 minima; then of each column in turn 4 bytes, as in the file's block. The last group is filled up
-// with zeros.
-
+// Groups of 16 rows (columns of the product), block by block; of 16 blocks first the first number of
+// each, then the second, and so on. Numbers are of 4 bytes, but in the head. The last group is filled
+// up with zeros.
 typedef struct {
-  int bits, offset, has_minimum;
+  long bytes, weights;            // of a block
+  int bits, offset;               // of a weight, and what is taken off it
+  int run;                        // weights that share a scale
+  int head, head_end, head_size;  // bytes in numbers of another size
+  int has_minimum;
 } grouping;
 
-static inline long group_bytes(grouping g) { return 64 + 64 * g.bits; }
-
 // y (depth): one row of the weight.
-static WIDE void unpack_grouped(float *y, weight w, long row, long depth, grouping g) {
-  long bytes = group_bytes(g), n = row % 16;
-  const unsigned char *p = (const unsigned char *)w.data + row / 16 * (depth / 32) * bytes;
-  for (float *end = y + depth; y < end; y += 32, p += bytes) {
-    float d = g.has_minimum ? HALF(p + 2 * n) : ((const float *)p)[n];
-    for (int k = 0; k < 32; k++) {
-      int in = g.bits == 8 ? k : k % 16, q = p[64 + in / 4 * 64 + n * 4 + in % 4];
-      if (g.bits == 8) q = (signed char)q;
-      else q = k < 16 ? q & 15 : q >> 4;
-      y[k] = (q - g.offset) * d;
-      if (g.has_minimum) y[k] += HALF(p + 32 + 2 * n);
+static WIDE void unpack_grouped(float *y, weight w, long row, long depth, grouping g,
+                                void (*unpack)(float *, const unsigned char *)) {
+  const unsigned char *p = (const unsigned char *)w.data + row / 16 * 16 * depth / g.weights * g.bytes;
+  for (float *end = y + depth; y < end; y += g.weights, p += 16 * g.bytes) {
+    unsigned char block[g.bytes];
+    for (int at = 0, size; at < g.bytes; at += size) {
+      size = at >= g.head && at < g.head_end ? g.head_size : 4;
+      for (int i = 0; i < size; i++) block[at + i] = p[16 * at + row % 16 * size + i];
     }
+    unpack(y, block);
   }
 }
 
@@ -64,11 +120,12 @@ static WIDE void unpack_row(float *y, weight w, long row, long depth) {
     for (; y < end; y += weights, q += bytes) unpack_##name(y, q); \
     return;
     FORMATS(UNPACK)
-#define UNPACK_GROUPED(name, bits, offset, has_minimum) \
-  case name: \
-    unpack_grouped(y, w, row, depth, (grouping){bits, offset, has_minimum}); \
+#define UNPACK_GROUPED(name, ...) \
+  case name##_grouped: \
+    unpack_grouped(y, w, row, depth, (grouping){__VA_ARGS__}, unpack_##name); \
     return;
     GROUPED(UNPACK_GROUPED)
+  case FIRST_GROUPED: return;
   }
 }
 
