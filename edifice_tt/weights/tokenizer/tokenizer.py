@@ -117,8 +117,9 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """The ids of a text, after BOS where the file asks for it and the text has none yet.
 
-        Control tokens in the text are recognised, but for those that a user typed into a `chat`;
-        bytes that the vocabulary lacks are left out. Raises `ValueError` for a lone surrogate.
+        Control tokens in the text are recognised, but for those that a user typed into a `chat`.
+        Bytes that the vocabulary lacks are left out; SentencePiece has a token for what is unknown.
+        Raises `ValueError` for a lone surrogate.
         """
         ids: list[int] = []
         for i, (part, is_plain) in enumerate(self._parts(text)):
@@ -148,18 +149,19 @@ class Tokenizer:
         places: list[tuple[int, int]] = []
         with _reading, library_errors(f"text={text!r:.60} cannot be encoded", "check the file"):
             bpe = _inside(self.bpe) if inside else self.bpe
-            ours = bpe.decoder is None  # of a GGUF file, so llama.cpp's rules hold
-            parts = _special_tokens(bpe).cut(text, not special) if ours else [Part(0, len(text))]
-            bpe.encode_special_tokens = ours or not special
+            of_gguf = bpe.decoder is None  # so the special tokens are sought as llama.cpp does
+            whole = [Part(0, len(text))]
+            parts = _special_tokens(bpe).cut(text, plain=not special) if of_gguf else whole
+            bpe.encode_special_tokens = of_gguf or not special
             try:
                 for start, stop, token in parts:
-                    if token is None:
-                        found = bpe.encode(str(text)[start:stop], add_special_tokens=False)
-                        ids += found.ids
-                        places += [(start, stop)] * len(found.ids) if ours else found.offsets
-                    else:
+                    if token is not None:
                         ids.append(token)
                         places.append((start, stop))
+                        continue
+                    found = bpe.encode(str(text)[start:stop], add_special_tokens=False)
+                    ids += found.ids
+                    places += [(start, stop)] * len(found.ids) if of_gguf else found.offsets
             finally:
                 bpe.encode_special_tokens = False
         return ids, places
@@ -243,7 +245,7 @@ class Tokenizer:
         return frozenset({self.control_tokens()[longest]} if longest else ())
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)  # as little is kept of models that are gone
 def _special_tokens(bpe: Any) -> SpecialTokens:
     return SpecialTokens(bpe.get_added_tokens_decoder())
 
