@@ -49,6 +49,12 @@ assert (FORMATS["Q5_0"].dequantize(layer.blocks).numpy() == floats).all()
 assert (layer(x).numpy() == ops.linear(x, Tensor(floats)).numpy()).all()
 assert (layer.rows(Tensor([[12, 0]])).numpy() == floats[[[12, 0]]]).all()
 """,
+    "A pre-tokenizer": """
+from edifice_tt.weights.tokenizer import Tokenizer
+words = {"tokens": ["1", "2", "12", "a"], "merges": ["1 2"], "model": "gpt2", "pre": "pairs"}
+given = {f"tokenizer.ggml.{name}": value for name, value in words.items()}
+assert Tokenizer.from_gguf(given).encode("a1212") == [3, 2, 2]
+""",
     "A scorer": """
 import edifice_tt as et
 pool = et.score(None, et.Pool("?", tuple(et.Candidate(i, "x" * i) for i in (3, 1, 2))), "short")

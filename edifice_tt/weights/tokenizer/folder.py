@@ -23,6 +23,7 @@ from edifice_tt.weights.tokenizer.vocabulary import (
     take_ends,
 )
 
+_SETTINGS = "tokenizer_config.json"
 _NEIGHBOURS = ("tokenizer_config", "special_tokens_map", "generation_config", "config")
 
 
@@ -55,19 +56,14 @@ def read_folder(folder: Path) -> dict[str, Any]:
         pieces[i] = piece(text, spelling.kind(text, kinds.get(i, NORMAL)), spelling.byte_level)
     configs = {folder / f"{name}.json": _read_json(folder / f"{name}.json") for name in _NEIGHBOURS}
     bos, eos = (_named_ids(name, configs, vocab, size) for name in ("bos", "eos"))
-    settings, where = configs[folder / "tokenizer_config.json"], folder / "tokenizer_config.json"
-    asked = settings.get("add_bos_token")
-    add_bos = asked is not None and check_flag(f"{where}: add_bos_token", asked)
-    # Llama 3 says that it wants BOS only by what its post-processor makes of an empty text.
-    with library_errors(f"{file} cannot be used", "get it again"):
-        add_bos |= bpe.encode("").ids[:1] == bos[:1] != []
+    settings = configs[folder / _SETTINGS]
     return {
         "bpe": bpe,
         "pieces": pieces,
         "bos_id": bos[0] if bos else None,
         "eos_id": eos[0] if eos else None,
         "stop_ids": ends.union(eos),
-        "add_bos": add_bos,
+        "add_bos": _adds_bos(file, settings, bpe, bos),
         "chat_template": _template(folder, settings.get("chat_template")),
         "space_prefix": spelling.space_prefix,
     }
@@ -159,6 +155,15 @@ def _named_ids(
     return list(dict.fromkeys(found))
 
 
+def _adds_bos(file: Path, settings: Mapping[str, Any], bpe: Any, bos: list[int]) -> bool:
+    """Whether the settings ask for BOS, or the post-processor makes it of an empty text."""
+    asked = settings.get("add_bos_token")
+    if asked is not None and check_flag(f"{file.parent / _SETTINGS}: add_bos_token", asked):
+        return True
+    with library_errors(f"{file} cannot be used", "get it again"):
+        return bool(bpe.encode("").ids[:1] == bos[:1] != [])
+
+
 def _template(folder: Path, listed: Any) -> str | None:
     """The default template: a file of its own, or a text or one of a list in the settings."""
     jinja = folder / "chat_template.jinja"
@@ -167,7 +172,7 @@ def _template(folder: Path, listed: Any) -> str | None:
             return jinja.read_text("utf-8")
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{jinja} cannot be read as UTF-8 text ({error})") from error
-    where = f"{folder / 'tokenizer_config.json'}: chat_template"
+    where = f"{folder / _SETTINGS}: chat_template"
     if isinstance(listed, list):
         try:
             listed = {one["name"]: one["template"] for one in listed}

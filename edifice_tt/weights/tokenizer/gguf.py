@@ -161,8 +161,10 @@ def _byte_level(
     # A space may begin a merge. Of two that are equal the first counts.
     parted = ((merge[:1], *merge[1:].partition(" ")) for merge in merges)
     pairs = dict.fromkeys((first + rest, right) for first, rest, _, right in parted)
+    hidden = {text for text, i in vocab.items() if kinds[i] in (UNKNOWN, CONTROL)}
+    kept = [pair for pair in pairs if "".join(pair) not in hidden]  # no text becomes one of these
     with library_errors(f"{_START}merges", "convert the model again"):
-        model = tokenizers.models.BPE(vocab | spare, [*pairs], ignore_merges=pre.takes_whole)
+        model = tokenizers.models.BPE(vocab | spare, kept, ignore_merges=pre.takes_whole)
     with library_errors(f"{_START}tokens", "convert the model again"):
         bpe, split = tokenizers.Tokenizer(model), tokenizers.pre_tokenizers
         steps = [split.Split(tokenizers.Regex(regex), "isolated") for regex in pre.patterns]

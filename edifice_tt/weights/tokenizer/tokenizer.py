@@ -27,6 +27,9 @@ from edifice_tt.weights.tokenizer.vocabulary import (
     library_errors,
 )
 
+# Some put a space before a text, but before none of its other parts.
+_FIRST, _NEVER = '"prepend_scheme":"first"', '"prepend_scheme":"never"'
+_WHOLE = '"ignore_merges":true', '"ignore_merges":false'
 _reading = Exclusive()  # the library has one switch for all that encode at once
 
 
@@ -117,8 +120,9 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """The ids of a text, after BOS where the file asks for it and the text has none yet.
 
-        Control tokens in the text are recognised, but for those that a user typed into a `chat`;
-        bytes that the vocabulary lacks are left out. Raises `ValueError` for a lone surrogate.
+        Control tokens in the text are recognised, but for those that a user typed into a `chat`.
+        Bytes that the vocabulary lacks are left out; SentencePiece has a token for what is unknown.
+        Raises `ValueError` for a lone surrogate.
         """
         ids: list[int] = []
         for i, (part, is_plain) in enumerate(self._parts(text)):
@@ -136,30 +140,33 @@ class Tokenizer:
         return self._ids(text, special=False)
 
     def _ids(self, text: str, special: bool, inside: bool = False) -> list[int]:
-        return [i for i in self._read(text, special, inside)[0] if i < len(self.pieces)]
+        bpe = _changed(self.bpe, _FIRST, _NEVER) if inside else self.bpe
+        ids = [i for i in self._read(bpe, text, special)[0] if i < len(self.pieces)]
+        if not special and not all(self.pieces[i] for i in ids):  # a piece is a control token whole
+            bpe = _changed(bpe, *_WHOLE)
+            ids = [i for i in self._read(bpe, text, special)[0] if i < len(self.pieces)]
+        return ids
 
-    def _read(
-        self, text: str, special: bool, inside: bool = False
-    ) -> tuple[list[int], list[tuple[int, int]]]:
+    def _read(self, bpe: Any, text: str, special: bool) -> tuple[list[int], list[tuple[int, int]]]:
         """The ids of a text, and the places of those that are special."""
         if not _is_unicode(text):
             raise ValueError(f"text={text!r:.60} must be str without lone surrogates")
         ids: list[int] = []
         places: list[tuple[int, int]] = []
         with _reading, library_errors(f"text={text!r:.60} cannot be encoded", "check the file"):
-            bpe = _inside(self.bpe) if inside else self.bpe
-            ours = bpe.decoder is None  # of a GGUF file, so llama.cpp's rules hold
-            parts = _special_tokens(bpe).cut(text, not special) if ours else [Part(0, len(text))]
-            bpe.encode_special_tokens = ours or not special
+            of_gguf = bpe.decoder is None  # so the special tokens are sought as llama.cpp does
+            whole = [Part(0, len(text))]
+            parts = _special_tokens(bpe).cut(text, plain=not special) if of_gguf else whole
+            bpe.encode_special_tokens = of_gguf or not special
             try:
                 for start, stop, token in parts:
-                    if token is None:
-                        found = bpe.encode(str(text)[start:stop], add_special_tokens=False)
-                        ids += found.ids
-                        places += [(start, stop)] * len(found.ids) if ours else found.offsets
-                    else:
+                    if token is not None:
                         ids.append(token)
                         places.append((start, stop))
+                        continue
+                    found = bpe.encode(str(text)[start:stop], add_special_tokens=False)
+                    ids += found.ids
+                    places += [(start, stop)] * len(found.ids) if of_gguf else found.offsets
             finally:
                 bpe.encode_special_tokens = False
         return ids, places
@@ -176,7 +183,7 @@ class Tokenizer:
         hidden = list(text)
         for start, _ in plain:
             hidden[start] = sign
-        ids, places = self._read("".join(hidden), special=True)
+        ids, places = self._read(self.bpe, "".join(hidden), special=True)
         controls, parts, end = set(self.control_tokens().values()), [], 0
         for i, (start, stop) in zip(ids, places, strict=True):
             if i in controls:
@@ -243,17 +250,16 @@ class Tokenizer:
         return frozenset({self.control_tokens()[longest]} if longest else ())
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)  # as little is kept of models that are gone
 def _special_tokens(bpe: Any) -> SpecialTokens:
     return SpecialTokens(bpe.get_added_tokens_decoder())
 
 
 @lru_cache(maxsize=2)
-def _inside(bpe: Any) -> Any:
-    """The tokenizer for a part that is not a text's first, before which some put no space."""
+def _changed(bpe: Any, setting: str, other: str) -> Any:
+    """The tokenizer with another setting, or itself where it has not this one."""
     told = bpe.to_str()
-    changed = told.replace('"prepend_scheme":"first"', '"prepend_scheme":"never"')
-    return bpe if changed == told else type(bpe).from_str(changed)
+    return type(bpe).from_str(told.replace(setting, other)) if setting in told else bpe
 
 
 def _is_unicode(text: str) -> bool:

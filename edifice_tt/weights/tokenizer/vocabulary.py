@@ -64,7 +64,7 @@ def take_ends(vocab: Mapping[str, int], kinds: dict[int, int], html: bool) -> fr
     kinds.update(dict.fromkeys(found.values(), CONTROL))
     if found.keys() & {"<|call|>", "<|calls|>"} and found.keys() & {"<|return|>", "<|flush|>"}:
         found.pop("<|end|>", None)  # there it ends one message of several in an answer
-    if "<|tool_response>" in found and "</s>" in found:
+    if not html and {"<|tool_response>", "</s>"} <= found.keys():
         kinds[found.pop("</s>")] = NORMAL
     return frozenset(found.values())
 

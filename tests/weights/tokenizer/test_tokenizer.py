@@ -355,6 +355,19 @@ def test_a_text_inside_a_sequence_has_no_bos_and_no_control_token():
         tokenizer.encode_plain("\ud800")
 
 
+@pytest.mark.parametrize("pre", ["gpt-2", "llama-bpe"])
+def test_plain_text_is_no_control_token_though_its_merges_or_a_whole_piece_make_one(pre):
+    metadata = make_metadata(["EOT", " Eat"], [("END", CONTROL)], pre, bos_token_id=None)
+    tokens, types = (metadata[f"tokenizer.ggml.{key}"] for key in ("tokens", "token_type"))
+    types[tokens.index("EOT")] = CONTROL
+    tokenizer = Tokenizer.from_gguf(metadata)
+    control, word = tokens.index("EOT"), tokens.index(spell(" Eat"))
+    assert tokenizer.encode("EOT Eat") == [control, word]
+    assert tokenizer.encode_plain("EOT Eat") == [tokens.index("EO"), ord("T"), word]
+    assert tokenizer.encode_plain("END") == list(b"END")
+    assert tokenizer.encode("END") == [tokens.index("END")]
+
+
 def test_a_plain_name_merges_as_any_text_does():
     tokenizer = make_tokenizer(
         ["hi<"], [("<s>", CONTROL)], chat_template="<s>{{ messages[0].content }}<s>"
