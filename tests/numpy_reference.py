@@ -54,6 +54,24 @@ def causal_attention(q, k, v, scale=0.0, cap=0.0, window=0):
     return out
 
 
+def mixture(x, weights, name, config):
+    """Of each row the experts with the largest shares, one after the other."""
+    n, parts = config.experts, {}
+    for part in ("gate", "up", "down"):
+        parts[part] = np.split(weights[f"{name}.{part}_proj.weight"], n)
+    out = np.zeros_like(x)
+    for i, row in enumerate(x):
+        p = np.exp(weights[f"{name}.router.weight"] @ row)
+        p /= p.sum()
+        used = np.argsort(-p, kind="stable")[: config.experts_used]
+        shares = p[used] / (p[used].sum() if config.experts_normed else 1)
+        activation = silu if config.activation == "silu" else gelu_tanh
+        for e, share in zip(used, shares, strict=True):
+            gated = activation(parts["gate"][e] @ row) * (parts["up"][e] @ row)
+            out[i] += share * (parts["down"][e] @ gated)
+    return out
+
+
 def dense(x, weights, name):
     y = x @ weights[f"{name}.weight"].T
     return y + weights.get(f"{name}.bias", 0)
@@ -95,6 +113,10 @@ def backbone(x, weights, config):
         y = dense(mixed.transpose(1, 0, 2).reshape(len(x), -1), w, f"{p}.attn.o_proj")
         x = x + config.residual_scale * norm(y, f"{p}.attn_post_norm.weight")
         y = norm(x, f"{p}.ffn_norm.weight")
+        if f"{p}.experts.router.weight" in w:
+            y = mixture(y, w, f"{p}.experts", config)
+            x = x + config.residual_scale * norm(y, f"{p}.ffn_post_norm.weight")
+            continue
         activation = silu if config.activation == "silu" else gelu_tanh
         gated = activation(dense(y, w, f"{p}.ffn.gate_proj")) * dense(y, w, f"{p}.ffn.up_proj")
         y = dense(gated, w, f"{p}.ffn.down_proj")

@@ -18,6 +18,7 @@ MOST = {
     **dict.fromkeys(("vocab_size", "ffn_size"), 1 << 24),
     **dict.fromkeys(("context_length", "seq_len"), (1 << 31) - 1),
     "num_layers": 10_000,
+    "experts": 1 << 16,
 }
 RANGES = {
     **dict.fromkeys(("norm_eps", "final_norm_eps"), (1e-12, 0.1)),

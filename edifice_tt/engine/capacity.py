@@ -106,8 +106,7 @@ def workspace_bytes(config: CausalLMConfig, device: str, rows: int, span: int) -
     """The bytes of a step besides caches and weights: hidden states, attention scores, logits."""
     c = config.backbone
     if in_memory(device):  # as `call_layer` makes room
-        sizes = c.hidden_size, c.num_heads, c.num_kv_heads, c.head_dim, c.ffn_size
-        floats = sum(scratch_floats(*sizes, span, rounds=True).values())
+        floats = sum(scratch_floats(c, span, rounds=True).values())
         return FLOAT * 2 * (floats + (rows + 1) * config.vocab_size)
     states = 4 * c.hidden_size + 3 * c.ffn_size + 3 * c.num_heads * span
     return FLOAT * (max(rows, CHUNK) * states + (rows + 1) * config.vocab_size)

@@ -14,7 +14,7 @@ from tinygrad.function import function
 from tinygrad.helpers import TRAINING
 from tinygrad.nn.state import get_parameters
 
-from edifice_tt.nn.blocks import Attention, FeedForward, LayerNorm, RMSNorm, rope_tables
+from edifice_tt.nn.blocks import Attention, Experts, FeedForward, LayerNorm, RMSNorm, rope_tables
 from edifice_tt.nn.cache import KVCache, count_up
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu import bridge as cpu
@@ -40,7 +40,10 @@ class Block:
         self.attn = Attention(config, rng)
         self.attn_post_norm = norm("after", "both")
         self.ffn_norm = norm("before", "both")
-        self.ffn = FeedForward(config, rng)
+        if config.has_experts(layer):
+            self.experts = Experts(config, rng)
+        else:
+            self.ffn = FeedForward(config, rng)
         self.ffn_post_norm = norm("after", "both")
 
     def __call__(
@@ -98,8 +101,12 @@ class Block:
         q, kv = self.attn.project(self.attn_norm(x) if self.attn_norm else x, turns)
         memories = [Memory(kv, seen[0])] if cache is None else cache.remember(layer, kv, seen)
         x = self._add(x, self.attn.attend(q, memories, self._layer.by), self.attn_post_norm)
-        y = self.ffn(self.ffn_norm(x) if self.ffn_norm else x)
+        y = self.forward(self.ffn_norm(x) if self.ffn_norm else x)
         return self._add(x, y, self.ffn_post_norm).contiguous()  # (B, T, D)
+
+    @property
+    def forward(self) -> FeedForward | Experts:
+        return self.experts if hasattr(self, "experts") else self.ffn
 
     def _add(self, x: Tensor, y: Tensor, norm: RMSNorm | None) -> Tensor:
         y, scale = norm(y) if norm else y, self.config.residual_scale
@@ -107,9 +114,11 @@ class Block:
 
     @property
     def _layer(self) -> Layer:
-        attn, ffn = self.attn, self.ffn
+        attn, ffn = self.attn, self.forward
         parts = {"q": attn.q_proj, "k": attn.k_proj, "v": attn.v_proj, "o": attn.o_proj}
         parts |= {"gate": ffn.gate_proj, "up": ffn.up_proj, "down": ffn.down_proj}
+        if isinstance(ffn, Experts):
+            parts["router"] = ffn.router
         norms = {
             name: getattr(attn if name in ("q_norm", "k_norm") else self, name) for name in NORMS
         }

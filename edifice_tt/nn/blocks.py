@@ -40,6 +40,10 @@ class Linear:
     def __call__(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         return ops.linear(x, self.weight, self.bias, rows)
 
+    def floats(self) -> Tensor:
+        """The weight (out, in) as float32."""
+        return self.weight.float()
+
     def rows(self, ids: Tensor) -> Tensor:
         """Rows of the weight, as an embedding gives them: ids (B, T) -> (B, T, in)."""
         return ops.lookup(ids, self.weight)
@@ -115,6 +119,30 @@ class FeedForward:
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.down_proj(ops.gated(self.gate_proj(x), self.up_proj(x), self.activation))
+
+
+class Experts:
+    """Feed-forwards of which each token goes through a few, by the shares that a router gives.
+
+    (Shazeer et al., 2017, arXiv:1701.06538.) Rows of one expert's weights stand together.
+    """
+
+    def __init__(self, config: BackboneConfig, rng: np.random.Generator | None) -> None:
+        c, D, n = config, config.hidden_size, config.experts
+        F = c.expert_size or c.ffn_size
+        self.config = config
+        self.router = Linear(D, n, bias=False, rng=rng)
+        self.gate_proj = Linear(D, n * F, bias=False, rng=rng)
+        self.up_proj = Linear(D, n * F, bias=False, rng=rng)
+        self.down_proj = Linear(F, n * D, bias=False, rng=rng)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        c, n = self.config, self.config.experts
+        shares = ops.shares(self.router(x), c.experts_used, c.experts_normed)  # (B, T, n)
+        y = ops.gated(self.gate_proj(x), self.up_proj(x), c.activation)
+        y = (y.unflatten(-1, (n, -1)) * shares.unsqueeze(-1)).flatten(-2)  # (B, T, n F)
+        down = self.down_proj.floats().reshape(n, c.hidden_size, -1)  # (n, D, F)
+        return ops.linear_formula(y, down.permute(1, 0, 2).flatten(1))
 
 
 @lru_cache(maxsize=32)

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 from edifice_tt.contract.errors import unknown_name
-from edifice_tt.contract.options import as_factors, check_dropout, check_range, check_size, whole
+from edifice_tt.contract.options import (
+    as_factors,
+    check_count,
+    check_dropout,
+    check_range,
+    check_size,
+    whole,
+)
 
 Norms = Literal["before", "after", "both"]
 QKNorm = Literal["none", "head", "whole"]
@@ -57,6 +64,11 @@ class LayerOptions:
     windows: tuple[int, ...] = ()  # of each layer, how many positions a token sees; 0: all
     window_rope_base: float = 0.0  # of layers with a window; 0: as the others
     window_rope_factors: tuple[float, ...] | None = None
+    experts: int = 0  # feed-forwards of which each token goes through a few; 0: one for all
+    experts_used: int = 0  # through how many
+    expert_size: int = 0  # of each; 0: ffn_size
+    experts_normed: bool = False  # whether the shares of those used add up to 1
+    dense_layers: tuple[int, ...] = ()  # that have one feed-forward all the same
 
     def rope(self, layer: int) -> Rope | None:
         """How a layer rotates; None for one that does not."""
@@ -66,6 +78,9 @@ class LayerOptions:
             return Rope(self.window_rope_base, self.window_rope_factors, 1.0)
         long = self.long_rope_factors, self.long_rope_from
         return Rope(self.rope_base, self.rope_factors, self.rope_scale, *long)
+
+    def has_experts(self, layer: int) -> bool:
+        return self.experts > 0 and layer not in self.dense_layers
 
     def window(self, layer: int) -> int:
         return self.windows[layer] if self.windows else 0
@@ -107,6 +122,13 @@ class LayerOptions:
             raise ValueError(f"windows has {len(self.windows)} numbers for {num_layers} layers")
         layers = _whole_numbers("unrotated_layers", self.unrotated_layers, num_layers)
         object.__setattr__(self, "unrotated_layers", layers)
+        layers = _whole_numbers("dense_layers", self.dense_layers, num_layers)
+        object.__setattr__(self, "dense_layers", layers)
+        if whole(self.experts) != 0:
+            check_size("experts", self.experts)
+            check_count("experts_used", self.experts_used, self.experts)
+            if whole(self.expert_size) != 0:
+                check_size("ffn_size", self.expert_size, "expert_size")
 
 
 def _whole_numbers(option: str, given: Any, end: int) -> tuple[int, ...]:
@@ -176,12 +198,16 @@ class BackboneConfig(LayerOptions):
         """How many numbers its weights are."""
         D, E, F = self.hidden_size, self.head_dim, self.ffn_size
         queries, keys = self.num_heads * E, self.num_kv_heads * E
+        n, size = self.experts, self.expert_size or F
+        mixed = sum(map(self.has_experts, range(self.num_layers)))
         norms = 4 if self.norms == "both" else 2
-        layer = 2 * D * (queries + keys) + 3 * D * F + norms * D
+        layer = 2 * D * (queries + keys) + norms * D
         layer += {"none": 0, "head": 2 * E, "whole": queries + keys}[self.qk_norm]
         sizes = {"q": queries, "k": keys, "v": keys, "o": D, "gate": F, "up": F, "down": D}
-        layer += sum(sizes[part] for part in self.biases)
-        return self.num_layers * layer + (2 if self.final_norm == "layer_norm" else 1) * D
+        layer += sum(sizes[part] for part in self.biases if part in "qkvo")
+        dense = 3 * D * F + sum(sizes[part] for part in self.biases if part not in "qkvo")
+        forward = mixed * (n * D + 3 * n * D * size) + (self.num_layers - mixed) * dense
+        return self.num_layers * layer + forward + (2 if self.final_norm == "layer_norm" else 1) * D
 
 
 def _either(values: list[int]) -> str:

@@ -171,6 +171,14 @@ def attention_formula(q: Tensor, memories: Sequence[Memory], by: Weighting | Non
     return sum(mixed[1:], mixed[0]).permute(0, 3, 1, 2, 4).reshape(B, T, H, E).contiguous()
 
 
+def shares(logits: Tensor, used: int, normed: bool) -> Tensor:
+    """What each expert contributes to a token, 0 but for those `used`: (..., n) -> (..., n)."""
+    p = logits.softmax(-1)
+    least = p.topk(used)[0][..., -1:]
+    p = (p >= least).where(p, 0)
+    return p / p.sum(-1, keepdim=True) if normed else p
+
+
 def gated(gate: Tensor, up: Tensor, activation: Activation) -> Tensor:
     """`activation(gate) * up`, the unit of SwiGLU and GEGLU (Shazeer, 2020, arXiv:2002.05202)."""
     return (gate.silu() if activation == "silu" else gate.gelu()) * up

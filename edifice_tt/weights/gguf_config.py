@@ -54,7 +54,8 @@ def read_config(header: GGUFHeader) -> tuple[Family, CausalLMConfig]:
             check_size(option, value, name)
         return value
 
-    if experts := header.metadata.get(f"{family.name}.expert_count"):
+    experts = header.metadata.get(f"{family.name}.expert_count")
+    if experts and family.experts is None:
         raise ValueError(
             f"{family.name}.expert_count={experts!r:.60}: a mixture of experts is not supported; "
             "use a dense model"
@@ -96,6 +97,7 @@ def read_config(header: GGUFHeader) -> tuple[Family, CausalLMConfig]:
             if family.unrotated and family.unrotated(layer, family.defaults)
         ),
         **family.options,
+        **(_experts(header, family, num_layers) if family.experts else {}),
         **_stretch(header, family.name, base, rotated, context_length),
     }
     if "rope_local_base_freq" in family.defaults:
@@ -113,6 +115,28 @@ def _positive(name: str, value: Any, kind: type[int] | type[float]) -> Any:
     if type(value) is not kind or not value > 0:
         raise ValueError(f"{name}={value!r:.60}, expected a positive {kind.__name__}")
     return value
+
+
+def _experts(header: GGUFHeader, family: Family, layers: int) -> dict[str, Any]:
+    """The options of a mixture. Whether the shares add up to 1 is the family's."""
+
+    def read(key: str, default: Any = None) -> int:
+        name = f"{family.name}.{key}"
+        value = header.metadata.get(name, default)
+        if value is None:
+            raise ValueError(f"the key {name!r} is missing; convert the model again")
+        return int(_positive(name, value, int))
+
+    router = "blk.{}.ffn_gate_inp.weight"
+    return {
+        "experts": read("expert_count"),
+        "experts_used": read("expert_used_count"),
+        "expert_size": read("expert_feed_forward_length", read("feed_forward_length")),
+        "experts_normed": family.name == "qwen3moe",
+        "dense_layers": tuple(
+            layer for layer in range(layers) if router.format(layer) not in header.entries
+        ),
+    }
 
 
 def _windows(header: GGUFHeader, family: Family, layers: int) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.mapped import MappedFile
 from edifice_tt.nn.stored.blocks import QuantizedLinear, layer_at
 from edifice_tt.nn.stored.halves import choose_dtype, hold, store
-from edifice_tt.nn.stored.int8 import KINDS, Int8Linear
+from edifice_tt.nn.stored.int8 import KINDS, ROWS, Int8Linear
 from edifice_tt.weights.families.family import GGUF, found_in, reorder_rows
 from edifice_tt.weights.footprint import check_weights, work_bytes
 from edifice_tt.weights.gguf import read_arrays
@@ -60,10 +60,11 @@ def load_gguf(
         raise header.error(str(error)) from error
     header.metadata.clear()  # a vocabulary's texts take as much memory as some weights
     weights = get_state_dict(model)
-    places = family.places(weights, GGUF)
+    placed = family.places(weights, GGUF, 0)
+    places = {name: place for name, (place,) in placed.items()}
     beside = (ROPE_FACTORS, *LONG_ROPE_FACTORS)
     shapes = {name: one.shape for name, one in header.entries.items() if name not in beside}
-    found = {name: (shape, dtypes.float32) for name, shape in found_in(shapes, places).items()}
+    found = {name: (shape, dtypes.float32) for name, shape in found_in(shapes, placed).items()}
     check_fit(header.path, differences(weights, found))
     opened = open_device(device)
     int8 = check_activations(activations) == "int8"
@@ -87,7 +88,7 @@ def load_gguf(
         assert form is not None
         bias = layer_at(model, layer).bias  # filled below
         quantized: QuantizedLinear
-        if int8 and form.whole_numbers:
+        if int8 and form.whole_numbers and _groups(name, blocks, config):
             quantized = Int8Linear(wrap(blocks.grouped(), opened), form.name, blocks.count, bias)
             model.activations = "int8"
         else:
@@ -101,7 +102,7 @@ def load_gguf(
         for name, where in rest.items():
             if where.name != theirs:
                 continue
-            exact = whole[where.rows]
+            exact = (whole.reshape(-1, whole.shape[-1]) if whole.ndim > 2 else whole)[where.rows]
             if heads[name]:
                 reorder_rows(exact, heads[name])
             weights[name].replace(hold(name, exact, dtype, opened))
@@ -143,6 +144,11 @@ def _heads(name: str, config: CausalLMConfig) -> int:
 def _stays(rows: BlockRows, device: str, dtype: str | None) -> bool:
     """Whether a weight is read from its blocks in the file when needed: on the CPU, as it is."""
     return rows.form is not None and compiles_c(device) and dtype in (None, rows.form.dtype)
+
+
+def _groups(name: str, rows: BlockRows, config: CausalLMConfig) -> bool:
+    """Whether no group of rows belongs to two experts."""
+    return ".experts." not in name or rows.count // config.experts % ROWS == 0
 
 
 def _check_room(

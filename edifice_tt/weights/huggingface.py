@@ -5,10 +5,11 @@ code that a folder may hold. Weights become float32 unless told otherwise.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tinygrad import dtypes
 from tinygrad.nn.state import get_state_dict
 
@@ -19,7 +20,7 @@ from edifice_tt.machine.json_text import parse_record, take
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import give_back, held_to
 from edifice_tt.nn.stored.halves import HALVES, choose_dtype, hold
-from edifice_tt.weights.families.family import FOLDER, found_in
+from edifice_tt.weights.families.family import FOLDER, Places, found_in
 from edifice_tt.weights.footprint import check_weights
 from edifice_tt.weights.huggingface_config import read_config
 from edifice_tt.weights.safetensors import (
@@ -61,7 +62,7 @@ def load_huggingface(path: Path, device: str | None = None, dtype: str | None = 
             "embeddings (vocab_size of config.json); use the tokenizer of this model"
         )
     weights = get_state_dict(model)
-    places = family.places(weights, FOLDER)
+    places = family.places(weights, FOLDER, config.experts)
     sources = _sources(files)
     _check_head(path, sources, config)
     if config.tied_embeddings:
@@ -70,15 +71,15 @@ def load_huggingface(path: Path, device: str | None = None, dtype: str | None = 
     kinds = {name: dtypes.float32 if e.dtype in HALVES else e.dtype for name, e in entries.items()}
     shapes = found_in({name: entry.shape for name, entry in entries.items()}, places)
     found = {
-        name: (shape, kinds[places[name].name if name in places else name])
+        name: (shape, kinds[places[name][0].name if name in places else name])
         for name, shape in shapes.items()
     }
     check_fit(path, differences(weights, found))
     check_weights(path, [tuple(weight.shape) for weight in weights.values()], opened, dtype)
     loaded = {}
-    for name, (theirs, rows) in places.items():
-        exact = sources[theirs].floats(theirs)[rows]
-        check_finite(path, theirs, exact)
+    for name, parts in places.items():
+        exact = _joined(sources, parts)
+        check_finite(path, parts[0].name, exact)
         if family.gains_from_zero and name.endswith("norm.weight"):
             exact = exact + np.float32(1)
         loaded[name] = hold(name, exact, dtype, opened)
@@ -88,6 +89,12 @@ def load_huggingface(path: Path, device: str | None = None, dtype: str | None = 
     give_back(opened)
     model.tokenizer = tokenizer
     return model
+
+
+def _joined(sources: Mapping[str, SafetensorsFile], parts: Places) -> NDArray[np.float32]:
+    if len(parts) == 1:
+        return sources[parts[0].name].floats(parts[0].name)[parts[0].rows]
+    return np.concatenate([sources[name].floats(name)[rows] for name, rows in parts])
 
 
 def _check_head(path: Path, sources: dict[str, SafetensorsFile], config: CausalLMConfig) -> None:

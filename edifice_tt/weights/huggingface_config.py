@@ -103,6 +103,7 @@ def options_of(config: dict[str, Any]) -> tuple[Family, CausalLMConfig]:
         "biases": (*family.biases, *(part for parts, on in optional if on for part in parts)),
         "windows": _windows(family, config, layers),
         "unrotated_layers": _unrotated(family, config, layers),
+        **(family.experts(config, layers) if family.experts else {}),
         **_activation(config),
         **family.options,
         **_read_rotations(family, config, head_dim, base),

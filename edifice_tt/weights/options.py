@@ -74,6 +74,7 @@ def check_folder(config: Mapping[str, Any], family: Family, head_dim: int, conte
     """Raise `ValueError` for an option of a `config.json` that asks for other numbers."""
     scale = {"attention_multiplier": (head_dim**-0.5,), "query_pre_attn_scalar": (head_dim,)}
     computed = {*family.bias_options, *family.scalars, *family.defaults}
+    computed |= {"num_local_experts"} if family.experts else set()
     neutral = {key: one for key, one in (_FOLDER | scale).items() if key not in computed}
     _check(config, neutral)
     if family.windowed is None:
@@ -97,6 +98,8 @@ def check_file(metadata: Mapping[str, Any], family: Family, head_dim: int, conte
     if family.windowed is not None:
         computed |= {"attention.sliding_window", "attention.sliding_window_pattern"}
         computed |= {"rope.freq_base_swa"}
+    if family.experts is not None:
+        computed |= {"expert_count", "expert_feed_forward_length"}
     name, neutral = family.name, _FILE | neutral
     neutral = {f"{name}.{key}": one for key, one in neutral.items() if key not in computed}
     _check(metadata, neutral)

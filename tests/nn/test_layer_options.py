@@ -29,6 +29,14 @@ VARIANTS = {
         "rope_factors": (1.0, 1.5, 2.0, 3.0, 8.0),
         "window_rope_factors": (1.0, 2.0, 1.0, 2.0, 5.0),
     },
+    "experts": {"experts": 5, "experts_used": 2, "expert_size": 19, "residual_scale": 0.7},
+    "experts whose shares are 1": {
+        "experts": 7,
+        "experts_used": 3,
+        "experts_normed": True,
+        "dense_layers": (1,),
+        "norms": "both",
+    },
     "unrotated": {"unrotated_layers": (0, 2)},
     "a part is rotated": {"rotated": 6, "rope_factors": (1.0, 2.0, 4.0)},
 }
@@ -61,6 +69,11 @@ def test_it_computes_what_is_meant(variant):
     plain = BackboneConfig(**SIZES)
     changed = Backbone(plain, np.random.default_rng(3))(Tensor(x)).numpy()
     assert np.abs(changed - expected).max() > 1e-2
+
+
+def test_its_weights_are_counted(variant):
+    backbone, _, _ = variant
+    assert backbone.config.num_weights == sum(w.numel() for w in get_state_dict(backbone).values())
 
 
 def test_its_formula_computes_the_same(variant, monkeypatch):
@@ -117,6 +130,9 @@ def test_its_gradient_is_that_of_its_formula(variant):
         ({"windows": (3, -1, 3)}, "windows=.* must be whole numbers"),
         ({"unrotated_layers": (3,)}, r"unrotated_layers=\(3,\) must be whole numbers from 0 to 2"),
         ({"window_rope_factors": (1.0,)}, "window_rope_factors has 1 numbers, expected 5"),
+        ({"experts": 3}, "experts_used=0 must be a whole number, at least 1"),
+        ({"experts": 3, "experts_used": 4}, "experts_used=4 is too many; give at most 3"),
+        ({"experts": 3, "experts_used": 1, "dense_layers": (3,)}, "dense_layers"),
         ({"long_rope_from": 64}, "long_rope_factors and long_rope_from belong together"),
     ],
     ids=str,

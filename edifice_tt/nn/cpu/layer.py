@@ -24,10 +24,11 @@ from edifice_tt.nn.cpu.kernels import (
 NORMS = ("attn_norm", "q_norm", "k_norm", "attn_post_norm", "ffn_norm", "ffn_post_norm")
 
 
-def scratch_floats(
-    D: int, H: int, K: int, E: int, F: int, width: int, rounds: bool
-) -> dict[str, int]:
+def scratch_floats(config: BackboneConfig, width: int, rounds: bool) -> dict[str, int]:
     """Where a layer works, in floats, by the names and in the order of `scratch` in `c/layer.c`."""
+    c, n = config, config.experts
+    D, H, K, E = c.hidden_size, c.num_heads, c.num_kv_heads, c.head_dim
+    F = max(c.ffn_size, c.expert_size)
     widest = max(D, F, H * E)
     return {
         "stream": GROUP * D,
@@ -40,6 +41,9 @@ def scratch_floats(
         "scores": QUERY_ROWS * H // K * width,
         "panel": MOST_COLUMNS * widest,
         "rounded": rounded_floats(widest) if rounds else 0,
+        "shares": GROUP * n,
+        "expert": GROUP * D if n else 0,
+        "all_experts": GROUP * D if n else 0,
     }
 
 
@@ -49,7 +53,7 @@ class Layer(NamedTuple):
     config: BackboneConfig
     window: int
     norms: dict[str, Tensor]  # those it has of `NORMS`
-    weights: dict[str, Weight]  # q, k, v, o, gate, up, down
+    weights: dict[str, Weight]  # q, k, v, o, gate, up, down; and of experts their router
 
     @property
     def by(self) -> Weighting:
@@ -75,13 +79,15 @@ def call_layer(
     """
     B, T, D = x.shape
     c, by = layer.config, layer.by
-    H, K, E, F = c.num_heads, c.num_kv_heads, c.head_dim, layer.weights["gate"].size
+    H, K, E = c.num_heads, c.num_kv_heads, c.head_dim
+    experts = c.experts if "router" in layer.weights else 0
+    F = layer.weights["gate"].size // (experts or 1)
     if own is None:
         own = Tensor.invalids(2, B, T, K, E, dtype=dtypes.float32, device=x.device)
     room, prefix_room = own.shape[2], 0 if prefix is None else prefix.shape[2]
     width = by.width(prefix_room + room)
     rounds = any(weight.out is not None for weight in layer.weights.values())
-    sizes = scratch_floats(D, H, K, E, F, width, rounds)
+    sizes = scratch_floats(c, width, rounds)
     *places, floats = accumulate(sizes.values(), initial=0)
     room_of = ", ".join([*(f"scratch + {place}" for place in places), str(width)])
     arguments = Arguments(x=x)
@@ -92,6 +98,7 @@ def call_layer(
     parts = [
         *(D, H, K, E, F, c.rotated or E, as_float(c.norm_eps), as_float(c.residual_scale), by.c),
         *(int(c.activation == "gelu_tanh"), int(c.qk_norm == "whole"), int(rounds)),
+        *(experts, c.experts_used, int(c.experts_normed)),
         *(norm if norm in layer.norms else "0" for norm in NORMS),
         *(arguments.weight(name, w) for name, w in layer.weights.items()),
     ]

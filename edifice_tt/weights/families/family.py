@@ -1,8 +1,10 @@
 """What a model family is: its names in both file formats, and what its layers do differently."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from math import prod
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +38,17 @@ POST_NORMS = {
     "ffn_norm": ("blk.{}.ffn_norm", "model.layers.{}.pre_feedforward_layernorm"),
     "ffn_post_norm": ("blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm"),
 }
+# Of experts a GGUF file has one tensor for all, a folder one for each.
+EXPERTS = {
+    "experts.router": ("blk.{}.ffn_gate_inp", "model.layers.{}.mlp.gate"),
+    **{
+        f"experts.{part}_proj": (
+            f"blk.{{}}.ffn_{part}_exps",
+            f"model.layers.{{}}.mlp.experts.EXPERT.{part}_proj",
+        )
+        for part in ("gate", "up", "down")
+    },
+}
 GGUF, FOLDER = 0, 1  # which of the two names
 
 
@@ -46,28 +59,41 @@ class Place(NamedTuple):
     rows: slice
 
 
+Places: TypeAlias = list[Place]  # of a weight that is several tensors, one behind the other
+
+
 def found_in(
-    shapes: Mapping[str, tuple[int, ...]], places: Mapping[str, Place]
+    shapes: Mapping[str, tuple[int, ...]], places: Mapping[str, Places]
 ) -> dict[str, tuple[int, ...]]:
     """The shapes of a file's tensors by our names; of what is nobody's or does not fit, by theirs.
 
-    Of a matrix that is several of ours, each gets its rows.
+    A tensor of three axes is as many matrices, one behind the other. Of a matrix that is several of
+    ours, each gets its rows; of several that are one of ours, their rows are added up.
     """
-    ours: dict[str, list[str]] = {}
-    for name, place in places.items():
-        ours.setdefault(place.name, []).append(name)
-    found = {}
-    for theirs, shape in shapes.items():
-        names = ours.get(theirs, [])
-        if len(names) == 1:
-            found[names[0]] = shape
-        elif names and shape and shape[0] == places[names[-1]].rows.stop:
-            for name in names:
-                rows = places[name].rows
-                found[name] = (rows.stop - rows.start, *shape[1:])
+    shapes = {
+        name: (prod(shape[:-1]), shape[-1]) if len(shape) == 3 else shape
+        for name, shape in shapes.items()
+    }
+    users = Counter(place.name for parts in places.values() for place in parts)
+    sizes: dict[str, int] = {}  # the rows that all of ours have in a tensor
+    for parts in places.values():
+        sizes |= {one.name: max(sizes.get(one.name, 0), one.rows.stop) for one in parts}
+    taken: set[str] = set()
+    found: dict[str, tuple[int, ...]] = {}
+    for name, parts in places.items():
+        theirs = [shapes[one.name] for one in parts if one.name in shapes]
+        shared = any(users[one.name] > 1 for one in parts)
+        whole = len(theirs) == len(parts) and len({shape[1:] for shape in theirs}) == 1
+        if shared and whole and theirs[0][0] == sizes[parts[0].name]:
+            found[name] = (parts[0].rows.stop - parts[0].rows.start, *theirs[0][1:])
+        elif not shared and whole:
+            found[name] = (sum(shape[0] for shape in theirs), *theirs[0][1:]) if theirs[0] else ()
         else:
-            found[foreign(theirs, places)] = shape
-    return found
+            continue
+        taken |= {one.name for one in parts}
+    return found | {
+        foreign(name, places): shape for name, shape in shapes.items() if name not in taken
+    }
 
 
 def reorder_rows(weight: NDArray[Any], num_heads: int) -> None:
@@ -111,7 +137,8 @@ class Family:
     `causal_lm` that all models of the family have, `derived` those that follow from these.
     `scalars` are the keys of `SCALARS` that it knows. `windowed` tells, from the number of a layer
     and the file's keys, whether it has a window where the file does not say so; `unrotated`
-    likewise.
+    likewise. `experts` are the options of a mixture, from the keys of `config.json` and the number
+    of layers.
     """
 
     name: str
@@ -124,6 +151,7 @@ class Family:
     options: Mapping[str, Any] = field(default_factory=dict)
     derived: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda options: {}
     scalars: tuple[str, ...] = ()
+    experts: Callable[[Mapping[str, Any], int], Mapping[str, Any]] | None = None
     windowed: Callable[[int, Mapping[str, Any]], bool] | None = None
     unrotated: Callable[[int, Mapping[str, Any]], bool] | None = None
     gains_from_zero: bool = False
@@ -136,15 +164,20 @@ class Family:
         _, _, index, part = layer.split(".", 3)  # backbone.blocks.INDEX.PART
         return f"{self.layers[part][kind].format(index)}.{attribute}"
 
-    def places(self, weights: Mapping[str, Tensor], kind: int) -> dict[str, Place]:
-        """Where each of our weights lies in files of a kind."""
-        places: dict[str, Place] = {}
+    def places(self, weights: Mapping[str, Tensor], kind: int, experts: int) -> dict[str, Places]:
+        """Where each of our weights lies in files of a kind, in which each expert has its own."""
+        places: dict[str, Places] = {}
         rows: dict[str, int] = {}
         for name, weight in weights.items():
             theirs, size = self.rename(name, kind), int(weight.shape[0])
-            start = rows.get(theirs, 0)
-            rows[theirs] = start + size
-            places[name] = Place(theirs, slice(start, start + size))
+            names = [theirs]
+            if "EXPERT" in theirs:
+                names = [theirs.replace("EXPERT", str(expert)) for expert in range(experts)]
+            places[name] = []
+            for one in names:
+                start = rows.get(one, 0)
+                rows[one] = start + size // len(names)
+                places[name].append(Place(one, slice(start, rows[one])))
         return places
 
     def biases_in(self, names: Collection[str]) -> tuple[str, ...]:

@@ -60,15 +60,23 @@ typedef struct {
   weighting by;
   int is_gelu, norms_whole; // whether one norm is of all heads
   int rounds;               // whether any weight takes rounded activations
+  long experts, used;       // feed-forwards, and through how many of them a row goes; 0: one
+  int normed;               // whether the shares of those used add up to 1
   const float *attn_norm, *q_norm, *k_norm, *attn_post_norm, *ffn_norm, *ffn_post_norm; // or none
-  weight q, k, v, o, gate, up, down;
+  weight q, k, v, o, gate, up, down, router;
 } layer;
 
-// A product of this layer: `rounded` are the rows of x where the layer rounds.
+// A product of this layer, of all rows or those that `at` lists: `rounded` are these rows of x where
+// the layer rounds.
+static WIDE void multiply_at(float *out, const float *x, const rounded *rounded, const int *at,
+                             long rows, weight w, long columns, long depth, float *panel, int add) {
+  if (w.kind >= FIRST_GROUPED) product_int8(out, rounded, at, rows, w, columns, depth, add);
+  else product(out, x, at, rows, w, columns, depth, panel, add);
+}
+
 static WIDE void multiply(float *out, const float *x, const rounded *rounded, long rows, weight w,
                           long columns, long depth, float *panel, int add) {
-  if (w.kind >= FIRST_GROUPED) product_int8(out, rounded, 0, rows, w, columns, depth, add);
-  else product(out, x, 0, rows, w, columns, depth, panel, add);
+  multiply_at(out, x, rounded, 0, rows, w, columns, depth, panel, add);
 }
 
 // out = the norm of each of the rows.
@@ -83,15 +91,20 @@ static WIDE void norm_heads(float *x, const float *gain, long rows, long size, l
   if (gain) norm_rows(x, x, gain, rows * size / of, of, w.eps);
 }
 
-// What attention or the feed-forward adds to the stream (rows, D): a product, with a norm of its own
-// or without. `room` (rows, D) may be what x was made of.
+// What attention or the feed-forward makes, y (rows, D), is added to the stream; in place its norm
+// is taken, if it has one.
+static WIDE void add(float *stream, float *y, const float *gain, long rows, layer w) {
+  if (gain) norm_rows(y, y, gain, rows, w.D, w.eps);
+  for (long k = 0; k < rows * w.D; k++) stream[k] += w.residual * y[k];
+}
+
+// The same of a product. `room` (rows, D) may be what x was made of.
 static WIDE void add_product(float *stream, const float *x, const rounded *rounded, long rows,
                              weight of, long depth, const float *gain, layer w, float *room,
                              float *panel) {
   int plain = !gain && w.residual == 1;
   multiply(plain ? stream : room, x, rounded, rows, of, w.D, depth, panel, plain);
-  if (gain) norm_rows(room, room, gain, rows, w.D, w.eps);
-  for (long k = 0; k < rows * w.D && !plain; k++) stream[k] += w.residual * room[k];
+  if (!plain) add(stream, room, gain, rows, w);
 }
 
 typedef struct {
@@ -103,8 +116,60 @@ typedef struct {
 // rows are `width` apart.
 struct scratch {
   float *stream, *h, *queries, *kv, *mixed, *gate, *up, *scores, *panel, *rounded;
+  float *shares, *expert, *all_experts;
   long width;
 };
+
+// p (size): the softmax of the router's logits, where it is among the `used` largest, else -1. Of
+// equals the first is used.
+static WIDE void share(float *p, long size, long used, int normed) {
+  float top = p[0], all = 0, of_used = 0, picked[used];
+  long which[used];
+  for (long e = 1; e < size; e++) top = MAX(top, p[e]);
+  for (long e = 0; e < size; e++) {
+    vec shifted = p[e] - top;
+    p[e] = vexp(shifted)[0];
+    all += p[e];
+  }
+  for (long u = 0; u < used; u++) {
+    which[u] = 0;
+    for (long e = 1; e < size; e++)
+      if (p[e] > p[which[u]]) which[u] = e;
+    picked[u] = p[which[u]];
+    p[which[u]] = -1;
+  }
+  for (long u = 0; u < used; u++) of_used += picked[u];
+  for (long e = 0; e < size; e++) p[e] = -1;
+  for (long u = 0; u < used; u++) p[which[u]] = picked[u] / (normed ? of_used : all);
+}
+
+// room.all_experts (rows, D) = what the experts of each row make of x, summed in their order.
+static WIDE void mix_experts(const float *x, long rows, layer w, struct scratch room) {
+  long D = w.D, F = w.F;
+  rounded *whole = (rounded *)room.rounded;
+  multiply(room.shares, x, whole, rows, w.router, w.experts, D, room.panel, 0);
+  for (long i = 0; i < rows; i++) share(room.shares + i * w.experts, w.experts, w.used, w.normed);
+  for (long k = 0; k < rows * D; k++) room.all_experts[k] = 0;
+  for (long e = 0; e < w.experts; e++) {
+    int at[GROUP];
+    long count = 0;
+    for (long i = 0; i < rows; i++)
+      if (room.shares[i * w.experts + e] >= 0) at[count++] = i;
+    if (!count) continue;
+    if (w.rounds) round_rows(whole, x, at, count, D);
+    multiply_at(room.gate, x, whole, at, count, from_row(w.gate, e * F, D), F, D, room.panel, 0);
+    multiply_at(room.up, x, whole, at, count, from_row(w.up, e * F, D), F, D, room.panel, 0);
+    for (long i = 0; i < count; i++)
+      activate(room.gate + at[i] * F, room.up + at[i] * F, F, w.is_gelu);
+    if (w.rounds) round_rows(whole, room.gate, at, count, F);
+    multiply_at(room.expert, room.gate, whole, at, count, from_row(w.down, e * D, F), D, F,
+                room.panel, 0);
+    for (long i = 0; i < count; i++)
+      for (long d = 0; d < D; d++)
+        room.all_experts[at[i] * D + d] +=
+            room.shares[at[i] * w.experts + e] * room.expert[at[i] * D + d];
+  }
+}
 
 // The halves of a layer: what attention reads of each token, and the rest.
 enum { PROJECTS = 1, READS = 2, WHOLE = 3 };
@@ -158,11 +223,16 @@ static WIDE void block(float *out, const float *x, long T, layer w, cache own, c
     const float *in = w.ffn_norm ? h : stream;
     if (w.ffn_norm) norm_rows(h, stream, w.ffn_norm, group, D, w.eps);
     if (w.rounds) round_rows(whole, in, 0, group, D);
-    multiply(gate, in, whole, group, w.gate, F, D, panel, 0);
-    multiply(up, in, whole, group, w.up, F, D, panel, 0);
-    activate(gate, up, group * F, w.is_gelu);
-    if (w.rounds) round_rows(whole, gate, 0, group, F);
-    add_product(stream, gate, whole, group, w.down, F, w.ffn_post_norm, w, h, panel);
+    if (w.experts) {
+      mix_experts(in, group, w, room);
+      add(stream, room.all_experts, w.ffn_post_norm, group, w);
+    } else {
+      multiply(gate, in, whole, group, w.gate, F, D, panel, 0);
+      multiply(up, in, whole, group, w.up, F, D, panel, 0);
+      activate(gate, up, group * F, w.is_gelu);
+      if (w.rounds) round_rows(whole, gate, 0, group, F);
+      add_product(stream, gate, whole, group, w.down, F, w.ffn_post_norm, w, h, panel);
+    }
     for (int i = 0; i < group; i++)
       for (long d = 0; d < D; d++) out[at[i] * D + d] = stream[i * D + d];
   }

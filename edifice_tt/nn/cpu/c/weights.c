@@ -74,12 +74,19 @@ typedef struct {
 } block_size;
 
 #define SIZE(name, bytes, weights) [name] = {bytes, weights},
-static const block_size block_of[] = {[F32] = {4, 1}, FORMATS(SIZE)};
+#define GROUPED_SIZE(name, bytes, weights, ...) [name##_grouped] = {bytes, weights},
+static const block_size block_of[] = {[F32] = {4, 1}, FORMATS(SIZE) GROUPED(GROUPED_SIZE)};
 
 // Where a row begins. Rows of floats need be no multiple of a block.
 static inline const unsigned char *row_of(weight w, long row, long depth) {
   block_size block = block_of[w.kind];
   return (const unsigned char *)w.data + row * depth * block.bytes / block.weights;
+}
+
+// The weight from a row on; where rows are grouped, the first of a group.
+static inline weight from_row(weight w, long row, long depth) {
+  w.data = row_of(w, row, depth);
+  return w;
 }
 
 // Groups of 16 rows (columns of the product), block by block; of 16 blocks first the first number of
