@@ -184,3 +184,57 @@ def test_biases_begin_at_zero_and_are_trained_like_other_weights():
     for gradient in loss.gradient(*values):
         assert np.abs(gradient.numpy()).max() > 0
     assert all(isinstance(w, Tensor) and (w.numpy() == 0).all() for w in biases.values())
+
+
+def moe_files(tmp_path, family, blocks):
+    """A GGUF file and a folder of one mixture, with the names that both formats give."""
+    dense = (1,) if family == "qwen3moe" else ()
+    options = {"vocab_size": V, "context_length": 64, "hidden_size": D, "num_layers": 3}
+    options |= {"num_heads": H, "num_kv_heads": K, "head_dim": E, "ffn_size": 64, "experts": 4}
+    options |= {"experts_used": 2, "expert_size": 32, "experts_normed": family == "qwen3moe"}
+    options |= {"qk_norm": "head" if family == "qwen3moe" else "whole", "dense_layers": dense}
+    lm = et.build("causal_lm", **options, rope_base=1024.0, norm_eps=1e-5, seed=3)
+    files, tensors, weights = FAMILIES[family], {}, {}
+    for name, weight in get_state_dict(lm).items():
+        array = weight.numpy()
+        if name == "token_embedding.weight":
+            array = array * 8
+        if ".experts." in name and "router" not in name:
+            experts = array.reshape(4, -1, array.shape[1])
+            tensors[files.rename(name, 0)] = blocks(experts)
+            for i, expert in enumerate(experts):
+                theirs = files.rename(name, 1).replace("EXPERT", str(i))
+                weights[theirs] = Tensor(expert).realize()
+        else:
+            tensors[files.rename(name, 0)] = f32(array)
+            weights[files.rename(name, 1)] = Tensor(array).realize()
+    metadata = {key.replace("llama.", f"{family}."): one for key, one in METADATA.items()}
+    metadata |= {"general.architecture": family, f"{family}.expert_count": 4}
+    metadata |= {f"{family}.expert_used_count": 2, f"{family}.block_count": 3}
+    metadata |= {f"{family}.expert_feed_forward_length": 32}
+    return write_gguf(tmp_path / "m.gguf", metadata, tensors), weights, dense
+
+
+@pytest.mark.parametrize("blocks", [f32, q8_0])
+@pytest.mark.parametrize("family", ["qwen3moe", "olmoe"])
+def test_a_mixture_is_the_same_model_as_a_file_and_as_a_folder(tmp_path, family, blocks):
+    path, weights, dense = moe_files(tmp_path, family, blocks)
+    lm = et.load_pretrained(path)
+    assert lm.config.dense_layers == dense
+    names = {"model_type": "qwen3_moe", "moe_intermediate_size": 32, "norm_topk_prob": True}
+    names |= {"mlp_only_layers": list(dense)}
+    names = names if family == "qwen3moe" else {"model_type": "olmoe", "intermediate_size": 32}
+    options = {**names, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": E}
+    sizes = {"vocab_size": V, "hidden_size": D, "num_layers": 3, "num_heads": H, "num_kv_heads": K}
+    like = et.build("causal_lm", **sizes, ffn_size=64, rope_base=1024.0, norm_eps=2**-16)
+    folder = write_folder(tmp_path, like, **options)
+    write_safetensors(folder / "model.safetensors", weights, {})
+    expected = et.load_pretrained(folder)([TOKENS]).logits.numpy()
+    actual = lm([TOKENS]).logits.numpy()
+    if blocks is f32:
+        assert (actual == expected).all()
+        return
+    assert actual == pytest.approx(expected, abs=0.5)  # what the blocks round
+    rounded = et.load_pretrained(path, activations="int8")
+    assert rounded.activations == "int8"
+    assert rounded([TOKENS]).logits.numpy() == pytest.approx(actual, abs=0.2)
