@@ -6,7 +6,7 @@ import shutil
 from copy import copy, deepcopy
 
 import pytest
-from test_loading_memory import Q4_K, Q6_K, Q8_0, write_model
+from test_loading_memory import IQ3_S, Q8_0, write_model
 from tinygrad import Tensor
 
 import edifice_tt as et
@@ -115,7 +115,7 @@ def pickled(lm):
 
 
 @pytest.mark.parametrize("copied", [copy, deepcopy, pickled], ids=lambda f: f.__name__)
-@pytest.mark.parametrize("kinds", [(Q8_0, Q8_0), (Q6_K, Q4_K)], ids=str)
+@pytest.mark.parametrize("kinds", [(Q8_0, Q8_0), (IQ3_S, IQ3_S)], ids=str)
 @pytest.mark.parametrize("asked", [True, False], ids=["asked before", "not asked"])
 def test_a_copy_is_the_same_model_until_a_weight_is_replaced(tmp_path, copied, kinds, asked):
     path = write_model(tmp_path / "m.gguf", 259, 256, kinds)

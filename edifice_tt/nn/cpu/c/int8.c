@@ -106,7 +106,8 @@ static WIDE void round_rows(rounded *to, const float *x, const int *at, long row
 #define CONVERT(x) __builtin_convertvector(x, vec)
 #define AS_FLOATS(x) ((vec)(x))
 #define BYTES(at) COLUMNS((at) + 4 * j, quads)
-#define BITS(at) ((quads)((WORD(at) >> (16 * s + 4 * j) & 15) * 0x00204081) & 1)
+#define BITS(at) \
+  ((quads)((WORD((at) + s / 2 * 4) >> (s % 2 * 16 + 4 * j) & 15) * 0x00204081) & 1)
 #define BYTE(at) __builtin_convertvector(COLUMNS(at, ubvec), uvec)
 #define SHORT(at) __builtin_convertvector(COLUMNS(at, usvec), uvec)
 #define WORD(at) COLUMNS(at, uvec)
