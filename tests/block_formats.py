@@ -14,6 +14,8 @@ SIZES = {
     "Q5_0": (32, 22),
     "Q5_1": (32, 24),
     "Q8_0": (32, 34),
+    "Q2_K": (256, 84),
+    "Q3_K": (256, 110),
     "Q4_K": (256, 144),
     "Q5_K": (256, 176),
     "Q6_K": (256, 210),
@@ -21,7 +23,7 @@ SIZES = {
     "IQ4_XS": (256, 136),
     "MXFP4": (32, 17),
 }
-_MINIMA = ("Q4_1", "Q5_1", "Q4_K", "Q5_K")
+_MINIMA = ("Q4_1", "Q5_1", "Q2_K", "Q4_K", "Q5_K")
 _UNEVEN = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113]
 _FLOATS = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12]
 
@@ -33,7 +35,8 @@ def depth_of(kind):
 
 def scales_at(kind):
     """Where the floats of 16 bits in a block begin and end."""
-    return (208, 210) if kind == "Q6_K" else (0, 4 if kind in _MINIMA else 2)
+    ends = {"Q2_K": (80, 84), "Q3_K": (108, 110), "Q6_K": (208, 210)}
+    return ends.get(kind, (0, 4 if kind in _MINIMA else 2))
 
 
 def blocks(rng, kind, columns, depth):
@@ -68,6 +71,11 @@ def with_scales(raw, kind, scale, minimum, sub):
     if kind in ("Q4_K", "Q5_K"):  # sub in all six bits of each scale and minimum
         raw[..., 4:12] = sub & 63 | (sub >> 4 & 3) << 6
         raw[..., 12:16] = sub & 15 | (sub & 15) << 4
+    if kind == "Q2_K":
+        raw[..., :16] = (sub & 15) * 17
+    if kind == "Q3_K":
+        raw[..., 96:104] = (sub + 32 & 15) * 17
+        raw[..., 104:108] = (sub + 32 >> 4) * 0b01010101
     if kind == "Q6_K":
         raw[..., 192:208] = sub
     if kind == "IQ4_XS":
@@ -104,7 +112,8 @@ def _block(b, kind):
     b = [int(byte) for byte in b]
     half = lambda at: float(np.array(b[at : at + 2], np.uint8).view(np.float16)[0])  # noqa: E731
     nibble = lambda at, i: b[at + i % 16] >> i // 16 * 4 & 15  # noqa: E731
-    d, m = half(scales_at(kind)[0]), half(2) if kind in _MINIMA else 0.0
+    start, stop = scales_at(kind)
+    d, m = half(start), half(stop - 2) if kind in _MINIMA else 0.0
     scales, minima = [d] * (weights // 16), [m] * (weights // 16)
     if kind in ("Q4_0", "Q4_1"):
         q = [nibble(SIZES[kind][1] - 16, i) - 8 * (kind == "Q4_0") for i in range(32)]
@@ -119,6 +128,16 @@ def _block(b, kind):
     if kind == "MXFP4":
         scales = [2.0 ** (b[0] - 128)] * 2
         q = [_FLOATS[nibble(1, i)] for i in range(32)]
+    if kind in ("Q2_K", "Q3_K"):
+        at = 16 if kind == "Q2_K" else 32
+        q = [b[at + i // 128 * 32 + i % 32] >> i % 128 // 32 * 2 & 3 for i in range(256)]
+    if kind == "Q2_K":
+        scales, minima = [d * (s & 15) for s in b[:16]], [-m * (s >> 4) for s in b[:16]]
+    if kind == "Q3_K":
+        q = [low + 4 * (b[i % 32] >> i // 32 & 1) - 4 for i, low in enumerate(q)]
+        for j in range(16):
+            low, high = b[96 + j % 8] >> j // 8 * 4 & 15, b[104 + j % 4] >> j // 4 * 2 & 3
+            scales[j] = d * (low + 16 * high - 32)
     if kind in ("Q4_K", "Q5_K"):
         q = []
         for i in range(256):

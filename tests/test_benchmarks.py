@@ -44,6 +44,18 @@ def test_scoring_is_measured_in_rounds_and_every_time_is_told():
     assert told["limits"]
 
 
+@pytest.mark.slow
+def test_files_with_random_weights_are_loaded_in_every_mix():
+    done = run("load.py", "--quick", "--repeats", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    cases = [
+        f"tiny {mix}, {to}" for mix in ("Q4_0", "Q8_0", "Q4_K_M") for to in ("float32", "int8")
+    ]
+    assert [row["case"] for row in rows] == cases
+    assert all(row["kept"] > 0 for row in rows)
+
+
 @pytest.mark.parametrize("script", ["million.py 7 5", "exact_statistics.py 5 7"])
 def test_pools_of_any_size_are_measured(script):
     done = run(*script.split())

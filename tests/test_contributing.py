@@ -38,16 +38,22 @@ from tinygrad import Tensor
 from edifice_tt.nn import ops
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.stored.blocks import QuantizedLinear
+from edifice_tt.nn.stored.int8 import Int8Linear, group_rows
 rng = np.random.default_rng(3)
-blocks = rng.integers(0, 256, (13, 3, 22), dtype=np.uint8)
+blocks = rng.integers(0, 256, (13, 3, 18), dtype=np.uint8)
 blocks[..., :2] = rng.uniform(0.5, 2, (13, 3, 1)).astype(np.float16).view(np.uint8)
-bits = np.unpackbits(blocks[..., 2:6], axis=-1, bitorder="little").astype(int)
-q = np.concatenate([blocks[..., 6:] & 15, blocks[..., 6:] >> 4], axis=-1) + 16 * bits - 16
-floats = (q * blocks[..., :2].copy().view(np.float16)).reshape(13, 96).astype(np.float32)
-layer, x = QuantizedLinear(Tensor(blocks.reshape(13, -1)), "Q5_0"), Tensor.randn(5, 96)
-assert (FORMATS["Q5_0"].dequantize(layer.blocks).numpy() == floats).all()
+q = 2 * np.unpackbits(blocks[..., 2:], axis=-1, bitorder="little").astype(int) - 1
+floats = (q * blocks[..., :2].copy().view(np.float16)).reshape(13, 384).astype(np.float32)
+raw = blocks.reshape(13, -1)
+layer, x = QuantizedLinear(Tensor(raw), "Q1_0"), Tensor.randn(5, 384)
+assert (FORMATS["Q1_0"].dequantize(layer.blocks).numpy() == floats).all()
 assert (layer(x).numpy() == ops.linear(x, Tensor(floats)).numpy()).all()
 assert (layer.rows(Tensor([[12, 0]])).numpy() == floats[[[12, 0]]]).all()
+x = rng.integers(-127, 128, (5, 384)).astype(np.float32)
+x[:, ::32] = 127  # so that nothing is rounded
+whole = Int8Linear(Tensor(group_rows(raw, "Q1_0")), "Q1_0", 13)
+np.testing.assert_allclose(whole(Tensor(x)).numpy(), x @ floats.T, rtol=1e-5, atol=1e-2)
+assert (whole.rows(Tensor([[12, 0]])).numpy() == floats[[[12, 0]]]).all()
 """,
     "A pre-tokenizer": """
 from edifice_tt.weights.tokenizer import Tokenizer

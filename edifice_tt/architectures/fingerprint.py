@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary, ref
@@ -13,7 +13,7 @@ from tinygrad.nn.state import get_state_dict
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.nn.buffers import buffers_of, numbers
 
-# Per weight: its name, shape and dtype, and its bytes.
+# Per weight: its name, shape and dtype, and its bytes, or an iterator of them.
 Stored: TypeAlias = Iterable[tuple[list[Any], Any]]
 
 
@@ -85,7 +85,8 @@ def _hash(architecture: str, config: Any, weights: Stored) -> str:
     digest = hashlib.sha256(json.dumps([architecture, options], sort_keys=True).encode())
     for stored, data in weights:
         digest.update(json.dumps(stored).encode())
-        digest.update(data)
+        for part in data if isinstance(data, Iterator) else (data,):
+            digest.update(part)
     return digest.hexdigest()[:32]
 
 

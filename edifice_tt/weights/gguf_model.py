@@ -32,7 +32,7 @@ from edifice_tt.weights.safetensors import check_fit, differences
 from edifice_tt.weights.tokenizer import Tokenizer
 
 _FORMATS = {form.ggml_type: form for form in FORMATS.values()}
-_PART = 1 << 22  # bytes that are read together
+_PART = 1 << 20  # bytes that are read together
 
 
 @exclusive
@@ -125,7 +125,9 @@ def _stored(header: GGUFHeader) -> Stored:
     """The file's weights as they lie in it."""
     header.check_unchanged()
     for name, entry in sorted(header.entries.items()):
-        yield [name, list(entry.shape), entry.ggml_type], header.data[entry.start : entry.stop]
+        parts = range(entry.start, entry.stop, _PART)
+        read = (header.read(start, min(start + _PART, entry.stop)) for start in parts)
+        yield [name, list(entry.shape), entry.ggml_type], read
 
 
 def check_activations(activations: str) -> str:

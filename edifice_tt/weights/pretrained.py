@@ -33,8 +33,8 @@ def load_pretrained(
     keep what they were saved with; the rest is float32. A device that has it not makes it float32,
     which is one `PrecisionWarning`.
 
-    `activations="int8"` rounds what enters each product with weights of type Q4_0, Q4_1 or Q8_0 to
-    8 bits, as llama.cpp does. It is faster, on tinygrad's CPU device and for GGUF files only.
+    `activations="int8"` rounds what enters each product with weights of 2 to 8 bits to 8 bits too,
+    as llama.cpp does. It is faster, on tinygrad's CPU device and for GGUF files only.
     Weights of other types are multiplied in float32 as ever. On SmolLM2-135M the log-probability of
     a next token moves by 0.07 on average, and single ones by 5 and more. The KL divergence from the
     exact model is 0.004 nats. In 96 % of positions the most likely token is the same. llama.cpp,
@@ -67,7 +67,7 @@ def load_pretrained(
         lm = load_gguf(path, opened, dtype, activations)
     else:
         raise ValueError(
-            f"activations={activations!r} is for GGUF files with weights of 4 or 8 bits, given "
+            f"activations={activations!r} is for GGUF files with weights of 2 to 8 bits, given "
             f"{path}; leave it out"
         )
     if lm is None:

@@ -6,7 +6,7 @@ import shutil
 from copy import copy, deepcopy
 
 import pytest
-from test_loading_memory import Q4_K, Q6_K, Q8_0, write_model
+from test_loading_memory import IQ3_S, Q4_K, Q6_K, Q8_0, write_model
 from tinygrad import Tensor
 
 import edifice_tt as et
@@ -14,6 +14,7 @@ from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.testing import byte_tokenizer
+from edifice_tt.weights.gguf_header import GGUFHeader
 
 IDS = [[5, 7, 11]]
 
@@ -115,7 +116,7 @@ def pickled(lm):
 
 
 @pytest.mark.parametrize("copied", [copy, deepcopy, pickled], ids=lambda f: f.__name__)
-@pytest.mark.parametrize("kinds", [(Q8_0, Q8_0), (Q6_K, Q4_K)], ids=str)
+@pytest.mark.parametrize("kinds", [(Q8_0, Q8_0), (IQ3_S, IQ3_S)], ids=str)
 @pytest.mark.parametrize("asked", [True, False], ids=["asked before", "not asked"])
 def test_a_copy_is_the_same_model_until_a_weight_is_replaced(tmp_path, copied, kinds, asked):
     path = write_model(tmp_path / "m.gguf", 259, 256, kinds)
@@ -152,3 +153,18 @@ def test_loading_notices_a_file_that_changes_meanwhile(path, monkeypatch):
     monkeypatch.setattr(llama, "check_weights", check)
     with pytest.raises(CheckpointError, match="changed since it was loaded"):
         et.load_pretrained(path, device="CPU")
+
+
+@pytest.mark.parametrize("activations", ["float32", "int8"])
+@pytest.mark.parametrize(("kind", "at"), [(Q4_K, 144 - 2), (Q6_K, 2)], ids=str)
+def test_a_scale_that_is_no_number_is_told_when_a_file_is_loaded(tmp_path, kind, at, activations):
+    """In the last block: the minima of Q4_K, behind which 140 bytes follow, and the end of Q6_K."""
+    path = write_model(tmp_path / "m.gguf", 259, 256, (kind, kind))
+    et.load_pretrained(path, device="CPU", activations=activations)
+    header = GGUFHeader(path)
+    end = header.entries["blk.1.ffn_down.weight"].stop
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size - len(header.data) + end - at)
+        file.write(b"\xff\x7f")
+    with pytest.raises(CheckpointError, match=r"'blk\.1\.ffn_down\.weight' holds NaN or inf"):
+        et.load_pretrained(path, device="CPU", activations=activations)

@@ -12,7 +12,7 @@ from tinygrad.llm.gguf import ggml_data_to_tensor
 
 @dataclass(frozen=True)
 class WholeNumbers:
-    """Weights that are whole numbers of a few bits, times a scale, plus a minimum.
+    """Weights that are whole numbers of 1 to 8 bits, times a scale, plus a minimum.
 
     These are expressions of C, in terms of `c/weights.c`, for the 16 weights number `s` of a block.
     `number` are their bytes: with 8 bits signed, with fewer not, and then less `offset`.

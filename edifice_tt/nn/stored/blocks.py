@@ -1,4 +1,4 @@
-"""Dense layers whose weights stay in the blocks of 4 or 8 bits that GGUF files store.
+"""Dense layers whose weights stay in the blocks of 2 to 8 bits that GGUF files store.
 
 On tinygrad's CPU device a kernel unpacks them on the way into the product. That takes a fifth of
 the memory and traffic of float32, and gives the same bits. Elsewhere the formula unpacks first.

@@ -1,7 +1,7 @@
 """Dense layers whose activations are rounded to 8 bits, so that products are of whole numbers.
 
 Each row is taken in blocks of 32 numbers, rounded to -127 .. 127 times the block's largest
-magnitude / 127. With weights of 4 to 8 bits, sums within a block are then exact integers. The
+magnitude / 127. With weights of 2 to 8 bits, sums within a block are then exact integers. The
 scales of both are applied in float32. Faster than float32, for another result: `load_pretrained`
 says what it costs. Knows no file and no model.
 """

@@ -123,6 +123,8 @@ def test_quantised_weights_give_the_bits_of_the_float32_weights_they_stand_for(r
 @pytest.mark.parametrize(
     ("kind", "subs"),
     [
+        ("Q2_K", (0, 1, 7, 8, 15)),
+        ("Q3_K", (-32, -1, 0, 15, 31)),
         ("Q4_K", (0, 1, 31, 32, 63)),
         ("Q5_K", (0, 1, 31, 32, 63)),
         ("Q6_K", (0, 1, 127, 128, 255)),

@@ -1,8 +1,8 @@
 // Products in whole numbers: activations rounded to 8 bits, weights of up to 8 bits as they are.
 //
-// Sums within a block of 32, or of 16 with a scale of their own, are exact, and the scales of blocks are applied one block after the
-// other in float32, a lane being a column of the weight; so here, too, a row is the same bits alone
-// and in any batch.
+// Sums within 32 weights, or 16 that have a scale of their own, are exact. The scales are applied one
+// after the other in float32, a lane being a column of the weight; so here, too, a row is the same
+// bits alone and in any batch.
 
 // The most rows of a tile: as many as there are registers for. What adds products of 4 neighbouring
 // bytes to the 32 bits of their lane: q (0 .. 255) times x, or where OFFSET is 0 signed q.
@@ -91,7 +91,8 @@ static WIDE void round_rows(rounded *to, const float *x, const int *at, long row
   }
 }
 
-// What `weights.c` lists, of columns c .. c + WIDTH of a group from p on; of 4 weights a column.
+// What the formats are written in (`weights.c`), now for columns c .. c + WIDTH of a group from p on:
+// of the 16 weights of each column those from 4 j to 4 j + 3.
 #undef CONVERT
 #undef AS_FLOATS
 #undef BYTES
@@ -106,7 +107,8 @@ static WIDE void round_rows(rounded *to, const float *x, const int *at, long row
 #define CONVERT(x) __builtin_convertvector(x, vec)
 #define AS_FLOATS(x) ((vec)(x))
 #define BYTES(at) COLUMNS((at) + 4 * j, quads)
-#define BITS(at) ((quads)((WORD(at) >> (16 * s + 4 * j) & 15) * 0x00204081) & 1)
+#define BITS(at) \
+  ((quads)((WORD((at) + s / 2 * 4) >> (s % 2 * 16 + 4 * j) & 15) * 0x00204081) & 1)
 #define BYTE(at) __builtin_convertvector(COLUMNS(at, ubvec), uvec)
 #define SHORT(at) __builtin_convertvector(COLUMNS(at, usvec), uvec)
 #define WORD(at) COLUMNS(at, uvec)
@@ -195,9 +197,10 @@ product_of(float *out, const rounded *x, const int *at, long rows, const unsigne
     const unsigned char *group = data + n / 16 * bytes, *next = group + bytes;
     long tiles = (rows + MOST_ROWS - 1) / MOST_ROWS, steps = (depth + 255) / 256;
     ahead groups = in_shares(next, n + 16 < columns ? next + bytes : next, tiles * steps);
-    // Small blocks a single tile reads in order, which memory is as fast for unasked.
+    // A single tile is too fast for that: it looks three blocks ahead. Small blocks it reads in order,
+    // which memory serves as fast unasked.
     if (tiles == 1) {
-      const unsigned char *then = group + 48 * g.bytes;
+      const unsigned char *then = group + 3 * 16 * g.bytes;
       groups = in_shares(then, g.weights > 32 ? then + bytes : then, steps);
     }
     long wide = MIN(16, columns - n), tile;

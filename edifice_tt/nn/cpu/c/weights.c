@@ -12,18 +12,17 @@
 // on; there is a number for each of 16 weights, and `s` are all 16 where scales are read. In `int8.c`
 // they read a group of 16 rows.
 
-#define CONVERT(x) FLOATS(x)                             // to floats
-#define AS_FLOATS(x) ((floats)(x))                       // the floats that have these bits
-#define BYTES(at) (*(const octets *)(p + (at)))          // of each weight one byte, from byte `at` on
-#define BITS(at) bits_of(p + (at) + 2 * s)               // of each weight one bit
-#define BYTE(at) ((words)(unsigned)p[at])                // the byte `at`, the two, the four bytes
+#define CONVERT(x) FLOATS(x)        // whole numbers as floats
+#define AS_FLOATS(x) ((floats)(x))  // the floats that have these bits
+#define HALF_AT(at) HALF(p + (at))  // the float of 16 bits from byte `at` on
+#define BYTE(at) ((words)(unsigned)p[at]) // one byte, two, four
 #define SHORT(at) ((words)(unsigned)*(const unsigned short *)(p + (at)))
 #define WORD(at) ((words)*(const unaligned *)(p + (at)))
-#define HALF_AT(at) HALF(p + (at))                       // the float of 16 bits
-#define SIGNED(at) FLOATS(*(const signed_octets *)(p + (at))) // the signed byte number `s` from `at` on
-#define CHOSEN(index, ...) chosen((octets)(signed_octets){__VA_ARGS__}, index) // those of a table
-
-#define SHIFTED(x, by) ((by) < 0 ? (x) >> -(by) : (x) << (by))
+#define SIGNED(at) FLOATS(*(const signed_octets *)(p + (at))) // of signed bytes that number `s`
+#define BYTES(at) (*(const octets *)(p + (at))) // a byte for each weight
+#define BITS(at) bits_of(p + (at) + 2 * s)      // a bit for each weight; of all bits those number `s`
+#define SHIFTED(x, by) ((by) < 0 ? (x) >> -(by) : (x) << (by)) // bytes
+#define CHOSEN(index, ...) chosen((octets)(signed_octets){__VA_ARGS__}, index) // from 16 bytes
 
 typedef unsigned unaligned __attribute__((aligned(1)));
 
