@@ -59,7 +59,7 @@ ONLY = {
         "quantized Q4_0",
         "quantized Q4_1",
         "quantized Q8_0",
-        "quantized Q6_K",
+        "quantized Q4_K",
         "quantized IQ4_NL",
         "quantized MXFP4",
         "read_gguf",
