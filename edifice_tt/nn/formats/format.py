@@ -69,12 +69,30 @@ class Format:
     def dequantize(self, blocks: Tensor) -> Tensor:
         """Blocks (..., bytes) uint8 -> float32 (..., weights)."""
         *lead, row_bytes = blocks.shape
-        count = int(blocks.numel()) // self.bytes * self.weights
-        if self.formula is None:
-            flat = ggml_data_to_tensor(blocks.flatten(), count, self.ggml_type)
-        else:
-            flat = self.formula(blocks.reshape(-1, self.bytes))
+        rows = blocks.reshape(-1, self.bytes)
+        if self.dtype or self.scale_dtype != "float16":
+            flat = self._numbers(rows)
+        else:  # the numbers are a sum over the scales, each times what one scale of 1 leaves
+            places = range(*self.scales, 2)
+            parts = [
+                _exact(rows[:, at : at + 2]) * self._numbers(self._only(rows, at)) for at in places
+            ]
+            flat = parts[0] if len(parts) == 1 else parts[0] + parts[1]
         return flat.reshape(*lead, row_bytes // self.bytes * self.weights).cast(dtypes.float32)
+
+    def _numbers(self, rows: Tensor) -> Tensor:
+        """Blocks (N, bytes) -> (N, weights), by the formula."""
+        if self.formula is not None:
+            return self.formula(rows).reshape(-1, self.weights)
+        count = int(rows.shape[0]) * self.weights
+        return ggml_data_to_tensor(rows.flatten(), count, self.ggml_type).reshape(-1, self.weights)
+
+    def _only(self, rows: Tensor, at: int) -> Tensor:
+        """The blocks with the scale at that byte 1, and the others 0."""
+        start, stop = self.scales
+        one = [0x3C if byte == at + 1 else 0 for byte in range(start, stop)]
+        ones = Tensor(one, dtype=dtypes.uint8, device=rows.device).expand(rows.shape[0], -1)
+        return rows[:, :start].cat(ones, rows[:, stop:], dim=1)
 
     def scales_of(self, raw: NDArray[np.uint8]) -> NDArray[Any]:
         """What can be NaN or infinite in the blocks (bytes) of a weight."""
@@ -84,3 +102,16 @@ class Format:
         if self.scale_dtype == "bfloat16":
             return (scales.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
         return scales.view(np.float16)
+
+
+def _exact(halves: Tensor) -> Tensor:
+    """Floats of 16 bits (N, 2) uint8 -> float32 (N, 1).
+
+    Where a device has no such floats tinygrad takes those below 2^-14 for 0: most scales of Q4_K.
+    """
+    bits = halves[:, :1].cast(dtypes.uint32) + halves[:, 1:].cast(dtypes.uint32) * 256
+    size = bits & 0x7FFF
+    small = size.cast(dtypes.float32) * 2.0**-24
+    number = (size < 0x400).where(small, (size * 0x2000 + 0x38000000).bitcast(dtypes.float32))
+    finite = (size < 0x7C00).where(number, float("nan"))  # of infinity, too: either is refused
+    return (bits < 0x8000).where(finite, -finite)

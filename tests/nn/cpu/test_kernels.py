@@ -165,6 +165,7 @@ def test_every_scale_of_a_block_is_looked_at(rng, kind):
         damaged = raw.copy()
         damaged[0, at : at + 2] = 255
         assert not np.isfinite(FORMATS[kind].scales_of(damaged).astype(np.float32)).all()
+        assert not np.isfinite(FORMATS[kind].dequantize(Tensor(damaged)).numpy()).all()
 
 
 def layer_and_input(rng, B, T, **options):
