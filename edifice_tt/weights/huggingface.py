@@ -1,25 +1,30 @@
 """Hugging Face folders of the known families -> `causal_lm`.
 
 Reads `config.json`, safetensors (one file, or several with an index) and `tokenizer.json`; runs no
-code that a folder may hold. Weights become float32 unless told otherwise.
+code that a folder may hold. On the CPU matrices stay in 16 bits where they are; other weights
+become float32 unless told otherwise.
 """
 
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tinygrad import dtypes
+from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
+from edifice_tt.architectures.fingerprint import Stored, identify
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.json_text import parse_record, take
 from edifice_tt.machine.toolchain import open_device
-from edifice_tt.nn.buffers import give_back, held_to
-from edifice_tt.nn.stored.halves import HALVES, choose_dtype, hold
+from edifice_tt.nn.buffers import give_back, held_to, pieces, put, view
+from edifice_tt.nn.cpu.bridge import compiles_c
+from edifice_tt.nn.stored.halves import DTYPES, HALVES, choose_dtype, hold, narrows, widen
 from edifice_tt.weights.families.family import FOLDER, Places, found_in
 from edifice_tt.weights.footprint import check_weights
 from edifice_tt.weights.huggingface_config import read_config
@@ -27,9 +32,11 @@ from edifice_tt.weights.safetensors import (
     SafetensorsFile,
     check_finite,
     check_fit,
+    damaged,
     differences,
     open_safetensors,
 )
+from edifice_tt.weights.safetensors_header import Entry
 from edifice_tt.weights.tokenizer import Tokenizer
 
 _EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -75,10 +82,19 @@ def load_huggingface(path: Path, device: str | None = None, dtype: str | None = 
         for name, shape in shapes.items()
     }
     check_fit(path, differences(weights, found))
-    check_weights(path, [tuple(weight.shape) for weight in weights.values()], opened, dtype)
+    kept = {} if dtype is not None else _kept(weights, places, entries, opened)
+    halves = 2 * sum(weights[name].numel() for name in kept)
+    shapes_left = [tuple(weight.shape) for name, weight in weights.items() if name not in kept]
+    check_weights(path, shapes_left, opened, dtype, beside=halves)
     loaded = {}
     for name, parts in places.items():
-        exact = _joined(sources, parts)
+        if name in kept:
+            bits = _joined([sources[one].halves(one)[rows] for one, rows in parts])
+            if not all(np.isfinite(widen(piece, kept[name])).all() for piece in pieces(bits)):
+                raise damaged(path, parts[0].name)
+            loaded[name] = put(bits, opened, DTYPES[kept[name]])
+            continue
+        exact = _joined([sources[one].floats(one)[rows] for one, rows in parts])
         check_finite(path, parts[0].name, exact)
         if family.gains_from_zero and name.endswith("norm.weight"):
             exact = exact + np.float32(1)
@@ -88,13 +104,37 @@ def load_huggingface(path: Path, device: str | None = None, dtype: str | None = 
         weights[name].replace(tensor)
     give_back(opened)
     model.tokenizer = tokenizer
+    if kept:
+        identify(model, partial(_stored, loaded, kept))
     return model
 
 
-def _joined(sources: Mapping[str, SafetensorsFile], parts: Places) -> NDArray[np.float32]:
-    if len(parts) == 1:
-        return sources[parts[0].name].floats(parts[0].name)[parts[0].rows]
-    return np.concatenate([sources[name].floats(name)[rows] for name, rows in parts])
+def _kept(
+    weights: Mapping[str, Tensor],
+    places: Mapping[str, Places],
+    entries: Mapping[str, Entry],
+    device: str,
+) -> dict[str, str]:
+    """The weights that stay in the 16 bits that the file has, and their dtype: on the CPU."""
+    kept: dict[str, str] = {}
+    for name, parts in places.items():
+        kind, *others = {entries[one.name].dtype for one in parts}
+        stays = kind in HALVES and not others and narrows(weights[name].shape, device)
+        if stays and compiles_c(device):
+            kept[name] = HALVES[kind]
+    return kept
+
+
+def _stored(weights: Mapping[str, Tensor], kept: Mapping[str, str]) -> Stored:
+    """The weights as float32, so that a model is the same on every device."""
+    for name, weight in sorted(weights.items()):
+        array = view(weight)
+        parts = (widen(one, kept[name]) if name in kept else one for one in pieces(array))
+        yield [name, list(weight.shape), str(dtypes.float32)], (part.data for part in parts)
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _check_head(path: Path, sources: dict[str, SafetensorsFile], config: CausalLMConfig) -> None:

@@ -19,7 +19,7 @@ from tinygrad.nn.state import inverse_safe_dtypes
 
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.files import write_atomically
-from edifice_tt.nn.buffers import PIECE, all_finite, numbers, put, room
+from edifice_tt.nn.buffers import PIECE, all_finite, numbers, pieces, put, room
 from edifice_tt.nn.stored.halves import HALVES, widen
 from edifice_tt.weights.safetensors_header import Entry, Format, read_header
 
@@ -57,6 +57,15 @@ class SafetensorsFile:
         for part in self.parts(name):
             flat[start : start + part.size] = part
             start += part.size
+        return array
+
+    def halves(self, name: str) -> NDArray[np.uint16]:
+        """The bits of one tensor of 16-bit numbers."""
+        entry = self.entries[name]
+        array = room(*entry.shape, dtype=np.uint16)
+        flat, starts = array.reshape(-1), range(entry.start, entry.stop, 2 * PIECE)
+        for part, start in zip(pieces(flat), starts, strict=True):
+            part[:] = self._bytes(start, start + 2 * part.size).view(np.uint16)
         return array
 
     def read(self, name: str, device: str, dtype: DType | None = None) -> Tensor:
@@ -157,4 +166,8 @@ def check_finite(path: Path, name: str, tensor: Tensor | NDArray[np.float32]) ->
         array = numbers(tensor)
         tensor = tensor.float().numpy() if array is None else array
     if not all_finite(tensor):
-        raise CheckpointError(f"{path}: weight {name!r} holds NaN or infinity; the file is damaged")
+        raise damaged(path, name)
+
+
+def damaged(path: Path, name: str) -> CheckpointError:
+    return CheckpointError(f"{path}: weight {name!r} holds NaN or infinity; the file is damaged")

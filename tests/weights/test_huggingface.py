@@ -93,7 +93,11 @@ def test_a_folder_is_read_as_the_dtype_asked_for(tmp_path, monkeypatch, stored):
         with pytest.raises(EdificeError, match=r"loading needs 0\.\d\d MB of 0.04 MB free"):
             et.load_pretrained(tmp_path)
     read = {dtype: et.load_pretrained(tmp_path, dtype=dtype) for dtype in (None, "float16")}
-    assert read[None].token_embedding.weight.dtype == dtypes.float32
+    assert read[None].token_embedding.weight.dtype == getattr(dtypes, stored)
+    exact = et.load_pretrained(tmp_path, dtype="float32")
+    assert exact.token_embedding.weight.dtype == dtypes.float32
+    assert read[None].fingerprint == exact.fingerprint
+    assert (read[None]([[5, 6]]).logits.numpy() == exact([[5, 6]]).logits.numpy()).all()
     assert read["float16"].token_embedding.weight.dtype == dtypes.float16
     assert read["float16"].backbone.final_norm.weight.dtype == dtypes.float32
     assert (read[None].token_embedding.weight.numpy() == lm.token_embedding.weight.numpy()).all()
