@@ -15,6 +15,7 @@ from edifice_tt.weights.checkpoint import load
 from edifice_tt.weights.families import FAMILIES
 from edifice_tt.weights.gguf_header import is_gguf
 from edifice_tt.weights.gguf_model import check_activations, load_gguf
+from edifice_tt.weights.gguf_parts import whole_name
 from edifice_tt.weights.huggingface import is_huggingface, load_huggingface
 
 
@@ -57,7 +58,7 @@ def load_pretrained(
     else:
         path = hub.find(named) if hub.is_name(named) else catalog.pull(named)
     # A pool's settings are UTF-8, which a path need not be.
-    name = named or path.stem.encode(errors="backslashreplace").decode()
+    name = named or whole_name(path).encode(errors="backslashreplace").decode()
     if not os.access(path, os.R_OK):
         raise CheckpointError(f"{path}: permission denied")
     # Our own formats first; a plugin sees only the path, and the first that knows it answers.
