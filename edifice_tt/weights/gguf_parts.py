@@ -4,10 +4,8 @@ The first part has the metadata, and every part has its own tensors.
 """
 
 import os
-import re
 from bisect import bisect_right
 from itertools import accumulate
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -15,8 +13,8 @@ from numpy.typing import NDArray
 
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.weights.gguf_header import Entry, GGUFHeader
+from edifice_tt.weights.gguf_names import part_ending, part_names, part_of
 
-_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 _KEYS = ("split.count", "split.no", "split.tensors.count")
 
 
@@ -71,13 +69,12 @@ def open_gguf(path: str | os.PathLike[str]) -> Header:
     count, number, tensors = (_number(given, key) for key in _KEYS)
     if count < 2:  # a file that was merged says 0
         return given
-    match = _PART.fullmatch(given.path.name)
-    if match is None or (int(match[2]), int(match[3])) != (number + 1, count):
+    if part_of(given.path.name) != (number + 1, count):
         raise given.error(
             f"it is part {number + 1} of {count}, so its name must end in "
-            f"{_ending(number, count)}; give each part its name again"
+            f"{part_ending(number + 1, count)}; give each part its name again"
         )
-    paths = [given.path.with_name(match[1] + _ending(i, count)) for i in range(count)]
+    paths = [given.path.with_name(name) for name in part_names(given.path.name)]
     if missing := [one.name for one in paths if not one.exists()]:
         raise given.error(
             f"part {number + 1} of {count}; not beside it: {', '.join(missing):.300}; download "
@@ -97,31 +94,6 @@ def open_gguf(path: str | os.PathLike[str]) -> Header:
             "the parts of one model again"
         )
     return GGUFParts(parts)
-
-
-def part_names(name: str) -> list[str]:
-    """The names of all parts, the first one first, of a file that is named as one of several.
-
-    >>> part_names("a-00002-of-00002.gguf"), part_names("a.gguf")
-    (['a-00001-of-00002.gguf', 'a-00002-of-00002.gguf'], ['a.gguf'])
-    """
-    if (match := _PART.fullmatch(name)) is None:
-        return [name]
-    return [match[1] + _ending(i, int(match[3])) for i in range(int(match[3]))]
-
-
-def whole_name(path: Path) -> str:
-    """The name of a model's file without its ending, and without that of a part.
-
-    >>> whole_name(Path("a-00002-of-00003.gguf")), whole_name(Path("b.gguf"))
-    ('a', 'b')
-    """
-    match = _PART.fullmatch(path.name)
-    return match[1] if match else path.stem
-
-
-def _ending(index: int, count: int) -> str:
-    return f"-{index + 1:05}-of-{count:05}.gguf"
 
 
 def _number(part: GGUFHeader, key: str) -> int:

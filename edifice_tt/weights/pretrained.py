@@ -15,7 +15,7 @@ from edifice_tt.weights.checkpoint import load
 from edifice_tt.weights.families import FAMILIES
 from edifice_tt.weights.gguf_header import is_gguf
 from edifice_tt.weights.gguf_model import check_activations, load_gguf
-from edifice_tt.weights.gguf_parts import whole_name
+from edifice_tt.weights.gguf_names import whole_name
 from edifice_tt.weights.huggingface import is_huggingface, load_huggingface
 
 
