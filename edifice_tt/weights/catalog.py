@@ -59,11 +59,6 @@ class CatalogModel:
         """What the weights take in memory."""
         return self.size_bytes
 
-    @property
-    def source(self) -> str:
-        """Where it comes from."""
-        raise NotImplementedError
-
 
 @dataclass(frozen=True, kw_only=True)
 class WheelModel(CatalogModel):
@@ -98,7 +93,7 @@ class HubModel(CatalogModel):
 
 _LISTED = json.loads(Path(__file__).with_name("catalog.json").read_text(encoding="utf-8"))
 WHEELS = tuple(WheelModel(**record) for record in _LISTED["wheels"])
-CATALOG: tuple[CatalogModel, ...] = (*WHEELS, *(HubModel(**one) for one in _LISTED["hub"]))
+CATALOG: tuple[WheelModel | HubModel, ...] = (*WHEELS, *(HubModel(**one) for one in _LISTED["hub"]))
 
 
 def cache_folder() -> Path:
@@ -117,7 +112,7 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_path("edifice_tt"))
 
 
-def find(name: str) -> CatalogModel:
+def find(name: str) -> WheelModel | HubModel:
     """The catalog's record of that name; `UnknownNameError` with the nearest names otherwise.
 
     >>> find("smollm2-135m").license
@@ -170,7 +165,6 @@ def pull(name: str, force: bool = False) -> Path:
         size = in_words(model.size_bytes)
         print(f"{name} is {model.source} of Hugging Face, {size}", file=sys.stderr)
         return hub.fetch(model.source, force)
-    assert isinstance(model, WheelModel)
     target = local_path(model)
     try:
         is_as_large = target.is_file() and target.stat().st_size == model.size_bytes

@@ -11,7 +11,6 @@ PREFERRED: tuple[str, ...] = (
 )
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 _NO_MODEL = re.compile(r"mmproj|imatrix", re.IGNORECASE)  # what stands beside a model
-_MOST = 1000  # parts
 
 
 def part_of(name: str) -> tuple[int, int]:
@@ -36,7 +35,7 @@ def part_names(name: str) -> list[str]:
     (['a-00001-of-00002.gguf', 'a-00002-of-00002.gguf'], ['a.gguf'])
     """
     match, (_, count) = _PART.fullmatch(name), part_of(name)
-    if match is None or not 0 < count <= _MOST:
+    if match is None or count < 1:
         return [name]
     return [match[1] + part_ending(part, count) for part in range(1, count + 1)]
 

@@ -1,17 +1,19 @@
 """The models that are on this machine already, whoever fetched them; reads only their headers."""
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from edifice_tt.architectures.causal_lm import CausalLMConfig
+from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.tracing import one_line
 from edifice_tt.machine.memory import host_bytes
 from edifice_tt.machine.toolchain import require
+from edifice_tt.nn.formats import FORMATS
 from edifice_tt.weights import catalog, gguf_config, huggingface_config, ollama
 from edifice_tt.weights.gguf_names import is_model, part_names
 from edifice_tt.weights.gguf_parts import open_gguf
@@ -60,8 +62,7 @@ def _look(name: str, place: str, locate: Callable[[], Path], free: int | None) -
     try:
         path = locate()
         size = sum(one.stat().st_size for one in _files(path))
-        family, config = _describe(path)
-        stored = 4 * config.num_weights if path.is_dir() else size
+        family, config, stored = _describe(path)
         heads = config.num_kv_heads, config.backbone.head_dim
         memory = catalog.memory_for(stored, config.num_layers, *heads)
     except Exception as error:  # one that is broken hides no other
@@ -70,16 +71,22 @@ def _look(name: str, place: str, locate: Callable[[], Path], free: int | None) -
     return LocalModel(name, place, path, size, family, memory, fits, problem)
 
 
-def _describe(path: Path) -> tuple[str, CausalLMConfig]:
+def _describe(path: Path) -> tuple[str, CausalLMConfig, int]:
+    """The family, the options, and the bytes of the weights as a CPU stores them."""
     if path.is_dir():
         family, config = huggingface_config.read_config(path / "config.json")
-        return family.name, config
+        return family.name, config, 4 * config.num_weights
     header = open_gguf(path)
     try:
         family, config = gguf_config.read_config(header)
     except ValueError as error:
         raise header.error(str(error)) from error
-    return family.name, config
+    stay = {form.ggml_type for form in FORMATS.values()}  # the rest becomes float32
+    sizes = (
+        one.stop - one.start if one.ggml_type in stay else 4 * math.prod(one.shape)
+        for one in header.entries.values()
+    )
+    return family.name, config, sum(sizes)
 
 
 def _files(path: Path) -> list[Path]:
@@ -90,9 +97,12 @@ def _files(path: Path) -> list[Path]:
 
 def _own() -> Found:
     for model in catalog.WHEELS:
-        with suppress(Exception):  # no folder for models, so none in it
-            if (path := catalog.local_path(model)).exists():
-                yield model.name, partial(Path, path)
+        try:
+            path = catalog.local_path(model)
+        except EdificeError:  # no folder for models, so none in it
+            return
+        if path.exists():
+            yield model.name, partial(Path, path)
 
 
 def _of_ollama() -> Found:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_gguf import METADATA, write_gguf, write_llama
+from test_gguf import METADATA, llama_weights, write_gguf, write_llama
 from test_ollama import LIBRARY, broken, keep
 
 import edifice_tt as et
@@ -72,8 +72,19 @@ def test_what_is_told_of_a_model_is_what_it_needs(home):
     path = put(home / ".lmstudio/models/we/m.gguf")
     one = found()[str(path)]
     assert (one.path, one.size_bytes, one.family) == (path, path.stat().st_size, "llama")
-    assert one.memory_bytes == one.size_bytes + 2 * 4 * 2 * 1 * 16 * 2048
+    weights = sum(array.nbytes for array in llama_weights().values())
+    assert one.memory_bytes == weights + 2 * 4 * 2 * 1 * 16 * 2048
     assert (one.fits, one.problem) == (True, "")
+
+
+def test_weights_of_a_type_that_does_not_stay_count_as_float32(home):
+    I8 = 24
+    tensors = {
+        name: (I8, array.shape, bytes(array.size)) for name, array in llama_weights().items()
+    }
+    path = put(home / ".lmstudio/models/we/m.gguf", write_gguf, METADATA, tensors)
+    weights = sum(array.nbytes for array in llama_weights().values())
+    assert found()[str(path)].memory_bytes == weights + 2 * 4 * 2 * 1 * 16 * 2048
 
 
 @pytest.mark.parametrize(("free", "fits"), [(10**5, False), (None, None)])
