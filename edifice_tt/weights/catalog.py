@@ -142,7 +142,7 @@ def locate(name: str) -> Path:
     if hub.is_name(name):
         return hub.find(name)
     if not ollama.is_name(name) and isinstance(model := find(name), HubModel):
-        return hub.find(model.source)
+        return hub.find(f"{hub.PREFIX}{model.source}")
     return pull(name)
 
 
@@ -164,7 +164,7 @@ def pull(name: str, force: bool = False) -> Path:
     if isinstance(model, HubModel):
         size = in_words(model.size_bytes)
         print(f"{name} is {model.source} of Hugging Face, {size}", file=sys.stderr)
-        return hub.fetch(model.source, force)
+        return hub.fetch(f"{hub.PREFIX}{model.source}", force)
     target = local_path(model)
     try:
         is_as_large = target.is_file() and target.stat().st_size == model.size_bytes

@@ -21,6 +21,7 @@ from edifice_tt.weights.gguf_names import PREFERRED, choose, is_of, part_names
 PREFIX = "hf:"
 _FILE = r"\.(?:gguf|safetensors)"
 _NAME = re.compile(rf"([\w-][\w.-]*/(?![\w.-]+{_FILE}$)[\w-][\w.-]*)(?:/(.+{_FILE}))?")
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _PATTERNS = {"allow_patterns": ["*.json", "*.jinja", "*.safetensors"], "ignore_patterns": ["*/*"]}
 _TOKEN = "give a token of one who may: HF_TOKEN, or `hf auth login`"
 _REASONS = {  # of errors by their names, which stay while modules move; the narrower first
@@ -68,17 +69,19 @@ def fetch(name: str, force: bool = False) -> Path:
     """
     repository, file = _parsed(name)
     try:
+        file = file or _chosen(name, _listed(repository))
         path = _get(repository, file, force_download=force)
-        if not _is_model(path):
-            file = _chosen(name, _listed(repository, path))
-            path = _get(repository, file, force_download=force)
     except EdificeError:
         raise
     except Exception as error:  # huggingface_hub raises many kinds
+        also = "" if name.startswith(PREFIX) else "is no path here, and "
         raise CheckpointError(
-            f"{name} is no path here, and is not to be had from Hugging Face: "
-            f"{_reason(error, repository):.400}"
+            f"{name} {also}is not to be had from Hugging Face: {_reason(error, repository):.400}"
         ) from error
+    if not _is_model(path):
+        raise CheckpointError(
+            f"{name}: a file of its weights is missing; where there is a network, pull it again"
+        )
     for one in part_names(file) if file else [one.name for one in path.iterdir()]:
         _verify(name, repository, one, path.with_name(Path(one).name) if file else path / one)
     return path
@@ -102,20 +105,29 @@ def _get(repository: str, file: str, **options: Any) -> Path:
 
 
 def _files_in(folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf")]
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*.*")]
 
 
-def _listed(repository: str, folder: Path) -> list[str]:
+def _listed(repository: str) -> list[str]:
     """The files of a repository; without a network those that are here."""
     try:
         return list(require("huggingface_hub", extra="lm").list_repo_files(repository))
     except Exception:
-        if here := _files_in(folder):
-            return here
+        with suppress(FileNotFoundError, ValueError):
+            here = _files_in(_get(repository, "", local_files_only=True))
+            if _is_folder(here) or choose(here):
+                return here
         raise
 
 
+def _is_folder(files: list[str]) -> bool:
+    return "config.json" in files and any(file in files for file in _WEIGHTS)
+
+
 def _chosen(name: str, files: list[str]) -> str:
+    """The file that a repository without a name of one means; none where it is a folder."""
+    if _is_folder(files):
+        return ""
     if (file := choose(files)) is None:
         named = ", ".join(file for file in files if file.endswith(".gguf")) or "none"
         raise CheckpointError(

@@ -138,9 +138,9 @@ def test_a_name_of_the_catalog_is_looked_for_and_pulled_where_it_is_from(monkeyp
     source = "Qwen/Qwen3-0.6B-GGUF/Qwen3-0.6B-Q8_0.gguf"
     monkeypatch.setattr(hub, "fetch", lambda name, force: Path("fetched", name, str(force)))
     monkeypatch.setattr(hub, "find", lambda name: Path("found", name))
-    assert catalog.pull("qwen3:0.6b", force=True) == Path("fetched", source, "True")
+    assert catalog.pull("qwen3:0.6b", force=True) == Path("fetched", f"hf:{source}", "True")
     assert capsys.readouterr().err == f"qwen3:0.6b is {source} of Hugging Face, 639 MB\n"
-    assert catalog.locate("qwen3:0.6b") == Path("found", source)
+    assert catalog.locate("qwen3:0.6b") == Path("found", f"hf:{source}")
     assert catalog.locate("hf:we/toy") == Path("found", "hf:we/toy")
 
 

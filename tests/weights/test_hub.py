@@ -204,6 +204,26 @@ def test_a_model_of_which_only_some_parts_are_here_is_fetched(site):
     assert files_of(hub.find("we/big")) == files
 
 
+def test_without_a_network_a_part_of_a_model_is_no_model(site, offline_later):
+    path = hub.fetch("we/toy")
+    (path / "model.safetensors").unlink()
+    with offline_later(), pytest.raises(CheckpointError, match="OfflineModeIsEnabled"):
+        hub.find("we/toy")
+    index = json.dumps({"weight_map": {"a": "model-1.safetensors"}}).encode()
+    site.repositories["we/big"] = FOLDER | {"model.safetensors.index.json": index}
+    for _ in range(2):  # there, and then here
+        with pytest.raises(CheckpointError, match="we/big: a file of its weights is missing"):
+            hub.find("we/big")
+    with offline_later(), pytest.raises(CheckpointError, match="a file of its weights is missing"):
+        hub.find("we/big")
+
+
+def test_an_adapter_beside_a_config_is_no_folder_of_a_model(site):
+    site.repositories["we/lora"] = {"config.json": b"{}", "adapter_model.safetensors": b"x"}
+    with pytest.raises(CheckpointError, match=r"we/lora has no config\.json with safetensors"):
+        hub.find("we/lora")
+
+
 def fetched(site, **options):
     """The files that `fetch` asked the server for."""
     site.requests.clear()
@@ -343,6 +363,9 @@ def test_of_a_repository_of_gguf_files_the_stated_one_is_taken(site, capsys):
     site.repositories["we/small"] = QUANTISED | {"mmproj-Q4_K_M.gguf": b"no", "config.json": b"{}"}
     assert hub.find("we/small").name == "x-Q4_K_M.gguf"
     assert capsys.readouterr().err.endswith("we/small: taking x-Q4_K_M.gguf\n")
+    assert {path.split("/", 4)[4] for path in site.requests if "resolve" in path} == {
+        "x-Q4_K_M.gguf"
+    }
     site.requests.clear()
     assert hub.find("we/small").name == "x-Q4_K_M.gguf"
     assert site.requests == []
