@@ -211,9 +211,8 @@ def test_without_a_network_a_part_of_a_model_is_no_model(site, offline_later):
         hub.find("we/toy")
     index = json.dumps({"weight_map": {"a": "model-1.safetensors"}}).encode()
     site.repositories["we/big"] = FOLDER | {"model.safetensors.index.json": index}
-    for _ in range(2):  # there, and then here
-        with pytest.raises(CheckpointError, match="we/big: a file of its weights is missing"):
-            hub.find("we/big")
+    with pytest.raises(CheckpointError, match="we/big: a file of its weights is missing"):
+        hub.find("we/big")
     with offline_later(), pytest.raises(CheckpointError, match="a file of its weights is missing"):
         hub.find("we/big")
 
@@ -369,6 +368,12 @@ def test_of_a_repository_of_gguf_files_the_stated_one_is_taken(site, capsys):
     site.requests.clear()
     assert hub.find("we/small").name == "x-Q4_K_M.gguf"
     assert site.requests == []
+
+
+def test_what_happens_to_be_here_does_not_change_the_choice(site):
+    site.repositories["we/small"] = QUANTISED
+    hub.find("we/small/x-Q8_0.gguf")
+    assert hub.find("we/small").name == "x-Q4_K_M.gguf"
 
 
 def test_without_a_network_the_choice_is_of_what_is_here(site, offline_later):
