@@ -29,7 +29,7 @@ def register(add: Add) -> None:
         options.add_device,
     )
     doctor.add_argument("--quick", action="store_true", help="leave out the speed")
-    add("models", _models, "show the models that are here, and those that can be pulled by name")
+    add("models", _models, "show the models that are here, and those to pull")
     pull = add("pull", _pull, "download a model")
     pull.add_argument(
         "model",
