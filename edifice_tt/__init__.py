@@ -75,6 +75,8 @@ if TYPE_CHECKING:
     from edifice_tt.weights.checkpoint import save as save
     from edifice_tt.weights.edifice import load_edifice as load_edifice
     from edifice_tt.weights.edifice import save_edifice as save_edifice
+    from edifice_tt.weights.local_models import LocalModel as LocalModel
+    from edifice_tt.weights.local_models import local_models as local_models
     from edifice_tt.weights.pretrained import load_pretrained as load_pretrained
 
 _ROOMS = {
@@ -89,6 +91,7 @@ _ROOMS = {
     "architectures.test_time_compute": "select_best_of_n",
     "weights.checkpoint": "load save",
     "weights.edifice": "load_edifice save_edifice",
+    "weights.local_models": "LocalModel local_models",
     "weights.pretrained": "load_pretrained",
     "selection.answers": "extractor without_thinking",
     "pools.candidates": "Candidate",

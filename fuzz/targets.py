@@ -18,7 +18,7 @@ from edifice_tt.selection.answers import extractor, find_answers
 from edifice_tt.testing import byte_tokenizer
 from edifice_tt.training.features import load_features
 from edifice_tt.training.progress import load_run
-from edifice_tt.weights.gguf_header import GGUFHeader
+from edifice_tt.weights.gguf_parts import open_gguf
 from edifice_tt.weights.safetensors import open_safetensors, write_safetensors
 from edifice_tt.weights.tokenizer import Tokenizer
 
@@ -189,7 +189,7 @@ def _math(given: bytes, folder: Path) -> None:
 def targets(home: Path) -> dict[str, Target]:
     """All targets by name; `home` is an empty folder for what they write once."""
     found = {
-        "gguf-header": Target(lambda: [gguf()], lambda b, f: GGUFHeader(_written(f / "m.gguf", b))),
+        "gguf-header": Target(lambda: [gguf()], lambda b, f: open_gguf(_written(f / "m.gguf", b))),
         "gguf": Target(lambda: [gguf()], _load_gguf),
         "gguf-metadata": Target(
             lambda: [json.dumps(one).encode() for one in (LLAMA, SPACED)], _load_metadata

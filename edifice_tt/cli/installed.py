@@ -1,4 +1,4 @@
-"""Commands about what is installed: list, plugins, doctor, pull."""
+"""Commands about what is installed: list, plugins, doctor, models, pull."""
 
 import argparse
 import warnings
@@ -29,10 +29,12 @@ def register(add: Add) -> None:
         options.add_device,
     )
     doctor.add_argument("--quick", action="store_true", help="leave out the speed")
+    add("models", _models, "show the models that are here, and those to pull")
     pull = add("pull", _pull, "download a model")
     pull.add_argument(
         "model",
-        help=f"{options.DEFAULT_MODEL}, or one of Hugging Face: owner/repo, owner/repo/FILE.gguf",
+        help=f"{options.DEFAULT_MODEL} or another name that edifice-tt models shows, or one of "
+        "Hugging Face: owner/repo, owner/repo/FILE.gguf",
     )
     pull.add_argument("--force", action="store_true", help="download even if it is here")
 
@@ -131,8 +133,47 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return 0 if doctor.passed(checks) else 1
 
 
+def _models(arguments: argparse.Namespace) -> None:
+    from edifice_tt.weights.catalog import CATALOG
+    from edifice_tt.weights.local_models import local_models
+
+    here = [{**asdict(one), "path": str(one.path)} for one in local_models()]
+    names = {one["name"] for one in here}
+    known = [
+        asdict(one)
+        | {"memory_bytes": one.memory_bytes, "source": one.source}
+        | {"here": one.name in names or one.source in names}
+        for one in CATALOG
+    ]
+    if arguments.json:
+        terminal.print_json({"here": here, "catalog": known})
+        return
+    header = ("here", "size", "memory", "family", "from", "")
+    rows = [
+        (*_in_words(one, "family"), one["place"], one["problem"] or _FITS[one["fits"]])
+        for one in here
+    ]
+    terminal.show(terminal.table(header, rows), end="\n\n")
+    header = ("edifice-tt pull", "size", "memory", "license", "", "")
+    rows = [(*_in_words(one, "license"), one["kind"], "here" * one["here"]) for one in known]
+    terminal.show(terminal.table(header, rows))
+
+
+_FITS = {True: "fits", False: "needs more memory than is free", None: ""}
+
+
+def _in_words(model: dict[str, Any], field: str) -> tuple[str, str, str, str]:
+    """The name of a model, its size and its memory in words, and another of its fields."""
+    from edifice_tt.machine.memory import in_words
+
+    sizes = (model["size_bytes"], model["memory_bytes"])
+    size, memory = ("" if one is None else in_words(one) for one in sizes)
+    return model["name"], size, memory, model[field]
+
+
 def _pull(arguments: argparse.Namespace) -> None:
     from edifice_tt.weights import catalog
 
     path = catalog.pull(arguments.model, force=arguments.force)
     terminal.show_result(arguments, {"model": arguments.model, "path": str(path)}, path)
+    terminal.say(f'now: edifice-tt best-of "What is 12 + 30?" --model {arguments.model}')

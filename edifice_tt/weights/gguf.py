@@ -16,6 +16,7 @@ from edifice_tt.nn.buffers import in_memory, put, room, view, zeros
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.stored.halves import widen
 from edifice_tt.weights.gguf_header import TYPES, Entry, GGUFHeader, is_gguf
+from edifice_tt.weights.gguf_parts import Header, open_gguf
 
 __all__ = ["Entry", "GGUFFile", "GGUFHeader", "is_gguf", "read_arrays", "read_gguf"]
 
@@ -51,13 +52,13 @@ def read_gguf(path: str | os.PathLike[str], device: str | None = None) -> GGUFFi
 
     Raises `CheckpointError` as `GGUFHeader` does, and for a tensor with NaN or infinity.
     """
-    header, opened = GGUFHeader(path), open_device(device)
+    header, opened = open_gguf(path), open_device(device)
     arrays = read_arrays(header, opened, header.entries)
     return GGUFFile(header.metadata, {name: put(array, opened) for name, array in arrays})
 
 
 def read_arrays(
-    header: GGUFHeader, device: str, names: Iterable[str]
+    header: Header, device: str, names: Iterable[str]
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Tensors of a file as float32 arrays, one at a time, unpacked on a device that is open.
 

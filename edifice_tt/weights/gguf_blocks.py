@@ -11,7 +11,7 @@ from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.formats.format import Format
 from edifice_tt.nn.stored.int8 import ROWS, group_into, grouped_room
 from edifice_tt.weights.families.family import Place, reorder_rows
-from edifice_tt.weights.gguf_header import GGUFHeader
+from edifice_tt.weights.gguf_parts import Header
 
 _FORMATS = {form.ggml_type: form for form in FORMATS.values()}
 _PART = 1 << 22  # bytes that are grouped at a time
@@ -20,7 +20,7 @@ _PART = 1 << 22  # bytes that are grouped at a time
 class BlockRows:
     """Some rows of a file's tensor (out, bytes of a row). Those of `num_heads` are reordered."""
 
-    def __init__(self, header: GGUFHeader, where: Place, num_heads: int) -> None:
+    def __init__(self, header: Header, where: Place, num_heads: int) -> None:
         self.header, self.where, self.num_heads = header, where, num_heads
         self.entry = header.entries[where.name]
         self.row_bytes = (self.entry.stop - self.entry.start) // prod(self.entry.shape[:-1])
@@ -54,7 +54,7 @@ class BlockRows:
     def mapped(self) -> NDArray[np.uint8]:
         """Where they are mapped, or a copy, reordered."""
         start, stop = self._span(0, self.count)
-        raw = self.header.data[start:stop]
+        raw = self.header.mapped(start, stop)
         return self._checked(copied(self.header.read(start, stop)) if self.num_heads else raw)
 
     def grouped(self) -> NDArray[np.uint8]:

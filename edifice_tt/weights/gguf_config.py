@@ -12,7 +12,7 @@ from edifice_tt.architectures.causal_lm import CausalLMConfig
 from edifice_tt.contract.options import check_range, check_size
 from edifice_tt.weights.families import find_family
 from edifice_tt.weights.families.family import SCALARS, Family
-from edifice_tt.weights.gguf_header import GGUFHeader
+from edifice_tt.weights.gguf_parts import Header
 from edifice_tt.weights.options import check_file
 from edifice_tt.weights.rotations import yarn, yarn_scale
 
@@ -34,7 +34,7 @@ _OPTIONS = {
 }
 
 
-def read_config(header: GGUFHeader) -> tuple[Family, CausalLMConfig]:
+def read_config(header: Header) -> tuple[Family, CausalLMConfig]:
     """The family of a file, and the options that it asks for; raises `ValueError`."""
 
     architecture = header.metadata.get("general.architecture")
@@ -117,7 +117,7 @@ def _positive(name: str, value: Any, kind: type[int] | type[float]) -> Any:
     return value
 
 
-def _experts(header: GGUFHeader, family: Family, layers: int) -> dict[str, Any]:
+def _experts(header: Header, family: Family, layers: int) -> dict[str, Any]:
     """The options of a mixture. Whether the shares add up to 1 is the family's."""
 
     def read(key: str, default: Any = None) -> int:
@@ -139,7 +139,7 @@ def _experts(header: GGUFHeader, family: Family, layers: int) -> dict[str, Any]:
     }
 
 
-def _windows(header: GGUFHeader, family: Family, layers: int) -> tuple[int, ...]:
+def _windows(header: Header, family: Family, layers: int) -> tuple[int, ...]:
     """The window of each layer; none where the file or the family has none."""
     name = f"{family.name}.attention.sliding_window"
     size = header.metadata.get(name, 0)
@@ -159,9 +159,7 @@ def _windows(header: GGUFHeader, family: Family, layers: int) -> tuple[int, ...]
     return tuple(size if one else 0 for one in has) if any(has) else ()
 
 
-def _stretch(
-    header: GGUFHeader, family: str, base: float, size: int, context: int
-) -> dict[str, Any]:
+def _stretch(header: Header, family: str, base: float, size: int, context: int) -> dict[str, Any]:
     """The options that the file's `rope.scaling` asks for."""
     prefix = f"{family}.rope.scaling"
 
@@ -204,12 +202,12 @@ def _stretch(
     return options
 
 
-def _read_factors(header: GGUFHeader, name: str, pairs: int) -> tuple[float, ...] | None:
+def _read_factors(header: Header, name: str, pairs: int) -> tuple[float, ...] | None:
     if (entry := header.entries.get(name)) is None:
         return None
     if entry.ggml_type != 0 or entry.shape != (pairs,):
         raise ValueError(f"tensor {name!r} is {entry}, expected F32 {(pairs,)}")
-    return tuple(header.data[entry.start : entry.stop].view("<f4").tolist())
+    return tuple(header.mapped(entry.start, entry.stop).view("<f4").tolist())
 
 
 def _is_needed(key: str, architecture: Any) -> bool:

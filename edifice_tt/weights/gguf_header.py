@@ -77,7 +77,8 @@ class GGUFHeader:
 
     Every count is held against the bytes left before it is believed. A text of the metadata that is
     not UTF-8 is left as `bytes`: few of them are needed. Raises `CheckpointError` for
-    a missing, foreign, damaged, truncated or split file, and what tinygrad cannot de-quantise.
+    a missing, foreign, damaged or truncated file, and what tinygrad cannot de-quantise. One part of
+    a split file is read alone; see `gguf_parts`.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -102,11 +103,6 @@ class GGUFHeader:
             if key in self.metadata:
                 raise self.error(f"key {key!r:.60} is there twice; the file is damaged")
             self.metadata[key] = self._value(key, self._number("<u4"))
-        parts = self.metadata.get("split.count", 0)
-        if type(parts) is not int or parts < 0:
-            raise self.error(f"split.count={parts!r:.60}, expected a number of parts")
-        if parts > 1:  # a file that was merged says 0
-            raise self.error(f"one of {parts} parts; merge them with llama-gguf-split --merge")
         self.alignment = unit = self.metadata.get("general.alignment", 32)
         if type(unit) is not int or unit < 1 or unit & (unit - 1):
             raise self.error(f"general.alignment={unit!r:.60}, expected a power of two")
@@ -122,6 +118,10 @@ class GGUFHeader:
         for name, entry in self.entries.items():
             self._believe(1, data_start + entry.stop - self._position, f"tensor {name!r:.60}")
         self.data = np.frombuffer(self._content, np.uint8)[data_start:]
+
+    def mapped(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Bytes of the data section where they are mapped."""
+        return self.data[start:stop]
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Bytes of the data section, read and not mapped: they take memory only while in use."""

@@ -27,7 +27,7 @@ from edifice_tt.weights.footprint import check_weights, work_bytes
 from edifice_tt.weights.gguf import read_arrays
 from edifice_tt.weights.gguf_blocks import BlockRows
 from edifice_tt.weights.gguf_config import LONG_ROPE_FACTORS, ROPE_FACTORS, read_config
-from edifice_tt.weights.gguf_header import GGUFHeader
+from edifice_tt.weights.gguf_parts import Header, open_gguf
 from edifice_tt.weights.safetensors import check_fit, differences
 from edifice_tt.weights.tokenizer import Tokenizer
 
@@ -48,7 +48,7 @@ def load_gguf(
     moves. Raises `CheckpointError` as `read_gguf` does, for an unknown architecture, and
     with all differences in the weights at once; `ValueError` where activations cannot be rounded.
     """
-    header = GGUFHeader(path)
+    header = open_gguf(path)
     try:
         family, config = read_config(header)
         with held_to(entry.shape for entry in header.entries.values()):
@@ -121,7 +121,7 @@ def load_gguf(
     return model
 
 
-def _stored(header: GGUFHeader) -> Stored:
+def _stored(header: Header) -> Stored:
     """The file's weights as they lie in it."""
     header.check_unchanged()
     for name, entry in sorted(header.entries.items()):
@@ -154,7 +154,7 @@ def _groups(name: str, rows: BlockRows, config: CausalLMConfig) -> bool:
 
 
 def _check_room(
-    header: GGUFHeader,
+    header: Header,
     weights: Mapping[str, Tensor],
     kept: Mapping[str, BlockRows],
     device: str,

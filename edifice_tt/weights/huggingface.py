@@ -6,7 +6,7 @@ become float32 unless told otherwise.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,12 +86,13 @@ def load_huggingface(path: Path, device: str | None = None, dtype: str | None = 
     halves = 2 * sum(weights[name].numel() for name in kept)
     shapes_left = [tuple(weight.shape) for name, weight in weights.items() if name not in kept]
     check_weights(path, shapes_left, opened, dtype, beside=halves)
-    loaded = {}
+    loaded, halves_of = {}, {}
     for name, parts in places.items():
         if name in kept:
             bits = _joined([sources[one].halves(one)[rows] for one, rows in parts])
             if not all(np.isfinite(widen(piece, kept[name])).all() for piece in pieces(bits)):
                 raise damaged(path, parts[0].name)
+            halves_of[name] = bits
             loaded[name] = put(bits, opened, DTYPES[kept[name]])
             continue
         exact = _joined([sources[one].floats(one)[rows] for one, rows in parts])
@@ -105,7 +106,7 @@ def load_huggingface(path: Path, device: str | None = None, dtype: str | None = 
     give_back(opened)
     model.tokenizer = tokenizer
     if kept:
-        identify(model, partial(_stored, loaded, kept))
+        identify(model, partial(_stored, loaded, halves_of, kept))
     return model
 
 
@@ -125,11 +126,16 @@ def _kept(
     return kept
 
 
-def _stored(weights: Mapping[str, Tensor], kept: Mapping[str, str]) -> Stored:
+def _stored(
+    weights: Mapping[str, Tensor], halves: Mapping[str, NDArray[np.uint16]], kept: Mapping[str, str]
+) -> Stored:
     """The weights as float32, so that a model is the same on every device."""
     for name, weight in sorted(weights.items()):
-        array = view(weight)
-        parts = (widen(one, kept[name]) if name in kept else one for one in pieces(array))
+        parts: Iterator[NDArray[np.float32]]
+        if name in kept:
+            parts = (widen(one, kept[name]) for one in pieces(halves[name]))
+        else:
+            parts = pieces(view(weight))
         yield [name, list(weight.shape), str(dtypes.float32)], (part.data for part in parts)
 
 

@@ -10,11 +10,12 @@ from edifice_tt.contract.tracing import blamed
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import place
 from edifice_tt.nn.stored.halves import check_dtype, choose_dtype, store
-from edifice_tt.weights import catalog, hub
+from edifice_tt.weights import catalog, hub, ollama
 from edifice_tt.weights.checkpoint import load
 from edifice_tt.weights.families import FAMILIES
 from edifice_tt.weights.gguf_header import is_gguf
 from edifice_tt.weights.gguf_model import check_activations, load_gguf
+from edifice_tt.weights.gguf_names import whole_name
 from edifice_tt.weights.huggingface import is_huggingface, load_huggingface
 
 
@@ -26,7 +27,8 @@ def load_pretrained(
 ) -> Any:
     """Load a language model: a catalog name, a GGUF file, a Hugging Face folder, or a saved model.
 
-    `owner/repo` and `owner/repo/FILE.gguf` are models at Hugging Face, unless there is such a path.
+    `owner/repo` and `owner/repo/FILE.gguf` are models at Hugging Face, unless there is such a path,
+    and with `hf:` before them in any case. `ollama:NAME:TAG` is what ollama has here.
 
     `dtype` (`float32`, `float16` or `bfloat16`) is what dense layers and the embedding are stored
     as; all sums stay float32. By default a CPU keeps a GGUF file's own blocks, and our own files
@@ -52,12 +54,9 @@ def load_pretrained(
     check_dtype(dtype)
     named = _find(model)
     opened = open_device(device)
-    if named is None:
-        path = Path(model)
-    else:
-        path = hub.find(named) if hub.is_name(named) else catalog.pull(named)
+    path = Path(model) if named is None else catalog.locate(named)
     # A pool's settings are UTF-8, which a path need not be.
-    name = named or path.stem.encode(errors="backslashreplace").decode()
+    name = named or whole_name(path).encode(errors="backslashreplace").decode()
     if not os.access(path, os.R_OK):
         raise CheckpointError(f"{path}: permission denied")
     # Our own formats first; a plugin sees only the path, and the first that knows it answers.
@@ -87,23 +86,23 @@ def load_pretrained(
 
 
 def _find(model: str | os.PathLike[str]) -> str | None:
-    """The name that is meant, the catalog's or Hugging Face's, or None for a path that is there."""
+    """The name that is meant, or None for a path that is there."""
     text, known = os.fspath(model), [entry.name for entry in catalog.CATALOG]
     if not text.strip():
         raise ValueError(
-            f"model={text!r} names no model; give a name of the catalog ({', '.join(known)}), a "
-            "GGUF file, a Hugging Face folder or owner/repo"
+            f"model={text!r} names no model; give a name of the catalog (edifice-tt models lists "
+            "them), a GGUF file, a Hugging Face folder or owner/repo"
         )
     if isinstance(model, str) and model in known:
         return model
     if Path(model).exists():
         return None
-    if isinstance(model, str) and hub.is_name(model):
+    if isinstance(model, str) and (hub.is_name(model) or ollama.is_name(model)):
         return model
     looks_like_a_path = Path(text).name != text or Path(text).suffix[1:].isalpha()
     if looks_like_a_path or not isinstance(model, str):
         raise CheckpointError(
-            f"{text}: there is no such file or folder; the catalog has: {', '.join(known)}"
+            f"{text}: there is no such file or folder; edifice-tt models lists what can be named"
         )
     raise unknown_name("model", text, known)
 

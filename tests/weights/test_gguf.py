@@ -279,14 +279,12 @@ def test_each_damage_is_named(tmp_path: Path, old: bytes, new: bytes, message: s
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_a_tensor_twice_and_a_part_are_refused(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_tensor_twice_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no such file"):
         read_gguf(tmp_path / "none.gguf")
     path = write_gguf(tmp_path / "m.gguf", {}, {"aa": f32([1.0]), "ab": f32([1.0])})
     with pytest.raises(CheckpointError, match="tensor 'aa' is there twice"):
         read_gguf(replaced(path, b"ab", b"aa"))
-    with pytest.raises(CheckpointError, match="one of 3 parts; merge them"):
-        read_gguf(write_gguf(path, {"split.count": 3}, {}))
     with pytest.raises(CheckpointError, match=r"general\.alignment=24, expected a power of two"):
         read_gguf(write_gguf(path, {"general.alignment": 24}, {}))
 

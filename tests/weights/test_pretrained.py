@@ -16,7 +16,7 @@ def test_a_path_that_is_not_there_is_no_such_file(tmp_path, monkeypatch, model):
     with pytest.raises(et.CheckpointError) as caught:
         et.load_pretrained(model)
     assert str(caught.value) == (
-        f"{model}: there is no such file or folder; the catalog has: smollm2-135m"
+        f"{model}: there is no such file or folder; edifice-tt models lists what can be named"
     )
 
 

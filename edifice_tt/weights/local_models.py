@@ -1,0 +1,159 @@
+"""The models that are on this machine already, whoever fetched them; reads only their headers."""
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from edifice_tt.architectures.causal_lm import CausalLMConfig
+from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.tracing import one_line
+from edifice_tt.machine.memory import host_bytes
+from edifice_tt.machine.toolchain import require
+from edifice_tt.nn.formats import FORMATS
+from edifice_tt.weights import catalog, gguf_config, huggingface_config, ollama
+from edifice_tt.weights.gguf_names import is_model, part_names
+from edifice_tt.weights.gguf_parts import open_gguf
+from edifice_tt.weights.huggingface import is_huggingface
+
+Found = Iterator[tuple[str, Callable[[], Path]]]  # a name, and what finds its path or raises
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A model on this machine.
+
+    `name` is what `load_pretrained` and `--model` take, and `place` tells who keeps it. The memory
+    is that of a text of 2048 tokens on a CPU, and `fits` whether as much is free; None is unknown.
+    `problem` says why it cannot be loaded, and is empty for one that can.
+    """
+
+    name: str
+    place: str
+    path: Path
+    size_bytes: int
+    family: str
+    memory_bytes: int | None
+    fits: bool | None
+    problem: str
+
+
+def local_models() -> list[LocalModel]:
+    """The models that this library, ollama, llama.cpp, LM Studio and Hugging Face keep here.
+
+    Only headers are read, so a damaged weight is not noticed. One that cannot be loaded is listed
+    with its problem. Nothing is downloaded.
+    """
+    free, seen, models = host_bytes(), set[Path](), list[LocalModel]()
+    for place, found in _PLACES.items():
+        for name, locate in found():
+            model = _look(name, place, locate, free)
+            if (real := Path(os.path.realpath(model.path))) not in seen:
+                seen.add(real)
+                models.append(model)
+    return models
+
+
+def _look(name: str, place: str, locate: Callable[[], Path], free: int | None) -> LocalModel:
+    path, size, family, memory, problem = Path(), 0, "", None, ""
+    try:
+        path = locate()
+        size = sum(one.stat().st_size for one in _files(path))
+        family, config, stored = _describe(path)
+        heads = config.num_kv_heads, config.backbone.head_dim
+        memory = catalog.memory_for(stored, config.num_layers, *heads)
+    except Exception as error:  # one that is broken hides no other
+        problem = one_line(error).removeprefix(f"{path}: ")
+    fits = None if memory is None or free is None else memory <= free
+    return LocalModel(name, place, path, size, family, memory, fits, problem)
+
+
+def _describe(path: Path) -> tuple[str, CausalLMConfig, int]:
+    """The family, the options, and the bytes of the weights as a CPU stores them."""
+    if path.is_dir():
+        family, config = huggingface_config.read_config(path / "config.json")
+        return family.name, config, 4 * config.num_weights
+    header = open_gguf(path)
+    try:
+        family, config = gguf_config.read_config(header)
+    except ValueError as error:
+        raise header.error(str(error)) from error
+    stay = {form.ggml_type for form in FORMATS.values()}  # the rest becomes float32
+    sizes = (
+        one.stop - one.start if one.ggml_type in stay else 4 * math.prod(one.shape)
+        for one in header.entries.values()
+    )
+    return family.name, config, sum(sizes)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return [one for one in path.iterdir() if one.suffix == ".safetensors"]
+    return [one for name in part_names(path.name) if (one := path.with_name(name)).exists()]
+
+
+def _own() -> Found:
+    for model in catalog.WHEELS:
+        try:
+            path = catalog.local_path(model)
+        except EdificeError:  # no folder for models, so none in it
+            return
+        if path.exists():
+            yield model.name, partial(Path, path)
+
+
+def _of_ollama() -> Found:
+    for name, manifest in ollama.manifests():
+        yield name, partial(ollama.model_of, manifest)
+
+
+def _of_llama_cpp() -> Found:
+    if home := os.environ.get("LLAMA_CACHE"):
+        folder = Path(home)
+    elif sys.platform == "darwin":
+        folder = Path.home() / "Library" / "Caches" / "llama.cpp"
+    else:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llama.cpp"
+    yield from _in_folder(folder)
+
+
+def _of_lm_studio() -> Found:
+    for folder in (".lmstudio/models", ".cache/lm-studio/models"):
+        yield from _in_folder(Path.home() / folder)
+
+
+def _in_folder(folder: Path) -> Found:
+    for path in ollama.files_under(folder):
+        if is_model(path.name):
+            yield str(path), partial(Path, path)
+
+
+def _of_hugging_face() -> Found:
+    try:
+        constants = require("huggingface_hub.constants", extra="lm")
+        cache = require("huggingface_hub", extra="lm").scan_cache_dir(constants.HF_HUB_CACHE)
+    except Exception:  # without the library or a cache there is nothing of it
+        return
+    for repository in sorted(cache.repos, key=lambda one: str(one.repo_id)):
+        if repository.repo_type != "model":
+            continue
+        for revision in repository.revisions:
+            folder = Path(revision.snapshot_path)
+            if is_huggingface(folder) and any(folder.glob("*.safetensors")):
+                yield repository.repo_id, partial(Path, folder)
+            for path in ollama.files_under(folder):
+                if is_model(path.name):
+                    name = f"{repository.repo_id}/{path.relative_to(folder).as_posix()}"
+                    yield name, partial(Path, path)
+
+
+_PLACES: dict[str, Callable[[], Found]] = {
+    "edifice-tt": _own,
+    "ollama": _of_ollama,
+    "llama.cpp": _of_llama_cpp,
+    "LM Studio": _of_lm_studio,
+    "Hugging Face": _of_hugging_face,
+}
