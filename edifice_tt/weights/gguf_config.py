@@ -168,6 +168,10 @@ def _stretch(
         factors = np.array(yarn(base, size, scale, original, *turns))
         options["rope_scale"] = growth * yarn_scale(scale)
     short, long = (_read_factors(header, name, pairs) for name in LONG_ROPE_FACTORS)
+    if (short is None) != (long is None) or (kind == "longrope" and short is None):
+        raise ValueError(f"{' and '.join(LONG_ROPE_FACTORS)} must both be there; convert it again")
+    if kind == "longrope" and read("factor", 0.0) not in (0, 1):
+        raise ValueError(f"{prefix}.factor is not supported with the type longrope; remove it")
     if short is not None and long is not None:
         options |= {"long_rope_factors": long, "long_rope_from": int(original)}
         factors = factors * short

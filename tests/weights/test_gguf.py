@@ -483,7 +483,7 @@ def test_all_differences_are_reported_at_once(tmp_path: Path) -> None:
         ({"llama.rope.scaling.factor": -1.0}, "scaling.factor=-1.0 must be from 0.01 to 10000"),
         ({"llama.block_count": 9_999}, "llama.block_count=9999 for 20 tensors"),
         ({"llama.block_count": 3}, "missing: backbone.blocks.2"),
-        ({"tokenizer.ggml.model": "llama"}, "tokenizer.ggml.model='llama'"),
+        ({"tokenizer.ggml.model": "bert"}, "tokenizer.ggml.model='bert'"),
         (
             {
                 "tokenizer.ggml.tokens": ["a", "b", "ab", "c", "d", "e"],
