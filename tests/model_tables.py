@@ -49,11 +49,14 @@ def _cells(names, kind):
     suffix = "-folder" if kind == FOLDER else ""
     logits = [one for one in names if f"{one}{suffix}" in LOGITS]
     theirs = "transformers" if kind == FOLDER else "llama.cpp"
+    changes = f"{sum(_tried(one, kind) for one in names)} changes"
+    config = f"{changes}: transformers" if kind == FOLDER else changes
+    if not with_tokenizer:
+        return config, NOTHING, NOTHING, NOTHING
     tokens = [TOKENIZERS[one]["tokens"] for one in with_tokenizer]
     split = ", ".join(dict.fromkeys(_split(one, kind) for one in with_tokenizer))
     return (
-        f"{sum(_tried(one, kind) for one in names)} changes"
-        + (": transformers" if kind == FOLDER else ""),
+        config,
         f"{split}; {sum(len(one['texts']) for one in tokens)} texts: {theirs}",
         f"{sum(len(one['chats']) for one in tokens)} chats: transformers",
         "transformers" if logits else NOTHING,
@@ -61,7 +64,7 @@ def _cells(names, kind):
 
 
 def _has(name, kind):
-    return ("folder" if kind == FOLDER else "metadata") in TOKENIZERS[name]
+    return ("folder" if kind == FOLDER else "metadata") in TOKENIZERS.get(name, {})
 
 
 def _tried(name, kind):
