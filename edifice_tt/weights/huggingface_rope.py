@@ -46,7 +46,7 @@ def _options_of(
 ) -> dict[str, Any]:
     by_kind = config.get("rope_parameters")
     local = config.get("rope_local_base_freq") if family.model_type == "gemma3_text" else None
-    if local is None or not isinstance(by_kind, dict) or not by_kind.keys() & KINDS:
+    if local is None or not by_kind:
         options = _read_rope(config, head_dim, base)
         if local is not None:
             options["window_rope_base"] = _base("rope_local_base_freq", local)
@@ -56,6 +56,7 @@ def _options_of(
             "rope_scaling stands beside rope_parameters for each kind of layer; remove the one "
             "that is wrong"
         )
+    by_kind = _record("rope_parameters", by_kind)
     if unknown := by_kind.keys() - KINDS:
         raise ValueError(f"rope_parameters has {min(unknown)!r:.60}, which is no kind of layer")
     defaults = {

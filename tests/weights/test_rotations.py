@@ -93,7 +93,10 @@ def test_layers_with_a_window_have_a_rotation_of_their_own():
 
 
 NESTED = {"full_attention": {"rope_type": "default"}, "sliding_attention": None}
+FLAT = {"rope_type": "linear", "factor": 8.0}  # transformers ignores it where kinds are expected
 REFUSED = [
+    ("gemma3_text", {"rope_parameters": FLAT}, "'factor', which is no kind of layer"),
+    ("gemma3_text", {"rope_parameters": 7}, "rope_parameters=7, expected a record"),
     ("llama", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope type 'dynamic' is not"),
     ("llama", {"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor that is"),
     ("llama", {"rope_parameters": NESTED}, "'default'"),
