@@ -143,9 +143,9 @@ def _stretch(
 
     def read(key: str, default: float) -> float:
         value = header.metadata.get(f"{prefix}.{key}", default)
-        if type(value) is not float and not (key == "original_context_length" and value):
+        if type(value) is not float:
             raise ValueError(f"{prefix}.{key}={value!r:.60}, expected a float")
-        return float(value)
+        return value
 
     # Without a type, a factor means linear, and 0 means none, as in llama.cpp.
     kind = header.metadata.get(f"{prefix}.type", "linear")
@@ -157,7 +157,8 @@ def _stretch(
     scale = read("factor", old) if kind in ("linear", "yarn") else 0.0
     if scale:
         check_range("rope_factors", scale, f"{prefix}.factor")
-    original = read("original_context_length", context)
+    length = f"{prefix}.original_context_length"
+    original = _positive(length, header.metadata.get(length, context), int)
     options: dict[str, Any] = {}
     if (growth := read("attn_factor", 1.0)) != 1:
         options["rope_scale"] = growth

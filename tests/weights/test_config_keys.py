@@ -198,3 +198,43 @@ def test_smollm3_has_its_windows_in_the_layers_that_are_not_rotated():
     _, found = options_of({**FAMILIES["smollm3"]["sizes"], **given})
     assert found.windows == (16, 0, 0, 0, 16, 0)
     assert found.unrotated_layers == (0, 4)
+
+
+ANYTHING = [None, True, 0, -1, 7, 1.5, 10**400, "", "7", [], [None], [[]], {}, {"rope_type": []}]
+
+
+def places_in(config, place):
+    """The place, where the config has its record."""
+    *records, _ = place.split("/")
+    for record in records:
+        config = config.get(record)
+        if not isinstance(config, dict):
+            return []
+    return [place]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_whatever_stands_in_a_key_is_read_or_refused(name):
+    """Never another error than a `ValueError`, to which whoever reads the file adds its name."""
+    family = FAMILIES[name]
+    keys = {key for moves in family["moves"].values() for key in moves} | set(family["fields"])
+    for config in family["configs"].values():
+        for place in [one for key in sorted(keys) for one in places_in(config, key)]:
+            for value in ANYTHING:
+                options(changed(config, place, value))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_whatever_stands_in_a_key_of_a_gguf_file_is_read_or_refused(name):
+    metadata = FAMILIES[name]["gguf"]["metadata"]
+    for key in metadata:
+        for value in (2**64 - 1 if one == 10**400 else one for one in ANYTHING):
+            file_options(name, {**metadata, key: value})
+
+
+@pytest.mark.parametrize("length", [True, 0, -1, "7", [7]])
+def test_an_original_length_that_is_no_whole_number_is_refused(length):
+    key = "phi3.rope.scaling.original_context_length"
+    metadata = {**FAMILIES["phi3"]["gguf"]["metadata"], key: length}
+    with pytest.raises(ValueError, match=f"{key}=.*, expected a positive int"):
+        read_config(header("phi3", metadata))
