@@ -27,7 +27,8 @@ _BRACE = re.compile(
 _LIST = re.compile(r"[,;]\s")
 _SAID = re.compile(r"(?<![\\A-Za-z])[A-Za-z]|=")
 _THOUGHT = re.compile(
-    r"</?(?:think|thinking|thought|seed:think)>|<\|(?:begin|end)_of_thought\|>|\[/?THINK\]|◁/?think▷"
+    r"</?(?:think|thinking|thought|reasoning|seed:think)>|<\|(?:begin|end)_of_thought\|>"
+    r"|\[/?THINK\]|◁/?think▷"
 )
 
 _LONGEST_SIGN = 24
@@ -135,9 +136,10 @@ def _in_use(record: records.Extractor) -> Answers:
 def without_thinking(text: str) -> str:
     """The text without the model's thinking; empty if the thinking does not end.
 
-    Thinking is enclosed in `<think>...</think>` (also `thinking`, `thought`, `seed:think`),
-    `<|begin_of_thought|>...<|end_of_thought|>`, `[THINK]...[/THINK]` or `◁think▷...◁/think▷`. If
-    the prompt opened the thinking, the text up to the closing tag is thinking.
+    Thinking is enclosed in `<think>...</think>` (also `thinking`, `thought`, `reasoning`,
+    `seed:think`), `<|begin_of_thought|>...<|end_of_thought|>`, `[THINK]...[/THINK]` or
+    `◁think▷...◁/think▷`. If the prompt opened the thinking, the text up to the closing tag is
+    thinking.
 
     >>> without_thinking("<think>7, or 8?</think>It is 9."), without_thinking("<think>Could be 8")
     ('It is 9.', '')
@@ -155,6 +157,11 @@ def without_thinking(text: str) -> str:
                 parts.clear()
             begin, thinking = tag.end(), ""
     return "" if thinking else "\n".join(part for part in (*parts, text[begin:]) if part)
+
+
+def marks_thinking(text: str) -> bool:
+    """Whether a text is a sign with which thinking begins or ends, and nothing else."""
+    return _THOUGHT.fullmatch(text) is not None
 
 
 def opened_thinking(prompt: str) -> str:

@@ -165,9 +165,9 @@ def _stretch(header: Header, family: str, base: float, size: int, context: int) 
 
     def read(key: str, default: float) -> float:
         value = header.metadata.get(f"{prefix}.{key}", default)
-        if type(value) is not float and not (key == "original_context_length" and value):
+        if type(value) is not float:
             raise ValueError(f"{prefix}.{key}={value!r:.60}, expected a float")
-        return float(value)
+        return value
 
     # Without a type, a factor means linear, and 0 means none, as in llama.cpp.
     kind = header.metadata.get(f"{prefix}.type", "linear")
@@ -179,7 +179,8 @@ def _stretch(header: Header, family: str, base: float, size: int, context: int) 
     scale = read("factor", old) if kind in ("linear", "yarn") else 0.0
     if scale:
         check_range("rope_factors", scale, f"{prefix}.factor")
-    original = read("original_context_length", context)
+    length = f"{prefix}.original_context_length"
+    original = _positive(length, header.metadata.get(length, context), int)
     options: dict[str, Any] = {}
     if (growth := read("attn_factor", 1.0)) != 1:
         options["rope_scale"] = growth
@@ -190,6 +191,10 @@ def _stretch(header: Header, family: str, base: float, size: int, context: int) 
         factors = np.array(yarn(base, size, scale, original, *turns))
         options["rope_scale"] = growth * yarn_scale(scale)
     short, long = (_read_factors(header, name, pairs) for name in LONG_ROPE_FACTORS)
+    if (short is None) != (long is None) or (kind == "longrope" and short is None):
+        raise ValueError(f"{' and '.join(LONG_ROPE_FACTORS)} must both be there; convert it again")
+    if kind == "longrope" and read("factor", 0.0) not in (0, 1):
+        raise ValueError(f"{prefix}.factor is not supported with the type longrope; remove it")
     if short is not None and long is not None:
         options |= {"long_rope_factors": long, "long_rope_from": int(original)}
         factors = factors * short

@@ -4,11 +4,13 @@ An option that changes no number is nobody's business, and so is one whose value
 """
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from edifice_tt.weights.families.family import SCALARS, Family
+from edifice_tt.weights.families.family import SCALARS, Family, every_layer
 
+_LARGEST = sys.float_info.max
 # Options of `config.json`, of whatever model, and the values that leave the numbers as they are.
 # One that is not here either is computed, or changes nothing; null always asks for nothing.
 _FOLDER: dict[str, tuple[Any, ...]] = {
@@ -81,6 +83,11 @@ def check_folder(config: Mapping[str, Any], family: Family, head_dim: int, conte
         if config.get("use_sliding_window", True) not in (False, None):
             _check_window("sliding_window", config, context)
         _check_all("layer_types", "full_attention", config)
+    elif config.get("sliding_window") is not None:
+        if "use_sliding_window" not in family.defaults:
+            _check(config, {"use_sliding_window": (True,)})
+        if family.windowed is every_layer:
+            _check_all("layer_types", "sliding_attention", config)
     if family.unrotated is None:
         _check_all("no_rope_layers", 1, config)
 
@@ -140,3 +147,12 @@ def _same(value: Any, neutral: Any) -> bool:
 def _refused(key: str, value: Any, supported: Iterable[Any]) -> ValueError:
     listing = ", ".join(map(str, supported)) or "none"
     return ValueError(f"{key}={value!r:.60} is not supported; supported: {listing}")
+
+
+def check_positive(key: str, value: Any, kind: type[int] | type[float]) -> Any:
+    """The number; raises `ValueError` for anything else, naming the key."""
+    accepted = int if kind is int else (int, float)
+    # Not infinite, nor a whole number that no float holds.
+    if isinstance(value, bool) or not isinstance(value, accepted) or not 0 < value <= _LARGEST:
+        raise ValueError(f"{key}={value!r:.60}, expected a positive {kind.__name__}")
+    return kind(value)

@@ -193,6 +193,8 @@ def test_an_unclosed_box_does_not_hide_a_closed_one():
         ("<|begin_of_thought|>2<|end_of_thought|>3", "3"),
         ("<|begin_of_thought|>2", ""),
         ("[THINK]2[/THINK]3", "3"),
+        ("<reasoning>2</reasoning>3", "3"),
+        ("<reasoning>2", ""),
         ("\u25c1think\u25b72\u25c1/think\u25b73", "3"),
         ("<think>2</think>", ""),
         ("a <b>think</b> [think]", "a <b>think</b> [think]"),

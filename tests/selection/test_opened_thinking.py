@@ -20,6 +20,7 @@ def pool(prompt=PROMPT, texts=TEXTS):
     [
         (PROMPT, "<think>"),
         ("assistant: [THINK]", "[THINK]"),
+        ("<reasoning>\n", "<reasoning>"),
         ("<|begin_of_thought|>\n\n", "<|begin_of_thought|>"),
         ("\u25c1think\u25b7", "\u25c1think\u25b7"),
         ("<seed:think> ", "<seed:think>"),

@@ -122,6 +122,11 @@ SCALARS = {
 }
 
 
+def every_layer(layer: int, config: Mapping[str, Any]) -> bool:
+    """For `Family.windowed`: where there is a window, all layers have it."""
+    return True
+
+
 @dataclass(frozen=True)
 class Family:
     """A family of language models that `causal_lm` computes.

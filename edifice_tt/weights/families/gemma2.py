@@ -8,6 +8,7 @@ from edifice_tt.weights.families.family import LAYERS, POST_NORMS, Family
 OPTIONS = {"norms": "both", "activation": "gelu_tanh"}
 DEFAULTS = {
     "head_dim": 256,
+    "num_key_value_heads": 4,
     "hidden_activation": "gelu_pytorch_tanh",
     "query_pre_attn_scalar": 256,
     "tie_word_embeddings": True,

@@ -19,7 +19,7 @@ FAMILY = Family(
     layers={**LAYERS, **POST_NORMS, **HEAD_NORMS},
     options={**gemma2.OPTIONS, "qk_norm": "head"},
     derived=partial(gemma2.derived, layers_of_27b=62),
-    scalars=gemma2.SCALARS,
+    scalars=("query_pre_attn_scalar", "final_logit_softcapping"),
     windowed=lambda layer, config: (layer + 1) % config["sliding_window_pattern"] != 0,
     gains_from_zero=True,
 )

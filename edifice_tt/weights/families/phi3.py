@@ -1,6 +1,6 @@
 """Phi 3 and 4: one matrix for queries, keys and values, and one for gate and up."""
 
-from edifice_tt.weights.families.family import LAYERS, Family
+from edifice_tt.weights.families.family import LAYERS, Family, every_layer
 
 _QKV = ("blk.{}.attn_qkv", "model.layers.{}.self_attn.qkv_proj")
 _GATE_UP = ("blk.{}.ffn_up", "model.layers.{}.mlp.gate_up_proj")
@@ -18,5 +18,5 @@ FAMILY = Family(
         **dict.fromkeys(("attn.q_proj", "attn.k_proj", "attn.v_proj"), _QKV),
         **dict.fromkeys(("ffn.gate_proj", "ffn.up_proj"), _GATE_UP),
     },
-    windowed=lambda layer, config: True,
+    windowed=every_layer,
 )

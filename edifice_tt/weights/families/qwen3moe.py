@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from edifice_tt.weights.families.family import EXPERTS, HEAD_NORMS, LAYERS, Family
+from edifice_tt.weights.families.family import EXPERTS, HEAD_NORMS, LAYERS, Family, every_layer
 
 
 def experts(config: Mapping[str, Any], layers: int) -> dict[str, Any]:
     """Some layers may have one feed-forward all the same."""
     step, dense = config["decoder_sparse_step"], config["mlp_only_layers"] or []
+    if not isinstance(dense, list) or any(type(layer) is not int for layer in dense):
+        raise ValueError(f"mlp_only_layers={dense!r:.60}, expected a list of numbers of layers")
     return {
         "experts": config.get("num_local_experts", config["num_experts"]),
         "experts_used": config["num_experts_per_tok"],
@@ -24,6 +26,7 @@ FAMILY = Family(
     bias_options={"attention_bias": ("q", "k", "v", "o")},
     defaults={
         "max_position_embeddings": 32768,
+        "num_key_value_heads": 4,
         "use_sliding_window": False,
         "sliding_window": 4096,
         "num_experts": 128,
@@ -35,6 +38,6 @@ FAMILY = Family(
     },
     layers={**LAYERS, **HEAD_NORMS, **EXPERTS},
     options={"qk_norm": "head"},
-    windowed=lambda layer, config: True,
+    windowed=every_layer,
     experts=experts,
 )

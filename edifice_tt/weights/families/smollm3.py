@@ -7,7 +7,9 @@ from edifice_tt.weights.families.family import Family
 
 
 def unrotated(layer: int, config: Mapping[str, Any]) -> bool:
-    return (layer + 1) % int(config["no_rope_layer_interval"]) == 0
+    if (rotated := config.get("no_rope_layers")) is not None:
+        return not rotated[layer]
+    return bool((layer + 1) % config["no_rope_layer_interval"] == 0)
 
 
 FAMILY = Family(
@@ -16,6 +18,7 @@ FAMILY = Family(
     bias_options={"attention_bias": ("q", "k", "v", "o"), "mlp_bias": ("gate", "up", "down")},
     defaults={
         "max_position_embeddings": 32768,
+        "num_key_value_heads": 4,
         "rope_theta": 2e6,
         "tie_word_embeddings": True,
         "no_rope_layer_interval": 4,

@@ -165,7 +165,10 @@ def _adds_bos(file: Path, settings: Mapping[str, Any], bpe: Any, bos: list[int])
 
 
 def _template(folder: Path, listed: Any) -> str | None:
-    """The default template: a file of its own, or a text or one of a list in the settings."""
+    """The default template: a file of its own, or a text or one of a list in the settings.
+
+    Where neither is, an older file may hold it.
+    """
     jinja = folder / "chat_template.jinja"
     if jinja.is_file():
         try:
@@ -173,6 +176,9 @@ def _template(folder: Path, listed: Any) -> str | None:
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{jinja} cannot be read as UTF-8 text ({error})") from error
     where = f"{folder / _SETTINGS}: chat_template"
+    if listed is None:
+        older = folder / "chat_template.json"
+        where, listed = f"{older}: chat_template", _read_json(older).get("chat_template")
     if isinstance(listed, list):
         try:
             listed = {one["name"]: one["template"] for one in listed}

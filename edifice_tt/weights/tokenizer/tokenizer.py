@@ -13,7 +13,7 @@ from typing import Any
 from edifice_tt.machine.exclusive import Exclusive
 from edifice_tt.machine.toolchain import require
 from edifice_tt.pools.chat_text import plain_of
-from edifice_tt.weights.chat_template import check_options, render
+from edifice_tt.weights.chat_template import check_message, check_options, render
 from edifice_tt.weights.template_client import Rendered
 from edifice_tt.weights.tokenizer.folder import read_folder
 from edifice_tt.weights.tokenizer.gguf import read_metadata
@@ -115,7 +115,9 @@ class Tokenizer:
     def control_tokens(self) -> dict[str, int]:
         """The id of each control token that a text can name."""
         added = self.bpe.get_added_tokens_decoder()
-        return {one.content: i for i, one in added.items() if not self.token_bytes(i)}
+        return {
+            one.content: i for i, one in added.items() if one.special or not self.token_bytes(i)
+        }
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text, after BOS where the file asks for it and the text has none yet.
@@ -210,6 +212,7 @@ class Tokenizer:
     ) -> str:
         """Render messages, each a dict with `role` and `content`, by the model's own template.
 
+        A content is a str, a list of `{"type": "text", "text": ...}`, or None beside `tool_calls`.
         `options` are variables that the template reads, such as `enable_thinking=False`. A control
         token's name in a message or an option stays text when `encode` reads the result. Raises
         `ValueError` when there is no template, or when it rejects the messages or options.
@@ -226,10 +229,8 @@ class Tokenizer:
         """As `chat`, on a day (default: today); says too whether the text tells the day."""
         if self.chat_template is None:
             raise ValueError("this model has no chat template; pass the prompt as plain text")
-        keys = ("role", "content")
         for i, one in enumerate(messages or [{}]):
-            if not isinstance(one, Mapping) or not all(isinstance(one.get(k), str) for k in keys):
-                raise ValueError(f"messages[{i}]={one!r:.80} must be a dict with {keys}, both str")
+            check_message(f"messages[{i}]", one)
         check_options(self.chat_template, options)
         given: dict[str, Any] = {"add_generation_prompt": add_generation_prompt}
         for name, token in (("bos_token", self.bos_id), ("eos_token", self.eos_id)):

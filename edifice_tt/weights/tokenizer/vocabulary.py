@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from edifice_tt.contract.errors import CheckpointError, reason_of
+from edifice_tt.selection.answers import marks_thinking
 
 UNDEFINED, NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(7)
 SPACE = "\u2581"  # how SentencePiece writes one
@@ -43,7 +44,12 @@ BYTES |= {chr(256 + i): bytes([b]) for i, b in enumerate(sorted({*range(256)} - 
 
 
 def piece(text: str, kind: int, byte_level: bool = True) -> bytes:
-    """The bytes of a token, none where it is not printed."""
+    """The bytes of a token, none where it is not printed.
+
+    A control token that parts thinking from the answer is printed, or nobody could tell them apart.
+    """
+    if kind == CONTROL and marks_thinking(text):
+        return text.encode()
     if kind in (UNDEFINED, UNKNOWN, CONTROL, UNUSED):
         return b""
     if kind == BYTE:
