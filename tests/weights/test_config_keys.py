@@ -118,7 +118,9 @@ def header(name, metadata):
         tensor: Entry(0, tuple(shape), 0, len(data) if tensor == "rope_freqs.weight" else 0)
         for tensor, shape in file["shapes"].items()
     }
-    return SimpleNamespace(metadata=metadata, entries=entries, data=data)
+    return SimpleNamespace(
+        metadata=metadata, entries=entries, mapped=lambda start, stop: data[start:stop]
+    )
 
 
 def file_options(name, metadata):

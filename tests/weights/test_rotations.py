@@ -136,7 +136,10 @@ def file(family="llama", tensors=None, **scaling):
         start, data = len(data), data + np.array(values, "<f4").tobytes()
         entries[name] = Entry(0, (len(values),), start, len(data))
     data = np.frombuffer(data, np.uint8)
-    return read_config(SimpleNamespace(metadata=metadata, entries=entries, data=data))[1]
+    header = SimpleNamespace(
+        metadata=metadata, entries=entries, mapped=lambda start, stop: data[start:stop]
+    )
+    return read_config(header)[1]
 
 
 def test_yarn_of_a_gguf_file_is_yarn_of_a_folder():
