@@ -52,12 +52,13 @@ static inline WIDE octets chosen(octets table, octets index) {
       const words s = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; \
       (void)s; \
       d = SCALE_##name, m = MINIMUM_##name; \
-      m -= d * offset; \
+      if (offset) m -= d * offset; \
     } \
     UNROLL for (int s = 0; s < weights / 16; s++) { \
+      int by = weights == 32 ? 0 : s; /* a block of 32 has one scale, which need be in no vector */ \
       octets q = NUMBER_##name; \
       floats f = bits == 8 ? FLOATS((signed_octets)q) : FLOATS(q); \
-      ((floats *)y)[s] = f * d[s] + m[s]; \
+      ((floats *)y)[s] = f * d[by] + m[by]; \
     } \
   }
 WHOLE_NUMBERS(UNPACK_WHOLE)
