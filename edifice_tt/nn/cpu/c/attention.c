@@ -40,11 +40,13 @@ typedef struct {
 static WIDE void softmax(float *p, long count, weighting by) {
   float top = -1e30f;
   vec tops = top;
+  ivec lanes;
+  UNROLL for (int i = 0; i < WIDTH; i++) lanes[i] = i;
   for (long s = 0; s < count; s += WIDTH) {
-    vec scaled = load(p + s, count - s) * by.scale;
+    vec scaled = LOAD(p + s) * by.scale;
     if (by.cap) scaled = vtanh(scaled / by.cap) * by.cap;
     // The last vector is filled up with what exp makes next to nothing of.
-    for (long i = count - s; i < WIDTH; i++) scaled[i] = -1e30f;
+    if (count - s < WIDTH) scaled = lanes < (int)(count - s) ? scaled : (vec)-1e30f;
     STORE(p + s, scaled);
     tops = scaled > tops ? scaled : tops;
   }
