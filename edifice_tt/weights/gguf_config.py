@@ -118,7 +118,7 @@ def _positive(name: str, value: Any, kind: type[int] | type[float]) -> Any:
 
 
 def _experts(header: Header, family: Family, layers: int) -> dict[str, Any]:
-    """The options of a mixture. Whether the shares add up to 1 is the family's."""
+    """The options of a mixture. Whether its shares add up to 1 is one of the family's."""
 
     def read(key: str, default: Any = None) -> int:
         name = f"{family.name}.{key}"
@@ -132,7 +132,6 @@ def _experts(header: Header, family: Family, layers: int) -> dict[str, Any]:
         "experts": read("expert_count"),
         "experts_used": read("expert_used_count"),
         "expert_size": read("expert_feed_forward_length", read("feed_forward_length")),
-        "experts_normed": family.name == "qwen3moe",
         "dense_layers": tuple(
             layer for layer in range(layers) if router.format(layer) not in header.entries
         ),

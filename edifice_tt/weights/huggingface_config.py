@@ -94,8 +94,8 @@ def options_of(config: dict[str, Any]) -> tuple[Family, CausalLMConfig]:
         "biases": (*family.biases, *(part for parts, on in optional if on for part in parts)),
         "unrotated_layers": _unrotated(family, config, layers),
         "windows": _windows(family, config, layers),
-        **_experts(family, config, layers),
         **family.options,
+        **_experts(family, config, layers),
         "activation": _activation(family, config),
         **read_rotations(family, config, head_dim, base),
     }

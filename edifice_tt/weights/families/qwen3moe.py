@@ -37,7 +37,7 @@ FAMILY = Family(
         "mlp_only_layers": [],
     },
     layers={**LAYERS, **HEAD_NORMS, **EXPERTS},
-    options={"qk_norm": "head"},
+    options={"qk_norm": "head", "experts_normed": True},
     windowed=every_layer,
     experts=experts,
 )
