@@ -52,12 +52,7 @@ class CatalogModel:
     def memory_bytes(self) -> int:
         """What a text of `CONTEXT` tokens needs on a CPU."""
         heads = self.key_value_heads
-        return memory_for(self.stored_bytes, self.layers, heads, self.head_size)
-
-    @property
-    def stored_bytes(self) -> int:
-        """What the weights take in memory."""
-        return self.size_bytes
+        return memory_for(self.size_bytes, self.layers, heads, self.head_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +80,6 @@ class HubModel(CatalogModel):
     @property
     def source(self) -> str:
         return f"{self.repository}/{self.file}" if self.file else self.repository
-
-    @property
-    def stored_bytes(self) -> int:
-        return self.size_bytes if self.file else 2 * self.size_bytes  # a folder becomes float32
 
 
 _LISTED = json.loads(Path(__file__).with_name("catalog.json").read_text(encoding="utf-8"))

@@ -75,7 +75,7 @@ def _describe(path: Path) -> tuple[str, CausalLMConfig, int]:
     """The family, the options, and the bytes of the weights as a CPU stores them."""
     if path.is_dir():
         family, config = huggingface_config.read_config(path / "config.json")
-        return family.name, config, 4 * config.num_weights
+        return family.name, config, sum(one.stat().st_size for one in _files(path))
     header = open_gguf(path)
     try:
         family, config = gguf_config.read_config(header)
