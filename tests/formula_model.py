@@ -61,6 +61,9 @@ class FormulaDecoder:
     def read_prompt(self, ids):
         return logits_after(ids[-1])
 
+    def expect(self, tokens):
+        pass
+
     def take_prompt(self, other):
         pass
 

@@ -89,14 +89,6 @@ class CausalLMConfig(LayerOptions):
         return BackboneConfig(**options, final_norm="rms_norm", final_norm_eps=self.norm_eps)
 
     @property
-    def cached_length(self) -> int:
-        """The longest text that a cache can hold.
-
-        LongRoPE rotates all of a longer text in another way, so that nothing cached would hold.
-        """
-        return self.long_rope_from or self.context_length
-
-    @property
     def num_weights(self) -> int:
         """The number of weights, without those of a scorer."""
         copies = 1 if self.tied_embeddings else 2

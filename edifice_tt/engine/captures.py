@@ -30,7 +30,7 @@ class CapturedStep:
         # Made before the capture, so that making it is not part of what is replayed.
         backbone = model().backbone
         for layer in range(len(backbone.blocks)):
-            backbone.rotations(layer, cache.span, self._device)
+            backbone.rotations(layer, cache.span, self._device, cache.of_long)
         self._capture: Any = TinyJit(_function(model, cache, part))
         # Skip tinygrad's first, uncaptured call: nothing here is made lazily at first use, and
         # scheduling a deep model once more takes seconds.
@@ -74,7 +74,8 @@ def _function(model: Callable[[], CausalLM], cache: KVCache, part: range) -> Cal
         length, last, *rest = bound
         prefix = KVCache(shared, rest[0]) if shared else None
         lm = model()
-        hidden = lm.read(inputs, KVCache(own, length, prefix, rows), part)
+        behind = KVCache(own, length, prefix, rows, of_long=cache.of_long)
+        hidden = lm.read(inputs, behind, part)
         if part.stop < lm.config.num_layers:
             return hidden, lm.backbone.final_norm(hidden)
         if inputs.shape[1] == 1:  # decoding

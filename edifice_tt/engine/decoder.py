@@ -5,6 +5,7 @@ buffers of its caches, found by them, and dropped with them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -36,6 +37,7 @@ class Decoder:
         self.caches: dict[tuple[int, int], KVCache] = {}  # the one that was used last is last
         self.prefix: KVCache | None = None  # holds the prompt
         self._ids: list[int] | None = None  # those of the prompt, when it was read here
+        self._of_long = False  # whether texts are read as long ones are, see `KVCache`
         # Keys hold the buffers, not their addresses: other buffers may get those later.
         self._steps: dict[tuple[int | Layers | None, ...], Step] = {}
 
@@ -62,6 +64,12 @@ class Decoder:
     def _forget(self, cache: KVCache) -> None:
         """Drop the steps that were linked to a cache, to free its memory."""
         self._steps = {key: step for key, step in self._steps.items() if cache.layers not in key}
+
+    def expect(self, tokens: int) -> None:
+        """Say how long the text can become; a prompt that this rotates otherwise is forgotten."""
+        of_long = 0 < self.model.config.long_rope_from < tokens
+        if of_long != self._of_long:
+            self._of_long, self._ids = of_long, None
 
     def read_prompt(self, ids: Sequence[int]) -> Logits:
         """Read a prompt into `self.prefix`, which all rows share; returns the logits (V,) after it.
@@ -145,7 +153,9 @@ class Decoder:
         B, T = inputs.shape[:2]
         prefix = cache.prefix
         part = range(self.model.config.num_layers) if part is None else part
-        key = B, T, part.start, part.stop, cache.layers, prefix.layers if prefix else None
+        cache = replace(cache, of_long=self._of_long)
+        buffers = cache.layers, prefix.layers if prefix else None
+        key = B, T, self._of_long, part.start, part.stop, *buffers
         if (step := self._steps.get(key)) is None:
             # Small kernels, a handful: starting the compiler's worker processes would take longer.
             with exclusive, Context(PARALLEL=0):

@@ -95,7 +95,30 @@ def _read_all(
     )
     with workspace_of(lm) as workspace:
         decoders = workspace.decoders(devices_for(lm, devices, rows, len(longest)))
-        yield from _read_with(decoders, jobs, parts)
+        if lm.config.long_rope_from:
+            yield from (_read_by_length(decoders, job, parts) for job in jobs)
+        else:
+            yield from _read_with(decoders, jobs, parts)
+
+
+def _read_by_length(
+    decoders: Sequence[Decoder], job: _Job, parts: Sequence[range]
+) -> list[list[States]]:
+    """The states of one job, of which long texts may be rotated in another way than short ones."""
+    longest, states = decoders[0].model.config.long_rope_from, {}
+    for is_long in (False, True):
+        rows = [
+            row
+            for row, answer in enumerate(job.answers)
+            if (len(job.prompt_ids) + len(answer) > longest) == is_long
+        ]
+        if rows:
+            for decoder in decoders:
+                decoder.expect(longest + is_long)
+            some = job._replace(answers=[job.answers[row] for row in rows])
+            (read,) = _read_with(decoders, [some], parts)
+            states.update({row: [part[i] for part in read] for i, row in enumerate(rows)})
+    return [[states[row][part] for row in sorted(states)] for part in range(len(parts))]
 
 
 def _read_with(
@@ -179,7 +202,7 @@ def _read_rows(
 def _job(lm: CausalLM, pool: Pool, alone: bool) -> _Job:
     try:
         prompt = encode_prompt(lm, pool.prompt)
-        room = lm.config.cached_length - len(prompt)
+        room = lm.config.context_length - len(prompt)
         return _Job(prompt, [_token_ids(lm, candidate, room) for candidate in pool])
     except (EdificeError, ValueError) as error:
         if alone:

@@ -53,6 +53,8 @@ def decode(
 
     The prompt is read once. An exception on one device, or Ctrl-C, ends all after their step.
     """
+    for decoder in decoders:
+        decoder.expect(len(prompt_ids) + tokens)
     logits = prefill(decoders, prompt_ids)
     size, room = share_out(len(rows), len(decoders), batch_size)
     batches = SimpleQueue[Sequence[Row]]()

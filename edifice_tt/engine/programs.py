@@ -120,9 +120,9 @@ class Programs:
             streams.reverse()  # each layer reads one and writes the other
             block, arguments = lm.backbone.blocks[layer], [x, rows]
             arguments += [c.layers[layer] for c in caches]
-            tables = lm.backbone.rotations(layer, cache.span, lm.device)
+            tables = lm.backbone.rotations(layer, cache.span, lm.device, cache.of_long)
             weights = get_parameters(block)
-            key = ("layer", *(t.shape for t in [*arguments, *weights]), block.kind)
+            key = ("layer", cache.of_long, *(t.shape for t in [*arguments, *weights]), block.kind)
             x = self._add(
                 chain, key, partial(_read_layer, block, tables), arguments, streams[0], weights
             )

@@ -174,14 +174,15 @@ class Backbone:
         `part` are the layers to go through, by default all; the final norm follows the last layer.
         """
         T, device = x.shape[1], str(x.device)
-        positions, of_text = (T, T) if cache is None else (cache.span, 0)
+        positions = T if cache is None else cache.span
+        of_long = self.config.long_rope_from < T if cache is None else cache.of_long
         seen = [count_up(1, T, device)] if cache is None else cache.seen(T, device)
         if cache is not None and cache.rows is None:
             cache = cache.wanting_all(x)
         part = range(len(self.blocks)) if part is None else part
         for layer in part:
             block = self.blocks[layer]
-            tables = self.rotations(layer, positions, device, of_text)
+            tables = self.rotations(layer, positions, device, of_long)
             read = partial(block, tables=tables, seen=seen, cache=cache, layer=layer)
             if cache is not None and not block.is_one_kernel(x):
                 # As a function of its own, a layer like the one before is not scheduled again.
@@ -191,18 +192,17 @@ class Backbone:
         return self.final_norm(x) if part.stop == len(self.blocks) else x
 
     def rotations(
-        self, layer: int, positions: int, device: str, of_text: int = 0
+        self, layer: int, positions: int, device: str, of_long: bool = False
     ) -> tuple[Tensor, Tensor] | None:
         """cos and sin (S, R/2) of at least that many positions; made once for a device.
 
-        `of_text` is the length of the text, where it decides. None for a layer that is not rotated.
+        `of_long` as in `KVCache`. None for a layer that is not rotated.
         """
         if (rope := self.blocks[layer].rope) is None:
             return None
-        is_long = rope.long_factors is not None and of_text > rope.long_from
         # A power of two, so that texts of many lengths share a table.
         rounded = max(64, 1 << (positions - 1).bit_length())
         size, factors = self.config.rotated or self.config.head_dim, rope.factors
-        if is_long:
+        if of_long and rope.long_factors is not None:
             factors = rope.long_factors
         return rope_tables(size, rope.base, factors, rounded, device, rope.scale)

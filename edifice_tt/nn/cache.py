@@ -30,7 +30,8 @@ class KVCache:
     `rows`, int32, tells a kernel what the prefix and these buffers hold, how many of the B * T
     tokens that are read next are wanted, and which. The others may hold anything. Without it all
     are wanted. `is_shared` says that others read other tokens of the same text
-    meanwhile, and wait for the keys and values of these.
+    meanwhile, and wait for the keys and values of these. `of_long` says that the text is longer
+    than what `Rope.long_from` says, and so rotated as long texts are.
     """
 
     layers: Layers
@@ -38,6 +39,7 @@ class KVCache:
     prefix: "KVCache | None" = None
     rows: Tensor | None = None
     is_shared: bool = False
+    of_long: bool = False
 
     @classmethod
     def empty(cls, config: BackboneConfig, batch: int, capacity: int, device: str) -> "KVCache":

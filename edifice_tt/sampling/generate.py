@@ -144,7 +144,7 @@ def check_memory(
 
 def _room(lm: CausalLM, request: Request, length: int) -> int:
     """The tokens that an answer may have behind a prompt of so many."""
-    return min(request.max_tokens, lm.config.cached_length - length)
+    return min(request.max_tokens, lm.config.context_length - length)
 
 
 def sample(
