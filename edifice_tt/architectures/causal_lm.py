@@ -1,4 +1,4 @@
-"""A causal language model of the Llama family, with an optional scorer head.
+"""A causal language model, with an optional scorer head.
 
 It has a token embedding, the shared backbone and a language-model head, which may share the
 embedding's weight. An optional scorer head reads the same hidden states at every position. Knows no
