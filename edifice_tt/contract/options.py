@@ -27,6 +27,8 @@ RANGES = {
     **dict.fromkeys(("embedding_scale", "logits_scale"), (1e-6, 1e6)),
     **dict.fromkeys(("attention_softcap", "logits_softcap"), (1e-3, 1e6)),
     "rope_factors": (0.01, 1e4),
+    "rope_turns": (1e-3, 1e6),
+    "rope_original_length": (2.0, 2.0**31 - 1),
 }
 
 

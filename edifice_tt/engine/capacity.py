@@ -108,8 +108,11 @@ def workspace_bytes(config: CausalLMConfig, device: str, rows: int, span: int) -
     if in_memory(device):  # as `call_layer` makes room
         floats = sum(scratch_floats(c, span, rounds=True).values())
         return FLOAT * 2 * (floats + (rows + 1) * config.vocab_size)
-    states = 4 * c.hidden_size + 3 * c.ffn_size + 3 * c.num_heads * span
-    return FLOAT * (max(rows, CHUNK) * states + (rows + 1) * config.vocab_size)
+    # The formula of experts computes all of them, by a copy of their second matrix.
+    of_experts = c.experts * (c.expert_size or c.ffn_size)
+    states = 4 * c.hidden_size + 3 * max(c.ffn_size, of_experts) + 3 * c.num_heads * span
+    copied = of_experts * c.hidden_size
+    return FLOAT * (max(rows, CHUNK) * states + copied + (rows + 1) * config.vocab_size)
 
 
 def weight_bytes(lm: Any) -> int:

@@ -40,6 +40,10 @@ class Linear:
     def __call__(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         return ops.linear(x, self.weight, self.bias, rows)
 
+    def rounded(self, x: Tensor) -> Tensor:
+        """What the product is taken of: here x itself."""
+        return x
+
     def floats(self) -> Tensor:
         """The weight (out, in) as float32."""
         return self.weight.float()
@@ -140,6 +144,7 @@ class Experts:
         c, n = self.config, self.config.experts
         shares = ops.shares(self.router(x), c.experts_used, c.experts_normed)  # (B, T, n)
         y = ops.gated(self.gate_proj(x), self.up_proj(x), c.activation)
+        y = self.down_proj.rounded(y)
         y = (y.unflatten(-1, (n, -1)) * shares.unsqueeze(-1)).flatten(-2)  # (B, T, n F)
         down = self.down_proj.floats().reshape(n, c.hidden_size, -1)  # (n, D, F)
         return ops.linear_formula(y, down.permute(1, 0, 2).flatten(1))

@@ -172,10 +172,12 @@ def attention_formula(q: Tensor, memories: Sequence[Memory], by: Weighting | Non
 
 
 def shares(logits: Tensor, used: int, normed: bool) -> Tensor:
-    """What each expert contributes to a token, 0 but for those `used`: (..., n) -> (..., n)."""
+    """What each expert contributes to a token, 0 but for those `used`: (..., n) -> (..., n).
+
+    Of equals the first is used.
+    """
     p = logits.softmax(-1)
-    least = p.topk(used)[0][..., -1:]
-    p = (p >= least).where(p, 0)
+    p = (p.topk(used)[1].one_hot(p.shape[-1]).sum(-2) > 0).where(p, 0)
     return p / p.sum(-1, keepdim=True) if normed else p
 
 

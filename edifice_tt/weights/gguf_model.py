@@ -64,7 +64,8 @@ def load_gguf(
     places = {name: place for name, (place,) in placed.items()}
     beside = (ROPE_FACTORS, *LONG_ROPE_FACTORS)
     shapes = {name: one.shape for name, one in header.entries.items() if name not in beside}
-    found = {name: (shape, dtypes.float32) for name, shape in found_in(shapes, placed).items()}
+    shapes = found_in(shapes, placed, config.experts)
+    found = {name: (shape, dtypes.float32) for name, shape in shapes.items()}
     check_fit(header.path, differences(weights, found))
     opened = open_device(device)
     int8 = check_activations(activations) == "int8"

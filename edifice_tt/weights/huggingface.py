@@ -6,7 +6,7 @@ become float32 unless told otherwise.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.json_text import parse_record, take
 from edifice_tt.machine.toolchain import open_device
-from edifice_tt.nn.buffers import give_back, held_to, pieces, put, view
+from edifice_tt.nn.buffers import give_back, held_to, pieces, put, room, view
 from edifice_tt.nn.cpu.bridge import compiles_c
 from edifice_tt.nn.stored.halves import DTYPES, HALVES, choose_dtype, hold, narrows, widen
 from edifice_tt.weights.families.family import FOLDER, Places, found_in
@@ -89,13 +89,13 @@ def load_huggingface(path: Path, device: str | None = None, dtype: str | None = 
     loaded, halves_of = {}, {}
     for name, parts in places.items():
         if name in kept:
-            bits = _joined([sources[one].halves(one)[rows] for one, rows in parts])
+            bits = _joined([(sources[one].halves, one, rows) for one, rows in parts])
             if not all(np.isfinite(widen(piece, kept[name])).all() for piece in pieces(bits)):
                 raise damaged(path, parts[0].name)
             halves_of[name] = bits
             loaded[name] = put(bits, opened, DTYPES[kept[name]])
             continue
-        exact = _joined([sources[one].floats(one)[rows] for one, rows in parts])
+        exact = _joined([(sources[one].floats, one, rows) for one, rows in parts])
         check_finite(path, parts[0].name, exact)
         if family.gains_from_zero and name.endswith("norm.weight"):
             exact = exact + np.float32(1)
@@ -139,8 +139,19 @@ def _stored(
         yield [name, list(weight.shape), str(dtypes.float32)], (part.data for part in parts)
 
 
-def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def _joined(parts: Sequence[tuple[Callable[[str], NDArray[Any]], str, slice]]) -> NDArray[Any]:
+    """The rows of several tensors of one shape, of which one at a time is in memory beside them."""
+    whole: NDArray[Any] | None = None
+    for i, (read, name, rows) in enumerate(parts):
+        part = read(name)[rows]
+        if len(parts) == 1:
+            return part
+        if whole is None:
+            whole = room(len(parts) * len(part), *part.shape[1:], dtype=part.dtype)
+        whole[i * len(part) : (i + 1) * len(part)] = part
+        del part  # before the next is read
+    assert whole is not None
+    return whole
 
 
 def _check_head(path: Path, sources: dict[str, SafetensorsFile], config: CausalLMConfig) -> None:

@@ -133,7 +133,9 @@ def _windows(family: Family, config: dict[str, Any], layers: int) -> tuple[int, 
     size, kinds = config.get("sliding_window"), config.get("layer_types")
     if family.windowed is None:
         return ()
-    if size is None or config.get("use_sliding_window") is False:
+    # Where a family has the switch, null turns it off, as transformers reads it.
+    switch = "use_sliding_window"
+    if size is None or (switch in family.defaults and not _truth(switch, config[switch])):
         if isinstance(kinds, list) and "sliding_attention" in kinds:
             raise ValueError(
                 "layer_types has 'sliding_attention', but no window is used; correct layer_types, "

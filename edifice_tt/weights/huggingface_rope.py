@@ -148,7 +148,7 @@ def _stretch(rope: dict[str, Any], base: float, size: int, after: float) -> dict
         return {}
     if kind == "linear":
         return {"rope_factors": (found["factor"],) * (size // 2)}
-    original = found[_LENGTH]
+    check_range("rope_original_length", original := found[_LENGTH], _LENGTH)
     if kind == "llama3":
         ends = found["low_freq_factor"], found["high_freq_factor"]
         return {"rope_factors": llama3(base, size, found["factor"], *ends, original)}

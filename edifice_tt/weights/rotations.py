@@ -6,6 +6,8 @@ Knows no file.
 
 import math
 
+from edifice_tt.contract.options import check_range
+
 
 def llama3(
     base: float, size: int, factor: float, low: float, high: float, original: float
@@ -35,8 +37,12 @@ def yarn(
 ) -> tuple[float, ...]:
     """YaRN (Peng et al., 2023, arXiv:2309.00071): as Llama 3.1, blended by the pair's number.
 
-    `fast` and `slow` are turns within the `original` length.
+    `fast` and `slow` are turns within the `original` length. Raises `ValueError`.
     """
+    if base == 1:
+        raise ValueError("YaRN needs frequencies that differ, so a rotary base above 1")
+    check_range("rope_turns", fast, "beta_fast")
+    check_range("rope_turns", slow, "beta_slow")
     ends = (
         size * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base))
         for turns in (fast, slow)

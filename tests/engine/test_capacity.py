@@ -9,6 +9,7 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt import cli
+from edifice_tt.architectures.causal_lm import CausalLMConfig
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.engine import capacity
 from edifice_tt.engine.capacity import Sampling, check_capacity, needed_bytes
@@ -107,6 +108,15 @@ def test_other_devices_each_need_the_prompt_and_the_weights(fresh_lm):
     space = capacity.workspace_bytes(fresh_lm.config, "GPU", 32, 128 + 128)
     each = 192 * (128 + 32 * 128) + space + capacity.weight_bytes(fresh_lm)
     assert needed == {"GPU": each, "GPU:1": each}  # the model is on the CPU
+
+
+def test_elsewhere_than_on_a_cpu_all_experts_of_a_layer_are_computed():
+    sizes = {"vocab_size": 7, "hidden_size": 32, "num_heads": 2, "num_kv_heads": 1, "ffn_size": 10}
+    few, many = (CausalLMConfig(**sizes, experts=n, experts_used=2) for n in (3, 10))
+    grown = capacity.workspace_bytes(many, "GPU", 1, 64) - capacity.workspace_bytes(
+        few, "GPU", 1, 64
+    )
+    assert grown == 4 * 7 * 10 * (3 * 64 + 32)  # a chunk's states thrice, and the second matrix
 
 
 def test_what_is_there_is_not_counted_again(fresh_lm):

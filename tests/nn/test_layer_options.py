@@ -83,6 +83,19 @@ def test_its_formula_computes_the_same(variant, monkeypatch):
 
 
 @pytest.mark.parametrize("one_kernel", [True, False])
+def test_of_experts_with_equal_shares_the_first_are_used(monkeypatch, one_kernel):
+    options = {"experts": 5, "experts_used": 2, "num_layers": 1}
+    backbone, x = made(options)
+    router = backbone.blocks[0].experts.router.weight
+    router.replace(Tensor(np.zeros(router.shape, np.float32)).realize())
+    weights = {name: weight.numpy() for name, weight in get_state_dict(backbone).items()}
+    if not one_kernel:
+        monkeypatch.setattr(Block, "is_one_kernel", lambda self, x: False)
+    expected = np.stack([reference.backbone(row, weights, backbone.config) for row in x])
+    assert backbone(Tensor(x)).numpy() == pytest.approx(expected, abs=3e-5)
+
+
+@pytest.mark.parametrize("one_kernel", [True, False])
 def test_behind_a_cache_it_computes_the_same(variant, monkeypatch, one_kernel):
     """A prompt of 11 that both rows share, then tokens of their own, 7 and 5 at a time."""
     backbone, x, _ = variant

@@ -182,6 +182,7 @@ REFUSED = [
     ("mistral", {**WINDOW, "layer_types": MIXED}, "supported: sliding_attention for every layer"),
     ("phi3", {**WINDOW, "layer_types": MIXED}, "supported: sliding_attention for every layer"),
     ("mistral", {**WINDOW, "use_sliding_window": False}, "use_sliding_window=False is not support"),
+    ("qwen3", {**WINDOW, "use_sliding_window": "no"}, "use_sliding_window='no', expected true or"),
     ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping=50.0 is not supported"),
     ("gemma2", {"hidden_activation": "relu"}, "hidden_activation='relu' is not supported"),
     ("qwen3moe", {"decoder_sparse_step": 0}, "decoder_sparse_step=0, expected a whole number from"),
@@ -253,3 +254,10 @@ def test_an_original_length_that_is_no_whole_number_is_refused(length):
     metadata = {**FAMILIES["phi3"]["gguf"]["metadata"], key: length}
     with pytest.raises(ValueError, match=f"{key}=.*, expected a positive int"):
         read_config(header("phi3", metadata))
+
+
+def test_a_switch_of_the_window_that_is_null_is_off():
+    given = {**WINDOW, "max_window_layers": 0, "layer_types": None}
+    config = {**FAMILIES["qwen2-tied"]["configs"]["v5"], **given}
+    assert set(options_of({**config, "use_sliding_window": True})[1].windows) == {16}
+    assert options_of({**config, "use_sliding_window": None})[1].windows == ()

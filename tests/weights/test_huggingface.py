@@ -2,6 +2,7 @@
 
 import json
 import math
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -14,9 +15,12 @@ from edifice_tt.contract.errors import CheckpointError, EdificeError
 from edifice_tt.nn.stored import halves as precision
 from edifice_tt.testing import byte_tokenizer
 from edifice_tt.weights import footprint, safetensors
+from edifice_tt.weights.families import FAMILIES
+from edifice_tt.weights.families.family import FOLDER
 from edifice_tt.weights.huggingface_config import options_of
 from edifice_tt.weights.rotations import llama3
-from edifice_tt.weights.safetensors import write_safetensors
+from edifice_tt.weights.safetensors import SafetensorsFile, write_safetensors
+from edifice_tt.weights.tokenizer import Tokenizer
 
 CONFIG = {
     "model_type": "llama",
@@ -344,3 +348,39 @@ def test_a_folder_of_something_else_is_nobody_s(tmp_path):
 def test_a_path_that_is_not_there_names_the_catalog():
     with pytest.raises(et.UnknownNameError, match="smollm2-135m"):
         et.load_pretrained("smollm2-135")
+
+
+@pytest.mark.parametrize("read", ["floats", "halves"])
+def test_of_experts_that_are_joined_one_is_in_memory_at_a_time(tmp_path, monkeypatch, read):
+    """All experts of a layer are one weight: twice that would be more than was said."""
+    experts = {"experts": 5, "experts_used": 2, "expert_size": 32, "qk_norm": "whole"}
+    sizes = {"vocab_size": 300, "hidden_size": 32, "num_layers": 1, "num_heads": 2}
+    lm = et.build("causal_lm", **sizes, **experts, tied_embeddings=False, num_kv_heads=2)
+    weights = {}
+    for name, weight in get_state_dict(lm).items():
+        places = FAMILIES["olmoe"].places({name: weight}, FOLDER, 5)[name]
+        for place, part in zip(places, weight.chunk(len(places)), strict=True):
+            weights[place.name] = part.contiguous().realize()
+    kind = dtypes.bfloat16 if read == "halves" else dtypes.float32
+    weights = {name: w.cast(kind).contiguous().realize() for name, w in weights.items()}
+    write_safetensors(tmp_path / "model.safetensors", weights, {})
+    config = {"model_type": "olmoe", "vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 1}
+    config |= {"num_attention_heads": 2, "intermediate_size": 32, "num_experts": 5}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_experts_per_tok": 2}))
+    monkeypatch.setattr(Tokenizer, "from_folder", lambda path: byte_tokenizer())
+    alive, most, real = [], [], getattr(SafetensorsFile, read)
+
+    def watched(file, name):
+        most.append(sum(one() is not None for one in alive))
+        array = real(file, name)
+        if ".experts." in name:
+            alive.append(ref(array.base))  # what its slices keep alive
+        return array
+
+    monkeypatch.setattr(SafetensorsFile, read, watched)
+    found = et.load_pretrained(tmp_path, device="CPU")
+    assert len(alive) == 15
+    assert max(most) == 0
+    gate = get_state_dict(found)["backbone.blocks.0.experts.gate_proj.weight"]
+    given = get_state_dict(lm)["backbone.blocks.0.experts.gate_proj.weight"].cast(kind)
+    assert (gate.float().numpy() == given.float().numpy()).all()

@@ -238,3 +238,42 @@ def test_a_mixture_is_the_same_model_as_a_file_and_as_a_folder(tmp_path, family,
     rounded = et.load_pretrained(path, activations="int8")
     assert rounded.activations == "int8"
     assert rounded([TOKENS]).logits.numpy() == pytest.approx(actual, abs=0.2)
+
+
+def swapped(tmp_path):
+    """A mixture whose experts stand behind another axis than the first."""
+
+    def blocks(experts):
+        return f32(experts.reshape(experts.shape[1], *experts.shape[::2]))
+
+    return moe_files(tmp_path, "olmoe", blocks)[0]
+
+
+def stacked(tmp_path):
+    """A dense model of which one matrix is written as two."""
+    weights = llama_weights()
+    weights["blk.0.attn_q.weight"] = weights["blk.0.attn_q.weight"].reshape(2, -1, D)
+    return write(tmp_path / "m.gguf", "llama", weights)
+
+
+@pytest.mark.parametrize(
+    ("damage", "places"),
+    [
+        (swapped, r"9 places(.|\n)*gate_proj.weight: shape \(32, 4, 32\)"),
+        (stacked, r"1 places(.|\n)*attn.q_proj.weight: shape \(2, 16, 32\)"),
+    ],
+)
+def test_three_axes_are_those_of_experts_or_refused(tmp_path, damage, places):
+    with pytest.raises(CheckpointError, match=places):
+        et.load_pretrained(damage(tmp_path))
+
+
+def test_a_matrix_of_three_axes_in_a_folder_is_refused(tmp_path):
+    lm = et.load_pretrained(write(tmp_path / "m.gguf", "llama", llama_weights()))
+    folder = write_folder(tmp_path, lm, model_type="llama", head_dim=E)
+    weights = {theirs(name): weight for name, weight in get_state_dict(lm).items()}
+    name = "model.layers.0.self_attn.q_proj.weight"
+    weights[name] = weights[name].reshape(2, -1, D).contiguous().realize()
+    write_safetensors(folder / "model.safetensors", weights, {})
+    with pytest.raises(CheckpointError, match=r"q_proj.weight: shape \(2, 16, 32\)"):
+        et.load_pretrained(folder)

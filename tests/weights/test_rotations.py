@@ -4,6 +4,7 @@ The numbers are those of `ROPE_INIT_FUNCTIONS` in transformers 5.24: the plain f
 by what a function gave, and its scale. Two heads of 14 numbers, base 5000, 512 positions.
 """
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -94,6 +95,7 @@ def test_layers_with_a_window_have_a_rotation_of_their_own():
 
 NESTED = {"full_attention": {"rope_type": "default"}, "sliding_attention": None}
 FLAT = {"rope_type": "linear", "factor": 8.0}  # transformers ignores it where kinds are expected
+DOT = {"original_max_position_embeddings": 1}
 REFUSED = [
     ("gemma3_text", {"rope_parameters": FLAT}, "'factor', which is no kind of layer"),
     ("gemma3_text", {"rope_parameters": 7}, "rope_parameters=7, expected a record"),
@@ -103,6 +105,10 @@ REFUSED = [
     ("llama", {"rope_scaling": {**YARN, "truncate": 0}}, "truncate=0, expected true or false"),
     ("llama", {"rope_scaling": {**YARN, "factor": 0}}, "factor=0, expected a positive float"),
     ("llama", {"rope_scaling": {**YARN, "attention_factor": 0}}, "attention_factor=0, expected"),
+    ("llama", {"rope_scaling": {**YARN, "beta_slow": 1e-308}}, "beta_slow=1e-308 must be from"),
+    ("llama", {"rope_scaling": YARN, "rope_theta": 1.0}, "YaRN needs .* base above 1"),
+    ("llama", {"rope_scaling": {**YARN, **DOT}}, "original_max_position_embeddings=1.0 must be"),
+    ("phi3", {"rope_scaling": {**LONGROPE, "factor": 4.0}, **DOT}, "embeddings=1.0 must be from 2"),
     ("llama", {"rope_scaling": {**YARN, "mrope_section": [1, 2]}}, "mrope_section=.* not support"),
     ("llama", {"rope_scaling": {"type": "linear"}}, "factor=None, expected a positive float"),
     ("llama", {"rope_scaling": YARN, **ORIGINAL, "original_max_position_embeddings": 32}, "differ"),
@@ -179,6 +185,8 @@ def test_one_tensor_of_longrope_without_the_other_is_refused(lost):
     [
         ({"type": "dynamic", "factor": 2.0}, "'dynamic' is not supported; supported: linear, yarn"),
         ({"type": "longrope"}, "must both be there"),
+        ({"type": "yarn", "factor": 4.0, "yarn_beta_slow": 0.0}, "beta_slow=0.0 must be from"),
+        ({"type": "yarn", "factor": 4.0, "yarn_beta_fast": math.nan}, "beta_fast=nan must be from"),
         ({"type": "longrope", "factor": 4.0, "tensors": BOTH}, "factor is not supported with"),
     ],
     ids=str,

@@ -126,5 +126,8 @@ class Int8Linear(QuantizedLinear):
     def in_size(self) -> int:
         return super().in_size // ROWS
 
+    def rounded(self, x: Tensor) -> Tensor:
+        return round_blocks(x)
+
     def floats(self) -> Tensor:
         return floats_of(self.blocks, self.kind, self.out_size)

@@ -63,15 +63,16 @@ Places: TypeAlias = list[Place]  # of a weight that is several tensors, one behi
 
 
 def found_in(
-    shapes: Mapping[str, tuple[int, ...]], places: Mapping[str, Places]
+    shapes: Mapping[str, tuple[int, ...]], places: Mapping[str, Places], experts: int = 0
 ) -> dict[str, tuple[int, ...]]:
     """The shapes of a file's tensors by our names; of what is nobody's or does not fit, by theirs.
 
-    A tensor of three axes is as many matrices, one behind the other. Of a matrix that is several of
-    ours, each gets its rows; of several that are one of ours, their rows are added up.
+    A tensor of three axes holds the matrices of all `experts`, one behind the other. Of a matrix
+    that is several of ours, each gets its rows; of several that are one of ours, their rows are
+    added up.
     """
     shapes = {
-        name: (prod(shape[:-1]), shape[-1]) if len(shape) == 3 else shape
+        name: (prod(shape[:2]), shape[2]) if len(shape) == 3 and shape[0] == experts else shape
         for name, shape in shapes.items()
     }
     users = Counter(place.name for parts in places.values() for place in parts)

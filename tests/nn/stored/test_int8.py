@@ -13,7 +13,8 @@ from tinygrad.nn.state import get_state_dict
 
 import edifice_tt as et
 from edifice_tt.architectures.fingerprint import fingerprint
-from edifice_tt.nn.backbone import Backbone
+from edifice_tt.nn.backbone import Backbone, Block
+from edifice_tt.nn.blocks import rope_tables
 from edifice_tt.nn.cache import count_up
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu import bridge as cpu
@@ -241,6 +242,18 @@ def test_a_whole_layer_equals_its_formula(rng, kinds):
     error = np.abs(block(x, tables, seen).numpy() - expected)
     assert np.median(error) < 1e-5 * np.abs(expected).max()
     assert error.max() < 1e-2 * np.abs(expected).max()
+
+
+def test_the_formula_of_experts_rounds_what_their_kernel_rounds(rng):
+    """Before the second product, too. As above the tolerance is for what rounds differently."""
+    options = {"experts": 5, "experts_used": 2, "ffn_size": 96, "final_norm": "rms_norm"}
+    block = Block(BackboneConfig(64, 1, 4, 2, **options, biases=()), 0, rng)
+    block.experts.down_proj = layer_of(blocks(rng, "Q8_0", 5 * 64, 96), "Q8_0")
+    x, tables = Tensor(normal(rng, 1, 7, 64)).realize(), rope_tables(16, 1e4, None, 64, "CPU")
+    seen = [count_up(1, 7, "CPU")]
+    expected = block._formula(x, tables, seen, None, 0).numpy()
+    error = np.abs(block(x, tables, seen).numpy() - expected)
+    assert np.median(error) < 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("flags", OTHERS)
