@@ -4,6 +4,7 @@ Shares no line with the library. Weights are read as whole numbers, scales and m
 """
 
 import numpy as np
+import pytest
 
 # Weights and bytes of a block, where its scales (floats of 16 bits) stand, and what they are.
 SIZES = {
@@ -170,3 +171,12 @@ def _block(b, kind):
             low, high = b[4 + k // 2] >> k % 2 * 4 & 15, b[2 + k // 4] >> k % 4 * 2 & 3
             scales[j] = d * (low + 16 * high - 32)
     return scales, minima, q
+
+
+QUICK = ("Q4_1", "Q8_0", "Q4_K", "Q6_K")  # compiling a kernel for each would take long
+
+
+def each(kinds, *values):
+    """A parameter for each kind of block, with the same further values."""
+    slow = pytest.mark.slow
+    return [pytest.param(kind, *values, marks=[] if kind in QUICK else slow) for kind in kinds]

@@ -26,7 +26,7 @@ from edifice_tt.nn.buffers import give_back, held_to, pieces, put, room, view
 from edifice_tt.nn.cpu.bridge import compiles_c
 from edifice_tt.nn.stored.halves import DTYPES, HALVES, choose_dtype, hold, narrows, widen
 from edifice_tt.weights.families.family import FOLDER, Places, found_in
-from edifice_tt.weights.footprint import check_weights
+from edifice_tt.weights.footprint import check_weights, work_bytes
 from edifice_tt.weights.huggingface_config import read_config
 from edifice_tt.weights.safetensors import (
     SafetensorsFile,
@@ -83,9 +83,10 @@ def load_huggingface(path: Path, device: str | None = None, dtype: str | None = 
     }
     check_fit(path, differences(weights, found))
     kept = {} if dtype is not None else _kept(weights, places, entries, opened)
+    looking = work_bytes(max((weights[name].numel() for name in kept), default=0))
     halves = 2 * sum(weights[name].numel() for name in kept)
     shapes_left = [tuple(weight.shape) for name, weight in weights.items() if name not in kept]
-    check_weights(path, shapes_left, opened, dtype, beside=halves)
+    check_weights(path, shapes_left, opened, dtype, beside=halves + looking)
     loaded, halves_of = {}, {}
     for name, parts in places.items():
         if name in kept:

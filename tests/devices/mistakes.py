@@ -10,9 +10,9 @@ NAMES = ("rope", "tile", "causal")
 
 # In the C of the CPU device: what stands there, and the mistake.
 _IN_C = {
-    "rope": ("b = x[i + E / 2];", "b = x[E / 2 + (i + 1) % (E / 2)];"),
+    "rope": ("b = x[i + size / 2];", "b = x[size / 2 + (i + 1) % (size / 2)];"),
     "tile": ("g * rep + i % rep)", "i % rep * K + g)"),
-    "causal": ("long sees = seen[first + i + n / rep];", "long sees = most;"),
+    "causal": ("long stop = shared + seen[first + i + n / rep],", "long stop = at + most,"),
 }
 
 
@@ -40,12 +40,12 @@ def _turn_wrong_pairs(right, x, cos, sin):
     return right(first.cat(second.roll(1, -1), dim=-1), cos, sin)
 
 
-def _tile_the_heads(right, q, memories):
+def _tile_the_heads(right, q, memories, by=None):
     B, T, H, E = q.shape
     K = memories[0].kv.shape[3]
     tiled = q.reshape(B, T, H // K, K, E).transpose(2, 3).reshape(B, T, H, E)
-    return right(tiled, memories).reshape(B, T, K, H // K, E).transpose(2, 3).reshape(q.shape)
+    return right(tiled, memories, by).reshape(B, T, K, H // K, E).transpose(2, 3).reshape(q.shape)
 
 
-def _see_the_future(right, q, memories):
-    return right(q, [m._replace(seen=m.seen + m.kv.shape[2]) for m in memories])
+def _see_the_future(right, q, memories, by=None):
+    return right(q, [m._replace(seen=m.seen + m.kv.shape[2]) for m in memories], by)

@@ -54,7 +54,13 @@ def made(options):
     return backbone, x
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
+QUICK = ("norms on both sides, of each head", "windows", "experts")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(v, marks=[] if v in QUICK else pytest.mark.slow) for v in VARIANTS],
+)
 def variant(request):
     backbone, x = made(VARIANTS[request.param])
     weights = {name: weight.numpy() for name, weight in get_state_dict(backbone).items()}
@@ -95,7 +101,7 @@ def test_of_experts_with_equal_shares_the_first_are_used(monkeypatch, one_kernel
     assert backbone(Tensor(x)).numpy() == pytest.approx(expected, abs=3e-5)
 
 
-@pytest.mark.parametrize("one_kernel", [True, False])
+@pytest.mark.parametrize("one_kernel", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_behind_a_cache_it_computes_the_same(variant, monkeypatch, one_kernel):
     """A prompt of 11 that both rows share, then tokens of their own, 7 and 5 at a time."""
     backbone, x, _ = variant

@@ -28,8 +28,10 @@ def unpacked(tmp_path_factory):
     def unpack(name):
         folder = tmp_path_factory.mktemp(name)
         if name.endswith("-folder"):
+            # Python has the filter from 3.11.4 on, and from 3.14 on by default.
+            safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
             with tarfile.open(PACKED / f"{name}.tar.xz") as archive:
-                archive.extractall(folder, filter="data")
+                archive.extractall(folder, **safely)
             return folder / "hf"
         path = folder / f"{name}.gguf"
         path.write_bytes(lzma.decompress((PACKED / f"{name}.gguf.xz").read_bytes()))
@@ -69,7 +71,7 @@ def check_decoding(lm, ids):
             assert (logits[: len(chosen)] == whole[chosen, 67 + t]).all()
 
 
-QUICK = ("gemma3",)
+QUICK = ("qwen3",)
 
 
 @pytest.mark.parametrize(

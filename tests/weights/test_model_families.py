@@ -114,7 +114,7 @@ def q8_0(w):
     return 8, w.shape, np.concatenate([scale.view(np.int8), q], axis=1).tobytes()
 
 
-@pytest.mark.parametrize("blocks", [half, q8_0])
+@pytest.mark.parametrize("blocks", [pytest.param(half, marks=pytest.mark.slow), q8_0])
 def test_biases_are_added_to_weights_that_stay_in_blocks(tmp_path, blocks):
     """In the whole layer that the kernel computes, and in steps of decoding."""
     path = write(tmp_path / "m.gguf", "qwen2", with_biases(*BIASED["qwen2"]), blocks)
@@ -174,6 +174,7 @@ def test_biases_that_no_layer_has_are_refused(biases):
         et.build("causal_lm", vocab_size=V, hidden_size=16, num_heads=2, biases=biases)
 
 
+@pytest.mark.slow
 def test_biases_begin_at_zero_and_are_trained_like_other_weights():
     lm = et.build("causal_lm", vocab_size=V, hidden_size=16, num_heads=2, biases=["v", "q"])
     biases = {n: w for n, w in get_state_dict(lm).items() if n.endswith(".bias")}
@@ -215,7 +216,7 @@ def moe_files(tmp_path, family, blocks):
     return write_gguf(tmp_path / "m.gguf", metadata, tensors), weights, dense
 
 
-@pytest.mark.parametrize("blocks", [f32, q8_0])
+@pytest.mark.parametrize("blocks", [f32, pytest.param(q8_0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", ["qwen3moe", "olmoe"])
 def test_a_mixture_is_the_same_model_as_a_file_and_as_a_folder(tmp_path, family, blocks):
     path, weights, dense = moe_files(tmp_path, family, blocks)

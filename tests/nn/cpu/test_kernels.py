@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from block_formats import blocks, depth_of, floats, scales_at, with_scales
+from block_formats import blocks, depth_of, each, floats, scales_at, with_scales
 from processors import ARM, kernel_of, normal, run_here, run_on_arm
 from tinygrad import Tensor
 from tinygrad.nn.state import get_parameters
@@ -104,9 +104,7 @@ def test_the_gradient_of_attention_is_that_of_its_formula(rng):
         assert np.abs(ours).max() > 0.1
 
 
-@pytest.mark.parametrize(
-    ("kind", "rows"), [("Q4_1", 1), ("Q4_1", 11), *((kind, 7) for kind in FORMATS)]
-)
+@pytest.mark.parametrize(("kind", "rows"), [("Q4_1", 1), ("Q4_1", 11), *each(FORMATS, 7)])
 def test_quantised_weights_give_the_bits_of_the_float32_weights_they_stand_for(rng, kind, rows):
     raw = blocks(rng, kind, 13, depth_of(kind))
     layer, expected = quantized.QuantizedLinear(Tensor(raw), kind), floats(raw, kind)

@@ -6,7 +6,7 @@ rounded, sums in integers, scales applied in float64.
 
 import numpy as np
 import pytest
-from block_formats import blocks, depth_of, floats, whole_numbers, with_scales
+from block_formats import blocks, depth_of, each, floats, whole_numbers, with_scales
 from processors import ARM, kernel_of, normal, run_here, run_on_arm
 from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
@@ -80,7 +80,7 @@ def extremes(rng, rows, kind):
     return x, with_scales(raw, kind, 1, 2, 1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", each(KINDS))
 @pytest.mark.parametrize("columns", [13, 16, 35])
 def test_grouped_rows_stand_for_the_weights_of_the_file(rng, kind, columns):
     raw = blocks(rng, kind, columns, depth_of(kind))
@@ -93,7 +93,7 @@ def test_grouped_rows_stand_for_the_weights_of_the_file(rng, kind, columns):
 
 @pytest.mark.parametrize(
     ("kind", "rows"),
-    [("Q4_1", 1), ("Q4_1", kernels.GROUP + 3), *((kind, 7) for kind in KINDS)],
+    [("Q4_1", 1), ("Q4_1", kernels.GROUP + 3), *each(KINDS, 7)],
 )
 def test_a_product_is_that_of_the_rounded_activations(rng, kind, rows):
     raw, x = blocks(rng, kind, 29, depth_of(kind)), normal(rng, rows, depth_of(kind))
@@ -175,9 +175,7 @@ def test_whole_numbers_are_exact_on_arm(rng, target, processor, tmp_path, monkey
         assert found is None or (found == reference(x, raw, kind)[0]).all()
 
 
-@pytest.mark.parametrize(
-    ("kind", "sizes"), [("Q4_1", (1, 2, 3, 5, 8, 9)), *((kind, (7,)) for kind in KINDS)]
-)
+@pytest.mark.parametrize(("kind", "sizes"), [("Q4_1", (1, 2, 3, 5, 8, 9)), *each(KINDS, (7,))])
 def test_a_row_is_the_same_bits_alone_and_in_any_batch(rng, kind, sizes):
     x, layer = (
         normal(rng, 19, depth_of(kind)),
@@ -244,6 +242,7 @@ def test_a_whole_layer_equals_its_formula(rng, kinds):
     assert error.max() < 1e-2 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_the_formula_of_experts_rounds_what_their_kernel_rounds(rng):
     """Before the second product, too. As above the tolerance is for what rounds differently."""
     options = {"experts": 5, "experts_used": 2, "ffn_size": 96, "final_norm": "rms_norm"}
