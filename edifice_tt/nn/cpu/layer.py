@@ -8,6 +8,7 @@ from tinygrad import Tensor, dtypes
 
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu import bridge as cpu
+from edifice_tt.nn.cpu import kernels
 from edifice_tt.nn.cpu.kernels import (
     GROUP,
     MOST_COLUMNS,
@@ -16,7 +17,6 @@ from edifice_tt.nn.cpu.kernels import (
     Weight,
     Weighting,
     as_float,
-    library,
     rounded_floats,
 )
 
@@ -120,7 +120,7 @@ def call_layer(
             block({into}, x, {T}, {form}, tail, common, {seen}, {shared}, {at}, {wanted}, {turns},
                   (struct scratch){{{room_of}}}, {halves}, {queries});"""
         written["scratch"] = empty(floats)
-        source = library(*(weight.kind for weight in layer.weights.values()))
+        source = kernels.library(*(weight.kind for weight in layer.weights.values()))
         return cpu.call(f"{name}_{halves}", source, body, written, arguments.read, gradient)
 
     out = empty(B, T, D)
