@@ -113,8 +113,13 @@ def _block(b, kind):
     """Of one block: scales, minima and numbers of its sixteens, as Python ints and floats."""
     weights = SIZES[kind][0]
     b = [int(byte) for byte in b]
-    half = lambda at: float(np.array(b[at : at + 2], np.uint8).view(np.float16)[0])  # noqa: E731
-    nibble = lambda at, i: b[at + i % 16] >> i // 16 * 4 & 15  # noqa: E731
+
+    def half(at):
+        return float(np.array(b[at : at + 2], np.uint8).view(np.float16)[0])
+
+    def nibble(at, i):
+        return b[at + i % 16] >> i // 16 * 4 & 15
+
     start, stop = scales_at(kind)
     d, m = half(start), half(stop - 2) if kind in _MINIMA else 0.0
     scales, minima = [d] * (weights // 16), [m] * (weights // 16)
@@ -173,7 +178,7 @@ def _block(b, kind):
     return scales, minima, q
 
 
-QUICK = ("Q4_1", "Q8_0", "Q4_K", "Q6_K")  # compiling a kernel for each would take long
+QUICK = ("Q4_1", "Q6_K")  # compiling a kernel for each would take long
 
 
 def each(kinds, *values):

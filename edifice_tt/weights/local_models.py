@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from edifice_tt.architectures.causal_lm import CausalLMConfig
-from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.errors import EdificeError, ToolchainError
 from edifice_tt.contract.tracing import one_line
 from edifice_tt.machine.memory import host_bytes
 from edifice_tt.machine.toolchain import require
@@ -134,8 +134,13 @@ def _in_folder(folder: Path) -> Found:
 def _of_hugging_face() -> Found:
     try:
         constants = require("huggingface_hub.constants", extra="lm")
-        cache = require("huggingface_hub", extra="lm").scan_cache_dir(constants.HF_HUB_CACHE)
-    except Exception:  # without the library or a cache there is nothing of it
+        errors = require("huggingface_hub.errors", extra="lm")
+        scan = require("huggingface_hub", extra="lm").scan_cache_dir
+    except ToolchainError:  # without the library there is nothing of it
+        return
+    try:
+        cache = scan(constants.HF_HUB_CACHE)
+    except errors.CacheNotFound:
         return
     for repository in sorted(cache.repos, key=lambda one: str(one.repo_id)):
         if repository.repo_type != "model":

@@ -7,7 +7,8 @@ import edifice_tt as et
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.testing import byte_tokenizer
 
-LONG_FROM, PROMPT = 24, "count: one two"  # 14 tokens
+# 70 tokens: more than are read at a time, so that some could be kept from call to call.
+LONG_FROM, PROMPT = 80, "count: one two" * 5
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def sample(lm, max_tokens, prompt=PROMPT, **options):
 
 def test_an_answer_is_drawn_as_the_longest_text_that_it_can_make_is_read(lm):
     """And after another length the model answers as a fresh one does."""
-    short, long = 10, 11  # 24 tokens with the prompt, and 25
+    short, long = 10, 11  # 80 tokens with the prompt, and 81
     pools = [sample(lm, one) for one in (short, long, short, long)]
     assert is_greedy(lm, pools[0], LONG_FROM)
     assert is_greedy(lm, pools[1], LONG_FROM + 1)
