@@ -154,7 +154,7 @@ class Block:
 
 
 class Backbone:
-    """`num_layers` pre-norm blocks and a final norm. Dropout acts under `Context(TRAINING=1)`."""
+    """`num_layers` blocks and a final norm. Dropout acts under `Context(TRAINING=1)`."""
 
     def __init__(self, config: BackboneConfig, rng: np.random.Generator | None = None) -> None:
         self.config = config

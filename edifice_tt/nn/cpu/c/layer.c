@@ -1,4 +1,4 @@
-// A whole pre-norm layer, and of it what is neither product nor attention.
+// A whole layer, and of it what is neither product nor attention.
 
 // A root-mean-square norm, or with a bias a layer norm.
 static WIDE void norm(float *out, const float *x, const float *gain, const float *bias, long size,
