@@ -157,6 +157,7 @@ def test_wrong_numbers_fail_their_check_alone(monkeypatch, name, break_it):
     assert checks[name].advice.startswith("this device computes wrong numbers: try another")
 
 
+@pytest.mark.slow
 def test_a_device_whose_weights_are_wrong_is_found_out(monkeypatch):
     """Not the check is changed but what it looks at: the states of reading at once."""
     real = formulas.causal_lm

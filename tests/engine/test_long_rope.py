@@ -58,6 +58,7 @@ def test_an_answer_is_drawn_as_the_longest_text_that_it_can_make_is_read(lm):
     assert pools[1].candidates[0].token_ids == pools[3].candidates[0].token_ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [["CPU"], ["CPU", "CPU:1"]])
 def test_hidden_states_are_those_of_each_text_alone(lm, devices):
     """Candidates of both lengths in one pool, in the pool's order."""

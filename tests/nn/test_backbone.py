@@ -94,6 +94,7 @@ def test_a_row_alone_equals_the_row_in_a_batch(llama, x, full):
     assert (llama(Tensor(x[1:])).numpy() == full[1:]).all()
 
 
+@pytest.mark.slow
 def test_dropout_acts_only_in_training(llama, x, full):
     assert (llama(Tensor(x)).numpy() == full).all()
     Tensor.manual_seed(1)

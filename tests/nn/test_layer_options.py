@@ -54,12 +54,9 @@ def made(options):
     return backbone, x
 
 
-QUICK = ("windows", "experts whose shares are 1")
-
-
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(v, marks=[] if v in QUICK else pytest.mark.slow) for v in VARIANTS],
+    params=[pytest.param(v, marks=() if v == "windows" else pytest.mark.slow) for v in VARIANTS],
 )
 def variant(request):
     backbone, x = made(VARIANTS[request.param])

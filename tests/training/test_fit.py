@@ -148,6 +148,7 @@ def test_same_seed_gives_the_same_weights_bit_for_bit(fit, whole, again):
     assert not same(weights_of(whole), weights_of(fit(seed=1, epochs=1)))
 
 
+@pytest.mark.slow
 def test_features_are_read_when_they_are_not_given(lm, whole, again):
     assert positions_needed(lm, "mlp") == "last"
     assert positions_needed(lm, "mlp", "token") == "all"
@@ -233,6 +234,7 @@ def test_each_fold_stops_when_nothing_gets_better_and_their_mean_trains_on_all(p
 # --- targets, features, heads of plugins
 
 
+@pytest.mark.slow
 def test_targets_may_be_ones_own_and_masked(fit):
     """Told the opposite, it ranks the wrong ones first; where nothing is asked, it hears nothing.
 

@@ -114,7 +114,8 @@ def q8_0(w):
     return 8, w.shape, np.concatenate([scale.view(np.int8), q], axis=1).tobytes()
 
 
-@pytest.mark.parametrize("blocks", [pytest.param(half, marks=pytest.mark.slow), q8_0])
+@pytest.mark.slow
+@pytest.mark.parametrize("blocks", [half, q8_0])
 def test_biases_are_added_to_weights_that_stay_in_blocks(tmp_path, blocks):
     """In the whole layer that the kernel computes, and in steps of decoding."""
     path = write(tmp_path / "m.gguf", "qwen2", with_biases(*BIASED["qwen2"]), blocks)

@@ -152,7 +152,7 @@ def test_the_exponents_of_a_block_are_read_down_to_the_least_float(rng):
     assert (layer.rows(Tensor([list(range(253))])).numpy()[0] == expected).all()
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", each(FORMATS))
 def test_every_scale_of_a_block_is_looked_at(rng, kind):
     """NaN in each of them is found, and in nothing else of the block."""
     raw = blocks(rng, kind, 1, depth_of(kind))

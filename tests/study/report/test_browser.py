@@ -187,7 +187,9 @@ def test_dark_and_light_follow_the_system_until_the_button_is_pressed(open_page)
     assert paper(page) == "rgb(253, 252, 250)"
 
 
-@pytest.mark.parametrize("width", [360, 600, 1200])
+@pytest.mark.parametrize(
+    "width", [360, *(pytest.param(w, marks=pytest.mark.slow) for w in (600, 1200))]
+)
 def test_nothing_is_wider_than_the_window(open_page, width):
     page = open_page(viewport={"width": width, "height": 780})
     page.locator(".problem > summary").nth(1).click()
