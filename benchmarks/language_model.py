@@ -41,9 +41,9 @@ def add_each(report: Report, case: str, times: dict[str, list[float]], amount: f
         report.add(f"{case}, {way}", {OURS: times[way], **theirs}, amount)
 
 
-def load_endless(activations: str = "float32") -> Any:
-    """The model with nothing that ends an answer early, so that steps are measured."""
-    lm = et.load_pretrained(MODEL, activations=activations)
+def load_endless(activations: str = "float32", model: str = MODEL) -> Any:
+    """A model with nothing that ends an answer early, so that steps are measured."""
+    lm = et.load_pretrained(model, activations=activations)
     lm.tokenizer = replace(lm.tokenizer, stop_ids=frozenset())
     return lm
 

@@ -53,7 +53,18 @@ def test_files_with_random_weights_are_loaded_in_every_mix():
         f"tiny {mix}, {to}" for mix in ("Q4_0", "Q8_0", "Q4_K_M") for to in ("float32", "int8")
     ]
     assert [row["case"] for row in rows] == cases
-    assert all(row["kept"] > 0 for row in rows)
+    assert all(row["sampling"] > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_models_of_random_weights_read_and_decode_in_every_mix():
+    done = run("models.py", "--quick", "--repeats", "1", "--mixes", "Q4_K_M", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = [row for row in json.loads(done.stdout)["rows"] if row["subject"] == "edifice_tt"]
+    works, ways = ("512 tokens", "N = 1", "N = 3"), ("float32", "int8")
+    assert [row["case"] for row in rows] == [
+        f"tiny Q4_K_M, {work}, {way}" for work in works for way in ways
+    ]
 
 
 @pytest.mark.parametrize("script", ["million.py 7 5", "exact_statistics.py 5 7"])

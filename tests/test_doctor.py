@@ -175,6 +175,7 @@ def test_a_device_whose_weights_are_wrong_is_found_out(monkeypatch):
     assert check.ok is False
 
 
+@pytest.mark.slow
 def test_other_draws_are_told_from_wrong_numbers(monkeypatch):
     monkeypatch.setattr(formulas, "DRAWS", ((1, 2, 3, 4),) * 4)
     checks = {c.name: c for c in numbers.check_numbers("CPU", lambda line: None)}

@@ -72,7 +72,9 @@ def test_attention_serves_query_heads_in_groups_of_neighbours(
         assert actual[row] == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize(
+    "attention", [ops.attention, pytest.param(ops.attention_formula, marks=pytest.mark.slow)]
+)
 def test_two_memories_are_one_softmax(rng, attention):
     """A prompt shared by three rows and a tail of their own equals one long memory each."""
     q = normal(rng, 3, 1, 4, 6)

@@ -155,6 +155,7 @@ def test_features_are_read_when_they_are_not_given(lm, whole, again):
     assert again[0].pools == whole.pools
 
 
+@pytest.mark.slow
 def test_it_leaves_the_callers_random_numbers_alone(again):
     _, around, alone = again
     assert around == alone

@@ -131,6 +131,7 @@ def test_biases_are_added_to_weights_that_stay_in_blocks(tmp_path, blocks):
     assert again.token_logprobs == one.token_logprobs
 
 
+@pytest.mark.slow
 def test_biases_are_added_to_products_of_rounded_activations(tmp_path):
     """The error that rounding makes is small beside what the biases change."""
     weights = with_biases(*BIASED["qwen2"])

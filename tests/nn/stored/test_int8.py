@@ -91,9 +91,13 @@ def test_grouped_rows_stand_for_the_weights_of_the_file(rng, kind, columns):
     assert (picked == expected[[[columns - 1, 0, 5]]]).all()
 
 
+PRODUCTS = [("Q4_1", 7), ("Q4_1", 1), ("Q4_1", kernels.GROUP + 3)]
+PRODUCTS += [(kind, 7) for kind in KINDS if kind != "Q4_1"]
+
+
 @pytest.mark.parametrize(
     ("kind", "rows"),
-    [("Q4_1", 1), *each(["Q4_1"], kernels.GROUP + 3), *each(KINDS, 7)],
+    [PRODUCTS[0], *(pytest.param(*product, marks=pytest.mark.slow) for product in PRODUCTS[1:])],
 )
 def test_a_product_is_that_of_the_rounded_activations(rng, kind, rows):
     raw, x = blocks(rng, kind, 29, depth_of(kind)), normal(rng, rows, depth_of(kind))
@@ -268,6 +272,7 @@ def test_a_whole_layer_is_the_same_on_other_processors(rng, flags, tmp_path, mon
     assert error.max() < 1e-2 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_the_room_of_rounded_rows_is_enough(rng):
     """The last row of the longest product, in a batch of more than a group, reads what it wrote."""
     backbone = backbone_of(rng, ["Q4_1"])
