@@ -55,6 +55,8 @@ def read_config(path: Path) -> tuple[Family, CausalLMConfig]:
 def options_of(config: dict[str, Any]) -> tuple[Family, CausalLMConfig]:
     """The same, of what was read; raises `ValueError`."""
     family = find_family("model_type", config.get("model_type"))
+    if family.experts:
+        config = _with_one_number_of_experts(config)
     base = family.defaults.get("rope_theta", 10000.0)  # where no record of a rotation says it
     config = {key: one for key, one in family.defaults.items() if key != "rope_theta"} | config
 
@@ -105,6 +107,21 @@ def options_of(config: dict[str, Any]) -> tuple[Family, CausalLMConfig]:
         if config.get(key) is not None
     }
     return family, CausalLMConfig(**{**options, **family.derived(options), **scalars})
+
+
+def _with_one_number_of_experts(config: dict[str, Any]) -> dict[str, Any]:
+    """It has two names, of which a folder may have either."""
+    given = {
+        name: config[name]
+        for name in ("num_experts", "num_local_experts")
+        if config.get(name) is not None
+    }
+    if len({*map(str, given.values())}) > 1:
+        raise ValueError(
+            f"num_experts={given['num_experts']!r:.60} and num_local_experts="
+            f"{given['num_local_experts']!r:.60} differ; remove the one that is wrong"
+        )
+    return config | {"num_experts": number for number in given.values()}
 
 
 def _experts(family: Family, config: dict[str, Any], layers: int) -> dict[str, Any]:

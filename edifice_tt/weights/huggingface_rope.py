@@ -108,8 +108,11 @@ def _read_record(key: str, config: dict[str, Any], head_dim: int, base: float) -
         )
     base = next(iter(given.values()), base)
     lengths = [one[_LENGTH] for one in (config, rope) if one.get(_LENGTH) is not None]
-    if len(set(map(str, lengths))) > 1:
-        raise ValueError(f"{_LENGTH} and {key}.{_LENGTH} differ; remove the one that is wrong")
+    if len(set(map(str, lengths))) > 1:  # the first may be what its absence means
+        raise ValueError(
+            f"{_LENGTH}={lengths[0]!r:.60} and {key}.{_LENGTH}={lengths[1]!r:.60} differ; say the "
+            "right number in both places"
+        )
     # As transformers takes it: without the length before stretching, the length after it.
     after = config.get("max_position_embeddings") or 2048
     lengths.append(after)

@@ -195,7 +195,15 @@ REFUSED = [
     ("qwen3moe", {"mlp_only_layers": ["0"]}, "mlp_only_layers=.*expected a list of numbers"),
     ("qwen3moe", {"moe_intermediate_size": 0}, "moe_intermediate_size=0, expected a positive int"),
     ("olmoe", {"norm_topk_prob": "no"}, "norm_topk_prob='no', expected true or false"),
+    ("olmoe", {"num_experts": 4, "num_local_experts": 6}, "num_experts=4 and num_local_experts=6"),
 ]
+
+
+@pytest.mark.parametrize("name", ["qwen3moe", "olmoe"])
+def test_the_number_of_experts_has_two_names(name):
+    sizes = {key: one for key, one in FAMILIES[name]["sizes"].items() if "num_experts" != key}
+    for given in ({"num_experts": 5}, {"num_local_experts": 5}):
+        assert options_of({**sizes, "num_experts_per_tok": 3, **given})[1].experts == 5
 
 
 @pytest.mark.parametrize(("name", "given", "message"), REFUSED, ids=str)

@@ -242,7 +242,7 @@ def test_every_spelling_of_the_same_rotation_is_the_same(rope):
                 "original_max_position_embeddings": 64,
                 "rope_scaling": LINEAR | {"original_max_position_embeddings": 32},
             },
-            "original_max_position_embeddings and .* differ",
+            "original_max_position_embeddings=64 and .*=32 differ",
         ),
     ],
     ids=str,

@@ -71,6 +71,12 @@ def test_longrope_has_factors_for_short_and_for_long_texts(kind, given, scale):
     assert found.rope_scale == pytest.approx(scale, rel=1e-5)
 
 
+def test_what_a_missing_length_means_is_told_where_it_contradicts_the_record():
+    """transformers takes no notice of the record's."""
+    with pytest.raises(ValueError, match="embeddings=4096 and rope_scaling.*=64 differ; say"):
+        folder("phi3", rope_scaling={**LONGROPE, **ORIGINAL})
+
+
 def test_factors_of_a_head_that_is_rotated_in_part_count_its_pairs():
     record = {"rope_type": "longrope", "short_factor": [1.0, 1.5, 2.0], "long_factor": [2, 3, 4]}
     given = {"partial_rotary_factor": 0.5, "hidden_size": 24, **ORIGINAL}

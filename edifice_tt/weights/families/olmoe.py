@@ -8,7 +8,7 @@ from edifice_tt.weights.families.family import EXPERTS, HEAD_NORMS, LAYERS, Fami
 
 def experts(config: Mapping[str, Any], layers: int) -> dict[str, Any]:
     return {
-        "experts": config.get("num_local_experts", config["num_experts"]),
+        "experts": config["num_experts"],
         "expert_size": config["intermediate_size"],
         "experts_used": config["num_experts_per_tok"],
         "experts_normed": config["norm_topk_prob"],

@@ -12,7 +12,7 @@ def experts(config: Mapping[str, Any], layers: int) -> dict[str, Any]:
     if not isinstance(dense, list) or any(type(layer) is not int for layer in dense):
         raise ValueError(f"mlp_only_layers={dense!r:.60}, expected a list of numbers of layers")
     return {
-        "experts": config.get("num_local_experts", config["num_experts"]),
+        "experts": config["num_experts"],
         "experts_used": config["num_experts_per_tok"],
         "expert_size": config["moe_intermediate_size"],
         "experts_normed": config["norm_topk_prob"],
