@@ -121,7 +121,7 @@ def _with_one_number_of_experts(config: dict[str, Any]) -> dict[str, Any]:
             f"num_experts={given['num_experts']!r:.60} and num_local_experts="
             f"{given['num_local_experts']!r:.60} differ; remove the one that is wrong"
         )
-    return config | {"num_experts": number for number in given.values()}
+    return config | ({"num_experts": next(iter(given.values()))} if given else {})
 
 
 def _experts(family: Family, config: dict[str, Any], layers: int) -> dict[str, Any]:

@@ -201,7 +201,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("name", ["qwen3moe", "olmoe"])
 def test_the_number_of_experts_has_two_names(name):
-    sizes = {key: one for key, one in FAMILIES[name]["sizes"].items() if "num_experts" != key}
+    sizes = {key: one for key, one in FAMILIES[name]["sizes"].items() if key != "num_experts"}
     for given in ({"num_experts": 5}, {"num_local_experts": 5}):
         assert options_of({**sizes, "num_experts_per_tok": 3, **given})[1].experts == 5
 

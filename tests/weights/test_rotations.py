@@ -73,7 +73,7 @@ def test_longrope_has_factors_for_short_and_for_long_texts(kind, given, scale):
 
 def test_what_a_missing_length_means_is_told_where_it_contradicts_the_record():
     """transformers takes no notice of the record's."""
-    with pytest.raises(ValueError, match="embeddings=4096 and rope_scaling.*=64 differ; say"):
+    with pytest.raises(ValueError, match=r"embeddings=4096 and rope_scaling.*=64 differ; say"):
         folder("phi3", rope_scaling={**LONGROPE, **ORIGINAL})
 
 
