@@ -160,7 +160,7 @@ def _text(text: str) -> bytes:
 
 def _value(value: Any) -> tuple[int, bytes]:
     if isinstance(value, list):
-        kind = _value(value[0])[0]
+        kind = 5 if isinstance(value[0], int) else 8  # llama.cpp takes signed numbers here alone
         return 9, struct.pack("<IQ", kind, len(value)) + b"".join(_value(v)[1] for v in value)
     if isinstance(value, bool):
         return 7, struct.pack("<?", value)

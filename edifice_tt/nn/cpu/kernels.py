@@ -101,9 +101,10 @@ def linear(
         body = f"_Alignas(LINE) float panel[TILE_COLUMNS * {depth}];\n"
         body += f"product(out, x, {at}, {wanted}, {w}, {columns}, {depth}, panel, 0);"
     else:
-        room = rounded_floats(depth)
+        room = MOST_COLUMNS * depth + rounded_floats(depth)
         written["room"] = Tensor.invalids(room, dtype=dtypes.float32, device=x.device)
-        body = f"linear_int8(out, x, {at}, {wanted}, {w}, {columns}, {depth}, (rounded *)room);"
+        body = f"linear_int8(out, x, {at}, {wanted}, {w}, {columns}, {depth}, room, "
+        body += f"(rounded *)(room + {MOST_COLUMNS * depth}));"
     gradient = cpu.gradient_of(formula, len(written)) if rows is None else None
     return cpu.call(name, library(weight.kind), body, written, arguments.read, gradient)[0]
 

@@ -132,14 +132,15 @@ ELSEWHERE = [
 
 @pytest.mark.parametrize(("kind", "flags"), ELSEWHERE)
 def test_whole_numbers_are_exact_on_every_processor(rng, kind, flags, tmp_path, monkeypatch):
-    x, raw = extremes(rng, 7, kind)
+    """15 rows are a tile of each size, and of more than one tile weights are unpacked once."""
+    x, raw = extremes(rng, 15, kind)
     expected, _ = reference(x, raw, kind)
     assert (expected == np.rint(expected)).all()
     layer = layer_of(raw, kind)
     kernel = kernel_of(monkeypatch, lambda: layer(Tensor(x)))
     assert (run_here(kernel, flags, tmp_path) == expected).all()
 
-    x, raw = normal(rng, 7, depth_of(kind)), blocks(rng, kind, 13, depth_of(kind))
+    x, raw = normal(rng, 15, depth_of(kind)), blocks(rng, kind, 13, depth_of(kind))
     layer = layer_of(raw, kind)
     kernel = kernel_of(monkeypatch, lambda: layer(Tensor(x)))
     check(run_here(kernel, flags, tmp_path), x, raw, kind)
@@ -172,7 +173,7 @@ def test_whole_numbers_are_exact_on_arm(rng, target, processor, tmp_path, monkey
     """Compiled where ziglang is installed, for Linux also run where qemu is."""
     pytest.importorskip("ziglang")
     for kind in KINDS:
-        x, raw = extremes(rng, 7, kind)
+        x, raw = extremes(rng, 15, kind)
         layer = layer_of(raw, kind)
         kernel = kernel_of(monkeypatch, lambda layer=layer, x=x: layer(Tensor(x)))
         found = run_on_arm(kernel, target, tmp_path, processor)

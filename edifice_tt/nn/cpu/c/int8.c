@@ -133,6 +133,7 @@ typedef struct {
   quads q[4];
   vec scale, minimum;
 } sixteen;
+_Static_assert(sizeof(sixteen) <= MOST_COLUMNS * WIDTH * 4, "room for 16 numbers of 16 columns");
 
 static inline __attribute__((always_inline)) WIDE sixteen
 read_sixteen(const unsigned char *p, int c, int s, kind kind) {
@@ -149,11 +150,20 @@ read_sixteen(const unsigned char *p, int c, int s, kind kind) {
   return w;
 }
 
-// One tile: out[i][0 .. 16] = x[i] . w for the 16 columns of a group; x's blocks are `stride` apart.
-// Meanwhile the weights that are `next` come nearer.
+// A group's weights in the order in which a tile reads them.
 static inline __attribute__((always_inline)) WIDE void
-whole_tile(float *const *out, const rounded *x, long stride, const unsigned char *w, long depth,
-           kind kind, grouping g, int add, ahead *next, int rows) {
+unpack_group(sixteen *to, const unsigned char *w, long depth, kind kind, grouping g) {
+  for (int c = 0; c < 16; c += WIDTH)
+    for (const unsigned char *p = w; p < w + depth / g.weights * 16 * g.bytes; p += 16 * g.bytes)
+      UNROLL for (int s = 0; s < g.weights / 16; s++) *to++ = read_sixteen(p, c, s, kind);
+}
+
+// One tile: out[i][0 .. 16] = x[i] . w for the 16 columns of a group, or of what `unpack_group` made
+// of it; x's blocks are `stride` apart. Meanwhile the weights that are `next` come nearer.
+static inline __attribute__((always_inline)) WIDE void
+whole_tile(float *const *out, const rounded *x, long stride, const unsigned char *w,
+           const sixteen *unpacked, long depth, kind kind, grouping g, int add, ahead *next,
+           int rows) {
   float off = g.offset + (g.bits == 8 ? OFFSET : 0);
   for (int c = 0; c < 16; c += WIDTH) {
     const unsigned char *p = w;
@@ -166,7 +176,7 @@ whole_tile(float *const *out, const rounded *x, long stride, const unsigned char
         vec y[MOST_ROWS];
         ivec s[MOST_ROWS];
         UNROLL for (int half = 0; half < 2; half++) {
-          sixteen w = read_sixteen(p, c, 2 * b + half, kind);
+          sixteen w = unpacked ? *unpacked++ : read_sixteen(p, c, 2 * b + half, kind);
           int begins = half == 0 || g.run == 16, ends = half == 1 || g.run == 16;
           UNROLL for (int i = 0; i < rows && begins; i++) s[i] = 0;
           UNROLL for (int j = 0; j < 4; j++)
@@ -188,10 +198,11 @@ whole_tile(float *const *out, const rounded *x, long stride, const unsigned char
 }
 
 // out (rows, columns) = x W^T, as `product`; x are rows that `round_rows` was given with the same
-// `at`. At most GROUP rows.
+// `at`. At most GROUP rows. Numbers of 4 or 8 bits are read as fast as others from the panel, into
+// which a group of those is unpacked where it serves several tiles.
 static inline __attribute__((always_inline)) WIDE void
 product_of(float *out, const rounded *x, const int *at, long rows, const unsigned char *data,
-           long columns, long depth, int add, kind kind, grouping g) {
+           long columns, long depth, sixteen *panel, int add, kind kind, grouping g) {
   long bytes = depth / g.weights * 16 * g.bytes;
   for (long n = 0; n < columns; n += 16) {
     const unsigned char *group = data + n / 16 * bytes, *next = group + bytes;
@@ -203,6 +214,8 @@ product_of(float *out, const rounded *x, const int *at, long rows, const unsigne
       const unsigned char *then = group + 3 * 16 * g.bytes;
       groups = in_shares(then, g.weights > 32 ? then + bytes : then, steps);
     }
+    int once = tiles > 1 && g.bits != 4 && g.bits != 8;
+    if (once) unpack_group(panel, group, depth, kind, g);
     long wide = MIN(16, columns - n), tile;
     for (long m = 0; m < rows; m += tile) {
       float last[MOST_ROWS][16], *to[MOST_ROWS], *into[MOST_ROWS];
@@ -214,7 +227,10 @@ product_of(float *out, const rounded *x, const int *at, long rows, const unsigne
         for (int j = 0; j < wide; j++) last[i][j] = to[i][j];
       }
 #define TILE(size) \
-  if (tile == size) whole_tile(into, x + m, rows, group, depth, kind, g, add, &groups, size);
+  if (tile == size && once) \
+    whole_tile(into, x + m, rows, group, panel, depth, kind, g, add, &groups, size); \
+  if (tile == size && !once) \
+    whole_tile(into, x + m, rows, group, 0, depth, kind, g, add, &groups, size);
       TILE(1)
 #if MOST_ROWS >= 4
       TILE(2) TILE(4)
@@ -230,11 +246,11 @@ product_of(float *out, const rounded *x, const int *at, long rows, const unsigne
 
 // For each kind a copy of its own, in which the grouping is a constant. The bias comes last.
 static WIDE void product_int8(float *out, const rounded *x, const int *at, long rows, weight w,
-                              long columns, long depth, int add) {
+                              long columns, long depth, float *panel, int add) {
   switch (w.kind) {
 #define PRODUCT(name, ...) \
   case name##_grouped: \
-    product_of(out, x, at, rows, w.data, columns, depth, add, name##_grouped, \
+    product_of(out, x, at, rows, w.data, columns, depth, (sixteen *)panel, add, name##_grouped, \
                (grouping){__VA_ARGS__}); \
     break;
     GROUPED(PRODUCT)
@@ -246,12 +262,12 @@ static WIDE void product_int8(float *out, const rounded *x, const int *at, long 
 
 // The whole of a layer: any number of rows, rounded on the way.
 static WIDE void linear_int8(float *out, const float *x, const int *at, long rows, weight w,
-                             long columns, long depth, rounded *room) {
+                             long columns, long depth, float *panel, rounded *room) {
   for (long first = 0; first < rows; first += GROUP) {
     long group = MIN(GROUP, rows - first);
     const float *from = at ? x : x + first * depth;
     round_rows(room, from, at ? at + first : 0, group, depth);
     product_int8(at ? out : out + first * columns, room, at ? at + first : 0, group, w, columns,
-                 depth, 0);
+                 depth, panel, 0);
   }
 }

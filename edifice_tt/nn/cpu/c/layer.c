@@ -70,7 +70,7 @@ typedef struct {
 // the layer rounds.
 static WIDE void multiply_at(float *out, const float *x, const rounded *rounded, const int *at,
                              long rows, weight w, long columns, long depth, float *panel, int add) {
-  if (w.kind >= FIRST_GROUPED) product_int8(out, rounded, at, rows, w, columns, depth, add);
+  if (w.kind >= FIRST_GROUPED) product_int8(out, rounded, at, rows, w, columns, depth, panel, add);
   else product(out, x, at, rows, w, columns, depth, panel, add);
 }
 
