@@ -68,7 +68,7 @@ def _reads(scorer: Scorer) -> str:
     return {
         "text": "text",
         "logprobs": "log-probabilities",
-        **{name: f"confidences ({name})" for name in CONFIDENCES},
+        **{name: f"confidence of tokens ({name})" for name in CONFIDENCES},
         "hidden": "hidden states, as a model's head",
         "states": f"hidden states of {scorer.model or 'the model that it was trained on'}",
     }[scorer.reads]

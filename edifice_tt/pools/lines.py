@@ -177,7 +177,7 @@ def check(record: Any) -> str:
     if kind == "candidate" and (ids := record["token_ids"]) and len(ids) != record["num_tokens"]:
         raise ValueError(f"num_tokens={record['num_tokens']} must be the {len(ids)} of token_ids")
     for name, values in record.get("token_confidences", {}).items():
-        if len(values) != record["num_tokens"]:
+        if record["num_tokens"] not in (0, len(values)):  # 0: they were not counted
             raise ValueError(
                 f"num_tokens={record['num_tokens']} must be the {len(values)} of {name}"
             )

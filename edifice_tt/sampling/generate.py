@@ -211,7 +211,7 @@ class _Row:
 
     index: int
     stream: TextStream
-    measures: Sequence[str]
+    measures: Sequence[str] = ()
     text: str = ""  # until it is finished, with the signs of stops
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)

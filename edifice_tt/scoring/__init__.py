@@ -13,22 +13,14 @@ def register_scorers(register: Callable[..., None]) -> None:
     summary = "mean log-probability of the candidate's tokens; needs no training"
     register("logprob", lambda: mean_logprob, reads="logprobs", range="unbounded", summary=summary)
     groups = "confidence of a group of tokens: part=lowest, tail or bottom, window=2048"
-    for name, reads, range, summary in (
-        ("perplexity", "logprobs", "probability", "1 / perplexity of the candidate's tokens"),
-        ("entropy", "entropy", "probability", "exp(-mean entropy) of the tokens' distributions"),
-        (
-            "self_certainty",
-            "self_certainty",
-            "unbounded",
-            "mean KL(uniform || model) of the tokens",
-        ),
-        (
-            "self_certainty_weight",
-            "self_certainty",
-            "probability",
-            "the same as a weight in [0, 1]",
-        ),
-        ("deepconf", "deepconf", "unbounded", groups),
-        ("deepconf_weight", "deepconf", "probability", "the same as a weight in [0, 1]"),
+    weight = "as a weight in [0, 1], for votes"
+    for name, reads, summary in (
+        ("perplexity", "logprobs", "1 / perplexity of the candidate's tokens"),
+        ("entropy", "entropy", "exp(-mean entropy) of the tokens' distributions"),
+        ("self_certainty", "self_certainty", "mean KL(uniform || model) of the tokens"),
+        ("self_certainty_weight", "self_certainty", f"self_certainty {weight}"),
+        ("deepconf", "deepconf", groups),
+        ("deepconf_weight", "deepconf", f"deepconf {weight}"),
     ):
+        range = "unbounded" if name in ("self_certainty", "deepconf") else "probability"
         register(name, getattr(confidence, name), reads=reads, range=range, summary=summary)
