@@ -9,9 +9,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import fmean
 
-import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
-
 from edifice_tt.contract.options import check_count
 
 Scorer = Callable[[list[list[float]]], list[float]]
@@ -73,6 +70,9 @@ def _part(part: str, window: int) -> Callable[[Sequence[float]], float]:
 
 
 def _of_groups(part: str, window: int, values: Sequence[float]) -> float:
+    import numpy as np  # here, since listing names shall be quick
+    from numpy.lib.stride_tricks import sliding_window_view
+
     row = np.array(values)
     groups = sliding_window_view(row, min(window, len(row))).mean(axis=1)
     if part == "tail":

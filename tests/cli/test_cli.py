@@ -363,7 +363,7 @@ def test_score_takes_a_model_for_its_head(run, tmp_path):
 
 def test_confidence_is_kept_scored_and_chosen_by(run, tmp_path):
     path, scorer = tmp_path / "sure.jsonl", "deepconf:part=tail:window=2"
-    kept = ["--confidence", "deepconf,entropy"]
+    kept = ["--temperature", "5", "--confidence", "deepconf,entropy"]
     assert run("generate", "q", *FEW, *kept, "-o", path).status == 0
     check_mistake(run("score", path, "--scorer", "self_certainty"), "it holds deepconf, entropy; ")
     for name in (scorer, "entropy", "perplexity"):
@@ -374,7 +374,8 @@ def test_confidence_is_kept_scored_and_chosen_by(run, tmp_path):
         assert candidate.scores[scorer] == pytest.approx(sum(last) / len(last))
     (row,) = run("select", path, "--scorer", scorer, "--json").json
     assert row["choice"]["index"] == max(pool, key=lambda c: c.scores[scorer]).index
-    assert run("select", path, "--rule", "weighted", "--scorer", "entropy").status == 0
+    found = run("select", path, "--rule", "weighted", "--scorer", "entropy")
+    assert found.status == 0, found.err
     check_mistake(
         run("select", path, "--rule", "weighted", "--scorer", scorer), "declares range='unbounded'"
     )
