@@ -155,7 +155,8 @@ def _best_of(arguments: argparse.Namespace) -> int:
     if arguments.output:
         options.check_new(arguments)
     question = (task.examples if task else "") + options.read_question(arguments)
-    request = options.request_of(arguments, task)
+    reads = None if verifier else record.reads
+    request = options.request_of(arguments, task, reads=reads)
     lm = options.load(arguments, arguments.model, request.devices)
     if verifier is None:
         score.check_scorer(lm, record.name)

@@ -133,7 +133,8 @@ def test_a_rule_record_checks_what_it_declares(function, needs, message):
     [
         (
             {"reads": "tokens"},
-            "scorer 'judge': reads='tokens' is none of ('hidden', 'text', 'logprobs', 'states')",
+            "scorer 'judge': reads='tokens' is none of ('hidden', 'text', 'logprobs', 'states', "
+            "'entropy', 'self_certainty', 'deepconf')",
         ),
         (
             {"reads": "text", "range": "percent"},
