@@ -183,6 +183,7 @@ def test_other_draws_are_told_from_wrong_numbers(monkeypatch):
     assert "this NumPy draws other numbers" in checks["random draws"].advice
 
 
+@pytest.mark.slow
 def test_a_device_that_cannot_run_a_check_fails_it_in_one_line(monkeypatch):
     def broken(device):
         raise OSError("no such\nkernel image")

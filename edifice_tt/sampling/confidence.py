@@ -23,7 +23,7 @@ def measure(names: Sequence[str], logits: NDArray[np.floating]) -> tuple[float, 
     Raises `ValueError` for a measure that is infinite, since a token has the probability 0.
 
     >>> [round(x, 4) for x in measure(["entropy", "self_certainty"], np.log([0.5, 0.25, 0.25]))]
-    [1.0397, 0.0589]
+    [1.0397, 0.0566]
     """
     shifted, weights = rooms(len(logits))
     np.copyto(shifted, logits)

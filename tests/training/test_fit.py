@@ -359,6 +359,7 @@ def poison(monkeypatch, fold, epoch, batch):
     monkeypatch.setattr(loop, "batches", poisoned)
 
 
+@pytest.mark.slow
 def test_a_loss_that_becomes_nan_later_leaves_the_last_good_weights(fit, monkeypatch):
     poison(monkeypatch, fold=2, epoch=2, batch=1)
     found = fit(epochs=3)

@@ -124,7 +124,7 @@ def test_the_error_of_rounding_is_at_most_half_a_step_a_weight(rng, kind):
 # The ways in which C reads bytes: by halves, signed, by two halves and a shift; and the others.
 READ = ("Q4_1", "Q8_0", "Q6_K")
 ELSEWHERE = [
-    pytest.param(kind, flags, marks=() if kind in READ or not flags else pytest.mark.slow)
+    pytest.param(kind, flags, marks=() if kind in READ and not flags else pytest.mark.slow)
     for kind in KINDS
     for flags in ("", *OTHERS)
 ]
