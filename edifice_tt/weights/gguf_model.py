@@ -4,7 +4,7 @@ Which of the file's names and layouts are which weights of ours stands in `famil
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 
 from tinygrad import Tensor, dtypes
@@ -41,10 +41,11 @@ def load_gguf(
     device: str | None = None,
     dtype: str | None = None,
     activations: str = "float32",
+    apart: Collection[str] = (),
 ) -> CausalLM:
     """Build the language model that a file holds, with its tokenizer.
 
-    `dtype` and `activations` as in `load_pretrained`. Names and shapes are compared before a weight
+    `dtype` and `activations` as in `load_pretrained`. Tensors `apart` are a judge's head. Names and shapes are compared before a weight
     moves. Raises `CheckpointError` as `read_gguf` does, for an unknown architecture, and
     with all differences in the weights at once; `ValueError` where activations cannot be rounded.
     """
@@ -62,7 +63,7 @@ def load_gguf(
     weights = get_state_dict(model)
     placed = family.places(weights, GGUF, 0)
     places = {name: place for name, (place,) in placed.items()}
-    beside = (ROPE_FACTORS, *LONG_ROPE_FACTORS)
+    beside = (ROPE_FACTORS, *LONG_ROPE_FACTORS, *apart)
     shapes = {name: one.shape for name, one in header.entries.items() if name not in beside}
     shapes = found_in(shapes, placed, config.experts)
     found = {name: (shape, dtypes.float32) for name, shape in shapes.items()}
