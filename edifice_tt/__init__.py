@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from edifice_tt.pools.foreign import import_pools as import_pools
     from edifice_tt.pools.foreign import read_problems as read_problems
     from edifice_tt.pools.merge import merge_pools as merge_pools
+    from edifice_tt.pools.messages import Message as Message
     from edifice_tt.pools.pool import Pool as Pool
     from edifice_tt.pools.pool import Problem as Problem
     from edifice_tt.pools.pool import read_pools as read_pools
@@ -95,6 +96,7 @@ _ROOMS = {
     "weights.pretrained": "load_pretrained",
     "selection.answers": "extractor without_thinking",
     "pools.candidates": "Candidate",
+    "pools.messages": "Message",
     "pools.pool": "Pool Problem read_pools",
     "sampling.generate": "generate",
     "sampling.runs": "generate_pools",

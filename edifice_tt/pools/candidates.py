@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FINISH_REASONS = ("eos", "stop", "length", "unknown")
-# Stands among a pool's settings, yet says nothing of how it was sampled.
-INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True)

@@ -58,10 +58,11 @@ def import_pools(
 ) -> Iterator[Pool]:
     """Read candidates that others sampled, one problem per line, as a stream of pools.
 
-    Two shapes: `{"problem", "prompt", "gold", "candidates": [{"text", "answer", "correct", "score",
-    "num_tokens"}]}` and `{"problem", "prompt", "gold", "completions": [text, ...]}`. All but the
-    candidates may be omitted; `answer` is used if `gold` is missing. `scorer` and `range` name the
-    scorer of the scores and its declared range. Unknown fields are dropped with one `PoolWarning`.
+    Two shapes: `{"problem", "prompt", "messages", "gold", "candidates": [{"text", "answer",
+    "correct", "score", "num_tokens"}]}` and the same with `"completions": [text, ...]` in place of
+    candidates. All but the candidates may be omitted; `answer` is used if `gold` is missing.
+    `messages` is the chat of the prompt. `scorer` and `range` name the scorer of the scores and its
+    declared range. Unknown fields are dropped with one `PoolWarning`.
     Raises `CheckpointError` with file and line number for a line of another shape.
     """
     if range is not None and range not in RANGES:
@@ -78,6 +79,7 @@ def import_pools(
             entries = [{"text": text} for text in texts]
         problem, gold = _name(record, place), _text(record, "gold") or _text(record, "answer")
         prompt = _take(record, "prompt", str, "text", "")
+        messages = _take(record, "messages", list, "a list of messages", None)
         left_out.update(dict.fromkeys(record))
         candidates = []
         for index, fields in enumerate(entries):
@@ -87,7 +89,10 @@ def import_pools(
             except ValueError as error:
                 raise ValueError(f"candidate {index}: {error}") from error
         ranges = {} if range is None or not any(c.scores for c in candidates) else {scorer: range}
-        return Pool(prompt, tuple(candidates), settings, problem, gold, ranges)
+        return Pool(
+            *(prompt, tuple(candidates), settings, problem, gold, ranges),
+            messages=_numbers(messages),
+        )
 
     yield from _read(source, read)
     if left_out:
@@ -154,6 +159,15 @@ def _text(record: dict[str, Any], name: str) -> str | None:
     if value is not None and type(value) is not str:
         raise ValueError(f"{name}={value!r:.40} must be text or a number")
     return value
+
+
+def _numbers(value: Any) -> Any:
+    """A JSON value with its numbers as numbers."""
+    if isinstance(value, dict):
+        return {name: _numbers(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_numbers(one) for one in value]
+    return json.loads(value) if isinstance(value, _Number) else value
 
 
 def _name(record: dict[str, Any], place: int) -> str:

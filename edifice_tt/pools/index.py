@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Self
 from edifice_tt.contract.errors import CheckpointError, PoolWarning
 from edifice_tt.pools.chat_text import with_plain
 from edifice_tt.pools.lines import check, decode, sampling_of, to_candidate
+from edifice_tt.pools.messages import keep
 
 
 def header_settings(path: Path) -> dict[str, Any]:
@@ -33,13 +34,15 @@ def header_settings(path: Path) -> dict[str, Any]:
 class PoolIndex:
     """A file that was read through and found whole, and where in it each problem stands.
 
-    `settings`, `problems` (id -> prompt and gold) and `scorers` are declared by its lines.
-    `indices` holds the indices of each problem's candidates. `answered` is True if a candidate has
-    an answer or the settings name an extractor. Raises `CheckpointError` as `read_pools` does.
+    `schema`, `settings`, `problems` (id -> prompt, messages, gold) and `scorers` are declared by
+    its lines. `indices` holds the indices of each problem's candidates. `answered` is True if a
+    candidate has an answer or the settings name an extractor. Raises `CheckpointError` as
+    `read_pools` does.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self.schema = 0
         self.settings: dict[str, Any] = {}
         self.problems: dict[str, dict[str, Any]] = {}
         self.lines: dict[str, int] = {}  # where each problem is declared
@@ -96,6 +99,7 @@ class PoolIndex:
             more = "; to join two files use edifice-tt merge" if kind == "pool" else ""
             raise ValueError(f"the first line, and no other, must be a pool header{more}")
         if kind == "pool":
+            self.schema = record["schema"]
             self.settings = sampling_of(record["settings"])
             self.answered = isinstance(self.settings.get("answer"), str)
             return None
@@ -109,6 +113,8 @@ class PoolIndex:
             if problem in self.problems:
                 raise ValueError(f"problem {problem!r:.40} is there twice")
             record["prompt"] = with_plain(record["prompt"], record.pop("plain", ()))
+            messages = record.get("messages")
+            record["messages"] = None if messages is None else keep(messages)
             self.problems[problem] = record
             self._rows[problem] = array("I")
             self.lines[problem] = number
@@ -196,7 +202,7 @@ class PoolIndex:
         about = {name: self.scorers[name] for name in names}
         seen_by = (n for n, declared in about.items() if problem in declared.get("trained_on", ()))
         return {
-            **self.problems[problem],  # prompt and gold
+            **self.problems[problem],  # prompt, messages and gold
             "candidates": tuple(made),
             "settings": self.settings,
             "problem": problem,

@@ -1,4 +1,4 @@
-"""One line of a pool file <-> its fields: schema 2. Knows JSON and the records; opens no file.
+"""One line of a pool file <-> its fields: schema 3. Knows JSON and the records; opens no file.
 
 One table, `FIELDS`, lists every kind of line with its fields and their types. A test checks that
 `docs/pool-format.md` and `docs/pool.schema.json` agree with it.
@@ -6,16 +6,19 @@ One table, `FIELDS`, lists every kind of line with its fields and their types. A
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from edifice_tt.contract.records import RANGES
 from edifice_tt.machine.json_text import check_whole, unique, why_no_json
-from edifice_tt.pools.candidates import FINISH_REASONS, INTERRUPTED, Candidate
+from edifice_tt.pools.candidates import FINISH_REASONS, Candidate
 from edifice_tt.pools.chat_text import plain_of
+from edifice_tt.pools.messages import Message, is_message
 
-SCHEMA = 2
+SCHEMA = 3
+OLDEST = 2  # the first schema of which files are read
+_SCHEMAS = range(OLDEST, SCHEMA + 1)
 _LARGEST = 2**63 - 1
 
 
@@ -53,13 +56,16 @@ _TEXT_OR_NULL = Field("text or null", _or_null(_is_text))
 
 FIELDS: Mapping[str, Mapping[str, Field]] = {
     "pool": {
-        "schema": Field(str(SCHEMA), lambda x: type(x) is int and x == SCHEMA),
-        "settings": Field("an object of finite values", lambda x: _is_settings(x)),
+        "schema": Field(f"{OLDEST} or {SCHEMA}", lambda x: type(x) is int and x in _SCHEMAS),
+        "settings": Field("an object of finite values", lambda x: type(x) is dict and _is_json(x)),
     },
     "problem": {
         "problem": _TEXT,
         "prompt": _TEXT,
         "plain": Field("a list of places, each two whole numbers", _all(lambda x: _is_place(x))),
+        "messages": Field(
+            "a list of messages, each with role and content", lambda x: _are_messages(x)
+        ),
         "gold": _TEXT_OR_NULL,
     },
     "candidate": {
@@ -92,7 +98,7 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
     },
 }
 OPTIONAL: Mapping[str, frozenset[str]] = {
-    "problem": frozenset({"plain"}),
+    "problem": frozenset({"plain", "messages"}),
     "scorer": frozenset({"trained_on"}),
     "score": frozenset({"steps"}),
 }
@@ -122,9 +128,13 @@ def _is_place(x: Any) -> bool:
     return type(x) is list and len(x) == 2 and all(map(_is_count, x)) and x[0] < x[1]
 
 
-def _is_settings(x: Any) -> bool:
+def _are_messages(x: Any) -> bool:
+    return type(x) is list and x != [] and all(map(is_message, x)) and _is_json(x)
+
+
+def _is_json(x: Any) -> bool:
     with suppress(ValueError):
-        return type(x) is dict and bool(_ENCODER.encode(x))
+        return bool(_ENCODER.encode(x))
     return False
 
 
@@ -165,9 +175,9 @@ def check(record: Any) -> str:
 
 def _check_names(kind: str, record: dict[str, Any]) -> None:
     schema = record.get("schema")
-    if kind == "pool" and type(schema) is int and schema != SCHEMA:
+    if kind == "pool" and type(schema) is int and schema not in _SCHEMAS:
         raise ValueError(
-            f"its schema is {schema}, this edifice_tt reads {SCHEMA}; "
+            f"its schema is {schema}, this edifice_tt reads {OLDEST} to {SCHEMA}; "
             + ("sample it again" if schema < SCHEMA else "update edifice_tt")
         )
     if strange := [name for name in record if name not in FIELDS[kind]]:
@@ -184,18 +194,21 @@ def encode(kind: str, **fields: Any) -> bytes:
 
 def header_line(settings: Mapping[str, Any]) -> bytes:
     """The first line: how everything in the file was sampled."""
-    return encode("pool", schema=SCHEMA, settings=sampling_of(settings))
+    return encode("pool", schema=SCHEMA, settings=dict(settings))
 
 
 def sampling_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings without the status of a run, which older files contain."""
-    return {name: value for name, value in settings.items() if name != INTERRUPTED}
+    return {name: value for name, value in settings.items() if name != "interrupted"}
 
 
-def problem_line(problem: str, prompt: str, gold: str | None) -> bytes:
+def problem_line(
+    problem: str, prompt: str, gold: str | None, messages: Sequence[Message] | None = None
+) -> bytes:
     """The line before a problem's candidates."""
-    places = {"plain": plain} if (plain := plain_of(prompt)) else {}
-    return encode("problem", problem=problem, prompt=prompt, **places, gold=gold)
+    known: dict[str, Any] = {"plain": plain_of(prompt), "messages": messages}
+    known = {name: value for name, value in known.items() if value}
+    return encode("problem", problem=problem, prompt=prompt, **known, gold=gold)
 
 
 def candidate_line(problem: str, candidate: Candidate) -> bytes:

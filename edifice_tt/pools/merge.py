@@ -12,6 +12,7 @@ from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool, PoolFile
 from edifice_tt.pools.writer import differing, put_pools
 
+_ASKED = {"prompt": "prompts", "messages": "messages", "gold": "gold answers"}
 _EARNED = ("answer", "correct", "seconds", "scores", "step_scores")  # after it was sampled
 _SAMPLED = tuple(f.name for f in dataclasses.fields(Candidate) if f.name not in _EARNED)
 
@@ -74,17 +75,18 @@ def _unite(problem: str, files: list[PoolFile]) -> Pool:
     pool = first.pool(problem)
     home = {candidate.index: first for candidate in pool}
     candidates = {candidate.index: candidate for candidate in pool}
-    gold, ranges, seen_by = pool.gold, dict(pool.ranges), pool.seen_by
+    asked: dict[str, Any] = {name: getattr(pool, name) for name in _ASKED}
+    ranges, seen_by = dict(pool.ranges), pool.seen_by
     for file in others:
         more = file.pool(problem)
-        golds = {g for g in (gold, more.gold) if g is not None}
-        if more.prompt != pool.prompt or len(golds) > 1:
-            what = "gold answers" if more.prompt == pool.prompt else "prompts"
-            raise CheckpointError(
-                f"problem {problem!r} has different {what} in {first.path}, line "
-                f"{first.lines[problem]}, and {file.path}, line {file.lines[problem]}"
-            )
-        gold = gold if gold is not None else more.gold
+        for part, what in _ASKED.items():
+            known = [x for x in (asked[part], getattr(more, part)) if x is not None]
+            if len(known) == 2 and known[0] != known[1]:
+                raise CheckpointError(
+                    f"problem {problem!r} has different {what} in {first.path}, line "
+                    f"{first.lines[problem]}, and {file.path}, line {file.lines[problem]}"
+                )
+            asked[part] = known[0] if known else None
         ranges |= more.ranges
         seen_by = (seen_by - {name for c in more for name in c.scores}) | more.seen_by
         for candidate in more:
@@ -98,7 +100,7 @@ def _unite(problem: str, files: list[PoolFile]) -> Pool:
                 )
             candidates[index] = _join(earlier, candidate)
     merged = tuple(candidates[index] for index in sorted(candidates))
-    return dataclasses.replace(pool, candidates=merged, gold=gold, ranges=ranges, seen_by=seen_by)
+    return dataclasses.replace(pool, candidates=merged, ranges=ranges, seen_by=seen_by, **asked)
 
 
 def _conflict(one: Candidate, other: Candidate) -> str | None:

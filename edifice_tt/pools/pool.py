@@ -11,9 +11,10 @@ from typing import Any
 
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.files import replacing
-from edifice_tt.pools.candidates import INTERRUPTED, Candidate
+from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.chat_text import plain_of
 from edifice_tt.pools.index import PoolIndex
+from edifice_tt.pools.messages import Message, keep
 from edifice_tt.pools.writer import PoolWriter, put_pools, write_pools
 
 
@@ -31,10 +32,13 @@ class Pool:
     """The candidates of one problem; a pool may carry several scorers' scores.
 
     `prompt` is the text that the model read, after any chat template. It knows where a user typed
-    the name of a control token, so `encode` reads it as the model did. `settings` records the
-    model, the seed and the sampler. `problem` is the problem's id, `gold` its right answer where
-    that is known. `ranges` holds what each scorer declared: `logit`, `probability` or `unbounded`;
-    `seen_by` names the scorers that were trained on this problem.
+    the name of a control token, so `encode` reads it as the model did. `messages` is the chat that
+    the prompt was made of, for a model with another template. It is None if a text was given, or if
+    it is not known. `settings` records the model, the seed and the sampler. `problem` is the
+    problem's id, `gold` its right answer where that is known. `ranges` holds what each scorer
+    declared: `logit`, `probability` or `unbounded`; `seen_by` names the scorers that were trained
+    on this problem. `interrupted` says that Ctrl-C ended its sampling; files do not keep it, for
+    there `num_missing` tells.
     """
 
     prompt: str
@@ -44,17 +48,18 @@ class Pool:
     gold: str | None = None
     ranges: Mapping[str, str] = field(default_factory=dict)
     seen_by: frozenset[str] = frozenset()
+    messages: tuple[Message, ...] | None = None
+    interrupted: bool = False
+
+    def __post_init__(self) -> None:
+        if self.messages is not None:
+            object.__setattr__(self, "messages", keep(self.messages))
 
     def __len__(self) -> int:
         return len(self.candidates)
 
     def __iter__(self) -> Iterator[Candidate]:
         return iter(self.candidates)
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether Ctrl-C ended its sampling; not stored in files."""
-        return bool(self.settings.get(INTERRUPTED))
 
     @property
     def num_missing(self) -> int:
@@ -103,7 +108,9 @@ class Pool:
             "problem": self.problem,
             "prompt": str(self.prompt),
             **({"plain": [list(place) for place in plain]} if plain else {}),
+            "messages": None if self.messages is None else [dict(one) for one in self.messages],
             "gold": self.gold,
+            "interrupted": self.interrupted,
             "settings": dict(self.settings),
             "ranges": dict(self.ranges),
             "seen_by": sorted(self.seen_by),

@@ -12,10 +12,10 @@ from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.files import find_target, open_alone, replacing
 from edifice_tt.pools.index import PoolIndex
 from edifice_tt.pools.lines import (
+    SCHEMA,
     candidate_line,
     header_line,
     problem_line,
-    sampling_of,
     score_lines,
     scorer_line,
 )
@@ -63,7 +63,7 @@ def _pool_lines(pools: Iterable["Pool"], scorers: Scorers) -> Iterator[bytes]:
         if settings is None:
             settings = pool.settings
             yield header_line(settings)
-        if different := differing(sampling_of(settings), sampling_of(pool.settings)):
+        if different := differing(settings, pool.settings):
             name, one, other = different
             raise ValueError(
                 f"problem {pool.problem!r} has {name}={other!r}, the ones before {one!r}; "
@@ -72,7 +72,7 @@ def _pool_lines(pools: Iterable["Pool"], scorers: Scorers) -> Iterator[bytes]:
         if pool.problem in seen:
             raise ValueError(f"problem {pool.problem!r} is there twice; give each another name")
         seen.add(pool.problem)
-        yield problem_line(pool.problem, pool.prompt, pool.gold)
+        yield problem_line(pool.problem, pool.prompt, pool.gold, pool.messages)
         yield from (candidate_line(pool.problem, candidate) for candidate in pool)
         for scorer in sorted({name for candidate in pool for name in candidate.scores}):
             if scorer not in declared:
@@ -133,10 +133,14 @@ class PoolWriter:
         self._raw.close()
 
     def add_candidates(self, pool: "Pool") -> None:
-        """Append a pool's candidates, after a line for their problem if it is new."""
+        """Append a pool's candidates, after a line for their problem if it is new.
+
+        A file of an older schema keeps it, so it gets no messages.
+        """
         lines = b"".join(candidate_line(pool.problem, candidate) for candidate in pool)
         if pool.problem not in self._started:
-            lines = problem_line(pool.problem, pool.prompt, pool.gold) + lines
+            messages = pool.messages if self.file.schema == SCHEMA else None
+            lines = problem_line(pool.problem, pool.prompt, pool.gold, messages) + lines
         self._append(lines)
         self._started.add(pool.problem)
 

@@ -19,7 +19,7 @@ from edifice_tt.engine.decoder import ROWS, Logits
 from edifice_tt.engine.lockstep import decode, devices_for
 from edifice_tt.engine.workspace import workspace_of
 from edifice_tt.nn.mapped import check_unchanged
-from edifice_tt.pools.candidates import INTERRUPTED, Candidate
+from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool, Problem
 from edifice_tt.sampling.prompts import TokenizedProblem, tokenize
 from edifice_tt.sampling.request import Request, today
@@ -74,10 +74,9 @@ def generate(
     the candidates. `answer` names an extractor that sets their answers; with `gold` they are marked
     right or wrong.
 
-    Ctrl-C returns the finished candidates, and sets `interrupted` and `settings["interrupted"]`;
-    with none finished it raises KeyboardInterrupt. Raises `ValueError` for an empty prompt, a
-    prompt that exceeds the context, and invalid settings. Raises `EdificeError` if the free memory
-    is too small.
+    Ctrl-C returns the finished candidates, and sets `Pool.interrupted`; with none finished it
+    raises KeyboardInterrupt. Raises `ValueError` for an empty prompt, a prompt that exceeds the
+    context, and invalid settings. Raises `EdificeError` if the free memory is too small.
     """
     request = Request(
         n=n,
@@ -106,14 +105,16 @@ def generate(
         if on_finish is not None:
             on_finish(candidate)
 
+    interrupted = False
     try:
         sample(lm, tokenized, request, stops, indices, finish, on_token)
     except KeyboardInterrupt:
         if not finished:
             raise
-        settings[INTERRUPTED] = True
+        interrupted = True
     candidates = tuple(finished[i] for i in sorted(finished))
-    return Pool(tokenized.text, candidates, settings, problem, gold)
+    pool = Pool(tokenized.text, candidates, settings, problem, gold, messages=tokenized.messages)
+    return replace(pool, interrupted=interrupted)
 
 
 def make_request(**options: Any) -> Request:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.engine.prompt import encode_prompt
+from edifice_tt.pools.messages import Message, keep
 from edifice_tt.pools.pool import Problem
 from edifice_tt.sampling.request import Request
 
@@ -14,7 +15,8 @@ from edifice_tt.sampling.request import Request
 class TokenizedProblem:
     """A problem as the model reads it: the text of its prompt, and the text's token ids.
 
-    `tells_date` says whether the chat template wrote the day into the text.
+    `messages` is the chat that the text was made of, None if a text was given. `tells_date` says
+    whether the chat template wrote the day into the text.
     """
 
     problem: str
@@ -22,6 +24,7 @@ class TokenizedProblem:
     text: str
     ids: Sequence[int]
     tells_date: bool
+    messages: tuple[Message, ...] | None = None
 
 
 def tokenize(lm: CausalLM, problem: Problem, request: Request) -> TokenizedProblem:
@@ -33,8 +36,10 @@ def tokenize(lm: CausalLM, problem: Problem, request: Request) -> TokenizedProbl
     if lm.tokenizer is None:
         raise ValueError("the model has no tokenizer; load one with edifice_tt.load_pretrained")
     text, options, tells_date = problem.prompt, request.template_options, False
+    messages = None
     if not isinstance(text, str):
-        text, tells_date = lm.tokenizer.render(text, options, day=request.date)
+        rendered = lm.tokenizer.render(text, options, day=request.date)
+        messages, (text, tells_date) = keep(text), rendered
     elif options:
         raise ValueError(
             f"template_options={options!r:.60} are for a chat; give the prompt as messages"
@@ -43,4 +48,4 @@ def tokenize(lm: CausalLM, problem: Problem, request: Request) -> TokenizedProbl
         raise ValueError("the prompt is empty; give some text")
     # A run holds those of all its problems, for which lists of Python's ints would be large.
     ids = array("i", encode_prompt(lm, text))
-    return TokenizedProblem(problem.problem, problem.gold, text, ids, tells_date)
+    return TokenizedProblem(problem.problem, problem.gold, text, ids, tells_date, messages)

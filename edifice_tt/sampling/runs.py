@@ -78,7 +78,13 @@ class Run:
         return self.num_made
 
     def _write(self, problem: TokenizedProblem, candidate: Candidate) -> None:
-        pool = Pool(problem.text, (candidate,), problem=problem.problem, gold=problem.gold)
+        pool = Pool(
+            problem.text,
+            (candidate,),
+            problem=problem.problem,
+            gold=problem.gold,
+            messages=problem.messages,
+        )
         self.writer.add_candidates(pool)
         self.num_made += 1
 
@@ -192,7 +198,10 @@ def _check_same(
             + models * (name == "fingerprint")
             + "; resume it with what it was made with, or write to another file"
         )
-    now = {one.problem: {"prompt": one.text, "gold": one.gold} for one in problems}
+    now = {
+        one.problem: {"prompt": one.text, "messages": one.messages, "gold": one.gold}
+        for one in problems
+    }
     for name, about in file.problems.items():
         if name not in now:
             raise EdificeError(
@@ -200,7 +209,8 @@ def _check_same(
                 "its own problems, or write to another file"
             )
         for field, ours in now[name].items():
-            if about[field] != ours:
+            known = field != "messages" or about[field] is not None  # an older file has none
+            if known and about[field] != ours:
                 raise EdificeError(
                     f"{path}: problem {name!r} has {field}={about[field]!r:.60}, given {ours!r:.60}"
                     "; resume it with its own problems, or write to another file"

@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from edifice_tt.pools.chat_text import with_plain
+from edifice_tt.pools.messages import is_message
 from edifice_tt.weights.template_client import Rendered, process
 
 # What a template is given or finds there; an option of that name would hide it.
@@ -46,19 +47,11 @@ def check_options(template: str, options: Mapping[str, Any]) -> None:
 
 def check_message(where: str, message: Any) -> None:
     """Raise `ValueError` for a message that is none, or says more than text and calls of tools."""
-    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-        raise ValueError(f"{where}={message!r:.80} must be a dict with role and content, both str")
-    content = message.get("content")
-    if isinstance(content, str) or (content is None and message.get("tool_calls")):
-        return
-    parts = content if isinstance(content, list | tuple) else [None]
-    for part in parts:
-        said = part if isinstance(part, Mapping) and part.get("type") == "text" else {}
-        if not isinstance(said.get("text"), str):
-            raise ValueError(
-                f"{where}={message!r:.80} must be a dict with role and content, both str; content "
-                "may be a list of {'type': 'text', 'text': str} too, and None beside tool_calls"
-            )
+    if not is_message(message):
+        raise ValueError(
+            f"{where}={message!r:.80} must be a dict with role and content, both str; content "
+            "may be a list of {'type': 'text', 'text': str} too, and None beside tool_calls"
+        )
 
 
 def render(

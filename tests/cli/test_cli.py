@@ -1103,14 +1103,14 @@ def test_ctrl_c_with_some_candidates_finished_chooses_among_them(run, monkeypatc
 
     def interrupted(*arguments, **options):
         pool = generate(*arguments, **options)
-        return et.Pool(pool.prompt, pool.candidates[1:3], {**pool.settings, "interrupted": True})
+        return replace(pool, candidates=pool.candidates[1:3], interrupted=True)
 
     monkeypatch.setattr(et, "generate", interrupted, raising=False)
     found = run("best-of", "q", *FEW, "--json")
     assert found.status == 130
     assert found.err == "edifice-tt: interrupted; 2 candidates are finished\n"
     assert found.json["choice"]["index"] in (1, 2)
-    assert found.json["pool"]["settings"]["interrupted"] is True
+    assert found.json["pool"]["interrupted"] is True
     found = run("generate", "q", *FEW, "--json")
     assert (found.status, len(found.json["candidates"])) == (130, 2)
 

@@ -31,6 +31,7 @@ def test_code_docs_and_schema_name_the_same_fields(kind):
 
 def test_every_kind_is_documented_and_published():
     assert re.findall(r"^### `(\w+)`$", TEXT, re.MULTILINE) == list(FIELDS)
+    assert set(SCHEMA["$defs"]) == {*FIELDS, "message"}
     assert [choice["$ref"] for choice in SCHEMA["oneOf"]] == [f"#/$defs/{k}" for k in FIELDS]
 
 
@@ -101,6 +102,42 @@ def test_plain_places_that_are_not_in_the_prompt_are_refused(plain):
     line = {"kind": "problem", "problem": "0", "prompt": "abc", "gold": None, "plain": plain}
     with pytest.raises(ValueError, match="plain"):
         check(line)
+
+
+SAID = {"role": "user", "content": "hi"}
+CALLS = {"role": "assistant", "tool_calls": [{"id": 1}]}
+PARTS = {"role": "user", "content": [{"type": "text", "text": "a", "more": 1}], "name": "x"}
+NO_CHATS = [
+    *([], {}, "hi", [SAID, None], [[]], ["hi"]),
+    *([{"content": "hi"}], [{"role": 1, "content": "hi"}], [{"role": "user"}]),
+    *([{"role": "user", "content": 3}], [{"role": "user", "content": None}]),
+    *([{"role": "user", "content": ["hi"]}], [{"role": "user", "content": [{"type": "image"}]}]),
+    *([{"role": "user", "content": [{"type": "text", "text": 1}]}], [{**CALLS, "tool_calls": []}]),
+]
+
+
+def chat(messages):
+    return {"kind": "problem", "problem": "0", "prompt": "", "messages": messages, "gold": None}
+
+
+@pytest.mark.parametrize("messages", NO_CHATS, ids=str)
+def test_code_and_schema_refuse_the_same_messages(messages):
+    validator = pytest.importorskip("jsonschema").Draft202012Validator(SCHEMA)
+    assert not validator.is_valid(chat(messages))
+    with pytest.raises(ValueError, match="must be a list of messages, each with role and content"):
+        check(chat(messages))
+
+
+def test_code_and_schema_take_the_same_messages():
+    validator = pytest.importorskip("jsonschema").Draft202012Validator(SCHEMA)
+    for messages in (
+        [SAID],
+        [SAID, CALLS, PARTS],
+        [{**CALLS, "content": None}],
+        [{**CALLS, **SAID}],
+    ):
+        assert validator.is_valid(chat(messages))
+        assert check(chat(messages)) == "problem"
 
 
 def test_plain_places_in_the_prompt_are_taken():

@@ -51,7 +51,7 @@ ODD_TEXTS = [
     "   ",
 ]
 
-HEADER = {"kind": "pool", "schema": 2, "settings": {}}
+HEADER = {"kind": "pool", "schema": 3, "settings": {}}
 PROBLEM = {"kind": "problem", "problem": "p", "prompt": "q", "gold": None}
 CANDIDATE = {
     "kind": "candidate",
@@ -409,7 +409,7 @@ BAD_FILES = [
     ("other JSON", '{"a": 1}\n', 1, "kind"),
     ("no header", lines(PROBLEM, CANDIDATE), 1, "header"),
     ("schema 1", lines({**HEADER, "schema": 1, "prompt": "q"}), 1, "schema is 1, this edifice_tt"),
-    ("a newer schema", lines({**HEADER, "schema": 3}), 1, "schema is 3, .* reads 2; update"),
+    ("a newer schema", lines({**HEADER, "schema": 4}), 1, "schema is 4, .* 2 to 3; update"),
     ("schema as text", lines({**HEADER, "schema": "2"}), 1, "schema"),
     ("schema true", lines({**HEADER, "schema": True}), 1, "schema"),
     ("no schema", lines(without(HEADER, "schema")), 1, "schema"),

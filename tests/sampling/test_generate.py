@@ -487,8 +487,8 @@ def test_ctrl_c_returns_exactly_the_finished_candidates(tiny_lm, pool, finished)
     kept = et.generate(tiny_lm, PROMPT, n=16, seed=3, on_token=interrupt, devices=["CPU"], **HOT)
     assert kept.candidates == tuple(pool.candidates[index] for index in sorted(done))
     assert len(kept) == finished
-    assert kept.settings == {**pool.settings, "interrupted": True}
-    assert "interrupted" not in pool.settings
+    assert (kept.settings, kept.interrupted) == (pool.settings, True)
+    assert not pool.interrupted
     assert et.generate(tiny_lm, PROMPT, n=16, seed=3, **HOT) == pool
 
 
@@ -505,7 +505,7 @@ def test_ctrl_c_inside_the_model_returns_the_finished_candidates(tiny_lm, script
     monkeypatch.setattr(Decoder, "step", interrupted)
     pool = et.generate(tiny_lm, PROMPT, n=4, max_tokens=30, devices=["CPU"])
     assert [(c.index, c.text) for c in pool] == [(0, "a"), (2, "ab")]
-    assert pool.settings["interrupted"] is True
+    assert pool.interrupted
 
 
 @pytest.mark.parametrize("tokens", [1, 20])
@@ -726,6 +726,28 @@ def test_the_settings_hold_the_day_and_the_options_that_the_template_read(dated)
     assert {"template_options", "date"}.isdisjoint(plain.settings)
     with pytest.raises(ValueError, match=r"template_options=.* are for a chat"):
         et.generate(dated, "Hi", template_options=options, **given)
+
+
+def test_a_pool_keeps_the_chat_that_its_prompt_was_made_of(tiny_lm):
+    chat = [{"role": "system", "content": "Sums."}, {"role": "user", "content": TYPED}]
+    pool = et.generate(tiny_lm, chat, n=1, max_tokens=1)
+    assert pool.messages == tuple(chat)
+    assert tiny_lm.tokenizer.chat(pool.messages) == pool.prompt
+    assert et.generate(tiny_lm, pool.prompt, n=1, max_tokens=1).messages is None
+
+
+def test_a_run_is_resumed_with_the_messages_that_began_it(dated, tmp_path):
+    """The template reads the first message alone, so both chats make one prompt."""
+    first = {"role": "user", "content": "a"}
+    path, given = tmp_path / "pool", {"max_tokens": 1, "resume": True, "date": "2031-02-07"}
+    et.generate_pools(dated, [et.Problem([first])], path, n=1, **given)
+    assert et.Pool.load(path).messages == (first,)
+    with pytest.raises(et.EdificeError, match=r"problem '0' has messages=.*, given .*; resume it"):
+        et.generate_pools(dated, [et.Problem([first, first])], path, n=1, **given)
+    older = path.read_bytes().replace(b'"messages":[{"role":"user","content":"a"}],', b"")
+    path.write_bytes(older.replace(b'"schema":3', b'"schema":2'))
+    assert et.generate_pools(dated, [et.Problem([first, first])], path, n=1, **given) == 0
+    assert et.Pool.load(path).messages is None
 
 
 def test_a_run_that_is_resumed_on_another_day_tells_the_first(dated, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What every rule may rely on, and what is said when it cannot choose."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 from fake_plugins import Site, open_site
@@ -327,5 +328,6 @@ def test_a_pool_that_lacks_candidates_is_told_and_one_that_ctrl_c_ended_is_not()
         assert et.select(pool, "majority").text == "7"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for settings in ({"n": 3, "interrupted": True}, {"n": 1}, {"n": True}, {"n": "3"}, {}):
+        et.select(replace(pool, interrupted=True), "majority")
+        for settings in ({"n": 1}, {"n": True}, {"n": "3"}, {}):
             et.select(et.Pool("q", pool.candidates, settings, "p"), "majority")
