@@ -1,0 +1,146 @@
+"""A name or a path -> a judge, with its weights, its tokenizer and its template."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tinygrad import Tensor
+
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.contract.errors import CheckpointError, EdificeError
+from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.scoring.judges.forms import MARKER, TAG
+from edifice_tt.scoring.judges.judge import Judge
+from edifice_tt.scoring.judges.layout import Layout, check_prompt
+from edifice_tt.weights.gguf_header import is_gguf
+from edifice_tt.weights.gguf_model import check_activations
+from edifice_tt.weights.huggingface import is_huggingface
+from edifice_tt.weights.pretrained import load_pretrained, locate
+from edifice_tt.weights.rewards.files import open_file, open_folder
+from edifice_tt.weights.rewards.heads import Head, Layer
+from edifice_tt.weights.rewards.kinds import TEXT_KINDS, Kind, find_kind
+
+
+def load_reward(
+    model: str | os.PathLike[str] | CausalLM,
+    device: str | None = None,
+    dtype: str | None = None,
+    activations: str = "float32",
+    *,
+    kind: str | None = None,
+    prompt: str | None = None,
+    labels: Sequence[str] | None = None,
+    label: int | str | None = None,
+    name: str | None = None,
+) -> Judge:
+    """Load a judge: a Hugging Face folder or a GGUF file with the head of a reward model.
+
+    `model`, `device`, `dtype` and `activations` as in `load_pretrained`. The folder says which
+    `kind` it is. A language model without a head does not, so name it: `plus_minus`, `step_tag`, or
+    `yes_no` with a `prompt` in which {question} and {answer} stand. `labels` are the two words of
+    these kinds, the good one first. `label` is the one that counts in a head with several. With a
+    head, `prompt` is the text that is read instead of a chat. A model that is loaded already can
+    judge without a head, its own answers too. `name` is the scorer's name in pools.
+
+    Raises `CheckpointError` for a folder without a head or with another than its config says, for
+    weights with NaN or infinity, and for a judge without its template. Raises `EdificeError` where
+    the vocabulary lacks a token that the kind reads, and `ValueError` for options that do not fit.
+    """
+    if prompt is not None:
+        check_prompt(prompt)
+        kind = kind or (None if _has_head(model) else "yes_no")
+    chosen = None if kind is None else find_kind(kind)
+    if chosen is not None and chosen.labels:
+        return _of_language_model(
+            model, (device, dtype, activations), chosen, prompt, labels, label, name
+        )
+    if labels is not None:
+        raise ValueError(f"labels={labels!r:.60} are for the kinds {', '.join(TEXT_KINDS)}")
+    if isinstance(model, CausalLM):
+        raise ValueError(f"a loaded language model has no head; give kind={TEXT_KINDS[-1]!r}")
+    check_activations(activations)
+    path, known = locate(model)
+    if is_gguf(path):
+        file = open_file(path)
+    elif is_huggingface(path):
+        if activations != "float32":
+            raise ValueError(f"activations={activations!r} is for GGUF files, given {path}")
+        file = open_folder(path, kind)
+    else:
+        raise CheckpointError(f"{path}: neither a GGUF file nor a Hugging Face folder of a judge")
+    if chosen is not None and file.kind != chosen:
+        raise ValueError(f"{path}: a {file.kind.name}, given kind={kind!r}; leave it out")
+    if prompt is not None and file.kind.level == "step":
+        raise ValueError(f"a {file.kind.name} has its own form of text; leave out the prompt")
+    lm, head = file.load(device, dtype, activations, label)
+    lm.name = known
+    layout = Layout(lm.tokenizer, file.kind, file.pad_id, prompt or file.ranked)
+    judge = Judge(name or known, file.kind, lm, head, layout, file.labels)
+    return _checked(judge, path)
+
+
+def _has_head(model: str | os.PathLike[str] | CausalLM) -> bool:
+    if isinstance(model, CausalLM):
+        return False
+    path, _ = locate(model)
+    try:
+        if is_gguf(path):
+            open_file(path)
+        else:
+            open_folder(path)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _of_language_model(
+    model: str | os.PathLike[str] | CausalLM,
+    loading: tuple[str | None, str | None, str],
+    kind: Kind,
+    prompt: str | None,
+    labels: Sequence[str] | None,
+    label: int | str | None,
+    name: str | None,
+) -> Judge:
+    if (kind.form == "prompt") != (prompt is not None):
+        need = "needs" if prompt is None else "takes no"
+        raise ValueError(f"kind={kind.name!r} {need} prompt; see docs/judges.md")
+    if label is not None:
+        raise ValueError(f"label={label!r:.40} is for heads; a {kind.name} takes labels")
+    words = tuple(labels) if labels is not None else kind.labels
+    if words is None or isinstance(labels, str) or len(words) != 2 or words[0] == words[1]:
+        raise ValueError(f"labels={labels!r:.60} must be two words, the good one first")
+    lm = model if isinstance(model, CausalLM) else load_pretrained(model, *loading)
+    if not isinstance(lm, CausalLM) or lm.tokenizer is None:
+        raise EdificeError(f"{model} is no language model with a tokenizer, so it cannot judge")
+    layout = Layout(lm.tokenizer, kind, None, prompt)
+    ids = [layout.token(word) for word in words]
+    if ids[0] == ids[1]:
+        raise ValueError(f"labels={words!r:.60} are one token; give two words")
+    judge = Judge(name or lm.name, kind, lm, token_head(lm, ids), layout, words)
+    return _checked(judge, Path(lm.name))
+
+
+@exclusive
+def token_head(lm: CausalLM, ids: Sequence[int]) -> Head:
+    """The rows of a language model's head that give the logits of some tokens."""
+    wanted = Tensor(np.array([ids], np.int32), device=lm.device)
+    rows = (lm.lm_head or lm.token_embedding).rows(wanted).float().numpy()[0]  # (len(ids), D)
+    weight = np.ascontiguousarray(rows * np.float32(lm.config.logits_scale))
+    return Head((Layer(weight),), "softmax", 0, softcap=lm.config.logits_softcap)
+
+
+def _checked(judge: Judge, path: Path) -> Judge:
+    """The judge; raises where its tokenizer lacks what its texts need."""
+    layout = judge.layout
+    if layout.needs_template and not layout.tokenizer.has_chat_template:
+        raise CheckpointError(
+            f"{path}: a {judge.kind.name} reads chats, and this one has no chat template; use a "
+            "folder with chat_template.jinja, or give its text as a prompt"
+        )
+    needed: dict[str, Any] = {"marked_chat": layout.control, "tags": layout.token}
+    if layout.form in needed:
+        needed[layout.form](MARKER if layout.form == "marked_chat" else TAG)
+    return judge
