@@ -67,6 +67,7 @@ def _reads(scorer: Scorer) -> str:
     """What a scorer reads, in words."""
     return {
         "text": "text",
+        "judge": "questions and answers, as a judge",
         "logprobs": "log-probabilities",
         "hidden": "hidden states, as a model's head",
         "states": f"hidden states of {scorer.model or 'the model that it was trained on'}",

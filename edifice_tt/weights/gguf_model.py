@@ -46,8 +46,9 @@ def load_gguf(
     """Build the language model that a file holds, with its tokenizer.
 
     `dtype` and `activations` as in `load_pretrained`. Tensors `apart` are a judge's head. Names and
-    shapes are compared before a weight moves. Raises `CheckpointError` as `read_gguf` does, for an unknown architecture, and
-    with all differences in the weights at once; `ValueError` where activations cannot be rounded.
+    shapes are compared before a weight moves. Raises `CheckpointError` as `read_gguf` does, for an
+    unknown architecture, and with all differences in the weights at once; `ValueError` where
+    activations cannot be rounded.
     """
     header = open_gguf(path)
     try:

@@ -112,16 +112,19 @@ def _turns(layout: Layout, question: Messages, answer: Answer) -> Text:
 
 def _tags(layout: Layout, question: Messages, answer: Answer) -> Text:
     """Plain text with a tag behind each step; read at the tags."""
-    steps, tag = split_steps(answer), layout.token(TAG)
-    text = "\n".join(step + TAG for step in steps)
-    ids = layout.bos + layout.plain(f"{only_question(layout.kind, question)} {text}")
-    places = [i for i, one in enumerate(ids) if one == tag]
-    if len(places) != len(steps):
-        raise ValueError(
-            f"{len(places)} step tags {TAG!r} for {len(steps)} steps: the question or a step "
-            "holds one itself, or the tokenizer splits one; this judge cannot read that"
-        )
-    return Text(ids, places)
+    tag, text = layout.token(TAG), f"{only_question(layout.kind, question)} "
+    ends: list[list[int]] = []
+    for step in split_steps(answer):
+        text += f"\n{step}{TAG}" if ends else step + TAG
+        ends.append(layout.bos + layout.plain(text))
+    ids = ends[-1]
+    for end in ends:
+        if ids[: len(end)] != end or end[-1] != tag:
+            raise ValueError(
+                f"the tokenizer does not keep the step tag {TAG!r} apart from the text around it, "
+                "so this judge cannot read it"
+            )
+    return Text(ids, [len(end) - 1 for end in ends])
 
 
 def _lines(layout: Layout, question: Messages, answer: Answer) -> Text:

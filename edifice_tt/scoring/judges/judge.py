@@ -14,20 +14,12 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.engine.hidden import Texts, read_texts
 from edifice_tt.pools.pool import Pool
+from edifice_tt.scoring.judges.describe import describe
 from edifice_tt.scoring.judges.forms import Text, write_text
 from edifice_tt.scoring.judges.layout import Answer, Layout, Messages
-from edifice_tt.scoring.steps import check_reduction, reduce_steps
+from edifice_tt.scoring.steps import check_reduce, reduce_steps
 from edifice_tt.weights.rewards.heads import Head
 from edifice_tt.weights.rewards.kinds import Kind
-
-_PLACES = {"last": "the last token", "unpadded": "the last token that is not padding"}
-_STEPS = {
-    "marked_chat": "the marker <extra_0> behind each step",
-    "lines": "the line feed behind each line",
-    "separated": "the line feed behind each step",
-    "turns": "the token before each assistant's +",
-    "tags": "the tag ки behind each step",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +82,7 @@ class Judge:
         Raises `EdificeError` for a text that does not fit the judge, and for a score that is not a
         finite number.
         """
-        asked = [{"role": "user", "content": question}] if isinstance(question, str) else question
-        texts = [self._text(i, asked, answer) for i, answer in enumerate(answers)]
+        asked, texts = self._texts(question, answers)
         rows: list[list[float]] = [[] for _ in texts]
         for states, wanted, i in self._states(asked, texts):
             rows[i] = self.head.scores([states[place] for place in wanted])
@@ -99,53 +90,34 @@ class Judge:
                 raise EdificeError(f"{self} gave candidate {i} a score that is not a finite number")
         return rows
 
+    def check(self, pool: Pool) -> None:
+        """Raise as `score` does for a text that does not fit; reads none."""
+        self._texts(question_of(pool), [candidate.text for candidate in pool])
+
     def score(self, pool: Pool, reduce: str | None = None) -> Pool:
         """The pool with this judge's scores, and its steps where it has some.
 
         Raises `EdificeError` as `rate` does, and for a pool that lacks the messages of its chat.
         """
-        self.check_reduce(reduce)
+        check_reduce(self, reduce)
         rows = self.rate(question_of(pool), [candidate.text for candidate in pool])
         how = reduce or self.reduce
         scores = [reduce_steps(row, how) if how else row[0] for row in rows]
         steps = rows if self.level == "step" else ()
         return pool.with_scores(self.name, scores, range=self.range, steps=steps)
 
-    def check_reduce(self, reduce: str | None) -> None:
-        """Raise for an unknown reduction, or one that this judge cannot have."""
-        if reduce is None:
-            return
-        check_reduction(reduce)
-        if self.level != "step":
-            raise ValueError(
-                f"{self} gives one score an answer, so reduce={reduce!r} has no steps to reduce; "
-                "leave it out"
-            )
-
     def describe(self) -> dict[str, Any]:
         """What it is, in words: kind, place, range, level, reduction, and the form of its texts."""
-        place = _PLACES.get(self.kind.place) or _STEPS[self.layout.form]
-        template = self.layout.tokenizer.chat_template if self.layout.needs_template else None
-        return {
-            "name": self.name,
-            "kind": self.kind.name,
-            "head": " -> ".join(
-                [str(self.head.hidden_size), *(str(len(one.weight)) for one in self.head.layers)]
-            ),
-            "bias": any(layer.bias is not None for layer in self.head.layers),
-            "read_at": place,
-            "score": self.head.score,
-            "labels": list(self.labels),
-            "label": self.head.label,
-            "range": self.range,
-            "level": self.level,
-            "reduce": self.reduce,
-            "form": self.layout.form,
-            "pad_token_id": self.layout.pad_id,
-            "template": self.layout.prompt or template,
-            "context_length": self.lm.config.context_length,
-            "fingerprint": self.fingerprint,
-        }
+        about = describe(self.name, self.layout, self.head.sizes, self.head.score)
+        label = {"labels": list(self.labels), "label": self.head.label}
+        context = {"context_length": self.lm.config.context_length}
+        return {**about, **label, **context, "fingerprint": self.fingerprint}
+
+    def _texts(
+        self, question: str | Messages, answers: Sequence[Answer]
+    ) -> tuple[Messages, list[Text]]:
+        asked = [{"role": "user", "content": question}] if isinstance(question, str) else question
+        return asked, [self._text(i, asked, answer) for i, answer in enumerate(answers)]
 
     def _text(self, i: int, question: Messages, answer: Answer) -> Text:
         try:

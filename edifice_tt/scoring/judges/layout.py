@@ -38,7 +38,7 @@ class Layout:
         return "prompt" if asks else "literal"
 
     @property
-    def needs_template(self) -> bool:
+    def chats(self) -> bool:
         return self.form in ("chat", "reasoning_chat", "marked_chat", "turns", "prompt")
 
     def token(self, text: str) -> int:

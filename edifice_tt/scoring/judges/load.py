@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,17 @@ import numpy as np
 from tinygrad import Tensor
 
 from edifice_tt.architectures.causal_lm import CausalLM
-from edifice_tt.contract.errors import CheckpointError, EdificeError
+from edifice_tt.contract.errors import CheckpointError, EdificeError, PluginError
+from edifice_tt.contract.records import Scorer
+from edifice_tt.contract.tracing import blamed, show
 from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.scoring.judges.describe import describe
 from edifice_tt.scoring.judges.forms import MARKER, TAG
 from edifice_tt.scoring.judges.judge import Judge
 from edifice_tt.scoring.judges.layout import Layout, check_prompt
-from edifice_tt.weights.gguf_header import is_gguf
 from edifice_tt.weights.gguf_model import check_activations
-from edifice_tt.weights.huggingface import is_huggingface
 from edifice_tt.weights.pretrained import load_pretrained, locate
-from edifice_tt.weights.rewards.files import open_file, open_folder
+from edifice_tt.weights.rewards.files import open_reward
 from edifice_tt.weights.rewards.heads import Head, Layer
 from edifice_tt.weights.rewards.kinds import TEXT_KINDS, Kind, find_kind
 
@@ -62,23 +64,45 @@ def load_reward(
         raise ValueError(f"a loaded language model has no head; give kind={TEXT_KINDS[-1]!r}")
     check_activations(activations)
     path, known = locate(model)
-    if is_gguf(path):
-        file = open_file(path)
-    elif is_huggingface(path):
-        if activations != "float32":
-            raise ValueError(f"activations={activations!r} is for GGUF files, given {path}")
-        file = open_folder(path, kind)
-    else:
-        raise CheckpointError(f"{path}: neither a GGUF file nor a Hugging Face folder of a judge")
-    if chosen is not None and file.kind != chosen:
-        raise ValueError(f"{path}: a {file.kind.name}, given kind={kind!r}; leave it out")
+    if path.is_dir() and activations != "float32":
+        raise ValueError(f"activations={activations!r} is for GGUF files, given {path}")
+    file = open_reward(path, kind)
     if prompt is not None and file.kind.level == "step":
         raise ValueError(f"a {file.kind.name} has its own form of text; leave out the prompt")
     lm, head = file.load(device, dtype, activations, label)
     lm.name = known
     layout = Layout(lm.tokenizer, file.kind, file.pad_id, prompt or file.ranked)
-    judge = Judge(name or known, file.kind, lm, head, layout, file.labels)
-    return _checked(judge, path)
+    check_texts(layout, path)
+    return Judge(name or known, file.kind, lm, head, layout, file.labels)
+
+
+def describe_reward(
+    model: str | os.PathLike[str], kind: str | None = None, label: int | str | None = None
+) -> dict[str, Any]:
+    """What the head of a folder or file is, in words; reads no weight. Raises as `load_reward`."""
+    path, known = locate(model)
+    file = open_reward(path, kind)
+    layout = Layout(file.tokenizer(), file.kind, file.pad_id, file.ranked)
+    check_texts(layout, path)
+    score, chosen = file.choose(label)
+    about = describe(known, layout, file.sizes, score)
+    return {**about, "labels": list(file.labels), "label": chosen}
+
+
+def open_judge(record: Scorer, device: str | None = None) -> Judge:
+    """The judge of a registered scorer, under the scorer's name; every error names its owner."""
+    who = f"scorer {record.name!r} of {record.owner}"
+    with blamed(f"{who} failed", own=(EdificeError,)):
+        judge = record.factory()
+        if isinstance(judge, str | os.PathLike):
+            judge = load_reward(judge, device)
+    if not isinstance(judge, Judge):
+        raise PluginError(f"{who} gave {show(judge):.60}, expected a Judge, or its path or name")
+    for option in ("range", "level"):
+        declared, own = getattr(record, option), getattr(judge, option)
+        if declared != own:
+            raise PluginError(f"{who} declares {option}={declared!r}, but its judge has {own!r}")
+    return replace(judge, name=record.name, owner=record.owner)
 
 
 def _has_head(model: str | os.PathLike[str] | CausalLM) -> bool:
@@ -86,10 +110,7 @@ def _has_head(model: str | os.PathLike[str] | CausalLM) -> bool:
         return False
     path, _ = locate(model)
     try:
-        if is_gguf(path):
-            open_file(path)
-        else:
-            open_folder(path)
+        open_reward(path)
     except CheckpointError:
         return False
     return True
@@ -119,8 +140,8 @@ def _of_language_model(
     ids = [layout.token(word) for word in words]
     if ids[0] == ids[1]:
         raise ValueError(f"labels={words!r:.60} are one token; give two words")
-    judge = Judge(name or lm.name, kind, lm, token_head(lm, ids), layout, words)
-    return _checked(judge, Path(lm.name))
+    check_texts(layout, Path(lm.name))
+    return Judge(name or lm.name, kind, lm, token_head(lm, ids), layout, words)
 
 
 @exclusive
@@ -132,15 +153,14 @@ def token_head(lm: CausalLM, ids: Sequence[int]) -> Head:
     return Head((Layer(weight),), "softmax", 0, softcap=lm.config.logits_softcap)
 
 
-def _checked(judge: Judge, path: Path) -> Judge:
-    """The judge; raises where its tokenizer lacks what its texts need."""
-    layout = judge.layout
-    if layout.needs_template and not layout.tokenizer.has_chat_template:
+def check_texts(layout: Layout, path: Path) -> None:
+    """Raise where a tokenizer lacks what the texts of the judge need."""
+    if layout.chats and not layout.tokenizer.has_chat_template:
         raise CheckpointError(
-            f"{path}: a {judge.kind.name} reads chats, and this one has no chat template; use a "
+            f"{path}: a {layout.kind.name} reads chats, and this one has no chat template; use a "
             "folder with chat_template.jinja, or give its text as a prompt"
         )
-    needed: dict[str, Any] = {"marked_chat": layout.control, "tags": layout.token}
-    if layout.form in needed:
-        needed[layout.form](MARKER if layout.form == "marked_chat" else TAG)
-    return judge
+    if layout.form == "marked_chat":
+        layout.control(MARKER)
+    if layout.form == "tags":
+        layout.token(TAG)

@@ -11,12 +11,14 @@ from edifice_tt.machine.json_text import parse_record
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.weights.families import find_family
 from edifice_tt.weights.gguf import read_arrays
+from edifice_tt.weights.gguf_header import is_gguf
 from edifice_tt.weights.gguf_model import load_gguf
 from edifice_tt.weights.gguf_parts import open_gguf
-from edifice_tt.weights.huggingface import load_huggingface, open_files
+from edifice_tt.weights.huggingface import is_huggingface, load_huggingface, open_files
 from edifice_tt.weights.rewards.heads import Head, Layer
 from edifice_tt.weights.rewards.kinds import Kind, choose_layers, find_kind, head_tensors, kind_of
 from edifice_tt.weights.safetensors import SafetensorsFile, check_finite, open_safetensors
+from edifice_tt.weights.tokenizer import Tokenizer
 
 _WRAPPER = "pretrained_model."  # before each name, where TRL's wrapper itself was saved
 RANK = 4  # llama.cpp's `pooling_type` of a file with a head
@@ -36,6 +38,18 @@ class RewardFile:
     labels: tuple[str, ...] = ()
     pad_id: int | None = None
     ranked: str | None = None  # the template that a GGUF file has for a query and a document
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The size of a hidden state, and of what comes out of each layer."""
+        weights = [self.shapes[f"{layer}.weight"] for layer in self.layers]
+        return (weights[0][1], *(rows for rows, _ in weights))
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that its texts are read with."""
+        if self.path.is_dir():
+            return Tokenizer.from_folder(self.path)
+        return Tokenizer.from_gguf(open_gguf(self.path).metadata)
 
     @property
     def num_labels(self) -> int:
@@ -98,6 +112,21 @@ class RewardFile:
         read = dict(read_arrays(open_gguf(self.path), open_device(device), self.shapes))
         layers = [Layer(read[f"{one}.weight"], read.get(f"{one}.bias")) for one in self.layers]
         return lm, layers
+
+
+def open_reward(path: Path, kind: str | None = None) -> RewardFile:
+    """What a folder or a GGUF file says of its head; raises `CheckpointError` for one without.
+
+    `kind` is for a folder that does not name its own; `ValueError` where the file is another.
+    """
+    if is_gguf(path):
+        file = open_file(path)
+        if kind not in (None, file.kind.name):
+            raise ValueError(f"{path}: its head is a {file.kind.name}, given kind={kind!r}")
+        return file
+    if not is_huggingface(path):
+        raise CheckpointError(f"{path}: neither a GGUF file nor a Hugging Face folder of a judge")
+    return open_folder(path, kind)
 
 
 def open_folder(path: Path, kind: str | None = None) -> RewardFile:

@@ -20,6 +20,11 @@ class Layer(NamedTuple):
     bias: NDArray[np.float32] | None = None
 
 
+def range_of(score: str) -> str:
+    """What scores of a kind are: a logit of a reward model has no fixed zero."""
+    return "unbounded" if score == "logit" else "probability"
+
+
 @dataclass(frozen=True, eq=False)
 class Head:
     """Dense layers with an activation between them, and how a score is made of their numbers.
@@ -35,16 +40,13 @@ class Head:
     softcap: float = 0.0
 
     @property
-    def hidden_size(self) -> int:
-        return int(self.layers[0].weight.shape[1])
-
-    @property
-    def num_labels(self) -> int:
-        return int(self.layers[-1].weight.shape[0])
+    def sizes(self) -> tuple[int, ...]:
+        """The size of a hidden state, and of what comes out of each layer."""
+        return (self.layers[0].weight.shape[1], *(len(layer.weight) for layer in self.layers))
 
     @property
     def range(self) -> str:
-        return "unbounded" if self.score == "logit" else "probability"
+        return range_of(self.score)
 
     def numbers(self, state: Array) -> Array:
         """A hidden state (D,) -> the numbers of all labels, in float64."""

@@ -1,0 +1,185 @@
+"""Judges on the command line: what judge is this, and scoring a pool file with one."""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import edifice_tt as et
+from edifice_tt.cli import terminal
+from edifice_tt.cli.options import Add
+from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.registry import load_registry
+from edifice_tt.contract.tracing import message_of
+
+HEADING = "judges"
+_OPTIONS = ("judge", "judge_kind", "judge_prompt", "judge_labels", "judge_label", "judge_name")
+
+
+def register(add: Add) -> None:
+    """Add the command of this room."""
+    judge = add("judge", _judge, "tell what a reward model is and how it reads", _add_kind)
+    judge.add_argument("judge", metavar="MODEL", help="a folder, a GGUF file or a name")
+
+
+def add_judging(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--judge",
+        metavar="MODEL",
+        help="score with a reward model: a folder, a GGUF file or a name (edifice-tt judge MODEL "
+        "tells what it is), not --scorer",
+    )
+    _add_kind(command)
+    command.add_argument(
+        "--judge-prompt",
+        type=Path,
+        metavar="FILE",
+        help="ask the judge whether an answer is right; FILE has {question} and {answer}",
+    )
+    command.add_argument(
+        "--judge-labels",
+        metavar="GOOD,BAD",
+        help="the two words whose probabilities are compared (default: those of the kind)",
+    )
+    command.add_argument("--judge-name", metavar="NAME", help="its name as a scorer in the pool")
+
+
+def _add_kind(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--judge-kind",
+        metavar="KIND",
+        help="how a language model without a head judges: plus_minus, step_tag or yes_no",
+    )
+    command.add_argument(
+        "--judge-label", metavar="LABEL", help="which label counts, of a head with several"
+    )
+
+
+def load_judge(arguments: argparse.Namespace, lm: Any = None) -> Any:
+    """The judge that the arguments ask for, or None. `lm` judges itself where none is named."""
+    from edifice_tt.scoring.judges.load import open_judge
+
+    given = _given(arguments)
+    if not given:
+        record = _registered(arguments)
+        return None if record is None else open_judge(record, arguments.device)
+    if arguments.verifier is not None or arguments.scorer is not None:
+        raise ValueError("give either --scorer, --verifier or --judge")
+    if arguments.judge is None and (lm is None or arguments.judge_prompt is None):
+        option = given[0].replace("_", "-")
+        raise ValueError(f"--{option} is for a judge; name its model with --judge")
+    how: dict[str, Any] = {"kind": arguments.judge_kind, "name": arguments.judge_name}
+    how["label"] = _label(arguments.judge_label)
+    if arguments.judge_prompt is not None:
+        how["prompt"] = _text_of(arguments.judge_prompt)
+    if arguments.judge_labels is not None:
+        how["labels"] = arguments.judge_labels.split(",")
+    if arguments.judge is None:
+        return et.load_reward(lm, **how)
+    terminal.say(f"loading {arguments.judge}")
+    how |= {name: getattr(arguments, name) for name in ("device", "dtype", "activations")}
+    if "model" in arguments and not arguments.judge.endswith(".gguf"):
+        how["activations"] = "float32"  # which was asked of the model that samples
+    return et.load_reward(arguments.judge, **how)
+
+
+def is_asked_for(arguments: argparse.Namespace) -> bool:
+    """Whether an option of a judge was given, or a scorer that is one."""
+    return bool(_given(arguments)) or _registered(arguments) is not None
+
+
+def _given(arguments: argparse.Namespace) -> list[str]:
+    return [name for name in _OPTIONS if getattr(arguments, name) is not None]
+
+
+def _registered(arguments: argparse.Namespace) -> Any:
+    """The record of the scorer that was named, if that is a judge."""
+    record = load_registry().scorers.get(arguments.scorer)
+    return record if record is not None and record.reads == "judge" else None
+
+
+def _label(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: no UTF-8 text; convert it") from error
+
+
+def _judge(arguments: argparse.Namespace) -> None:
+    from edifice_tt.scoring.judges.load import describe_reward
+
+    kind, label = arguments.judge_kind, _label(arguments.judge_label)
+    about = describe_reward(arguments.judge, kind, label)
+    rows = [(name, _in_words(value)) for name, value in about.items() if value not in (None, [])]
+    terminal.show_result(arguments, about, terminal.table(("", ""), rows))
+
+
+def _in_words(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def score_file(arguments: argparse.Namespace) -> int:
+    """Score a pool file with a judge; what is scored stays when it is interrupted."""
+    from edifice_tt.pools.writer import PoolWriter
+    from edifice_tt.scoring.steps import check_reduce
+
+    with PoolWriter(arguments.pool) as writer:  # opened first: a mistake in it costs no loading
+        file = writer.file.with_problems()
+        judge = load_judge(arguments)
+        check_reduce(judge, arguments.reduce)
+        how = arguments.reduce or judge.reduce
+        fingerprint = ":".join([judge.fingerprint, how] if how else [judge.fingerprint])
+        if arguments.resume:
+            _check_same(file, judge, fingerprint)
+        left, candidates = [], 0
+        for fields in file.fields():
+            pool = et.Pool(**fields)
+            candidates += len(pool)
+            if not (arguments.resume and all(judge.name in one.scores for one in pool)):
+                _at_line(file, pool, judge.check)  # all of them, before hours of reading
+                left.append(pool.problem)
+        done, status, shown = len(file.problems) - len(left), 0, []
+        try:
+            for problem in terminal.progress(left, len(left), judge.name):
+                pool = et.Pool(**next(file.fields(problem)))
+                pool = _at_line(file, pool, partial(judge.score, reduce=arguments.reduce))
+                writer.add_scores(pool, judge.name, f"judge {judge.kind.name}", fingerprint, ())
+                done += 1
+                if arguments.json:
+                    shown.append(pool.to_dict())
+        except KeyboardInterrupt:
+            terminal.tell(
+                f"interrupted; {done} of {len(file.problems)} problems in {arguments.pool} have a "
+                "score; the same command with --resume scores the others"
+            )
+            status = 130
+    text = f"{candidates} candidates of {len(file.problems)} problems in {arguments.pool} have a "
+    text += f"score by {judge.name}: {judge.range}" + (f", {how} of the steps" if how else "")
+    only = left and len(file.problems) == 1 and not status
+    if arguments.json or not status:
+        terminal.show_result(arguments, shown, terminal.show_candidates(pool) if only else text)
+    return status
+
+
+def _at_line(file: Any, pool: Any, do: Callable[[Any], Any]) -> Any:
+    """Do something with a pool; an error names its line in the file."""
+    try:
+        return do(pool)
+    except (EdificeError, ValueError) as error:
+        line = f"line {file.lines[pool.problem]}, problem {pool.problem!r}"
+        raise EdificeError(f"{file.path}, {line}: {message_of(error)}") from error
+
+
+def _check_same(file: Any, judge: Any, fingerprint: str) -> None:
+    known = file.scorers.get(judge.name, {}).get("fingerprint", fingerprint)
+    if known != fingerprint:
+        raise EdificeError(
+            f"{file.path}: its scores by {judge.name} have the fingerprint {known}, this judge and "
+            f"reduction have {fingerprint}; score all without --resume, or give another "
+            "--judge-name"
+        )
