@@ -19,7 +19,7 @@ _OPTIONS = ("judge", "judge_kind", "judge_prompt", "judge_labels", "judge_label"
 
 def register(add: Add) -> None:
     """Add the command of this room."""
-    judge = add("judge", _judge, "tell what a reward model is and how it reads", _add_kind)
+    judge = add("judge", _judge, "tell what a reward model is and how it reads", _add_options)
     judge.add_argument("judge", metavar="MODEL", help="a folder, a GGUF file or a name")
 
 
@@ -30,30 +30,20 @@ def add_judging(command: argparse.ArgumentParser) -> None:
         help="score with a reward model: a folder, a GGUF file or a name (edifice-tt judge MODEL "
         "tells what it is), not --scorer",
     )
-    _add_kind(command)
-    command.add_argument(
-        "--judge-prompt",
-        type=Path,
-        metavar="FILE",
-        help="ask the judge whether an answer is right; FILE has {question} and {answer}",
-    )
-    command.add_argument(
-        "--judge-labels",
-        metavar="GOOD,BAD",
-        help="the two words whose probabilities are compared (default: those of the kind)",
-    )
-    command.add_argument("--judge-name", metavar="NAME", help="its name as a scorer in the pool")
+    _add_options(command)
 
 
-def _add_kind(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--judge-kind",
-        metavar="KIND",
-        help="how a language model without a head judges: plus_minus, step_tag or yes_no",
-    )
-    command.add_argument(
-        "--judge-label", metavar="LABEL", help="which label counts, of a head with several"
-    )
+def _add_options(command: argparse.ArgumentParser) -> None:
+    def option(name: str, metavar: str, help: str, **more: Any) -> None:
+        command.add_argument(f"--judge-{name}", metavar=metavar, help=help, **more)
+
+    option("kind", "KIND", "of a language model without a head: plus_minus, step_tag or yes_no")
+    asks = "ask the judge whether an answer is right; FILE has {question} and {answer}"
+    option("prompt", "FILE", asks, type=Path)
+    words = "the two words whose probabilities are compared (default: those of the kind)"
+    option("labels", "GOOD,BAD", words)
+    option("label", "LABEL", "which label counts, of a head with several")
+    option("name", "NAME", "its name as a scorer in the pool (default: the model's)")
 
 
 def load_judge(arguments: argparse.Namespace, lm: Any = None) -> Any:
@@ -69,12 +59,7 @@ def load_judge(arguments: argparse.Namespace, lm: Any = None) -> Any:
     if arguments.judge is None and (lm is None or arguments.judge_prompt is None):
         option = given[0].replace("_", "-")
         raise ValueError(f"--{option} is for a judge; name its model with --judge")
-    how: dict[str, Any] = {"kind": arguments.judge_kind, "name": arguments.judge_name}
-    how["label"] = _label(arguments.judge_label)
-    if arguments.judge_prompt is not None:
-        how["prompt"] = _text_of(arguments.judge_prompt)
-    if arguments.judge_labels is not None:
-        how["labels"] = arguments.judge_labels.split(",")
+    how = _options_of(arguments)
     if arguments.judge is None:
         return et.load_reward(lm, **how)
     terminal.say(f"loading {arguments.judge}")
@@ -82,6 +67,20 @@ def load_judge(arguments: argparse.Namespace, lm: Any = None) -> Any:
     if "model" in arguments and not arguments.judge.endswith(".gguf"):
         how["activations"] = "float32"  # which was asked of the model that samples
     return et.load_reward(arguments.judge, **how)
+
+
+def _options_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    how = {name: getattr(arguments, f"judge_{name}") for name in ("kind", "name", "label")}
+    if (label := how["label"]) is not None and label.isdecimal():
+        how["label"] = int(label)
+    if (path := arguments.judge_prompt) is not None:
+        try:
+            how["prompt"] = path.read_text("utf-8").removesuffix("\n")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: no UTF-8 text; convert it") from error
+    if arguments.judge_labels is not None:
+        how["labels"] = arguments.judge_labels.split(",")
+    return how
 
 
 def is_asked_for(arguments: argparse.Namespace) -> bool:
@@ -99,22 +98,10 @@ def _registered(arguments: argparse.Namespace) -> Any:
     return record if record is not None and record.reads == "judge" else None
 
 
-def _label(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdecimal() else text
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text("utf-8").removesuffix("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: no UTF-8 text; convert it") from error
-
-
 def _judge(arguments: argparse.Namespace) -> None:
     from edifice_tt.scoring.judges.load import describe_reward
 
-    kind, label = arguments.judge_kind, _label(arguments.judge_label)
-    about = describe_reward(arguments.judge, kind, label)
+    about = describe_reward(arguments.judge, **_options_of(arguments))
     rows = [(name, _in_words(value)) for name, value in about.items() if value not in (None, [])]
     terminal.show_result(arguments, about, terminal.table(("", ""), rows))
 

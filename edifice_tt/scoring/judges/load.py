@@ -20,7 +20,7 @@ from edifice_tt.scoring.judges.judge import Judge
 from edifice_tt.scoring.judges.layout import Layout, check_prompt
 from edifice_tt.weights.gguf_model import check_activations
 from edifice_tt.weights.pretrained import load_pretrained, locate
-from edifice_tt.weights.rewards.files import open_reward
+from edifice_tt.weights.rewards.files import RewardFile, open_reward
 from edifice_tt.weights.rewards.heads import Head, Layer
 from edifice_tt.weights.rewards.kinds import TEXT_KINDS, Kind, find_kind
 
@@ -67,26 +67,34 @@ def load_reward(
     if path.is_dir() and activations != "float32":
         raise ValueError(f"activations={activations!r} is for GGUF files, given {path}")
     file = open_reward(path, kind)
-    if prompt is not None and file.kind.level == "step":
-        raise ValueError(f"a {file.kind.name} has its own form of text; leave out the prompt")
+    file.choose(label)
+    _layout(file, file.tokenizer(), prompt)  # a mistake in it costs no loading
     lm, head = file.load(device, dtype, activations, label)
-    lm.name = known
-    layout = Layout(lm.tokenizer, file.kind, file.pad_id, prompt or file.ranked)
-    check_texts(layout, path)
+    lm.name, layout = known, _layout(file, lm.tokenizer, prompt)
     return Judge(name or known, file.kind, lm, head, layout, file.labels)
 
 
-def describe_reward(
-    model: str | os.PathLike[str], kind: str | None = None, label: int | str | None = None
-) -> dict[str, Any]:
-    """What the head of a folder or file is, in words; reads no weight. Raises as `load_reward`."""
+def describe_reward(model: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
+    """What a judge is, in words; of a head no weight is read. `options` as in `load_reward`."""
+    prompt, kind, label, name = map(options.get, ("prompt", "kind", "label", "name"))
     path, known = locate(model)
+    asks = kind in TEXT_KINDS or (prompt is not None and not _has_head(model))
+    if asks or options.get("labels") is not None:
+        return load_reward(model, **options).describe()
     file = open_reward(path, kind)
-    layout = Layout(file.tokenizer(), file.kind, file.pad_id, file.ranked)
-    check_texts(layout, path)
+    layout = _layout(file, file.tokenizer(), prompt)
     score, chosen = file.choose(label)
-    about = describe(known, layout, file.sizes, score)
+    about = describe(name or known, layout, file.sizes, score)
     return {**about, "labels": list(file.labels), "label": chosen}
+
+
+def _layout(file: RewardFile, tokenizer: Any, prompt: str | None) -> Layout:
+    """How the texts of a judge with a head look; raises where they cannot be made."""
+    if prompt is not None and file.kind.level == "step":
+        raise ValueError(f"a {file.kind.name} has its own form of text; leave out the prompt")
+    layout = Layout(tokenizer, file.kind, file.pad_id, prompt or file.ranked)
+    check_texts(layout, file.path)
+    return layout
 
 
 def open_judge(record: Scorer, device: str | None = None) -> Judge:

@@ -62,7 +62,8 @@ class Head:
 
     def scores(self, states: Sequence[Array]) -> list[float]:
         """The score of each hidden state (D,)."""
-        return [self._score(self.numbers(state)) for state in states]
+        with np.errstate(all="ignore"):  # whoever asks looks for what is not finite
+            return [self._score(self.numbers(state)) for state in states]
 
     def _score(self, numbers: Array) -> float:
         chosen = numbers[self.label]
