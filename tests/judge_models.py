@@ -4,6 +4,7 @@ A text stands here as it should be read, with the sign `¦` behind each token at
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import tokenizers
@@ -140,7 +141,9 @@ class Tiny:
                 name = name.replace("post_attention_layernorm", "ffn_norm")
                 ours[name.replace("model.norm", "final_norm")] = weight
         embedded = self.weights["model.embed_tokens.weight"][ids].astype(np.float64)
-        return backbone(embedded, ours, self.options.backbone)
+        # Not as it was read, so that a base that is not read is noticed.
+        options = replace(self.options.backbone, rope_base=self.config["rope_theta"])
+        return backbone(embedded, ours, options)
 
     def numbers(self, text):
         """The numbers (places, labels) of a text with signs: the head's, or all logits."""

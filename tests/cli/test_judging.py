@@ -138,7 +138,7 @@ def test_best_of_takes_a_judge_or_the_model_itself(run, folders, tmp_path, tiny_
     assert [one["scores"]["rm"] for one in chosen["pool"]["candidates"]] == rated
     assert chosen["choice"]["index"] == rated.index(max(rated))
     own = ["--judge-prompt", prompt, "--judge-labels", "Y,N", "--judge-name", "self"]
-    status, out, _ = run(*sampled, *own, "--rule", "weighted", "--answer", "text")
+    status, out, _ = run(*sampled, *own)
     assert status == 0
     assert json.loads(out)["pool"]["ranges"] == {"self": "probability"}
 

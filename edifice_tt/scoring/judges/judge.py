@@ -21,6 +21,8 @@ from edifice_tt.scoring.steps import check_reduce, reduce_steps
 from edifice_tt.weights.rewards.heads import Head
 from edifice_tt.weights.rewards.kinds import Kind
 
+AT_ONCE = 32  # answers whose states are in memory together
+
 
 @dataclass(frozen=True, eq=False)
 class Judge:
@@ -146,10 +148,12 @@ class Judge:
             groups.setdefault(start, []).append(i)
         for start, rows in groups.items():
             rows.sort(key=lambda i: texts[i].places[-1])  # so that a batch has texts of one length
-            answers = [texts[i].ids[start : texts[i].places[-1] + 1] for i in rows]
-            job = Texts(texts[rows[0]].ids[:start], answers)
-            for i, states in zip(rows, next(read_texts(self.lm, [job])), strict=True):
-                yield states, [place - start for place in texts[i].places], i
+            for first in range(0, len(rows), AT_ONCE):
+                some = rows[first : first + AT_ONCE]
+                answers = [texts[i].ids[start : texts[i].places[-1] + 1] for i in some]
+                job = Texts(texts[some[0]].ids[:start], answers)
+                for i, states in zip(some, next(read_texts(self.lm, [job])), strict=True):
+                    yield states, [place - start for place in texts[i].places], i
 
     def _empty(self, question: Messages) -> list[int]:
         try:

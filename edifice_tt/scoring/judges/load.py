@@ -141,6 +141,8 @@ def _of_language_model(
     words = tuple(labels) if labels is not None else kind.labels
     if words is None or isinstance(labels, str) or len(words) != 2 or words[0] == words[1]:
         raise ValueError(f"labels={labels!r:.60} must be two words, the good one first")
+    if isinstance(model, CausalLM) and loading != (None, None, "float32"):
+        raise ValueError("the model is loaded already; leave out device, dtype and activations")
     lm = model if isinstance(model, CausalLM) else load_pretrained(model, *loading)
     if not isinstance(lm, CausalLM) or lm.tokenizer is None:
         raise EdificeError(f"{model} is no language model with a tokenizer, so it cannot judge")
