@@ -28,6 +28,7 @@ from edifice_tt.weights.gguf import read_arrays
 from edifice_tt.weights.gguf_blocks import BlockRows
 from edifice_tt.weights.gguf_config import LONG_ROPE_FACTORS, ROPE_FACTORS, read_config
 from edifice_tt.weights.gguf_parts import Header, open_gguf
+from edifice_tt.weights.rewards.kinds import head_tensors, refusal_of
 from edifice_tt.weights.safetensors import check_fit, differences
 from edifice_tt.weights.tokenizer import Tokenizer
 
@@ -60,6 +61,8 @@ def load_gguf(
             raise ValueError(f"{tokenizer.vocab_size} tokens for {config.vocab_size} embeddings")
     except (ValueError, CheckpointError) as error:
         raise header.error(str(error)) from error
+    if not apart and (head := head_tensors(header.entries)):
+        raise header.error(refusal_of(head))
     header.metadata.clear()  # a vocabulary's texts take as much memory as some weights
     weights = get_state_dict(model)
     placed = family.places(weights, GGUF, 0)

@@ -29,6 +29,7 @@ from edifice_tt.nn.stored.halves import DTYPES, HALVES, choose_dtype, hold, narr
 from edifice_tt.weights.families.family import FOLDER, Places, found_in
 from edifice_tt.weights.footprint import check_weights, work_bytes
 from edifice_tt.weights.huggingface_config import read_config
+from edifice_tt.weights.rewards.kinds import head_tensors, refusal_of
 from edifice_tt.weights.safetensors import (
     SafetensorsFile,
     check_finite,
@@ -168,11 +169,8 @@ def _joined(parts: Sequence[tuple[Callable[[str], NDArray[Any]], str, slice]]) -
 
 
 def _check_no_judge(path: Path, sources: Mapping[str, SafetensorsFile]) -> None:
-    if head := [name for name in sources if name.startswith(("score.", "v_head."))]:
-        raise CheckpointError(
-            f"{path}: {head[0]} is the head of a judge, not of a language model; load it with "
-            "edifice_tt.load_reward, or give it as --judge"
-        )
+    if head := head_tensors(sources):
+        raise CheckpointError(f"{path}: {refusal_of(head)}")
 
 
 def _check_head(path: Path, sources: dict[str, SafetensorsFile], config: CausalLMConfig) -> None:

@@ -138,8 +138,10 @@ def test_options_that_do_not_fit_are_refused(tmp_path, options, message):
 
 def test_a_judge_is_no_language_model(tmp_path):
     folder = Tiny(CLASSIFIER).write(tmp_path / "m")
-    with pytest.raises(CheckpointError, match=r"score.weight is the head of a judge.*load_reward"):
-        et.load_pretrained(folder)
+    file = write_file(tmp_path / "m.gguf", Tiny(CLASSIFIER, "qwen2"))
+    for path, name in ((folder, "score.weight"), (file, "cls.output.weight")):
+        with pytest.raises(CheckpointError, match=f"{name} is the head of a judge.*load_reward"):
+            et.load_pretrained(path)
 
 
 def test_an_unknown_kind_is_told_the_nearest(tmp_path):

@@ -155,6 +155,14 @@ def head_tensors(names: Collection[str]) -> list[str]:
     return sorted(name for name in names if name.startswith((*_HEADS, *_OTHERS)))
 
 
+def refusal_of(head: Sequence[str]) -> str:
+    """What a judge that is given as a language model is told."""
+    return (
+        f"{head[0]} is the head of a judge, not of a language model; load it with "
+        "edifice_tt.load_reward, or give it as --judge"
+    )
+
+
 def kind_of(architectures: Sequence[str], head: Collection[str]) -> Kind:
     """The kind of a folder, by the class that its config names, and by its head's tensors.
 

@@ -9,7 +9,9 @@ from judge_models import TWO_LAYERS, Tiny, bpe, read
 
 import edifice_tt as et
 from edifice_tt.contract.errors import EdificeError
+from edifice_tt.engine.decoder import Decoder
 from edifice_tt.scoring.judges.forms import write_text
+from edifice_tt.scoring.judges.judge import AT_ONCE
 from edifice_tt.scoring.judges.load import describe_reward
 from edifice_tt.testing import check_scorer
 
@@ -157,6 +159,21 @@ def test_a_score_has_the_same_bits_alone_and_in_any_batch(load, name):
     alone = [judge.rate(QUESTION, [one])[0] for one in OTHERS]
     assert judge.rate(QUESTION, OTHERS) == alone
     assert judge.rate(QUESTION, OTHERS[::-1] * 4) == alone[::-1] * 4
+
+
+def test_the_question_is_read_once_for_all_its_answers(load, monkeypatch):
+    _, judge, _ = load(QUICK[0])
+    end, prompts = Decoder.end_prompt, []
+
+    def counted(decoder, ids, logits):
+        prompts.append(len(ids))
+        return end(decoder, ids, logits)
+
+    monkeypatch.setattr(Decoder, "end_prompt", counted)
+    question = "Long " * 40 + QUESTION
+    judge.rate(question, [f"{i} apples" for i in range(AT_ONCE)])
+    asked = judge.layout.encode(judge.layout.render([{"role": "user", "content": question}], True))
+    assert prompts == [len(asked)]
 
 
 @pytest.mark.slow
