@@ -157,7 +157,7 @@ def test_a_judge_is_told_what_it_is(run, folders, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--judge", "lm"], "a language model without the head of a judge; tell how it judges"),
+        (["--judge", "lm"], "a language model without the head of a judge; name how it judges"),
         (["--judge", "rm", "--scorer", "logprob"], "give either --scorer, --verifier or --judge"),
         (
             ["--judge-kind", "plus_minus"],

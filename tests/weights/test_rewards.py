@@ -41,7 +41,7 @@ def test_a_config_names_the_kind(architectures, head, kind):
 @pytest.mark.parametrize(
     ("architectures", "head", "message"),
     [
-        (["LlamaForCausalLM"], [], "a language model without the head of a judge; tell how it"),
+        (["LlamaForCausalLM"], [], "a language model without the head of a judge; name how it"),
         ([], [], "a language model without the head of a judge"),
         (["LlamaForRewardModelWithGating"], ["gating.weight"], "names LlamaForRewardModelWithGat"),
         (["LlamaForCausalLM"], ["score.weight"], r"the head score.weight is of no kind"),

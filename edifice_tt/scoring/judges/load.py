@@ -44,7 +44,8 @@ def load_reward(
     `yes_no` with a `prompt` in which {question} and {answer} stand. `labels` are the two words of
     these kinds, the good one first. `label` is the one that counts in a head with several. With a
     head, `prompt` is the text that is read instead of a chat. A model that is loaded already can
-    judge without a head, its own answers too. `name` is the scorer's name in pools.
+    judge without a head, its own answers too. `name` is the scorer's name in pools, by default the
+    model's; without a head the kind follows.
 
     Raises `CheckpointError` for a folder without a head or with another than its config says, for
     weights with NaN or infinity, and for a judge without its template. Raises `EdificeError` where
@@ -151,7 +152,8 @@ def _of_language_model(
     if ids[0] == ids[1]:
         raise ValueError(f"labels={words!r:.60} are one token; give two words")
     check_texts(layout, Path(lm.name))
-    return Judge(name or lm.name, kind, lm, token_head(lm, ids), layout, words)
+    name = name or f"{lm.name}-{kind.name}"  # a model may judge in several ways
+    return Judge(name, kind, lm, token_head(lm, ids), layout, words)
 
 
 @exclusive

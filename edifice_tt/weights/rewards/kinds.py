@@ -184,8 +184,8 @@ def kind_of(architectures: Sequence[str], head: Collection[str]) -> Kind:
         what = f"the head {', '.join(head):.80}"
         raise ValueError(f"{what} is of no kind that is known here; name one with kind=")
     raise ValueError(
-        "a language model without the head of a judge; tell how it judges with "
-        f"kind={' or '.join(map(repr, TEXT_KINDS))}, or give a prompt"
+        "a language model without the head of a judge; name how it judges by kind= or "
+        f"--judge-kind ({', '.join(TEXT_KINDS)}), or give a prompt"
     )
 
 
