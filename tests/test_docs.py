@@ -47,7 +47,7 @@ def test_a_scorer_grows_as_its_page_says(runner, monkeypatch):
     assert counts == {"toml": 1, "python": 5, "sh": 4, "text": 3, "pycon": 6}
 
 
-@pytest.mark.parametrize("page", ["models.md", "rules.md", "statistics.md"])
+@pytest.mark.parametrize("page", ["models.md", "rules.md", "confidence.md", "statistics.md"])
 def test_python_blocks_run(page, monkeypatch, tiny_lm, tmp_path):
     """With a tiny model in place of the real one."""
     monkeypatch.setattr(et, "load_pretrained", lambda *_, **__: tiny_lm, raising=False)

@@ -9,7 +9,7 @@ from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.contract.errors import PluginWarning
 from edifice_tt.contract.plugins import OWN_NAME, SELECTION
-from edifice_tt.contract.records import Scorer
+from edifice_tt.contract.records import CONFIDENCES, Scorer
 from edifice_tt.contract.registry import Registry, load_registry
 from edifice_tt.version import __version__
 
@@ -69,6 +69,7 @@ def _reads(scorer: Scorer) -> str:
         "text": "text",
         "judge": "questions and answers, as a judge",
         "logprobs": "log-probabilities",
+        **{name: f"confidence of tokens ({name})" for name in CONFIDENCES},
         "hidden": "hidden states, as a model's head",
         "states": f"hidden states of {scorer.model or 'the model that it was trained on'}",
     }[scorer.reads]

@@ -54,11 +54,9 @@ def load_judge(arguments: argparse.Namespace, lm: Any = None) -> Any:
     if not given:
         record = _registered(arguments)
         return None if record is None else open_judge(record, arguments.device)
-    if arguments.verifier is not None or arguments.scorer is not None:
-        raise ValueError("give either --scorer, --verifier or --judge")
-    if arguments.judge is None and (lm is None or arguments.judge_prompt is None):
-        option = given[0].replace("_", "-")
-        raise ValueError(f"--{option} is for a judge; name its model with --judge")
+    _check_alone(arguments, given)
+    if arguments.judge is None and lm is None:
+        raise ValueError(_unnamed(given[0]))
     how = _options_of(arguments)
     if arguments.judge is None:
         return et.load_reward(lm, **how)
@@ -81,6 +79,35 @@ def _options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.judge_labels is not None:
         how["labels"] = arguments.judge_labels.split(",")
     return how
+
+
+def asks_itself(arguments: argparse.Namespace) -> bool:
+    """Whether the model that samples is to judge its own answers."""
+    given = _given(arguments)
+    _check_alone(arguments, given)
+    if not given or arguments.judge is not None:
+        return False
+    if arguments.judge_prompt is None:
+        raise ValueError(_unnamed(given[0]))
+    return True
+
+
+def check_fits(judge: Any, rule: Any, reduce: str | None) -> None:
+    """Raise for a judge whose scores a rule cannot use, or whose steps cannot be so reduced."""
+    from edifice_tt.scoring.steps import check_reduce
+    from edifice_tt.selection.select import check_range
+
+    check_range(rule, judge.name, judge.range)
+    check_reduce(judge, reduce)
+
+
+def _check_alone(arguments: argparse.Namespace, given: list[str]) -> None:
+    if given and (arguments.verifier is not None or arguments.scorer is not None):
+        raise ValueError("give either --scorer, --verifier or --judge")
+
+
+def _unnamed(option: str) -> str:
+    return f"--{option.replace('_', '-')} is for a judge; name its model with --judge"
 
 
 def is_asked_for(arguments: argparse.Namespace) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edifice_tt.cli import terminal
 from edifice_tt.cli.parser import add_option
 from edifice_tt.contract.errors import EdificeError
-from edifice_tt.contract.records import Task
+from edifice_tt.contract.records import CONFIDENCES, Task
 from edifice_tt.contract.registry import list_verifiers
 from edifice_tt.machine.files import find_target
 
@@ -83,6 +83,11 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
     )
     _add_repeatable(command, "--template-option", "NAME=VALUE", of_template)
     command.add_argument("--raw", action="store_true", help="no chat template: continue the text")
+    command.add_argument(
+        "--confidence",
+        metavar="A,B",
+        help=f"keep what scorers of these names read: {', '.join(CONFIDENCES)}",
+    )
     batches = "candidates that decode together: fewer need less memory (default: {})"
     option("--batch-size", batches)
     add_loading(command)
@@ -239,11 +244,15 @@ def check_new(arguments: argparse.Namespace) -> None:
 
 
 def request_of(
-    arguments: argparse.Namespace, task: Task | None = None, answer: str | None = None
+    arguments: argparse.Namespace,
+    task: Task | None = None,
+    answer: str | None = None,
+    reads: str | None = None,
 ) -> "Request":
     """What is to be sampled: as the arguments say, else the task, else by `generate`'s defaults.
 
-    Raises `ValueError` for what cannot work.
+    `reads` is what the scorer will read, which is kept if it is a measure of confidence. Raises
+    `ValueError` for what cannot work.
     """
     from edifice_tt.sampling.generate import make_request
 
@@ -256,7 +265,9 @@ def request_of(
     devices = None if arguments.devices is None else arguments.devices.split(",")
     if devices and arguments.device not in (None, devices[0]):
         raise ValueError("give either --device or --devices")
-    return make_request(**options, devices=devices, answer=answer)
+    asked = arguments.confidence.split(",") if arguments.confidence else []
+    asked += [reads] if reads in CONFIDENCES else []
+    return make_request(**options, devices=devices, answer=answer, confidence=asked)
 
 
 def read_question(arguments: argparse.Namespace) -> str:

@@ -138,18 +138,21 @@ def _best_of(arguments: argparse.Namespace) -> int:
     rule = registry.find("selector", arguments.rule)
     rule_settings = rule_options(arguments, rule)
     task = find_task(arguments.task) if arguments.task else None
-    scorer, record = arguments.scorer, None
-    asks_itself = judging.is_asked_for(arguments) and arguments.judge is None and scorer is None
+    scorer, reads = arguments.scorer, None
+    asks_itself = judging.asks_itself(arguments)
     judge = None if asks_itself else judging.load_judge(arguments)
     if scorer is None and arguments.verifier is None and not (judge or asks_itself):
         scorer = _usual_scorer(arguments)
     verifier = options.open_verifier(arguments, scorer)
     if verifier is not None:
         select.check_range(rule, verifier.name, "probability")
-    elif judge or scorer:
-        record = judge or registry.find("scorer", scorer)
+    elif judge is None and scorer is not None:
+        record = registry.find("scorer", scorer)
+        reads = record.reads
         select.check_range(rule, record.name, record.range)
         steps.check_reduce(record, arguments.reduce)
+    elif judge is not None:
+        judging.check_fits(judge, rule, arguments.reduce)
     if rule.name == "oracle":
         raise ValueError(
             "rule 'oracle' needs to know what is right, which best-of is not told; sample with "
@@ -158,17 +161,15 @@ def _best_of(arguments: argparse.Namespace) -> int:
     if arguments.output:
         options.check_new(arguments)
     question = (task.examples if task else "") + options.read_question(arguments)
-    request = options.request_of(arguments, task)
+    request = options.request_of(arguments, task, reads=reads)
     lm = options.load(arguments, arguments.model, request.devices)
     if verifier is not None:
         verifier.check(lm)
     elif asks_itself:
         judge = judging.load_judge(arguments, lm)
-        select.check_range(rule, judge.name, judge.range)
-        steps.check_reduce(judge, arguments.reduce)
+        judging.check_fits(judge, rule, arguments.reduce)
     elif judge is None:
-        assert record is not None
-        score.check_scorer(lm, record.name)
+        score.check_scorer(lm, str(scorer))
     pool, choice = _sample(lm, _prompt(arguments, question, lm, task), request), None
     try:
         chosen = verifier or judge or scorer

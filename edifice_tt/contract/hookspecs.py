@@ -50,6 +50,8 @@ def register_scorers(register: Callable[..., None]) -> None:
       float, one per completion.
     - `"logprobs"`: `factory()` returns `scorer(token_logprobs)`: a list of float per candidate
       -> list of float, one per candidate.
+    - `"entropy"`, `"self_certainty"`, `"deepconf"`: the same of how sure the model was of each
+      token, which a pool holds if it was sampled with `confidence=`.
     - `"states"`: a verifier, which reads the hidden states of one layer of one model. Give the
       absolute path of its file (see `edifice-tt train`) as `factory`, or let `factory()` return
       that path or an `edifice_tt.Verifier`. The file names the layer and the model; any other model
@@ -61,7 +63,8 @@ def register_scorers(register: Callable[..., None]) -> None:
 
     `range` declares the scores: `"probability"` (within [0, 1]), `"logit"` (a probability before
     the sigmoid) or `"unbounded"`; a verifier always gives probabilities. A candidate's score
-    depends on that candidate alone.
+    depends on that candidate alone. Parameters of `factory` that have a default are options: they
+    are given in the scorer's name, as in `"deepconf:part=tail:window=256"`.
 
     `level` is `"answer"`, or `"step"` for a judge of steps, or a scorer of text that returns a
     non-empty list of float per completion, one per step. `edifice_tt.score(..., reduce=)` reduces

@@ -14,7 +14,9 @@ from typing import Any
 
 from edifice_tt.contract.errors import PluginError
 
-READS = ("hidden", "text", "logprobs", "states", "judge")
+CONFIDENCES = ("entropy", "self_certainty", "deepconf")  # of each token, kept on request
+PER_TOKEN = ("logprobs", *CONFIDENCES)
+READS = ("hidden", "text", "logprobs", "states", "judge", *CONFIDENCES)
 RANGES = ("probability", "logit", "unbounded")
 LEVELS = ("answer", "step")
 NEEDS = (None, "probability", "logit")

@@ -13,6 +13,7 @@ from typing import Any
 
 from edifice_tt.contract.errors import PluginError, PluginWarning, name_taken, unknown_name
 from edifice_tt.contract.plugins import Failure, Plugins, load_plugins, surroundings
+from edifice_tt.contract.records import CONFIDENCES as CONFIDENCES
 from edifice_tt.contract.records import RANGES as RANGES
 from edifice_tt.contract.records import Architecture as Architecture
 from edifice_tt.contract.records import Extractor as Extractor
@@ -20,6 +21,7 @@ from edifice_tt.contract.records import Record
 from edifice_tt.contract.records import Scorer as Scorer
 from edifice_tt.contract.records import Selector as Selector
 from edifice_tt.contract.records import Task as Task
+from edifice_tt.contract.scorer_options import with_options
 
 # The original accepts these for its `embed_dim`.
 EMBED_DIM_ALIASES = ("input_size", "input_dim", "obs_size")
@@ -48,11 +50,16 @@ class Registry:
     def find(self, kind: str, name: str, also: tuple[str, ...] = ()) -> Any:
         """The record of that name, or `UnknownNameError` with the nearest names.
 
+        The name of a scorer may hold options: see `scorer_options`.
+
         `also` lists forms other than names that the message should mention.
         """
         names: dict[str, Any] = getattr(self, f"{kind.split()[-1]}s")
         if name in names:
             return names[name]
+        base, colon, _ = name.partition(":")
+        if kind == "scorer" and colon and base in names:
+            return with_options(names[base], name)
         note = "".join(f"; perhaps it was in this: {failure}" for failure in self.failures)
         raise unknown_name(kind, name, [*names, *also], note)
 

@@ -21,6 +21,8 @@ class Candidate:
     read the text. `correct` is None if unknown. `num_tokens` counts the tokens even if their ids
     are not kept. `seconds` is the time from the start of its problem's sampling to its end, and is
     ignored in comparisons. `step_scores` are a process scorer's numbers, one per step.
+    `token_confidences` says how sure the model was of each token: a number per token, by the name
+    of the measure (see `generate`). It holds those that were asked for.
     """
 
     index: int
@@ -34,6 +36,7 @@ class Candidate:
     seconds: float | None = field(default=None, compare=False)
     scores: Mapping[str, float] = field(default_factory=dict)
     step_scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    token_confidences: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.token_ids:
@@ -42,5 +45,7 @@ class Candidate:
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON, scores included."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        steps = {name: list(values) for name, values in self.step_scores.items()}
-        return {**plain, "scores": dict(self.scores), "step_scores": steps}
+        plain["scores"] = dict(self.scores)
+        for lists in ("step_scores", "token_confidences"):
+            plain[lists] = {name: list(values) for name, values in plain[lists].items()}
+        return plain

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from edifice_tt.contract.records import RANGES
+from edifice_tt.contract.records import CONFIDENCES, RANGES
 from edifice_tt.machine.json_text import check_whole, unique, why_no_json
 from edifice_tt.pools.candidates import FINISH_REASONS, Candidate
 from edifice_tt.pools.chat_text import plain_of
@@ -74,6 +74,10 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "text": _TEXT,
         "token_ids": Field("a list of token ids", _all(_is_count)),
         "token_logprobs": Field("a list of finite numbers", _all(_is_number)),
+        "token_confidences": Field(
+            f"an object of {', '.join(CONFIDENCES)}, each a list of numbers of at least 0",
+            lambda x: _are_confidences(x),
+        ),
         "num_tokens": _COUNT,
         "finish_reason": Field(f"one of {', '.join(FINISH_REASONS)}", FINISH_REASONS.__contains__),
         "answer": _TEXT_OR_NULL,
@@ -99,6 +103,7 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
 }
 OPTIONAL: Mapping[str, frozenset[str]] = {
     "problem": frozenset({"plain", "messages"}),
+    "candidate": frozenset({"token_confidences"}),
     "scorer": frozenset({"trained_on"}),
     "score": frozenset({"steps"}),
 }
@@ -126,6 +131,11 @@ _ENCODER = json.JSONEncoder(
 
 def _is_place(x: Any) -> bool:
     return type(x) is list and len(x) == 2 and all(map(_is_count, x)) and x[0] < x[1]
+
+
+def _are_confidences(x: Any) -> bool:
+    rows = x.values() if type(x) is dict and x and x.keys() <= {*CONFIDENCES} else [None]
+    return all(_all(lambda value: _is_number(value) and value >= 0)(row) for row in rows)
 
 
 def _are_messages(x: Any) -> bool:
@@ -166,6 +176,11 @@ def check(record: Any) -> str:
             raise ValueError(f"{name}={value!r:.40} must be {FIELDS[kind][name].words}")
     if kind == "candidate" and (ids := record["token_ids"]) and len(ids) != record["num_tokens"]:
         raise ValueError(f"num_tokens={record['num_tokens']} must be the {len(ids)} of token_ids")
+    for name, values in record.get("token_confidences", {}).items():
+        if record["num_tokens"] not in (0, len(values)):  # 0: they were not counted
+            raise ValueError(
+                f"num_tokens={record['num_tokens']} must be the {len(values)} of {name}"
+            )
     if "plain" in record:
         ends = [0, *(place for one in record["plain"] for place in one), len(record["prompt"])]
         if ends != sorted(ends):
@@ -214,6 +229,8 @@ def problem_line(
 def candidate_line(problem: str, candidate: Candidate) -> bytes:
     """The line of a candidate, without its scores, which have separate lines."""
     fields = {name: getattr(candidate, name) for name in FIELDS["candidate"] if name != "problem"}
+    if not fields["token_confidences"]:
+        del fields["token_confidences"]
     return encode("candidate", problem=problem, **fields)
 
 
@@ -259,4 +276,5 @@ def to_candidate(
         None if seconds is None else float(seconds),
         scores,
         steps,
+        {n: tuple(map(float, row)) for n, row in record.get("token_confidences", {}).items()},
     )

@@ -1,7 +1,7 @@
 """The messages of a chat, as a pool keeps them. Knows no template and no tokenizer."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 
@@ -12,7 +12,9 @@ class Message(dict[str, Any]):
     any chat template. Raises `ValueError` for what is no message, and for values that JSON lacks.
     """
 
-    def __init__(self, fields: Mapping[str, Any]) -> None:
+    def __init__(self, fields: Mapping[str, Any] | Iterator[tuple[str, Any]]) -> None:
+        if isinstance(fields, Iterator):  # as `dataclasses.asdict` makes a dict
+            fields = dict(fields)
         if not is_message(fields):
             raise ValueError(
                 f"{fields!r:.80} is no message; it needs a role and a content, both str"

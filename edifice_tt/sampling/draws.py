@@ -48,7 +48,7 @@ class Sampler:
 
         Returns the token and its log-probability under the untempered, unfiltered model.
         """
-        exact, scratch = _rooms(len(logits))
+        exact, scratch = rooms(len(logits))
         top = logits.max()  # NaN if there is one
         if not np.isfinite(top):
             raise ValueError("the model's logits hold NaN or infinity, so no token can be drawn")
@@ -87,7 +87,7 @@ class Sampler:
         return weights
 
 
-def _rooms(size: int) -> tuple[Floats, Floats]:
+def rooms(size: int) -> tuple[Floats, Floats]:
     """Two arrays of this size that this thread reuses.
 
     Fresh arrays of a whole vocabulary are slow: the system allocates them page by page, and threads

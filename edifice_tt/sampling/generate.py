@@ -21,6 +21,7 @@ from edifice_tt.engine.workspace import workspace_of
 from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool, Problem
+from edifice_tt.sampling.confidence import measure
 from edifice_tt.sampling.prompts import TokenizedProblem, tokenize
 from edifice_tt.sampling.request import Request, today
 from edifice_tt.sampling.settings import describe_sampling
@@ -60,6 +61,7 @@ def generate(
     on_finish: Callable[[Candidate], None] | None = None,
     batch_size: int = ROWS,
     devices: Sequence[str] | None = None,
+    confidence: Sequence[str] = (),
 ) -> Pool:
     """Sample `n` candidate answers to one prompt.
 
@@ -72,7 +74,8 @@ def generate(
     number of rows that decode together: more memory, fewer passes over the weights. `devices` are
     tinygrad devices of one kind that share the rows (default on a CPU: every core). Neither changes
     the candidates. `answer` names an extractor that sets their answers; with `gold` they are marked
-    right or wrong.
+    right or wrong. `confidence` names what to keep of how sure the model is of each token
+    (`entropy`, `self_certainty`, `deepconf`), which the scorers of these names read.
 
     Ctrl-C returns the finished candidates, and sets `Pool.interrupted`; with none finished it
     raises KeyboardInterrupt. Raises `ValueError` for an empty prompt, a prompt that exceeds the
@@ -91,6 +94,7 @@ def generate(
         answer=answer,
         batch_size=batch_size,
         devices=devices,
+        confidence=confidence,
     ).on(lm.device)
     check_unchanged(lm)
     indices, chat = _check_indices(request.n, indices), not isinstance(prompt, str)
@@ -166,10 +170,12 @@ def sample(
 
     def draw(index: int, logits: Logits, position: int) -> int | None:
         token, logprob = sampler.draw(logits, index, position)
+        sure = measure(request.confidence, logits) if request.confidence else ()
         with one_at_a_time:
             if position == 0:
-                rows[index] = _Row(index, TextStream(lm.tokenizer))
+                rows[index] = _Row(index, TextStream(lm.tokenizer), request.confidence)
             row = rows[index]
+            row.sure.append(sure)
             text = row.add(token, logprob, stops, last=position + 1 == tokens)
             if row.finish_reason:
                 del rows[index]
@@ -205,9 +211,11 @@ class _Row:
 
     index: int
     stream: TextStream
+    measures: Sequence[str] = ()
     text: str = ""  # until it is finished, with the signs of stops
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    sure: list[tuple[float, ...]] = field(default_factory=list)  # a number per measure
     finish_reason: str | None = None
     shown: int = 0  # characters that have been handed out for streaming
 
@@ -236,5 +244,6 @@ class _Row:
     def candidate(self) -> Candidate:
         assert self.finish_reason is not None
         return Candidate(
-            self.index, self.text, tuple(self.ids), tuple(self.logprobs), self.finish_reason
+            *(self.index, self.text, tuple(self.ids), tuple(self.logprobs), self.finish_reason),
+            token_confidences=dict(zip(self.measures, zip(*self.sure, strict=True), strict=True)),
         )

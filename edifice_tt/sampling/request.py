@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import date as day
 from typing import Any
 
+from edifice_tt.contract.errors import unknown_name
 from edifice_tt.contract.options import check_count, problem_seed
+from edifice_tt.contract.records import CONFIDENCES
 from edifice_tt.machine.toolchain import open_devices
 from edifice_tt.sampling.draws import Sampler
 from edifice_tt.selection.answers import find_answers
@@ -33,13 +35,23 @@ class Request:
     answer: str | None
     batch_size: int
     devices: Sequence[str] | None
+    confidence: Sequence[str]
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
             raise ValueError(
                 f"stop={self.stop!r} must be a list of strings and token ids: [{self.stop!r}]"
             )
+        if isinstance(self.confidence, str):
+            raise ValueError(
+                f"confidence={self.confidence!r} must be a list of names: [{self.confidence!r}]"
+            )
+        asked = tuple(self.confidence)
+        for name in asked:
+            if name not in CONFIDENCES:
+                raise unknown_name("measure of confidence", name, CONFIDENCES)
         checked: dict[str, Any] = {
+            "confidence": tuple(name for name in CONFIDENCES if name in asked),
             "n": check_count("n", self.n, MOST_CANDIDATES),
             "max_tokens": check_count("max_tokens", self.max_tokens),
             "batch_size": check_count("batch_size", self.batch_size),

@@ -24,6 +24,8 @@ def describe_sampling(
     settings |= rounding_of(lm)
     if request.template_options:  # as they come back from a file
         settings["template_options"] = json.loads(json.dumps(request.template_options))
+    if request.confidence:
+        settings["confidence"] = list(request.confidence)
     if tells_date:
         settings["date"] = request.date
     return settings if request.answer is None else {**settings, "answer": request.answer}

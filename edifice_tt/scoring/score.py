@@ -53,25 +53,34 @@ def score(
         assert lm is not None
         numbers = read_head(lm.scorer, read_hidden(lm, pool), lm.device)
         values = [float(one[-1]) for one in numbers]
-    elif record.reads == "logprobs" and not all(c.token_logprobs for c in pool):
-        raise EdificeError(
-            f"scorer {scorer!r} reads token log-probabilities, which this pool does not hold; "
-            "use a scorer that reads text"
-        )
     else:
-        values = _call(record, pool)
+        inputs = _inputs(record, pool)
+        with blamed(f"{_who(record)} failed"):
+            values = record.factory()(*inputs)
     rows = _check(record, values, pool)
     scores = [reduce_steps(row, reduce or DEFAULT) for row in rows]
     steps = rows if record.level == "step" else ()
     return pool.with_scores(scorer, scores, range=record.range, steps=steps)
 
 
-def _call(record: registry.Scorer, pool: Pool) -> Any:
-    with blamed(f"{_who(record)} failed"):
-        function = record.factory()
-        if record.reads == "text":
-            return function(pool.prompt, [candidate.text for candidate in pool])
-        return function([list(candidate.token_logprobs) for candidate in pool])
+def _inputs(record: registry.Scorer, pool: Pool) -> tuple[Any, ...]:
+    """What the scorer is called with. Raises `EdificeError` when the pool does not hold it."""
+    if record.reads == "text":
+        return pool.prompt, [candidate.text for candidate in pool]
+    if record.reads == "logprobs":
+        rows = [list(candidate.token_logprobs) for candidate in pool]
+        what, do = "token log-probabilities", "use a scorer that reads text"
+    else:
+        rows = [list(candidate.token_confidences.get(record.reads, ())) for candidate in pool]
+        held = sorted({name for candidate in pool for name in candidate.token_confidences})
+        what = f"the {record.reads} of each token"
+        do = f"sample with confidence=[{record.reads!r}] (--confidence {record.reads})"
+        do = f"it holds {', '.join(held) or 'no confidence'}; {do}"
+    if not all(rows):
+        raise EdificeError(
+            f"scorer {record.name!r} reads {what}, which this pool does not hold; {do}"
+        )
+    return (rows,)
 
 
 def _check(record: registry.Scorer, values: Any, pool: Pool) -> list[tuple[float, ...]]:

@@ -1,4 +1,4 @@
-"""Checks a scorer; those that read text or log-probabilities are run here.
+"""Checks a scorer; those that read text or numbers of tokens are run here.
 
 Knows the contract of a scorer; `heads` and `verifiers` check those kinds.
 """
@@ -75,13 +75,21 @@ def check_scorer(
     if record.reads == "judge":
         judge = attempt(who, "when it is opened", lambda: open_judge(record))
         record = replace(record, reads="text", factory=lambda: judge)
-    noun, items = ("completion", COMPLETIONS) if record.reads == "text" else ("list", LOGPROBS)
+    noun, items = _items(record.reads)
 
     def make() -> Callable[[list[Any]], Any]:
         scorer = attempt(who, "when it is made", lambda: record.factory(**options))
         return lambda batch: scorer(PROMPT, batch) if record.reads == "text" else scorer(batch)
 
     return _check_lists(who, make, record, noun, items)
+
+
+def _items(reads: str) -> tuple[str, Sequence[Any]]:
+    """What a scorer is tried on, and what one of them is called."""
+    if reads == "text":
+        return "completion", COMPLETIONS
+    sign = -1 if reads in registry.CONFIDENCES else 1  # these are never below 0
+    return "list", [[sign * value for value in one] for one in LOGPROBS]
 
 
 def _check_lists(

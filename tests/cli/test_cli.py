@@ -361,6 +361,51 @@ def test_score_takes_a_model_for_its_head(run, tmp_path):
     assert et.Pool.load(path).scorers == ["linear"]
 
 
+def test_confidence_is_kept_scored_and_chosen_by(run, tmp_path):
+    path, scorer = tmp_path / "sure.jsonl", "deepconf:part=tail:window=2"
+    kept = ["--temperature", "5", "--confidence", "deepconf,entropy"]
+    assert run("generate", "q", *FEW, *kept, "-o", path).status == 0
+    check_mistake(run("score", path, "--scorer", "self_certainty"), "it holds deepconf, entropy; ")
+    for name in (scorer, "entropy", "perplexity"):
+        assert run("score", path, "--scorer", name).status == 0
+    pool = et.Pool.load(path)
+    for candidate in pool:
+        last = candidate.token_confidences["deepconf"][-2:]
+        assert candidate.scores[scorer] == pytest.approx(sum(last) / len(last))
+    (row,) = run("select", path, "--scorer", scorer, "--json").json
+    assert row["choice"]["index"] == max(pool, key=lambda c: c.scores[scorer]).index
+    found = run("select", path, "--rule", "weighted", "--scorer", "entropy")
+    assert found.status == 0, found.err
+    check_mistake(
+        run("select", path, "--rule", "weighted", "--scorer", scorer), "declares range='unbounded'"
+    )
+
+
+def test_best_of_keeps_the_confidence_that_its_scorer_reads(run):
+    name = "deepconf_weight:window=3"
+    found = run("best-of", "q", *FEW, "--scorer", name, "--rule", "weighted", "--json")
+    assert found.json["pool"]["settings"]["confidence"] == ["deepconf"]
+    assert all(name in candidate["scores"] for candidate in found.json["pool"]["candidates"])
+    plain = run("best-of", "q", *FEW, "--json").json["pool"]
+    assert "confidence" not in plain["settings"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--confidence", "entropi"], "unknown measure of confidence 'entropi'; did you mean"),
+        (["--confidence", "entropy,"], "unknown measure of confidence ''"),
+        (["--scorer", "deepconf:window=0"], "window=0"),
+        (["--scorer", "deepconf:part=head"], "part='head' must be one of lowest, tail, bottom"),
+        (["--scorer", "deepconf", "--rule", "weighted"], "range='unbounded'"),
+    ],
+)
+def test_a_mistake_in_confidence_is_told_before_anything_is_sampled(
+    run, no_sampling, arguments, word
+):
+    check_mistake(run("best-of", "q", *FEW, *arguments), word)
+
+
 def test_select_prints_the_text_of_the_choice_alone(run, pool_file):
     run("score", pool_file)
     found = run("select", pool_file)

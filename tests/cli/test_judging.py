@@ -143,6 +143,24 @@ def test_best_of_takes_a_judge_or_the_model_itself(run, folders, tmp_path, tiny_
     assert json.loads(out)["pool"]["ranges"] == {"self": "probability"}
 
 
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--judge-prompt", "x", "--scorer", "logprob"], "give either --scorer, --verifier or"),
+        (["--judge-labels", "Y,N"], "--judge-labels is for a judge; name its model with --judge"),
+        (["--judge", "rm", "--rule", "weighted"], "rule 'weighted' needs probabilities"),
+        (["--judge", "prm", "--reduce", "median"], "unknown reduction of steps 'median'"),
+    ],
+)
+def test_a_mistake_costs_no_sampling(run, folders, monkeypatch, argv, message):
+    monkeypatch.setattr(et, "load_pretrained", None, raising=False)
+    known = {"rm", "prm"}
+    status, out, err = run("best-of", "hi", *(folders / a if a in known else a for a in argv))
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
 def test_a_judge_is_told_what_it_is(run, folders, tmp_path):
     status, out, _ = run("judge", folders / "prm")
     assert status == 0

@@ -134,7 +134,7 @@ def test_a_rule_record_checks_what_it_declares(function, needs, message):
         (
             {"reads": "tokens"},
             "scorer 'judge': reads='tokens' is none of ('hidden', 'text', 'logprobs', 'states', "
-            "'judge')",
+            "'judge', 'entropy', 'self_certainty', 'deepconf')",
         ),
         (
             {"reads": "text", "range": "percent"},

@@ -61,6 +61,7 @@ def test_a_pool_as_a_dict_is_what_json_holds():
         "seconds": None,
         "scores": {"a": 2.0},
         "step_scores": {},
+        "token_confidences": {},
     }
     assert (read["problem"], read["gold"], read["ranges"]) == ("0", "4", {})
 

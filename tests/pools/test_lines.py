@@ -140,6 +140,21 @@ def test_code_and_schema_take_the_same_messages():
         assert check(chat(messages)) == "problem"
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{}, [], {"surprise": [0.5]}, {"entropy": 0.5}, {"entropy": [-0.5]}, {"deepconf": [""]}],
+)
+def test_code_and_schema_refuse_the_same_confidences(wrong):
+    validator = pytest.importorskip("jsonschema").Draft202012Validator(SCHEMA)
+    line = {**json.loads(EXAMPLES[2]), "token_ids": [], "num_tokens": 1}
+    for confidences in ({"entropy": [0.5]}, {"deepconf": [7], "self_certainty": [0]}):
+        assert validator.is_valid({**line, "token_confidences": confidences})
+        assert check({**line, "token_confidences": confidences}) == "candidate"
+    assert not validator.is_valid({**line, "token_confidences": wrong})
+    with pytest.raises(ValueError, match=r"token_confidences=.* must be an object of entropy"):
+        check({**line, "token_confidences": wrong})
+
+
 def test_plain_places_in_the_prompt_are_taken():
     line = {"kind": "problem", "problem": "0", "prompt": "abc", "gold": None, "plain": [[0, 3]]}
     assert check(line) == "problem"

@@ -3,7 +3,7 @@
 import copy
 import json
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -81,6 +81,7 @@ def test_messages_are_copied_pickled_and_printed_as_json():
     assert type(pickle.loads(pickle.dumps(ASKED)).messages[0]) is et.Message
     assert json.loads(json.dumps(ASKED.to_dict()))["messages"] == CHAT
     assert TEXT.to_dict()["messages"] is None
+    assert asdict(ASKED)["messages"] == tuple(CHAT)
 
 
 @pytest.mark.parametrize(
