@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import edifice_tt as et
-from edifice_tt.cli import terminal
+from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.contract.tracing import message_of
 
 HEADING = "judges"
-_OPTIONS = ("judge", "judge_kind", "judge_prompt", "judge_labels", "judge_label", "judge_name")
+_WISHES = ("kind", "prompt", "labels", "label", "marker", "name")
+_OPTIONS = ("judge", *(f"judge_{name}" for name in _WISHES))
 
 
 def register(add: Add) -> None:
@@ -43,6 +44,8 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     words = "the two words whose probabilities are compared (default: those of the kind)"
     option("labels", "GOOD,BAD", words)
     option("label", "LABEL", "which label counts, of a head with several")
+    marker = "what stands behind each step (default: that of the kind)"
+    option("marker", "TEXT", marker, type=options.stop_text)
     option("name", "NAME", "its name as a scorer in the pool (default: the model's)")
 
 
@@ -68,7 +71,9 @@ def load_judge(arguments: argparse.Namespace, lm: Any = None) -> Any:
 
 
 def _options_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    how = {name: getattr(arguments, f"judge_{name}") for name in ("kind", "name", "label")}
+    how = {
+        name: getattr(arguments, f"judge_{name}") for name in ("kind", "name", "label", "marker")
+    }
     if (label := how["label"]) is not None and label.isdecimal():
         how["label"] = int(label)
     if (path := arguments.judge_prompt) is not None:

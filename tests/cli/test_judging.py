@@ -164,7 +164,7 @@ def test_a_mistake_costs_no_sampling(run, folders, monkeypatch, argv, message):
 def test_a_judge_is_told_what_it_is(run, folders, tmp_path):
     status, out, _ = run("judge", folders / "prm")
     assert status == 0
-    assert "the marker <extra_0> behind each step" in out
+    assert "the marker '<extra_0>' behind each step" in out
     status, out, _ = run("judge", folders / "rm", "--json")
     about = json.loads(out)
     assert (about["kind"], about["range"], about["level"]) == ("classifier", "unbounded", "answer")

@@ -126,7 +126,8 @@ def test_a_vocabulary_that_lacks_what_a_judge_reads_is_refused(tmp_path):
         ({"kind": "plus_minus", "labels": "+-"}, "must be two words, the good one first"),
         ({"kind": "plus_minus", "labels": ("+", "+")}, "must be two words"),
         ({"kind": "step_tag", "label": 1}, "a step_tag takes labels"),
-        ({"labels": ("+", "-")}, r"labels=\('\+', '-'\) are for the kinds"),
+        ({"labels": ("+", "-")}, r"labels=\('\+', '-'\) are for plus_minus"),
+        ({"marker": "<extra_0>"}, "marker='<extra_0>' is for kinds with one behind each step"),
         ({"activations": "int8"}, "activations='int8' is for GGUF files"),
     ],
 )

@@ -8,11 +8,11 @@ from edifice_tt.weights.rewards.heads import range_of
 
 _PLACES = {"last": "the last token", "unpadded": "the last token that is not padding"}
 _STEPS = {
-    "marked_chat": "the marker <extra_0> behind each step",
+    "marked_chat": "the marker {!r} behind each step",
     "lines": "the line feed behind each line",
-    "separated": "the line feed behind each step",
+    "separated": "the separator {!r} behind each step",
     "turns": "the token before each assistant's +",
-    "tags": "the tag ки behind each step",
+    "tags": "the tag {!r} behind each step",
 }
 
 
@@ -25,7 +25,7 @@ def describe(name: str, layout: Layout, sizes: Sequence[int], score: str) -> dic
         "summary": kind.summary,
         "head": " -> ".join(map(str, sizes)),
         "score": score,
-        "read_at": _PLACES.get(kind.place) or _STEPS[layout.form],
+        "read_at": _PLACES.get(kind.place) or _STEPS[layout.form].format(layout.marker),
         "range": range_of(score),
         "level": kind.level,
         "reduce": kind.reduce or None,

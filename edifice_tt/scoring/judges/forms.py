@@ -18,7 +18,6 @@ from edifice_tt.scoring.judges.layout import (
     whole,
 )
 
-MARKER, TAG, SEPARATOR = "<extra_0>", " ки", "\n"
 REASONING = r"Please reason step by step, and put your final answer within \boxed{}."
 _FIELDS = {"question": 0, "query": 0, "answer": 1, "document": 1}
 
@@ -60,7 +59,7 @@ def _reasoning_chat(layout: Layout, question: Messages, answer: Answer) -> Text:
 
 def _marked_chat(layout: Layout, question: Messages, answer: Answer) -> Text:
     """A chat with a marker behind each step, which is put in as a token and not as text."""
-    marker, steps = layout.control(MARKER), split_steps(answer)
+    marker, steps = layout.control(layout.marker), split_steps(answer)
     asked = _reasoning(layout, question)
     used = set().union(*(content_of(one) for one in asked), *steps)
     sign = next(s for s in map(chr, range(0xE000, 0x110000)) if s not in used)
@@ -112,17 +111,17 @@ def _turns(layout: Layout, question: Messages, answer: Answer) -> Text:
 
 def _tags(layout: Layout, question: Messages, answer: Answer) -> Text:
     """Plain text with a tag behind each step; read at the tags."""
-    tag, text = layout.token(TAG), f"{only_question(layout.kind, question)} "
+    tag, text = layout.token(layout.marker), f"{only_question(layout.kind, question)} "
     ends: list[list[int]] = []
     for step in split_steps(answer):
-        text += f"\n{step}{TAG}" if ends else step + TAG
+        text += f"\n{step}{layout.marker}" if ends else step + layout.marker
         ends.append(layout.bos + layout.plain(text))
     ids = ends[-1]
     for end in ends:
         if ids[: len(end)] != end or end[-1] != tag:
             raise ValueError(
-                f"the tokenizer does not keep the step tag {TAG!r} apart from the text around it, "
-                "so this judge cannot read it"
+                f"the tokenizer does not keep the step tag {layout.marker!r} apart from the text "
+                "around it, so this judge cannot read it"
             )
     return Text(ids, [len(end) - 1 for end in ends])
 
@@ -135,7 +134,7 @@ def _lines(layout: Layout, question: Messages, answer: Answer) -> Text:
 
 def _separated(layout: Layout, question: Messages, answer: Answer) -> Text:
     """The question and each step by itself, read at the separators behind the steps."""
-    return _separated_by(layout, question, split_steps(answer), "", SEPARATOR)
+    return _separated_by(layout, question, split_steps(answer), "", layout.marker)
 
 
 def _separated_by(

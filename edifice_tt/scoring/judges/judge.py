@@ -59,7 +59,12 @@ class Judge:
     def fingerprint(self) -> str:
         """A hash that identifies its weights and how it reads."""
         parts = [self.lm.fingerprint, self.kind.name, self.head.score, str(self.head.label)]
-        parts += [str(self.layout.pad_id), str(self.layout.prompt), self.layout.form]
+        parts += [
+            str(self.layout.pad_id),
+            str(self.layout.prompt),
+            self.layout.form,
+            self.layout.marker,
+        ]
         parts += [str(self.layout.tokenizer.chat_template)]
         hashed = sha256("\0".join(parts).encode())
         for layer in self.head.layers:

@@ -20,13 +20,19 @@ Answer: TypeAlias = str | Sequence[str]  # a text, or its steps
 class Layout:
     """How a judge's texts look: its form, its tokenizer, and the text of its prompt file, if any.
 
-    `pad_id` is the token that a judge takes for padding.
+    `pad_id` is the token that a judge takes for padding. `mark` is what stands behind each step,
+    where that is not the kind's own marker.
     """
 
     tokenizer: Any
     kind: Kind
     pad_id: int | None = None
     prompt: str | None = None
+    mark: str | None = None
+
+    @property
+    def marker(self) -> str:
+        return self.kind.marker if self.mark is None else self.mark
 
     @property
     def form(self) -> str:

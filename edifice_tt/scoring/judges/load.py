@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tinygrad import Tensor
@@ -15,7 +15,6 @@ from edifice_tt.contract.records import Scorer
 from edifice_tt.contract.tracing import blamed, show
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.scoring.judges.describe import describe
-from edifice_tt.scoring.judges.forms import MARKER, TAG
 from edifice_tt.scoring.judges.judge import Judge
 from edifice_tt.scoring.judges.layout import Layout, check_prompt
 from edifice_tt.weights.gguf_model import check_activations
@@ -35,6 +34,7 @@ def load_reward(
     prompt: str | None = None,
     labels: Sequence[str] | None = None,
     label: int | str | None = None,
+    marker: str | None = None,
     name: str | None = None,
 ) -> Judge:
     """Load a judge: a Hugging Face folder or a GGUF file with the head of a reward model.
@@ -43,24 +43,19 @@ def load_reward(
     `kind` it is. A language model without a head does not, so name it: `plus_minus`, `step_tag`, or
     `yes_no` with a `prompt` in which {question} and {answer} stand. `labels` are the two words of
     these kinds, the good one first. `label` is the one that counts in a head with several. With a
-    head, `prompt` is the text that is read instead of a chat. A model that is loaded already can
-    judge without a head, its own answers too. `name` is the scorer's name in pools, by default the
-    model's; without a head the kind follows.
+    head, `prompt` is the text that is read instead of a chat. `marker` is what stands behind each
+    step, if not the kind's own. A model that is loaded already can judge without a head, its own
+    answers too. `name` is the scorer's name in pools, by default the model's; without a head the
+    kind follows.
 
     Raises `CheckpointError` for a folder without a head or with another than its config says, for
     weights with NaN or infinity, and for a judge without its template. Raises `EdificeError` where
     the vocabulary lacks a token that the kind reads, and `ValueError` for options that do not fit.
     """
-    if prompt is not None:
-        check_prompt(prompt)
-        kind = kind or (None if _has_head(model) else "yes_no")
-    chosen = None if kind is None else find_kind(kind)
-    if chosen is not None and chosen.labels:
-        return _of_language_model(
-            model, (device, dtype, activations), chosen, prompt, labels, label, name
-        )
-    if labels is not None:
-        raise ValueError(f"labels={labels!r:.60} are for the kinds {', '.join(TEXT_KINDS)}")
+    wish = _Wish(kind, prompt, labels, label, marker, name)
+    loading = device, dtype, activations
+    if (asked := wish.kind_to_ask(model)) is not None:
+        return _of_language_model(model, loading, asked, wish)
     if isinstance(model, CausalLM):
         raise ValueError(f"a loaded language model has no head; give kind={TEXT_KINDS[-1]!r}")
     check_activations(activations)
@@ -69,42 +64,69 @@ def load_reward(
         raise ValueError(f"activations={activations!r} is for GGUF files, given {path}")
     file = open_reward(path, kind)
     file.choose(label)
-    _layout(file, file.tokenizer(), prompt)  # a mistake in it costs no loading
-    lm, head = file.load(device, dtype, activations, label)
-    lm.name, layout = known, _layout(file, lm.tokenizer, prompt)
+    wish.layout(file, file.tokenizer())  # a mistake in it costs no loading
+    lm, head = file.load(*loading, label)
+    lm.name, layout = known, wish.layout(file, lm.tokenizer)
     return Judge(name or known, file.kind, lm, head, layout, file.labels)
 
 
 def describe_reward(model: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
     """What a judge is, in words; of a head no weight is read. `options` as in `load_reward`."""
-    prompt, kind, label, name = map(options.get, ("prompt", "kind", "label", "name"))
-    path, known = locate(model)
-    asks = kind in TEXT_KINDS or (prompt is not None and not _has_head(model))
-    if asks or options.get("labels") is not None:
+    wish = _Wish(**options)
+    if wish.kind_to_ask(model) is not None:
         return load_reward(model, **options).describe()
-    file = open_reward(path, kind)
-    layout = _layout(file, file.tokenizer(), prompt)
-    score, chosen = file.choose(label)
-    about = describe(name or known, layout, file.sizes, score)
-    return {**about, "labels": list(file.labels), "label": chosen}
+    path, known = locate(model)
+    file = open_reward(path, wish.kind)
+    layout = wish.layout(file, file.tokenizer())
+    score, label = file.choose(wish.label)
+    about = describe(wish.name or known, layout, file.sizes, score)
+    return {**about, "labels": list(file.labels), "label": label}
 
 
-def _layout(file: RewardFile, tokenizer: Any, prompt: str | None) -> Layout:
-    """How the texts of a judge with a head look; raises where they cannot be made."""
-    if prompt is not None and file.kind.level == "step":
-        raise ValueError(f"a {file.kind.name} has its own form of text; leave out the prompt")
-    layout = Layout(tokenizer, file.kind, file.pad_id, prompt or file.ranked)
-    check_texts(layout, file.path)
-    return layout
+class _Wish(NamedTuple):
+    """What was asked of a judge, beside its model."""
+
+    kind: str | None = None
+    prompt: str | None = None
+    labels: Sequence[str] | None = None
+    label: int | str | None = None
+    marker: str | None = None
+    name: str | None = None
+
+    def kind_to_ask(self, model: str | os.PathLike[str] | CausalLM) -> Kind | None:
+        """The kind, if it is one of a language model without a head."""
+        if self.prompt is not None:
+            check_prompt(self.prompt)
+        kind = self.kind
+        if kind is None and self.prompt is not None and not _has_head(model):
+            kind = "yes_no"
+        found = None if kind is None else find_kind(kind)
+        if found is not None and found.labels:
+            return found
+        if self.labels is not None:
+            raise ValueError(f"labels={self.labels!r:.60} are for {', '.join(TEXT_KINDS)}")
+        return None
+
+    def layout(self, file: RewardFile, tokenizer: Any) -> Layout:
+        """How the texts of a judge with a head look; raises where they cannot be made."""
+        if self.prompt is not None and file.kind.level == "step":
+            raise ValueError(f"a {file.kind.name} has its own form of text; leave out the prompt")
+        prompt = self.prompt or file.ranked
+        layout = Layout(tokenizer, file.kind, file.pad_id, prompt, self.marker)
+        check_texts(layout, file.path)
+        return layout
 
 
 def open_judge(record: Scorer, device: str | None = None) -> Judge:
     """The judge of a registered scorer, under the scorer's name; every error names its owner."""
     who = f"scorer {record.name!r} of {record.owner}"
-    with blamed(f"{who} failed", own=(EdificeError,)):
-        judge = record.factory()
-        if isinstance(judge, str | os.PathLike):
-            judge = load_reward(judge, device)
+    try:
+        with blamed(f"{who} failed", own=(EdificeError,)):
+            judge = record.factory()
+            if isinstance(judge, str | os.PathLike):
+                judge = load_reward(judge, device)
+    except CheckpointError as error:
+        raise CheckpointError(f"{who}: {error}") from error
     if not isinstance(judge, Judge):
         raise PluginError(f"{who} gave {show(judge):.60}, expected a Judge, or its path or name")
     for option in ("range", "level"):
@@ -129,30 +151,27 @@ def _of_language_model(
     model: str | os.PathLike[str] | CausalLM,
     loading: tuple[str | None, str | None, str],
     kind: Kind,
-    prompt: str | None,
-    labels: Sequence[str] | None,
-    label: int | str | None,
-    name: str | None,
+    wish: _Wish,
 ) -> Judge:
-    if (kind.form == "prompt") != (prompt is not None):
-        need = "needs" if prompt is None else "takes no"
+    if (kind.form == "prompt") != (wish.prompt is not None):
+        need = "needs" if wish.prompt is None else "takes no"
         raise ValueError(f"kind={kind.name!r} {need} prompt; see docs/judges.md")
-    if label is not None:
-        raise ValueError(f"label={label!r:.40} is for heads; a {kind.name} takes labels")
-    words = tuple(labels) if labels is not None else kind.labels
-    if words is None or isinstance(labels, str) or len(words) != 2 or words[0] == words[1]:
-        raise ValueError(f"labels={labels!r:.60} must be two words, the good one first")
+    if wish.label is not None:
+        raise ValueError(f"label={wish.label!r:.40} is for heads; a {kind.name} takes labels")
+    words = tuple(wish.labels) if wish.labels is not None else kind.labels
+    if words is None or isinstance(wish.labels, str) or len(words) != 2 or words[0] == words[1]:
+        raise ValueError(f"labels={wish.labels!r:.60} must be two words, the good one first")
     if isinstance(model, CausalLM) and loading != (None, None, "float32"):
         raise ValueError("the model is loaded already; leave out device, dtype and activations")
     lm = model if isinstance(model, CausalLM) else load_pretrained(model, *loading)
     if not isinstance(lm, CausalLM) or lm.tokenizer is None:
         raise EdificeError(f"{model} is no language model with a tokenizer, so it cannot judge")
-    layout = Layout(lm.tokenizer, kind, None, prompt)
+    layout = Layout(lm.tokenizer, kind, None, wish.prompt, wish.marker)
+    check_texts(layout, Path(lm.name))
     ids = [layout.token(word) for word in words]
     if ids[0] == ids[1]:
         raise ValueError(f"labels={words!r:.60} are one token; give two words")
-    check_texts(layout, Path(lm.name))
-    name = name or f"{lm.name}-{kind.name}"  # a model may judge in several ways
+    name = wish.name or f"{lm.name}-{kind.name}"  # a model may judge in several ways
     return Judge(name, kind, lm, token_head(lm, ids), layout, words)
 
 
@@ -172,7 +191,9 @@ def check_texts(layout: Layout, path: Path) -> None:
             f"{path}: a {layout.kind.name} reads chats, and this one has no chat template; use a "
             "folder with chat_template.jinja, or give its text as a prompt"
         )
+    if layout.mark is not None and not (layout.kind.marker and layout.mark):
+        raise ValueError(f"marker={layout.mark!r:.40} is for kinds with one behind each step")
     if layout.form == "marked_chat":
-        layout.control(MARKER)
+        layout.control(layout.marker)
     if layout.form == "tags":
-        layout.token(TAG)
+        layout.token(layout.marker)

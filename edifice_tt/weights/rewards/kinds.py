@@ -29,6 +29,7 @@ class Kind:
     layers: tuple[tuple[str, ...], ...] = ()
     bias: bool | None = True  # None: with or without
     architecture: str = ""  # how that ends in a `config.json`
+    marker: str = ""  # what stands behind each step, where that is a text
     labels: tuple[str, str] | None = None
     summary: str = ""
 
@@ -78,6 +79,7 @@ KINDS = {
             "last",
             layers=(_SCORES,),
             architecture="ForProcessRewardModel",
+            marker="<extra_0>",
             summary="two layers behind each step, as Qwen2.5-Math-PRM",
         ),
         Kind(
@@ -99,6 +101,7 @@ KINDS = {
             layers=(_SCORE,),
             bias=None,
             architecture="ForTokenClassification",
+            marker="\n",
             summary="token classification behind each step, as TRL's PRMTrainer",
         ),
         Kind(
@@ -117,6 +120,7 @@ KINDS = {
             "tags",
             "min",
             labels=(" +", " -"),
+            marker=" ки",
             summary="a language model read at the tag behind each step, as Math-Shepherd",
         ),
         Kind(

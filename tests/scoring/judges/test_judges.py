@@ -82,6 +82,11 @@ JUDGES = {
         f"{STEPS[0]}<extra_0>¦{STEPS[1]}<extra_0>¦<e>\n",
         *(second, "ForProcessRewardModel", "qwen2"),
     ),
+    "token classifier with another separator": case(
+        f"<s>{QUESTION}{STEPS[0]}<e>\n¦{STEPS[1]}<e>\n¦".replace("<e>", "es"),
+        *(second, "ForTokenClassification"),
+        asked={"marker": "es\n"},
+    ),
     "value head of lines": case(
         f"{QUESTION}\nTwo and three\n¦make 5.\n¦\n¦So 5.\n¦", sigmoid, "ForPrmModel", "qwen2"
     ),
