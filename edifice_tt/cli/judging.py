@@ -1,7 +1,7 @@
 """Judges on the command line: what judge is this, and scoring a pool file with one."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -152,37 +152,44 @@ def score_file(arguments: argparse.Namespace) -> int:
         judge = load_judge(arguments)
         check_reduce(judge, arguments.reduce)
         how = arguments.reduce or judge.reduce
-        fingerprint = ":".join([judge.fingerprint, how] if how else [judge.fingerprint])
-        if arguments.resume:
-            _check_same(file, judge, fingerprint)
-        left, candidates = [], 0
-        for fields in file.fields():
-            pool = et.Pool(**fields)
-            candidates += len(pool)
-            if not (arguments.resume and all(judge.name in one.scores for one in pool)):
-                _at_line(file, pool, judge.check)  # all of them, before hours of reading
-                left.append(pool.problem)
-        done, status, shown = len(file.problems) - len(left), 0, []
+        fingerprint = f"{judge.fingerprint}:{how}" if how else judge.fingerprint
+        _check_same(file, judge, fingerprint)
+        left = list(_left(file, judge, arguments.resume))
+        pools: list[Any] = []
         try:
             for problem in terminal.progress(left, len(left), judge.name):
                 pool = et.Pool(**next(file.fields(problem)))
                 pool = _at_line(file, pool, partial(judge.score, reduce=arguments.reduce))
                 writer.add_scores(pool, judge.name, f"judge {judge.kind.name}", fingerprint, ())
-                done += 1
-                if arguments.json:
-                    shown.append(pool.to_dict())
+                pools.append(pool if arguments.json or len(file.problems) == 1 else None)
         except KeyboardInterrupt:
+            done = len(file.problems) - len(left) + len(pools)
             terminal.tell(
                 f"interrupted; {done} of {len(file.problems)} problems in {arguments.pool} have a "
                 "score; the same command with --resume scores the others"
             )
-            status = 130
-    text = f"{candidates} candidates of {len(file.problems)} problems in {arguments.pool} have a "
-    text += f"score by {judge.name}: {judge.range}" + (f", {how} of the steps" if how else "")
-    only = left and len(file.problems) == 1 and not status
-    if arguments.json or not status:
-        terminal.show_result(arguments, shown, terminal.show_candidates(pool) if only else text)
-    return status
+            return 130
+    _show(arguments, file, judge, pools, f", {how} of the steps" if how else "")
+    return 0
+
+
+def _show(arguments: argparse.Namespace, file: Any, judge: Any, pools: list[Any], how: str) -> None:
+    count = sum(map(len, file.indices.values()))
+    text = f"{count} candidates of {len(file.problems)} problems in {arguments.pool} have a "
+    text += f"score by {judge.name}: {judge.range}{how}"
+    if pools and len(file.problems) == 1:
+        text = terminal.show_candidates(pools[0])
+    plain = [pool.to_dict() for pool in pools] if arguments.json else []
+    terminal.show_result(arguments, plain, text)
+
+
+def _left(file: Any, judge: Any, resume: bool) -> Iterator[str]:
+    """The problems to score; all their texts are looked at before hours of reading."""
+    for fields in file.fields():
+        pool = et.Pool(**fields)
+        if not resume or any(judge.name not in one.scores for one in pool):
+            _at_line(file, pool, judge.check)
+            yield pool.problem
 
 
 def _at_line(file: Any, pool: Any, do: Callable[[Any], Any]) -> Any:
@@ -198,7 +205,6 @@ def _check_same(file: Any, judge: Any, fingerprint: str) -> None:
     known = file.scorers.get(judge.name, {}).get("fingerprint", fingerprint)
     if known != fingerprint:
         raise EdificeError(
-            f"{file.path}: its scores by {judge.name} have the fingerprint {known}, this judge and "
-            f"reduction have {fingerprint}; score all without --resume, or give another "
-            "--judge-name"
+            f"{file.path}: it has scores by {judge.name} of another judge or reduction of steps "
+            f"({known}, this one is {fingerprint}); give this one another name with --judge-name"
         )

@@ -101,7 +101,7 @@ def test_an_interrupted_judge_goes_on_where_it_was(run, folders, pool, monkeypat
         "score", pool, "--judge", folders / "other", "--judge-name", "rm", "--resume"
     )
     assert status == 2
-    assert "its scores by rm have the fingerprint" in err
+    assert "it has scores by rm of another judge or reduction of steps" in err
     assert run("score", pool, "--judge", folders / "rm", "--resume")[0] == 0
     assert asked == ["0", "1", "1", "2"]
     assert scores(pool, "rm") == expected(folders / "rm")

@@ -58,15 +58,10 @@ class Judge:
     @cached_property
     def fingerprint(self) -> str:
         """A hash that identifies its weights and how it reads."""
-        parts = [self.lm.fingerprint, self.kind.name, self.head.score, str(self.head.label)]
-        parts += [
-            str(self.layout.pad_id),
-            str(self.layout.prompt),
-            self.layout.form,
-            self.layout.marker,
-        ]
-        parts += [str(self.layout.tokenizer.chat_template)]
-        hashed = sha256("\0".join(parts).encode())
+        layout, head = self.layout, self.head
+        parts = [self.lm.fingerprint, self.kind.name, head.score, head.label, layout.pad_id]
+        parts += [layout.form, layout.prompt, layout.marker, layout.tokenizer.chat_template]
+        hashed = sha256("\0".join(map(str, parts)).encode())
         for layer in self.head.layers:
             hashed.update(layer.weight.tobytes())
             hashed.update(b"" if layer.bias is None else layer.bias.tobytes())
