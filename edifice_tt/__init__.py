@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from edifice_tt.pools.writer import write_pools as write_pools
     from edifice_tt.sampling.generate import generate as generate
     from edifice_tt.sampling.runs import generate_pools as generate_pools
+    from edifice_tt.scoring.judges.judge import Judge as Judge
+    from edifice_tt.scoring.judges.load import load_reward as load_reward
     from edifice_tt.scoring.score import score as score
     from edifice_tt.scoring.steps import reduce_steps as reduce_steps
     from edifice_tt.scoring.verifier import Verifier as Verifier
@@ -105,6 +107,8 @@ _ROOMS = {
     "pools.foreign": "import_pools read_problems",
     "pools.merge": "merge_pools",
     "selection.rules": "group_by_answer",
+    "scoring.judges.judge": "Judge",
+    "scoring.judges.load": "load_reward",
     "scoring.score": "score",
     "selection.select": "Choice select",
     "scoring.steps": "reduce_steps",

@@ -98,7 +98,9 @@ def test_a_head_with_a_lock_a_buffer_and_a_zero_is_sound():
 
 
 def test_a_factory_must_tell_what_it_reads():
-    with pytest.raises(ValueError, match="give reads='hidden', 'text', 'logprobs' or 'states'"):
+    with pytest.raises(
+        ValueError, match="give reads='hidden', 'text', 'logprobs', 'states' or 'judge'"
+    ):
         check_scorer(mean_of_squares)
 
 

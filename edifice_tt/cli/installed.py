@@ -67,6 +67,7 @@ def _reads(scorer: Scorer) -> str:
     """What a scorer reads, in words."""
     return {
         "text": "text",
+        "judge": "questions and answers, as a judge",
         "logprobs": "log-probabilities",
         **{name: f"confidence of tokens ({name})" for name in CONFIDENCES},
         "hidden": "hidden states, as a model's head",

@@ -143,7 +143,7 @@ def open_verifier(arguments: argparse.Namespace, scorer: str | None) -> Any:
 
 
 # Names of files may be any bytes; `read_question` looks at what comes from standard input too.
-_NOT_HERE = ("model", "verifier", "prompt")
+_NOT_HERE = ("model", "verifier", "judge", "prompt")
 
 
 def check_texts(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import edifice_tt as et
-from edifice_tt.cli import options, terminal
+from edifice_tt.cli import judging, options, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, default_of
 from edifice_tt.cli.rule_options import rule_options
@@ -25,7 +25,11 @@ HEADING = "pool files"
 def register(add: Add) -> None:
     """Add the commands of this room."""
     summary = "add a scorer's scores to a pool file"
-    score = add("score", _score, summary, options.add_loading, options.add_scoring)
+    groups = (options.add_loading, options.add_scoring, judging.add_judging)
+    score = add("score", _score, summary, *groups)
+    score.add_argument(
+        "--resume", action="store_true", help="score only what a judge has not scored yet"
+    )
     score.add_argument("pool", type=Path, help="pool file; the scores are appended")
     add_option(
         score, options.SCORE, "--scorer", "a scorer of edifice-tt list (default: {})", unset=True
@@ -58,10 +62,14 @@ def register(add: Add) -> None:
         options.add_output(command, "pool file to write", required=True)
 
 
-def _score(arguments: argparse.Namespace) -> None:
+def _score(arguments: argparse.Namespace) -> int:
     from edifice_tt.pools.writer import PoolWriter
-    from edifice_tt.scoring.score import check_reduce
+    from edifice_tt.scoring.steps import check_reduce
 
+    if judging.is_asked_for(arguments):
+        return judging.score_file(arguments)
+    if arguments.resume:
+        raise ValueError("--resume is for a judge; other scorers are quick, leave it out")
     model, scorer = "", arguments.scorer
     if arguments.verifier is None:
         scorer = scorer or default_of(options.SCORE, "scorer")
@@ -90,6 +98,7 @@ def _score(arguments: argparse.Namespace) -> None:
     text += f"by {name}"
     only = len(pools.problems) == 1
     terminal.show_result(arguments, shown, terminal.show_candidates(pool) if only else text)
+    return 0
 
 
 def _seen(verifier: Any, file: Any) -> list[str]:

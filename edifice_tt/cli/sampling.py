@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edifice_tt as et
-from edifice_tt.cli import options, terminal
+from edifice_tt.cli import judging, options, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, default_of
 from edifice_tt.cli.rule_options import rule_options
@@ -30,6 +30,7 @@ def register(add: Add) -> None:
         options.add_sampling,
         options.add_selection,
         options.add_scoring,
+        judging.add_judging,
     )
     best.add_argument("prompt", help="the question; - reads it from standard input")
     best.add_argument(
@@ -129,7 +130,7 @@ def _generate_file(arguments: argparse.Namespace) -> int:
 
 def _best_of(arguments: argparse.Namespace) -> int:
     from edifice_tt.pools.tasks import find_task
-    from edifice_tt.scoring import score
+    from edifice_tt.scoring import score, steps
     from edifice_tt.selection import select
 
     # What can be wrong is found before minutes of sampling.
@@ -137,16 +138,21 @@ def _best_of(arguments: argparse.Namespace) -> int:
     rule = registry.find("selector", arguments.rule)
     rule_settings = rule_options(arguments, rule)
     task = find_task(arguments.task) if arguments.task else None
-    scorer = arguments.scorer
-    if scorer is None and arguments.verifier is None:
+    scorer, reads = arguments.scorer, None
+    asks_itself = judging.asks_itself(arguments)
+    judge = None if asks_itself else judging.load_judge(arguments)
+    if scorer is None and arguments.verifier is None and not (judge or asks_itself):
         scorer = _usual_scorer(arguments)
     verifier = options.open_verifier(arguments, scorer)
-    if verifier is None:
-        record = registry.find("scorer", scorer)
-        select.check_range(rule, record.name, record.range)
-        score.check_reduce(record, arguments.reduce)
-    else:
+    if verifier is not None:
         select.check_range(rule, verifier.name, "probability")
+    elif judge is None and scorer is not None:
+        record = registry.find("scorer", scorer)
+        reads = record.reads
+        select.check_range(rule, record.name, record.range)
+        steps.check_reduce(record, arguments.reduce)
+    elif judge is not None:
+        judging.check_fits(judge, rule, arguments.reduce)
     if rule.name == "oracle":
         raise ValueError(
             "rule 'oracle' needs to know what is right, which best-of is not told; sample with "
@@ -155,16 +161,19 @@ def _best_of(arguments: argparse.Namespace) -> int:
     if arguments.output:
         options.check_new(arguments)
     question = (task.examples if task else "") + options.read_question(arguments)
-    reads = None if verifier else record.reads
     request = options.request_of(arguments, task, reads=reads)
     lm = options.load(arguments, arguments.model, request.devices)
-    if verifier is None:
-        score.check_scorer(lm, record.name)
-    else:
+    if verifier is not None:
         verifier.check(lm)
+    elif asks_itself:
+        judge = judging.load_judge(arguments, lm)
+        judging.check_fits(judge, rule, arguments.reduce)
+    elif judge is None:
+        score.check_scorer(lm, str(scorer))
     pool, choice = _sample(lm, _prompt(arguments, question, lm, task), request), None
     try:
-        pool = et.score(lm, pool, scorer=verifier or record.name, reduce=arguments.reduce)
+        chosen = verifier or judge or scorer
+        pool = et.score(lm, pool, scorer=chosen, reduce=arguments.reduce)
         choice = et.select(pool, arguments.rule, **rule_settings)
     finally:  # what was sampled is not lost when the scorer fails or the rule chooses nobody
         try:

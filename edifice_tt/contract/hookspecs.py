@@ -57,14 +57,18 @@ def register_scorers(register: Callable[..., None]) -> None:
       that path or an `edifice_tt.Verifier`. The file names the layer and the model; any other model
       is refused. `model` is the catalog name that `edifice-tt list` shows and `edifice-tt score`
       loads. The file is opened on first use.
+    - `"judge"`: a pretrained reward model. Give the absolute path of its folder or GGUF file as
+      `factory`, or let `factory()` return that path, a name that `edifice_tt.load_reward` takes, or
+      an `edifice_tt.Judge`. It must have the declared `range` and `level`.
 
     `range` declares the scores: `"probability"` (within [0, 1]), `"logit"` (a probability before
     the sigmoid) or `"unbounded"`; a verifier always gives probabilities. A candidate's score
     depends on that candidate alone. Parameters of `factory` that have a default are options: they
     are given in the scorer's name, as in `"deepconf:part=tail:window=256"`.
 
-    `level` is `"answer"`, or `"step"` for a scorer of text that returns a non-empty list of float
-    per completion, one per step. `edifice_tt.score(..., reduce=)` reduces the list to one number.
+    `level` is `"answer"`, or `"step"` for a judge of steps, or a scorer of text that returns a
+    non-empty list of float per completion, one per step. `edifice_tt.score(..., reduce=)` reduces
+    the list to one number.
     """
 
 

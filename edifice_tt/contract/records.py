@@ -16,7 +16,7 @@ from edifice_tt.contract.errors import PluginError
 
 CONFIDENCES = ("entropy", "self_certainty", "deepconf")  # of each token, kept on request
 PER_TOKEN = ("logprobs", *CONFIDENCES)
-READS = ("hidden", "text", "logprobs", "states", *CONFIDENCES)
+READS = ("hidden", "text", "logprobs", "states", "judge", *CONFIDENCES)
 RANGES = ("probability", "logit", "unbounded")
 LEVELS = ("answer", "step")
 NEEDS = (None, "probability", "logit")
@@ -44,7 +44,8 @@ class Architecture:
 class Scorer:
     """A function that rates candidates; see `hookspecs.register_scorers`.
 
-    With `reads="states"`, the factory returns a verifier or the path of its file.
+    With `reads="states"`, the factory returns a verifier or the path of its file, with
+    `reads="judge"` a judge or the path or name of its model.
     """
 
     name: str
@@ -61,14 +62,16 @@ class Scorer:
         _check_declared(who, "reads", self.reads, READS)
         _check_declared(who, "range", self.range, RANGES)
         _check_declared(who, "level", self.level, LEVELS)
-        if self.level == "step" and self.reads != "text":
+        if self.level == "step" and self.reads not in ("text", "judge"):
             raise PluginError(
-                f"{who}: level='step' needs reads='text', given reads={self.reads!r}; register it "
-                "with level='answer'"
+                f"{who}: level='step' needs reads='text' or 'judge', given reads={self.reads!r}; "
+                "register it with level='answer'"
             )
         if self.reads == "states":
             self._settle_verifier(who)
-        elif self.model:
+        elif self.reads == "judge":
+            self._settle_path(who)
+        if self.model and self.reads != "states":
             raise PluginError(
                 f"{who}: model={self.model!r} is for reads='states', given reads={self.reads!r}; "
                 "leave it out"
@@ -79,6 +82,9 @@ class Scorer:
         if self.range == "logit":
             raise PluginError(f"{who}: a verifier gives probabilities; leave out range='logit'")
         object.__setattr__(self, "range", "probability")
+        self._settle_path(who)
+
+    def _settle_path(self, who: str) -> None:
         source: object = self.factory
         if isinstance(source, str | os.PathLike):
             path = Path(source)

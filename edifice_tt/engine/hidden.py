@@ -32,8 +32,8 @@ Work = TypeVar("Work")
 Read = TypeVar("Read")
 
 
-class _Job(NamedTuple):
-    """A pool as tokens."""
+class Texts(NamedTuple):
+    """A prompt and what follows it, several times, as tokens."""
 
     prompt_ids: list[int]
     answers: list[list[int]]
@@ -55,6 +55,18 @@ def read_hidden(
     layer = check_layer(lm, layer)
     (states,) = read_layers(lm, [pool], [layer], devices)
     return states[layer]
+
+
+def read_texts(
+    lm: CausalLM, texts: Sequence[Texts], devices: Sequence[str] | None = None
+) -> Iterator[list[States]]:
+    """The hidden states (T, D) of all answers to each prompt, after the last layer and its norm.
+
+    The states of an answer depend on it and its prompt alone, not on the answers beside it.
+    """
+    check_unchanged(lm)
+    parts = [range(lm.config.num_layers)]
+    return (states for (states,) in (_read_all(lm, texts, parts, devices) if texts else ()))
 
 
 def read_layers(
@@ -86,7 +98,7 @@ def check_layer(lm: CausalLM, layer: int | None) -> int:
 
 
 def _read_all(
-    lm: CausalLM, jobs: Sequence[_Job], parts: Sequence[range], devices: Sequence[str] | None
+    lm: CausalLM, jobs: Sequence[Texts], parts: Sequence[range], devices: Sequence[str] | None
 ) -> Iterator[list[list[States]]]:
     """The states of each job, by part and answer."""
     rows, longest = (
@@ -102,7 +114,7 @@ def _read_all(
 
 
 def _read_by_length(
-    decoders: Sequence[Decoder], job: _Job, parts: Sequence[range]
+    decoders: Sequence[Decoder], job: Texts, parts: Sequence[range]
 ) -> list[list[States]]:
     """The states of one job, of which long texts may be rotated in another way than short ones."""
     longest, states = decoders[0].model.config.long_rope_from, {}
@@ -122,7 +134,7 @@ def _read_by_length(
 
 
 def _read_with(
-    decoders: Sequence[Decoder], jobs: Sequence[_Job], parts: Sequence[range]
+    decoders: Sequence[Decoder], jobs: Sequence[Texts], parts: Sequence[range]
 ) -> Iterator[list[list[States]]]:
     room = max((len(answer) for job in jobs for answer in job.answers), default=1)
     most = max(len(job.answers) for job in jobs)
@@ -135,7 +147,7 @@ def _read_with(
         read = [_read_rows(decoder, answers[i : i + size], capacity, room, parts) for i in starts]
         return [[states for rows in read for states in rows[i]] for i in range(len(parts))]
 
-    def read_job(decoder: Decoder, job: _Job) -> list[list[States]]:
+    def read_job(decoder: Decoder, job: Texts) -> list[list[States]]:
         decoder.read_prompt(job.prompt_ids)
         return read_rows(decoder, job.answers)
 
@@ -152,7 +164,7 @@ def _read_with(
         decoders = decoders[: len(jobs)]
         for decoder in decoders:
             decoder.begin_prompt(longest)  # room for every prompt
-            read_job(decoder, _Job(longest[:1], [[0]]))
+            read_job(decoder, Texts(longest[:1], [[0]]))
         yield from _side_by_side(decoders, read_job, jobs)
 
 
@@ -199,11 +211,11 @@ def _read_rows(
     return [[np.concatenate(one) for one in states] for states in by_part]
 
 
-def _job(lm: CausalLM, pool: Pool, alone: bool) -> _Job:
+def _job(lm: CausalLM, pool: Pool, alone: bool) -> Texts:
     try:
         prompt = encode_prompt(lm, pool.prompt)
         room = lm.config.context_length - len(prompt)
-        return _Job(prompt, [_token_ids(lm, candidate, room) for candidate in pool])
+        return Texts(prompt, [_token_ids(lm, candidate, room) for candidate in pool])
     except (EdificeError, ValueError) as error:
         if alone:
             raise

@@ -9,20 +9,26 @@ from edifice_tt.contract.errors import EdificeError, PluginError
 from edifice_tt.contract.tracing import blamed, one_line, show
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.pools.pool import Pool
-from edifice_tt.scoring.steps import DEFAULT, check_reduction, reduce_steps
+from edifice_tt.scoring.judges.judge import Judge
+from edifice_tt.scoring.judges.load import open_judge
+from edifice_tt.scoring.steps import DEFAULT, check_reduce, reduce_steps
 from edifice_tt.scoring.verifier import Verifier, open_verifier, read_head
 
 
 def score(
-    lm: CausalLM | None, pool: Pool, scorer: str | Verifier = "logprob", reduce: str | None = None
+    lm: CausalLM | None,
+    pool: Pool,
+    scorer: str | Verifier | Judge = "logprob",
+    reduce: str | None = None,
 ) -> Pool:
     """Return a pool with a scorer's scores and declared range added; higher is better.
 
     A scorer that reads text or log-probabilities needs no model: `lm` may be None. A scorer of
     hidden states is the model's own head (`lm.config.scorer`), or a verifier trained on the model:
     a registered name or a `Verifier`. The candidate's score is the head's number at its last token.
-    A scorer of steps fills `step_scores`, and `reduce` makes one score of them (default: `last`;
-    see `steps.reduce_steps`).
+    A judge is a model of its own, and `lm` may be None: a registered name or a `Judge`.
+    A scorer of steps fills `step_scores`, and `reduce` makes one score of them (default: `last`, or
+    the judge's own; see `steps.reduce_steps`).
 
     Raises `UnknownNameError` for an unknown scorer or reduction, and `ValueError` for a reduction
     of a scorer without steps. Raises `EdificeError` when the pool or the model lacks the scorer's
@@ -32,6 +38,11 @@ def score(
     if isinstance(scorer, str) and (one := registry.scorer(scorer)).reads == "states":
         check_reduce(one, reduce)
         scorer = open_verifier(one, None if lm is None else lm.device)
+    elif isinstance(scorer, str) and one.reads == "judge":
+        check_reduce(one, reduce)
+        scorer = open_judge(one, None if lm is None else lm.device)
+    if isinstance(scorer, Judge):
+        return scorer.score(pool, reduce)
     if isinstance(scorer, Verifier):
         if reduce is not None:
             raise ValueError(f"a verifier has no steps to reduce; leave out reduce={reduce!r}")
@@ -50,23 +61,6 @@ def score(
     scores = [reduce_steps(row, reduce or DEFAULT) for row in rows]
     steps = rows if record.level == "step" else ()
     return pool.with_scores(scorer, scores, range=record.range, steps=steps)
-
-
-def check_reduce(record: registry.Scorer, reduce: str | None) -> None:
-    """Raise for an unknown reduction, or one that this scorer cannot have."""
-    if reduce is None:
-        return
-    check_reduction(reduce)
-    if record.level != "step":
-        raise ValueError(
-            f"scorer {record.name!r} gives one score an answer, so reduce={reduce!r} has no steps "
-            "to reduce; leave it out"
-        )
-    if reduce == "product" and record.range != "probability":
-        raise ValueError(
-            f"reduce='product' multiplies probabilities, but scorer {record.name!r} declares "
-            f"range={record.range!r}; use last, min, max or mean"
-        )
 
 
 def _inputs(record: registry.Scorer, pool: Pool) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from statistics import fmean
+from typing import Protocol
 
 from edifice_tt.contract.errors import unknown_name
 
@@ -25,6 +26,34 @@ def reduce_steps(steps: Sequence[float], how: str = DEFAULT) -> float:
     if not steps:
         raise ValueError("there are no steps to reduce; a scorer of steps gives at least one")
     return reduce(steps)
+
+
+class Scorer(Protocol):
+    """What a reduction asks of a scorer, registered or not."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def level(self) -> str: ...
+    @property
+    def range(self) -> str: ...
+
+
+def check_reduce(scorer: Scorer, reduce: str | None) -> None:
+    """Raise for an unknown reduction, or one that this scorer cannot have."""
+    if reduce is None:
+        return
+    check_reduction(reduce)
+    if scorer.level != "step":
+        raise ValueError(
+            f"scorer {scorer.name!r} gives one score an answer, so reduce={reduce!r} has no steps "
+            "to reduce; leave it out"
+        )
+    if reduce == "product" and scorer.range != "probability":
+        raise ValueError(
+            f"reduce='product' multiplies probabilities, but scorer {scorer.name!r} declares "
+            f"range={scorer.range!r}; use last, min, max or mean"
+        )
 
 
 def check_reduction(how: str) -> Callable[[Sequence[float]], float]:

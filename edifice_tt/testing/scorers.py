@@ -5,12 +5,14 @@ Knows the contract of a scorer; `heads` and `verifiers` check those kinds.
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from edifice_tt.contract import registry
+from edifice_tt.scoring.judges.load import open_judge
 from edifice_tt.testing.examples import TEXTS
 from edifice_tt.testing.heads import check_head
 from edifice_tt.testing.promises import BrokenPromise, attempt, compare, find, orders
@@ -41,8 +43,8 @@ def check_scorer(
     padding on the right changes nothing, and weights are Tensor attributes. Gradients reach each
     weight, save and load restore all, and every device works. Scorers of text: a list with one
     float per completion, or with one non-empty list of floats per completion if the level is step.
-    The empty completion and the empty list are tried too. Verifiers: their file is valid; no model
-    is needed.
+    The empty completion and the empty list are tried too. Judges: as scorers of text. Verifiers:
+    their file is valid; no model is needed.
 
     A head may have no weights if it can reach no Tensor or array, which would not be saved. This
     covers its attributes, class, closures, defaults and named globals.
@@ -59,7 +61,7 @@ def check_scorer(
     if reads is None and not isinstance(name_or_factory, str):
         raise ValueError(
             "reads=None: a factory does not tell what its scorer reads; give reads='hidden', "
-            "'text', 'logprobs' or 'states'"
+            "'text', 'logprobs', 'states' or 'judge'"
         )
     factory: Any = name_or_factory
     arguments: dict[str, Any] = {k: v for k, v in declared.items() if v is not None}
@@ -70,6 +72,9 @@ def check_scorer(
         return check_head(who, record, name, options)
     if record.reads == "states":
         return check_verifier(who, record)
+    if record.reads == "judge":
+        judge = attempt(who, "when it is opened", lambda: open_judge(record))
+        record = replace(record, reads="text", factory=lambda: judge)
     noun, items = _items(record.reads)
 
     def make() -> Callable[[list[Any]], Any]:

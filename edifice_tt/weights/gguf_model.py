@@ -4,7 +4,7 @@ Which of the file's names and layouts are which weights of ours stands in `famil
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 
 from tinygrad import Tensor, dtypes
@@ -28,6 +28,7 @@ from edifice_tt.weights.gguf import read_arrays
 from edifice_tt.weights.gguf_blocks import BlockRows
 from edifice_tt.weights.gguf_config import LONG_ROPE_FACTORS, ROPE_FACTORS, read_config
 from edifice_tt.weights.gguf_parts import Header, open_gguf
+from edifice_tt.weights.rewards.kinds import head_tensors, refusal_of
 from edifice_tt.weights.safetensors import check_fit, differences
 from edifice_tt.weights.tokenizer import Tokenizer
 
@@ -41,12 +42,14 @@ def load_gguf(
     device: str | None = None,
     dtype: str | None = None,
     activations: str = "float32",
+    apart: Collection[str] = (),
 ) -> CausalLM:
     """Build the language model that a file holds, with its tokenizer.
 
-    `dtype` and `activations` as in `load_pretrained`. Names and shapes are compared before a weight
-    moves. Raises `CheckpointError` as `read_gguf` does, for an unknown architecture, and
-    with all differences in the weights at once; `ValueError` where activations cannot be rounded.
+    `dtype` and `activations` as in `load_pretrained`. Tensors `apart` are a judge's head. Names and
+    shapes are compared before a weight moves. Raises `CheckpointError` as `read_gguf` does, for an
+    unknown architecture, and with all differences in the weights at once; `ValueError` where
+    activations cannot be rounded.
     """
     header = open_gguf(path)
     try:
@@ -58,11 +61,13 @@ def load_gguf(
             raise ValueError(f"{tokenizer.vocab_size} tokens for {config.vocab_size} embeddings")
     except (ValueError, CheckpointError) as error:
         raise header.error(str(error)) from error
+    if not apart and (head := head_tensors(header.entries)):
+        raise header.error(refusal_of(head))
     header.metadata.clear()  # a vocabulary's texts take as much memory as some weights
     weights = get_state_dict(model)
     placed = family.places(weights, GGUF, 0)
     places = {name: place for name, (place,) in placed.items()}
-    beside = (ROPE_FACTORS, *LONG_ROPE_FACTORS)
+    beside = (ROPE_FACTORS, *LONG_ROPE_FACTORS, *apart)
     shapes = {name: one.shape for name, one in header.entries.items() if name not in beside}
     shapes = found_in(shapes, placed, config.experts)
     found = {name: (shape, dtypes.float32) for name, shape in shapes.items()}

@@ -7,6 +7,7 @@ become float32 unless told otherwise.
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from edifice_tt.nn.stored.halves import DTYPES, HALVES, choose_dtype, hold, narr
 from edifice_tt.weights.families.family import FOLDER, Places, found_in
 from edifice_tt.weights.footprint import check_weights, work_bytes
 from edifice_tt.weights.huggingface_config import read_config
+from edifice_tt.weights.rewards.kinds import head_tensors, refusal_of
 from edifice_tt.weights.safetensors import (
     SafetensorsFile,
     check_finite,
@@ -48,15 +50,24 @@ def is_huggingface(path: Path) -> bool:
 
 
 @exclusive
-def load_huggingface(path: Path, device: str | None = None, dtype: str | None = None) -> CausalLM:
+def load_huggingface(
+    path: Path,
+    device: str | None = None,
+    dtype: str | None = None,
+    files: Sequence[SafetensorsFile] | None = None,
+) -> CausalLM:
     """Build the language model that a folder holds, with its tokenizer.
 
+    `files` are the tensors of a judge without its head; then no head is needed that gives logits.
     Raises `CheckpointError` for an unknown model type, a damaged or incomplete folder,
     and with all differences in the weights at once.
     """
     opened = open_device(device)
     dtype = choose_dtype(dtype, opened)
-    (family, config), files = read_config(path / "config.json"), _files(path)
+    (family, config), bare = read_config(path / "config.json"), files is not None
+    files = open_files(path) if files is None else files
+    if bare:
+        config = replace(config, tied_embeddings=True)
     try:
         with held_to(entry.shape for file in files for entry in file.entries.values()):
             model = CausalLM(config)
@@ -71,7 +82,9 @@ def load_huggingface(path: Path, device: str | None = None, dtype: str | None = 
     weights = get_state_dict(model)
     places = family.places(weights, FOLDER, config.experts)
     sources = _sources(files)
-    _check_head(path, sources, config)
+    if not bare:
+        _check_no_judge(path, sources)
+        _check_head(path, sources, config)
     if config.tied_embeddings:
         sources.pop(_HEAD, None)
     entries = {name: file.entries[name] for name, file in sources.items()}
@@ -155,6 +168,11 @@ def _joined(parts: Sequence[tuple[Callable[[str], NDArray[Any]], str, slice]]) -
     return whole
 
 
+def _check_no_judge(path: Path, sources: Mapping[str, SafetensorsFile]) -> None:
+    if head := head_tensors(sources):
+        raise CheckpointError(f"{path}: {refusal_of(head)}")
+
+
 def _check_head(path: Path, sources: dict[str, SafetensorsFile], config: CausalLMConfig) -> None:
     """Some folders store the shared weight twice; raises unless the two are the same."""
     if not config.tied_embeddings and _HEAD not in sources:
@@ -172,7 +190,8 @@ def _check_head(path: Path, sources: dict[str, SafetensorsFile], config: CausalL
             )
 
 
-def _files(path: Path) -> list[SafetensorsFile]:
+def open_files(path: Path) -> list[SafetensorsFile]:
+    """The safetensors files of a folder, by its index where it has one."""
     index = path / "model.safetensors.index.json"
     if not index.is_file():
         return [open_safetensors(path / "model.safetensors")]

@@ -49,7 +49,7 @@ _KNOWN = (
     *("attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon", "expert_used_count"),
     *("rope.dimension_count", "rope.freq_base", "rope.scale_linear", "rope.scaling.type"),
     *("rope.scaling.factor", "rope.scaling.finetuned", "rope.scaling.original_context_length"),
-    *("rope.scaling.attn_factor",),
+    *("rope.scaling.attn_factor", "classifier.output_labels"),
     *("rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow"),
 )
 # And those that may stand there with such a value; 0 is none, as in llama.cpp.

@@ -54,11 +54,7 @@ def load_pretrained(
     check_dtype(dtype)
     named = _find(model)
     opened = open_device(device)
-    path = Path(model) if named is None else catalog.locate(named)
-    # A pool's settings are UTF-8, which a path need not be.
-    name = named or whole_name(path).encode(errors="backslashreplace").decode()
-    if not os.access(path, os.R_OK):
-        raise CheckpointError(f"{path}: permission denied")
+    path, name = _located(model, named)
     # Our own formats first; a plugin sees only the path, and the first that knows it answers.
     if activations == "float32":
         lm = load_builtin(path, opened, dtype)
@@ -83,6 +79,19 @@ def load_pretrained(
     if dtype is None:
         return place(lm, opened)
     return store(place(lm, opened), choose_dtype(dtype, opened))
+
+
+def locate(model: str | os.PathLike[str]) -> tuple[Path, str]:
+    """The file or folder of a model, pulled if need be, and its name; raises as above."""
+    return _located(model, _find(model))
+
+
+def _located(model: str | os.PathLike[str], named: str | None) -> tuple[Path, str]:
+    path = Path(model) if named is None else catalog.locate(named)
+    if not os.access(path, os.R_OK):
+        raise CheckpointError(f"{path}: permission denied")
+    # A pool's settings are UTF-8, which a path need not be.
+    return path, named or whole_name(path).encode(errors="backslashreplace").decode()
 
 
 def _find(model: str | os.PathLike[str]) -> str | None:

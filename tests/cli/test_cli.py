@@ -21,7 +21,7 @@ site = pytest.fixture(open_site, name="site")
 
 COMMANDS = [
     *("list", "plugins", "doctor", "models", "pull", "generate", "best-of"),
-    *("score", "select", "grade", "import-pool", "merge", "curve", "tasks", "train"),
+    *("score", "select", "grade", "import-pool", "merge", "judge", "curve", "tasks", "train"),
 ]
 FEW = ["--model", "tiny", "-n", "4", "--max-tokens", "6"]
 

@@ -306,7 +306,7 @@ BROKEN = {
     "bad reads": (
         HEAD + "def register_scorers(register): register('half', list, reads='tokens')",
         "register_scorers: scorer 'half': reads='tokens' is none of ('hidden', 'text', 'logprobs', "
-        "'states', 'entropy', 'self_certainty', 'deepconf')",
+        "'states', 'judge', 'entropy', 'self_certainty', 'deepconf')",
     ),
     "bad range": (
         HEAD

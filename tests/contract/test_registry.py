@@ -134,7 +134,7 @@ def test_a_rule_record_checks_what_it_declares(function, needs, message):
         (
             {"reads": "tokens"},
             "scorer 'judge': reads='tokens' is none of ('hidden', 'text', 'logprobs', 'states', "
-            "'entropy', 'self_certainty', 'deepconf')",
+            "'judge', 'entropy', 'self_certainty', 'deepconf')",
         ),
         (
             {"reads": "text", "range": "percent"},
@@ -146,8 +146,8 @@ def test_a_rule_record_checks_what_it_declares(function, needs, message):
         ),
         (
             {"reads": "hidden", "level": "step"},
-            "scorer 'judge': level='step' needs reads='text', given reads='hidden'; register it "
-            "with level='answer'",
+            "scorer 'judge': level='step' needs reads='text' or 'judge', given reads='hidden'; "
+            "register it with level='answer'",
         ),
     ],
 )

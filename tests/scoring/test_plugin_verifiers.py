@@ -213,7 +213,11 @@ def test_a_factory_that_gives_no_verifier_is_one_error_that_names_the_owner(
         ("'judge.safetensors'", "", "'judge.safetensors' depends on the current folder; give the"),
         ("7", "", "factory=7 is not callable"),
         ("list", ", range='logit'", "a verifier gives probabilities; leave out range='logit'"),
-        ("list", ", level='step'", "level='step' needs reads='text', given reads='states'"),
+        (
+            "list",
+            ", level='step'",
+            "level='step' needs reads='text' or 'judge', given reads='states'",
+        ),
     ],
 )
 def test_a_verifier_that_is_declared_wrongly_leaves_its_plugin_out(site, made, more, reason):

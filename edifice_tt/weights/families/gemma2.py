@@ -7,6 +7,7 @@ from edifice_tt.weights.families.family import LAYERS, POST_NORMS, Family
 
 OPTIONS = {"norms": "both", "activation": "gelu_tanh"}
 DEFAULTS = {
+    "pad_token_id": 0,
     "head_dim": 256,
     "num_key_value_heads": 4,
     "hidden_activation": "gelu_pytorch_tanh",

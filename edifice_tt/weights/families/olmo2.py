@@ -7,7 +7,7 @@ _BEFORE = ("attn_norm", "ffn_norm")
 FAMILY = Family(
     "olmo2",
     bias_options={"attention_bias": ("q", "k", "v", "o")},
-    defaults={"rms_norm_eps": 1e-5},
+    defaults={"rms_norm_eps": 1e-5, "pad_token_id": 1},
     layers={
         name: names
         for name, names in {**LAYERS, **POST_NORMS, **HEAD_NORMS}.items()

@@ -19,6 +19,7 @@ FAMILY = Family(
     "olmoe",
     bias_options={"attention_bias": ("q", "k", "v", "o")},
     defaults={
+        "pad_token_id": 1,
         "max_position_embeddings": 4096,
         "rms_norm_eps": 1e-5,
         "num_experts": 64,

@@ -8,6 +8,7 @@ _GATE_UP = ("blk.{}.ffn_up", "model.layers.{}.mlp.gate_up_proj")
 FAMILY = Family(
     "phi3",
     defaults={
+        "pad_token_id": 32000,
         "max_position_embeddings": 4096,
         "original_max_position_embeddings": 4096,
         "rms_norm_eps": 1e-5,

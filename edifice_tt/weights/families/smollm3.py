@@ -17,6 +17,7 @@ FAMILY = Family(
     rotary_pairs=True,
     bias_options={"attention_bias": ("q", "k", "v", "o"), "mlp_bias": ("gate", "up", "down")},
     defaults={
+        "pad_token_id": 128004,
         "max_position_embeddings": 32768,
         "num_key_value_heads": 4,
         "rope_theta": 2e6,

@@ -1,0 +1,1 @@
+"""Judges: reward models, process reward models and language models that rate answers."""
