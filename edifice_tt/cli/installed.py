@@ -14,13 +14,13 @@ from edifice_tt.contract.registry import Registry, load_registry
 from edifice_tt.version import __version__
 
 HEADING = "what is here"
-NAMED = ("architectures", "scorers", "selectors", "extractors", "tasks")
+NAMED = ("architectures", "scorers", "selectors", "extractors", "tasks", "searches")
 KINDS = (*NAMED, "formats", "commands")
 
 
 def register(add: Add) -> None:
     """Add the commands of this room."""
-    add("list", _list, "show scorers, selection rules, answer extractors, tasks, models")
+    add("list", _list, "show scorers, selection rules, answer extractors, tasks, searches, models")
     add("plugins", _plugins, "show who provides what, and what failed")
     doctor = add(
         "doctor",
@@ -50,6 +50,9 @@ def _list(arguments: argparse.Namespace) -> None:
     }
     for scorer in by_kind["scorers"]:
         scorer["reads"] = _reads(registry.scorers[scorer["name"]])
+    for search in by_kind["searches"]:
+        needs = registry.searches[search["name"]].needs
+        search["reads"] = ", ".join(needs) or "nothing"
     by_kind["verifiers"] = [
         {"name": name, "summary": ": ".join(filter(None, (r.model, r.summary))), "owner": r.owner}
         for name, r in sorted(registry.verifiers.items())
@@ -58,7 +61,7 @@ def _list(arguments: argparse.Namespace) -> None:
         terminal.print_json(by_kind)
         return
     for kind, records in by_kind.items():
-        header = (kind, "", "from", *(["reads"] if kind == "scorers" else []))
+        header = (kind, "", "from", *(["reads"] if kind in ("scorers", "searches") else []))
         rows = [tuple(record.values()) for record in records]
         terminal.show(terminal.table(header, rows), end="\n\n")
 

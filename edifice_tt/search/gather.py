@@ -10,7 +10,17 @@ from typing import NamedTuple
 
 from edifice_tt.contract.options import check_count, check_seed, problem_seed
 from edifice_tt.search import choosers
-from edifice_tt.search.method import Ask, Outcome, Row, State, Until, best, in_order, score_of
+from edifice_tt.search.method import (
+    Ask,
+    Outcome,
+    Row,
+    State,
+    Until,
+    best,
+    check_step,
+    in_order,
+    score_of,
+)
 
 
 class Slot(NamedTuple):
@@ -41,10 +51,9 @@ class Gather:
     def __post_init__(self) -> None:
         check_count("n", self.n)
         check_count("max_steps", self.max_steps)
+        check_step(self.delimiter, self.word)
         if self.step_tokens is not None:
             check_count("step_tokens", self.step_tokens)
-        if self.delimiter == "":
-            raise ValueError("delimiter='' ends no step; give a text such as a line's end, or None")
 
     def parents(self, level: Sequence[Slot], held: int, key: tuple[int, int]) -> list[int]:
         """The parent of each row to come, as places of the level; `key` is (seed, step)."""

@@ -119,3 +119,11 @@ def check_share(name: str, value: float, low: float = 0.0, high: float = 1.0) ->
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not low < value <= high:
         raise ValueError(f"{name}={value!r:.60} must be above {low:g} and at most {high:g}")
+
+
+def check_step(delimiter: object, word: object) -> None:
+    """Raise `ValueError` unless these can end a step: a text, a function, or None for neither."""
+    if delimiter is not None and (not isinstance(delimiter, str) or not delimiter):
+        raise ValueError(f"delimiter={delimiter!r:.60} must be a text that ends a step, or None")
+    if word is not None and not callable(word):
+        raise ValueError(f"word={word!r:.60} must be a function of a Row, or None")

@@ -13,6 +13,7 @@ from edifice_tt.search.method import (
     Until,
     best,
     check_share,
+    check_step,
     in_order,
     score_of,
 )
@@ -40,6 +41,7 @@ class Rejection:
     def __post_init__(self) -> None:
         check_count("n", self.n)
         check_share("keep", self.keep)
+        check_step(self.delimiter, self.word)
         cuts = tuple(check_count("cuts", cut) for cut in self.cuts)
         if not cuts or list(cuts) != sorted(set(cuts)):
             raise ValueError(f"cuts={self.cuts} must be rising whole numbers, such as (32, 64)")
