@@ -122,15 +122,19 @@ def confidences_of(candidate: Candidate, measure: str) -> tuple[float, ...]:
     return values
 
 
+def reads_logprobs(scorer: str) -> bool:
+    """Whether an installed scorer of that name rates any beginning by its log-probabilities."""
+    record = registry.load_registry().scorers.get(scorer)
+    return record is not None and record.reads == "logprobs"
+
+
 def scores_of(scorer: str, delimiter: str | None) -> Score:
     """A function that rates a candidate as far as a row has come, by one scorer.
 
     One that reads log-probabilities can rate any beginning. Others need the number of each step in
     the pool, and a `delimiter` that tells where steps end. A whole candidate has its score.
     """
-    record = registry.load_registry().scorers.get(scorer)
-    reads_logprobs = record is not None and record.reads == "logprobs"
-    of_logprobs = record.factory() if record is not None and reads_logprobs else None
+    of_logprobs = registry.scorer(scorer).factory() if reads_logprobs(scorer) else None
 
     def score(candidate: Candidate, at: Place) -> float:
         who = f"candidate {candidate.index}"
@@ -149,7 +153,7 @@ def scores_of(scorer: str, delimiter: str | None) -> Score:
                     f"{who} has {len(steps)} step scores of {scorer!r} and {found} steps by "
                     f"{delimiter!r}; give the delimiter by which the scorer told steps apart"
                 )
-            return steps[min(at.steps, found) - 1]
+            return steps[-1] if at.ended else steps[at.steps - 1]
         if at.ended and scorer in candidate.scores:
             return candidate.scores[scorer]
         if at.ended:

@@ -24,7 +24,7 @@ from edifice_tt.study.replay_runs import Reader, Runs
 from edifice_tt.study.statistics import Floats
 
 _RUNS = 8_000  # over all problems, where orders are drawn
-_FEWEST_ORDERS = 16
+_ORDERS = (16, 1_000)  # per problem, at least and at most
 
 
 def replay(
@@ -48,8 +48,8 @@ def replay(
     compared with all candidates, and with the first candidates of each problem at the same cost in
     tokens. Both take the most common answer, or for a search without answers the best score. A
     search that stops by counts is computed exactly. For others `orders` of the candidates are drawn
-    per problem (default: 8,000 over all problems). Intervals are a percentile bootstrap over
-    problems. Unfinished problems are left out with a `PoolWarning`.
+    per problem (default: 8,000 over all problems, at most 1,000 each). Intervals are a percentile
+    bootstrap over problems. Unfinished problems are left out with a `PoolWarning`.
 
     Raises `ValueError` for unmarked candidates, for a pool that lacks what the search reads, and
     for a search that copies rows. Raises `UnknownNameError` for an unknown search or setting.
@@ -71,14 +71,20 @@ def replay(
             )
         finished = _finished(pools)
         make_search(search, **{"n": min(map(len, finished)) or 1, **settings})  # refuses settings
-        drawn = orders or max(_FEWEST_ORDERS, ceil(_RUNS / len(finished)))
-        check_count("orders", drawn)
+        usual = min(max(_ORDERS[0], ceil(_RUNS / len(finished))), _ORDERS[1])
+        drawn = usual if orders is None else _check_orders(orders)
         runs = []
         for at, one in enumerate(finished):
             reader = Reader(record, settings, answer, scorer, confidence)
             runs.append(reader.run(one, drawn, (seed, at)))
     settings = _settings_of(make_search(search, **{"n": runs[0].n, **settings}), settings)
     return _record(runs, record, settings, drawn, (pool, level, seed, bootstrap))
+
+
+def _check_orders(orders: int) -> int:
+    if check_count("orders", orders) < 2:
+        raise ValueError("orders=1 must be at least 2: one order does not tell its own error")
+    return orders
 
 
 def _finished(pools: Iterable[Pool]) -> list[Pool]:

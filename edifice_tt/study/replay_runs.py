@@ -16,7 +16,14 @@ from edifice_tt.search.method import Method, best
 from edifice_tt.search.votes import votes
 from edifice_tt.selection.rules import answers_of
 from edifice_tt.selection.select import behind, scorer_of
-from edifice_tt.study.finished import Finished, Place, Score, scores_of
+from edifice_tt.study.finished import (
+    Finished,
+    Place,
+    Score,
+    confidences_of,
+    reads_logprobs,
+    scores_of,
+)
 from edifice_tt.study.problems import check_marked
 from edifice_tt.study.statistics import Floats, best_of_k
 from edifice_tt.study.stopping import mean_over_orders
@@ -94,8 +101,13 @@ class Reader(NamedTuple):
         score: Score | None = None
         if {"scores", "probabilities"} & {*self.record.needs}:
             delimiter = self.settings.get("delimiter")
-            score = scores_of(scorer_of(candidates, self.scorer), delimiter)
+            known = self.scorer is not None and reads_logprobs(self.scorer)
+            name = self.scorer if known else scorer_of(candidates, self.scorer)
+            score = scores_of(str(name), delimiter)
         measure = self.confidence if "confidences" in self.record.needs else None
+        if measure is not None:
+            for candidate in candidates:
+                confidences_of(candidate, measure)  # the first that lacks them is told
         answers = answers_of(candidates, self.answer) if votes else [None] * len(candidates)
         return Finished(candidates, answers, score, measure)
 
