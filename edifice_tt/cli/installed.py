@@ -51,8 +51,9 @@ def _list(arguments: argparse.Namespace) -> None:
     for scorer in by_kind["scorers"]:
         scorer["reads"] = _reads(registry.scorers[scorer["name"]])
     for search in by_kind["searches"]:
-        needs = registry.searches[search["name"]].needs
-        search["reads"] = ", ".join(needs) or "nothing"
+        record = registry.searches[search["name"]]
+        search["reads"] = ", ".join(record.needs) or "nothing"
+        search["breaks"] = record.breaks
     by_kind["verifiers"] = [
         {"name": name, "summary": ": ".join(filter(None, (r.model, r.summary))), "owner": r.owner}
         for name, r in sorted(registry.verifiers.items())
@@ -62,7 +63,7 @@ def _list(arguments: argparse.Namespace) -> None:
         return
     for kind, records in by_kind.items():
         header = (kind, "", "from", *(["reads"] if kind in ("scorers", "searches") else []))
-        rows = [tuple(record.values()) for record in records]
+        rows = [tuple(record.values())[: len(header)] for record in records]
         terminal.show(terminal.table(header, rows), end="\n\n")
 
 
