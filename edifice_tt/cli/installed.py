@@ -20,7 +20,7 @@ KINDS = (*NAMED, "formats", "commands")
 
 def register(add: Add) -> None:
     """Add the commands of this room."""
-    add("list", _list, "show scorers, selection rules, answer extractors, tasks, searches, models")
+    add("list", _list, "show scorers, rules, answer extractors, tasks, searches, models")
     add("plugins", _plugins, "show who provides what, and what failed")
     doctor = add(
         "doctor",

@@ -5,10 +5,8 @@ A group is a window of tokens, and its confidence their mean.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import fsum
+from math import floor, fsum
 from statistics import median
-
-import numpy as np
 
 from edifice_tt.contract.options import check_count
 from edifice_tt.search.method import Ask, Outcome, Row, State, Until, check_share, in_order
@@ -37,6 +35,19 @@ def confidence_of(confidences: Sequence[float], window: int, part: str = "lowest
         return groups[-1]
     lowest = sorted(groups)[: max(1, len(groups) // 10) if part == "bottom_10_percent" else 1]
     return fsum(lowest) / len(lowest)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The value below which so many percent lie, linear between two of them.
+
+    >>> percentile([2.0, 9.0, 5.0, 6.0], 50)
+    5.5
+    """
+    ranked = sorted(values)
+    place = (len(ranked) - 1) * percent / 100
+    low = floor(place)
+    high = min(low + 1, len(ranked) - 1)
+    return ranked[low] + (ranked[high] - ranked[low]) * (place - low)
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,7 @@ class Confidence:
             lengths = (len(row.confidences) for row in rows)
             window = window or min(WINDOW, max(1, int(median(lengths)) // 8))
             lowest = [confidence_of(row.confidences, window) for row in rows]
-            threshold = float(np.percentile(lowest, 100 - self.keep_percent))
+            threshold = percentile(lowest, 100 - self.keep_percent)
             passed = [row for row, low in zip(rows, lowest, strict=True) if low >= threshold]
         else:
             passed = [row for row in rows if not Below(window, threshold)(row)]

@@ -18,8 +18,8 @@ Score = Callable[[Candidate, "Place"], float]
 class Place:
     """Where in a candidate a row stands: after so many tokens and, if they were asked for, steps.
 
-    `tokens` is None within a candidate that was stopped by steps, and `text` is empty within one
-    that was stopped at a token: a pool does not tell where in a text its tokens end.
+    A pool does not tell where in a text its tokens end. So `tokens` is None within a candidate that
+    was stopped at a step, and `text` is empty within one that was stopped at a token.
     """
 
     tokens: int | None = 0

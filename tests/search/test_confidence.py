@@ -1,9 +1,12 @@
 """DeepConf on rows whose confidences a person can add up."""
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edifice_tt.search import confidence
-from edifice_tt.search.confidence import PARTS, Confidence, confidence_of
+from edifice_tt.search.confidence import PARTS, Confidence, confidence_of, percentile
 from edifice_tt.search.loop import run_search
 from edifice_tt.search.method import Row
 
@@ -34,6 +37,12 @@ def test_groups_are_means_of_full_windows():
     assert [confidence_of(row, 9, part) for part in PARTS] == [5.0] * 4
     long = [*[8.0] * 30, *[2.0, 4.0, 6.0]]  # 33 groups of one, of which 3 are a tenth
     assert confidence_of(long, 1, "bottom_10_percent") == 4.0
+
+
+@given(st.lists(st.floats(0, 30), min_size=1, max_size=20), st.floats(0, 100))
+def test_the_percentile_is_linear_between_two_values(values, percent):
+    assert percentile(values, percent) == pytest.approx(np.percentile(values, percent))
+    assert percentile([values[0]] * 7, percent) == values[0]  # so that equal rows are not below
 
 
 def test_later_rows_stop_below_the_threshold_and_do_not_vote():
