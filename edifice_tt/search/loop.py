@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from edifice_tt.contract import registry
@@ -95,9 +96,10 @@ def run_search(
     ({'7': 4.0, '8': 1.0, '9': 1.0}, 30)
     """
     kind = None if answer is None else find_answers(answer)
-    at = Progress(method.start(problem)) if resume is None else Progress.from_dict(resume)
-    while (outcome := method.done(at.state)) is None:
-        ask = method.ask(at.state)
+    call = partial(_call, method)
+    at = Progress(call("start", problem)) if resume is None else Progress.from_dict(resume)
+    while (outcome := call("done", at.state)) is None:
+        ask = call("ask", at.state)
         if not isinstance(ask, Ask) or not ask.rows:
             raise PluginError(f"the search asks for {show(ask):.60}, expected an Ask for some rows")
         if len({*ask.rows}) < len(ask.rows) or len(ask.parents) not in (0, len(ask.rows)):
@@ -114,12 +116,18 @@ def run_search(
                 row = replace(row, answer=[*kind.merge([*seen, found])][-1])
             rows[row.row] = row
         told = [rows[row.row] for row in told]
-        at = Progress(method.tell(at.state, told), books, rows)
+        at = Progress(call("tell", at.state, told), books, rows)
         if on_step is not None:
             on_step(at.to_dict())
     if not isinstance(outcome, Outcome):
         raise PluginError(f"the search ends with {show(outcome):.60}, expected an Outcome")
     return Found(outcome, tuple(in_order(at.rows.values())), at.books)
+
+
+def _call(method: Method, name: str, *arguments: Any) -> Any:
+    who = f"search {type(method).__module__}.{type(method).__qualname__}"
+    with blamed(f"{who} failed in {name}", own=(EdificeError, ValueError)):
+        return getattr(method, name)(*arguments)
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> registry.Search:

@@ -52,8 +52,8 @@ class Ask:
 
     Rows are numbered from 0 in the order in which they are begun. A new row begins with the prompt,
     or as a copy of its parent. `parents` has one entry per row, None for no copy; it may be empty
-    where no row is a copy. A row that has ended may be asked for, and is told again as it stands. One
-    that has not ended, and is neither asked for nor a parent, is dropped: it never comes again.
+    where no row is a copy. A row that has ended may be asked for, and is told again as it stands.
+    One that has not ended, and is neither asked for nor a parent, is dropped: it never comes again.
     """
 
     rows: tuple[int, ...]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from edifice_tt.contract import registry
+from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.tracing import blamed
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.search.method import Ask, Row, Until
 
@@ -144,7 +146,8 @@ def scores_of(scorer: str, delimiter: str | None) -> Score:
                     f"{who} has no log-probabilities of its tokens; scorer {scorer!r} cannot rate "
                     "a part of it"
                 )
-            return float(of_logprobs([list(candidate.token_logprobs[: at.tokens])])[0])
+            with blamed(f"scorer {scorer!r} failed", own=(EdificeError, ValueError)):
+                return float(of_logprobs([list(candidate.token_logprobs[: at.tokens])])[0])
         steps = candidate.step_scores.get(scorer, ())
         if at.steps is not None:
             found = len(steps_of(candidate.text, delimiter or ""))

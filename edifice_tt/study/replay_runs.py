@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.registry import Search
+from edifice_tt.contract.tracing import blamed
 from edifice_tt.pools.pool import Pool
 from edifice_tt.search.loop import make_search, run_search
 from edifice_tt.search.method import Method, best
@@ -80,7 +82,9 @@ class Reader(NamedTuple):
         means = variance = None
         if (by_counts := getattr(method, "by_counts", None)) is not None:
             upto = getattr(method, "upto", lambda told: told + 1)
-            means = mean_over_orders(rows.answers, right, tokens, by_counts, upto, n)
+            who = f"search {self.record.name!r} of {self.record.owner} failed"
+            with blamed(who, own=(EdificeError, ValueError)):
+                means = mean_over_orders(rows.answers, right, tokens, by_counts, upto, n)
         if means is None:
             drawn = _draw(method, rows, right, pool.problem, orders, seed)
             drawn[:, CORRECT] += of_first(n)

@@ -160,6 +160,20 @@ def test_a_search_that_breaks_its_contract_is_told(search, words):
         et.run_search(search, lambda ask: [])
 
 
+@pytest.mark.parametrize("name", ["start", "ask", "tell", "done"])
+def test_what_a_search_raises_is_a_plugin_error(name):
+    search = Odd(Ask((0,)))
+    search.tell = lambda state, rows: state
+    setattr(search, name, lambda *_, **__: {}[3])
+    with pytest.raises(PluginError, match=rf"search test_loop.Odd failed in {name}: KeyError: 3"):
+        et.run_search(search, lambda ask: [Row(i) for i in ask.rows])
+
+
+def test_what_the_rows_raise_is_not_blamed_on_the_search():
+    with pytest.raises(ZeroDivisionError):
+        et.run_search(et.make_search("first"), lambda ask: 1 / 0)
+
+
 def test_an_unknown_search_or_setting_names_the_nearest():
     with pytest.raises(UnknownNameError, match="did you mean 'adaptive'"):
         et.make_search("adaptiv")
