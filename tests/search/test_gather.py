@@ -61,6 +61,12 @@ def test_ties_share_the_places(rows, n):
     assert max(children) - min(children) <= 1
 
 
+@pytest.mark.parametrize(("rows", "each"), [(3, 2), (7, 5), (75, 7)])
+def test_places_that_divide_evenly_are_divided_evenly(rows, each):
+    """525 places times a share of 1/75 are a little more than 7 in float64."""
+    assert choosers.balanced([0.3] * rows, rows * each, 0.2) == [each] * rows
+
+
 def test_children_follow_the_softmax_of_scores():
     """e^(0.2 / 0.2) = 2.718: shares 0.731 and 0.269 of 10 are 7.31 and the rest."""
     assert choosers.balanced([0.4, 0.6], 10, 0.2) == [2, 8]

@@ -9,8 +9,10 @@ from typist import Typist
 
 import edifice_tt as et
 from edifice_tt.contract.errors import PluginError, UnknownNameError
+from edifice_tt.search import loop
 from edifice_tt.search.books import Books
 from edifice_tt.search.method import Ask, Row
+from edifice_tt.selection.answers import Answers
 
 SETTINGS = {"confidence": {"warmup": 3}, "rejection": {"cuts": (2, 5)}}
 STEPPED = ("particles", "rebase", "beam", "dvts")
@@ -85,6 +87,17 @@ def test_answers_are_extracted_and_equal_ones_are_one():
     found = et.run_search(et.make_search("first", n=4), advance, answer="number")
     assert found.outcome.tally == {"7": 2.0, "8": 1.0}
     assert [row.answer for row in found.rows] == ["7", "7", None, "8"]
+
+
+def test_an_extractor_s_equal_answers_get_one_vote_each_for_the_first(monkeypatch):
+    kind = Answers("word", str.strip, lambda answer, other: answer.lower() == other.lower())
+    monkeypatch.setattr(loop, "find_answers", lambda name: kind)
+    texts = ["Rome", "paris", "ROME", "Paris"]
+    search = et.make_search("adaptive", n=4, wave=3)
+    found = et.run_search(
+        search, lambda ask: [Row(i, texts[i], 1, True) for i in ask.rows], answer="word"
+    )
+    assert found.outcome.tally == {"Rome": 2.0, "paris": 2.0}
 
 
 def test_numbers_that_are_not_known_stay_unknown():

@@ -98,7 +98,7 @@ def test_answers_count_in_the_order_of_the_rows():
     search = Adaptive(n=8, wave=8)
     rows = [Row(i, ended=True, answer="b" if i < 4 else "a") for i in range(8)]
     state = search.tell(search.start(), rows[::-1])
-    assert search.done(state).row == 0
+    assert search.done(state).tally == {"b": 4.0}
     assert search.done(state).kept == (0, 1, 2, 3)
 
 

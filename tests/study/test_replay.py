@@ -193,6 +193,20 @@ def test_steps_are_told_apart_by_the_delimiter():
     assert [row.ended for row in told] == [False, False, True, True]
 
 
+def test_rows_go_on_from_where_they_stand():
+    pool = make_pool("ab", token_logprobs=[tuple(-float(i) for i in range(7 + j)) for j in (0, 1)])
+    rows = Finished(pool.candidates, ["a", "b"], scores_of("logprob", None))
+    asks = [et.Ask((1,), et.Until(tokens=more)) for more in (2, 3, 9, 1)]
+    told = [rows.advance(ask)[0] for ask in asks]
+    assert [row.num_tokens for row in told] == [2, 5, 8, 8]
+    assert [row.score for row in told] == [-0.5, -2.0, -3.5, -3.5]
+    assert [row.answer for row in told] == [None, None, "b", "b"]
+    steps = Finished(stepped().candidates, [None] * 3)
+    whole = steps.advance(et.Ask((1,)))
+    assert steps.advance(et.Ask((1,), et.Until(delimiter=". "))) == whole
+    assert whole[0].ended
+
+
 # --- confidence
 
 
