@@ -52,7 +52,7 @@ def register(add: Add) -> None:
     resamples = "resamples of the problems (default: {})"
     option("--bootstrap", resamples, type=whole_number(1, "1000"), metavar="N")
     orders = "orders of the candidates to draw per problem, where a method is not exact; "
-    orders += "default: 8,000 over all problems, at most 1,000 each"
+    orders += "default: from 16 to 1,000, for 200,000 rows in all"
     replay.add_argument("--orders", type=whole_number(2, "200"), metavar="N", help=orders)
     option("--seed", type=whole_number(0, "7"))
 

@@ -10,7 +10,7 @@ from edifice_tt.contract.errors import EdificeError, PluginError, unknown_name
 from edifice_tt.contract.tracing import blamed, show
 from edifice_tt.search.books import Books
 from edifice_tt.search.method import Ask, Method, Outcome, Row, State, in_order
-from edifice_tt.selection.answers import find_answers
+from edifice_tt.selection.answers import Answers, find_answers
 
 Advance = Callable[[Ask], Sequence[Row]]
 
@@ -98,36 +98,44 @@ def run_search(
     kind = None if answer is None else find_answers(answer)
     call = partial(_call, method)
     at = Progress(call("start", problem)) if resume is None else Progress.from_dict(resume)
-    while (outcome := call("done", at.state)) is None:
-        ask = call("ask", at.state)
-        if not isinstance(ask, Ask) or not ask.rows:
-            raise PluginError(f"the search asks for {show(ask):.60}, expected an Ask for some rows")
-        if len({*ask.rows}) < len(ask.rows) or len(ask.parents) not in (0, len(ask.rows)):
-            raise PluginError(
-                f"the search asks for rows {ask.rows} with parents {ask.parents}, expected "
-                "different rows and a parent or None for each"
-            )
+    state, books, rows = at.state, at.books, dict(at.rows)
+    while (outcome := call("done", state)) is None:
+        ask = _checked(call("ask", state))
         told = in_order(advance(ask))
-        books, rows = at.books.add(ask, told), dict(at.rows)
+        books = books.add(ask, told)
         for row in told:
-            if kind is not None and row.ended:
-                found = kind.extract(row.text)
-                seen = (one.answer for one in in_order(rows.values()) if one.answer is not None)
-                row = replace(row, answer=[*kind.merge([*seen, found])][-1])
-            rows[row.row] = row
-        told = [rows[row.row] for row in told]
-        at = Progress(call("tell", at.state, told), books, rows)
+            rows[row.row] = row if kind is None else _read(row, kind, rows)
+        state = call("tell", state, [rows[row.row] for row in told])
         if on_step is not None:
-            on_step(at.to_dict())
+            on_step(Progress(state, books, rows).to_dict())
     if not isinstance(outcome, Outcome):
         raise PluginError(f"the search ends with {show(outcome):.60}, expected an Outcome")
-    return Found(outcome, tuple(in_order(at.rows.values())), at.books)
+    return Found(outcome, tuple(in_order(rows.values())), books)
 
 
 def _call(method: Method, name: str, *arguments: Any) -> Any:
     who = f"search {type(method).__module__}.{type(method).__qualname__}"
     with blamed(f"{who} failed in {name}", own=(EdificeError, ValueError)):
         return getattr(method, name)(*arguments)
+
+
+def _checked(ask: Any) -> Ask:
+    if not isinstance(ask, Ask) or not ask.rows:
+        raise PluginError(f"the search asks for {show(ask):.60}, expected an Ask for some rows")
+    if len({*ask.rows}) < len(ask.rows) or len(ask.parents) not in (0, len(ask.rows)):
+        raise PluginError(
+            f"the search asks for rows {ask.rows} with parents {ask.parents}, expected different "
+            "rows and a parent or None for each"
+        )
+    return ask
+
+
+def _read(row: Row, kind: Answers, rows: Mapping[int, Row]) -> Row:
+    """The row with the answer of its text, if it has ended; equal answers are the first of them."""
+    if not row.ended:
+        return row
+    before = [one.answer for one in in_order(rows.values()) if one.row != row.row]
+    return replace(row, answer=kind.merge([*before, kind.extract(row.text)])[-1])
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> registry.Search:

@@ -23,7 +23,7 @@ from edifice_tt.study.replay_records import Difference, MonteCarlo, OneProblem, 
 from edifice_tt.study.replay_runs import Reader, Runs
 from edifice_tt.study.statistics import Floats
 
-_RUNS = 8_000  # over all problems, where orders are drawn
+_ROWS = 200_000  # in all orders of all problems, where orders are drawn
 _ORDERS = (16, 1_000)  # per problem, at least and at most
 
 
@@ -48,7 +48,7 @@ def replay(
     compared with all candidates, and with the first candidates of each problem at the same cost in
     tokens. Both take the most common answer, or for a search without answers the best score. A
     search that stops by counts is computed exactly. For others `orders` of the candidates are drawn
-    per problem (default: 8,000 over all problems, at most 1,000 each). Intervals are a percentile
+    per problem (default: from 16 to 1,000, for 200,000 rows in all). Intervals are a percentile
     bootstrap over problems. Unfinished problems are left out with a `PoolWarning`.
 
     Raises `ValueError` for unmarked candidates, for a pool that lacks what the search reads, and
@@ -71,7 +71,7 @@ def replay(
             )
         finished = _finished(pools)
         make_search(search, **{"n": min(map(len, finished)) or 1, **settings})  # refuses settings
-        usual = min(max(_ORDERS[0], ceil(_RUNS / len(finished))), _ORDERS[1])
+        usual = min(max(_ORDERS[0], ceil(_ROWS / sum(map(len, finished)))), _ORDERS[1])
         drawn = usual if orders is None else _check_orders(orders)
         runs = []
         for at, one in enumerate(finished):

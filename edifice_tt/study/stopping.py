@@ -14,7 +14,7 @@ import numpy as np
 
 from edifice_tt.study.statistics import Floats
 
-MOST_STATES = 100_000  # at one number of rows; beyond, orders are drawn
+MOST_STATES = 5_000  # at one number of rows; beyond, orders are drawn
 Rule = Callable[[Sequence[int], int], bool]
 # Answers with equally many rows are alike: per such size, how many of them were drawn how often.
 State = tuple[tuple[int, ...], ...]
