@@ -1,10 +1,12 @@
 """What the kit says of searches that break a promise."""
 
+import json
 import math
 
 import pytest
 
 import edifice_tt as et
+from edifice_tt import cli
 from edifice_tt.contract.errors import PluginError, UnknownNameError
 from edifice_tt.contract.records import Search
 from edifice_tt.contract.registry import load_registry
@@ -170,8 +172,12 @@ def test_an_unknown_search_is_told():
         check_search("adaptve")
 
 
-def test_what_a_search_breaks_is_said_where_it_is_chosen():
+def test_what_a_search_breaks_is_said_where_it_is_chosen(capsys):
     """Every method that changes which candidates there are says so."""
+    assert cli.main(["list", "--json"]) == 0
+    listed = {one["name"]: one for one in json.loads(capsys.readouterr().out)["searches"]}
+    assert listed["beam"]["reads"] == "scores; copies rows"
+    assert "not those of 4" in listed["beam"]["breaks"]
     registered = {name: load_registry().searches[name] for name in et.list_searches()}
     assert [name for name, one in registered.items() if not one.breaks] == ["first"]
     copies = {one.breaks for one in registered.values() if one.gathers}

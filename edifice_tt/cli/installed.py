@@ -52,7 +52,8 @@ def _list(arguments: argparse.Namespace) -> None:
         scorer["reads"] = _reads(registry.scorers[scorer["name"]])
     for search in by_kind["searches"]:
         record = registry.searches[search["name"]]
-        search["reads"] = ", ".join(record.needs) or "nothing"
+        copies = ["copies rows"] if record.gathers else []
+        search["reads"] = "; ".join([", ".join(record.needs) or "nothing", *copies])
         search["breaks"] = record.breaks
     by_kind["verifiers"] = [
         {"name": name, "summary": ": ".join(filter(None, (r.model, r.summary))), "owner": r.owner}
