@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from edifice_tt.contract.registry import list_architectures as list_architectures
     from edifice_tt.contract.registry import list_extractors as list_extractors
     from edifice_tt.contract.registry import list_scorers as list_scorers
+    from edifice_tt.contract.registry import list_searches as list_searches
     from edifice_tt.contract.registry import list_selectors as list_selectors
     from edifice_tt.contract.registry import list_tasks as list_tasks
     from edifice_tt.contract.registry import list_verifiers as list_verifiers
@@ -60,6 +61,14 @@ if TYPE_CHECKING:
     from edifice_tt.scoring.steps import reduce_steps as reduce_steps
     from edifice_tt.scoring.verifier import Verifier as Verifier
     from edifice_tt.scoring.verifier import load_verifier as load_verifier
+    from edifice_tt.search.books import Books as Books
+    from edifice_tt.search.loop import Found as Found
+    from edifice_tt.search.loop import make_search as make_search
+    from edifice_tt.search.loop import run_search as run_search
+    from edifice_tt.search.method import Ask as Ask
+    from edifice_tt.search.method import Outcome as Outcome
+    from edifice_tt.search.method import Row as Row
+    from edifice_tt.search.method import Until as Until
     from edifice_tt.selection.answers import extractor as extractor
     from edifice_tt.selection.answers import without_thinking as without_thinking
     from edifice_tt.selection.grade import grade as grade
@@ -68,6 +77,8 @@ if TYPE_CHECKING:
     from edifice_tt.selection.select import select as select
     from edifice_tt.study.curve import scaling_curve as scaling_curve
     from edifice_tt.study.records import Curve as Curve
+    from edifice_tt.study.replay import replay as replay
+    from edifice_tt.study.replay_records import Replay as Replay
     from edifice_tt.study.statistics import best_of_k as best_of_k
     from edifice_tt.study.statistics import pass_at_k as pass_at_k
     from edifice_tt.study.voting import majority_at_k as majority_at_k
@@ -88,7 +99,8 @@ _ROOMS = {
     "machine.files": "write_atomically",
     "contract.hookspecs": "hookimpl",
     "contract.registry": "architecture build list_architectures list_extractors list_scorers "
-    "list_selectors list_tasks list_verifiers output_size recommended_defaults scorer selector",
+    "list_searches list_selectors list_tasks list_verifiers output_size recommended_defaults "
+    "scorer selector",
     "engine.jit": "jit",
     "contract.options": "make_config",
     "architectures.test_time_compute": "select_best_of_n",
@@ -100,6 +112,9 @@ _ROOMS = {
     "pools.candidates": "Candidate",
     "pools.messages": "Message",
     "pools.pool": "Pool Problem read_pools",
+    "search.books": "Books",
+    "search.loop": "Found make_search run_search",
+    "search.method": "Ask Outcome Row Until",
     "sampling.generate": "generate",
     "sampling.runs": "generate_pools",
     "selection.grade": "grade",
@@ -115,6 +130,8 @@ _ROOMS = {
     "scoring.verifier": "Verifier load_verifier",
     "study.curve": "scaling_curve",
     "study.records": "Curve",
+    "study.replay": "replay",
+    "study.replay_records": "Replay",
     "study.statistics": "best_of_k pass_at_k",
     "pools.tasks": "make_problems",
     "study.voting": "majority_at_k",

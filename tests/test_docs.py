@@ -47,7 +47,9 @@ def test_a_scorer_grows_as_its_page_says(runner, monkeypatch):
     assert counts == {"toml": 1, "python": 5, "sh": 4, "text": 3, "pycon": 6}
 
 
-@pytest.mark.parametrize("page", ["models.md", "rules.md", "confidence.md", "statistics.md"])
+@pytest.mark.parametrize(
+    "page", ["models.md", "rules.md", "confidence.md", "search.md", "statistics.md"]
+)
 def test_python_blocks_run(page, monkeypatch, tiny_lm, tmp_path):
     """With a tiny model in place of the real one."""
     monkeypatch.setattr(et, "load_pretrained", lambda *_, **__: tiny_lm, raising=False)
@@ -111,7 +113,7 @@ def test_the_examples_of_the_hooks_run(runner, monkeypatch):
         page.register(name, "1.0", {name: name})
         monkeypatch.setenv("EDIFICE_TT_PLUGINS", ",".join(names))
         assert page.run(section) == {"python": 1, "pycon": 1}
-    assert len(names) == 7
+    assert len(names) == 8
 
 
 # --- all pages
@@ -181,7 +183,8 @@ def test_five_commands_lead_to_an_answer(page):
 
 
 @pytest.mark.parametrize(
-    "page", [*MACHINES, "command-line.md", "determinism.md", "shipped-verifier.md"]
+    "page",
+    [*MACHINES, "command-line.md", "determinism.md", "search.md", "shipped-verifier.md"],
 )
 def test_commands_are_real(page):
     shell = [text for language, text in blocks(PAGES[page]) if language == "sh"]

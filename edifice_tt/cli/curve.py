@@ -42,7 +42,7 @@ def register(add: Add) -> None:
     )
     curve.add_argument("--answer", help=f"what votes compare: {options.EXTRACTORS}")
     option = partial(add_option, curve, CURVE)
-    option("--level", "of the intervals (default: {})", type=_level)
+    option("--level", "of the intervals (default: {})", type=level)
     resamples = "resamples of the problems (default: {})"
     option("--bootstrap", resamples, type=whole_number(1, "1000"), metavar="N")
     unfinished = "problems with fewer candidates than were asked for (default: {})"
@@ -57,16 +57,17 @@ def register(add: Add) -> None:
     )
 
 
-def _level(text: str) -> float:
+def level(text: str) -> float:
+    """The type of an argument that is a probability, neither 0 nor 1."""
     try:
-        level = float(text)
+        value = float(text)
     except ValueError:
-        level = 0.0
-    if not 0 < level < 1:
+        value = 0.0
+    if not 0 < value < 1:
         raise argparse.ArgumentTypeError(
             f"{text}: expected a number between 0 and 1; {default_of(CURVE, 'level')} is usual"
         )
-    return level
+    return value
 
 
 def _curve(arguments: argparse.Namespace) -> None:
@@ -92,7 +93,7 @@ def _curve(arguments: argparse.Namespace) -> None:
     scorers = list(dict.fromkeys(arguments.scorer or sorted(file.scorers)))
     rules = list(dict.fromkeys(arguments.rules or _default_rules(file, scorers)))
     curve = et.scaling_curve(
-        _read(file, scorers, use, f"measuring {', '.join(rules)}"),
+        read_marked(file, scorers, use, f"measuring {', '.join(rules)}"),
         rules,
         arguments.ks,
         scorers=scorers,
@@ -140,7 +141,7 @@ def _default_rules(file: "PoolFile", scorers: Sequence[str]) -> list[str]:
     ]
 
 
-def _read(file: "PoolFile", scorers: Sequence[str], use: bool, then: str) -> Iterator[Any]:
+def read_marked(file: "PoolFile", scorers: Sequence[str], use: bool, then: str) -> Iterator[Any]:
     """The pools of a file, with the line of the first candidate that cannot be measured."""
     for pool in terminal.progress(file, len(file.problems), "reading"):
         for candidate in pool if use or not pool.num_missing else ():

@@ -14,13 +14,13 @@ from edifice_tt.contract.registry import Registry, load_registry
 from edifice_tt.version import __version__
 
 HEADING = "what is here"
-NAMED = ("architectures", "scorers", "selectors", "extractors", "tasks")
+NAMED = ("architectures", "scorers", "selectors", "extractors", "tasks", "searches")
 KINDS = (*NAMED, "formats", "commands")
 
 
 def register(add: Add) -> None:
     """Add the commands of this room."""
-    add("list", _list, "show scorers, selection rules, answer extractors, tasks, models")
+    add("list", _list, "show scorers, rules, answer extractors, tasks, searches, models")
     add("plugins", _plugins, "show who provides what, and what failed")
     doctor = add(
         "doctor",
@@ -50,6 +50,11 @@ def _list(arguments: argparse.Namespace) -> None:
     }
     for scorer in by_kind["scorers"]:
         scorer["reads"] = _reads(registry.scorers[scorer["name"]])
+    for search in by_kind["searches"]:
+        record = registry.searches[search["name"]]
+        copies = ["copies rows"] if record.gathers else []
+        search["reads"] = "; ".join([", ".join(record.needs) or "nothing", *copies])
+        search["breaks"] = record.breaks
     by_kind["verifiers"] = [
         {"name": name, "summary": ": ".join(filter(None, (r.model, r.summary))), "owner": r.owner}
         for name, r in sorted(registry.verifiers.items())
@@ -58,8 +63,8 @@ def _list(arguments: argparse.Namespace) -> None:
         terminal.print_json(by_kind)
         return
     for kind, records in by_kind.items():
-        header = (kind, "", "from", *(["reads"] if kind == "scorers" else []))
-        rows = [tuple(record.values()) for record in records]
+        header = (kind, "", "from", *(["reads"] if kind in ("scorers", "searches") else []))
+        rows = [tuple(record.values())[: len(header)] for record in records]
         terminal.show(terminal.table(header, rows), end="\n\n")
 
 

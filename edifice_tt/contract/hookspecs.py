@@ -1,4 +1,4 @@
-"""The seven hooks that a plugin can implement: documentation and signatures, no code.
+"""The eight hooks that a plugin can implement: documentation and signatures, no code.
 
 A plugin is an installed distribution with an entry point in the group `edifice_tt`:
 
@@ -122,6 +122,32 @@ def register_tasks(register: Callable[..., None]) -> None:
 
     A hash of its text decides whether a question is an example, for training, or for measuring.
     `edifice_tt.make_problems`, `edifice-tt tasks` and `--task` find the task by its name.
+    """
+
+
+@hookspec
+def register_searches(register: Callable[..., None]) -> None:
+    """Add searches: ways to spend samples over rows, where they pay. Every plugin is called.
+
+    Call `register(name, make, summary=, needs=, gathers=, breaks=, source=)`. `make(n=, **options)`
+    returns the search, an object that holds its settings: `n` is the most rows that it may begin,
+    or ask for at once. It has four methods, all pure:
+
+    - `start(problem)` returns the state before anything is asked, as plain JSON: a dict of str,
+      numbers, lists, None. Whatever is drawn depends on a seed among the settings, the problem's id
+      and the state alone.
+    - `ask(state)` returns an `edifice_tt.Ask`: which rows to advance, and until where.
+    - `tell(state, rows)` returns the next state, given an `edifice_tt.Row` per row that was asked
+      for. Their order does not matter.
+    - `done(state)` returns None while the search goes on, then an `edifice_tt.Outcome`.
+
+    `needs` lists what it reads of rows: `"answers"`, `"scores"`, `"probabilities"` (scores within
+    [0, 1]), `"confidences"`. `gathers` says that rows become copies of others. `breaks` says what
+    no longer holds of the candidates, for those who choose the search.
+
+    A search whose stop depends only on how often each answer was given may have `by_counts(counts,
+    rows)`: whether to stop at these counts, falling, after so many rows. `edifice_tt.replay` is
+    then exact; the search must choose the most common answer.
     """
 
 

@@ -32,6 +32,7 @@ BUILT_INS = (
     "edifice_tt.weights",
     "edifice_tt.pools",
     "edifice_tt.selection",
+    "edifice_tt.search",
     "edifice_tt.scoring",
     "edifice_tt.scoring.shipped",
 )

@@ -5,7 +5,7 @@ Knows what a plugin may declare; calls none of its functions and opens none of i
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ READS = ("hidden", "text", "logprobs", "states", "judge", *CONFIDENCES)
 RANGES = ("probability", "logit", "unbounded")
 LEVELS = ("answer", "step")
 NEEDS = (None, "probability", "logit")
+SEARCH_NEEDS = ("answers", "scores", "probabilities", "confidences")
 PATTERN = "regex:"  # an extractor given as a pattern begins so; no name may
 
 
@@ -119,13 +120,11 @@ class Selector:
     @property
     def options(self) -> dict[str, inspect.Parameter]:
         """Its options by name: the parameters after the candidates, without a `**`."""
-        parameters = list(_parameters(self.function).values())[1:]
-        return {p.name: p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+        return _named(list(_parameters(self.function).values())[1:])
 
     def takes(self, option: str) -> bool:
         """Whether its function has an option of that name, or takes any."""
-        parameters = _parameters(self.function).values()
-        return option in self.options or any(p.kind is p.VAR_KEYWORD for p in parameters)
+        return option in self.options or _takes_any(_parameters(self.function).values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +174,48 @@ class Task:
         object.__setattr__(self, "stop", tuple(self.stop))
 
 
+@dataclass(frozen=True)
+class Search:
+    """A way to spend samples; see `hookspecs.register_searches`."""
+
+    name: str
+    make: Callable[..., Any]
+    summary: str = ""
+    needs: tuple[str, ...] = ()
+    gathers: bool = False
+    breaks: str = ""
+    source: str = ""
+    owner: str = ""
+
+    def __post_init__(self) -> None:
+        who = f"search {self.name!r}"
+        _check_callable(who, "make", self.make)
+        if not isinstance(self.needs, list | tuple):
+            raise PluginError(f"{who}: needs={self.needs!r} must be a list of {SEARCH_NEEDS}")
+        for need in self.needs:
+            _check_declared(who, "needs", need, SEARCH_NEEDS)
+        object.__setattr__(self, "needs", tuple(self.needs))
+        if not self.takes("n"):
+            raise PluginError(f"{who}: make has no option n, the most rows; add one")
+
+    @property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """The settings of the search by name, without a `**`."""
+        return _named(_parameters(self.make).values())
+
+    def takes(self, option: str) -> bool:
+        """Whether the search has a setting of that name, or takes any."""
+        return option in self.options or _takes_any(_parameters(self.make).values())
+
+
+def _named(parameters: Iterable[inspect.Parameter]) -> dict[str, inspect.Parameter]:
+    return {p.name: p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+
+
+def _takes_any(parameters: Iterable[inspect.Parameter]) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(function).parameters
@@ -192,4 +233,4 @@ def _check_callable(who: str, option: str, value: object) -> None:
         raise PluginError(f"{who}: {option}={value!r} is not callable")
 
 
-Record = Architecture | Scorer | Selector | Extractor | Task
+Record = Architecture | Scorer | Selector | Extractor | Task | Search

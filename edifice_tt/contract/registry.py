@@ -19,6 +19,7 @@ from edifice_tt.contract.records import Architecture as Architecture
 from edifice_tt.contract.records import Extractor as Extractor
 from edifice_tt.contract.records import Record
 from edifice_tt.contract.records import Scorer as Scorer
+from edifice_tt.contract.records import Search as Search
 from edifice_tt.contract.records import Selector as Selector
 from edifice_tt.contract.records import Task as Task
 from edifice_tt.contract.scorer_options import with_options
@@ -37,6 +38,7 @@ class Registry:
     selectors: dict[str, Selector] = field(default_factory=dict)
     extractors: dict[str, Extractor] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
+    searches: dict[str, Search] = field(default_factory=dict)
 
     @property
     def failures(self) -> list[Failure]:
@@ -54,7 +56,8 @@ class Registry:
 
         `also` lists forms other than names that the message should mention.
         """
-        names: dict[str, Any] = getattr(self, f"{kind.split()[-1]}s")
+        one = kind.split()[-1]
+        names: dict[str, Any] = getattr(self, f"{one}es" if one.endswith("ch") else f"{one}s")
         if name in names:
             return names[name]
         base, colon, _ = name.partition(":")
@@ -116,6 +119,7 @@ def _ask_plugins() -> Registry:
         "register_selectors": ("selector", Selector, registry.selectors),
         "register_answers": ("extractor", Extractor, registry.extractors),
         "register_tasks": ("task", Task, registry.tasks),
+        "register_searches": ("search", Search, registry.searches),
     }
 
     def begin(hook: str, owner: str) -> tuple[dict[str, Any], Callable[[], None]]:
@@ -167,6 +171,11 @@ def list_extractors() -> list[str]:
 def list_tasks() -> list[str]:
     """The names of all tasks, built-in and installed, sorted."""
     return sorted(load_registry().tasks)
+
+
+def list_searches() -> list[str]:
+    """The names of all searches, built-in and installed, sorted."""
+    return sorted(load_registry().searches)
 
 
 def architecture(name: str) -> Architecture:

@@ -16,6 +16,7 @@ from edifice_tt.testing.command import run_command
 from edifice_tt.testing.examples import byte_tokenizer, small_pool, tiny_model
 from edifice_tt.testing.promises import BrokenPromise
 from edifice_tt.testing.scorers import check_scorer
+from edifice_tt.testing.searches import check_search
 from edifice_tt.testing.selectors import check_selector
 from edifice_tt.testing.tasks import check_tasks
 
@@ -25,6 +26,7 @@ __all__ = [
     "check_answers",
     "check_architecture",
     "check_scorer",
+    "check_search",
     "check_selector",
     "check_tasks",
     "run_command",

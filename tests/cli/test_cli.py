@@ -22,6 +22,7 @@ site = pytest.fixture(open_site, name="site")
 COMMANDS = [
     *("list", "plugins", "doctor", "models", "pull", "generate", "best-of"),
     *("score", "select", "grade", "import-pool", "merge", "judge", "curve", "tasks", "train"),
+    "replay",
 ]
 FEW = ["--model", "tiny", "-n", "4", "--max-tokens", "6"]
 
@@ -123,7 +124,7 @@ def test_activations_reach_the_loader(run, tiny_lm, tmp_path, command):
 def test_list_shows_everything_that_is_registered(run):
     found = run("list")
     assert (found.status, found.err) == (0, "")
-    rules = [*et.list_selectors(), *et.list_extractors(), *et.list_tasks()]
+    rules = [*et.list_selectors(), *et.list_extractors(), *et.list_tasks(), *et.list_searches()]
     for name in [*et.list_architectures(), *et.list_scorers(), *rules]:
         assert name in found.out
     assert re.search(r"^smollm2-verifier .*hidden states of smollm2-135m", found.out, re.M)
@@ -136,6 +137,7 @@ def test_list_as_json_has_names_summaries_and_owners(run):
         "architectures": et.list_architectures(),
         "extractors": et.list_extractors(),
         "scorers": et.list_scorers(),
+        "searches": et.list_searches(),
         "selectors": et.list_selectors(),
         "tasks": et.list_tasks(),
         "verifiers": et.list_verifiers(),
@@ -143,7 +145,8 @@ def test_list_as_json_has_names_summaries_and_owners(run):
     assert found.json.keys() == kinds.keys()
     for kind, known in kinds.items():
         assert sorted(record["name"] for record in found.json[kind]) == known
-        fields = {"name", "owner", "summary"} | ({"reads"} if kind == "scorers" else set())
+        more = {"scorers": {"reads"}, "searches": {"reads", "breaks"}}
+        fields = {"name", "owner", "summary"} | more.get(kind, set())
         assert all(record.keys() == fields for record in found.json[kind])
 
 

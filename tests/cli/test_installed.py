@@ -34,6 +34,10 @@ def register_tasks(register):
     register("double", lambda rng: ("2 * 3 =", "6"))
 
 @edifice_tt.hookimpl
+def register_searches(register):
+    register("half", lambda n: None)
+
+@edifice_tt.hookimpl
 def load_pretrained(path):
     return None
 
@@ -66,26 +70,28 @@ def distribution(capsys, name):
 
 
 def test_a_distribution_is_shown_with_all_that_it_registered(site: Site, capsys):
-    site.install("all-seven", EVERYTHING, version="3.1")
-    assert distribution(capsys, "all-seven") == {
-        "name": "all-seven",
+    site.install("all-eight", EVERYTHING, version="3.1")
+    assert distribution(capsys, "all-eight") == {
+        "name": "all-eight",
         "version": "3.1",
         "architectures": ["net"],
         "scorers": ["judge"],
         "selectors": ["first"],
         "extractors": ["last-line"],
         "tasks": ["double"],
-        "formats": ["all-seven"],
+        "searches": ["half"],
+        "formats": ["all-eight"],
         "commands": ["speak", "say"],
     }
     lines = [line.split() for line in show(capsys).splitlines()]
-    start = lines.index(["all-seven", "3.1", "architectures", "net"])
-    assert lines[start + 1 : start + 7] == [
+    start = lines.index(["all-eight", "3.1", "architectures", "net"])
+    assert lines[start + 1 : start + 8] == [
         ["scorers", "judge"],
         ["selectors", "first"],
         ["extractors", "last-line"],
         ["tasks", "double"],
-        ["formats", "all-seven"],
+        ["searches", "half"],
+        ["formats", "all-eight"],
         ["commands", "speak,", "say"],
     ]
 

@@ -1,4 +1,4 @@
-"""Each of the seven hooks does what its documentation says, for a plugin that has only that one."""
+"""Each of the eight hooks does what its documentation says, for a plugin that has only that one."""
 
 import pytest
 from fake_plugins import Site, open_site
@@ -96,6 +96,37 @@ def test_register_tasks_adds_what_make_problems_draws(site: Site, monkeypatch, c
         assert last == f"after {int(problem.gold) - 1}:"
     assert cli.main(["tasks", "next"]) == 0
     assert capsys.readouterr().out.count("after ") == 6
+
+
+def test_register_searches_adds_what_make_search_and_replay_use(site: Site, monkeypatch, capsys):
+    install(
+        site,
+        monkeypatch,
+        "class Two(dict):\n"
+        "    def __init__(self, n=16, k=2):\n"
+        "        self.n, self.k = n, k\n"
+        "    def start(self, problem='0'):\n"
+        "        return {}\n"
+        "    def ask(self, state):\n"
+        "        return edifice_tt.Ask(tuple(range(self.k)))\n"
+        "    def tell(self, state, rows):\n"
+        "        return {'told': [row.answer for row in rows]}\n"
+        "    def done(self, state):\n"
+        "        kept = tuple(range(self.k))\n"
+        "        return edifice_tt.Outcome(0, kept, {}, True) if state else None\n"
+        "@edifice_tt.hookimpl\n"
+        "def register_searches(register):\n"
+        "    register('two', Two, summary='two rows', needs=['answers'], breaks='the rest')\n",
+    )
+    assert "two" in edifice_tt.list_searches()
+    assert edifice_tt.make_search("two", k=3).ask({}).rows == (0, 1, 2)
+    candidates = tuple(
+        edifice_tt.Candidate(i, "7", answer="7", correct=True, num_tokens=5) for i in range(4)
+    )
+    found = edifice_tt.replay([edifice_tt.Pool("q", candidates)], "two", k=3)
+    assert (found.spent.samples, found.spent.tokens, found.breaks) == (3, 15, "the rest")
+    assert cli.main(["list"]) == 0
+    assert "two rows" in capsys.readouterr().out
 
 
 def test_load_pretrained_asks_until_one_answers(site: Site, monkeypatch, tmp_path):

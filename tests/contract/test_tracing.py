@@ -38,6 +38,7 @@ def test_the_trace_shows_each_call_and_its_result(site: Site, monkeypatch, capsy
         "edifice_tt.nn",
         "edifice_tt.pools",
         *["edifice_tt.selection"] * 2,
+        "edifice_tt.search",
         "edifice_tt.scoring",
         "edifice_tt.scoring.shipped",
         "ann",

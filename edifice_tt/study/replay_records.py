@@ -1,0 +1,97 @@
+"""The records of a replay, and their form as JSON. Knows no pool and computes nothing."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Spending:
+    """A way to spend samples: what it spends per problem, and its accuracy with an interval.
+
+    `tokens` is None where the pool does not count them, `low` and `high` with one problem.
+    """
+
+    label: str
+    samples: float
+    tokens: float | None
+    accuracy: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The accuracy of the search minus that of `against`, with a paired interval."""
+
+    against: str
+    difference: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class MonteCarlo:
+    """Standard errors from drawing this many orders per problem."""
+
+    orders: int
+    samples: float
+    tokens: float | None
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class OneProblem:
+    """What a search does on one problem, as means over orders; `accuracy_of_all` is without it."""
+
+    problem: str
+    samples: float
+    counted: float
+    tokens: float | None
+    accuracy: float
+    accuracy_of_all: float
+    early: float
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a search would have spent and gained on a finished pool.
+
+    `all` spends every candidate and `same` as much as the search, on the first candidates of each
+    problem; both choose by `rule`. `same` is None where rows were dropped at steps, whose tokens a
+    pool does not count. `counted` is the mean number of candidates that were kept.
+    `early` is the share of problems at which it spent less than it might. `saved_samples` and
+    `saved_tokens` are shares of `all`. `monte_carlo` is None for an exact replay. `breaks` says
+    what no longer holds of the candidates.
+    """
+
+    search: str
+    settings: Mapping[str, Any]
+    rule: str
+    pool: str
+    problems: int
+    candidates: int
+    level: float
+    seed: int
+    bootstrap: int
+    spent: Spending
+    all: Spending
+    same: Spending | None
+    against_all: Difference
+    against_same: Difference | None
+    counted: float
+    early: float
+    saved_samples: float
+    saved_tokens: float | None
+    monte_carlo: MonteCarlo | None
+    breaks: str
+    by_problem: tuple[OneProblem, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict for JSON; unknown numbers are None, never NaN."""
+        plain = {"kind": "replay", "schema": SCHEMA, **asdict(self)}
+        result: dict[str, Any] = json.loads(json.dumps(plain, allow_nan=False))
+        return result

@@ -1,0 +1,170 @@
+"""Runs a search on the finished pool of one problem, over all orders of its candidates.
+
+Knows one pool and one search; compares nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from math import ceil, floor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.registry import Search
+from edifice_tt.contract.tracing import blamed
+from edifice_tt.pools.pool import Pool
+from edifice_tt.search.loop import make_search, run_search
+from edifice_tt.search.method import Method, best
+from edifice_tt.search.votes import votes
+from edifice_tt.selection.rules import answers_of
+from edifice_tt.selection.select import behind, scorer_of
+from edifice_tt.study.finished import (
+    Finished,
+    Place,
+    Score,
+    confidences_of,
+    reads_logprobs,
+    scores_of,
+)
+from edifice_tt.study.problems import check_marked
+from edifice_tt.study.statistics import Floats, best_of_k
+from edifice_tt.study.stopping import mean_over_orders
+from edifice_tt.study.voting import majority_at_k
+
+CORRECT = 3  # the place of the correctness among the means
+
+
+class Runs(NamedTuple):
+    """A search on one problem: means over orders, their variance, None where nothing was drawn."""
+
+    name: str
+    means: Floats  # candidates counted, rows run, tokens, correctness, whether it was early
+    variance: Floats | None
+    n: int
+    tokens: float  # per candidate, NaN where unknown
+    of_first: Callable[[int], float]  # the accuracy of the first k
+
+    def first(self, k: float) -> float:
+        """The accuracy of the first k candidates; of a fraction, that share of k + 1 and of k."""
+        low, high = min(floor(k), self.n), min(ceil(k), self.n)
+        below = self.of_first(low)
+        return below if low == high else below + (self.of_first(high) - below) * (k - low)
+
+
+class Reader(NamedTuple):
+    """Reads what a search needs from a pool, and runs it there."""
+
+    record: Search
+    settings: Mapping[str, Any]
+    answer: str | None
+    scorer: str | None
+    confidence: str
+
+    def run(self, pool: Pool, orders: int, seed: tuple[int, int]) -> Runs:
+        """The search on one problem. Raises `ValueError` where the pool lacks something."""
+        check_marked(pool)
+        try:
+            return self._run(pool, orders, seed)
+        except ValueError as error:
+            raise ValueError(f"problem {pool.problem!r}: {error}") from error
+
+    def _run(self, pool: Pool, orders: int, seed: tuple[int, int]) -> Runs:
+        n = self.settings.get("n", len(pool))
+        if isinstance(n, int) and n > len(pool):
+            raise ValueError(
+                f"n={n} is more than its {len(pool)} candidates; lower it, or leave it out"
+            )
+        method = make_search(self.record.name, **{**self.settings, "n": n})
+        rows = self._rows(pool)
+        right = np.array([candidate.correct for candidate in rows.candidates], np.float64)
+        tokens = np.array([candidate.num_tokens for candidate in rows.candidates], np.float64)
+        of_first = self._of_first(rows, right)
+        means = variance = None
+        if (by_counts := getattr(method, "by_counts", None)) is not None:
+            upto = getattr(method, "upto", lambda told: told + 1)
+            who = f"search {self.record.name!r} of {self.record.owner} failed"
+            with blamed(who, own=(EdificeError, ValueError)):
+                means = mean_over_orders(rows.answers, right, tokens, by_counts, upto, n)
+        if means is None:
+            drawn = _draw(method, rows, right, pool.problem, orders, seed)
+            drawn[:, CORRECT] += of_first(n)
+            means, variance = drawn.mean(axis=0), drawn.var(axis=0, ddof=1) / orders
+            means[CORRECT] = means[CORRECT].clip(0, 1)
+        return Runs(
+            pool.problem,
+            np.array(means),
+            variance,
+            n,
+            float(tokens.mean()) if tokens.all() else float("nan"),
+            of_first,
+        )
+
+    def _rows(self, pool: Pool) -> Finished:
+        candidates = sorted(behind(pool.prompt, pool), key=lambda one: one.index)
+        votes = "answers" in self.record.needs
+        score: Score | None = None
+        if {"scores", "probabilities"} & {*self.record.needs}:
+            delimiter = self.settings.get("delimiter")
+            known = self.scorer is not None and reads_logprobs(self.scorer)
+            name = self.scorer if known else scorer_of(candidates, self.scorer)
+            score = scores_of(str(name), delimiter)
+        measure = self.confidence if "confidences" in self.record.needs else None
+        if measure is not None:
+            for candidate in candidates:
+                confidences_of(candidate, measure)  # the first that lacks them is told
+        answers = answers_of(candidates, self.answer) if votes else [None] * len(candidates)
+        return Finished(candidates, answers, score, measure)
+
+    def _of_first(self, rows: Finished, right: Floats) -> Callable[[int], float]:
+        if rows.score is None:
+            return lambda k: majority_at_k(rows.answers, right, k)
+        scores = _final_scores(rows)
+        return lambda k: best_of_k(scores, right, k)
+
+
+def _final_scores(rows: Finished) -> list[float]:
+    assert rows.score is not None
+    return [rows.score(one, Place(one.num_tokens, None, True)) for one in rows.candidates]
+
+
+def _draw(
+    method: Method,
+    rows: Finished,
+    right: Floats,
+    problem: str,
+    orders: int,
+    seed: tuple[int, int],
+) -> Floats:
+    """Candidates counted, rows, tokens, correctness and whether it was early (orders, 5).
+
+    The correctness is less that of all `n` in the same order: the two differ less than either does
+    from order to order.
+    """
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(orders):
+        order = rng.permutation(len(right)).tolist()
+        candidates = [rows.candidates[i] for i in order]
+        answers = [rows.answers[i] for i in order]
+        one = Finished(candidates, answers, rows.score, rows.measure)
+        end = run_search(method, one.advance, problem=problem)
+        chosen, spent = end.outcome.row, end.books.tokens
+        first = _of_all(one, method.n)
+        right_of_all = 0.0 if first is None else right[order[first]]
+        found.append(
+            (
+                len(end.outcome.kept),
+                end.books.rows,
+                float("nan") if spent is None else spent,
+                (0.0 if chosen is None else right[order[chosen]]) - right_of_all,
+                end.outcome.early,
+            )
+        )
+    return np.array(found, np.float64)
+
+
+def _of_all(rows: Finished, n: int) -> int | None:
+    """The row that is chosen when all `n` are run: the most common answer, or the best score."""
+    if rows.score is not None:
+        return best(enumerate(_final_scores(rows)[:n]))
+    tally = votes(rows.answers[:n])
+    return rows.answers.index(max(tally, key=tally.__getitem__)) if tally else None
