@@ -71,6 +71,7 @@ def test_candidates_of_16_bit_weights_are_the_same_bits_too(dtype):
     assert [c.token_logprobs for c in exact] != [c.token_logprobs for c in pool]
 
 
+@pytest.mark.slow
 def test_another_dtype_is_another_model_and_is_not_resumed(tmp_path):
     problems, path = [et.Problem("again")], tmp_path / "pool.jsonl"
     et.generate_pools(model(), problems, path, n=2, max_tokens=3)

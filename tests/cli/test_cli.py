@@ -357,6 +357,7 @@ def test_score_as_json_is_the_scored_pool(run, pool_file):
     ]
 
 
+@pytest.mark.slow
 def test_score_takes_a_model_for_its_head(run, tmp_path):
     path = tmp_path / "pool"
     run("generate", "hello", *FEW, "-o", path)

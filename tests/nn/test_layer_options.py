@@ -98,7 +98,8 @@ def test_of_experts_with_equal_shares_the_first_are_used(monkeypatch, one_kernel
     assert backbone(Tensor(x)).numpy() == pytest.approx(expected, abs=3e-5)
 
 
-@pytest.mark.parametrize("one_kernel", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("one_kernel", [True, False])
 def test_behind_a_cache_it_computes_the_same(variant, monkeypatch, one_kernel):
     """A prompt of 11 that both rows share, then tokens of their own, 7 and 5 at a time."""
     backbone, x, _ = variant

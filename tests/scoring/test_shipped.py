@@ -118,6 +118,7 @@ def test_no_plugin_takes_its_name(site):
         assert et.scorer("smollm2-verifier").owner == "edifice-tt"
 
 
+@pytest.mark.slow
 def test_it_is_a_scorer_like_any_other():
     record = et.scorer("smollm2-verifier")
     assert (record.reads, record.range, record.model) == ("states", "probability", "smollm2-135m")

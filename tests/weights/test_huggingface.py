@@ -72,7 +72,8 @@ def write_weights(lm, path, keep=lambda name: True, dtype="float32"):
     write_safetensors(path, weights, {})
 
 
-@pytest.mark.parametrize("stored", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
+@pytest.mark.slow
+@pytest.mark.parametrize("stored", ["float32", "bfloat16"])
 def test_a_folder_is_read_as_the_dtype_asked_for(tmp_path, monkeypatch, stored):
     """Its own dtype is no matter: bfloat16 numbers that float16 holds are the same in both."""
     lm = et.build(

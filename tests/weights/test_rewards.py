@@ -163,6 +163,7 @@ def test_a_value_head_is_found_under_a_wrapper_and_in_a_file_of_its_own(tmp_path
     assert et.load_reward(folder).rate(QUESTION, ANSWERS) == expected
 
 
+@pytest.mark.slow
 def test_the_label_that_counts_may_be_named(tmp_path):
     names = {"0": "bad", "1": "fair", "2": "good"}
     tiny = Tiny(CLASSIFIER, head={"score.weight": (3, 24)}, id2label=names)
@@ -224,6 +225,7 @@ def write_file(path, tiny, blocks=f32, pooling=4, template=True, **more):
     return write_gguf(path, metadata, tensors)
 
 
+@pytest.mark.slow
 def test_a_gguf_file_with_a_head_is_the_judge_of_its_folder(tmp_path):
     tiny = Tiny(CLASSIFIER, "qwen2")
     expected = et.load_reward(tiny.write(tmp_path / "m")).rate(QUESTION, ANSWERS)

@@ -91,6 +91,7 @@ def test_a_candidate_s_attention_is_the_same_bits_alone_and_in_a_batch(rng):
         assert (alone[0] == together[row]).all()
 
 
+@pytest.mark.slow
 def test_the_gradient_of_attention_is_that_of_its_formula(rng):
     q, kv = normal(rng, 2, 3, 4, 6), normal(rng, 2, 2, 3, 2, 6)
     gradients = []

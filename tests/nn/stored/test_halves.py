@@ -64,7 +64,8 @@ def test_only_dense_layers_and_the_embedding_are_narrowed(dtype):
     assert narrowed == {"token_embedding.weight", *dense}
 
 
-@pytest.mark.parametrize("dtype", [pytest.param("float16", marks=pytest.mark.slow), "bfloat16"])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_sums_are_float32_of_the_rounded_weights(dtype):
     """The same bits as a float32 model that holds the rounded numbers."""
     narrow, wide = lm(dtype=dtype), lm()
