@@ -1,7 +1,7 @@
 """Estimates how much memory sampling needs, before it begins. Knows sizes; runs nothing.
 
 A token costs `2 * L * K * E * 4` bytes of keys and values: once for the prompt, once per row for
-answers. The decoder rounds rows and tokens up to powers of two. On a GPU that memory is allocated
+answers. A recurrent layer has a state in their place, of one size for all lengths. The decoder rounds rows and tokens up to powers of two. On a GPU that memory is allocated
 at once; on a CPU only pages that are written count. Existing buffers are not counted again.
 """
 
@@ -97,9 +97,8 @@ def _cached(device: str, rows: int, tokens: int) -> tuple[int, int]:
 
 
 def cache_bytes(config: CausalLMConfig, rows: int, tokens: int) -> int:
-    """Keys and values (2, B, T, K, E) of every layer."""
-    head_size = config.backbone.head_dim
-    return 2 * config.num_layers * config.num_kv_heads * head_size * FLOAT * rows * tokens
+    """Keys and values of every token, and the states of every row."""
+    return FLOAT * config.backbone.cache_size(rows, tokens)
 
 
 def workspace_bytes(config: CausalLMConfig, device: str, rows: int, span: int) -> int:

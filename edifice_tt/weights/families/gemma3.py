@@ -3,11 +3,18 @@
 from functools import partial
 
 from edifice_tt.weights.families import gemma2
-from edifice_tt.weights.families.family import HEAD_NORMS, LAYERS, POST_NORMS, Family
+from edifice_tt.weights.families.family import (
+    HEAD_NORMS,
+    LAYERS,
+    POST_NORMS,
+    Family,
+    gains_from_zero,
+)
 
 FAMILY = Family(
     "gemma3",
     model_type="gemma3_text",
+    wrapped_in="gemma3",
     bias_options=gemma2.BIASES,
     defaults={
         **gemma2.DEFAULTS,
@@ -21,5 +28,5 @@ FAMILY = Family(
     derived=partial(gemma2.derived, layers_of_27b=62),
     scalars=("query_pre_attn_scalar", "final_logit_softcapping"),
     windowed=lambda layer, config: (layer + 1) % config["sliding_window_pattern"] != 0,
-    gains_from_zero=True,
+    from_folder=gains_from_zero,
 )
