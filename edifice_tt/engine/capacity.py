@@ -1,8 +1,9 @@
 """Estimates how much memory sampling needs, before it begins. Knows sizes; runs nothing.
 
 A token costs `2 * L * K * E * 4` bytes of keys and values: once for the prompt, once per row for
-answers. A recurrent layer has a state in their place, of one size for all lengths. The decoder rounds rows and tokens up to powers of two. On a GPU that memory is allocated
-at once; on a CPU only pages that are written count. Existing buffers are not counted again.
+answers. A recurrent layer has a state in their place, of one size for all lengths. The decoder
+rounds rows and tokens up to powers of two. On a GPU that memory is allocated at once; on a CPU only
+pages that are written count. Existing buffers are not counted again.
 """
 
 from collections.abc import Sequence

@@ -124,7 +124,12 @@ class Programs:
             weights = get_parameters(block)
             key = ("layer", cache.of_long, *(t.shape for t in [*arguments, *weights]), block.kind)
             x = self._add(
-                chain, key, partial(_read_layer, block, cache, tables), arguments, streams[0], weights
+                chain,
+                key,
+                partial(_read_layer, block, cache, tables),
+                arguments,
+                streams[0],
+                weights,
             )
         normed = empty(B, T, width)
         self._add(chain, ("norm", B, T), lm.backbone.final_norm, [x], normed)

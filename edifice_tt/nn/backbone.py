@@ -22,15 +22,14 @@ from edifice_tt.nn.cpu.layer import Layer, call_layer
 from edifice_tt.nn.delta import GatedDelta
 from edifice_tt.nn.ops import Memory
 
-
 NORMS = ("attn_norm", "attn_post_norm", "ffn_norm", "ffn_post_norm")  # that a layer can have
 
 
 class Block:
     """One layer: `x + attention(norm(x))`, then `x + feed_forward(norm(x))`.
 
-    Some families have their norms behind attention and feed-forward, or there as well. Some have the
-    gated delta rule in place of attention.
+    Some families have their norms behind attention and feed-forward, or there as well. Some layers
+    have the gated delta rule in place of attention.
     """
 
     def __init__(self, config: BackboneConfig, layer: int, rng: np.random.Generator | None) -> None:

@@ -96,7 +96,7 @@ class Attention:
     def project(
         self, x: Tensor, tables: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Rotated queries (B, T, H, E); rotated keys and plain values (2, B, T, K, E); any gates."""
+        """Rotated queries (B, T, H, E); rotated keys, plain values (2, B, T, K, E); any gates."""
         asked, gate = self.q_proj(x), None
         if self.config.gated_attention:  # of each head its query, and then its gate
             pairs = asked.unflatten(-1, (self.config.num_heads, 2, -1))

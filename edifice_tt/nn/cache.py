@@ -27,15 +27,15 @@ class Layers(tuple[Tensor, ...]):
 class KVCache:
     """Keys, values and states of the tokens read so far.
 
-    `length` tokens of the capacity S are filled; reading more writes behind them, in place. Keys and
-    values can be written again. A state cannot: each token is read once, in its order, and a text
-    begins anew at length 0. `prefix` holds what all rows read before: its batch is 1, so N
-    candidates share one prompt. At length 0 a row's state is a copy of the prefix's.
-    `rows`, int32, tells a kernel what the prefix and these buffers hold, how many of the B * T
-    tokens that are read next are wanted, and which: of each row the first. The others may hold
-    anything, and change no state. Without it all are wanted. `is_shared` says that others read other tokens of the same text
-    meanwhile, and wait for the keys and values of these. `of_long` says that the text is longer
-    than what `Rope.long_from` says, and so rotated as long texts are.
+    `length` tokens of the capacity S are filled; reading more writes behind them, in place. Keys
+    and values can be written again. A state cannot: each token is read once, in its order, and a
+    text begins anew at length 0. `prefix` holds what all rows read before: its batch is 1, so N
+    candidates share one prompt. At length 0 each row copies the state of the prefix.
+    `rows`, int32, tells a kernel what the prefix and these buffers hold. It says how many of the
+    B * T tokens that are read next are wanted, and which: of each row the first. The others may
+    hold anything, and change no state. Without it all are wanted. `is_shared` says that others read
+    other tokens of the same text meanwhile, and wait for the keys and values of these. `of_long`
+    says that the text is longer than what `Rope.long_from` says, and so rotated as long texts are.
     """
 
     layers: Layers

@@ -262,8 +262,10 @@ class BackboneConfig(LayerOptions):
     def _of_delta(self) -> int:
         heads, values = self.delta_value_heads, self.delta_value_heads * self.delta_value_size
         rows = self.delta_channels + 2 * values + 2 * heads  # those of `out` are its columns
-        return self.hidden_size * rows + self.delta_channels * self.delta_conv + (
-            2 * heads + self.delta_value_size
+        return (
+            self.hidden_size * rows
+            + self.delta_channels * self.delta_conv
+            + (2 * heads + self.delta_value_size)
         )
 
     def cache_size(self, rows: int, tokens: int) -> int:

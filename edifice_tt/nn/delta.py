@@ -1,7 +1,7 @@
 """The gated delta rule, which some layers have in place of attention.
 
-(Yang et al., 2024, arXiv:2412.06464.) A head keeps a matrix that maps keys to values. Each token lets
-it decay, corrects what it answers to its key, and asks it with its query.
+(Yang et al., 2024, arXiv:2412.06464.) A head keeps a matrix that maps keys to values. Each token
+lets it decay, corrects what it answers to its key, and asks it with its query.
 """
 
 import numpy as np
@@ -40,8 +40,8 @@ class GatedDelta:
     ) -> tuple[Tensor, Tensor]:
         """The heads' answers (B, T, heads, V) to x (B, T, D), and the state behind those wanted.
 
-        x follows a state (B, numbers); without one a text begins. `wanted` (B, T) are, of each text,
-        the first tokens; by default all.
+        x follows a state (B, numbers); without one a text begins. `wanted` (B, T) are, of each
+        text, the first tokens; by default all.
         """
         c, (B, T, _) = self.config, x.shape
         if state is None:
@@ -69,7 +69,10 @@ class GatedDelta:
         """Queries, keys and values from inputs that begin before the first token."""
         size, weight = self.config.delta_conv, self.filter.float()
         T = window.shape[1] - size + 1
-        y = sum((window[:, j : j + T] * weight[:, j] for j in range(1, size)), window[:, :T] * weight[:, 0])
+        y = sum(
+            (window[:, j : j + T] * weight[:, j] for j in range(1, size)),
+            window[:, :T] * weight[:, 0],
+        )
         return (y.silu() if self.config.activation == "silu" else y.gelu()).contiguous()
 
     def _answer(
@@ -114,8 +117,8 @@ class GatedDelta:
 def _decays(rates: Tensor) -> tuple[Tensor, Tensor]:
     """What is left at token i of what was there after token j, 0 for i < j; and of the beginning.
 
-    Logarithms (..., T) -> (..., T, T) and (..., T, 1). Each is a sum of its own: a difference of two
-    sums that began long before has lost the small ones.
+    Logarithms (..., T) -> (..., T, T) and (..., T, 1). Each is a sum of its own: a difference of
+    two sums that began long before has lost the small ones.
     """
     at = Tensor.arange(rates.shape[-1])
     i, j, m = at.reshape(-1, 1, 1), at.reshape(1, -1, 1), at
@@ -128,8 +131,8 @@ def _decays(rates: Tensor) -> tuple[Tensor, Tensor]:
 def _inverse(lower: Tensor) -> Tensor:
     """The inverse of 1 + lower (..., T, T), what is below a diagonal: by halves.
 
-    Of `[[P, 0], [R, Q]]` it is `[[P', 0], [-Q' R P', Q']]`. That of these rows stays small, whatever
-    keys repeat; a sum of powers would not.
+    Of `[[P, 0], [R, Q]]` it is `[[P', 0], [-Q' R P', Q']]`. Its numbers stay small, whatever keys
+    repeat; the powers of a series would not.
     """
     *lead, T, _ = lower.shape
     size = 1 << (T - 1).bit_length()

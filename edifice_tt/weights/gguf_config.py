@@ -154,14 +154,17 @@ def _recurrence(header: Header, family: Family, layers: int) -> dict[str, Any]:
     )
     if inner % heads:
         raise ValueError(
-            f"{family.name}.ssm.inner_size={inner}, expected a multiple of ssm.time_step_rank={heads}"
+            f"{family.name}.ssm.inner_size={inner}, expected a multiple of "
+            f"ssm.time_step_rank={heads}"
         )
     every = read("full_attention_interval", family.defaults["full_attention_interval"])
     name = f"{family.name}.attention.recurrent_layers"
     listed = header.metadata.get(name)
     has = [(layer + 1) % every != 0 for layer in range(layers)] if listed is None else listed
-    if not isinstance(has, list) or len(has) != layers + _ahead(header, family) or (
-        not {*map(str, has)} <= {"0", "1", "False", "True"}
+    if (
+        not isinstance(has, list)
+        or len(has) != layers + _ahead(header, family)
+        or (not {*map(str, has)} <= {"0", "1", "False", "True"})
     ):
         raise ValueError(f"{name}={listed!r:.60}, expected one truth per layer")
     return {

@@ -127,7 +127,10 @@ def _of_text(family: Family, config: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"text_config={text!r:.60}, expected a record of model_type {family.model_type!r}"
         )
-    of_all = ("tie_word_embeddings", "quantization_config")  # what the text says of the first is moot
+    of_all = (
+        "tie_word_embeddings",
+        "quantization_config",
+    )  # what the text says of the first is moot
     text = {key: value for key, value in text.items() if key != of_all[0]}
     return text | {key: config[key] for key in of_all if key in config}
 

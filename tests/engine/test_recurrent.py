@@ -22,7 +22,7 @@ def ids_of(length, seed=0):
 
 
 def answer(decoder, prompt, rows, wanted=None):
-    """Logits behind a prompt, and behind each token of some rows (B, T), of which some are wanted."""
+    """Logits behind a prompt, and behind each token of rows (B, T), of which some are wanted."""
     found = [decoder.read_prompt(prompt)]
     cache, wanted = decoder.cache_for(len(rows), 3), wanted or range(len(rows))
     for t in range(rows.shape[1]):
@@ -121,7 +121,7 @@ def test_a_text_begins_anew_at_length_0(lm):
 
 @pytest.mark.parametrize("length", [5, pytest.param(131, marks=pytest.mark.slow)])
 def test_steps_of_other_devices_compute_the_same(lm, monkeypatch, length):
-    """By the formula, captured by tinygrad: chunks, padding, rows behind a prompt, one after another."""
+    """By the formula, captured by tinygrad: chunks, padding, rows behind prompts in turn."""
     ours, prompts = Decoder(lambda: lm), [ids_of(length), ids_of(length)[: length // 2], ids_of(7)]
     expected = [answer(ours, prompt, ROWS) for prompt in prompts]
     monkeypatch.setattr(Programs, "link", lambda *_: None)

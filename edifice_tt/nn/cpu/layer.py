@@ -77,7 +77,10 @@ class Layer(NamedTuple):
         weights = {name: arguments.weight(name, w) for name, w in self.weights.items()}
         of_delta = [name for name in (*DELTA, "qkv", "z", "b", "a") if self.is_recurrent]
         fields: dict[str, object] = {
-            **{"D": c.hidden_size, "H": c.num_heads, "K": c.num_kv_heads, "E": c.head_dim},
+            "D": c.hidden_size,
+            "H": c.num_heads,
+            "K": c.num_kv_heads,
+            "E": c.head_dim,
             "F": self.weights["gate"].size // (experts or 1),
             "rotated": c.rotated or c.head_dim,
             "eps": as_float(c.norm_eps),
@@ -86,15 +89,20 @@ class Layer(NamedTuple):
             "is_gelu": int(c.activation == "gelu_tanh"),
             "norms_whole": int(c.qk_norm == "whole"),
             "rounds": int(any(weight.out is not None for weight in self.weights.values())),
-            **{"experts": experts, "used": c.experts_used, "normed": int(c.experts_normed)},
+            "experts": experts,
+            "used": c.experts_used,
+            "normed": int(c.experts_normed),
             "is_gated": int(c.gated_attention),
             **{name: name for name in self.plain if name not in of_delta},
             **{name: one for name, one in weights.items() if name not in of_delta},
         }
         if self.is_recurrent:
             of_rule = {
-                **{"keys": c.delta_key_heads, "heads": c.delta_value_heads},
-                **{"K": c.delta_key_size, "V": c.delta_value_size, "conv": c.delta_conv},
+                "keys": c.delta_key_heads,
+                "heads": c.delta_value_heads,
+                "K": c.delta_key_size,
+                "V": c.delta_value_size,
+                "conv": c.delta_conv,
                 "tiled": int(c.delta_tiled),
                 **{name: weights.get(name, name) for name in of_delta},
             }

@@ -49,8 +49,8 @@ EXPERTS = {
         for part in ("gate", "up", "down")
     },
 }
-# How names begin in a folder that holds more than the text, and what else it may hold: what sees, and
-# what guesses several tokens ahead.
+# How names begin in a folder that holds more than the text, and what else it may hold: what sees,
+# and what guesses several tokens ahead.
 _WRAPPED = {
     "model.language_model.": "model.",
     "language_model.model.": "model.",
@@ -84,7 +84,9 @@ def found_in(
     added up.
     """
     shapes = {
-        name: (prod(shape[:2]), shape[2]) if len(shape) == 3 and (shape[0] == experts or shape[1] == 1) else shape
+        name: (prod(shape[:2]), shape[2])
+        if len(shape) == 3 and (shape[0] == experts or shape[1] == 1)
+        else shape
         for name, shape in shapes.items()
     }
     users = Counter(place.name for parts in places.values() for place in parts)
@@ -179,7 +181,9 @@ class Family:
     windowed: Callable[[int, Mapping[str, Any]], bool] | None = None
     unrotated: Callable[[int, Mapping[str, Any]], bool] | None = None
     recurrence: Callable[[Mapping[str, Any], int], Mapping[str, Any]] | None = None
-    from_folder: Callable[[str, NDArray[np.float32]], NDArray[np.float32]] = lambda name, array: array
+    from_folder: Callable[[str, NDArray[np.float32]], NDArray[np.float32]] = lambda name, array: (
+        array
+    )
     wrapped_in: str = ""
 
     def rename(self, name: str, kind: int) -> str:

@@ -18,6 +18,8 @@ FAMILY = Family(
     bias_options=gemma2.BIASES,
     defaults={
         **gemma2.DEFAULTS,
+        "vocab_size": 262208,
+        "num_attention_heads": 8,
         "max_position_embeddings": 131072,
         "rope_theta": 1e6,
         "rope_local_base_freq": 1e4,

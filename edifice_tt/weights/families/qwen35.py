@@ -1,4 +1,4 @@
-"""Qwen3.5, of which the text: three of four layers are recurrent, the others' attention is gated."""
+"""Qwen3.5, of which the text: most layers are recurrent, the attention of others is gated."""
 
 from collections.abc import Mapping
 from typing import Any
