@@ -111,8 +111,10 @@ def workspace_bytes(config: CausalLMConfig, device: str, rows: int, span: int) -
     # The formula of experts computes all of them, by a copy of their second matrix.
     of_experts = c.experts * (c.expert_size or c.ffn_size)
     states = 4 * c.hidden_size + 3 * max(c.ffn_size, of_experts) + 3 * c.num_heads * span
+    # Of a recurrence: a state before and behind, and what each token of a chunk is to each other.
+    of_rows = 3 * rows * c.state_size + 6 * c.delta_value_heads * CHUNK * CHUNK
     copied = of_experts * c.hidden_size
-    return FLOAT * (max(rows, CHUNK) * states + copied + (rows + 1) * config.vocab_size)
+    return FLOAT * (max(rows, CHUNK) * states + of_rows + copied + (rows + 1) * config.vocab_size)
 
 
 def weight_bytes(lm: Any) -> int:
