@@ -1,5 +1,8 @@
 """A recurrent layer's state: read in order, begun anew, copied from the prompt by every row."""
 
+from types import SimpleNamespace
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from test_sequences import make
@@ -143,13 +146,29 @@ def test_two_devices_answer_as_one(layers):
     assert one == two
 
 
-def test_a_single_text_is_read_by_one_device(lm):
-    """Its parts cannot be read side by side."""
-    ids = Tensor(np.array([ids_of(60)], np.int32), device="CPU")
-    fast = et.jit(lm, devices=["CPU", "CPU:1"])
+class Hidden(NamedTuple):
+    states: Tensor
+
+
+class Reader:
+    """A model of hidden states, of which several devices share a text."""
+
+    def __init__(self, backbone):
+        self.backbone, self.config = backbone, SimpleNamespace(backbone=backbone.config)
+
+    def __call__(self, x, cache=None):
+        return Hidden(self.backbone(x, cache))
+
+
+@pytest.mark.parametrize(("layers", "parts"), [(2, 2), (HYBRID, 1)])
+def test_a_single_text_is_read_by_one_device(layers, parts):
+    """Its parts can be read side by side, unless a layer is recurrent."""
+    backbone = make(layers, 3).backbone
+    x = Tensor(np.random.default_rng(1).standard_normal((1, 60, 16)).astype(np.float32)).realize()
+    fast, expected = et.jit(Reader(backbone), devices=["CPU", "CPU:1"]), backbone(x).numpy()
     for _ in range(2):
-        assert (fast(ids).logits.numpy() == lm(ids).logits.numpy()).all()
-    assert len(fast._parts[ids.shape, ids.dtype, False]) == 1
+        assert (fast(x).states.numpy() == expected).all()
+    assert [len(shared) for shared in fast._parts.values()] == [parts]
 
 
 def test_the_memory_of_states_is_counted(lm):
