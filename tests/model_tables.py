@@ -51,15 +51,16 @@ def _cells(names, kind):
     theirs = "transformers" if kind == FOLDER else "llama.cpp"
     changes = f"{sum(_tried(one, kind) for one in names)} changes"
     config = f"{changes}: transformers" if kind == FOLDER else changes
+    against = "transformers" if logits else NOTHING
     if not with_tokenizer:
-        return config, NOTHING, NOTHING, NOTHING
+        return config, NOTHING, NOTHING, against
     tokens = [TOKENIZERS[one]["tokens"] for one in with_tokenizer]
     split = ", ".join(dict.fromkeys(_split(one, kind) for one in with_tokenizer))
     return (
         config,
         f"{split}; {sum(len(one['texts']) for one in tokens)} texts: {theirs}",
         f"{sum(len(one['chats']) for one in tokens)} chats: transformers",
-        "transformers" if logits else NOTHING,
+        against,
     )
 
 

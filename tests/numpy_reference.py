@@ -72,6 +72,33 @@ def mixture(x, weights, name, config):
     return out
 
 
+def gated_delta(x, w, name, c):
+    """x (T, D) -> (T, D), head by head and token by token."""
+    K, V, heads = c.delta_key_size, c.delta_value_size, c.delta_value_heads
+    activation = silu if c.activation == "silu" else gelu_tanh
+    inputs, filtered = dense(x, w, f"{name}.qkv_proj"), w[f"{name}.filter"]
+    qkv = np.zeros_like(inputs)
+    for t in range(len(x)):
+        for j in range(c.delta_conv):  # the last of the filter is of this token
+            if t - j >= 0:
+                qkv[t] += filtered[:, c.delta_conv - 1 - j] * inputs[t - j]
+    qkv = activation(qkv)
+    z, a, b = (dense(x, w, f"{name}.{part}_proj") for part in "zab")
+    out, keys = np.zeros((len(x), heads, V)), c.delta_key_heads
+    for h in range(heads):
+        g = h % keys if c.delta_tiled else h // (heads // keys)
+        matrix = np.zeros((V, K))
+        for t in range(len(x)):
+            q, k = qkv[t, g * K :][:K], qkv[t, (keys + g) * K :][:K]
+            v = qkv[t, 2 * keys * K + h * V :][:V]
+            q, k = q / np.sqrt(q @ q + 1e-6) / K**0.5, k / np.sqrt(k @ k + 1e-6)
+            rate = np.log1p(np.exp(a[t, h] + w[f"{name}.dt_bias"][h]))
+            matrix *= np.exp(w[f"{name}.decay"][h] * rate)
+            matrix += np.outer(v - matrix @ k, k) / (1 + np.exp(-b[t, h]))
+            out[t, h] = rms_norm(matrix @ q, w[f"{name}.norm.weight"], c.norm_eps)
+    return dense(out.reshape(len(x), -1) * silu(z), w, f"{name}.o_proj")
+
+
 def dense(x, weights, name):
     y = x @ weights[f"{name}.weight"].T
     return y + weights.get(f"{name}.bias", 0)
@@ -96,10 +123,12 @@ def backbone(x, weights, config):
             base, factors, scale = config.window_rope_base, config.window_rope_factors, 1.0
         return np.stack([rope(h, base, 0, factors, scale, config.rotated) for h in y])
 
-    for layer in range(config.num_layers):
-        p = f"blocks.{layer}"
-        y = norm(x, f"{p}.attn_norm.weight")
+    def attention(y, p, layer):
         q, k, v = (dense(y, w, f"{p}.attn.{n}_proj") for n in "qkv")
+        gate = None
+        if config.gated_attention:
+            pairs = q.reshape(len(y), -1, 2, E)
+            q, gate = (pairs[:, :, i].reshape(len(y), -1) for i in (0, 1))
         per_head = config.qk_norm == "head"
         q, k = (
             norm(heads(z), f"{p}.attn.{n}_norm.weight")
@@ -110,7 +139,16 @@ def backbone(x, weights, config):
         window = config.windows[layer] if config.windows else 0
         how = config.attention_scale, config.attention_softcap, window
         mixed = causal_attention(turned(q, layer), turned(k, layer), heads(v), *how)
-        y = dense(mixed.transpose(1, 0, 2).reshape(len(x), -1), w, f"{p}.attn.o_proj")
+        mixed = mixed.transpose(1, 0, 2).reshape(len(y), -1)
+        return dense(mixed if gate is None else mixed / (1 + np.exp(-gate)), w, f"{p}.attn.o_proj")
+
+    for layer in range(config.num_layers):
+        p = f"blocks.{layer}"
+        y = norm(x, f"{p}.attn_norm.weight")
+        if layer in config.recurrent_layers:
+            y = gated_delta(y, w, f"{p}.delta", config)
+        else:
+            y = attention(y, p, layer)
         x = x + config.residual_scale * norm(y, f"{p}.attn_post_norm.weight")
         y = norm(x, f"{p}.ffn_norm.weight")
         if f"{p}.experts.router.weight" in w:

@@ -108,8 +108,8 @@ def test_who_follows_a_section_gets_what_it_says(name, tmp_path):
         if file.suffix == ".c":
             kernels = tmp_path / "edifice_tt" / "nn" / "cpu" / "kernels.py"
             text = kernels.read_text()
-            assert text.count('"layer")') == 1
-            kernels.write_text(text.replace('"layer")', f'"layer", "{file.stem}")'))
+            assert text.count('"block")') == 1
+            kernels.write_text(text.replace('"block")', f'"block", "{file.stem}")'))
     run = [sys.executable, "-c", program + CHECKS[name]]
     env = {**os.environ, "DEV": "CPU"}
     done = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)

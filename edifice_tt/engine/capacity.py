@@ -1,8 +1,9 @@
 """Estimates how much memory sampling needs, before it begins. Knows sizes; runs nothing.
 
 A token costs `2 * L * K * E * 4` bytes of keys and values: once for the prompt, once per row for
-answers. The decoder rounds rows and tokens up to powers of two. On a GPU that memory is allocated
-at once; on a CPU only pages that are written count. Existing buffers are not counted again.
+answers. A recurrent layer has a state in their place, of one size for all lengths. The decoder
+rounds rows and tokens up to powers of two. On a GPU that memory is allocated at once; on a CPU only
+pages that are written count. Existing buffers are not counted again.
 """
 
 from collections.abc import Sequence
@@ -97,9 +98,8 @@ def _cached(device: str, rows: int, tokens: int) -> tuple[int, int]:
 
 
 def cache_bytes(config: CausalLMConfig, rows: int, tokens: int) -> int:
-    """Keys and values (2, B, T, K, E) of every layer."""
-    head_size = config.backbone.head_dim
-    return 2 * config.num_layers * config.num_kv_heads * head_size * FLOAT * rows * tokens
+    """Keys and values of every token, and the states of every row."""
+    return FLOAT * config.backbone.cache_size(rows, tokens)
 
 
 def workspace_bytes(config: CausalLMConfig, device: str, rows: int, span: int) -> int:
@@ -111,8 +111,10 @@ def workspace_bytes(config: CausalLMConfig, device: str, rows: int, span: int) -
     # The formula of experts computes all of them, by a copy of their second matrix.
     of_experts = c.experts * (c.expert_size or c.ffn_size)
     states = 4 * c.hidden_size + 3 * max(c.ffn_size, of_experts) + 3 * c.num_heads * span
+    # Of a recurrence: a state before and behind, and what each token of a chunk is to each other.
+    of_rows = 3 * rows * c.state_size + 6 * c.delta_value_heads * CHUNK * CHUNK
     copied = of_experts * c.hidden_size
-    return FLOAT * (max(rows, CHUNK) * states + copied + (rows + 1) * config.vocab_size)
+    return FLOAT * (max(rows, CHUNK) * states + of_rows + copied + (rows + 1) * config.vocab_size)
 
 
 def weight_bytes(lm: Any) -> int:

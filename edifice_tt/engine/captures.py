@@ -67,14 +67,11 @@ class CapturedStep:
 
 
 def _function(model: Callable[[], CausalLM], cache: KVCache, part: range) -> Callable[..., Any]:
-    own, shared = cache.layers, cache.prefix.layers if cache.prefix else None
-
     # The caches are no arguments: tinygrad would look at each of their layers in every step.
     def step(inputs: Tensor, rows: Tensor, *bound: UOp) -> tuple[Tensor, Tensor]:
         length, last, *rest = bound
-        prefix = KVCache(shared, rest[0]) if shared else None
-        lm = model()
-        behind = KVCache(own, length, prefix, rows, of_long=cache.of_long)
+        lm, prefix = model(), cache.prefix and cache.prefix.holding(rest[0])
+        behind = cache.holding(length, prefix, rows)
         hidden = lm.read(inputs, behind, part)
         if part.stop < lm.config.num_layers:
             return hidden, lm.backbone.final_norm(hidden)

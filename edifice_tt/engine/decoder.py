@@ -74,7 +74,8 @@ class Decoder:
     def read_prompt(self, ids: Sequence[int]) -> Logits:
         """Read a prompt into `self.prefix`, which all rows share; returns the logits (V,) after it.
 
-        Whole chunks that it shares with the previous prompt are not read again.
+        Whole chunks that it shares with the previous prompt are not read again, unless a layer is
+        recurrent.
         """
         start = self.begin_prompt(ids)
         assert self.prefix is not None
@@ -86,6 +87,8 @@ class Decoder:
             self._exchange_prefix(self._make_cache(1, _capacity(len(ids))))
             self._ids = []
         assert self._ids is not None
+        if self.model.config.recurrent_layers:  # whose state is that behind the whole prompt
+            self._ids = []
         same = [a == b for a, b in zip(ids[:-1], self._ids, strict=False)]
         common = (same.index(False) if False in same else len(same)) // CHUNK * CHUNK
         self._ids = self._ids[:common]  # what is sure to be there if reading breaks off

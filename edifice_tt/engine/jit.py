@@ -98,7 +98,7 @@ class CompiledModel:
             ]
         if self._devices is None:
             count = max(1, min(count, rows * tokens // PART))
-        if rows == 1 < count and "cache" in signature(self.model).parameters and serves(x):
+        if rows == 1 < count and _reads_behind_caches(self.model) and serves(x):
             cache = KVCache.empty(self.model.config.backbone, 1, tokens, own)
             return [
                 _Part(_reader(self.model, cache, x, part), own, 1, part)
@@ -184,6 +184,13 @@ def _reader(model: Any, cache: KVCache, x: Tensor, part: range) -> Callable[[Ten
     assert behind.rows is not None
     behind.rows.realize()  # here, so that making it is no part of what is captured
     return partial(_call, model, cache=behind)
+
+
+def _reads_behind_caches(model: Any) -> bool:
+    """Whether parts of a text can be read side by side; a recurrent layer reads them in turn."""
+    if "cache" not in signature(model).parameters:
+        return False
+    return not model.config.backbone.recurrent_layers
 
 
 def shares(size: int, count: int) -> list[range]:

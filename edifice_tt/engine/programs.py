@@ -5,7 +5,7 @@ and thread with the addresses of their weights and caches. Knows no sampling and
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -124,7 +124,12 @@ class Programs:
             weights = get_parameters(block)
             key = ("layer", cache.of_long, *(t.shape for t in [*arguments, *weights]), block.kind)
             x = self._add(
-                chain, key, partial(_read_layer, block, tables), arguments, streams[0], weights
+                chain,
+                key,
+                partial(_read_layer, block, cache, tables),
+                arguments,
+                streams[0],
+                weights,
             )
         normed = empty(B, T, width)
         self._add(chain, ("norm", B, T), lm.backbone.final_norm, [x], normed)
@@ -162,7 +167,7 @@ class Programs:
 
 
 def _read_layer(
-    block: Block, tables: Any, x: Tensor, rows: Tensor, own: Tensor, *shared: Tensor
+    block: Block, cache: KVCache, tables: Any, x: Tensor, rows: Tensor, own: Tensor, *shared: Tensor
 ) -> Tensor:
-    prefix = KVCache(Layers(shared)) if shared else None
-    return block(x, tables, [], KVCache(Layers([own]), 0, prefix, rows))
+    prefix = cache.prefix and replace(cache.prefix, layers=Layers(shared))
+    return block(x, tables, [], replace(cache, layers=Layers([own]), prefix=prefix, rows=rows))

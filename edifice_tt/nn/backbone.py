@@ -1,4 +1,4 @@
-"""The transformer that every architecture here shares: GQA, RoPE and a gated feed-forward.
+"""What every architecture here shares: attention or a recurrence, and a gated feed-forward.
 
 Reads hidden states, gives hidden states; knows neither tokens nor scores. The key/value cache is
 an argument, never an attribute.
@@ -18,14 +18,18 @@ from edifice_tt.nn.blocks import Attention, Experts, FeedForward, LayerNorm, RMS
 from edifice_tt.nn.cache import KVCache, count_up
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu import bridge as cpu
-from edifice_tt.nn.cpu.layer import NORMS, Layer, call_layer
+from edifice_tt.nn.cpu.layer import Layer, call_layer
+from edifice_tt.nn.delta import GatedDelta
 from edifice_tt.nn.ops import Memory
+
+NORMS = ("attn_norm", "attn_post_norm", "ffn_norm", "ffn_post_norm")  # that a layer can have
 
 
 class Block:
     """One layer: `x + attention(norm(x))`, then `x + feed_forward(norm(x))`.
 
-    Some families have their norms behind attention and feed-forward, or there as well.
+    Some families have their norms behind attention and feed-forward, or there as well. Some layers
+    have the gated delta rule in place of attention.
     """
 
     def __init__(self, config: BackboneConfig, layer: int, rng: np.random.Generator | None) -> None:
@@ -37,7 +41,10 @@ class Block:
             return RMSNorm(config.hidden_size, config.norm_eps) if present else None
 
         self.attn_norm = norm("before", "both")
-        self.attn = Attention(config, rng)
+        if layer in config.recurrent_layers:
+            self.delta = GatedDelta(config, rng)
+        else:
+            self.attn = Attention(config, rng)
         self.attn_post_norm = norm("after", "both")
         self.ffn_norm = norm("before", "both")
         if config.has_experts(layer):
@@ -94,15 +101,41 @@ class Block:
         cache: KVCache | None,
         layer: int,
     ) -> Tensor:
+        y = self.attn_norm(x) if self.attn_norm else x
+        if self.is_recurrent:
+            y = self._recall(y, cache, layer)
+        else:
+            y = self._attend(y, tables, seen, cache, layer)
+        x = self._add(x, y, self.attn_post_norm)
+        y = self.forward(self.ffn_norm(x) if self.ffn_norm else x)
+        return self._add(x, y, self.ffn_post_norm).contiguous()  # (B, T, D)
+
+    def _attend(
+        self,
+        x: Tensor,
+        tables: tuple[Tensor, Tensor] | None,
+        seen: list[Tensor],
+        cache: KVCache | None,
+        layer: int,
+    ) -> Tensor:
         start, T = 0 if cache is None else cache.position, x.shape[1]
         turns = (
             None if tables is None else (tables[0][start : start + T], tables[1][start : start + T])
         )
-        q, kv = self.attn.project(self.attn_norm(x) if self.attn_norm else x, turns)
+        q, kv, gate = self.attn.project(x, turns)
         memories = [Memory(kv, seen[0])] if cache is None else cache.remember(layer, kv, seen)
-        x = self._add(x, self.attn.attend(q, memories, self._layer.by), self.attn_post_norm)
-        y = self.forward(self.ffn_norm(x) if self.ffn_norm else x)
-        return self._add(x, y, self.ffn_post_norm).contiguous()  # (B, T, D)
+        return self.attn.attend(q, memories, self._layer.by, gate)
+
+    def _recall(self, x: Tensor, cache: KVCache | None, layer: int) -> Tensor:
+        if cache is None:
+            return self.delta.project(self.delta.recur(x)[0], x)
+        before, wanted = cache.recall(layer), cache.wanted(x.shape[1])
+        answers, states = self.delta.recur(x, before, wanted)
+        return self.delta.project(cache.keep(layer, states, answers), x)
+
+    @property
+    def is_recurrent(self) -> bool:
+        return hasattr(self, "delta")
 
     @property
     def forward(self) -> FeedForward | Experts:
@@ -114,20 +147,24 @@ class Block:
 
     @property
     def _layer(self) -> Layer:
-        attn, ffn = self.attn, self.forward
-        parts = {"q": attn.q_proj, "k": attn.k_proj, "v": attn.v_proj, "o": attn.o_proj}
+        ffn = self.forward
+        plain = {name: norm.weight for name in NORMS if (norm := getattr(self, name))}
+        if self.is_recurrent:
+            of = self.delta
+            parts = {"qkv": of.qkv_proj, "z": of.z_proj, "b": of.b_proj, "a": of.a_proj}
+            parts["o"] = of.o_proj
+            plain |= {"filter": of.filter, "dt_bias": of.dt_bias, "decay": of.decay}
+            plain["norm"] = of.norm.weight
+        else:
+            attn = self.attn
+            parts = {"q": attn.q_proj, "k": attn.k_proj, "v": attn.v_proj, "o": attn.o_proj}
+            norms = {"q_norm": attn.q_norm, "k_norm": attn.k_norm}
+            plain |= {name: norm.weight for name, norm in norms.items() if norm}
         parts |= {"gate": ffn.gate_proj, "up": ffn.up_proj, "down": ffn.down_proj}
         if isinstance(ffn, Experts):
             parts["router"] = ffn.router
-        norms = {
-            name: getattr(attn if name in ("q_norm", "k_norm") else self, name) for name in NORMS
-        }
-        return Layer(
-            self.config,
-            self.window,
-            {name: norm.weight for name, norm in norms.items() if norm},
-            {name: part.packed for name, part in parts.items()},
-        )
+        weights = {name: part.packed for name, part in parts.items()}
+        return Layer(self.config, self.window, plain, weights)
 
     @cached_property
     def _gradient(self) -> cpu.Gradient:
@@ -136,7 +173,7 @@ class Block:
             x, *rest = (Tensor(uop) for uop in call.src[4:])
             tables = None if self.rope is None else (rest.pop(0), rest.pop(0))
             layer = self._layer
-            weights = list(layer.norms.values())
+            weights = list(layer.plain.values())
             weights += [
                 t for w in layer.weights.values() for t in (w.data, w.bias) if t is not None
             ]

@@ -82,7 +82,8 @@ class Attention:
     def __init__(self, config: BackboneConfig, rng: np.random.Generator | None) -> None:
         c = self.config = config
         queries, keys = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
-        self.q_proj = Linear(c.hidden_size, queries, bias="q" in c.biases, rng=rng)
+        asked = queries * (2 if c.gated_attention else 1)
+        self.q_proj = Linear(c.hidden_size, asked, bias="q" in c.biases, rng=rng)
         self.k_proj = Linear(c.hidden_size, keys, bias="k" in c.biases, rng=rng)
         self.v_proj = Linear(c.hidden_size, keys, bias="v" in c.biases, rng=rng)
         self.o_proj = Linear(queries, c.hidden_size, bias="o" in c.biases, rng=rng)
@@ -92,15 +93,24 @@ class Attention:
             self.q_norm = RMSNorm(queries if whole else c.head_dim, c.norm_eps)
             self.k_norm = RMSNorm(keys if whole else c.head_dim, c.norm_eps)
 
-    def project(self, x: Tensor, tables: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Rotated queries (B, T, H, E); rotated keys and plain values (2, B, T, K, E)."""
-        q, k = self._normed(self.q_proj(x), self.q_norm), self._normed(self.k_proj(x), self.k_norm)
+    def project(
+        self, x: Tensor, tables: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Rotated queries (B, T, H, E); rotated keys, plain values (2, B, T, K, E); any gates."""
+        asked, gate = self.q_proj(x), None
+        if self.config.gated_attention:  # of each head its query, and then its gate
+            pairs = asked.unflatten(-1, (self.config.num_heads, 2, -1))
+            asked, gate = pairs[:, :, :, 0].flatten(2), pairs[:, :, :, 1].flatten(2)
+        q, k = self._normed(asked, self.q_norm), self._normed(self.k_proj(x), self.k_norm)
         if tables is not None:
             q, k = ops.rotate(q, *tables), ops.rotate(k, *tables)
-        return q, Tensor.stack(k, self._split(self.v_proj(x)))
+        return q, Tensor.stack(k, self._split(self.v_proj(x))), gate
 
-    def attend(self, q: Tensor, memories: list[Memory], by: Weighting) -> Tensor:
-        return self.o_proj(ops.attention(q, memories, by).flatten(2))  # (B, T, D)
+    def attend(
+        self, q: Tensor, memories: list[Memory], by: Weighting, gate: Tensor | None = None
+    ) -> Tensor:
+        mixed = ops.attention(q, memories, by).flatten(2)
+        return self.o_proj(mixed if gate is None else mixed * gate.sigmoid())  # (B, T, D)
 
     def _normed(self, x: Tensor, norm: RMSNorm | None) -> Tensor:
         if norm is None:

@@ -1,4 +1,4 @@
-"""Keys and values of what has been read. An argument, never an attribute; knows no layer."""
+"""What has been read, as later tokens need it. An argument, never an attribute; knows no layer."""
 
 from dataclasses import dataclass, replace
 
@@ -11,8 +11,10 @@ from edifice_tt.nn.ops import Memory
 
 
 class Layers(tuple[Tensor, ...]):
-    """The buffers (2, B, S, K, E) of a cache, one per layer. Equal to nothing but itself.
+    """The buffers of a cache, one per layer. Equal to nothing but itself.
 
+    A layer with attention has its keys and values (2, B, S, K, E), a recurrent one the states
+    (B, numbers) behind the last token that was read.
     So a step that was linked to these buffers is found by them alone, and keeps them alive.
     """
 
@@ -23,18 +25,22 @@ class Layers(tuple[Tensor, ...]):
 
 @dataclass(frozen=True)
 class KVCache:
-    """Keys and values of the tokens read so far.
+    """Keys, values and states of the tokens read so far.
 
-    `length` tokens of the capacity S are filled; reading more writes behind them, in place.
-    `prefix` holds what all rows read before: its batch is 1, so N candidates share one prompt.
-    `rows`, int32, tells a kernel what the prefix and these buffers hold, how many of the B * T
-    tokens that are read next are wanted, and which. The others may hold anything. Without it all
-    are wanted. `is_shared` says that others read other tokens of the same text
-    meanwhile, and wait for the keys and values of these. `of_long` says that the text is longer
-    than what `Rope.long_from` says, and so rotated as long texts are.
+    `length` tokens of the capacity S are filled; reading more writes behind them, in place. Keys
+    and values can be written again. A state cannot: each token is read once, in its order, and a
+    text begins anew at length 0. `prefix` holds what all rows read before: its batch is 1, so N
+    candidates share one prompt. At length 0 each row copies the state of the prefix.
+    `rows`, int32, tells a kernel what the prefix and these buffers hold. It says how many of the
+    B * T tokens that are read next are wanted, and which: of each row the first. The others may
+    hold anything, and change no state. Without it all are wanted. `is_shared` says that others read
+    other tokens of the same text meanwhile, and wait for the keys and values of these. `of_long`
+    says that the text is longer than what `Rope.long_from` says, and so rotated as long texts are.
     """
 
     layers: Layers
+    batch: int
+    capacity: int
     length: int | UOp = 0
     prefix: "KVCache | None" = None
     rows: Tensor | None = None
@@ -43,23 +49,19 @@ class KVCache:
 
     @classmethod
     def empty(cls, config: BackboneConfig, batch: int, capacity: int, device: str) -> "KVCache":
-        shape = (2, batch, capacity, config.num_kv_heads, config.head_dim)
+        attended = (2, batch, capacity, config.num_kv_heads, config.head_dim)
+        states = (batch, config.state_size)
         # Zeros, not empty: a masked position still multiplies its value by a weight of 0. In memory
         # they take none until they are written to.
-        arrays = [zeros(*shape) for _ in range(config.num_layers)]
+        arrays = [
+            zeros(*(states if layer in config.recurrent_layers else attended))
+            for layer in range(config.num_layers)
+        ]
         if in_memory(device):
-            return cls(Layers(wrap(layer, device) for layer in arrays))
+            return cls(Layers(wrap(layer, device) for layer in arrays), batch, capacity)
         layers = [Tensor(layer, device=device) for layer in arrays]
         Tensor.realize(*layers)
-        return cls(Layers(layers))
-
-    @property
-    def batch(self) -> int:
-        return int(self.layers[0].shape[1])
-
-    @property
-    def capacity(self) -> int:
-        return int(self.layers[0].shape[2])
+        return cls(Layers(layers), batch, capacity)
 
     @property
     def position(self) -> int | UOp:
@@ -101,6 +103,28 @@ class KVCache:
         own = Tensor(buffer.uop.after(window.uop.store(kv.cast(buffer.dtype).uop)))
         buffers = [own] if self.prefix is None else [self.prefix.layers[layer], own]
         return [Memory(kv, count) for kv, count in zip(buffers, seen, strict=True)]
+
+    def recall(self, layer: int) -> Tensor:
+        """The states (B, numbers) before the next token, as a copy."""
+        assert self.rows is not None
+        own, first = self.layers[layer], Tensor.zeros(1, device=self.rows.device)
+        if self.prefix is not None:
+            first = (self.rows[0] > 0).where(self.prefix.layers[layer], 0)
+        return (self.rows[1] == 0).where(first, own).contiguous()  # (B, numbers)
+
+    def keep(self, layer: int, states: Tensor, answers: Tensor) -> Tensor:
+        """Write the states behind the last token; returns the answers, that come after it."""
+        buffer = self.layers[layer]
+        stored = buffer.uop.store(states.cast(buffer.dtype).contiguous().uop)
+        return Tensor(answers.contiguous().uop.after(stored))
+
+    def wanted(self, tokens: int) -> Tensor:
+        """Which of so many tokens of each row `rows` lists: (B, T) bool."""
+        assert self.rows is not None
+        count, at = self.rows[2], self.rows[3:]
+        places = Tensor.arange(self.batch * tokens)
+        listed = (places < count).where(at, -1)
+        return (listed.unsqueeze(0) == places.unsqueeze(1)).any(1).reshape(self.batch, tokens)
 
 
 def count_up(start: int | UOp, tokens: int, device: str) -> Tensor:

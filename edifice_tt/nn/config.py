@@ -17,6 +17,7 @@ from edifice_tt.contract.options import (
 Norms = Literal["before", "after", "both"]
 QKNorm = Literal["none", "head", "whole"]
 Activation = Literal["silu", "gelu_tanh"]
+LONGEST_CONVOLUTION = 16  # tokens
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")  # the dense parts of a layer
 
 
@@ -69,10 +70,18 @@ class LayerOptions:
     expert_size: int = 0  # of each; 0: ffn_size
     experts_normed: bool = False  # whether the shares of those used add up to 1
     dense_layers: tuple[int, ...] = ()  # that have one feed-forward all the same
+    gated_attention: bool = False  # whether queries bring a gate of what attention gives
+    recurrent_layers: tuple[int, ...] = ()  # with the gated delta rule in place of attention
+    delta_key_heads: int = 0  # its sizes
+    delta_value_heads: int = 0
+    delta_key_size: int = 0
+    delta_value_size: int = 0
+    delta_conv: int = 0  # tokens that its convolution reads
+    delta_tiled: bool = False  # value head i reads key head i mod K, else heads of one key are next
 
     def rope(self, layer: int) -> Rope | None:
         """How a layer rotates; None for one that does not."""
-        if layer in self.unrotated_layers:
+        if layer in self.unrotated_layers or layer in self.recurrent_layers:
             return None
         if self.window(layer) and self.window_rope_base:
             return Rope(self.window_rope_base, self.window_rope_factors, 1.0)
@@ -84,6 +93,18 @@ class LayerOptions:
 
     def window(self, layer: int) -> int:
         return self.windows[layer] if self.windows else 0
+
+    @property
+    def delta_channels(self) -> int:
+        """The queries, keys and values of a recurrent layer, which its convolution reads."""
+        keys = self.delta_key_heads * self.delta_key_size
+        return 2 * keys + self.delta_value_heads * self.delta_value_size
+
+    @property
+    def state_size(self) -> int:
+        """The numbers that a recurrent layer keeps of a text: inputs, and a matrix per head."""
+        matrices = self.delta_value_heads * self.delta_key_size * self.delta_value_size
+        return max(0, self.delta_conv - 1) * self.delta_channels + matrices
 
     def check_layers(self, num_layers: int, head_dim: int) -> None:
         """Make a checkpoint's lists tuples, and raise `ValueError` for what cannot be."""
@@ -129,6 +150,26 @@ class LayerOptions:
             check_count("experts_used", self.experts_used, self.experts)
             if whole(self.expert_size) != 0:
                 check_size("ffn_size", self.expert_size, "expert_size")
+        self._check_recurrence(num_layers)
+
+    def _check_recurrence(self, num_layers: int) -> None:
+        layers = _whole_numbers("recurrent_layers", self.recurrent_layers, num_layers)
+        object.__setattr__(self, "recurrent_layers", tuple(sorted({*layers})))
+        for option in ("gated_attention", "delta_tiled"):
+            if not isinstance(getattr(self, option), bool):
+                raise ValueError(f"{option}={getattr(self, option)!r:.60} must be True or False")
+        if not layers:
+            return
+        for option in ("delta_key_heads", "delta_value_heads"):
+            check_size("num_heads", getattr(self, option), option)
+        for option in ("delta_key_size", "delta_value_size"):
+            check_size("head_dim", getattr(self, option), option)
+        check_count("delta_conv", self.delta_conv, LONGEST_CONVOLUTION)
+        if self.delta_value_heads % self.delta_key_heads:
+            raise ValueError(
+                f"delta_value_heads={self.delta_value_heads} must be a multiple of "
+                f"delta_key_heads={self.delta_key_heads}"
+            )
 
 
 def _whole_numbers(option: str, given: Any, end: int) -> tuple[int, ...]:
@@ -196,18 +237,42 @@ class BackboneConfig(LayerOptions):
     @property
     def num_weights(self) -> int:
         """How many numbers its weights are."""
-        D, E, F = self.hidden_size, self.head_dim, self.ffn_size
-        queries, keys = self.num_heads * E, self.num_kv_heads * E
+        D, F = self.hidden_size, self.ffn_size
         n, size = self.experts, self.expert_size or F
         mixed = sum(map(self.has_experts, range(self.num_layers)))
-        norms = 4 if self.norms == "both" else 2
-        layer = 2 * D * (queries + keys) + norms * D
-        layer += {"none": 0, "head": 2 * E, "whole": queries + keys}[self.qk_norm]
-        sizes = {"q": queries, "k": keys, "v": keys, "o": D, "gate": F, "up": F, "down": D}
-        layer += sum(sizes[part] for part in self.biases if part in "qkvo")
-        dense = 3 * D * F + sum(sizes[part] for part in self.biases if part not in "qkvo")
+        sizes = {"gate": F, "up": F, "down": D}
+        dense = 3 * D * F + sum(sizes[part] for part in self.biases if part in sizes)
         forward = mixed * (n * D + 3 * n * D * size) + (self.num_layers - mixed) * dense
-        return self.num_layers * layer + forward + (2 if self.final_norm == "layer_norm" else 1) * D
+        recurrent = len(self.recurrent_layers)
+        mixing = recurrent * self._of_delta + (self.num_layers - recurrent) * self._of_attention
+        norms = (4 if self.norms == "both" else 2) * self.num_layers
+        return mixing + forward + (norms + (2 if self.final_norm == "layer_norm" else 1)) * D
+
+    @property
+    def _of_attention(self) -> int:
+        D, E = self.hidden_size, self.head_dim
+        queries, keys = self.num_heads * E, self.num_kv_heads * E
+        asked = queries * (2 if self.gated_attention else 1)
+        sizes = {"q": asked, "k": keys, "v": keys, "o": D}
+        norms = {"none": 0, "head": 2 * E, "whole": queries + keys}[self.qk_norm]
+        biases = sum(sizes[part] for part in self.biases if part in sizes)
+        return D * (asked + 2 * keys + queries) + norms + biases
+
+    @property
+    def _of_delta(self) -> int:
+        heads, values = self.delta_value_heads, self.delta_value_heads * self.delta_value_size
+        rows = self.delta_channels + 2 * values + 2 * heads  # those of `out` are its columns
+        return (
+            self.hidden_size * rows
+            + self.delta_channels * self.delta_conv
+            + (2 * heads + self.delta_value_size)
+        )
+
+    def cache_size(self, rows: int, tokens: int) -> int:
+        """The numbers that are kept of so many texts of so many tokens."""
+        recurrent = len(self.recurrent_layers)
+        of_token = 2 * (self.num_layers - recurrent) * self.num_kv_heads * self.head_dim
+        return rows * (of_token * tokens + recurrent * self.state_size)
 
 
 def _either(values: list[int]) -> str:

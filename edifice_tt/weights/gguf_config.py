@@ -71,7 +71,8 @@ def read_config(header: Header) -> tuple[Family, CausalLMConfig]:
         )
     context_length = read("context_length", int)
     check_file(header.metadata, family, head_dim, context_length)
-    if (num_layers := read("block_count", int)) > len(header.entries):
+    num_layers = read("block_count", int) - _ahead(header, family)
+    if not 0 < num_layers <= len(header.entries):
         raise ValueError(
             f"{family.name}.block_count={num_layers} for {len(header.entries)} tensors"
         )
@@ -98,6 +99,7 @@ def read_config(header: Header) -> tuple[Family, CausalLMConfig]:
         ),
         **family.options,
         **(_experts(header, family, num_layers) if family.experts else {}),
+        **(_recurrence(header, family, num_layers) if family.recurrence else {}),
         **_stretch(header, family.name, base, rotated, context_length),
     }
     if "rope_local_base_freq" in family.defaults:
@@ -136,6 +138,58 @@ def _experts(header: Header, family: Family, layers: int) -> dict[str, Any]:
             layer for layer in range(layers) if router.format(layer) not in header.entries
         ),
     }
+
+
+def _recurrence(header: Header, family: Family, layers: int) -> dict[str, Any]:
+    """The options of recurrent layers."""
+
+    def read(key: str, default: Any = None) -> int:
+        name = f"{family.name}.{key}"
+        if (value := header.metadata.get(name, default)) is None:
+            raise ValueError(f"the key {name!r} is missing; convert the model again")
+        return int(_positive(name, value, int))
+
+    keys, heads, inner = (
+        read(f"ssm.{key}") for key in ("group_count", "time_step_rank", "inner_size")
+    )
+    if inner % heads:
+        raise ValueError(
+            f"{family.name}.ssm.inner_size={inner}, expected a multiple of "
+            f"ssm.time_step_rank={heads}"
+        )
+    every = read("full_attention_interval", family.defaults["full_attention_interval"])
+    name = f"{family.name}.attention.recurrent_layers"
+    listed = header.metadata.get(name)
+    has = [(layer + 1) % every != 0 for layer in range(layers)] if listed is None else listed
+    if (
+        not isinstance(has, list)
+        or len(has) != layers + _ahead(header, family)
+        or (not {*map(str, has)} <= {"0", "1", "False", "True"})
+    ):
+        raise ValueError(f"{name}={listed!r:.60}, expected one truth per layer")
+    return {
+        "recurrent_layers": tuple(layer for layer in range(layers) if has[layer]),
+        "delta_key_heads": keys,
+        "delta_value_heads": heads,
+        "delta_key_size": read("ssm.state_size"),
+        "delta_value_size": inner // heads,
+        "delta_conv": read("ssm.conv_kernel"),
+        # As the converter puts the heads of values, unless each has keys of its own.
+        "delta_tiled": 1 < keys < heads,
+    }
+
+
+def _ahead(header: Header, family: Family) -> int:
+    """The last layers, which only guess several tokens ahead."""
+    name = f"{family.name}.nextn_predict_layers"
+    count = header.metadata.get(name, 0) if family.recurrence else 0
+    return int(_positive(name, count, int)) if count else 0
+
+
+def beyond(header: Header, family: Family, layers: int) -> set[str]:
+    """The tensors of layers that decoding leaves out."""
+    ahead = tuple(f"blk.{layers + i}." for i in range(_ahead(header, family)))
+    return {name for name in header.entries if name.startswith(ahead)} if ahead else set()
 
 
 def _windows(header: Header, family: Family, layers: int) -> tuple[int, ...]:

@@ -26,7 +26,12 @@ from edifice_tt.weights.families.family import GGUF, found_in, reorder_rows
 from edifice_tt.weights.footprint import check_weights, work_bytes
 from edifice_tt.weights.gguf import read_arrays
 from edifice_tt.weights.gguf_blocks import BlockRows
-from edifice_tt.weights.gguf_config import LONG_ROPE_FACTORS, ROPE_FACTORS, read_config
+from edifice_tt.weights.gguf_config import (
+    LONG_ROPE_FACTORS,
+    ROPE_FACTORS,
+    beyond,
+    read_config,
+)
 from edifice_tt.weights.gguf_parts import Header, open_gguf
 from edifice_tt.weights.rewards.kinds import head_tensors, refusal_of
 from edifice_tt.weights.safetensors import check_fit, differences
@@ -54,6 +59,7 @@ def load_gguf(
     header = open_gguf(path)
     try:
         family, config = read_config(header)
+        ahead = beyond(header, family, config.num_layers)
         with held_to(entry.shape for entry in header.entries.values()):
             model = CausalLM(config)
         tokenizer = Tokenizer.from_gguf(header.metadata)
@@ -67,7 +73,7 @@ def load_gguf(
     weights = get_state_dict(model)
     placed = family.places(weights, GGUF, 0)
     places = {name: place for name, (place,) in placed.items()}
-    beside = (ROPE_FACTORS, *LONG_ROPE_FACTORS, *apart)
+    beside = {ROPE_FACTORS, *LONG_ROPE_FACTORS, *apart, *ahead}
     shapes = {name: one.shape for name, one in header.entries.items() if name not in beside}
     shapes = found_in(shapes, placed, config.experts)
     found = {name: (shape, dtypes.float32) for name, shape in shapes.items()}

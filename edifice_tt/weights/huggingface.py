@@ -26,7 +26,7 @@ from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import give_back, held_to, pieces, put, room, view
 from edifice_tt.nn.cpu.bridge import compiles_c
 from edifice_tt.nn.stored.halves import DTYPES, HALVES, choose_dtype, hold, narrows, widen
-from edifice_tt.weights.families.family import FOLDER, Places, found_in
+from edifice_tt.weights.families.family import FOLDER, Family, Places, found_in
 from edifice_tt.weights.footprint import check_weights, work_bytes
 from edifice_tt.weights.huggingface_config import read_config
 from edifice_tt.weights.rewards.kinds import head_tensors, refusal_of
@@ -66,6 +66,7 @@ def load_huggingface(
     dtype = choose_dtype(dtype, opened)
     (family, config), bare = read_config(path / "config.json"), files is not None
     files = open_files(path) if files is None else files
+    files = [_of_text(family, file) for file in files]
     if bare:
         config = replace(config, tied_embeddings=True)
     try:
@@ -111,8 +112,7 @@ def load_huggingface(
             continue
         exact = _joined([(sources[one].floats, one, rows) for one, rows in parts])
         check_finite(path, parts[0].name, exact)
-        if family.gains_from_zero and name.endswith("norm.weight"):
-            exact = exact + np.float32(1)
+        exact = family.from_folder(name, exact).reshape(weights[name].shape)
         loaded[name] = hold(name, exact, dtype, opened)
         del exact  # before the next is read
     for name, tensor in loaded.items():
@@ -205,6 +205,14 @@ def open_files(path: Path) -> list[SafetensorsFile]:
     except ValueError as error:
         raise CheckpointError(f"{index}: damaged ({error}); download it again") from error
     return [open_safetensors(path / name) for name in names]
+
+
+def _of_text(family: Family, file: SafetensorsFile) -> SafetensorsFile:
+    """The tensors of a file that a text reaches, by the names of a folder that holds no more."""
+    own = {name: theirs for name in file.entries if (theirs := family.of_text(name)) is not None}
+    if len({*own.values()}) < len(own):
+        raise CheckpointError(f"{file.path}: a weight is there by two names; download it again")
+    return replace(file, entries={theirs: file.entries[name] for name, theirs in own.items()})
 
 
 def _sources(files: Sequence[SafetensorsFile]) -> dict[str, SafetensorsFile]:

@@ -36,6 +36,7 @@ _NUMBERS_OF_LAYERS = {
     "sliding_window_pattern": 1,
     "no_rope_layer_interval": 1,
     "decoder_sparse_step": 1,
+    "full_attention_interval": 1,
 }
 
 
@@ -55,6 +56,8 @@ def read_config(path: Path) -> tuple[Family, CausalLMConfig]:
 def options_of(config: dict[str, Any]) -> tuple[Family, CausalLMConfig]:
     """The same, of what was read; raises `ValueError`."""
     family = find_family("model_type", config.get("model_type"))
+    if config["model_type"] == family.wrapped_in:
+        config = _of_text(family, config)
     if family.experts:
         config = _with_one_number_of_experts(config)
     base = family.defaults.get("rope_theta", 10000.0)  # where no record of a rotation says it
@@ -98,6 +101,7 @@ def options_of(config: dict[str, Any]) -> tuple[Family, CausalLMConfig]:
         "windows": _windows(family, config, layers),
         **family.options,
         **_experts(family, config, layers),
+        **_recurrence(family, config, layers),
         "activation": _activation(family, config),
         **read_rotations(family, config, head_dim, base),
     }
@@ -131,6 +135,38 @@ def _experts(family: Family, config: dict[str, Any], layers: int) -> dict[str, A
         check_positive("moe_intermediate_size", config["moe_intermediate_size"], int)
     normed = _truth("norm_topk_prob", config["norm_topk_prob"])
     return dict(family.experts({**config, "norm_topk_prob": normed}, layers))
+
+
+def _of_text(family: Family, config: dict[str, Any]) -> dict[str, Any]:
+    """The config of the text, and what is said beside it of the whole."""
+    text = config.get("text_config")
+    if not isinstance(text, dict) or text.get("model_type") not in (None, family.model_type):
+        raise ValueError(
+            f"text_config={text!r:.60}, expected a record of model_type {family.model_type!r}"
+        )
+    of_all = (
+        "tie_word_embeddings",
+        "quantization_config",
+    )  # what the text says of the first is moot
+    text = {key: value for key, value in text.items() if key != of_all[0]}
+    return text | {key: config[key] for key in of_all if key in config}
+
+
+def _recurrence(family: Family, config: dict[str, Any], layers: int) -> dict[str, Any]:
+    if family.recurrence is None:
+        return {}
+    for key in family.defaults:
+        if key.startswith("linear_"):
+            check_positive(key, config[key], int)
+    kinds = config.get("layer_types")
+    known = ("linear_attention", "full_attention")
+    listed = isinstance(kinds, list) and len(kinds) == layers and {*map(str, kinds)} <= {*known}
+    if kinds is not None and not listed:
+        raise ValueError(
+            f"layer_types={kinds!r:.60} is not supported; supported: one of {', '.join(known)} for "
+            f"each of {layers} layers"
+        )
+    return dict(family.recurrence(config, layers))
 
 
 def _activation(family: Family, config: dict[str, Any]) -> str:

@@ -143,7 +143,10 @@ def _stretch(rope: dict[str, Any], base: float, size: int, after: float) -> dict
         check_range("rope_factors", found["factor"], "factor")
     lists = ("short_factor", "long_factor") if kind == "longrope" else ()
     names = {*found, *possible, *lists, "rope_type", "type", "rope_theta", _LENGTH}
-    names |= {"partial_rotary_factor"} | ({"truncate"} if kind == "yarn" else set())
+    # Of a text all positions are equal, however the pairs are shared out among them.
+    names |= {"partial_rotary_factor", "mrope_section", "mrope_interleaved"} | (
+        {"truncate"} if kind == "yarn" else set()
+    )
     for key in sorted(rope.keys() - names):
         if rope[key] not in (None, 1, False):
             raise ValueError(f"{key}={rope[key]!r:.60} is not supported with rope type {kind!r}")

@@ -63,8 +63,7 @@ def _look(name: str, place: str, locate: Callable[[], Path], free: int | None) -
         path = locate()
         size = sum(one.stat().st_size for one in _files(path))
         family, config, stored = _describe(path)
-        heads = config.num_kv_heads, config.backbone.head_dim
-        memory = catalog.memory_for(stored, config.num_layers, *heads)
+        memory = stored + 4 * config.backbone.cache_size(1, catalog.CONTEXT)
     except Exception as error:  # one that is broken hides no other
         problem = one_line(error).removeprefix(f"{path}: ")
     fits = None if memory is None or free is None else memory <= free

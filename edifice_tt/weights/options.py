@@ -70,6 +70,13 @@ _FILE: dict[str, tuple[Any, ...]] = {
         (0,),
     ),
 }
+# Those of recurrent layers. A text has one position where an image has three (`sections`), and the
+# layers that guess several tokens ahead (`nextn`) are left out.
+RECURRENCE = {
+    *("ssm.conv_kernel", "ssm.state_size", "ssm.group_count", "ssm.time_step_rank"),
+    *("ssm.inner_size", "full_attention_interval", "attention.recurrent_layers"),
+    *("rope.dimension_sections", "nextn_predict_layers"),
+}
 
 
 def check_folder(config: Mapping[str, Any], family: Family, head_dim: int, context: int) -> None:
@@ -82,7 +89,8 @@ def check_folder(config: Mapping[str, Any], family: Family, head_dim: int, conte
     if family.windowed is None:
         if config.get("use_sliding_window", True) not in (False, None):
             _check_window("sliding_window", config, context)
-        _check_all("layer_types", "full_attention", config)
+        if family.recurrence is None:
+            _check_all("layer_types", "full_attention", config)
     elif config.get("sliding_window") is not None:
         if "use_sliding_window" not in family.defaults:
             _check(config, {"use_sliding_window": (True,)})
@@ -107,6 +115,8 @@ def check_file(metadata: Mapping[str, Any], family: Family, head_dim: int, conte
         computed |= {"rope.freq_base_swa"}
     if family.experts is not None:
         computed |= {"expert_count", "expert_feed_forward_length"}
+    if family.recurrence is not None:
+        computed |= RECURRENCE
     name, neutral = family.name, _FILE | neutral
     neutral = {f"{name}.{key}": one for key, one in neutral.items() if key not in computed}
     _check(metadata, neutral)

@@ -58,6 +58,13 @@ SIZES = {
     "ffn_size": 48,
     "scorer": "linear",
 }
+RECURRENT = {
+    "num_layers": 2,
+    "recurrent_layers": (0,),
+    "delta_key_heads": 2,
+    "delta_value_heads": 4,
+}
+RECURRENT |= {"delta_key_size": 8, "delta_value_size": 8, "delta_conv": 4, "gated_attention": True}
 SMALL = {"hidden_size": 8, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1, "scorer_hidden": 8}
 PROMPT = "thequickbrownfoxjumps"  # longer than a chunk of 16
 SETTINGS = {"n": 3, "temperature": 1.0, "seed": 4, "max_tokens": 4, "batch_size": 4}
@@ -101,14 +108,14 @@ def worst(actual, expected):
 class Parity:
     """The checks on one device; each returns its largest error."""
 
-    def __init__(self, device):
-        self.device = device
+    def __init__(self, device, **options):
+        self.device, self.sizes = device, SIZES | options
         self.models = {}
 
     def lm(self, dtype):
         """A language model and its weights as the reference reads them."""
         if dtype not in self.models:
-            model = et.build("causal_lm", **SIZES, seed=3, device=self.device)
+            model = et.build("causal_lm", **self.sizes, seed=3, device=self.device)
             model.tokenizer = Letters()
             exact = {}
             for name, weight in get_state_dict(model).items():
@@ -172,6 +179,10 @@ class Parity:
         """The rows of a batch, and of a prompt's answers, shared out."""
         both = [self.device, f"{self.device}:1"]
         return max(self.jit(dtype, both), self.generate(dtype, n=8, devices=both))
+
+    def recurrent(self, dtype):
+        """The same of a layer with a state, and one whose attention is gated."""
+        return Parity(self.device, **RECURRENT).generate(dtype)
 
     def hidden(self, dtype):
         """Hidden states of answers of several lengths, and the head's scores of them."""
@@ -275,7 +286,7 @@ class Parity:
     def train(self, _):
         """Three steps of AdamW on a linear head, against the same written out."""
         rng = np.random.default_rng(9)
-        head = et.build("causal_lm", **SIZES, seed=3, device=self.device).scorer
+        head = et.build("causal_lm", **self.sizes, seed=3, device=self.device).scorer
         w, b = head.dense.weight.numpy()[0].astype(np.float64), 0.0
         examples, lr = [], 0.01
         for problem in range(2):
@@ -321,6 +332,7 @@ CHECKS = [
     ("greedy", "float32"),
     ("two_devices", "float32"),
     ("hidden", "float32"),
+    ("recurrent", "float32"),
     *(("quantized", kind) for kind in FORMATS),
     ("read_gguf", ""),
     ("save", ""),

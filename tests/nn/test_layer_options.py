@@ -14,6 +14,8 @@ from edifice_tt.nn.config import BackboneConfig
 SIZES = {"hidden_size": 42, "num_layers": 3, "num_heads": 6, "num_kv_heads": 2, "ffn_size": 37}
 SIZES |= {"head_dim": 10, "final_norm": "rms_norm", "rope_base": 500.0}
 T = 23
+DELTA = {"delta_key_heads": 2, "delta_value_heads": 6, "delta_key_size": 7, "delta_value_size": 11}
+DELTA |= {"delta_conv": 4}
 VARIANTS = {
     "norms behind, of all heads": {"norms": "after", "qk_norm": "whole", "biases": ()},
     "norms on both sides, of each head": {"norms": "both", "qk_norm": "head"},
@@ -37,6 +39,27 @@ VARIANTS = {
         "dense_layers": (1,),
         "norms": "both",
     },
+    "gates": {"gated_attention": True, "qk_norm": "head", "rotated": 4},
+    "gates beside a norm of all heads": {"gated_attention": True, "qk_norm": "whole"},
+    "a recurrence": {**DELTA, "recurrent_layers": (0, 1), "gated_attention": True, "rotated": 4},
+    "a recurrence of tiled heads": {
+        **DELTA,
+        "delta_value_heads": 4,
+        "delta_conv": 2,
+        "delta_tiled": True,
+        "recurrent_layers": (0, 2),
+        "norms": "both",
+        "activation": "gelu_tanh",
+    },
+    "nothing but a recurrence": {
+        **DELTA,
+        "recurrent_layers": (0, 1, 2),
+        "delta_key_heads": 3,
+        "delta_conv": 1,
+        "delta_value_size": 67,
+        "norms": "after",
+        "biases": (),
+    },
     "unrotated": {"unrotated_layers": (0, 2)},
     "a part is rotated": {"rotated": 6, "rope_factors": (1.0, 2.0, 4.0)},
 }
@@ -49,7 +72,8 @@ def made(options):
     for name, weight in get_state_dict(backbone).items():
         if weight.ndim == 1:  # gains of one and biases of zero would prove nothing
             noise = rng.standard_normal(weight.shape).astype(np.float32) / 4
-            weight.replace(Tensor(noise + (1 if "norm" in name else 0)).realize())
+            around = 1 if "norm" in name else -1 if "decay" in name else 0
+            weight.replace(Tensor(noise + around).realize())
     x = np.random.default_rng(5).standard_normal((2, T, 42)).astype(np.float32)
     return backbone, x
 
@@ -150,6 +174,15 @@ def test_its_gradient_is_that_of_its_formula(variant):
         ({"experts": 3}, "experts_used=0 must be a whole number, at least 1"),
         ({"experts": 3, "experts_used": 4}, "experts_used=4 is too many; give at most 3"),
         ({"experts": 3, "experts_used": 1, "dense_layers": (3,)}, "dense_layers"),
+        ({"recurrent_layers": (3,)}, "recurrent_layers=.* must be whole numbers from 0 to 2"),
+        ({"recurrent_layers": (1,)}, "delta_key_heads=0 must be a whole number, at least 1"),
+        (
+            {**DELTA, "recurrent_layers": [1], "delta_value_heads": 3},
+            "delta_value_heads=3 must be a multiple of delta_key_heads=2",
+        ),
+        ({**DELTA, "recurrent_layers": [1], "delta_conv": 17}, "delta_conv=17 is too many"),
+        ({**DELTA, "recurrent_layers": [1], "delta_tiled": 1}, "delta_tiled=1 must be True or"),
+        ({"gated_attention": None}, "gated_attention=None must be True or False"),
         ({"long_rope_from": 64}, "long_rope_factors and long_rope_from belong together"),
     ],
     ids=str,

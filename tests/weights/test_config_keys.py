@@ -32,9 +32,12 @@ OF_TOKENS = {"bos_token_id", "eos_token_id", "pad_token_id"}  # the tokenizer's
 OF_RUNNING = {"use_cache", "dtype", "torch_dtype", "_attn_implementation", "pretraining_tp"}
 OF_WRITING = {"architectures", "transformers_version", "_sliding_window_pattern"}
 PASSED_OVER = OF_TRAINING | OF_TOKENS | OF_RUNNING | OF_WRITING
-# Of a GGUF file: the embedding's shape says the first; in these the others stretch nothing.
+# Of a GGUF file: the embedding's shape says the first; in these the next two stretch nothing. Of a
+# text all positions are equal, whichever sections of a head turn by them; and a list of layers is
+# heard before an interval.
 PASSED_OVER_IN_FILES = {
-    *("vocab_size", "rope.scaling.finetuned", "rope.scaling.original_context_length")
+    *("vocab_size", "rope.scaling.finetuned", "rope.scaling.original_context_length"),
+    *("rope.dimension_sections", "full_attention_interval"),
 }
 
 
@@ -104,6 +107,8 @@ def test_keys_that_are_absent_mean_what_they_mean_in_transformers(name):
     assert found.unrotated_layers == tuple(i for i, one in enumerate(rotated) if not one)
     assert found.attention_softcap == (means.get("attn_logit_softcapping") or 0)
     assert found.logits_softcap == (means.get("final_logit_softcapping") or 0)
+    recurrent = [i for i, kind in enumerate(kinds) if kind == "linear_attention"]
+    assert list(found.recurrent_layers) == recurrent
     size = means.get("query_pre_attn_scalar")
     assert found.attention_scale == (size**-0.5 if size else means.get("attention_multiplier", 0))
 
@@ -162,7 +167,7 @@ def test_a_gguf_file_and_a_folder_say_the_same_model(name):
     for option in numbers:
         assert getattr(file, option) == pytest.approx(getattr(folder, option), rel=1e-6), option
     assert (file.rope_factors or ()) == pytest.approx(folder.rope_factors or (), rel=1e-6)
-    same = {option: getattr(folder, option) for option in (*numbers, "rope_factors")}
+    same = {option: getattr(folder, option) for option in (*numbers, "rope_factors", "delta_tiled")}
     assert replace(file, **same) == folder
 
 
@@ -194,6 +199,20 @@ REFUSED = [
     ("qwen3moe", {"mlp_only_layers": 3}, "mlp_only_layers=3, expected a list of numbers of layers"),
     ("qwen3moe", {"mlp_only_layers": ["0"]}, "mlp_only_layers=.*expected a list of numbers"),
     ("qwen3moe", {"moe_intermediate_size": 0}, "moe_intermediate_size=0, expected a positive int"),
+    (
+        "qwen35",
+        {"full_attention_interval": 0},
+        "full_attention_interval=0, expected a whole number",
+    ),
+    ("qwen35", {"layer_types": MIXED}, "supported: one of linear_attention, full_attention for"),
+    ("qwen35", {"linear_num_value_heads": 24}, "delta_value_heads=24 must be a multiple of"),
+    (
+        "qwen35",
+        {"linear_key_head_dim": "128"},
+        "linear_key_head_dim='128', expected a positive int",
+    ),
+    ("qwen35", {"linear_conv_kernel_dim": 17}, "delta_conv=17 is too many; give at most 16"),
+    ("qwen35", {"num_experts": 8}, "num_experts=8 is not supported"),
     ("olmoe", {"norm_topk_prob": "no"}, "norm_topk_prob='no', expected true or false"),
     ("olmoe", {"num_experts": 4, "num_local_experts": 6}, "num_experts=4 and num_local_experts=6"),
 ]

@@ -45,6 +45,13 @@ def write(path, family, weights, blocks=f32):
     return write_gguf(path, metadata, tensors)
 
 
+def write_tokenizer(folder):
+    bpe = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
+    bpe.pre_tokenizer = tokenizers.Tokenizer.from_str(byte_tokenizer().bpe.to_str()).pre_tokenizer
+    bpe.decoder = tokenizers.decoders.ByteLevel()
+    bpe.save(str(folder / "tokenizer.json"))
+
+
 def write_folder(folder, lm, **config):
     """A Hugging Face folder with the weights of a model that was read from a GGUF file."""
     c, folder = lm.config, folder / "folder"
@@ -62,10 +69,7 @@ def write_folder(folder, lm, **config):
         **config,
     }
     (folder / "config.json").write_text(json.dumps(said))
-    bpe = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
-    bpe.pre_tokenizer = tokenizers.Tokenizer.from_str(byte_tokenizer().bpe.to_str()).pre_tokenizer
-    bpe.decoder = tokenizers.decoders.ByteLevel()
-    bpe.save(str(folder / "tokenizer.json"))
+    write_tokenizer(folder)
     weights = {theirs(name): weight for name, weight in get_state_dict(lm).items()}
     write_safetensors(folder / "model.safetensors", weights, {})
     return folder

@@ -18,7 +18,7 @@ from edifice_tt.nn.formats import FORMATS
 
 GROUP, QUERY_ROWS, MOST_COLUMNS = 96, 8, 8  # what they hold stands in c/vectors.c
 ROUNDED_BYTES = 48  # of 32 activations; in c/int8.c
-C_ROOMS = ("vectors", "weights", "products", "int8", "attention", "layer")
+C_ROOMS = ("vectors", "weights", "products", "int8", "attention", "delta", "layer", "block")
 
 
 @cache

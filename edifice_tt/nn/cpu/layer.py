@@ -1,5 +1,6 @@
 """The call of the C kernel that is a whole layer, and where it works. See `c/layer.c`."""
 
+from collections.abc import Mapping
 from itertools import accumulate
 from typing import NamedTuple
 from zlib import crc32
@@ -20,8 +21,8 @@ from edifice_tt.nn.cpu.kernels import (
     rounded_floats,
 )
 
-# The norms that a layer can have, in the order of `layer` in `c/layer.c`.
-NORMS = ("attn_norm", "q_norm", "k_norm", "attn_post_norm", "ffn_norm", "ffn_post_norm")
+# What a recurrent layer reads beside its weights and norms, by the names of `c/delta.c`.
+DELTA = ("filter", "dt_bias", "decay", "norm")
 
 
 def scratch_floats(config: BackboneConfig, width: int, rounds: bool) -> dict[str, int]:
@@ -29,18 +30,23 @@ def scratch_floats(config: BackboneConfig, width: int, rounds: bool) -> dict[str
     c, n = config, config.experts
     D, H, K, E = c.hidden_size, c.num_heads, c.num_kv_heads, c.head_dim
     F = max(c.ffn_size, c.expert_size)
-    widest = max(D, F, H * E)
+    values = c.delta_value_heads * c.delta_value_size
+    mixed = max(H * E, values)
+    widest = max(D, F, mixed)
     return {
         "stream": GROUP * D,
         "h": GROUP * D,
         "queries": GROUP * H * E,
         "kv": GROUP * K * E,
-        "mixed": GROUP * H * E,
+        "mixed": GROUP * mixed,
         "gate": GROUP * F,
         "up": GROUP * F,
         "scores": QUERY_ROWS * H // K * width,
         "panel": MOST_COLUMNS * widest,
         "rounded": rounded_floats(widest) if rounds else 0,
+        "wide": GROUP * max(c.delta_channels, 2 * H * E if c.gated_attention else 0),
+        "gates": GROUP * max(values, H * E if c.gated_attention else 0),
+        "rates": GROUP * 2 * c.delta_value_heads,
         "shares": GROUP * n,
         "expert": GROUP * D if n else 0,
         "all_experts": GROUP * D if n else 0,
@@ -52,13 +58,60 @@ class Layer(NamedTuple):
 
     config: BackboneConfig
     window: int
-    norms: dict[str, Tensor]  # those it has of `NORMS`
-    weights: dict[str, Weight]  # q, k, v, o, gate, up, down; and of experts their router
+    plain: dict[str, Tensor]  # norms, and those of `DELTA`: float32, read as they are
+    weights: dict[str, Weight]  # o, gate, up, down; q, k, v or qkv, z, b, a; a router of experts
+
+    @property
+    def is_recurrent(self) -> bool:
+        return "qkv" in self.weights
 
     @property
     def by(self) -> Weighting:
         c = self.config
         return Weighting(c.attention_scale or c.head_dim**-0.5, c.attention_softcap, self.window)
+
+    def form(self, arguments: Arguments) -> str:
+        """The C expression of the layer, whose Tensors become arguments."""
+        c, experts = self.config, self.config.experts if "router" in self.weights else 0
+        arguments.read |= self.plain
+        weights = {name: arguments.weight(name, w) for name, w in self.weights.items()}
+        of_delta = [name for name in (*DELTA, "qkv", "z", "b", "a") if self.is_recurrent]
+        fields: dict[str, object] = {
+            "D": c.hidden_size,
+            "H": c.num_heads,
+            "K": c.num_kv_heads,
+            "E": c.head_dim,
+            "F": self.weights["gate"].size // (experts or 1),
+            "rotated": c.rotated or c.head_dim,
+            "eps": as_float(c.norm_eps),
+            "residual": as_float(c.residual_scale),
+            "by": self.by.c,
+            "is_gelu": int(c.activation == "gelu_tanh"),
+            "norms_whole": int(c.qk_norm == "whole"),
+            "rounds": int(any(weight.out is not None for weight in self.weights.values())),
+            "experts": experts,
+            "used": c.experts_used,
+            "normed": int(c.experts_normed),
+            "is_gated": int(c.gated_attention),
+            **{name: name for name in self.plain if name not in of_delta},
+            **{name: one for name, one in weights.items() if name not in of_delta},
+        }
+        if self.is_recurrent:
+            of_rule = {
+                "keys": c.delta_key_heads,
+                "heads": c.delta_value_heads,
+                "K": c.delta_key_size,
+                "V": c.delta_value_size,
+                "conv": c.delta_conv,
+                "tiled": int(c.delta_tiled),
+                **{name: weights.get(name, name) for name in of_delta},
+            }
+            fields["delta"] = f"(delta_rule){_record(of_rule)}"
+        return f"(layer){_record(fields)}"
+
+
+def _record(fields: Mapping[str, object]) -> str:
+    return f"{{{', '.join(f'.{name} = {value}' for name, value in fields.items())}}}"
 
 
 def call_layer(
@@ -74,37 +127,30 @@ def call_layer(
     """A whole layer, x (B, T, D) -> (B, T, D), behind what `own` and `prefix` hold.
 
     `tables` are cos and sin of all positions, or None. `own` (2, B, S, K, E) takes the new keys and
-    values, in place. `rows` (see `KVCache`) says what both hold, and which rows are wanted. In
-    halves it is two programs, of which the first writes the keys and values; they have no gradient.
+    values, in place; of a recurrent layer it is the states (B, numbers). `rows` (see `KVCache`)
+    says what both hold, and which rows are wanted. In halves it is two programs, of which the first
+    writes the keys and values; they have no gradient, and a recurrent layer has no halves.
     """
     B, T, D = x.shape
     c, by = layer.config, layer.by
     H, K, E = c.num_heads, c.num_kv_heads, c.head_dim
-    experts = c.experts if "router" in layer.weights else 0
-    F = layer.weights["gate"].size // (experts or 1)
     if own is None:
-        own = Tensor.invalids(2, B, T, K, E, dtype=dtypes.float32, device=x.device)
-    room, prefix_room = own.shape[2], 0 if prefix is None else prefix.shape[2]
-    width = by.width(prefix_room + room)
+        shape = (B, c.state_size) if layer.is_recurrent else (2, B, T, K, E)
+        own = Tensor.invalids(*shape, dtype=dtypes.float32, device=x.device)
+    place = 1 if layer.is_recurrent else 2
+    room, prefix_room = own.shape[place], 0 if prefix is None else prefix.shape[place]
+    width = 0 if layer.is_recurrent else by.width(prefix_room + room)
     rounds = any(weight.out is not None for weight in layer.weights.values())
     sizes = scratch_floats(c, width, rounds)
     *places, floats = accumulate(sizes.values(), initial=0)
     room_of = ", ".join([*(f"scratch + {place}" for place in places), str(width)])
     arguments = Arguments(x=x)
     arguments.read |= {} if tables is None else {"cos": tables[0], "sin": tables[1]}
-    arguments.read |= layer.norms
+    form = layer.form(arguments)
     arguments.read |= {} if prefix is None else {"prefix": prefix}
     arguments.read |= {} if rows is None else {"rows": rows}
-    parts = [
-        *(D, H, K, E, F, c.rotated or E, as_float(c.norm_eps), as_float(c.residual_scale), by.c),
-        *(int(c.activation == "gelu_tanh"), int(c.qk_norm == "whole"), int(rounds)),
-        *(experts, c.experts_used, int(c.experts_normed)),
-        *(norm if norm in layer.norms else "0" for norm in NORMS),
-        *(arguments.weight(name, w) for name, w in layer.weights.items()),
-    ]
-    form = f"(layer){{{', '.join(map(str, parts))}}}"
     kind = crc32(f"{form}{tables is None}{rows is None}".encode())
-    name = f"block_{B}_{T}_{D}_{F}_{room}_{prefix_room}_{kind:x}"
+    name = f"block_{B}_{T}_{D}_{room}_{prefix_room}_{kind:x}"
     turns = "0, 0" if tables is None else "cos, sin"
     shared, seen, at, wanted = ("rows[0]", "rows[1] + 1", "rows + 3", "rows[2]")
     if rows is None:
@@ -126,7 +172,7 @@ def call_layer(
     out = empty(B, T, D)
     if not in_halves:
         return call("WHOLE", "out", "0", {"out": out, "own": own})[0]
-    queries = empty(B * T, H * E)
+    queries = empty(B * T, H * E * (2 if c.gated_attention else 1))
     queries, own, _ = call("PROJECTS", "0", "queries", {"queries": queries, "own": own})
     arguments.read["queries"] = queries
     return call("READS", "out", "(float *)queries", {"out": out, "own": own})[0]

@@ -19,10 +19,10 @@ def find_family(key: str, name: object) -> Family:
 
     Raises `ValueError`, naming the key.
     """
-    known = {
-        (family.model_type or family.name) if key == "model_type" else family.name: family
-        for family in FAMILIES.values()
-    }
+    known = {family.name: family for family in FAMILIES.values()}
+    if key == "model_type":
+        known = {family.model_type or family.name: family for family in FAMILIES.values()}
+        known |= {one.wrapped_in: one for one in FAMILIES.values() if one.wrapped_in}
     if not isinstance(name, str) or name not in known:
         raise ValueError(f"{key} {name!r:.60} is not supported; supported: {', '.join(known)}")
     return known[name]

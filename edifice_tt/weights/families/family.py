@@ -49,6 +49,17 @@ EXPERTS = {
         for part in ("gate", "up", "down")
     },
 }
+# How names begin in a folder that holds more than the text, and what else it may hold: what sees,
+# and what guesses several tokens ahead.
+_WRAPPED = {
+    "model.language_model.": "model.",
+    "language_model.model.": "model.",
+    "language_model.lm_head.": "lm_head.",
+}
+_BESIDE_TEXT = (
+    *("model.visual.", "visual.", "model.vision_tower.", "vision_tower.", "mtp.", "model.mtp."),
+    *("model.multi_modal_projector.", "multi_modal_projector."),
+)
 GGUF, FOLDER = 0, 1  # which of the two names
 
 
@@ -67,12 +78,15 @@ def found_in(
 ) -> dict[str, tuple[int, ...]]:
     """The shapes of a file's tensors by our names; of what is nobody's or does not fit, by theirs.
 
-    A tensor of three axes holds the matrices of all `experts`, one behind the other. Of a matrix
+    A tensor of three axes holds the matrices of all `experts`, one behind the other; or its second
+    is one, and counts for nothing. Of a matrix
     that is several of ours, each gets its rows; of several that are one of ours, their rows are
     added up.
     """
     shapes = {
-        name: (prod(shape[:2]), shape[2]) if len(shape) == 3 and shape[0] == experts else shape
+        name: (prod(shape[:2]), shape[2])
+        if len(shape) == 3 and (shape[0] == experts or shape[1] == 1)
+        else shape
         for name, shape in shapes.items()
     }
     users = Counter(place.name for parts in places.values() for place in parts)
@@ -101,6 +115,11 @@ def reorder_rows(weight: NDArray[Any], num_heads: int) -> None:
     """Reorder each head's rows, in place, from rotary pairs (2i, 2i+1) to pairs (i, i + E/2)."""
     for head in weight.reshape(num_heads, -1, weight[0].size):
         head[:] = np.concatenate([head[0::2], head[1::2]])
+
+
+def gains_from_zero(name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """For `Family.from_folder`: the gains of norms are what is added to one."""
+    return array + np.float32(1) if name.endswith("norm.weight") else array
 
 
 class Scalar(NamedTuple):
@@ -137,14 +156,15 @@ class Family:
     rows stand in their order here. `biases` are the projections that always have one, by the names
     of `BackboneConfig`; `bias_options` those that a key of `config.json` turns on. `rotary_pairs`:
     in GGUF files the rows of queries and keys stand as pairs (2i, 2i + 1), to be reordered.
-    `gains_from_zero`: the gains of a folder's norms are what is added to one.
+    `from_folder` makes our numbers of a folder's, by our name of a weight. `wrapped_in` is the
+    `model_type` of folders that hold more than the text, which is then their `text_config`.
 
     `defaults` are what a key of `config.json` means when it is absent. `options` are those of
     `causal_lm` that all models of the family have, `derived` those that follow from these.
     `scalars` are the keys of `SCALARS` that it knows. `windowed` tells, from the number of a layer
     and the file's keys, whether it has a window where the file does not say so; `unrotated`
     likewise. `experts` are the options of a mixture, from the keys of `config.json` and the number
-    of layers.
+    of layers; `recurrence` those of recurrent layers.
     """
 
     name: str
@@ -160,15 +180,30 @@ class Family:
     experts: Callable[[Mapping[str, Any], int], Mapping[str, Any]] | None = None
     windowed: Callable[[int, Mapping[str, Any]], bool] | None = None
     unrotated: Callable[[int, Mapping[str, Any]], bool] | None = None
-    gains_from_zero: bool = False
+    recurrence: Callable[[Mapping[str, Any], int], Mapping[str, Any]] | None = None
+    from_folder: Callable[[str, NDArray[np.float32]], NDArray[np.float32]] = lambda name, array: (
+        array
+    )
+    wrapped_in: str = ""
 
     def rename(self, name: str, kind: int) -> str:
         """Our name of a weight -> the name in files of a kind, `GGUF` or `FOLDER`."""
         layer, _, attribute = name.rpartition(".")
         if layer in self.layers:
             return f"{self.layers[layer][kind]}.{attribute}"
-        _, _, index, part = layer.split(".", 3)  # backbone.blocks.INDEX.PART
-        return f"{self.layers[part][kind].format(index)}.{attribute}"
+        _, _, index, part = name.split(".", 3)  # backbone.blocks.INDEX.PART
+        if part in self.layers:  # a weight that is no layer's
+            return self.layers[part][kind].format(index)
+        return f"{self.layers[part.rpartition('.')[0]][kind].format(index)}.{attribute}"
+
+    def of_text(self, name: str) -> str | None:
+        """A name in a folder as one of the text alone has it; None for what no text reaches."""
+        if not self.wrapped_in:
+            return name
+        for wrapped, own in _WRAPPED.items():
+            if name.startswith(wrapped):
+                return own + name.removeprefix(wrapped)
+        return None if name.startswith(_BESIDE_TEXT) else name
 
     def places(self, weights: Mapping[str, Tensor], kind: int, experts: int) -> dict[str, Places]:
         """Where each of our weights lies in files of a kind, in which each expert has its own."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from edifice_tt.weights.families.family import LAYERS, POST_NORMS, Family
+from edifice_tt.weights.families.family import LAYERS, POST_NORMS, Family, gains_from_zero
 
 OPTIONS = {"norms": "both", "activation": "gelu_tanh"}
 DEFAULTS = {
@@ -40,5 +40,5 @@ FAMILY = Family(
     derived=derived,
     scalars=SCALARS,
     windowed=lambda layer, config: layer % 2 == 0,
-    gains_from_zero=True,
+    from_folder=gains_from_zero,
 )

@@ -167,6 +167,11 @@ def test_every_scale_of_a_block_is_looked_at(rng, kind):
         assert not np.isfinite(FORMATS[kind].dequantize(Tensor(damaged)).numpy()).all()
 
 
+# Columns that are whole vectors of any processor, four at a time and one, and some that are left.
+RECURRENT = {"recurrent_layers": (0,), "delta_key_heads": 2, "delta_value_heads": 6}
+RECURRENT |= {"delta_key_size": 7, "delta_value_size": 87, "delta_conv": 4}
+
+
 def layer_and_input(rng, B, T, **options):
     """A layer of prime-ish sizes: 2 of 6 heads hold keys, and no size is a multiple of a vector."""
     sizes = {"hidden_size": 42, "num_layers": 1, "num_heads": 6, "num_kv_heads": 2, "ffn_size": 37}
@@ -252,9 +257,12 @@ def test_the_branches_for_other_x86_processors_compute_the_same(rng, flags, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, RECURRENT], ids=["attention", "recurrence"])
 @pytest.mark.parametrize("flags", OTHERS)
-def test_a_whole_layer_is_the_same_on_other_x86_processors(rng, flags, tmp_path, monkeypatch):
-    block, x, tables, seen = layer_and_input(rng, 3, 5)
+def test_a_whole_layer_is_the_same_on_other_x86_processors(
+    rng, flags, options, tmp_path, monkeypatch
+):
+    block, x, tables, seen = layer_and_input(rng, 3, 5, **options)
     kernel = kernel_of(monkeypatch, lambda: block(x, tables, seen))
     expected = block._formula(x, tables, seen, None, 0).numpy()
     assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-5)
@@ -273,6 +281,7 @@ def test_the_branch_for_arm_compiles_and_computes_the_same(rng, target, tmp_path
         for kind in ("Q4_1", "Q5_0", "Q6_K", "IQ4_XS")
     }
     block, tokens, tables, seen = layer_and_input(rng, 3, 5)
+    recurrent, *_ = layer_and_input(rng, 1, 1, **RECURRENT)
     for call, expected in (
         (lambda: ops.linear(Tensor(x), Tensor(w)), x @ w.T),
         *(
@@ -287,6 +296,10 @@ def test_the_branch_for_arm_compiles_and_computes_the_same(rng, target, tmp_path
         (
             lambda: block(tokens, tables, seen),
             block._formula(tokens, tables, seen, None, 0).numpy(),
+        ),
+        (
+            lambda: recurrent(tokens, None, seen),
+            recurrent._formula(tokens, None, seen, None, 0).numpy(),
         ),
     ):
         found = run_on_arm(kernel_of(monkeypatch, call), target, tmp_path)

@@ -1,4 +1,4 @@
-// A whole layer, and of it what is neither product nor attention.
+// What a layer is made of, and of that what is neither product nor attention.
 
 // A root-mean-square norm, or with a bias a layer norm.
 static WIDE void norm(float *out, const float *x, const float *gain, const float *bias, long size,
@@ -41,16 +41,18 @@ static WIDE void scale_all(float *out, const float *x, long size, float scale, f
   }
 }
 
-// gate = activation(gate) * up. Both activations are g sigmoid(z): of silu z is g, and of the GELU
-// by tanh it is twice what stands in the tanh. exp only of what is not positive, so that nothing
-// overflows.
+// gate = activation(gate) * up.
 static WIDE void activate(float *gate, const float *up, long size, int is_gelu) {
   for (long k = 0; k < size; k += WIDTH) {
-    vec g = load(gate + k, size - k), u = load(up + k, size - k);
-    vec z = is_gelu ? 1.59576912f * (g + 0.044715f * g * g * g) : g;
-    vec e = vexp(-__builtin_elementwise_abs(z));
-    store(gate + k, g * ((z < 0 ? e : (vec)1.0f) / (1 + e)) * u, size - k);
+    vec y = activated(load(gate + k, size - k), is_gelu) * load(up + k, size - k);
+    store(gate + k, y, size - k);
   }
+}
+
+// x *= sigmoid(gate).
+static WIDE void open_gates(float *x, const float *gate, long size) {
+  for (long k = 0; k < size; k += WIDTH)
+    store(x + k, load(x + k, size - k) * vsigmoid(load(gate + k, size - k)), size - k);
 }
 
 typedef struct {
@@ -62,8 +64,10 @@ typedef struct {
   int rounds;               // whether any weight takes rounded activations
   long experts, used;       // feed-forwards, and through how many of them a row goes; 0: one
   int normed;               // whether the shares of those used add up to 1
+  int is_gated;             // whether `q` gives each head its query, and then its gate
   const float *attn_norm, *q_norm, *k_norm, *attn_post_norm, *ffn_norm, *ffn_post_norm; // or none
   weight q, k, v, o, gate, up, down, router;
+  delta_rule delta; // of no heads: the layer has attention
 } layer;
 
 // A product of this layer, of all rows or those that `at` lists: `rounded` are these rows of x where
@@ -108,7 +112,7 @@ static WIDE void add_product(float *stream, const float *x, const rounded *round
 }
 
 typedef struct {
-  float *kv;  // keys, then values: (2, batch, room, K, E)
+  float *kv;  // keys, then values: (2, batch, room, K, E); or states (batch, room)
   long batch, room;
 } cache;
 
@@ -116,7 +120,7 @@ typedef struct {
 // rows are `width` apart.
 struct scratch {
   float *stream, *h, *queries, *kv, *mixed, *gate, *up, *scores, *panel, *rounded;
-  float *shares, *expert, *all_experts;
+  float *wide, *gates, *rates, *shares, *expert, *all_experts;
   long width;
 };
 
@@ -168,72 +172,5 @@ static WIDE void mix_experts(const float *x, long rows, layer w, struct scratch 
       for (long d = 0; d < D; d++)
         room.all_experts[at[i] * D + d] +=
             room.shares[at[i] * w.experts + e] * room.expert[at[i] * D + d];
-  }
-}
-
-// The halves of a layer: what attention reads of each token, and the rest.
-enum { PROJECTS = 1, READS = 2, WHOLE = 3 };
-
-// out = the layer's output for tokens x (batch, T, D), whose keys and values it writes into `own`
-// from position seen - 1 on; they come after the first `shared` positions of `prefix`. Only `count`
-// of the batch * T rows are read, those that `rows` lists in ascending order, or all if it is none.
-// Of two calls, one for each half, the first leaves the queries (count, H E) for the second.
-static WIDE void block(float *out, const float *x, long T, layer w, cache own, cache prefix,
-                       long seen, long shared, const int *rows, long count, const float *cos,
-                       const float *sin, struct scratch room, int halves, float *queries) {
-  long D = w.D, Q = w.H * w.E, KV = w.K * w.E, E = w.E, F = w.F;
-  float *stream = room.stream, *h = room.h, *kv = room.kv, *mixed = room.mixed, *gate = room.gate,
-        *up = room.up, *panel = room.panel;
-  rounded *whole = (rounded *)room.rounded;
-  for (long first = 0; first < count; first += GROUP) {
-    long group = MIN(GROUP, count - first);
-    float *q = queries ? queries + first * Q : room.queries;
-    int at[GROUP], batch[GROUP], sees[GROUP];
-    for (int i = 0; i < group; i++) {
-      at[i] = rows ? rows[first + i] : first + i;
-      batch[i] = at[i] / T;
-      sees[i] = MIN(seen + at[i] % T, own.room);
-      for (long d = 0; d < D; d++) stream[i * D + d] = x[at[i] * D + d];
-    }
-    if (halves & PROJECTS) {
-      const float *in = w.attn_norm ? h : stream;
-      if (w.attn_norm) norm_rows(h, stream, w.attn_norm, group, D, w.eps);
-      if (w.rounds) round_rows(whole, in, 0, group, D);
-      multiply(q, in, whole, group, w.q, Q, D, panel, 0);
-      norm_heads(q, w.q_norm, group, Q, w);
-      for (int of_values = 0; of_values < 2; of_values++) {
-        multiply(kv, in, whole, group, of_values ? w.v : w.k, KV, D, panel, 0);
-        if (!of_values) norm_heads(kv, w.k_norm, group, KV, w);
-        for (int i = 0; i < group; i++) {
-          long angle = (shared + sees[i] - 1) * (w.rotated / 2);
-          float *to = own.kv + ((of_values * own.batch + batch[i]) * own.room + sees[i] - 1) * KV;
-          for (long e = 0; e < KV; e++) to[e] = kv[i * KV + e];
-          if (of_values || !cos) continue;
-          for (long g = 0; g < w.K; g++) rotate(to + g * E, cos + angle, sin + angle, w.rotated);
-          for (long g = 0; g < w.H; g++)
-            rotate(q + i * Q + g * E, cos + angle, sin + angle, w.rotated);
-        }
-      }
-    }
-    if (!(halves & READS)) continue;
-    attend(mixed, q, group, w.H, w.K, E, prefix.kv, prefix.room, shared, own.kv, own.room, own.batch,
-           batch, sees, w.by, room.scores, room.width);
-    if (w.rounds) round_rows(whole, mixed, 0, group, Q);
-    add_product(stream, mixed, whole, group, w.o, Q, w.attn_post_norm, w, h, panel);
-    const float *in = w.ffn_norm ? h : stream;
-    if (w.ffn_norm) norm_rows(h, stream, w.ffn_norm, group, D, w.eps);
-    if (w.rounds) round_rows(whole, in, 0, group, D);
-    if (w.experts) {
-      mix_experts(in, group, w, room);
-      add(stream, room.all_experts, w.ffn_post_norm, group, w);
-    } else {
-      multiply(gate, in, whole, group, w.gate, F, D, panel, 0);
-      multiply(up, in, whole, group, w.up, F, D, panel, 0);
-      activate(gate, up, group * F, w.is_gelu);
-      if (w.rounds) round_rows(whole, gate, 0, group, F);
-      add_product(stream, gate, whole, group, w.down, F, w.ffn_post_norm, w, h, panel);
-    }
-    for (int i = 0; i < group; i++)
-      for (long d = 0; d < D; d++) out[at[i] * D + d] = stream[i * D + d];
   }
 }

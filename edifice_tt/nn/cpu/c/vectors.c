@@ -1,7 +1,7 @@
 // Vectors of one processor or another: their width, sums and exponentials. Knows no model.
 //
 // This folder holds the operations that take nearly all the time, for tinygrad's CPU device.
-// `kernels.py` joins the rooms in the order vectors, weights, products, int8, attention, layer. It
+// `kernels.py` joins the rooms in the order of its `C_ROOMS`. It
 // puts the sizes and the block formats (`nn/formats`) before them, and the entry function behind.
 // Each has its formula in `nn/ops`, `nn/blocks`, `nn/stored` or `nn/formats`.
 //
@@ -112,6 +112,25 @@ static inline WIDE vec vexp(vec x) {
 static inline WIDE vec vtanh(vec x) {
   vec e = vexp(-2 * __builtin_elementwise_abs(x)), t = (1 - e) / (1 + e);
   return x < 0 ? -t : t;
+}
+
+// exp only of what is not positive, so that nothing overflows.
+static inline WIDE vec vsigmoid(vec x) {
+  vec e = vexp(-__builtin_elementwise_abs(x));
+  return (x < 0 ? e : (vec)1.0f) / (1 + e);
+}
+
+// log(1 + exp(x)): what is above zero of x, and log(1 + u) as a series of u / (2 + u), at most 1 / 3.
+static inline WIDE vec vsoftplus(vec x) {
+  vec u = vexp(-__builtin_elementwise_abs(x)), s = u / (2 + u), z = s * s, p = 1 / 15.0f;
+  UNROLL for (int n = 13; n > 0; n -= 2) p = p * z + 1 / (float)n;
+  return (x > 0 ? x : (vec)0.0f) + 2 * s * p;
+}
+
+// Both activations are x sigmoid(z): of silu z is x, and of the GELU by tanh it is twice what stands
+// in the tanh.
+static inline WIDE vec activated(vec x, int is_gelu) {
+  return x * vsigmoid(is_gelu ? 1.59576912f * (x + 0.044715f * x * x * x) : x);
 }
 
 // The first lanes of a vector, where memory ends behind them; the others are 0.

@@ -1,0 +1,136 @@
+// A whole layer: its rows go through it in groups.
+
+// The halves of a layer: what attention reads of each token, and the rest.
+enum { PROJECTS = 1, READS = 2, WHOLE = 3 };
+
+// The rows that go through a layer together: where they stand among all, of which text they are, and
+// how many of its own positions each sees.
+typedef struct {
+  long count;
+  int at[GROUP], batch[GROUP], sees[GROUP];
+} group;
+
+// Queries (count, H E), their gates if there are any, and in `own` the keys and values.
+static WIDE void project(float *q, float *gates, const float *in, const group *of, layer w, cache own,
+                         long shared, const float *cos, const float *sin, struct scratch room) {
+  long D = w.D, Q = w.H * w.E, KV = w.K * w.E, E = w.E;
+  rounded *whole = (rounded *)room.rounded;
+  multiply(w.is_gated ? room.wide : q, in, whole, of->count, w.q, w.is_gated ? 2 * Q : Q, D,
+           room.panel, 0);
+  for (long n = 0; w.is_gated && n < of->count * w.H; n++)
+    for (long e = 0; e < E; e++) {
+      q[n * E + e] = room.wide[2 * n * E + e];
+      gates[n * E + e] = room.wide[(2 * n + 1) * E + e];
+    }
+  norm_heads(q, w.q_norm, of->count, Q, w);
+  for (int of_values = 0; of_values < 2; of_values++) {
+    multiply(room.kv, in, whole, of->count, of_values ? w.v : w.k, KV, D, room.panel, 0);
+    if (!of_values) norm_heads(room.kv, w.k_norm, of->count, KV, w);
+    for (int i = 0; i < of->count; i++) {
+      long angle = (shared + of->sees[i] - 1) * (w.rotated / 2);
+      float *to =
+          own.kv + ((of_values * own.batch + of->batch[i]) * own.room + of->sees[i] - 1) * KV;
+      for (long e = 0; e < KV; e++) to[e] = room.kv[i * KV + e];
+      if (of_values || !cos) continue;
+      for (long g = 0; g < w.K; g++) rotate(to + g * E, cos + angle, sin + angle, w.rotated);
+      for (long g = 0; g < w.H; g++)
+        rotate(q + i * Q + g * E, cos + angle, sin + angle, w.rotated);
+    }
+  }
+}
+
+// out (count, heads V) = what the gated delta rule makes of each row. A text that has no position of
+// its own yet begins where the prefix stands. `last` is the text of the row before these, or -1.
+static WIDE void recall(float *out, const float *in, const group *of, layer w, cache own, cache prefix,
+                        long seen, long shared, long last, struct scratch room) {
+  delta_rule d = w.delta;
+  long D = w.D, C = channels_of(d), Q = d.heads * d.V;
+  rounded *whole = (rounded *)room.rounded;
+  float *b = room.rates, *a = b + of->count * d.heads, *mixed = room.mixed;
+  multiply(room.wide, in, whole, of->count, d.qkv, C, D, room.panel, 0);
+  multiply(out, in, whole, of->count, d.z, Q, D, room.panel, 0);
+  multiply(b, in, whole, of->count, d.b, d.heads, D, room.panel, 0);
+  multiply(a, in, whole, of->count, d.a, d.heads, D, room.panel, 0);
+  for (long i = 0, end; i < of->count; last = of->batch[i], i = end) {
+    for (end = i; end < of->count && of->batch[end] == of->batch[i]; end++) {}
+    float *state = own.kv + of->batch[i] * own.room;
+    if (seen == 1 && of->batch[i] != last)
+      for (long n = 0; n < own.room; n++) state[n] = prefix.kv && shared ? prefix.kv[n] : 0;
+    for (long t = i; t < end; t++) {
+      float *x = room.wide + t * C;
+      convolve(x, state, d.filter, C, d.conv, w.is_gelu);
+      set_length(x, d.keys, d.K, 1 / __builtin_sqrtf(d.K));
+      set_length(x + d.keys * d.K, d.keys, d.K, 1);
+      set_rates(b + t * d.heads, a + t * d.heads, d);
+    }
+    recur(mixed + i * Q, state + (d.conv - 1) * C, room.wide + i * C, b + i * d.heads,
+          a + i * d.heads, end - i, d);
+  }
+  norm_rows(mixed, mixed, d.norm, of->count * d.heads, d.V, w.eps);
+  activate(out, mixed, of->count * Q, 0);
+}
+
+// stream += what the feed-forward, or experts, make of it.
+static WIDE void feed_forward(float *stream, long rows, layer w, struct scratch room) {
+  long D = w.D, F = w.F;
+  rounded *whole = (rounded *)room.rounded;
+  const float *in = w.ffn_norm ? room.h : stream;
+  if (w.ffn_norm) norm_rows(room.h, stream, w.ffn_norm, rows, D, w.eps);
+  if (w.rounds) round_rows(whole, in, 0, rows, D);
+  if (w.experts) {
+    mix_experts(in, rows, w, room);
+    add(stream, room.all_experts, w.ffn_post_norm, rows, w);
+    return;
+  }
+  multiply(room.gate, in, whole, rows, w.gate, F, D, room.panel, 0);
+  multiply(room.up, in, whole, rows, w.up, F, D, room.panel, 0);
+  activate(room.gate, room.up, rows * F, w.is_gelu);
+  if (w.rounds) round_rows(whole, room.gate, 0, rows, F);
+  add_product(stream, room.gate, whole, rows, w.down, F, w.ffn_post_norm, w, room.h, room.panel);
+}
+
+// out = the layer's output for tokens x (batch, T, D), of which it leaves in `own` what later tokens
+// read, from position seen - 1 on; they come after the first `shared` positions of `prefix`. Only
+// `count` of the batch * T rows are read, those that `rows` lists in ascending order, or all if it is
+// none. Of two calls, one for each half, the first leaves the queries (count, H E) for the second, and
+// behind them their gates.
+static WIDE void block(float *out, const float *x, long T, layer w, cache own, cache prefix,
+                       long seen, long shared, const int *rows, long count, const float *cos,
+                       const float *sin, struct scratch room, int halves, float *queries) {
+  long D = w.D, Q = w.H * w.E, last = -1;
+  float *stream = room.stream, *mixed = room.mixed;
+  rounded *whole = (rounded *)room.rounded;
+  for (long first = 0; first < count; first += GROUP) {
+    group of = {.count = MIN(GROUP, count - first)};
+    float *q = queries ? queries + first * Q : room.queries;
+    float *gates = queries ? queries + (count + first) * Q : room.gates;
+    for (int i = 0; i < of.count; i++) {
+      of.at[i] = rows ? rows[first + i] : first + i;
+      of.batch[i] = of.at[i] / T;
+      of.sees[i] = MIN(seen + of.at[i] % T, own.room);
+      for (long d = 0; d < D; d++) stream[i * D + d] = x[of.at[i] * D + d];
+    }
+    const float *in = w.attn_norm ? room.h : stream;
+    if (halves & PROJECTS) {
+      if (w.attn_norm) norm_rows(room.h, stream, w.attn_norm, of.count, D, w.eps);
+      if (w.rounds) round_rows(whole, in, 0, of.count, D);
+      if (!w.delta.heads) project(q, gates, in, &of, w, own, shared, cos, sin, room);
+    }
+    if (!(halves & READS)) continue;
+    if (w.delta.heads) {
+      mixed = room.gates;
+      recall(mixed, in, &of, w, own, prefix, seen, shared, last, room);
+      last = of.batch[of.count - 1];
+    } else {
+      attend(mixed, q, of.count, w.H, w.K, w.E, prefix.kv, prefix.room, shared, own.kv, own.room,
+             own.batch, of.batch, of.sees, w.by, room.scores, room.width);
+      if (w.is_gated) open_gates(mixed, gates, of.count * Q);
+    }
+    long depth = w.delta.heads ? w.delta.heads * w.delta.V : Q;
+    if (w.rounds) round_rows(whole, mixed, 0, of.count, depth);
+    add_product(stream, mixed, whole, of.count, w.o, depth, w.attn_post_norm, w, room.h, room.panel);
+    feed_forward(stream, of.count, w, room);
+    for (int i = 0; i < of.count; i++)
+      for (long d = 0; d < D; d++) out[of.at[i] * D + d] = stream[i * D + d];
+  }
+}
