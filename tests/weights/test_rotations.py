@@ -115,7 +115,7 @@ REFUSED = [
     ("llama", {"rope_scaling": YARN, "rope_theta": 1.0}, "YaRN needs .* base above 1"),
     ("llama", {"rope_scaling": {**YARN, **DOT}}, "original_max_position_embeddings=1.0 must be"),
     ("phi3", {"rope_scaling": {**LONGROPE, "factor": 4.0}, **DOT}, "embeddings=1.0 must be from 2"),
-    ("llama", {"rope_scaling": {**YARN, "mrope_section": [1, 2]}}, "mrope_section=.* not support"),
+    ("llama", {"rope_scaling": {**YARN, "xrope_section": [1, 2]}}, "xrope_section=.* not support"),
     ("llama", {"rope_scaling": {"type": "linear"}}, "factor=None, expected a positive float"),
     ("llama", {"rope_scaling": YARN, **ORIGINAL, "original_max_position_embeddings": 32}, "differ"),
     (
