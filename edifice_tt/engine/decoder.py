@@ -111,11 +111,20 @@ class Decoder:
             return
         if self.prefix is None or self.prefix.capacity != theirs.capacity:
             self._exchange_prefix(self._make_cache(1, theirs.capacity))
+        self.take_layers(other, range(len(theirs.layers)))
         assert self.prefix is not None
-        with exclusive:
-            for own, layer in zip(self.prefix.layers, theirs.layers, strict=True):
-                own.assign(layer.to(self.model.device)).realize()
         self.prefix = self.prefix.holding(theirs.length)
+
+    def take_layers(self, other: "Decoder", part: range) -> None:
+        """Copy what another device's decoder holds of the prompt in some layers."""
+        assert self.prefix is not None
+        assert other.prefix is not None
+        if self.prefix.layers == other.prefix.layers:
+            return
+        with exclusive:
+            for layer in part:
+                theirs = other.prefix.layers[layer].to(self.model.device)
+                self.prefix.layers[layer].assign(theirs).realize()
 
     def drop_prompt(self) -> None:
         """Free the prompt's memory and drop all steps that use it."""

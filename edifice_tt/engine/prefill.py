@@ -29,14 +29,19 @@ def prefill(decoders: Sequence[Decoder], ids: Sequence[int]) -> Logits:
     else:
         for other in others:
             other.take_prompt(lead)
-        logits = lead.end_prompt(ids, _read_in_stages(decoders, ids[start:], start))
+        parts = shares(lead.model.config.num_layers, len(decoders))
+        logits = lead.end_prompt(ids, _read_in_stages(decoders, ids[start:], start, parts))
+        for other, part in zip(others, parts[1:], strict=True):
+            lead.take_layers(other, part)
     for other in others:
         other.take_prompt(lead)
     return logits
 
 
-def _read_in_stages(decoders: Sequence[Decoder], ids: Sequence[int], start: int) -> Logits:
-    parts = shares(decoders[0].model.config.num_layers, len(decoders))
+def _read_in_stages(
+    decoders: Sequence[Decoder], ids: Sequence[int], start: int, parts: Sequence[range]
+) -> Logits:
+    """Each decoder reads the whole prompt through its part of the layers."""
     chunks = list(chunks_of(ids))
 
     def read(stage: int, inputs: NDArray[Any], chunk: int) -> tuple[NDArray[Any], Logits]:
