@@ -21,6 +21,7 @@ from typing import Any
 from edifice_tt.contract.errors import ToolchainError, reason_of
 from edifice_tt.machine.environment import check_environment
 from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.machine.far_calls import reach_far
 
 # Devices that tinygrad uses for files and for tests, not for computing.
 NOT_FOR_COMPUTING = ("DISK", "NPY", "TINYFS")
@@ -97,6 +98,7 @@ def open_device(name: str | None = None) -> str:
     kind = wanted.split(":", maxsplit=1)[0]
     if kind == "CPU":
         prepare_compiler()
+        reach_far()
         if not BEAM and "PARALLEL" not in os.environ:
             # There are few kernels: starting processes to compile them would take longer.
             PARALLEL.value = 0
