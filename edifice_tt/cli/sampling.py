@@ -11,12 +11,14 @@ from edifice_tt.cli.parser import add_option, default_of
 from edifice_tt.cli.rule_options import rule_options
 from edifice_tt.contract.records import Task
 from edifice_tt.contract.registry import load_registry
+from edifice_tt.pools.problems import FORMATS
 from edifice_tt.scoring.shipped import SHIPPED
 
 if TYPE_CHECKING:
     from edifice_tt.sampling.request import Request
 
 HEADING = "sample answers"
+FIELDS = {"prompt": "the question", "gold": "the right answer", "problem": "the id"}
 NUM_PROBLEMS = 100  # of a task, unless told otherwise
 MAKE_PROBLEMS = "pools.tasks:make_problems"
 
@@ -42,8 +44,15 @@ def register(add: Add) -> None:
         "--problems",
         type=Path,
         metavar="FILE",
-        help='many questions, JSON lines of {"prompt", "problem", "gold"}; needs -o',
+        help='many questions: JSON lines of {"prompt" or "messages", "problem", "gold"}, a .csv or '
+        "a .parquet; needs -o",
     )
+    generate.add_argument(
+        "--format", metavar="NAME", help=f"of the problems: {', '.join(sorted(FORMATS))}"
+    )
+    for part, what in FIELDS.items():
+        name = f"the field of the problems that is {what} (default: {part}, or the format's)"
+        generate.add_argument(f"--{part}-field", metavar="NAME", help=name)
     generate.add_argument("--task", help="problems of a task (edifice-tt tasks); needs -o")
     generate.add_argument(
         "--num", type=int, help=f"how many problems of the task (default: {NUM_PROBLEMS})"
@@ -64,6 +73,9 @@ def _generate(arguments: argparse.Namespace) -> int:
         )
     if arguments.task is None and (arguments.num or arguments.split):
         raise ValueError("--num and --split are for --task; leave them out")
+    if arguments.problems is None and (given := _reading(arguments)):
+        name = next(iter(given)).replace("_", "-")
+        raise ValueError(f"--{name} is for --problems; leave it out")
     if arguments.output:
         return _generate_file(arguments)
     if arguments.problems or arguments.task or arguments.resume or arguments.force:
@@ -80,7 +92,6 @@ def _generate(arguments: argparse.Namespace) -> int:
 
 
 def _generate_file(arguments: argparse.Namespace) -> int:
-    from edifice_tt.pools.foreign import read_problems
     from edifice_tt.pools.tasks import find_task
     from edifice_tt.sampling.runs import open_run
 
@@ -91,14 +102,14 @@ def _generate_file(arguments: argparse.Namespace) -> int:
         split = arguments.split or default_of(MAKE_PROBLEMS, "split")
         problems = et.make_problems(task.name, num, split=split)
     elif arguments.problems:
-        problems = read_problems(arguments.problems)
+        problems = et.read_problems(arguments.problems, **_reading(arguments))
     else:
         problems = [et.Problem(options.read_question(arguments))]
     answer = arguments.answer or task.answer if task else arguments.answer
     request = options.request_of(arguments, task, answer)
     lm = options.load(arguments, arguments.model, request.devices)
     problems = [
-        et.Problem(_prompt(arguments, str(p.prompt), lm, task), p.problem, p.gold) for p in problems
+        et.Problem(_prompt(arguments, p.prompt, lm, task), p.problem, p.gold) for p in problems
     ]
     path, status = arguments.output, 0
     with open_run(
@@ -125,6 +136,13 @@ def _generate_file(arguments: argparse.Namespace) -> int:
         counts = {"problems": len(problems), "candidates": done, "made": run.num_made}
         terminal.print_json({"pool": str(path), **counts})
     return status
+
+
+def _reading(arguments: argparse.Namespace) -> dict[str, str]:
+    """How a file of problems is to be read, where that was said."""
+    names = ("format", *(f"{part}_field" for part in FIELDS))
+    given = {name: getattr(arguments, name) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _best_of(arguments: argparse.Namespace) -> int:
@@ -188,19 +206,31 @@ def _usual_scorer(arguments: argparse.Namespace) -> str:
 
 
 def _prompt(
-    arguments: argparse.Namespace, question: str, lm: Any, task: Task | None = None
+    arguments: argparse.Namespace, question: Any, lm: Any, task: Task | None = None
 ) -> str | list[dict[str, str]]:
     """What the model is given: chat messages where it knows chats, unless told otherwise.
 
     A task's examples are to be continued, which is no conversation.
     """
+    if not isinstance(question, str):
+        return _chat(arguments, question)
     if arguments.raw or task or not lm.tokenizer.has_chat_template:
         if arguments.system or arguments.template_option:
             name = "--system" if arguments.system else "--template-option"
             raise ValueError(f"{name} is for a chat template, and none is used here; leave it out")
         return question
-    chat = [{"role": "system", "content": arguments.system}] if arguments.system else []
-    return [*chat, {"role": "user", "content": question}]
+    return _chat(arguments, [{"role": "user", "content": question}])
+
+
+def _chat(arguments: argparse.Namespace, messages: Any) -> list[dict[str, str]]:
+    """The messages, after the system message of `--system`."""
+    if arguments.raw:
+        raise ValueError("--raw continues a text, and a problem has messages; leave it out")
+    if not arguments.system:
+        return [*messages]
+    if messages[0]["role"] == "system":
+        raise ValueError("a problem has a system message of its own; leave --system out")
+    return [{"role": "system", "content": arguments.system}, *messages]
 
 
 def _sample(lm: Any, prompt: str | list[dict[str, str]], request: "Request") -> Any:
