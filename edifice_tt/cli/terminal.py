@@ -3,6 +3,7 @@
 Printed text is escaped, so that it cannot control the terminal.
 """
 
+import os
 import re
 import sys
 import textwrap
@@ -70,6 +71,25 @@ def visible(text: str) -> str:
 def show(text: object, end: str = "\n") -> None:
     """Print a result for a person to read."""
     print(visible(str(text)), end=end, file=_results or sys.stdout)
+
+
+_STYLES = {"right": "32", "wrong": "31", "head": "1", "note": "2"}
+
+
+def show_styled(parts: Iterable[tuple[str, str]], colours: bool) -> None:
+    """Print texts, each in its style: `right`, `wrong`, `head`, `note`, or "" for none."""
+    for text, style in parts:
+        code = _STYLES.get(style) if colours else None
+        plain = visible(text)
+        print(f"\x1b[{code}m{plain}\x1b[0m" if code else plain, end="", file=_results or sys.stdout)
+
+
+def wants_colours(when: str) -> bool:
+    """Whether results have colours: `always`, `never`, or `auto`, which asks the terminal."""
+    if when != "auto":
+        return when == "always"
+    out = _results or sys.stdout
+    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def show_result(

@@ -22,6 +22,7 @@ site = pytest.fixture(open_site, name="site")
 COMMANDS = [
     *("list", "plugins", "doctor", "models", "pull", "generate", "best-of"),
     *("score", "select", "grade", "import-pool", "merge", "curve", "tasks", "train"),
+    *("show", "split", "export"),
 ]
 FEW = ["--model", "tiny", "-n", "4", "--max-tokens", "6"]
 
