@@ -14,13 +14,14 @@ from edifice_tt.contract.errors import EdificeError, unknown_name
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.machine.files import write_atomically
 from edifice_tt.selection.answers import extractor
+from edifice_tt.selection.rules import CUT_OFF
 
 if TYPE_CHECKING:
     from edifice_tt.pools.pool import PoolFile
 
 HEADING = "measure"
 CURVE = "study.curve:scaling_curve"
-SETTINGS = ("answer", "level", "bootstrap", "seed", "unfinished")
+SETTINGS = ("answer", "level", "bootstrap", "seed", "unfinished", "cut_off")
 
 
 def register(add: Add) -> None:
@@ -47,6 +48,7 @@ def register(add: Add) -> None:
     option("--bootstrap", resamples, type=whole_number(1, "1000"), metavar="N")
     unfinished = "problems with fewer candidates than were asked for (default: {})"
     option("--unfinished", unfinished, choices=("leave_out", "use"))
+    option("--cut-off", "what answers do that were cut off (default: {})", choices=CUT_OFF)
     option("--seed", type=whole_number(0, "7"))
     report = "write a report, one page that needs no network"
     options.add_output(curve, report, names=["--html"], metavar="FILE")

@@ -116,6 +116,12 @@ def add_selection(command: argparse.ArgumentParser) -> None:
         help="what counts as one answer, for majority, weighted, weighted_logit and pessimistic: "
         f"{EXTRACTORS}",
     )
+    command.add_argument(
+        "--cut-off",
+        choices=("abstain", "vote"),
+        help="what answers do that were cut off, for majority, weighted, weighted_logit and "
+        "pessimistic: abstain (default) or vote",
+    )
     others = "another option of the rule: seed=3 for random, delta=0.05 for pessimistic; repeatable"
     _add_repeatable(command, "--option", "NAME=VALUE", others)
 

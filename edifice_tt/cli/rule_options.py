@@ -18,10 +18,12 @@ def rule_options(arguments: argparse.Namespace, record: Selector) -> dict[str, A
     from edifice_tt.selection.answers import extractor
     from edifice_tt.selection.select import check_options
 
-    options: dict[str, Any] = {} if arguments.answer is None else {"answer": arguments.answer}
+    named = {name: getattr(arguments, name) for name in ("answer", "cut_off")}
+    options: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     for name, value in named_values("--option", arguments.option, "seed=3"):
-        if name in ("scorer", "answer"):
-            raise ValueError(f"--option {name}={value}: give it as --{name} {value}")
+        if name in ("scorer", *named):
+            as_ = name.replace("_", "-")
+            raise ValueError(f"--option {name}={value}: give it as --{as_} {value}")
         options[name] = value
     check_options(record.name, options)
     if "answer" in options:

@@ -11,10 +11,12 @@ from edifice_tt.cli.parser import add_option, default_of
 from edifice_tt.cli.rule_options import rule_options
 from edifice_tt.contract.records import Task
 from edifice_tt.contract.registry import load_registry
+from edifice_tt.contract.wording import counted, cut_off_of
 from edifice_tt.pools.problems import FORMATS
 from edifice_tt.scoring.shipped import SHIPPED
 
 if TYPE_CHECKING:
+    from edifice_tt.cli.meter import SamplingMeter
     from edifice_tt.sampling.request import Request
 
 HEADING = "sample answers"
@@ -86,7 +88,7 @@ def _generate(arguments: argparse.Namespace) -> int:
     request = options.request_of(arguments, answer=arguments.answer)
     lm = options.load(arguments, arguments.model, request.devices)
     pool = _sample(lm, _prompt(arguments, question, lm), request)
-    terminal.show_result(arguments, pool.to_dict(), terminal.show_candidates(pool))
+    terminal.show_result(arguments, pool.to_dict(), _table(pool, request))
     # What is finished is shown, yet whoever goes on by the status must know that it is not all.
     return 130 if pool.interrupted else 0
 
@@ -120,8 +122,8 @@ def _generate_file(arguments: argparse.Namespace) -> int:
         if done:
             terminal.say(f"{done} of {total} candidates are in {path}")
         try:
-            with terminal.sampling_progress(run.num_missing, request.max_tokens, done) as on_token:
-                run.sample(on_token)
+            with terminal.sampling_progress(run.num_missing, done) as meter:
+                run.sample(meter)
         except KeyboardInterrupt:
             status = 130
         done += run.num_made
@@ -130,12 +132,27 @@ def _generate_file(arguments: argparse.Namespace) -> int:
             f"interrupted; {done} of {total} candidates are in {path}; the same command with "
             "--resume makes the others"
         )
-    else:
-        terminal.say(f"{total} candidates in {path}")
-    if arguments.json:
-        counts = {"problems": len(problems), "candidates": done, "made": run.num_made}
-        terminal.print_json({"pool": str(path), **counts})
+    counts = {"problems": len(problems), "candidates": done, "made": run.num_made}
+    counts |= {"tokens": meter.tokens, "cut_off": meter.cut_off}
+    lines = [
+        f"{done} candidates of {counted(len(problems), 'problem')} in {path}; {_made(meter)}",
+        *_cut_off(meter.cut_off, meter.made, request),
+    ]
+    if arguments.json or not status:
+        terminal.show_result(arguments, {"pool": str(path), **counts}, "\n".join(lines))
     return status
+
+
+def _cut_off(cut: int, made: int, request: "Request") -> list[str]:
+    """The line about answers that were cut off, if there are any."""
+    told = cut_off_of(cut, made, request.max_tokens) if cut else ""
+    return [f"{told} In votes they abstain, unless --cut-off vote is given."] if cut else []
+
+
+def _made(meter: "SamplingMeter") -> str:
+    """What this run has made, and how fast."""
+    speed = f", {meter.tokens / meter.seconds:.1f} per second" if meter.tokens else ""
+    return f"this run made {meter.made}, of {counted(meter.tokens, 'token')}{speed}"
 
 
 def _reading(arguments: argparse.Namespace) -> dict[str, str]:
@@ -190,7 +207,7 @@ def _best_of(arguments: argparse.Namespace) -> int:
                 et.write_pools(arguments.output, [pool], overwrite=arguments.force)
         finally:  # nor when it cannot be saved; printing comes last, for its reader may have left
             plain = {"choice": choice and choice.to_dict(), "pool": pool.to_dict()}
-            table = terminal.show_candidates(pool, choice.index if choice else None)
+            table = _table(pool, request, choice.index if choice else None)
             text = f"{choice.text}\n\n{table}" if choice else table
             terminal.show_result(arguments, plain, text)
     return 130 if pool.interrupted else 0
@@ -233,8 +250,15 @@ def _chat(arguments: argparse.Namespace, messages: Any) -> list[dict[str, str]]:
     return [{"role": "system", "content": arguments.system}, *messages]
 
 
+def _table(pool: Any, request: "Request", chosen: int | None = None) -> str:
+    """The candidates, and how many of them were cut off."""
+    cut = sum(candidate.is_cut_off for candidate in pool)
+    table = terminal.show_candidates(pool, chosen)
+    return "\n\n".join([table, *_cut_off(cut, len(pool), request)])
+
+
 def _sample(lm: Any, prompt: str | list[dict[str, str]], request: "Request") -> Any:
-    with terminal.sampling_progress(request.n, request.max_tokens) as on_token:
+    with terminal.sampling_progress(request.n) as on_token:
         pool = et.generate(lm, prompt, **vars(request), on_token=on_token)
     if pool.interrupted:
         terminal.tell(f"interrupted; {len(pool)} candidates are finished")

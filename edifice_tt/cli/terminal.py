@@ -7,25 +7,44 @@ import os
 import re
 import sys
 import textwrap
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from shutil import get_terminal_size
 from typing import Any, TextIO, TypeVar
+
+from edifice_tt.cli.meter import Meter, Now, SamplingMeter
 
 Item = TypeVar("Item")
 
 
-def show_each_once() -> Callable[..., None]:
-    """A `warnings.showwarning` that prints each warning once, in one line, without source code."""
-    shown: set[str] = set()
+_OWN = re.compile(r"'[^']*'|\d+")  # what differs where a warning repeats per problem
 
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        if str(message) not in shown:
-            shown.add(str(message))
-            warn(str(message))
 
-    return show
+class Warnings:
+    """A `warnings.showwarning` that prints each warning once, in one line, without source code.
+
+    Those about a problem are counted instead, and each kind of them is one line of `close`.
+    """
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
+        self._kinds: dict[str, list[str]] = {}
+
+    def __call__(self, message: Warning | str, *_: Any, **__: Any) -> None:
+        text = str(message)
+        if text in self._shown:
+            return
+        self._shown.add(text)
+        if "problem '" in text:
+            self._kinds.setdefault(_OWN.sub("", text), []).append(text)
+        else:
+            warn(text)
+
+    def close(self) -> None:
+        """Print what was counted."""
+        for first, *others in self._kinds.values():
+            warn(f"{first} (and {len(others):,} more like it)" if others else first)
+        self._kinds.clear()
 
 
 _results: TextIO | None = None  # where results go while others may print
@@ -120,22 +139,24 @@ def say(message: str) -> None:
             print(visible(message), file=sys.stderr)
 
 
-def _bar(total: int, what: str, unit: str) -> Any:
-    """The context of a progress bar if standard error is a terminal, else of None."""
-    if not sys.stderr.isatty():
-        return nullcontext()
-    from tinygrad.helpers import tqdm
+def say_now_and_then() -> Callable[[str], None]:
+    """A function that prints progress: each message on a terminal, else one every ten seconds."""
+    now = Now()
 
-    return tqdm(total=total, desc=what, unit=unit)
+    def say_sometimes(message: str) -> None:
+        if now():
+            with suppress(OSError):
+                print(visible(message), file=sys.stderr)
+
+    return say_sometimes
 
 
 def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """Yield the items, with a progress bar if standard error is a terminal."""
-    with _bar(total, what, " problems") as bar:
+    """Yield the items, and tell how far that is: on a terminal, or every ten seconds."""
+    with Meter(total, f"problems, {what}") as meter:
         for item in items:
             yield item
-            if bar:
-                bar.update(1)
+            meter.add(1)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -185,26 +206,9 @@ def show_choices(choices: Sequence[tuple[Any, Any]]) -> str:
     return table(("problem", "#", "answer"), rows)
 
 
-@contextmanager
-def sampling_progress(
-    n: int, max_tokens: int, done: int = 0
-) -> Iterator[Callable[[Any], None] | None]:
-    """A bar over the tokens of `n` candidates; yields the callback that moves it.
+def sampling_progress(n: int, done: int = 0) -> SamplingMeter:
+    """The context of sampling `n` candidates, and the callback for their tokens.
 
     They may belong to several problems, one after the other; `done` were finished before.
     """
-    finished, total = done, done + n
-    counts: Counter[int] = Counter()
-    with _bar(n * max_tokens, f"{done}/{total} finished", " tokens") as bar:
-
-        def on_token(event: Any) -> None:
-            nonlocal finished
-            counts[event.index] += 1
-            step = 1
-            if event.finish_reason:
-                finished += 1
-                step += max_tokens - counts.pop(event.index)  # those it will not need
-                bar.set_description(f"{finished}/{total} finished")
-            bar.update(step)
-
-        yield on_token if bar else None
+    return SamplingMeter(done + n, done)

@@ -266,5 +266,5 @@ def test_who_watches_sees_how_far_it_is(run, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     _, out, err = run(path, "--html", tmp_path / "a.html", "--rules", "majority,oracle")
     assert out.startswith("a.jsonl: 9 candidates")
-    for words in ("checking", "reading: 100%", "3/3", "measuring majority, oracle", "a.html"):
+    for words in ("checking", "3/3 problems, reading", "measuring majority, oracle", "a.html"):
         assert words in err
