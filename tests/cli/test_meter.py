@@ -20,9 +20,8 @@ def event(end=None):
     return SimpleNamespace(finish_reason=end)
 
 
-@pytest.fixture
-def watched(monkeypatch, capsys):
-    """A person watches standard error."""
+def watch(monkeypatch):
+    """Let a person watch standard error."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "50")
 
@@ -65,7 +64,8 @@ def test_nobody_guesses_before_anything_is_finished(clock, capsys):
     assert capsys.readouterr().err == "0/3 finished, 0.1 tokens per second\n"
 
 
-def test_on_a_terminal_one_line_moves_and_fits(clock, watched, capsys):
+def test_on_a_terminal_one_line_moves_and_fits(clock, monkeypatch, capsys):
+    watch(monkeypatch)
     for _ in terminal.progress(range(3), 3, "reading " + "long " * 20):
         clock.seconds += 1
     shown = capsys.readouterr().err
@@ -91,7 +91,8 @@ def test_what_is_said_now_and_then_is_said_every_ten_seconds(clock, capsys):
     assert capsys.readouterr().err == "at 10\nat 20\n"
 
 
-def test_what_is_said_now_and_then_is_always_said_on_a_terminal(clock, watched, capsys):
+def test_what_is_said_now_and_then_is_always_said_on_a_terminal(clock, monkeypatch, capsys):
+    watch(monkeypatch)
     say = terminal.say_now_and_then()
     say("one")
     say("two")
