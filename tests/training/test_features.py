@@ -19,7 +19,7 @@ def few(pools):
     return pools[:3]
 
 
-def test_who_watches_a_reading_sees_each_problem_that_is_read(tiny_lm, few, tmp_path):
+def test_who_watches_a_reading_sees_each_problem_that_is_read(lm, few, tmp_path):
     """Those that are known already are none."""
     told = []
 
@@ -29,9 +29,9 @@ def test_who_watches_a_reading_sees_each_problem_that_is_read(tiny_lm, few, tmp_
             yield item
 
     et.write_pools(tmp_path / "pool", few[:2])
-    features_beside(tiny_lm, tmp_path / "pool", [2], watch=watch)
+    features_beside(lm, tmp_path / "pool", [1], watch=watch)
     assert told == [(2, "reading")] * 2
-    features_beside(tiny_lm, tmp_path / "pool", [2], watch=watch)
+    features_beside(lm, tmp_path / "pool", [1], watch=watch)
     assert len(told) == 2
 
 
