@@ -1,7 +1,7 @@
 """The command that measures: curve. Knows the pool file's lines; computes nothing."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,14 +93,15 @@ def _curve(arguments: argparse.Namespace) -> None:
     _check_sizes(file, arguments.ks, use)
     scorers = list(dict.fromkeys(arguments.scorer or sorted(file.scorers)))
     rules = list(dict.fromkeys(arguments.rules or _default_rules(file, scorers)))
-    curve = et.scaling_curve(
-        _read(file, scorers, use, f"measuring {', '.join(rules)}"),
-        rules,
-        arguments.ks,
-        scorers=scorers,
-        pool=file.path.name,
-        **{name: getattr(arguments, name) for name in SETTINGS},
-    )
+    with terminal.Working() as working:
+        curve = et.scaling_curve(
+            _read(file, scorers, use, lambda: working.begin(f"measuring {', '.join(rules)}")),
+            rules,
+            arguments.ks,
+            scorers=scorers,
+            pool=file.path.name,
+            **{name: getattr(arguments, name) for name in SETTINGS},
+        )
     if arguments.output:
         terminal.say(f"writing {arguments.output}")
         page = render_report(curve, file, answer=arguments.answer, everything=arguments.all)
@@ -142,7 +143,9 @@ def _default_rules(file: "PoolFile", scorers: Sequence[str]) -> list[str]:
     ]
 
 
-def _read(file: "PoolFile", scorers: Sequence[str], use: bool, then: str) -> Iterator[Any]:
+def _read(
+    file: "PoolFile", scorers: Sequence[str], use: bool, then: Callable[[], None]
+) -> Iterator[Any]:
     """The pools of a file, with the line of the first candidate that cannot be measured."""
     for pool in terminal.progress(file, len(file.problems), "reading"):
         for candidate in pool if use or not pool.num_missing else ():
@@ -157,4 +160,4 @@ def _read(file: "PoolFile", scorers: Sequence[str], use: bool, then: str) -> Ite
                 unscored = f"has no score of {missing[0]!r}; {do}"
                 raise options.at_candidate(file, pool, candidate, unscored)
         yield pool
-    terminal.say(then)
+    then()

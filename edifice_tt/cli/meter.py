@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import suppress
 from shutil import get_terminal_size
+from threading import Event, Thread
 from typing import Any, Self
 
 SECONDS = 10.0  # between two lines where no terminal is
@@ -63,9 +64,7 @@ class Meter:
         text = self.line()
         if self._moves:
             text = f"\r\x1b[K{text[: get_terminal_size().columns - 1]}"
-        with suppress(OSError):
-            sys.stderr.write(text + end)
-            sys.stderr.flush()
+        _print(text, end)
 
 
 class SamplingMeter(Meter):
@@ -97,6 +96,39 @@ class Now:
             return False
         self._told = now
         return True
+
+
+class Working:
+    """Work of which nobody knows how far it is: said at once on a terminal, else as it goes on.
+
+    A context, in which `begin` says what the work is. A line comes every ten seconds until its end.
+    """
+
+    def __init__(self) -> None:
+        self._ended = Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+
+    def begin(self, what: str) -> None:
+        """Say what is done from here on."""
+        if sys.stderr.isatty():
+            _print(what)
+        else:
+            Thread(target=self._tell, args=(what, clock()), daemon=True).start()
+
+    def _tell(self, what: str, begun: float) -> None:
+        while not self._ended.wait(SECONDS):
+            _print(f"{what}, for {_words(clock() - begun)}")
+
+
+def _print(text: str, end: str = "\n") -> None:
+    with suppress(OSError):
+        sys.stderr.write(text + end)
+        sys.stderr.flush()
 
 
 def _words(seconds: float) -> str:

@@ -52,10 +52,11 @@ def load(arguments: argparse.Namespace, model: str, devices: Sequence[str] | Non
     """The model of that name on the first of the devices, else as the options of loading say."""
     import edifice_tt as et
 
-    terminal.say(f"loading {model}")
     device = devices[0] if devices else arguments.device
     how = {name: getattr(arguments, name) for name in ("dtype", "activations")}
-    return et.load_pretrained(model, device=device, **how)
+    with terminal.Working() as working:
+        working.begin(f"loading {model}")
+        return et.load_pretrained(model, device=device, **how)
 
 
 def _add_repeatable(command: Any, option: str, metavar: str, help: str, **more: Any) -> None:

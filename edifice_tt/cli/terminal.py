@@ -13,6 +13,7 @@ from shutil import get_terminal_size
 from typing import Any, TextIO, TypeVar
 
 from edifice_tt.cli.meter import Meter, Now, SamplingMeter
+from edifice_tt.cli.meter import Working as Working
 
 Item = TypeVar("Item")
 

@@ -99,6 +99,29 @@ def test_what_is_said_now_and_then_is_always_said_on_a_terminal(clock, monkeypat
     assert capsys.readouterr().err == "one\ntwo\n"
 
 
+def test_work_of_unknown_length_says_every_ten_seconds_that_it_goes_on(clock, capsys):
+    """The work ends at the third time that somebody asks."""
+    asked = []
+
+    def wait(seconds):
+        asked.append(seconds)
+        clock.seconds += seconds
+        return len(asked) == 3
+
+    working = meter.Working()
+    working._ended = SimpleNamespace(wait=wait)
+    working._tell("measuring", clock.seconds)
+    assert asked == [10, 10, 10]
+    assert capsys.readouterr().err == "measuring, for 10 s\nmeasuring, for 20 s\n"
+
+
+def test_work_of_unknown_length_that_ends_soon_is_silent(capsys):
+    with meter.Working() as working:
+        working.begin("measuring")
+    assert capsys.readouterr().err == ""
+    assert working._ended.is_set()
+
+
 def test_warnings_that_repeat_per_problem_are_one_line_with_a_count(capsys):
     warnings = terminal.Warnings()
     for i in range(1200):
