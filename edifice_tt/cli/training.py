@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def _train_alone(arguments: argparse.Namespace) -> None:
         name=arguments.name or output.stem,
         features=features,
         checkpoint=checkpoint,
-        on_epoch=_teller(),
+        on_epoch=partial(_tell, terminal.say_now_and_then()),
         **fit_options,
     )
     fit.verifier.save(output)
@@ -175,18 +176,12 @@ def _read(arguments: argparse.Namespace, lm: Any, layers: list[int]) -> dict[int
     return features
 
 
-def _teller() -> Callable[[Any], None]:
-    """What tells of each epoch, or of one every ten seconds."""
-    say = terminal.say_now_and_then()
-
-    def tell(epoch: Any) -> None:
-        problems = f"fold {epoch.fold}" if epoch.fold else "all problems"
-        held_out = ""
-        if epoch.held_out_loss is not None:
-            held_out = f", held out {epoch.held_out_loss:.4f}, AUROC {epoch.held_out_auroc:.3f}"
-        say(f"{problems}, epoch {epoch.epoch}: loss {epoch.loss:.4f}{held_out}")
-
-    return tell
+def _tell(say: Callable[[str], None], epoch: Any) -> None:
+    problems = f"fold {epoch.fold}" if epoch.fold else "all problems"
+    held_out = ""
+    if epoch.held_out_loss is not None:
+        held_out = f", held out {epoch.held_out_loss:.4f}, AUROC {epoch.held_out_auroc:.3f}"
+    say(f"{problems}, epoch {epoch.epoch}: loss {epoch.loss:.4f}{held_out}")
 
 
 def _summary(fit: Any, output: Path) -> str:
