@@ -122,7 +122,7 @@ def _generate_file(arguments: argparse.Namespace) -> int:
         if done:
             terminal.say(f"{done} of {total} candidates are in {path}")
         try:
-            with terminal.sampling_progress(run.num_missing, done) as meter:
+            with terminal.sampling_progress(run.num_missing, done=done) as meter:
                 run.sample(meter)
         except KeyboardInterrupt:
             status = 130

@@ -207,7 +207,7 @@ def show_choices(choices: Sequence[tuple[Any, Any]]) -> str:
     return table(("problem", "#", "answer"), rows)
 
 
-def sampling_progress(n: int, done: int = 0) -> SamplingMeter:
+def sampling_progress(n: int, *, done: int = 0) -> SamplingMeter:
     """The context of sampling `n` candidates, and the callback for their tokens.
 
     They may belong to several problems, one after the other; `done` were finished before.
