@@ -197,14 +197,23 @@ def show_candidates(pool: Any, chosen: int | None = None) -> str:
 
 
 def show_choices(choices: Sequence[tuple[Any, Any]]) -> str:
-    """A line per pool and its choice: the problem's id, the index, and the answer or the text."""
+    """A line per pool and its choice: the problem's id, the index, and the answer or the text.
+
+    And whether it is right, if that is known of any.
+    """
+    marks = {True: "right", False: "wrong", None: ""}
     rows = [
-        (pool.problem, str(choice.index), _cut(choice.candidate.answer or choice.text, 30))
-        if choice
-        else (pool.problem, "-", "")
+        (
+            pool.problem,
+            str(choice.index) if choice else "-",
+            marks[choice.candidate.correct] if choice else "",
+            _cut(choice.candidate.answer or choice.text, 40) if choice else "",
+        )
         for pool, choice in choices
     ]
-    return table(("problem", "#", "answer"), rows)
+    if not any(row[2] for row in rows):
+        return table(("problem", "#", "answer"), [(*row[:2], row[3]) for row in rows])
+    return table(("problem", "#", "", "answer"), rows)
 
 
 def sampling_progress(n: int, *, done: int = 0) -> SamplingMeter:

@@ -58,6 +58,13 @@ def test_select_ends_with_what_is_right_and_who_abstained(run, path):
     run("grade", path, "--answer", "number")
     given = ("select", path, "--rule", "majority")
     out, err = run(*given)
+    assert [line.split() for line in out.splitlines()[:5]] == [
+        ["problem", "#", "answer"],
+        ["a", "0", "right", "7"],
+        ["b", "0", "right", "7"],
+        ["c", "-"],
+        [],
+    ]
     assert out.splitlines()[-3:] == [
         "right: 2 of 3 problems, 0.667 (95% interval over problems 0.000 to 1.000)",
         "no choice: 1 problem (as wrong)",
