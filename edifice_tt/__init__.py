@@ -44,13 +44,15 @@ if TYPE_CHECKING:
     from edifice_tt.engine.jit import jit as jit
     from edifice_tt.machine.files import write_atomically as write_atomically
     from edifice_tt.pools.candidates import Candidate as Candidate
+    from edifice_tt.pools.export import export_pools as export_pools
     from edifice_tt.pools.foreign import import_pools as import_pools
-    from edifice_tt.pools.foreign import read_problems as read_problems
     from edifice_tt.pools.merge import merge_pools as merge_pools
     from edifice_tt.pools.messages import Message as Message
     from edifice_tt.pools.pool import Pool as Pool
     from edifice_tt.pools.pool import Problem as Problem
     from edifice_tt.pools.pool import read_pools as read_pools
+    from edifice_tt.pools.problems import read_problems as read_problems
+    from edifice_tt.pools.split import split_pools as split_pools
     from edifice_tt.pools.tasks import make_problems as make_problems
     from edifice_tt.pools.writer import write_pools as write_pools
     from edifice_tt.sampling.generate import generate as generate
@@ -119,8 +121,11 @@ _ROOMS = {
     "sampling.runs": "generate_pools",
     "selection.grade": "grade",
     "pools.writer": "write_pools",
-    "pools.foreign": "import_pools read_problems",
+    "pools.export": "export_pools",
+    "pools.foreign": "import_pools",
+    "pools.problems": "read_problems",
     "pools.merge": "merge_pools",
+    "pools.split": "split_pools",
     "selection.rules": "group_by_answer",
     "scoring.judges.judge": "Judge",
     "scoring.judges.load": "load_reward",

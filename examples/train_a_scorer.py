@@ -42,7 +42,8 @@ fit.verifier.save(asked.folder / "smollm2-verifier.safetensors")
 curves, duels, rules = {}, {}, ["random", "majority", "best_of_n", "weighted", "oracle"]
 for task in asked.tasks:
     scored = [et.score(lm, et.score(lm, pool), fit.verifier) for pool in pools[task, "test"]]
-    curves[task] = et.scaling_curve(scored, rules)
+    # The card's figures were measured with every answer voting, those that were cut off too.
+    curves[task] = et.scaling_curve(scored, rules, cut_off="vote")
     duels[task] = et.scaling_curve(scored, ["best_of_n"])  # the verifier against log-probability
 (asked.folder / "curve.svg").write_bytes(family_figure(curves))
 (asked.folder / "table.md").write_text(table := family_table(curves, duels))

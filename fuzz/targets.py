@@ -7,13 +7,16 @@ of one byte reaches the reader. Several files or texts in one input are parted b
 
 import json
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seeds import LLAMA, SOURCE, SPACED, folder_weights, folders, gguf, own_files
 
 import edifice_tt as et
+from edifice_tt.contract.errors import EdificeError
 from edifice_tt.selection.answers import extractor, find_answers
 from edifice_tt.testing import byte_tokenizer
 from edifice_tt.training.features import load_features
@@ -147,6 +150,29 @@ def _imported() -> Iterable[bytes]:
 def _problems() -> Iterable[bytes]:
     fields = ("prompt", "problem", "gold")
     yield json.dumps({name: _IMPORTED[name] for name in fields}).encode() + b"\n"
+    yield json.dumps({"messages": [{"role": "user", "content": "2+2?"}]}).encode() + b"\n"
+
+
+_FORMATS = {
+    "gsm8k": {"question": "2+2?", "answer": "so\n#### 4"},
+    "math": {"problem": "2+2?", "solution": "\\boxed{4}"},
+    "mmlu": {"question": "2+2?", "choices": ["3", "4"], "answer": 1},
+}
+
+
+def _read_formats(given: bytes, folder: Path) -> None:
+    for name in _FORMATS:
+        with suppress(EdificeError, ValueError):
+            et.read_problems(_written(folder / "p.jsonl", given), format=name)
+
+
+def _parquet() -> Iterable[bytes]:
+    import pyarrow
+    import pyarrow.parquet
+
+    file = BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([_IMPORTED] * 3), file)
+    yield file.getvalue()
 
 
 # Text of others
@@ -206,6 +232,16 @@ def targets(home: Path) -> dict[str, Target]:
             _imported, lambda b, f: list(et.import_pools(_written(f / "p.jsonl", b)))
         ),
         "problems": Target(_problems, lambda b, f: et.read_problems(_written(f / "p.jsonl", b))),
+        "problems-csv": Target(
+            lambda: [b'prompt,gold\r\n"2+2, or ""4""?",4\r\n'],
+            lambda b, f: et.read_problems(_written(f / "p.csv", b)),
+        ),
+        "problems-parquet": Target(
+            _parquet, lambda b, f: list(et.import_pools(_written(f / "p.parquet", b)))
+        ),
+        "problem-formats": Target(
+            lambda: [json.dumps(one).encode() + b"\n" for one in _FORMATS.values()], _read_formats
+        ),
         "chat-template": Target(lambda: _TEMPLATES, _render),
         "answers": Target(lambda: _TEXTS, _extract),
         "math": Target(lambda: _TEXTS, _math),

@@ -138,7 +138,7 @@ def _run(argv: Sequence[str] | None) -> int:
     from edifice_tt.contract.registry import one_registry
     from edifice_tt.contract.tracing import message_of, show
 
-    warnings.showwarning = terminal.show_each_once()
+    warnings.showwarning = told = terminal.Warnings()
     for kind in (errors.PluginWarning, errors.PoolWarning, errors.PrecisionWarning):
         warnings.simplefilter("always", kind)
     arguments = argparse.Namespace(command="")
@@ -156,8 +156,11 @@ def _run(argv: Sequence[str] | None) -> int:
         own = _owner(arguments) == OWN_NAME
         if own:  # a plugin's arguments are its own affair, and it prints as it likes
             options.check_texts(arguments)
-        with terminal.results_apart() if own else nullcontext(), one_registry():
-            status = arguments.run(arguments) or 0
+        try:
+            with terminal.results_apart() if own else nullcontext(), one_registry():
+                status = arguments.run(arguments) or 0
+        finally:
+            told.close()
         if type(status) is not int:
             raise TypeError(f"it returned {show(status)}, expected an exit status or None")
         sys.stdout.flush()  # here, where a reader that has left is expected
@@ -206,7 +209,17 @@ def _report(arguments: "Namespace", error: BaseException) -> int:
 
 def make_parser() -> "Parser":
     """The parser with every command, those of plugins included."""
-    from edifice_tt.cli import curve, installed, judging, parser, pools, replay, sampling, training
+    from edifice_tt.cli import (
+        contents,
+        curve,
+        installed,
+        judging,
+        parser,
+        pools,
+        replay,
+        sampling,
+        training,
+    )
     from edifice_tt.contract.plugins import OWN_NAME, load_plugins
     from edifice_tt.version import __version__
 
@@ -220,7 +233,7 @@ def make_parser() -> "Parser":
     commands: Any = top.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True, action=parser.Commands
     )
-    for room in (sampling, pools, judging, training, curve, replay, installed):
+    for room in (sampling, pools, contents, judging, training, curve, replay, installed):
         commands.begin(OWN_NAME, room.HEADING)
         room.register(commands.add)
         commands.keep()

@@ -1,7 +1,7 @@
 """The command that measures: curve. Knows the pool file's lines; computes nothing."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,14 @@ from edifice_tt.contract.errors import EdificeError, unknown_name
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.machine.files import write_atomically
 from edifice_tt.selection.answers import extractor
+from edifice_tt.selection.rules import CUT_OFF
 
 if TYPE_CHECKING:
     from edifice_tt.pools.pool import PoolFile
 
 HEADING = "measure"
 CURVE = "study.curve:scaling_curve"
-SETTINGS = ("answer", "level", "bootstrap", "seed", "unfinished")
+SETTINGS = ("answer", "level", "bootstrap", "seed", "unfinished", "cut_off")
 
 
 def register(add: Add) -> None:
@@ -47,6 +48,7 @@ def register(add: Add) -> None:
     option("--bootstrap", resamples, type=whole_number(1, "1000"), metavar="N")
     unfinished = "problems with fewer candidates than were asked for (default: {})"
     option("--unfinished", unfinished, choices=("leave_out", "use"))
+    option("--cut-off", "what answers do that were cut off (default: {})", choices=CUT_OFF)
     option("--seed", type=whole_number(0, "7"))
     report = "write a report, one page that needs no network"
     options.add_output(curve, report, names=["--html"], metavar="FILE")
@@ -92,14 +94,15 @@ def _curve(arguments: argparse.Namespace) -> None:
     _check_sizes(file, arguments.ks, use)
     scorers = list(dict.fromkeys(arguments.scorer or sorted(file.scorers)))
     rules = list(dict.fromkeys(arguments.rules or _default_rules(file, scorers)))
-    curve = et.scaling_curve(
-        read_marked(file, scorers, use, f"measuring {', '.join(rules)}"),
-        rules,
-        arguments.ks,
-        scorers=scorers,
-        pool=file.path.name,
-        **{name: getattr(arguments, name) for name in SETTINGS},
-    )
+    with terminal.Working() as working:
+        curve = et.scaling_curve(
+            read_marked(file, scorers, use, lambda: working.begin(f"measuring {', '.join(rules)}")),
+            rules,
+            arguments.ks,
+            scorers=scorers,
+            pool=file.path.name,
+            **{name: getattr(arguments, name) for name in SETTINGS},
+        )
     if arguments.output:
         terminal.say(f"writing {arguments.output}")
         page = render_report(curve, file, answer=arguments.answer, everything=arguments.all)
@@ -141,7 +144,9 @@ def _default_rules(file: "PoolFile", scorers: Sequence[str]) -> list[str]:
     ]
 
 
-def read_marked(file: "PoolFile", scorers: Sequence[str], use: bool, then: str) -> Iterator[Any]:
+def read_marked(
+    file: "PoolFile", scorers: Sequence[str], use: bool, then: Callable[[], None]
+) -> Iterator[Any]:
     """The pools of a file, with the line of the first candidate that cannot be measured."""
     for pool in terminal.progress(file, len(file.problems), "reading"):
         for candidate in pool if use or not pool.num_missing else ():
@@ -156,4 +161,4 @@ def read_marked(file: "PoolFile", scorers: Sequence[str], use: bool, then: str) 
                 unscored = f"has no score of {missing[0]!r}; {do}"
                 raise options.at_candidate(file, pool, candidate, unscored)
         yield pool
-    terminal.say(then)
+    then()

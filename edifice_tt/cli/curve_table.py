@@ -29,14 +29,14 @@ def show_curve(curve: Curve) -> str:
 
 def _accuracy(curve: Curve, width: int) -> Iterator[str]:
     """The table, split into blocks that fit the terminal's width."""
-    labels = [line for rule in curve.rules for line in (rule.label, _note(curve, rule))]
+    labels = [line for rule in curve.by_trust() for line in (rule.label, _note(curve, rule))]
     first = max(map(len, labels))
     columns = max(1, (width - first) // (len(".47-.74") + _GAP))
     for start in range(0, len(curve.ks), columns):
         block = range(start, min(start + columns, len(curve.ks)))
         rows = [
             cells
-            for rule in curve.rules
+            for rule in curve.by_trust()
             for cells in (
                 [rule.label, *(_estimate(rule, i) for i in block)],
                 [_note(curve, rule), *(_interval(rule.low[i], rule.high[i]) for i in block)],

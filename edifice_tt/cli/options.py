@@ -52,10 +52,11 @@ def load(arguments: argparse.Namespace, model: str, devices: Sequence[str] | Non
     """The model of that name on the first of the devices, else as the options of loading say."""
     import edifice_tt as et
 
-    terminal.say(f"loading {model}")
     device = devices[0] if devices else arguments.device
     how = {name: getattr(arguments, name) for name in ("dtype", "activations")}
-    return et.load_pretrained(model, device=device, **how)
+    with terminal.Working() as working:
+        working.begin(f"loading {model}")
+        return et.load_pretrained(model, device=device, **how)
 
 
 def _add_repeatable(command: Any, option: str, metavar: str, help: str, **more: Any) -> None:
@@ -115,6 +116,12 @@ def add_selection(command: argparse.ArgumentParser) -> None:
         "--answer",
         help="what counts as one answer, for majority, weighted, weighted_logit and pessimistic: "
         f"{EXTRACTORS}",
+    )
+    command.add_argument(
+        "--cut-off",
+        choices=("abstain", "vote"),
+        help="what answers do that were cut off, for majority, weighted, weighted_logit and "
+        "pessimistic: abstain (default) or vote",
     )
     others = "another option of the rule: seed=3 for random, delta=0.05 for pessimistic; repeatable"
     _add_repeatable(command, "--option", "NAME=VALUE", others)
@@ -191,8 +198,8 @@ def _json_or_text(text: str) -> Any:
         return text
 
 
-def _new_file(text: str) -> Path:
-    # Asked before minutes of sampling, not after.
+def new_file(text: str) -> Path:
+    """The type of an argument that names a file to write; asked before minutes of sampling."""
     reason = None
     if text == "-":
         reason = "it would be standard output; give the name of a file (./- for one of that name)"
@@ -219,7 +226,7 @@ def add_output(
     **more: Any,
 ) -> None:
     """Add the file that a command writes, and what to do when it is there."""
-    command.add_argument(*names, dest="output", type=_new_file, help=help, **more)
+    command.add_argument(*names, dest="output", type=new_file, help=help, **more)
     how = command.add_mutually_exclusive_group()
     if resume:
         how.add_argument("--resume", action="store_true", help=resume)
@@ -235,12 +242,14 @@ def at_candidate(file: Any, pool: Any, candidate: Any, problem: str) -> EdificeE
 
 def check_new(arguments: argparse.Namespace) -> None:
     """Refuse to overwrite a file, unless `--resume` or `--force` is given."""
-    if not arguments.output.exists() or arguments.force or getattr(arguments, "resume", False):
-        return
     resume = "--resume to complete it, " if "resume" in arguments else ""
-    raise EdificeError(
-        f"{arguments.output} exists; use {resume}--force to replace it, or another name"
-    )
+    check_absent(arguments.output, arguments.force or getattr(arguments, "resume", False), resume)
+
+
+def check_absent(path: Path, may_exist: bool, resume: str = "") -> None:
+    """Raise `EdificeError` for a file that is there, unless it may be."""
+    if path.exists() and not may_exist:
+        raise EdificeError(f"{path} exists; use {resume}--force to replace it, or another name")
 
 
 def request_of(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import edifice_tt as et
-from edifice_tt.cli import judging, options, terminal
+from edifice_tt.cli import judging, options, terminal, totals
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, default_of
 from edifice_tt.cli.rule_options import rule_options
@@ -85,7 +85,8 @@ def _score(arguments: argparse.Namespace) -> int:
         seen = _seen(verifier, pools)
         shown, count = [], 0
         try:
-            for fields in pools.fields():
+            fields_of_all = terminal.progress(pools.fields(), len(pools.problems), "scoring")
+            for fields in fields_of_all:
                 pool = _score_one(arguments, lm, et.Pool(**fields), verifier or name, pools)
                 writer.add_scores(pool, name, owner, fingerprint, seen)
                 count += len(pool)
@@ -149,7 +150,7 @@ def _select(arguments: argparse.Namespace) -> None:
     if arguments.scorer is not None:
         rule_settings["scorer"] = arguments.scorer
     rule = Rule.find(registered, arguments.rule, rule_settings)
-    rows: list[tuple[Any, Any]] = []
+    rows: list[tuple[Any, bool, Any]] = []
     remarks: list[str] = []
     reason: Exception | None = None
     file = PoolFile(arguments.pool).with_problems()
@@ -162,20 +163,32 @@ def _select(arguments: argparse.Namespace) -> None:
             choice = rule.choose(pool)
         except (EdificeError, ValueError) as error:
             reason, choice = reason or error, None
-        rows.append((replace(pool, candidates=()), choice))
+        is_marked = all(candidate.correct is not None for candidate in pool)
+        rows.append((replace(pool, candidates=()), is_marked, choice))
     if remarks:
         many = f"{len(remarks)} of {len(rows)} problems {'is' if len(remarks) == 1 else 'are'}"
         terminal.warn(f"{many} unfinished: {remarks[0]}")
-    if reason is not None and not any(choice for _, choice in rows):
+    if reason is not None and not any(choice for *_, choice in rows):
         raise reason
     plain = [
-        {"problem": pool.problem, "gold": pool.gold, "choice": choice and choice.to_dict()}
-        for pool, choice in rows
+        {
+            "problem": pool.problem,
+            "gold": pool.gold,
+            "choice": choice and choice.to_dict(),
+            "right": choice and choice.candidate.correct,
+        }
+        for pool, _, choice in rows
     ]
-    text = rows[0][1].text if len(rows) == 1 else terminal.show_choices(rows)
+    if len(rows) == 1:
+        text = rows[0][-1].text  # alone, for whoever reads it by program
+    else:
+        table = terminal.show_choices([(pool, choice) for pool, _, choice in rows])
+        text = "\n".join([table, "", *totals.of_choices(rows)])
     terminal.show_result(arguments, plain, text)
+    if cut := sum(choice.candidate.is_cut_off for *_, choice in rows if choice):
+        terminal.warn(f"cut off before their end: {cut} of {len(rows)} chosen answers")
     if reason is not None:
-        count = sum(choice is None for _, choice in rows)
+        count = sum(choice is None for *_, choice in rows)
         terminal.warn(
             f"no choice for {count} of {len(rows)} problems; of the first: {message_of(reason)}"
         )
@@ -196,33 +209,29 @@ def _check_looked_at(file: Any, pool: Any) -> None:
 def _grade(arguments: argparse.Namespace) -> None:
     from edifice_tt.pools.pool import PoolFile, rewrite_pools
 
-    counts = dict.fromkeys(("problems", "candidates", "right", "without_answer"), 0)
+    sums, settings = totals.Totals(), dict[str, Any]()
 
     def graded(file: PoolFile) -> Iterator[Any]:
+        settings.update(file.settings)
         for name, about in file.problems.items():
             if about["gold"] is None:
                 raise EdificeError(
                     f"{arguments.pool}, line {file.lines[name]}: problem {name!r} has no gold "
                     "answer, so its candidates cannot be graded"
                 )
-        yield from _graded(file, arguments.answer, counts)
+        yield from _graded(file, arguments.answer, sums)
 
     rewrite_pools(arguments.pool, graded)
-    none = f", {counts['without_answer']} have no answer" if counts["without_answer"] else ""
-    right = f"{counts['right']} of {counts['candidates']} candidates"
-    text = f"{right} of {counts['problems']} problems in {arguments.pool} are right{none}"
-    terminal.show_result(arguments, {"pool": str(arguments.pool), **counts}, text)
+    text = "\n".join(totals.of_graded(sums, arguments.pool, settings.get("max_tokens")))
+    terminal.show_result(arguments, {"pool": str(arguments.pool), **sums.to_dict()}, text)
 
 
-def _graded(pools: Iterable[Any], answer: str | None, counts: dict[str, int]) -> Iterator[Any]:
+def _graded(pools: Iterable[Any], answer: str | None, sums: totals.Totals) -> Iterator[Any]:
     """Yield the pools, graded if requested and possible, and count them."""
     for pool in _telling(pools):
         if answer is not None and pool.gold is not None:
             pool = et.grade(pool, answer)
-        counts["problems"] += 1
-        counts["candidates"] += len(pool)
-        counts["right"] += sum(c.correct is True for c in pool)
-        counts["without_answer"] += sum(not c.answer for c in pool)
+        sums.add(pool)
         yield pool
 
 
@@ -247,12 +256,12 @@ def _import(arguments: argparse.Namespace) -> None:
     pools = et.import_pools(
         arguments.source, scorer=arguments.scorer, range=arguments.range, model=arguments.model
     )
-    counts = dict.fromkeys(("problems", "candidates", "right", "without_answer"), 0)
-    graded = _graded(pools, arguments.answer, counts)
+    sums = totals.Totals()
+    graded = _graded(pools, arguments.answer, sums)
     et.write_pools(arguments.output, graded, overwrite=arguments.force)
-    text = f"{counts['candidates']} candidates of {counts['problems']} problems in "
-    text += f"{arguments.output}, {counts['right']} of them right"
-    terminal.show_result(arguments, {"pool": str(arguments.output), **counts}, text, terminal.say)
+    text = f"{sums.candidates} candidates of {sums.problems} problems in "
+    text += f"{arguments.output}, {sums.right} of them right"
+    terminal.show_result(arguments, {"pool": str(arguments.output), **sums.to_dict()}, text)
 
 
 def _merge(arguments: argparse.Namespace) -> None:
@@ -262,4 +271,4 @@ def _merge(arguments: argparse.Namespace) -> None:
     )
     counts = {"problems": problems, "candidates": candidates}
     text = f"{candidates} candidates of {problems} problems in {arguments.output}"
-    terminal.show_result(arguments, {"pool": str(arguments.output), **counts}, text, terminal.say)
+    terminal.show_result(arguments, {"pool": str(arguments.output), **counts}, text)

@@ -68,13 +68,14 @@ def _replay(arguments: argparse.Namespace) -> None:
         extractor(arguments.answer)
     terminal.say(f"checking {arguments.pool}")
     file = PoolFile(arguments.pool).with_problems()
-    replayed = et.replay(
-        curve.read_marked(file, [], False, f"replaying {record.name}"),
-        record.name,
-        pool=file.path.name,
-        **{name: getattr(arguments, name) for name in SETTINGS},
-        **settings,
-    )
+    with terminal.Working() as working:
+        replayed = et.replay(
+            curve.read_marked(file, [], False, lambda: working.begin(f"replaying {record.name}")),
+            record.name,
+            pool=file.path.name,
+            **{name: getattr(arguments, name) for name in SETTINGS},
+            **settings,
+        )
     terminal.show_result(arguments, replayed.to_dict(), show_replay(replayed))
 
 

@@ -19,8 +19,9 @@ def rule_options(arguments: argparse.Namespace, record: Selector) -> dict[str, A
     from edifice_tt.selection.answers import extractor
     from edifice_tt.selection.select import check_options
 
-    options: dict[str, Any] = {} if arguments.answer is None else {"answer": arguments.answer}
-    options |= _given(arguments, ("scorer", "answer"), "seed=3")
+    named = {name: getattr(arguments, name) for name in ("answer", "cut_off")}
+    options: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    options |= _given(arguments, ("scorer", *named), "seed=3")
     check_options(record.name, options)
     if "answer" in options:
         extractor(options["answer"])
@@ -45,7 +46,8 @@ def _given(arguments: argparse.Namespace, apart: Sequence[str], like: str) -> di
         if name in options:
             dashes = "-" if len(name) == 1 else "--"
             value = options[name]
-            raise ValueError(f"--option {name}={value}: give it as {dashes}{name} {value}")
+            as_ = dashes + name.replace("_", "-")
+            raise ValueError(f"--option {name}={value}: give it as {as_} {value}")
     return options
 
 

@@ -11,12 +11,16 @@ from edifice_tt.cli.parser import add_option, default_of
 from edifice_tt.cli.rule_options import rule_options
 from edifice_tt.contract.records import Task
 from edifice_tt.contract.registry import load_registry
+from edifice_tt.contract.wording import counted, cut_off_of
+from edifice_tt.pools.problems import FORMATS
 from edifice_tt.scoring.shipped import SHIPPED
 
 if TYPE_CHECKING:
+    from edifice_tt.cli.meter import SamplingMeter
     from edifice_tt.sampling.request import Request
 
 HEADING = "sample answers"
+FIELDS = {"prompt": "the question", "gold": "the right answer", "problem": "the id"}
 NUM_PROBLEMS = 100  # of a task, unless told otherwise
 MAKE_PROBLEMS = "pools.tasks:make_problems"
 
@@ -43,8 +47,15 @@ def register(add: Add) -> None:
         "--problems",
         type=Path,
         metavar="FILE",
-        help='many questions, JSON lines of {"prompt", "problem", "gold"}; needs -o',
+        help='many questions: JSON lines of {"prompt" or "messages", "problem", "gold"}, a .csv or '
+        "a .parquet; needs -o",
     )
+    generate.add_argument(
+        "--format", metavar="NAME", help=f"of the problems: {', '.join(sorted(FORMATS))}"
+    )
+    for part, what in FIELDS.items():
+        name = f"the field of the problems that is {what} (default: {part}, or the format's)"
+        generate.add_argument(f"--{part}-field", metavar="NAME", help=name)
     generate.add_argument("--task", help="problems of a task (edifice-tt tasks); needs -o")
     generate.add_argument(
         "--num", type=int, help=f"how many problems of the task (default: {NUM_PROBLEMS})"
@@ -65,6 +76,9 @@ def _generate(arguments: argparse.Namespace) -> int:
         )
     if arguments.task is None and (arguments.num or arguments.split):
         raise ValueError("--num and --split are for --task; leave them out")
+    if arguments.problems is None and (given := _reading(arguments)):
+        name = next(iter(given)).replace("_", "-")
+        raise ValueError(f"--{name} is for --problems; leave it out")
     if arguments.output:
         return _generate_file(arguments)
     if arguments.problems or arguments.task or arguments.resume or arguments.force:
@@ -75,13 +89,12 @@ def _generate(arguments: argparse.Namespace) -> int:
     request = options.request_of(arguments, answer=arguments.answer)
     lm = options.load(arguments, arguments.model, request.devices)
     pool = _sample(lm, _prompt(arguments, question, lm), request)
-    terminal.show_result(arguments, pool.to_dict(), terminal.show_candidates(pool))
+    terminal.show_result(arguments, pool.to_dict(), _table(pool, request))
     # What is finished is shown, yet whoever goes on by the status must know that it is not all.
     return 130 if pool.interrupted else 0
 
 
 def _generate_file(arguments: argparse.Namespace) -> int:
-    from edifice_tt.pools.foreign import read_problems
     from edifice_tt.pools.tasks import find_task
     from edifice_tt.sampling.runs import open_run
 
@@ -92,14 +105,14 @@ def _generate_file(arguments: argparse.Namespace) -> int:
         split = arguments.split or default_of(MAKE_PROBLEMS, "split")
         problems = et.make_problems(task.name, num, split=split)
     elif arguments.problems:
-        problems = read_problems(arguments.problems)
+        problems = et.read_problems(arguments.problems, **_reading(arguments))
     else:
         problems = [et.Problem(options.read_question(arguments))]
     answer = arguments.answer or task.answer if task else arguments.answer
     request = options.request_of(arguments, task, answer)
     lm = options.load(arguments, arguments.model, request.devices)
     problems = [
-        et.Problem(_prompt(arguments, str(p.prompt), lm, task), p.problem, p.gold) for p in problems
+        et.Problem(_prompt(arguments, p.prompt, lm, task), p.problem, p.gold) for p in problems
     ]
     path, status = arguments.output, 0
     with open_run(
@@ -110,8 +123,8 @@ def _generate_file(arguments: argparse.Namespace) -> int:
         if done:
             terminal.say(f"{done} of {total} candidates are in {path}")
         try:
-            with terminal.sampling_progress(run.num_missing, request.max_tokens, done) as on_token:
-                run.sample(on_token)
+            with terminal.sampling_progress(run.num_missing, done=done) as meter:
+                run.sample(meter)
         except KeyboardInterrupt:
             status = 130
         done += run.num_made
@@ -120,12 +133,34 @@ def _generate_file(arguments: argparse.Namespace) -> int:
             f"interrupted; {done} of {total} candidates are in {path}; the same command with "
             "--resume makes the others"
         )
-    else:
-        terminal.say(f"{total} candidates in {path}")
-    if arguments.json:
-        counts = {"problems": len(problems), "candidates": done, "made": run.num_made}
-        terminal.print_json({"pool": str(path), **counts})
+    counts = {"problems": len(problems), "candidates": done, "made": run.num_made}
+    counts |= {"tokens": meter.tokens, "cut_off": meter.cut_off}
+    lines = [
+        f"{done} candidates of {counted(len(problems), 'problem')} in {path}; {_made(meter)}",
+        *_cut_off(meter.cut_off, meter.made, request),
+    ]
+    if arguments.json or not status:
+        terminal.show_result(arguments, {"pool": str(path), **counts}, "\n".join(lines))
     return status
+
+
+def _cut_off(cut: int, made: int, request: "Request") -> list[str]:
+    """The line about answers that were cut off, if there are any."""
+    told = cut_off_of(cut, made, request.max_tokens) if cut else ""
+    return [f"{told} In votes they abstain, unless --cut-off vote is given."] if cut else []
+
+
+def _made(meter: "SamplingMeter") -> str:
+    """What this run has made, and how fast."""
+    speed = f", {meter.tokens / meter.seconds:.1f} per second" if meter.tokens else ""
+    return f"this run made {meter.made}, of {counted(meter.tokens, 'token')}{speed}"
+
+
+def _reading(arguments: argparse.Namespace) -> dict[str, str]:
+    """How a file of problems is to be read, where that was said."""
+    names = ("format", *(f"{part}_field" for part in FIELDS))
+    given = {name: getattr(arguments, name) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _best_of(arguments: argparse.Namespace) -> int:
@@ -181,7 +216,7 @@ def _best_of(arguments: argparse.Namespace) -> int:
                 et.write_pools(arguments.output, [pool], overwrite=arguments.force)
         finally:  # nor when it cannot be saved; printing comes last, for its reader may have left
             plain = {"choice": choice and choice.to_dict(), "pool": pool.to_dict()}
-            table = terminal.show_candidates(pool, choice.index if choice else None)
+            table = _table(pool, request, choice.index if choice else None)
             text = f"{choice.text}\n\n{table}" if choice else table
             terminal.show_result(arguments, plain, text)
     return 130 if pool.interrupted else 0
@@ -197,23 +232,42 @@ def _usual_scorer(arguments: argparse.Namespace) -> str:
 
 
 def _prompt(
-    arguments: argparse.Namespace, question: str, lm: Any, task: Task | None = None
+    arguments: argparse.Namespace, question: Any, lm: Any, task: Task | None = None
 ) -> str | list[dict[str, str]]:
     """What the model is given: chat messages where it knows chats, unless told otherwise.
 
     A task's examples are to be continued, which is no conversation.
     """
+    if not isinstance(question, str):
+        return _chat(arguments, question)
     if arguments.raw or task or not lm.tokenizer.has_chat_template:
         if arguments.system or arguments.template_option:
             name = "--system" if arguments.system else "--template-option"
             raise ValueError(f"{name} is for a chat template, and none is used here; leave it out")
         return question
-    chat = [{"role": "system", "content": arguments.system}] if arguments.system else []
-    return [*chat, {"role": "user", "content": question}]
+    return _chat(arguments, [{"role": "user", "content": question}])
+
+
+def _chat(arguments: argparse.Namespace, messages: Any) -> list[dict[str, str]]:
+    """The messages, after the system message of `--system`."""
+    if arguments.raw:
+        raise ValueError("--raw continues a text, and a problem has messages; leave it out")
+    if not arguments.system:
+        return [*messages]
+    if messages[0]["role"] == "system":
+        raise ValueError("a problem has a system message of its own; leave --system out")
+    return [{"role": "system", "content": arguments.system}, *messages]
+
+
+def _table(pool: Any, request: "Request", chosen: int | None = None) -> str:
+    """The candidates, and how many of them were cut off."""
+    cut = sum(candidate.is_cut_off for candidate in pool)
+    table = terminal.show_candidates(pool, chosen)
+    return "\n\n".join([table, *_cut_off(cut, len(pool), request)])
 
 
 def _sample(lm: Any, prompt: str | list[dict[str, str]], request: "Request") -> Any:
-    with terminal.sampling_progress(request.n, request.max_tokens) as on_token:
+    with terminal.sampling_progress(request.n) as on_token:
         pool = et.generate(lm, prompt, **vars(request), on_token=on_token)
     if pool.interrupted:
         terminal.tell(f"interrupted; {len(pool)} candidates are finished")

@@ -3,28 +3,49 @@
 Printed text is escaped, so that it cannot control the terminal.
 """
 
+import os
 import re
 import sys
 import textwrap
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from shutil import get_terminal_size
 from typing import Any, TextIO, TypeVar
+
+from edifice_tt.cli.meter import Meter, Now, SamplingMeter
+from edifice_tt.cli.meter import Working as Working
 
 Item = TypeVar("Item")
 
 
-def show_each_once() -> Callable[..., None]:
-    """A `warnings.showwarning` that prints each warning once, in one line, without source code."""
-    shown: set[str] = set()
+_OWN = re.compile(r"'[^']*'|\d+")  # what differs where a warning repeats per problem
 
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        if str(message) not in shown:
-            shown.add(str(message))
-            warn(str(message))
 
-    return show
+class Warnings:
+    """A `warnings.showwarning` that prints each warning once, in one line, without source code.
+
+    Those about a problem are counted instead, and each kind of them is one line of `close`.
+    """
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
+        self._kinds: dict[str, list[str]] = {}
+
+    def __call__(self, message: Warning | str, *_: Any, **__: Any) -> None:
+        text = str(message)
+        if text in self._shown:
+            return
+        self._shown.add(text)
+        if "problem '" in text:
+            self._kinds.setdefault(_OWN.sub("", text), []).append(text)
+        else:
+            warn(text)
+
+    def close(self) -> None:
+        """Print what was counted."""
+        for first, *others in self._kinds.values():
+            warn(f"{first} (and {len(others):,} more like it)" if others else first)
+        self._kinds.clear()
 
 
 _results: TextIO | None = None  # where results go while others may print
@@ -72,6 +93,25 @@ def show(text: object, end: str = "\n") -> None:
     print(visible(str(text)), end=end, file=_results or sys.stdout)
 
 
+_STYLES = {"right": "32", "wrong": "31", "head": "1", "note": "2"}
+
+
+def show_styled(parts: Iterable[tuple[str, str]], colours: bool) -> None:
+    """Print texts, each in its style: `right`, `wrong`, `head`, `note`, or "" for none."""
+    for text, style in parts:
+        code = _STYLES.get(style) if colours else None
+        plain = visible(text)
+        print(f"\x1b[{code}m{plain}\x1b[0m" if code else plain, end="", file=_results or sys.stdout)
+
+
+def wants_colours(when: str) -> bool:
+    """Whether results have colours: `always`, `never`, or `auto`, which asks the terminal."""
+    if when != "auto":
+        return when == "always"
+    out = _results or sys.stdout
+    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def show_result(
     arguments: Any, value: Any, text: object, show_text: Callable[[Any], None] = show
 ) -> None:
@@ -100,22 +140,24 @@ def say(message: str) -> None:
             print(visible(message), file=sys.stderr)
 
 
-def _bar(total: int, what: str, unit: str) -> Any:
-    """The context of a progress bar if standard error is a terminal, else of None."""
-    if not sys.stderr.isatty():
-        return nullcontext()
-    from tinygrad.helpers import tqdm
+def say_now_and_then() -> Callable[[str], None]:
+    """A function that prints progress: each message on a terminal, else one every ten seconds."""
+    now = Now()
 
-    return tqdm(total=total, desc=what, unit=unit)
+    def say_sometimes(message: str) -> None:
+        if now():
+            with suppress(OSError):
+                print(visible(message), file=sys.stderr)
+
+    return say_sometimes
 
 
 def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """Yield the items, with a progress bar if standard error is a terminal."""
-    with _bar(total, what, " problems") as bar:
+    """Yield the items, and tell how far that is: on a terminal, or every ten seconds."""
+    with Meter(total, f"problems, {what}") as meter:
         for item in items:
             yield item
-            if bar:
-                bar.update(1)
+            meter.add(1)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -155,36 +197,28 @@ def show_candidates(pool: Any, chosen: int | None = None) -> str:
 
 
 def show_choices(choices: Sequence[tuple[Any, Any]]) -> str:
-    """A line per pool and its choice: the problem's id, the index, and the answer or the text."""
+    """A line per pool and its choice: the problem's id, the index, and the answer or the text.
+
+    And whether it is right, if that is known of any.
+    """
+    marks = {True: "right", False: "wrong", None: ""}
     rows = [
-        (pool.problem, str(choice.index), _cut(choice.candidate.answer or choice.text, 30))
-        if choice
-        else (pool.problem, "-", "")
+        (
+            pool.problem,
+            str(choice.index) if choice else "-",
+            marks[choice.candidate.correct] if choice else "",
+            _cut(choice.candidate.answer or choice.text, 40) if choice else "",
+        )
         for pool, choice in choices
     ]
-    return table(("problem", "#", "answer"), rows)
+    if not any(row[2] for row in rows):
+        return table(("problem", "#", "answer"), [(*row[:2], row[3]) for row in rows])
+    return table(("problem", "#", "", "answer"), rows)
 
 
-@contextmanager
-def sampling_progress(
-    n: int, max_tokens: int, done: int = 0
-) -> Iterator[Callable[[Any], None] | None]:
-    """A bar over the tokens of `n` candidates; yields the callback that moves it.
+def sampling_progress(n: int, *, done: int = 0) -> SamplingMeter:
+    """The context of sampling `n` candidates, and the callback for their tokens.
 
     They may belong to several problems, one after the other; `done` were finished before.
     """
-    finished, total = done, done + n
-    counts: Counter[int] = Counter()
-    with _bar(n * max_tokens, f"{done}/{total} finished", " tokens") as bar:
-
-        def on_token(event: Any) -> None:
-            nonlocal finished
-            counts[event.index] += 1
-            step = 1
-            if event.finish_reason:
-                finished += 1
-                step += max_tokens - counts.pop(event.index)  # those it will not need
-                bar.set_description(f"{finished}/{total} finished")
-            bar.update(step)
-
-        yield on_token if bar else None
+    return SamplingMeter(done + n, done)

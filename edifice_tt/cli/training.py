@@ -1,6 +1,8 @@
 """Commands that train: tasks, train, layers."""
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +95,7 @@ def _train_alone(arguments: argparse.Namespace) -> None:
         name=arguments.name or output.stem,
         features=features,
         checkpoint=checkpoint,
-        on_epoch=_tell,
+        on_epoch=partial(_tell, terminal.say_now_and_then()),
         **fit_options,
     )
     fit.verifier.save(output)
@@ -113,8 +115,10 @@ def _layers(arguments: argparse.Namespace) -> None:
     layers = [check_layer(lm, layer) for layer in arguments.layers or some_layers(lm)]
     features = _read(arguments, lm, layers)
 
+    say = terminal.say_now_and_then()
+
     def tell(fit: Any) -> None:
-        terminal.say(f"layer {fit.verifier.layer}: {fit.quality.auroc_within:.3f}")
+        say(f"layer {fit.verifier.layer}: {fit.quality.auroc_within:.3f}")
 
     qualities = compare_layers(
         lm, pools, layers, arguments.scorer, features=features, on_fit=tell, **fit_options
@@ -165,18 +169,19 @@ def _read(arguments: argparse.Namespace, lm: Any, layers: list[int]) -> dict[int
     features: dict[int, Any] = {}
     for path in arguments.pools:
         terminal.say(f"reading the hidden states of {path}")
-        for layer, more in features_beside(lm, path, layers, positions).items():
+        read = features_beside(lm, path, layers, positions, terminal.progress)
+        for layer, more in read.items():
             before = features[layer].states if layer in features else {}
             features[layer] = Features(more.source, {**before, **more.states})
     return features
 
 
-def _tell(epoch: Any) -> None:
+def _tell(say: Callable[[str], None], epoch: Any) -> None:
     problems = f"fold {epoch.fold}" if epoch.fold else "all problems"
     held_out = ""
     if epoch.held_out_loss is not None:
         held_out = f", held out {epoch.held_out_loss:.4f}, AUROC {epoch.held_out_auroc:.3f}"
-    terminal.say(f"{problems}, epoch {epoch.epoch}: loss {epoch.loss:.4f}{held_out}")
+    say(f"{problems}, epoch {epoch.epoch}: loss {epoch.loss:.4f}{held_out}")
 
 
 def _summary(fit: Any, output: Path) -> str:

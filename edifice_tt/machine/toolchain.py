@@ -13,14 +13,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from edifice_tt.contract.errors import ToolchainError, reason_of
 from edifice_tt.machine.environment import check_environment
 from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.machine.extras import require as require
 from edifice_tt.machine.far_calls import reach_far
 
 # Devices that tinygrad uses for files and for tests, not for computing.
@@ -242,16 +241,3 @@ def _has_card(vendor: str, device_file: str) -> bool:
             if card.read_text().strip() == vendor:
                 return True
     return False
-
-
-def require(module: str, extra: str) -> ModuleType:
-    """Import an optional library; raises `ToolchainError` naming the extra that installs it."""
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module.split(".", maxsplit=1)[0]:
-            raise
-        raise ToolchainError(
-            f"this needs the library {module!r}, which is not installed; run: "
-            f"{sys.executable} -m pip install 'edifice-tt[{extra}]'"
-        ) from error

@@ -16,11 +16,11 @@ class Candidate:
 
     `token_ids` and `token_logprobs` include the token that ended it; `text` does not.
     `token_logprobs` are natural logarithms under the untempered model. `finish_reason` is `eos`
-    (the model ended it), `stop` (a stop string or token), `length`, or `unknown` for imported
-    candidates. `answer` is what a selector compares: "" if none was found, None if no extractor has
-    read the text. `correct` is None if unknown. `num_tokens` counts the tokens even if their ids
-    are not kept. `seconds` is the time from the start of its problem's sampling to its end, and is
-    ignored in comparisons. `step_scores` are a process scorer's numbers, one per step.
+    (the model ended it), `stop` (a stop string or token), `length` (it was cut off), or `unknown`
+    where nobody has said. `answer` is what a selector compares: "" if none was found, None if no
+    extractor has read the text. `correct` is None if unknown. `num_tokens` counts the tokens even
+    if their ids are not kept. `seconds` is the time from the start of its problem's sampling to its
+    end, and is ignored in comparisons. `step_scores` are a process scorer's numbers, one per step.
     `token_confidences` says how sure the model was of each token: a number per token, by the name
     of the measure (see `generate`). It holds those that were asked for.
     """
@@ -29,7 +29,7 @@ class Candidate:
     text: str
     token_ids: tuple[int, ...] = ()
     token_logprobs: tuple[float, ...] = ()
-    finish_reason: str = "length"
+    finish_reason: str = "unknown"
     answer: str | None = None
     correct: bool | None = None
     num_tokens: int = 0
@@ -41,6 +41,11 @@ class Candidate:
     def __post_init__(self) -> None:
         if self.token_ids:
             object.__setattr__(self, "num_tokens", len(self.token_ids))
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it ended because it had got as long as it might."""
+        return self.finish_reason == "length"
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON, scores included."""

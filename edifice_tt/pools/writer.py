@@ -4,6 +4,7 @@ What a line says is for `lines`, how a file is read for `index`. Knows no model.
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -14,6 +15,7 @@ from edifice_tt.pools.index import PoolIndex
 from edifice_tt.pools.lines import (
     SCHEMA,
     candidate_line,
+    encode,
     header_line,
     problem_line,
     score_lines,
@@ -97,6 +99,27 @@ def differing(
         if (one := settings.get(name)) != (other := others.get(name)):
             return name, one, other
     return None
+
+
+def raise_n(path: Path, n: int) -> None:
+    """Ask for more candidates per problem: a larger `n` in the first line, and the rest as it is.
+
+    The file is replaced atomically. Raises `CheckpointError` while another process is writing.
+    """
+    try:
+        with replacing(path) as replace:
+            file = PoolIndex(path)
+            header = encode("pool", schema=file.schema, settings={**file.settings, "n": n})
+
+            def write(out: BinaryIO) -> None:
+                out.write(header)
+                with path.open("rb") as old:
+                    old.readline()
+                    shutil.copyfileobj(old, out)
+
+            replace(write)
+    except BlockingIOError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from error
 
 
 class PoolWriter:

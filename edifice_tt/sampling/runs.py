@@ -21,7 +21,7 @@ from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.index import header_settings
 from edifice_tt.pools.lines import header_line
 from edifice_tt.pools.pool import Pool, Problem
-from edifice_tt.pools.writer import PoolWriter, differing
+from edifice_tt.pools.writer import PoolWriter, differing, raise_n
 from edifice_tt.sampling.generate import Event, check_memory, make_request, sample
 from edifice_tt.sampling.prompts import TokenizedProblem, tokenize
 from edifice_tt.sampling.request import Request, today
@@ -41,8 +41,9 @@ def generate_pools(
     """Sample candidates for many problems into a pool file; returns the number of new candidates.
 
     Each candidate is written when it finishes, so a killed run loses at most one line.
-    `resume=True` adds what is missing; the result equals that of an uninterrupted run. `options`
-    are those of `generate`; `edifice_tt.read_pools` reads the file.
+    `resume=True` adds what is missing; the result equals that of an uninterrupted run. With a
+    larger `n` it adds more candidates to each problem, and those that are there stay. `options` are
+    those of `generate`; `edifice_tt.read_pools` reads the file.
 
     Ctrl-C raises KeyboardInterrupt, with every finished candidate in the file. Raises
     `EdificeError` for a file that exists, or one with another model, settings or problems. Raises
@@ -126,7 +127,12 @@ def open_run(
             del settings["date"]
         # Also of a new file: before it was locked, another process may have put its own there.
         _check_same(lm, writer, settings, tokenized)
-        yield Run(lm, writer, request, stops, list(_missing(writer, tokenized, request.n)))
+        if writer.file.settings["n"] == request.n:
+            yield Run(lm, writer, request, stops, list(_missing(writer, tokenized, request.n)))
+            return
+    raise_n(path, request.n)  # only now: what cannot be resumed stays as it is
+    with open_run(lm, problems, path, request, resume=True) as run:
+        yield run
 
 
 def _missing(
@@ -184,12 +190,18 @@ def _check_same(
     settings: Mapping[str, Any],
     problems: Iterable[TokenizedProblem],
 ) -> None:
-    """Raise `EdificeError` if the file has another model, other settings or other problems."""
+    """Raise `EdificeError` if the file has another model, other settings or other problems.
+
+    It may ask for fewer candidates: those are the first of more.
+    """
     path, file = writer.path, writer.file
     recorded, expected = (
         {name: value for name, value in one.items() if name != "model"}
         for one in (file.settings, settings)
     )
+    n = recorded.get("n")
+    if type(n) is int and n < expected["n"]:
+        recorded["n"] = expected["n"]
     if different := differing(recorded, expected):
         name, theirs, ours = different
         models = f" (model {file.settings.get('model')!r}, given {lm.name!r})"

@@ -14,6 +14,7 @@ from edifice_tt.pools.candidates import Candidate
 from edifice_tt.selection.answers import find_answers, whole_text, without_thinking
 from edifice_tt.selection.select import Choice, check_scores, scorer_of
 
+CUT_OFF = ("abstain", "vote")  # what an answer does that was cut off before its end
 DELTA = 0.1  # how often the bound of `pessimistic` may fail, unless told otherwise
 
 
@@ -36,26 +37,33 @@ def best_of_n(candidates: Sequence[Candidate], scorer: str | None = None) -> Cho
     return Choice(best, "best_of_n", tally, len(candidates) - len(scored))
 
 
-def majority(candidates: Sequence[Candidate], answer: str | None = None) -> Choice:
+def majority(
+    candidates: Sequence[Candidate], answer: str | None = None, cut_off: str = "abstain"
+) -> Choice:
     """The candidate with the most common answer; the lowest index among those.
 
-    `answer` names an extractor (see `answers_of`). `tally` maps an answer to its votes. Raises
-    `ValueError` when all abstain. Source: self-consistency, Wang et al., 2022, arXiv:2203.11171.
+    `answer` names an extractor (see `answers_of`). `cut_off` says whether an answer that was cut
+    off (`finish_reason` is `length`) may `vote` or must `abstain`: it is no answer yet. `tally`
+    maps an answer to its votes. Raises `ValueError` when all abstain. Source: self-consistency,
+    Wang et al., 2022, arXiv:2203.11171.
 
     >>> majority([Candidate(0, "8"), Candidate(1, "so 7"), Candidate(2, "7.0")], "number").tally
     {'8': 1.0, '7': 2.0}
     """
-    return _elect("majority", candidates, answer, lambda group: float(len(group)))
+    return _elect("majority", candidates, answer, cut_off, lambda group: float(len(group)))
 
 
 def weighted(
-    candidates: Sequence[Candidate], scorer: str | None = None, answer: str | None = None
+    candidates: Sequence[Candidate],
+    scorer: str | None = None,
+    answer: str | None = None,
+    cut_off: str = "abstain",
 ) -> Choice:
     """The candidate whose answer has the largest sum of scores; the lowest index among those.
 
-    `scorer` as in `best_of_n`, `answer` as in `majority`; `tally` maps an answer to its sum. Raises
-    `ValueError` unless every candidate's score is a probability, and when all abstain. Source:
-    verifier-weighted voting, Li et al., 2022, arXiv:2206.02336.
+    `scorer` as in `best_of_n`, `answer` and `cut_off` as in `majority`; `tally` maps an answer to
+    its sum. Raises `ValueError` unless every candidate's score is a probability, and when all
+    abstain. Source: verifier-weighted voting, Li et al., 2022, arXiv:2206.02336.
 
     >>> scored = [("8", 0.75), ("7", 0.5), ("7", 0.5)]
     >>> weighted([Candidate(i, t, scores={"s": s}) for i, (t, s) in enumerate(scored)]).tally
@@ -63,11 +71,18 @@ def weighted(
     """
     name = scorer_of(candidates, scorer)
     check_scores("weighted", "probability", candidates, name)
-    return _elect("weighted", candidates, answer, lambda g: math.fsum(c.scores[name] for c in g))
+
+    def weigh(group: Sequence[Candidate]) -> float:
+        return math.fsum(c.scores[name] for c in group)
+
+    return _elect("weighted", candidates, answer, cut_off, weigh)
 
 
 def weighted_logit(
-    candidates: Sequence[Candidate], scorer: str | None = None, answer: str | None = None
+    candidates: Sequence[Candidate],
+    scorer: str | None = None,
+    answer: str | None = None,
+    cut_off: str = "abstain",
 ) -> Choice:
     """`weighted` with the sigmoid of each score, for a scorer that declares logits.
 
@@ -81,7 +96,7 @@ def weighted_logit(
     def weigh(group: Sequence[Candidate]) -> float:
         return math.fsum(sigmoid(c.scores[name]) for c in group)
 
-    return _elect("weighted_logit", candidates, answer, weigh)
+    return _elect("weighted_logit", candidates, answer, cut_off, weigh)
 
 
 def pessimistic(
@@ -89,6 +104,7 @@ def pessimistic(
     scorer: str | None = None,
     answer: str | None = None,
     delta: float = DELTA,
+    cut_off: str = "abstain",
 ) -> Choice:
     """The answer with the highest lower bound on its mean score, which rewards many votes.
 
@@ -107,7 +123,7 @@ def pessimistic(
     def bound(group: Sequence[Candidate]) -> float:
         return float(lower_bound(math.fsum(c.scores[name] for c in group), len(group), delta))
 
-    return _elect("pessimistic", candidates, answer, bound)
+    return _elect("pessimistic", candidates, answer, cut_off, bound)
 
 
 def random(candidates: Sequence[Candidate], seed: int = 0) -> Choice:
@@ -172,17 +188,28 @@ def answers_of(candidates: Sequence[Candidate], answer: str | None = None) -> li
 
 
 def group_by_answer(
-    candidates: Sequence[Candidate], answer: str | None = None
+    candidates: Sequence[Candidate], answer: str | None = None, cut_off: str = "abstain"
 ) -> dict[str, list[Candidate]]:
     """Candidates grouped by answer, in the order of their indices; without those that abstain.
 
+    `answer` and `cut_off` as in `majority`, so that every rule that votes has the same default.
     Raises `ValueError` when all abstain.
     """
+    check_cut_off(cut_off)
     ordered = _in_order(candidates)
     groups: dict[str, list[Candidate]] = {}
+    num_cut = 0
     for candidate, form in zip(ordered, answers_of(ordered, answer), strict=True):
-        if form is not None:
+        if form is not None and candidate.is_cut_off and cut_off == "abstain":
+            num_cut += 1
+        elif form is not None:
             groups.setdefault(form, []).append(candidate)
+    if num_cut and not groups:
+        raise ValueError(
+            f"every answer was cut off before its end ({num_cut} of {len(ordered)} candidates), so "
+            "all abstain; allow longer ones (max_tokens=, --max-tokens), or let them vote as they "
+            "are (cut_off='vote', --cut-off vote)"
+        )
     if not groups:
         kind = f" of the kind {answer!r}" if answer else ""
         raise ValueError(
@@ -192,13 +219,20 @@ def group_by_answer(
     return groups
 
 
+def check_cut_off(cut_off: str) -> None:
+    """Raise `ValueError` unless it says what an answer does that was cut off."""
+    if cut_off not in CUT_OFF:
+        raise ValueError(f"cut_off={cut_off!r:.40} must be one of {', '.join(CUT_OFF)}")
+
+
 def _elect(
     rule: str,
     candidates: Sequence[Candidate],
     answer: str | None,
+    cut_off: str,
     weigh: Callable[[Sequence[Candidate]], float],
 ) -> Choice:
-    groups = group_by_answer(candidates, answer)
+    groups = group_by_answer(candidates, answer, cut_off)
     tally = {key: weigh(group) for key, group in groups.items()}
     winner = max(groups, key=lambda key: (tally[key], -groups[key][0].index))
     abstained = len(candidates) - sum(map(len, groups.values()))

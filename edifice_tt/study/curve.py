@@ -5,7 +5,7 @@ file and draws no chart.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import repeat
 from math import ceil, isnan
@@ -17,7 +17,14 @@ import numpy as np
 from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.contract.registry import one_registry
 from edifice_tt.pools.pool import Pool
-from edifice_tt.study.estimates import RuleValues, evaluate_rule, left_out, reads_candidates
+from edifice_tt.selection.rules import CUT_OFF, check_cut_off
+from edifice_tt.study.estimates import (
+    VOTES,
+    RuleValues,
+    evaluate_rule,
+    left_out,
+    reads_candidates,
+)
 from edifice_tt.study.forecast import Forecast, forecast_coverage
 from edifice_tt.study.intervals import (
     bootstrap_means,
@@ -27,7 +34,15 @@ from edifice_tt.study.intervals import (
 )
 from edifice_tt.study.problems import Problem, read_problems
 from edifice_tt.study.quality import assess_scorer
-from edifice_tt.study.records import Advice, Comparison, Cost, Curve, RuleCurve, Unfinished
+from edifice_tt.study.records import (
+    Advice,
+    Comparison,
+    Cost,
+    Curve,
+    CutOff,
+    RuleCurve,
+    Unfinished,
+)
 from edifice_tt.study.remarks import has_some_of, unfinished_of
 from edifice_tt.study.statistics import Floats, kl_best_of_n
 
@@ -48,6 +63,7 @@ def scaling_curve(
     bootstrap: int = 1000,
     seed: int = 0,
     unfinished: str = "leave_out",
+    cut_off: str = "abstain",
     pool: str = "",
 ) -> Curve:
     """The accuracy of each rule with k candidates, over problems, with intervals.
@@ -60,7 +76,8 @@ def scaling_curve(
     estimated from seeded subsets. Intervals are a percentile bootstrap over problems; every rule is
     compared with `majority`, or else with the first rule. `answer` names an extractor; `pool` is a
     name for the record. Problems with fewer candidates than the `n` of their settings are left out,
-    unless `unfinished="use"`. The record and a `PoolWarning` say so.
+    unless `unfinished="use"`. The record and a `PoolWarning` say so. Answers that were cut off
+    `abstain` from votes or `vote`, as `cut_off` says; the record has both.
 
     Raises `ValueError` for unmarked candidates, missing or unusable scores, or a k above the size
     of a pool. Raises `UnknownNameError` for an unknown rule or scorer.
@@ -77,6 +94,7 @@ def scaling_curve(
         raise ValueError("rules must name at least one rule, such as 'best_of_n'")
     if unfinished not in UNFINISHED:
         raise ValueError(f"unfinished={unfinished!r} must be one of {', '.join(UNFINISHED)}")
+    check_cut_off(cut_off)
     settings: dict[str, Any] = {}
     ranges: dict[str, str] = {}
     problems: list[Problem] = []
@@ -96,15 +114,21 @@ def scaling_curve(
         _check_scorers(problems)
         sizes = _subset_sizes(ks, problems)
         draws = max(64, ceil(_DRAWS / len(problems)))
-        values = [
-            one
-            for rule in names
-            for one in evaluate_rule(rule, problems, sizes, ranges, answer, draws, seed)
-        ]
+
+        def evaluate(rules: Iterable[str], cut_off: str) -> list[RuleValues]:
+            given = (problems, sizes, ranges, answer, draws, seed, cut_off)
+            return [one for rule in rules for one in evaluate_rule(rule, *given)]
+
+        values = evaluate(names, cut_off)
+        was_cut = any(problem.cut_off.any() for problem in problems)
+        (other,) = (one for one in CUT_OFF if one != cut_off)
+        others = evaluate((rule for rule in names if rule in VOTES), other) if was_cut else []
         without = tuple(left_out(names, problems, ranges))
-    means = bootstrap_means(np.hstack([one.accuracy for one in values]), bootstrap, seed)
-    resampled = np.split(means, len(values), axis=1)  # (resamples, ks) per rule
-    pairs = _pairs(values)
+    columns = [one.accuracy for one in (*values, *others)]
+    means = bootstrap_means(np.hstack(columns), bootstrap, seed)
+    resampled = np.split(means, len(columns), axis=1)  # (resamples, ks) per rule
+    curves = tuple(map(_rule_curve, (*values, *others), resampled, repeat(level)))
+    pairs = _pairs(values, {name for problem in problems for name in problem.seen_by})
     return Curve(
         pool=pool,
         settings=settings,
@@ -114,7 +138,7 @@ def scaling_curve(
         seed=seed,
         bootstrap=bootstrap,
         ks=sizes,
-        rules=tuple(map(_rule_curve, values, resampled, repeat(level))),
+        rules=curves[: len(values)],
         comparisons=tuple(
             comparison
             for i, j in pairs
@@ -140,7 +164,16 @@ def scaling_curve(
         abstentions=int(sum((problem.answers < 0).sum() for problem in problems)),
         left_out=without,
         unfinished=short,
+        cut_off=_cut_off(problems, cut_off, curves[len(values) :]) if was_cut else None,
     )
+
+
+def _cut_off(problems: Sequence[Problem], votes: str, others: tuple[RuleCurve, ...]) -> CutOff:
+    """Counts of the candidates that were cut off, and of those that ended."""
+    cut = np.concatenate([problem.cut_off for problem in problems])
+    right = np.concatenate([problem.correct for problem in problems]) > 0.5
+    right_of_cut, right_of_others = int(right[cut].sum()), int(right[~cut].sum())
+    return CutOff(int(cut.sum()), right_of_cut, int((~cut).sum()), right_of_others, votes, others)
 
 
 def _check_finished(num_problems: int, unfinished: Unfinished | None) -> None:
@@ -195,10 +228,14 @@ def _rule_curve(values: RuleValues, means: Floats, level: float) -> RuleCurve:
     return RuleCurve(*names, error is None, accuracy, low, high, error)
 
 
-def _pairs(values: Sequence[RuleValues]) -> list[tuple[int, int]]:
-    """The pairs of rules to compare: each with majority, or else the first; none with oracle."""
+def _pairs(values: Sequence[RuleValues], seen: Collection[str]) -> list[tuple[int, int]]:
+    """The pairs of rules to compare: each with majority, or else the first; none with oracle.
+
+    A rule whose scorer has `seen` these problems is the first only among its like.
+    """
     real = [i for i, one in enumerate(values) if one.rule != "oracle"]
-    base = next((i for i in real if values[i].rule == "majority"), min(real, default=0))
+    first = min(real, key=lambda i: (values[i].scorer in seen, i), default=0)
+    base = next((i for i in real if values[i].rule == "majority"), first)
     return [(i, base) for i in real if i != base]
 
 

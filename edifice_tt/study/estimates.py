@@ -27,6 +27,7 @@ _NEEDS_SCORES = ("best_of_n", *WEIGHTS)
 _WANTED = {None: "there", "probability": "probabilities in [0, 1]", "logit": "declared as logits"}
 _NEEDS_NONE = ("majority", "random", "oracle")
 _EXACT = ("best_of_n", *_NEEDS_NONE)
+VOTES = ("majority", *WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,17 @@ def evaluate_rule(
     answer: str | None,
     draws: int,
     seed: int,
+    cut_off: str = "abstain",
 ) -> Iterator[RuleValues]:
     """The rule's values, one per scorer that it can use.
 
-    Raises `ValueError` if the rule needs scores and can use none.
+    `cut_off` says what answers do in a vote that were cut off. Raises `ValueError` if the rule
+    needs scores and can use none.
     """
     registered = registry.load_registry()
     record: registry.Selector = registered.find("selector", rule)
     ranges = declared_ranges(registered, problems, ranges)
+    problems = [problem.voting(cut_off) for problem in problems]
     for scorer in _scorers(record, problems, ranges):
         if rule in _EXACT:
             yield RuleValues(rule, scorer, _exact(rule, scorer, problems, ks), None)
@@ -76,6 +80,8 @@ def evaluate_rule(
         options = {"scorer": scorer} if scorer else {}
         if answer is not None and "answer" in record.options:
             options["answer"] = answer
+        if "cut_off" in record.options:
+            options["cut_off"] = cut_off
         ready = Rule.find(registered, rule, options)
         for at, problem in enumerate(problems):
             voted = rule in WEIGHTS

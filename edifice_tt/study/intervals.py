@@ -73,6 +73,21 @@ def interval_of_means(
     return low, high
 
 
+def interval_over_problems(
+    values: ArrayLike, level: float = 0.95
+) -> tuple[float, float] | tuple[None, None]:
+    """Low and high for the mean of one value per problem, as in a curve; None for one problem.
+
+    >>> [round(bound, 3) for bound in interval_over_problems([1, 1, 1])]
+    [0.439, 1.0]
+    """
+    column = np.asarray(values, np.float64)[:, None]
+    if len(column) == 1:
+        return None, None
+    low, high = interval_of_means(column, bootstrap_means(column), level)
+    return float(low[0]), float(high[0])
+
+
 def problems_needed(variance: float, difference: float, level: float = 0.95) -> int | None:
     """How many problems show a difference of two rules: a paired interval that excludes zero.
 

@@ -1,7 +1,7 @@
 """Pools -> arrays for a study. Knows pools and answers; no rule, no estimate."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,9 @@ from edifice_tt.study.statistics import Floats
 class Problem:
     """The candidates of one problem as arrays (N).
 
-    `answers` numbers the answers from 0; -1 abstains. `seconds` is NaN where unknown. `candidates`
-    is filled only for rules that read them. `seen_by` names the scorers that were trained on this
-    problem.
+    `answers` numbers the answers from 0; -1 abstains. `cut_off` says which were cut off. `seconds`
+    is NaN where unknown. `candidates` is filled only for rules that read them. `seen_by` names the
+    scorers that were trained on this problem.
     """
 
     name: str
@@ -31,9 +31,16 @@ class Problem:
     scores: dict[str, Floats]
     candidates: tuple[Candidate, ...] = ()
     seen_by: frozenset[str] = frozenset()
+    cut_off: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def __len__(self) -> int:
         return len(self.correct)
+
+    def voting(self, cut_off: str) -> "Problem":
+        """The problem as a vote sees it: answers that were cut off may `vote` or `abstain`."""
+        if cut_off == "vote" or not self.cut_off.any():
+            return self
+        return replace(self, answers=np.where(self.cut_off, -1, self.answers))
 
 
 def read_problems(
@@ -61,6 +68,7 @@ def read_problems(
             scores={name: _scores(pool, name) for name in (names if scorers is None else scorers)},
             candidates=behind(pool.prompt, pool) if keep_candidates else (),
             seen_by=pool.seen_by,
+            cut_off=np.array([candidate.is_cut_off for candidate in pool], np.bool_),
         )
 
 

@@ -86,12 +86,28 @@ class Unfinished:
 
 
 @dataclass(frozen=True)
+class CutOff:
+    """The candidates that were cut off, how many of them are right, and of the finished ones.
+
+    `votes` says what they do in the curve: `vote` or `abstain`. `others` are the rules that vote as
+    they are when these candidates do the opposite.
+    """
+
+    candidates: int
+    right: int
+    finished: int
+    finished_right: int
+    votes: str
+    others: tuple[RuleCurve, ...]
+
+
+@dataclass(frozen=True)
 class Curve:
     """Accuracy at each of `ks` by rule, with costs, comparisons and the quality of scorers.
 
     `pool` and `settings` say what was measured; `problems`, `candidates` and `abstentions` are
     counts. `kl` is the divergence of best-of-k in nats; `forecast` is coverage beyond the sampled
-    candidates.
+    candidates. `cut_off` is None if no candidate was cut off.
     """
 
     pool: str
@@ -112,10 +128,15 @@ class Curve:
     abstentions: int
     left_out: tuple[LeftOut, ...] = ()
     unfinished: Unfinished | None = None
+    cut_off: CutOff | None = None
 
     def trained_on(self, scorer: str | None) -> int:
         """How many of these problems a scorer was trained on."""
         return sum(one.trained_on for one in self.scorers if one.scorer == scorer)
+
+    def by_trust(self) -> list[RuleCurve]:
+        """The rules in their order; behind them those whose scorer has seen these problems."""
+        return sorted(self.rules, key=lambda rule: self.trained_on(rule.scorer) > 0)
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON; unknown numbers are None, never NaN."""

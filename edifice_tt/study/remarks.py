@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from edifice_tt.contract.wording import counted, cut_off_of
 from edifice_tt.study.records import Curve, Unfinished
 
 _SEEN = "how it does there says nothing about new ones."
@@ -12,6 +13,7 @@ def remarks(curve: Curve) -> Iterator[str]:
     if curve.unfinished is not None:
         total = curve.problems + (0 if curve.unfinished.used else curve.unfinished.problems)
         yield unfinished_of(curve.unfinished, total) + "."
+    yield from _cut_off(curve)
     for scorer in curve.scorers:
         if scorer.trained_on:
             yield f"{scorer.scorer} {trained_on(curve, scorer.scorer)}: {_SEEN}"
@@ -21,6 +23,25 @@ def remarks(curve: Curve) -> Iterator[str]:
         range_ = "range unknown" if one.range is None else one.range
         yield (
             f"{one.rule} leaves out {one.scorer} ({range_}): it needs scores that are {one.needs}."
+        )
+
+
+def _cut_off(curve: Curve) -> Iterator[str]:
+    """How many answers were cut off, what they are worth, and what they would change."""
+    if (cut := curve.cut_off) is None:
+        return
+    yield cut_off_of(cut.candidates, curve.candidates, curve.settings.get("max_tokens")) + (
+        f" Of these {cut.right:,} are right, of the {cut.finished:,} others {cut.finished_right:,}."
+    )
+    shown = {rule.label: rule.accuracy[-1] for rule in curve.rules}
+    both = ", ".join(
+        f"{one.label} {shown[one.label]:.3f} ({one.accuracy[-1]:.3f})" for one in cut.others
+    )
+    does, else_ = ("vote", "abstain") if cut.votes == "vote" else ("abstain", "vote")
+    if both:
+        yield (
+            f"In votes they {does} (in brackets: as it is when they {else_}), with "
+            f"{counted(curve.ks[-1], 'candidate')}: {both}."
         )
 
 
@@ -48,10 +69,6 @@ def trained_on(curve: Curve, scorer: str | None) -> str:
     count = curve.trained_on(scorer)
     many = counted(curve.problems, "problem")
     return f"was trained on {count:,} of these {many}" if count else ""
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def advice(curve: Curve) -> str:

@@ -6,11 +6,12 @@ states are stored in half precision. Knows no labels and no head.
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,7 @@ FORMAT = Format(
 POSITIONS = ("last", "all")
 
 HalfStates = NDArray[np.float16]
+Watch = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,12 @@ def read_features_at(
     layers: Sequence[int],
     positions: str = "last",
     known: Mapping[int, Features] | None = None,
+    watch: Watch | None = None,
 ) -> dict[int, Features]:
     """`read_features` at several layers, with one pass of the model.
 
-    What is `known` of a layer is not computed again.
+    What is `known` of a layer is not computed again. `watch` is given an iterable of the problems
+    that are read, their number and what is done, and yields them again.
     """
     sources = {layer: Source.of(lm, layer, positions) for layer in layers}
     by_layer = {at: dict(known[at].states) if known and at in known else {} for at in layers}
@@ -122,7 +126,8 @@ def read_features_at(
         if not all(key in by_layer[layer] for layer in layers for key in keys):
             missing.append((pool, keys))
     readings = read_layers(lm, [pool for pool, _ in missing], layers)
-    for (_, keys), states in zip(missing, readings, strict=True):
+    read = zip(missing, readings, strict=True)
+    for (_, keys), states in watch(read, len(missing), "reading") if watch and missing else read:
         for layer in layers:
             halves = (_half(one, positions, layer) for one in states[layer])
             by_layer[layer] |= dict(zip(keys, halves, strict=True))
@@ -151,7 +156,11 @@ def _half(states: NDArray[np.float32], positions: str, layer: int) -> HalfStates
 
 
 def features_beside(
-    lm: CausalLM, path: str | os.PathLike[str], layers: Sequence[int], positions: str = "last"
+    lm: CausalLM,
+    path: str | os.PathLike[str],
+    layers: Sequence[int],
+    positions: str = "last",
+    watch: Watch | None = None,
 ) -> dict[int, Features]:
     """The features of a pool file at each layer, stored in files beside it.
 
@@ -169,7 +178,7 @@ def features_beside(
         lacking = [at for at in layers if at not in known or not keys <= known[at].states.keys()]
         for layer in lacking:
             locks.enter_context(working_alone(files[layer]))
-        features = read_features_at(lm, pools, layers, positions, known)
+        features = read_features_at(lm, pools, layers, positions, known, watch)
         for layer in lacking:
             save_features(features[layer], files[layer], lm.device, Path(path).name)
     return features

@@ -22,7 +22,7 @@ site = pytest.fixture(open_site, name="site")
 COMMANDS = [
     *("list", "plugins", "doctor", "models", "pull", "generate", "best-of"),
     *("score", "select", "grade", "import-pool", "merge", "judge", "curve", "tasks", "train"),
-    "replay",
+    *("show", "split", "export", "replay"),
 ]
 FEW = ["--model", "tiny", "-n", "4", "--max-tokens", "6"]
 
@@ -191,8 +191,10 @@ def test_generate_writes_a_pool_that_can_be_read(run, tmp_path, tiny_lm):
     path = tmp_path / "pool.jsonl"
     found = run("generate", "hello", *FEW, "--raw", "-o", path)
     assert found.status == 0
-    assert found.out == ""
-    assert found.err.count("\n") <= 1
+    assert found.out.startswith(
+        f"4 candidates of 1 problem in {path}; this run made 4, of 24 tokens"
+    )
+    assert found.err == ""
     assert et.Pool.load(path) == et.generate(tiny_lm, "hello", n=4, max_tokens=6)
 
 
@@ -243,7 +245,7 @@ def problems(tmp_path):
 def test_generate_makes_a_pool_of_many_problems(run, tmp_path, tiny_lm, problems):
     path = tmp_path / "pool.jsonl"
     found = run("generate", "--problems", problems, *FEW, "--raw", "--answer", "text", "-o", path)
-    assert (found.status, found.out, found.err) == (0, "", "")
+    assert (found.status, found.err) == (0, "")
     given = {"n": 4, "max_tokens": 6, "answer": "text"}
     assert list(et.read_pools(path)) == [
         et.generate(tiny_lm, "1 + 1?", problem="sum", gold="2", **given),
@@ -256,11 +258,13 @@ def test_generate_resumes_and_says_what_it_made(run, tmp_path, problems):
     path, whole = tmp_path / "pool", tmp_path / "whole"
     given = ("generate", "--problems", problems, *FEW, "--json")
     counts = {"problems": 3, "candidates": 12}
-    assert run(*given, "-o", whole).json == {"pool": str(whole), **counts, "made": 12}
+    made = {"made": 12, "tokens": 72, "cut_off": 12}
+    assert run(*given, "-o", whole).json == {"pool": str(whole), **counts, **made}
     path.write_bytes(b"".join(whole.read_bytes().splitlines(keepends=True)[:8]) + b'{"kin')
     found = run(*given, "-o", path, "--resume")
     assert found.status == 0
-    assert found.json == {"pool": str(path), **counts, "made": 7}
+    made = {"made": 7, "tokens": 42, "cut_off": 7}
+    assert found.json == {"pool": str(path), **counts, **made}
     assert found.err.count("\n") == 1
     assert f"warning: {path}, line 9: cut off after 5 bytes" in found.err
     assert list(et.read_pools(path)) == list(et.read_pools(whole))
@@ -378,7 +382,7 @@ def test_confidence_is_kept_scored_and_chosen_by(run, tmp_path):
         assert candidate.scores[scorer] == pytest.approx(sum(last) / len(last))
     (row,) = run("select", path, "--scorer", scorer, "--json").json
     assert row["choice"]["index"] == max(pool, key=lambda c: c.scores[scorer]).index
-    found = run("select", path, "--rule", "weighted", "--scorer", "entropy")
+    found = run("select", path, "--rule", "weighted", "--scorer", "entropy", "--cut-off", "vote")
     assert found.status == 0, found.err
     check_mistake(
         run("select", path, "--rule", "weighted", "--scorer", scorer), "declares range='unbounded'"
@@ -413,11 +417,13 @@ def test_a_mistake_in_confidence_is_told_before_anything_is_sampled(
 def test_select_prints_the_text_of_the_choice_alone(run, pool_file):
     run("score", pool_file)
     found = run("select", pool_file)
-    assert (found.status, found.out, found.err) == (0, "it is 4\n", "")
+    assert (found.status, found.out) == (0, "it is 4\n")
+    assert found.err == ("edifice-tt: warning: cut off before their end: 1 of 1 chosen answers\n")
 
 
 def test_select_takes_a_rule_and_what_it_compares(run, pool_file):
-    by_number = run("select", pool_file, "--rule", "majority", "--answer", "number", "--json")
+    vote = ["--rule", "majority", "--cut-off", "vote"]
+    by_number = run("select", pool_file, *vote, "--answer", "number", "--json")
     (found,) = by_number.json
     assert (found["problem"], found["gold"]) == ("0", None)
     assert found["choice"] == {
@@ -427,10 +433,21 @@ def test_select_takes_a_rule_and_what_it_compares(run, pool_file):
         "tally": {"3": 1.0, "4": 1.0, "0": 1.0},
         "abstained": 0,
     }
-    given = ["--rule", "majority", "--answer", r"regex:\d"]
+    given = [*vote, "--answer", r"regex:\d"]
     assert run("select", pool_file, *given).out == "it is 3\n"
-    given = ["--rule", "majority", "--answer", r"regex:[4]"]
+    given = [*vote, "--answer", r"regex:[4]"]
     assert run("select", pool_file, *given, "--json").json[0]["choice"]["index"] == 1
+
+
+def test_an_answer_that_was_cut_off_abstains_unless_it_is_to_vote(run, pool_file):
+    given = ["select", pool_file, "--rule", "majority", "--answer", "regex:[4]"]
+    assert [one["choice"]["index"] for one in run(*given, "--json").json] == [2]
+    (found,) = run(*given, "--cut-off", "abstain", "--json").json
+    assert found["choice"]["tally"] == {"4": 1.0}
+    (found,) = run(*given, "--cut-off", "vote", "--json").json
+    assert found["choice"]["tally"] == {"4": 2.0}
+    check_mistake(run("select", pool_file, "--cut-off", "vote"), "takes no option 'cut_off'")
+    check_mistake(run(*given, "--option", "cut_off=vote"), "give it as --cut-off vote")
 
 
 def test_select_takes_the_scorer_to_compare(run, pool_file):
@@ -503,7 +520,9 @@ def test_the_help_names_the_rules_that_an_option_serves(run, command):
         if record.owner == "edifice-tt":
             assert rule in texts["rule"]
             for option in record.options:
-                assert rule in texts[option if option in ("scorer", "answer") else "option"]
+                assert (
+                    rule in texts[option if option in ("scorer", "answer", "cut_off") else "option"]
+                )
 
 
 # --- pools of many problems
@@ -571,10 +590,12 @@ def test_select_prints_a_line_a_problem(run, many):
     run("score", many)
     found = run("select", many)
     assert (found.status, found.err) == (0, "")
-    assert [line.split() for line in found.out.splitlines()] == [
+    assert [line.split()[:4] for line in found.out.splitlines()] == [
         ["problem", "#", "answer"],
         ["a", "1", "so", "4"],
         ["b", "0", "dunno"],
+        [],
+        ["not", "marked:", "2", "problems"],
     ]
     as_json = run("select", many, "--json").json
     assert [(c["problem"], c["gold"], c["choice"]["index"]) for c in as_json] == [
@@ -587,7 +608,7 @@ def test_select_goes_on_where_a_problem_has_no_choice(run, many):
     given = ("select", many, "--rule", "majority", "--answer", "number")
     found = run(*given)
     assert found.status == 0
-    assert [line.split()[:2] for line in found.out.splitlines()[1:]] == [["a", "0"], ["b", "-"]]
+    assert [line.split()[:2] for line in found.out.splitlines()[1:3]] == [["a", "0"], ["b", "-"]]
     assert found.err.count("\n") == 1
     assert "warning: no choice for 1 of 2 problems" in found.err
     assert [c["choice"] and c["choice"]["index"] for c in run(*given, "--json").json] == [0, None]
@@ -672,6 +693,11 @@ def test_grade_marks_what_is_right_and_keeps_the_scores(run, many):
         "candidates": 3,
         "right": 1,
         "without_answer": 1,
+        "cut_off": 0,
+        "cut_off_right": 0,
+        "accuracy": 0.25,
+        "low": 0.0,
+        "high": 0.5,
     }
 
 
@@ -698,6 +724,11 @@ def test_import_pool_reads_what_others_sampled(run, tmp_path):
         "candidates": 3,
         "right": 1,
         "without_answer": 1,
+        "cut_off": 0,
+        "cut_off_right": 0,
+        "accuracy": 0.5,  # of the problem that is marked
+        "low": None,
+        "high": None,
     }
     first, _ = et.read_pools(path)
     assert first.ranges == {"prm": "probability"}
@@ -769,12 +800,21 @@ def test_best_of_by_a_head_and_by_majority(run):
     assert found.json["choice"]["rule"] == "best_of_n"
     scores = [c["scores"]["linear"] for c in found.json["pool"]["candidates"]]
     assert found.json["choice"]["index"] == scores.index(max(scores))
-    found = run("best-of", "hello", *FEW, "--raw", "--rule", "majority", "--json")
-    assert found.json["choice"]["rule"] == "majority"
+    vote = ["--rule", "majority", "--cut-off", "vote", "--json"]
+    assert run("best-of", "hello", *FEW, "--raw", *vote).json["choice"]["rule"] == "majority"
+
+
+def test_best_of_whose_answers_were_all_cut_off_says_what_to_do(run):
+    found = run("best-of", "hello", *FEW, "--raw", "--rule", "majority")
+    assert found.status == 2
+    assert "every answer was cut off before its end (4 of 4 candidates)" in found.err
+    assert "--max-tokens" in found.err
+    assert "--cut-off vote" in found.err
+    assert found.out.splitlines()[-1].startswith("4 of 4 answers (100%) were cut off at 6 tokens; ")
 
 
 def test_best_of_by_majority_may_show_the_scores_of_a_scorer(run):
-    given = ["--rule", "majority", "--scorer", "linear", "--json"]
+    given = ["--rule", "majority", "--cut-off", "vote", "--scorer", "linear", "--json"]
     found = run("best-of", "hello", *FEW, "--raw", *given)
     assert (found.status, found.err) == (0, "")
     assert found.json["choice"]["rule"] == "majority"

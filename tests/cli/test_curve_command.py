@@ -197,6 +197,17 @@ def test_a_scorer_that_was_trained_on_these_problems_is_told_beside_its_figures(
     assert {one["scorer"]: one["trained_on"] for one in scorers} == {"judge": 0, "pupil": 2}
 
 
+def test_rules_that_have_seen_the_problems_come_last_in_the_table(run, tmp_path):
+    path = write(tmp_path / "a.jsonl", ["RWW", "WWR"], {"judge": "probability"})
+    pools = [pool.with_scores("able", [0.5] * 3, seen=True) for pool in et.read_pools(path)]
+    et.write_pools(path, pools)
+    _, out, _ = run(path, "--rules", "best_of_n,majority,random")
+    rows = [
+        line.split("  ")[0] for line in out.splitlines() if re.match(r"[a-z_]+.*\.\d\d\d", line)
+    ]
+    assert rows[:4] == ["best_of_n · judge", "majority", "random", "best_of_n · able"]
+
+
 def test_estimates_by_drawing_are_marked_with_their_error(tmp_path):
     pools = list(et.read_pools(write(tmp_path / "a.jsonl", ["RW" * 15] * 2, scale=0.1)))
     curve = et.scaling_curve(pools, ["weighted", "majority"], [1, 15], bootstrap=10)
@@ -266,5 +277,5 @@ def test_who_watches_sees_how_far_it_is(run, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     _, out, err = run(path, "--html", tmp_path / "a.html", "--rules", "majority,oracle")
     assert out.startswith("a.jsonl: 9 candidates")
-    for words in ("checking", "reading: 100%", "3/3", "measuring majority, oracle", "a.html"):
+    for words in ("checking", "3/3 problems, reading", "measuring majority, oracle", "a.html"):
         assert words in err

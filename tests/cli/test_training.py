@@ -181,7 +181,7 @@ def test_a_training_that_broke_off_is_resumed_or_begun_anew(run, graded, tmp_pat
     whole = (tmp_path / "judge.safetensors").read_bytes()
     (tmp_path / "judge.safetensors").unlink()
 
-    def kill(epoch):
+    def kill(say, epoch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -6,7 +6,7 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt.contract.errors import CheckpointError, PoolWarning
-from edifice_tt.pools.foreign import read_problems
+from edifice_tt.pools.problems import read_problems
 
 MARKED = {
     "problem": "m-0",
@@ -148,7 +148,11 @@ def test_problems_are_called_by_their_place_or_by_name(source):
     ("line", "word"),
     [
         ("{", "not JSON"),
-        ({}, "prompt=None must be text"),
+        (
+            {},
+            "no field 'prompt'; the fields there are: none; name the right one with --prompt-field",
+        ),
+        ({"prompt": None}, "prompt=None must be text"),
         ({"prompt": " "}, "empty"),
         ({"prompt": "a", "question": "b"}, "no field 'question'"),
     ],

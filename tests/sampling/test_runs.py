@@ -209,7 +209,7 @@ def test_scores_survive_resuming(path, lm, whole):
     [
         ({"seed": 6}, "was made with seed=5, given seed=6"),
         ({"temperature": 0.5}, "was made with temperature=1.0, given temperature=0.5"),
-        ({"n": 6}, "was made with n=5, given n=6"),
+        ({"n": 4}, "was made with n=5, given n=4"),
         ({"stop": ["x"]}, r"was made with stop=\[\], given stop=\['x'\]"),
         ({"answer": None}, "was made with answer='number', given answer=None"),
         ({"lm": FormulaModel(norm_eps=0.05)}, "was made with fingerprint=.* given fingerprint="),
@@ -232,6 +232,35 @@ def test_resuming_with_something_else_names_it(path, lm, whole, change, message)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == whole[1]
+
+
+@pytest.mark.parametrize("cut", [0, 7], ids=["whole", "unfinished"])
+def test_a_larger_n_adds_candidates_and_leaves_those_that_are_there(path, lm, whole, cut):
+    """The result is the file of a run with that n; only the order of its lines is another."""
+    et.generate_pools(lm, PROBLEMS, path, **{**OPTIONS, "n": 7})
+    seven = list(et.read_pools(path))
+    lines = whole[1].splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: len(lines) - cut]))
+    before = path.read_bytes().split(b"\n", 1)[1]
+    there = sum(len(pool) for pool in et.read_pools(path))
+    assert resume(lm, path, n=7) == 7 * len(PROBLEMS) - there
+    assert path.read_bytes().split(b"\n", 1)[1].startswith(before)
+    assert list(et.read_pools(path)) == seven
+    assert [p.candidates[:5] for p in seven] == [p.candidates for p in whole[0]]
+
+
+def test_a_run_that_is_refused_asks_for_no_more_candidates(path, lm, whole):
+    path.write_bytes(whole[1])
+    with pytest.raises(EdificeError, match="seed=5, given seed=6"):
+        resume(lm, path, n=7, seed=6)
+    assert path.read_bytes() == whole[1]
+
+
+def test_a_larger_n_keeps_the_schema_of_an_older_file(path, lm, whole):
+    path.write_bytes(whole[1].replace(b'"schema":3', b'"schema":2', 1))
+    resume(lm, path, n=6)
+    assert path.read_bytes().startswith(b'{"kind":"pool","schema":2,')
+    assert [len(pool) for pool in et.read_pools(path)] == [6] * len(PROBLEMS)
 
 
 def test_a_model_under_another_name_is_the_same_model(path, whole):

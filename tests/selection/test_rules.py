@@ -448,3 +448,52 @@ def test_equal_scores_make_weighted_and_pessimistic_a_majority(rows):
     expected = FUNCTIONS["majority"](pool).index
     assert FUNCTIONS["weighted"](pool).index == expected
     assert FUNCTIONS["pessimistic"](pool).index == expected
+
+
+# --- answers that were cut off
+
+
+VOTES = ("majority", "weighted", "weighted_logit", "pessimistic")
+
+
+@pytest.mark.parametrize("rule", VOTES)
+def test_an_answer_that_was_cut_off_votes_only_if_it_is_told_to(rule):
+    """Two of three were cut off and agree; the third ended."""
+    ends = ("length", "eos", "length")
+    pool = [
+        et.Candidate(i, "7" if end == "eos" else "8", finish_reason=end, scores={"s": 0.5})
+        for i, end in enumerate(ends)
+    ]
+    choice = et.select(pool, rule)
+    assert (choice.index, list(choice.tally), choice.abstained) == (1, ["7"], 2)
+    assert et.select(pool, rule, cut_off="abstain") == choice
+    choice = et.select(pool, rule, cut_off="vote")
+    assert (choice.index, list(choice.tally), choice.abstained) == (0, ["8", "7"], 0)
+
+
+@pytest.mark.parametrize("end", ["eos", "stop", "unknown"])
+def test_only_length_cuts_an_answer_off(end):
+    assert et.select([et.Candidate(0, "7", finish_reason=end)], "majority").abstained == 0
+
+
+def test_a_candidate_of_one_s_own_was_not_cut_off():
+    assert not et.Candidate(0, "7").is_cut_off
+    assert et.Candidate(0, "7").finish_reason == "unknown"
+
+
+def test_when_every_answer_was_cut_off_the_error_says_what_to_do():
+    pool = [et.Candidate(i, "7", finish_reason="length") for i in range(3)]
+    with pytest.raises(ValueError, match=r"every answer was cut off .*3 of 3.*--max-tokens.*vote"):
+        et.select(pool, "majority")
+    with pytest.raises(ValueError, match="no candidate has an answer of the kind 'number'"):
+        et.select([et.Candidate(0, "x", finish_reason="length")], "majority", answer="number")
+
+
+def test_what_a_cut_answer_does_is_one_of_two():
+    with pytest.raises(ValueError, match="cut_off='maybe' must be one of abstain, vote"):
+        et.select([et.Candidate(0, "7")], "majority", cut_off="maybe")
+
+
+def test_a_choice_by_score_may_be_an_answer_that_was_cut_off():
+    pool = [et.Candidate(i, "7", finish_reason="length", scores={"s": i}) for i in range(2)]
+    assert et.select(pool, "best_of_n").index == 1

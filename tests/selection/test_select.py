@@ -275,7 +275,7 @@ def test_two_candidates_with_one_index_are_an_error():
         (
             "majority",
             "scorer",
-            "rule 'majority' takes no option 'scorer', only: answer; leave it out, or "
+            "rule 'majority' takes no option 'scorer', only: answer, cut_off; leave it out, or "
             "use a rule that takes it: best_of_n, pessimistic, weighted, weighted_logit",
         ),
         (
@@ -287,7 +287,8 @@ def test_two_candidates_with_one_index_are_an_error():
         (
             "majority",
             "answr",
-            "unknown option of rule majority 'answr'; did you mean 'answer'? Known: answer",
+            "unknown option of rule majority 'answr'; did you mean 'answer'? Known: answer, "
+            "cut_off",
         ),
         ("random", "k", "unknown option of rule random 'k'; known: seed"),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt.contract.errors import PoolWarning, UnknownNameError
+from edifice_tt.selection.rules import CUT_OFF
 from edifice_tt.study.intervals import bootstrap_means
 from edifice_tt.study.records import Unfinished
 from edifice_tt.study.statistics import kl_best_of_n
@@ -185,7 +186,8 @@ def test_the_dict_is_the_json(curve):
         "edges right wrong": scorer["histogram"],
     }
     rest = {
-        "kind": " comparisons cost forecast kl advice scorers abstentions left_out unfinished",
+        "kind": " comparisons cost forecast kl advice scorers abstentions left_out unfinished "
+        "cut_off",
         "scorer": " reliability histogram length_correlation best_k peak_accuracy trained_on",
     }
     for names, record in fields.items():
@@ -351,3 +353,76 @@ def test_a_scorer_that_scored_only_some_problems_is_an_error_that_names_one():
     with pytest.raises(ValueError, match="problem 'p1' has no scores of prm, which other problems"):
         et.scaling_curve([POOLS[0], bare])
     assert et.scaling_curve([POOLS[0], bare], ("majority",), scorers=()).scorers == ()
+
+
+# --- answers that were cut off
+
+
+def cut(pools, every=3):
+    """The same pools, in which each third candidate was cut off."""
+    return [
+        replace(
+            pool,
+            candidates=tuple(
+                replace(c, finish_reason="length" if c.index % every == 0 else "eos") for c in pool
+            ),
+        )
+        for pool in pools
+    ]
+
+
+def voiceless(pools):
+    """Those that were cut off have no answer instead."""
+    return [
+        replace(pool, candidates=tuple(replace(c, answer="") if c.is_cut_off else c for c in pool))
+        for pool in pools
+    ]
+
+
+def test_an_answer_that_was_cut_off_counts_as_none_in_votes():
+    given = {"rules": ALL, "ks": (1, 4), "bootstrap": 9}
+    found = et.scaling_curve(cut(POOLS), **given)
+    assert found.rules == et.scaling_curve(voiceless(cut(POOLS)), **given).rules
+    assert found.rules != et.scaling_curve(POOLS, **given).rules
+    assert found.cut_off.votes == "abstain"
+
+
+def test_a_curve_holds_both_ways_to_count_what_was_cut_off():
+    """The intervals too: both are from the same resamples."""
+    given = {"rules": ALL, "ks": (1, 4), "bootstrap": 9}
+    abstain, vote = (et.scaling_curve(cut(POOLS), **given, cut_off=how) for how in CUT_OFF)
+    votes = {"majority", "weighted", "pessimistic"}
+    assert {one.rule for one in abstain.cut_off.others} == votes
+    assert abstain.cut_off.others == tuple(one for one in vote.rules if one.rule in votes)
+    assert vote.cut_off.others == tuple(one for one in abstain.rules if one.rule in votes)
+    assert vote.rules == et.scaling_curve(POOLS, **given).rules
+    assert et.scaling_curve(POOLS, **given).cut_off is None
+
+
+def test_a_curve_counts_what_was_cut_off_and_how_much_of_it_is_right():
+    pools = cut(POOLS)
+    found = et.scaling_curve(pools, ["majority"], (1,), bootstrap=9).cut_off
+    marks = [(c.is_cut_off, c.correct) for pool in pools for c in pool]
+    assert (found.candidates, found.right) == (
+        sum(is_cut for is_cut, _ in marks),
+        sum(is_cut and right for is_cut, right in marks),
+    )
+    assert found.candidates + found.finished == len(marks)
+    assert found.right + found.finished_right == sum(right for _, right in marks)
+    assert 0 < found.right < found.candidates
+
+
+def test_a_cut_answer_in_a_curve_does_one_of_two_things():
+    with pytest.raises(ValueError, match="cut_off='maybe' must be one of abstain, vote"):
+        et.scaling_curve(POOLS, cut_off="maybe")
+
+
+def test_a_rule_whose_scorer_has_seen_these_problems_is_not_the_one_to_beat():
+    seen = [pool.with_scores("v", [0.5] * len(pool), seen=True) for pool in POOLS]
+    scorers = ["v", "prm"]
+    found = et.scaling_curve(seen, ["best_of_n"], (2,), scorers=scorers, bootstrap=9)
+    assert [(one.label, one.against) for one in found.comparisons] == [
+        ("best_of_n · v", "best_of_n · prm")
+    ]
+    assert [one.scorer for one in found.rules] == scorers
+    assert [one.scorer for one in found.by_trust()] == scorers[::-1]

@@ -198,6 +198,27 @@ def test_a_foreign_rule_is_asked_for_each_scorer_and_told_the_extractor(foreign,
     assert asked == {("p", None), ("z", None), (None, None), ("p", "number"), ("z", "number")}
 
 
+def test_a_foreign_rule_is_told_what_answers_do_that_were_cut_off(foreign, rng):
+    """If it has an option for that; one that takes any option gets none that it does not know."""
+    asked = set()
+
+    def rule(candidates, cut_off="abstain"):
+        asked.add(cut_off)
+        return et.Choice(candidates[0], "foreign", {})
+
+    foreign(rule)
+    for cut_off in ("abstain", "vote"):
+        et.scaling_curve(made(rng), ["foreign"], (1,), bootstrap=3, cut_off=cut_off)
+        assert asked.pop() == cut_off
+
+    def loose(candidates, **options):
+        assert "cut_off" not in options
+        return et.Choice(candidates[0], "foreign", {})
+
+    foreign(loose)
+    et.scaling_curve(made(rng), ["foreign"], (1,), bootstrap=3, cut_off="vote")
+
+
 def test_a_foreign_rule_that_draws_has_a_seed_of_each_problem_as_in_select(foreign, rng):
     seeds = []
 

@@ -19,6 +19,22 @@ def few(pools):
     return pools[:3]
 
 
+def test_who_watches_a_reading_sees_each_problem_that_is_read(lm, few, tmp_path):
+    """Those that are known already are none."""
+    told = []
+
+    def watch(items, total, what):
+        for item in items:
+            told.append((total, what))
+            yield item
+
+    et.write_pools(tmp_path / "pool", few[:2])
+    features_beside(lm, tmp_path / "pool", [1], watch=watch)
+    assert told == [(2, "reading")] * 2
+    features_beside(lm, tmp_path / "pool", [1], watch=watch)
+    assert len(told) == 2
+
+
 def test_the_last_state_or_all_in_half_precision(lm, few):
     exact = read_hidden(lm, few[1])
     last, every = (read_features(lm, few, positions=p).of(few[1]) for p in ("last", "all"))

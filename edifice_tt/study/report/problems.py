@@ -44,7 +44,8 @@ def collect(
     # The ceiling knows the answer and the baseline is random: their choices show nothing.
     rules = [rule for rule in curve.rules if rule.rule not in ("oracle", "random")]
     registered = registry.load_registry()
-    choosers = [_chooser(registered, rule, answer) for rule in rules]
+    cut_off = curve.cut_off.votes if curve.cut_off else None
+    choosers = [_chooser(registered, rule, answer, cut_off) for rule in rules]
     problems: list[dict[str, Any]] = []
     used = left_out = cut = 0
     leave_out = curve.unfinished is not None and not curve.unfinished.used
@@ -82,12 +83,15 @@ def collect(
 
 
 def _chooser(
-    registered: registry.Registry, rule: RuleCurve, answer: str | None
+    registered: registry.Registry, rule: RuleCurve, answer: str | None, cut_off: str | None
 ) -> Callable[[Pool], int | None]:
     """A function from a pool to the index that `select` chooses; None if it cannot choose."""
     options: dict[str, Any] = {} if rule.scorer is None else {"scorer": rule.scorer}
-    if answer is not None and registered.find("selector", rule.rule).takes("answer"):
+    record = registered.find("selector", rule.rule)
+    if answer is not None and record.takes("answer"):
         options["answer"] = answer
+    if cut_off is not None and "cut_off" in record.options:
+        options["cut_off"] = cut_off
     chooser = Rule.find(registered, rule.rule, options)
 
     def choose(pool: Pool) -> int | None:

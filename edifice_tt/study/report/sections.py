@@ -7,34 +7,35 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from html import escape
 
+from edifice_tt.contract.wording import counted
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
-from edifice_tt.study.remarks import advice, counted, remarks, trained_on
+from edifice_tt.study.remarks import advice, remarks, trained_on
 from edifice_tt.study.report import charts
 from edifice_tt.study.report.problems import Listing
 from edifice_tt.study.report.svg import marker, percent
 
 
-def _best(curve: Curve) -> RuleCurve:
+def _best(curve: Curve) -> RuleCurve | None:
     """The most accurate rule at the largest k, except the oracle.
 
-    Rules whose scorer was trained on these problems come last, since it knows the answers too.
+    None if the scorer of every rule was trained on these problems, and so knows the answers too.
     """
     real = [rule for rule in curve.rules if rule.rule != "oracle"] or list(curve.rules)
-    real = [rule for rule in real if not curve.trained_on(rule.scorer)] or real
-    return max(real, key=lambda rule: rule.accuracy[-1])
+    real = [rule for rule in real if not curve.trained_on(rule.scorer)]
+    return max(real, key=lambda rule: rule.accuracy[-1], default=None)
 
 
 def headline(curve: Curve) -> str:
     best, last = _best(curve), curve.ks[-1]
+    if best is None:
+        return (
+            "Every rule here follows a scorer that was trained on these problems, so no figure "
+            "tells of new ones"
+        )
     gain = f"{percent(best.accuracy[0])} with {counted(curve.ks[0], 'candidate')}"
     of = f"<em>{escape(best.label)}</em> is right {percent(best.accuracy[-1])} of the time"
-    seen = trained_on(curve, best.scorer)
-    return (
-        f"{of} with {counted(last, 'candidate')}"
-        + (f", {gain}" if last > curve.ks[0] else "")
-        + (f"; {escape(str(best.scorer))} {seen}" if seen else "")
-    )
+    return f"{of} with {counted(last, 'candidate')}" + (f", {gain}" if last > curve.ks[0] else "")
 
 
 def _label(curve: Curve, label: str) -> str:
@@ -112,7 +113,7 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]], name: str, styl
 
 def numbers(curve: Curve) -> str:
     rows = []
-    for rule in curve.rules:
+    for rule in curve.by_trust():
         errors = rule.monte_carlo_error or [0.0] * len(curve.ks)
         columns = zip(rule.accuracy, rule.low, rule.high, errors, strict=True)
         cells = (

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from edifice_tt_math import canonical, check, equal, equality, extract, math_majority, math_valid
@@ -282,6 +283,17 @@ def test_the_majority_of_texts_extracts_their_answers():
     assert choice.index == 1
     assert choice.tally == {"3": 1.0, "1+x": 3.0}
     assert choice.abstained == 1
+
+
+def test_an_answer_that_was_cut_off_votes_only_if_it_is_told_to():
+    ends = ("length", "eos", "length")
+    pool = tuple(
+        replace(c, finish_reason=end)
+        for c, end in zip(candidates("8", "7", "8.0"), ends, strict=True)
+    )
+    assert math_majority(pool).tally == {"7": 1.0}
+    assert math_majority(pool).abstained == 2
+    assert math_majority(pool, cut_off="vote").tally == {"8": 2.0, "7": 1.0}
 
 
 def test_a_named_extractor_is_used():

@@ -274,4 +274,25 @@ def test_a_scorer_that_was_trained_on_these_problems_does_not_lead_and_is_told()
 def test_where_every_rule_has_learnt_these_problems_the_headline_says_so():
     curve = et.scaling_curve(list(trained(2, 4)), ["best_of_n"], scorers=["pupil"], bootstrap=9)
     page = render_report(curve, trained(2, 4)).decode()
-    assert headline_of(page).endswith("; pupil was trained on 2 of these 4 problems")
+    assert headline_of(page).startswith(
+        "Every rule here follows a scorer that was trained on these"
+    )
+    assert "%" not in headline_of(page)
+
+
+def test_a_report_tells_of_answers_that_were_cut_off():
+    """And its choices are those of the curve, whichever way that counts them."""
+    ends = ("length", "length", "eos")
+    candidates = tuple(
+        et.Candidate(i, "8" if end == "length" else "7", finish_reason=end, correct=end == "eos")
+        for i, end in enumerate(ends)
+    )
+    pools = [et.Pool("q", candidates, {"max_tokens": 5}, str(i), "7") for i in range(2)]
+    for how, chosen, other in (("abstain", 2, "0.000"), ("vote", 0, "1.000")):
+        curve = et.scaling_curve(pools, ["majority"], bootstrap=9, cut_off=how)
+        page = render_report(curve, pools).decode()
+        assert "<li>4 of 6 answers (67%) were cut off at 5 tokens; --max-tokens allows" in page
+        assert "Of these 0 are right, of the 2 others 2.</li>" in page
+        assert f"<li>In votes they {how} (in brackets: as it is when they " in page
+        assert f"({other}).</li>" in page
+        assert [one["chosen"] for one in data_of(page)["problems"]] == [[chosen]] * 2

@@ -67,20 +67,23 @@ def register_selectors(register: Callable[..., None]) -> None:
     register("math_majority", math_majority, summary="the most common answer, as mathematics")
 
 
-def math_majority(candidates: "Sequence[Candidate]", answer: str | None = None) -> "Choice":
+def math_majority(
+    candidates: "Sequence[Candidate]", answer: str | None = None, cut_off: str = "abstain"
+) -> "Choice":
     """The most common answer, where mathematically equal answers count as one.
 
     A graded candidate's own `answer` counts, else what the extractor `math` finds in its text;
-    `answer` names another extractor. Candidates without an answer abstain. The lowest index wins
-    ties. `tally` maps each answer, in canonical form, to its votes. Raises `ValueError` when all
-    abstain, and when only some were graded.
+    `answer` names another extractor. Candidates without an answer abstain, and so do those that
+    were cut off, unless `cut_off` is `vote`. The lowest index wins ties. `tally` maps each answer,
+    in canonical form, to its votes. Raises `ValueError` when all abstain, and when only some were
+    graded.
     """
     import edifice_tt
     from edifice_tt_math.equality import group
 
     if answer is None and all(candidate.answer is None for candidate in candidates):
         answer = "math"
-    by_text = edifice_tt.group_by_answer(candidates, answer)
+    by_text = edifice_tt.group_by_answer(candidates, answer, cut_off)
     texts = list(by_text.values())
     voters = {form: [c for i in same for c in texts[i]] for form, same in group(by_text).items()}
     tally = {form: float(len(some)) for form, some in voters.items()}

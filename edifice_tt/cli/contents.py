@@ -1,0 +1,190 @@
+"""Commands on what a pool file holds: show, split, export."""
+
+import argparse
+import textwrap
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from shutil import get_terminal_size
+from typing import Any
+
+import edifice_tt as et
+from edifice_tt.cli import options, terminal
+from edifice_tt.cli.options import Add
+from edifice_tt.cli.parser import add_option, whole_number
+from edifice_tt.contract.errors import UnknownNameError
+
+HEADING = "pool files"
+SPLIT = "pools.split:split_pools"
+_LINES = 6  # of each text, unless --all is given
+_INDENT = "    "
+Styled = Iterator[tuple[str, str]]
+
+
+def register(add: Add) -> None:
+    """Add the commands of this room."""
+    show = add("show", _show, "look at the problems of a pool file, or at one with its candidates")
+    show.add_argument("pool", type=Path, help="pool file")
+    show.add_argument("problem", nargs="?", help="id of a problem (default: list them)")
+    show.add_argument("--all", action="store_true", help="whole texts, however long")
+    show.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        help="colours: on a terminal (auto, the default), always or never",
+    )
+    split = add("split", _split, "share out the problems of a pool file to two, by problem")
+    split.add_argument("pool", type=Path, help="pool file; it stays as it is")
+    add_option(split, SPLIT, "--train", "share of the problems for training (default: {:g})")
+    add_option(split, SPLIT, "--seed", type=whole_number(0, "7"))
+    split.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="NAME",
+        help="write NAME.train.jsonl and NAME.test.jsonl (default: the pool's name)",
+    )
+    split.add_argument("--force", action="store_true", help="replace files that are there")
+    export = add("export", _export, "write a pool file as a table, a row per candidate")
+    export.add_argument("pool", type=Path, help="pool file; it stays as it is")
+    kind = export.add_mutually_exclusive_group(required=True)
+    for name in ("csv", "parquet"):
+        kind.add_argument(
+            f"--{name}", type=options.new_file, metavar="FILE", help=f"write the table as {name}"
+        )
+    export.add_argument("--force", action="store_true", help="replace the file if it is there")
+
+
+# --- show
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from edifice_tt.pools.pool import PoolFile
+
+    file = PoolFile(arguments.pool).with_problems()
+    name = arguments.problem
+    if name is None and len(file.problems) == 1:
+        (name,) = file.problems
+    if name is None:
+        _list(arguments, file)
+        return
+    if name not in file.problems:
+        near = get_close_matches(name, file.problems, n=3, cutoff=0.5)
+        guess = f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
+        raise UnknownNameError(
+            f"{file.path} has no problem {name!r}{guess} edifice-tt show {file.path} lists them"
+        )
+    pool = file.pool(name)
+    colours = terminal.wants_colours(arguments.color or "auto")
+    terminal.show_result(
+        arguments,
+        pool.to_dict(),
+        _problem(pool, None if arguments.all else _LINES),
+        lambda parts: terminal.show_styled(parts, colours),
+    )
+
+
+def _list(arguments: argparse.Namespace, file: Any) -> None:
+    """Print a line per problem."""
+    found: list[dict[str, Any]] = []
+    rows: list[tuple[str, ...]] = []
+    width = _width()
+    for pool in file:
+        marked = [c.correct for c in pool if c.correct is not None]
+        right, question = marked.count(True), _question(pool)
+        about = {"problem": pool.problem, "question": question, "gold": pool.gold}
+        found.append({**about, "candidates": len(pool), "marked": len(marked), "right": right})
+        share = f"{right} of {len(marked)}" if marked else f"? of {len(pool)}"
+        rows.append((_short(pool.problem, width * 3 // 8), share, _short(pool.gold or "", 12)))
+    header = ("problem", "right", "gold", "question")
+    room = width - sum(max(map(len, column)) + 2 for column in zip(header, *rows, strict=False))
+    questions = (_short(one["question"], room) for one in found)
+    rows = [(*row, question) for row, question in zip(rows, questions, strict=True)]
+    terminal.show_result(arguments, found, terminal.table(header, rows))
+
+
+def _problem(pool: Any, most: int | None) -> Styled:
+    """A problem with its candidates, as wide as the terminal."""
+    marked = [c.correct for c in pool if c.correct is not None]
+    known = f"{marked.count(True)} of {len(marked)} right" if marked else "not marked"
+    gold = "" if pool.gold is None else f", gold answer {pool.gold}"
+    yield _wrapped(f"problem {pool.problem}: {known}{gold}", ""), "head"
+    yield _wrapped(_question(pool), _INDENT, most), ""
+    for candidate in pool:
+        yield "\n", ""
+        mark = {True: "right", False: "wrong", None: ""}[candidate.correct]
+        yield _wrapped(_about(candidate, mark), "", indent_rest=_INDENT), mark
+        yield _wrapped(candidate.text, _INDENT, most), ""
+
+
+def _about(candidate: Any, mark: str) -> str:
+    """What is known of a candidate, in one line."""
+    answer = {None: "", "": "no answer"}.get(candidate.answer, f"answer {candidate.answer}")
+    scores = (f"{name} {score:.4f}" for name, score in sorted(candidate.scores.items()))
+    end = "cut off" if candidate.finish_reason == "length" else ""
+    tokens = f"{candidate.num_tokens} tokens" if candidate.num_tokens else ""
+    return "  ".join(filter(None, (f"#{candidate.index}", mark, answer, *scores, tokens, end)))
+
+
+def _question(pool: Any) -> str:
+    """What was asked: the last message of a chat, else the prompt."""
+    content = pool.messages[-1].content if pool.messages else None
+    if isinstance(content, list | tuple):
+        content = " ".join(part["text"] for part in content)
+    return str(content or pool.prompt).strip()
+
+
+def _wrapped(text: str, indent: str, most: int | None = None, indent_rest: str = "") -> str:
+    """A text in lines that fit; of more than `most`, the first and the last are left."""
+    room = _width() - len(indent) - len(indent_rest)
+    lines = [
+        part
+        for line in terminal.visible(text).expandtabs(4).splitlines() or [""]
+        for part in textwrap.wrap(line, room, replace_whitespace=False) or [""]
+    ]
+    if most is not None and len(lines) > most:  # an answer stands at the end
+        head, tail = lines[: most // 2], lines[most // 2 - most :]
+        lines = [*head, f"... {len(lines) - most} more lines (--all) ...", *tail]
+    rest = f"\n{indent}{indent_rest}"
+    return f"{indent}{rest.join(lines)}\n"
+
+
+def _short(text: str, width: int) -> str:
+    text, width = " ".join(terminal.visible(text).split()), max(width, 8)
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def _width() -> int:
+    return max(get_terminal_size((80, 24)).columns, 40)
+
+
+# --- split and export
+
+
+def _split(arguments: argparse.Namespace) -> None:
+    begin = arguments.output or str(arguments.pool).removesuffix(".jsonl")
+    paths = [Path(f"{begin}.{half}.jsonl") for half in ("train", "test")]
+    for path in paths:
+        options.check_absent(path, arguments.force)
+    counts = et.split_pools(
+        *(arguments.pool, *paths),
+        train=arguments.train,
+        seed=arguments.seed,
+        overwrite=arguments.force,
+    )
+    halves = list(zip(paths, counts, strict=True))
+    plain = {
+        half: {"pool": str(path), "problems": count}
+        for half, (path, count) in zip(("train", "test"), halves, strict=True)
+    }
+    text = "; ".join(f"{count} problems in {path}" for path, count in halves)
+    terminal.show_result(arguments, plain, text)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    kind = "csv" if arguments.csv else "parquet"
+    path = arguments.csv or arguments.parquet
+    options.check_absent(path, arguments.force)
+    problems, candidates = et.export_pools(arguments.pool, path, kind, overwrite=arguments.force)
+    plain = {"table": str(path), "problems": problems, "candidates": candidates}
+    text = f"{candidates} candidates of {problems} problems in {path}"
+    terminal.show_result(arguments, plain, text)

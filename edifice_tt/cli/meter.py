@@ -1,0 +1,138 @@
+"""How far long work is, on standard error: one line that moves, or a line every ten seconds.
+
+Counts what was done and the tokens that were really made. Knows no command.
+"""
+
+import sys
+import time
+from contextlib import suppress
+from shutil import get_terminal_size
+from threading import Event, Thread
+from typing import Any, Self
+
+SECONDS = 10.0  # between two lines where no terminal is
+_MOVES = 0.1  # between two states of a line on a terminal
+clock = time.monotonic
+
+
+class Meter:
+    """Counts work against its total, and tells how far it is.
+
+    A context: at its end the line that moves is ended. Work that takes less than ten seconds prints
+    nothing where no terminal is.
+    """
+
+    def __init__(self, total: int, what: str, done: int = 0) -> None:
+        self.total, self.what, self.done, self.tokens = total, what, done, 0
+        self._before, self._moves = done, sys.stderr.isatty()
+        self._begun = self._told = clock()
+
+    def __enter__(self) -> Self:
+        if self._moves:
+            self._write()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._moves:
+            self._write("\n")
+
+    @property
+    def seconds(self) -> float:
+        """The time since the work began."""
+        return max(clock() - self._begun, 1e-9)
+
+    def add(self, done: int = 0, tokens: int = 0) -> None:
+        """Count work that was done."""
+        self.done += done
+        self.tokens += tokens
+        now = clock()
+        if now - self._told >= (_MOVES if self._moves else SECONDS):
+            self._told = now
+            self._write("" if self._moves else "\n")
+
+    def line(self) -> str:
+        """How far it is, how fast, and how long it will take at this pace."""
+        made, left = self.done - self._before, self.total - self.done
+        parts = [f"{self.done}/{self.total} {self.what}"]
+        if self.tokens:
+            parts.append(f"{self.tokens / self.seconds:.1f} tokens per second")
+        if made > 0 and left > 0:
+            parts.append(f"about {_words(self.seconds / made * left)} left")
+        return ", ".join(parts)
+
+    def _write(self, end: str = "") -> None:
+        text = self.line()
+        if self._moves:
+            text = f"\r\x1b[K{text[: get_terminal_size().columns - 1]}"
+        _print(text, end)
+
+
+class SamplingMeter(Meter):
+    """Counts the tokens of candidates; it is the callback of `edifice_tt.generate`.
+
+    `cut_off` counts the candidates that ended because they were long.
+    """
+
+    def __init__(self, total: int, done: int = 0) -> None:
+        super().__init__(total, "finished", done)
+        self.made = self.cut_off = 0
+
+    def __call__(self, event: Any) -> None:
+        ended = event.finish_reason is not None
+        self.made += ended
+        self.cut_off += event.finish_reason == "length"
+        self.add(int(ended), 1)
+
+
+class Now:
+    """Tells whether it is time to print another line: always on a terminal."""
+
+    def __init__(self) -> None:
+        self._told = clock()
+
+    def __call__(self) -> bool:
+        now = clock()
+        if not sys.stderr.isatty() and now - self._told < SECONDS:
+            return False
+        self._told = now
+        return True
+
+
+class Working:
+    """Work of which nobody knows how far it is: said at once on a terminal, else as it goes on.
+
+    A context, in which `begin` says what the work is. A line comes every ten seconds until its end.
+    """
+
+    def __init__(self) -> None:
+        self._ended = Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+
+    def begin(self, what: str) -> None:
+        """Say what is done from here on."""
+        if sys.stderr.isatty():
+            _print(what)
+        else:
+            Thread(target=self._tell, args=(what, clock()), daemon=True).start()
+
+    def _tell(self, what: str, begun: float) -> None:
+        while not self._ended.wait(SECONDS):
+            _print(f"{what}, for {_words(clock() - begun)}")
+
+
+def _print(text: str, end: str = "\n") -> None:
+    with suppress(OSError):
+        sys.stderr.write(text + end)
+        sys.stderr.flush()
+
+
+def _words(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,90 @@
+"""What a command ends with: how many are right, how many were cut off, how many abstained."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from edifice_tt.contract.wording import counted, cut_off_of
+
+LEVEL = 0.95
+
+
+@dataclass
+class Totals:
+    """Counts over the candidates of a file; `shares` are those of the right ones, by problem."""
+
+    problems: int = 0
+    candidates: int = 0
+    right: int = 0
+    without_answer: int = 0
+    cut_off: int = 0
+    cut_off_right: int = 0
+    shares: list[float] = field(default_factory=list)
+
+    def add(self, pool: Any) -> None:
+        """Count the candidates of a problem."""
+        marks = [candidate.correct is True for candidate in pool]
+        is_marked = all(candidate.correct is not None for candidate in pool)
+        cut = [mark for mark, candidate in zip(marks, pool, strict=True) if candidate.is_cut_off]
+        self.problems += 1
+        self.candidates += len(pool)
+        self.right += sum(marks)
+        self.without_answer += sum(not candidate.answer for candidate in pool)
+        self.cut_off += len(cut)
+        self.cut_off_right += sum(cut)
+        self.shares += [sum(marks) / len(marks)] if marks and is_marked else []
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counts, and the mean share of right ones with its interval, for JSON."""
+        counts = {name: value for name, value in vars(self).items() if name != "shares"}
+        return counts | rate_of(self.shares)
+
+
+def rate_of(values: list[float]) -> dict[str, Any]:
+    """The mean over problems, with the interval that a curve would give."""
+    from edifice_tt.study.intervals import interval_over_problems
+
+    if not values:
+        return {"accuracy": None, "low": None, "high": None}
+    low, high = interval_over_problems(values, LEVEL)
+    return {"accuracy": sum(values) / len(values), "low": low, "high": high}
+
+
+def show_rate(rate: dict[str, Any]) -> str:
+    """A rate and its interval in words."""
+    if rate["low"] is None:
+        return f"{rate['accuracy']:.3f}"
+    interval = f"{rate['low']:.3f} to {rate['high']:.3f}"
+    return f"{rate['accuracy']:.3f} ({LEVEL:.0%} interval over problems {interval})"
+
+
+def of_graded(totals: Totals, path: Any, max_tokens: object) -> Iterator[str]:
+    """The lines below a file that was graded."""
+    none = f", {totals.without_answer} have no answer" if totals.without_answer else ""
+    right = (
+        f"{totals.right} of {totals.candidates} candidates of {counted(totals.problems, 'problem')}"
+    )
+    yield f"{right} in {path} are right{none}"
+    yield f"mean over problems {show_rate(rate_of(totals.shares))}"
+    if totals.cut_off:
+        yield (
+            f"{cut_off_of(totals.cut_off, totals.candidates, max_tokens)} Of these "
+            f"{totals.cut_off_right} are right."
+        )
+
+
+def of_choices(rows: Iterable[tuple[Any, bool, Any]]) -> Iterator[str]:
+    """The lines below choices: each a pool, whether it is marked, and its choice or None."""
+    rows = list(rows)
+    marked = [
+        bool(choice and choice.candidate.correct) for _, is_marked, choice in rows if is_marked
+    ]
+    if marked:
+        rate = show_rate(rate_of([float(right) for right in marked]))
+        yield f"right: {sum(marked)} of {counted(len(marked), 'problem')}, {rate}"
+    if unmarked := len(rows) - len(marked):
+        yield f"not marked: {counted(unmarked, 'problem')} (edifice-tt grade marks what is right)"
+    if none := sum(choice is None for *_, choice in rows):
+        yield f"no choice: {counted(none, 'problem')}" + " (as wrong)" * bool(marked)
+    if abstained := sum(choice.abstained for *_, choice in rows if choice):
+        yield f"abstained: {counted(abstained, 'candidate')}"

@@ -1,0 +1,115 @@
+"""What select and grade end with: right, of how many, with an interval; abstained; cut off."""
+
+import json
+
+import pytest
+
+import edifice_tt as et
+from edifice_tt import cli
+
+
+def candidate(index, text, end="eos"):
+    return et.Candidate(index, text, finish_reason=end)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Three problems; cut answers would win two votes and be wrong, and one has nothing else."""
+    pools = [
+        et.Pool("a", (candidate(0, "7"), candidate(1, "8", "length")), {"max_tokens": 5}, "a", "7"),
+        et.Pool(
+            "b",
+            (candidate(0, "7"), *(candidate(i, "8", "length") for i in (1, 2))),
+            {"max_tokens": 5},
+            "b",
+            "7",
+        ),
+        et.Pool("c", (candidate(0, "7", "length"),), {"max_tokens": 5}, "c", "7"),
+    ]
+    et.write_pools(tmp_path / "pool", pools)
+    return tmp_path / "pool"
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*argv):
+        capsys.readouterr()
+        assert cli.main([str(argument) for argument in argv]) == 0
+        return capsys.readouterr()
+
+    return run
+
+
+def test_grade_ends_with_what_is_right_and_what_was_cut_off(run, path):
+    out, err = run("grade", path, "--answer", "number")
+    assert out.splitlines() == [
+        f"3 of 6 candidates of 3 problems in {path} are right",
+        "mean over problems 0.611 (95% interval over problems 0.333 to 1.000)",
+        "4 of 6 answers (67%) were cut off at 5 tokens; --max-tokens allows longer ones. Of these "
+        "1 are right.",
+    ]
+    assert err == ""
+    found = json.loads(run("grade", path, "--answer", "number", "--json").out)
+    assert (found["cut_off"], found["cut_off_right"], found["right"]) == (4, 1, 3)
+    assert found["accuracy"] == pytest.approx((1 / 2 + 1 / 3 + 1) / 3)
+
+
+def test_select_ends_with_what_is_right_and_who_abstained(run, path):
+    run("grade", path, "--answer", "number")
+    given = ("select", path, "--rule", "majority")
+    out, err = run(*given)
+    assert [line.split() for line in out.splitlines()[:5]] == [
+        ["problem", "#", "answer"],
+        ["a", "0", "right", "7"],
+        ["b", "0", "right", "7"],
+        ["c", "-"],
+        [],
+    ]
+    assert out.splitlines()[-3:] == [
+        "right: 2 of 3 problems, 0.667 (95% interval over problems 0.000 to 1.000)",
+        "no choice: 1 problem (as wrong)",
+        "abstained: 3 candidates",
+    ]
+    assert "no choice for 1 of 3 problems; of the first: every answer was cut off" in err
+    out, err = run(*given, "--cut-off", "vote")
+    assert out.splitlines()[-1] == (
+        "right: 2 of 3 problems, 0.667 (95% interval over problems 0.000 to 1.000)"
+    )
+    assert err == "edifice-tt: warning: cut off before their end: 2 of 3 chosen answers\n"
+    items = json.loads(run(*given, "--json").out)
+    assert [one["right"] for one in items] == [True, True, None]
+
+
+def test_select_counts_what_nobody_has_marked(run, path):
+    pools = list(et.read_pools(path))
+    et.write_pools(path, [et.grade(pools[0], "number"), *pools[1:]])
+    out, _ = run("select", path, "--rule", "majority", "--answer", "number")
+    assert out.splitlines()[-4:] == [
+        "right: 1 of 1 problem, 1.000",
+        "not marked: 2 problems (edifice-tt grade marks what is right)",
+        "no choice: 1 problem (as wrong)",
+        "abstained: 3 candidates",
+    ]
+
+
+def test_a_curve_shows_both_ways_to_count_what_was_cut_off(run, path):
+    run("grade", path, "--answer", "number")
+    out, _ = run("curve", path, "--rules", "majority", "--ks", "1")
+    text = " ".join(out.split())
+    assert (
+        "4 of 6 answers (67%) were cut off at 5 tokens; --max-tokens allows longer ones. Of these "
+        "1 are right, of the 2 others 2." in text
+    )
+    assert (
+        "In votes they abstain (in brackets: as it is when they vote), with 1 candidate: majority "
+        "0.278 (0.611)." in text
+    )
+    out, _ = run("curve", path, "--rules", "majority", "--ks", "1", "--cut-off", "vote")
+    text = " ".join(out.split())
+    assert "In votes they vote" in text
+    assert "majority 0.611 (0.278)." in text
+
+
+def test_what_a_command_has_made_and_where_is_its_last_line(run, path, tmp_path):
+    out, _ = run("merge", path, "-o", tmp_path / "merged")
+    assert out == f"6 candidates of 3 problems in {tmp_path / 'merged'}\n"
