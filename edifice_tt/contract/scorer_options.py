@@ -9,6 +9,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 from edifice_tt.contract.errors import unknown_name
+from edifice_tt.contract.made import make_once
 from edifice_tt.contract.records import Scorer
 from edifice_tt.contract.tracing import blamed
 
@@ -38,7 +39,7 @@ def with_options(record: Scorer, name: str) -> Scorer:
             raise ValueError(f"scorer {name!r}: {option}={value} must be {words}") from None
     made = replace(record, name=name, factory=partial(record.factory, **given))
     with blamed(f"scorer {name!r} of {record.owner} failed", own=(ValueError,)):
-        made.factory()  # a value that it refuses is told here, before anything is sampled
+        make_once(made, made.factory)  # a value that it refuses is told before anything is sampled
     return made
 
 

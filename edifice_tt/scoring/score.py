@@ -1,11 +1,15 @@
 """Pool -> pool with scores. Gives each scorer its input and checks its output."""
 
 import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, PluginError
+from edifice_tt.contract.made import make_once
 from edifice_tt.contract.tracing import blamed, one_line, show
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.pools.pool import Pool
@@ -35,12 +39,8 @@ def score(
     input. Raises `PluginError`, naming the owner, when the scorer fails or leaves its declared
     range.
     """
-    if isinstance(scorer, str) and (one := registry.scorer(scorer)).reads == "states":
-        check_reduce(one, reduce)
-        scorer = open_verifier(one, None if lm is None else lm.device)
-    elif isinstance(scorer, str) and one.reads == "judge":
-        check_reduce(one, reduce)
-        scorer = open_judge(one, None if lm is None else lm.device)
+    if isinstance(scorer, str):
+        scorer = _opened(registry.scorer(scorer), reduce, None if lm is None else lm.device)
     if isinstance(scorer, Judge):
         return scorer.score(pool, reduce)
     if isinstance(scorer, Verifier):
@@ -56,11 +56,35 @@ def score(
     else:
         inputs = _inputs(record, pool)
         with blamed(f"{_who(record)} failed"):
-            values = record.factory()(*inputs)
+            values = make_once(record, record.factory)(*inputs)
     rows = _check(record, values, pool)
     scores = [reduce_steps(row, reduce or DEFAULT) for row in rows]
     steps = rows if record.level == "step" else ()
     return pool.with_scores(scorer, scores, range=record.range, steps=steps)
+
+
+_OPEN: dict[str, Callable[[registry.Scorer, str | None], Verifier | Judge]] = {
+    "states": open_verifier,
+    "judge": open_judge,
+}
+
+
+def _opened(
+    record: registry.Scorer, reduce: str | None, device: str | None
+) -> str | Verifier | Judge:
+    """The verifier or judge that a scorer is, opened once on a device; else the scorer's name."""
+    if (open_it := _OPEN.get(record.reads)) is None:
+        return record.name
+    check_reduce(record, reduce)
+    where = f"on {device}, changed {_changed(record.factory)}"
+    opened: Verifier | Judge = make_once(record, lambda: open_it(record, device), where)
+    return opened
+
+
+def _changed(factory: Any) -> int | None:
+    """When the file of a scorer that was registered by its path last changed."""
+    path = factory() if isinstance(factory, partial) and factory.func is Path else None
+    return path.stat().st_mtime_ns if path is not None and path.exists() else None
 
 
 def _inputs(record: registry.Scorer, pool: Pool) -> tuple[Any, ...]:
