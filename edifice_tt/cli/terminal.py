@@ -6,6 +6,7 @@ Printed text is escaped, so that it cannot control the terminal.
 import re
 import sys
 import textwrap
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -13,6 +14,7 @@ from shutil import get_terminal_size
 from typing import Any, TextIO, TypeVar
 
 Item = TypeVar("Item")
+PERIOD = 10.0  # seconds between two lines of progress
 
 
 def show_each_once() -> Callable[..., None]:
@@ -109,13 +111,27 @@ def _bar(total: int, what: str, unit: str) -> Any:
     return tqdm(total=total, desc=what, unit=unit)
 
 
-def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """Yield the items, with a progress bar if standard error is a terminal."""
+def progress(
+    items: Iterable[Item],
+    total: int,
+    what: str,
+    *,
+    lines: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Item]:
+    """Yield the items, with a progress bar if standard error is a terminal.
+
+    With `lines`, standard error that is none gets a line when `PERIOD` seconds have passed.
+    """
+    told = clock()
     with _bar(total, what, " problems") as bar:
-        for item in items:
+        for done, item in enumerate(items, 1):
             yield item
             if bar:
                 bar.update(1)
+            elif lines and done < total and (now := clock()) - told >= PERIOD:
+                told = now
+                tell(f"{what}: {done} of {total} problems")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

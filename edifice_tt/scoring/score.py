@@ -107,6 +107,12 @@ def _inputs(record: registry.Scorer, pool: Pool) -> tuple[Any, ...]:
     return (rows,)
 
 
+def check_pool(record: registry.Scorer, pool: Pool) -> None:
+    """Raise `EdificeError` for a pool that lacks what the scorer reads of it."""
+    if record.reads not in ("hidden", *_OPEN):
+        _inputs(record, pool)
+
+
 def _check(record: registry.Scorer, values: Any, pool: Pool) -> list[tuple[float, ...]]:
     """The numbers of each candidate: those of its steps, or its score alone."""
     by_step = record.level == "step"

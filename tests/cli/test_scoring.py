@@ -1,0 +1,135 @@
+"""Scoring a pool file: what is scored stays, `--resume` goes on, and no file mixes two scorers."""
+
+import pytest
+from fake_plugins import Site, open_site
+
+import edifice_tt as et
+from edifice_tt import cli
+from edifice_tt.cli import terminal
+
+site = pytest.fixture(open_site, name="site")
+
+PLUGIN = """
+import edifice_tt
+
+asked, fails = [], {{}}
+
+def length(prompt, completions):
+    asked.append(prompt)
+    if prompt in fails:
+        raise fails[prompt]
+    return [{score} for text in completions]
+
+@edifice_tt.hookimpl
+def register_scorers(register):
+    register("length", lambda: length, reads="text", level={level!r})
+"""
+COUNT = 11
+
+
+@pytest.fixture
+def run(capsys, site):
+    def run(*argv):
+        capsys.readouterr()
+        try:
+            status = cli.main([str(one) for one in argv])
+        except SystemExit as error:
+            status = error.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def pool(tmp_path):
+    pools = [et.Pool(f"q{i}", (et.Candidate(0, "a" * i),), problem=f"p{i}") for i in range(COUNT)]
+    et.write_pools(tmp_path / "pool", pools)
+    return tmp_path / "pool"
+
+
+def install(site: Site, version="1.0", score="float(len(text))", level="answer"):
+    site.install("lengths", PLUGIN.format(score=score, level=level), version=version)
+    et.scorer("length")
+    import lengths
+
+    return lengths
+
+
+def scores(path, name="length"):
+    return [pool.candidates[0].scores.get(name) for pool in et.read_pools(path)]
+
+
+@pytest.mark.parametrize("error", [ConnectionError("status 500"), KeyboardInterrupt()], ids=repr)
+def test_a_scorer_that_ends_early_keeps_its_scores_and_goes_on(run, site: Site, pool, error):
+    plugin = install(site)
+    plugin.fails["q7"] = error
+    status, out, err = run("score", pool, "--scorer", "length")
+    failed = not isinstance(error, KeyboardInterrupt)
+    assert (status, out, err.count("\n")) == (2 if failed else 130, "", 1)
+    assert f"7 of 11 problems in {pool} have a score; the same command with --resume" in err
+    if failed:
+        assert "problem 'p7': scorer 'length' of lengths 1.0 failed: ConnectionError: status" in err
+    assert scores(pool) == [*map(float, range(7)), *[None] * 4]
+    plugin.fails.clear()
+    assert run("score", pool, "--scorer", "length", "--resume")[0] == 0
+    assert plugin.asked == [f"q{i}" for i in [*range(8), *range(7, 11)]]
+    assert scores(pool) == list(map(float, range(COUNT)))
+    assert run("score", pool, "--scorer", "length", "--resume")[0] == 0
+    assert len(plugin.asked) == 12
+
+
+def test_scores_that_were_whole_stay_whole_when_new_ones_fail(run, site: Site, pool):
+    install(site)
+    run("score", pool, "--scorer", "length")
+    before = pool.read_bytes()
+    site.remove("lengths")
+    install(site, score="-1.0").fails["q3"] = RuntimeError("no key")
+    status, _, err = run("score", pool, "--scorer", "length")
+    assert status == 2
+    assert "no key; the scores by length that were there before stay as they were" in err
+    assert pool.read_bytes() == before
+
+
+@pytest.mark.parametrize("more", [{"version": "1.1"}, {"level": "step", "score": "[1.0]"}], ids=str)
+def test_another_scorer_does_not_complete_scores_that_are_not_its_own(run, site, pool, more):
+    install(site).fails["q3"] = RuntimeError("no key")
+    run("score", pool, "--scorer", "length")
+    site.remove("lengths")
+    install(site, **more)
+    status, _, err = run("score", pool, "--scorer", "length", "--resume")
+    assert status == 2
+    assert "it has scores by length of another scorer or reduction of steps (lengths 1.0," in err
+    assert run("score", pool, "--scorer", "length")[0] == 0
+    assert None not in scores(pool)
+
+
+def test_a_reduction_of_steps_is_completed_by_the_same(run, site: Site, pool):
+    install(site, level="step", score="[1.0, 3.0]").fails["q3"] = RuntimeError("no key")
+    how = "score", pool, "--scorer", "length", "--reduce"
+    run(*how, "min")
+    site.remove("lengths")
+    install(site, level="step", score="[1.0, 3.0]")
+    assert run(*how, "max", "--resume")[0] == 2
+    assert run(*how, "min", "--resume")[0] == 0
+    assert scores(pool) == [1.0] * COUNT
+
+
+def test_a_pool_without_what_the_scorer_reads_is_found_before_any_is_scored(run, pool):
+    read = [*et.read_pools(pool)]
+    first = et.Pool("q", (et.Candidate(0, "a", (1,), (-1.0,)),), problem="first")
+    et.write_pools(pool, [first, *read])
+    before = pool.read_bytes()
+    status, _, err = run("score", pool)
+    assert status == 2
+    assert "problem 'p0': scorer 'logprob' reads token log-probabilities, which this pool" in err
+    assert "have a score" not in err
+    assert pool.read_bytes() == before
+
+
+def test_without_a_terminal_progress_is_a_line_when_ten_seconds_have_passed(capsys):
+    times = iter([0.0, 4.0, 9.5, 10.0, 19.0, 30.0])
+    given = terminal.progress("abcdef", 6, "length", lines=True, clock=lambda: next(times))
+    assert "".join(given) == "abcdef"
+    assert capsys.readouterr().err == "edifice-tt: length: 3 of 6 problems\n" + (
+        "edifice-tt: length: 5 of 6 problems\n"
+    )
