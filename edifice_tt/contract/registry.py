@@ -57,7 +57,7 @@ class Registry:
         names: dict[str, Any] = getattr(self, f"{kind.split()[-1]}s")
         if name in names:
             return names[name]
-        base, colon, _ = name.partition(":")
+        base, colon, _ = str(name).partition(":")
         if kind == "scorer" and colon and base in names:
             return with_options(names[base], name)
         note = "".join(f"; perhaps it was in this: {failure}" for failure in self.failures)

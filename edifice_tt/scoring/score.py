@@ -1,7 +1,7 @@
 """Pool -> pool with scores. Gives each scorer its input and checks its output."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,12 @@ from edifice_tt.scoring.verifier import Verifier, open_verifier, read_head
 def score(
     lm: CausalLM | None,
     pool: Pool,
-    scorer: str | Verifier | Judge = "logprob",
+    scorer: str | Verifier | Judge | Callable[..., Any] = "logprob",
     reduce: str | None = None,
+    *,
+    reads: str | None = None,
+    range: str | None = None,
+    level: str | None = None,
 ) -> Pool:
     """Return a pool with a scorer's scores and declared range added; higher is better.
 
@@ -31,14 +35,28 @@ def score(
     hidden states is the model's own head (`lm.config.scorer`), or a verifier trained on the model:
     a registered name or a `Verifier`. The candidate's score is the head's number at its last token.
     A judge is a model of its own, and `lm` may be None: a registered name or a `Judge`.
+    A function is a scorer too, under its own name; `reads` (default: `text`), `range` and `level`
+    declare it, as in a registration.
     A scorer of steps fills `step_scores`, and `reduce` makes one score of them (default: `last`, or
     the judge's own; see `steps.reduce_steps`).
 
-    Raises `UnknownNameError` for an unknown scorer or reduction, and `ValueError` for a reduction
-    of a scorer without steps. Raises `EdificeError` when the pool or the model lacks the scorer's
-    input. Raises `PluginError`, naming the owner, when the scorer fails or leaves its declared
-    range.
+    Raises `UnknownNameError` for an unknown scorer or reduction. Raises `ValueError` for a
+    reduction of a scorer without steps, and for a function with the name of a registered scorer.
+    Raises `EdificeError` when the pool or the model lacks the scorer's input. Raises `PluginError`,
+    naming the owner, when the scorer fails or leaves its declared range.
     """
+    declared = {
+        option: value
+        for option, value in (("reads", reads), ("range", range), ("level", level))
+        if value is not None
+    }
+    if not isinstance(scorer, str | Verifier | Judge):
+        return _score_by(of_function(scorer, declared), lm, pool, reduce)
+    if declared:
+        raise ValueError(
+            f"{next(iter(declared))} declares a function; a {type(scorer).__name__} has its own, "
+            "so leave it out"
+        )
     if isinstance(scorer, str):
         scorer = _opened(registry.scorer(scorer), reduce, None if lm is None else lm.device)
     if isinstance(scorer, Judge):
@@ -47,7 +65,10 @@ def score(
         if reduce is not None:
             raise ValueError(f"a verifier has no steps to reduce; leave out reduce={reduce!r}")
         return scorer.score(lm, pool)
-    record = check_scorer(lm, scorer)
+    return _score_by(check_scorer(lm, scorer), lm, pool, reduce)
+
+
+def _score_by(record: registry.Scorer, lm: CausalLM | None, pool: Pool, reduce: str | None) -> Pool:
     check_reduce(record, reduce)
     if record.reads == "hidden":
         assert lm is not None
@@ -60,7 +81,7 @@ def score(
     rows = _check(record, values, pool)
     scores = [reduce_steps(row, reduce or DEFAULT) for row in rows]
     steps = rows if record.level == "step" else ()
-    return pool.with_scores(scorer, scores, range=record.range, steps=steps)
+    return pool.with_scores(record.name, scores, range=record.range, steps=steps)
 
 
 _OPEN: dict[str, Callable[[registry.Scorer, str | None], Verifier | Judge]] = {
@@ -85,6 +106,25 @@ def _changed(factory: Any) -> int | None:
     """When the file of a scorer that was registered by its path last changed."""
     path = factory() if isinstance(factory, partial) and factory.func is Path else None
     return path.stat().st_mtime_ns if path is not None and path.exists() else None
+
+
+def of_function(function: Callable[..., Any], declared: Mapping[str, str]) -> registry.Scorer:
+    """The record of a function that scores, which is in nobody's registry."""
+    name = getattr(function, "__name__", type(function).__name__)
+    if not callable(function):
+        raise ValueError(f"scorer={show(function):.60} is neither a scorer's name nor a function")
+    registered = registry.load_registry().scorers
+    if name in registered:
+        raise ValueError(
+            f"the function {name!r} has the name of a scorer of {registered[name].owner}; rename it"
+        )
+    given = {"reads": "text", **declared}
+    if given["reads"] in ("hidden", *_OPEN):
+        raise ValueError(
+            f"reads={given['reads']!r} is for registered scorers; a function reads text or "
+            "numbers of tokens"
+        )
+    return registry.Scorer(name, lambda: function, **given)
 
 
 def _inputs(record: registry.Scorer, pool: Pool) -> tuple[Any, ...]:
@@ -145,7 +185,7 @@ def _check(record: registry.Scorer, values: Any, pool: Pool) -> list[tuple[float
 
 
 def _who(record: registry.Scorer) -> str:
-    return f"scorer {record.name!r} of {record.owner}"
+    return f"scorer {record.name!r}" + (f" of {record.owner}" if record.owner else "")
 
 
 def check_scorer(lm: CausalLM | None, scorer: str) -> registry.Scorer:
