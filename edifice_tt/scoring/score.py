@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from edifice_tt.architectures.attached import has_head
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, PluginError
@@ -191,10 +192,11 @@ def _who(record: registry.Scorer) -> str:
 def check_scorer(lm: CausalLM | None, scorer: str) -> registry.Scorer:
     """The scorer's record. Raises as `score` does for a scorer that does not fit this model."""
     record = registry.scorer(scorer)
-    if record.reads != "hidden" or (lm and lm.scorer and lm.config.scorer == scorer):
+    if record.reads != "hidden" or (lm and has_head(lm, scorer)):
         return record
     has = "no model" if lm is None else f"the head {lm.config.scorer!r}" if lm.scorer else "no head"
     raise EdificeError(
         f"scorer {scorer!r} reads hidden states, so it must be the model's own trained head; "
-        f"given {has}. Use scorer='logprob', or a model saved with that head"
+        f"given {has}. Use scorer='logprob', a model saved with that head, or a verifier that "
+        f"edifice-tt train --scorer {scorer} makes of it"
     )
