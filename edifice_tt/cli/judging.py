@@ -9,7 +9,7 @@ import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.scoring import Work
-from edifice_tt.contract.registry import load_registry
+from edifice_tt.contract.registry import load_registry, scorer
 
 HEADING = "judges"
 _WISHES = ("kind", "prompt", "labels", "label", "marker", "name")
@@ -124,8 +124,10 @@ def _given(arguments: argparse.Namespace) -> list[str]:
 
 def _registered(arguments: argparse.Namespace) -> Any:
     """The record of the scorer that was named, if that is a judge."""
-    record = load_registry().scorers.get(arguments.scorer)
-    return record if record is not None and record.reads == "judge" else None
+    name = arguments.scorer or ""
+    known = load_registry().scorers
+    record = known.get(name) or known.get(name.partition(":")[0])
+    return scorer(name) if record is not None and record.reads == "judge" else None
 
 
 def _judge(arguments: argparse.Namespace) -> None:

@@ -135,6 +135,7 @@ def _best_of(arguments: argparse.Namespace) -> int:
 
     # What can be wrong is found before minutes of sampling.
     registry = load_registry()
+    options.name_scorer(arguments)
     rule = registry.find("selector", arguments.rule)
     rule_settings = rule_options(arguments, rule)
     task = find_task(arguments.task) if arguments.task else None

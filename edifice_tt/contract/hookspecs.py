@@ -64,8 +64,9 @@ def register_scorers(register: Callable[..., None]) -> None:
     `range` declares the scores: `"probability"` (within [0, 1]), `"logit"` (a probability before
     the sigmoid) or `"unbounded"`; a verifier always gives probabilities. A candidate's score
     depends on that candidate alone. A factory is called once; what it returns is kept and scores
-    every problem. Parameters of `factory` that have a default are options: they
-    are given in the scorer's name, as in `"deepconf:part=tail:window=256"`.
+    every problem. Parameters of `factory` are options: they are given in the
+    scorer's name, as in `"deepconf:part=tail:window=256"`, or by `--scorer-option window=256`. Each
+    is true or false, a number or a text, by its default or its annotation.
 
     `level` is `"answer"`, or `"step"` for a judge of steps, or a scorer of text that returns a
     non-empty list of float per completion, one per step. `edifice_tt.score(..., reduce=)` reduces

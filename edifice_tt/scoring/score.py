@@ -11,6 +11,7 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, PluginError
 from edifice_tt.contract.made import make_once
+from edifice_tt.contract.scorer_options import check_complete, name_with
 from edifice_tt.contract.tracing import blamed, one_line, show
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.pools.pool import Pool
@@ -26,6 +27,7 @@ def score(
     scorer: str | Verifier | Judge | Callable[..., Any] = "logprob",
     reduce: str | None = None,
     *,
+    scorer_options: Mapping[str, Any] | None = None,
     reads: str | None = None,
     range: str | None = None,
     level: str | None = None,
@@ -36,6 +38,8 @@ def score(
     hidden states is the model's own head (`lm.config.scorer`), or a verifier trained on the model:
     a registered name or a `Verifier`. The candidate's score is the head's number at its last token.
     A judge is a model of its own, and `lm` may be None: a registered name or a `Judge`.
+    `scorer_options` go to the factory of a registered scorer, and into the name of its scores.
+    `{"window": 64}` of `deepconf` is the scorer `deepconf:window=64`.
     A function is a scorer too, under its own name; `reads` (default: `text`), `range` and `level`
     declare it, as in a registration.
     A scorer of steps fills `step_scores`, and `reduce` makes one score of them (default: `last`, or
@@ -51,6 +55,8 @@ def score(
         for option, value in (("reads", reads), ("range", range), ("level", level))
         if value is not None
     }
+    if scorer_options and not isinstance(scorer, str):
+        raise ValueError("scorer_options are for a registered scorer, given by its name")
     if not isinstance(scorer, str | Verifier | Judge):
         return _score_by(of_function(scorer, declared), lm, pool, reduce)
     if declared:
@@ -59,7 +65,8 @@ def score(
             "so leave it out"
         )
     if isinstance(scorer, str):
-        scorer = _opened(registry.scorer(scorer), reduce, None if lm is None else lm.device)
+        name = name_with(scorer, scorer_options or {})
+        scorer = _opened(registry.scorer(name), reduce, None if lm is None else lm.device)
     if isinstance(scorer, Judge):
         return scorer.score(pool, reduce)
     if isinstance(scorer, Verifier):
@@ -192,6 +199,7 @@ def _who(record: registry.Scorer) -> str:
 def check_scorer(lm: CausalLM | None, scorer: str) -> registry.Scorer:
     """The scorer's record. Raises as `score` does for a scorer that does not fit this model."""
     record = registry.scorer(scorer)
+    check_complete(record)
     if record.reads != "hidden" or (lm and has_head(lm, scorer)):
         return record
     has = "no model" if lm is None else f"the head {lm.config.scorer!r}" if lm.scorer else "no head"
