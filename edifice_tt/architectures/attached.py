@@ -87,9 +87,10 @@ def _configs(model: Any) -> Iterator[Any]:
     """The config for each registered scorer that makes a head like the model's."""
     head = _about(model.scorer)
     shapes: dict[str, tuple[int, ...]] = head[1]
-    sizes = {model.config.scorer_hidden, *(size for shape in shapes.values() for size in shape)}
+    own = model.config.scorer_hidden
+    sizes = [own, *sorted({size for shape in shapes.values() for size in shape} - {0, own})]
     for name, record in registry.load_registry().scorers.items():
-        for size in sorted(sizes - {0}) if record.reads == "hidden" else ():
+        for size in sizes if record.reads == "hidden" else ():
             config = replace(model.config, scorer=name, scorer_hidden=size)
             try:
                 made = make_head(config)

@@ -146,6 +146,8 @@ def open_work(arguments: argparse.Namespace, file: Any) -> Work:
     """The judge that is asked for, to score a file with."""
     from edifice_tt.scoring.steps import check_reduce
 
+    if arguments.concurrency:
+        raise ValueError("--concurrency is for a scorer that reads text; leave it out")
     judge = load_judge(arguments)
     check_reduce(judge, arguments.reduce)
     how = arguments.reduce or judge.reduce

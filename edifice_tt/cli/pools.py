@@ -10,7 +10,7 @@ from typing import Any
 import edifice_tt as et
 from edifice_tt.cli import judging, options, scoring, terminal
 from edifice_tt.cli.options import Add
-from edifice_tt.cli.parser import add_option
+from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.cli.rule_options import rule_options
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError
@@ -26,6 +26,13 @@ def register(add: Add) -> None:
     score = add("score", _score, summary, *groups)
     score.add_argument(
         "--resume", action="store_true", help="score only what this scorer has not scored yet"
+    )
+    score.add_argument(
+        "--concurrency",
+        type=whole_number(1, "8"),
+        metavar="N",
+        help="problems that are scored at once, by a scorer of text that waits for answers "
+        "(default: as the scorer declares)",
     )
     score.add_argument("pool", type=Path, help="pool file; the scores are appended")
     add_option(

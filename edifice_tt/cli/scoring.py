@@ -22,7 +22,8 @@ class Work:
     """A scorer, ready to score the pools of a file; `check` looks at a pool before all are scored.
 
     `fingerprint` identifies its model and its reduction of steps, if it has any. `seen` are the
-    problems that it was trained on. `told` ends the line that tells of the scores.
+    problems that it was trained on. `told` ends the line that tells of the scores. `rename` is the
+    option that gives it another name.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Work:
     check: Callable[[Any], object] = lambda pool: None
     seen: Sequence[str] = ()
     told: str = ""
+    concurrency: int = 1
     rename: str = ""
 
 
@@ -50,17 +52,27 @@ def open_work(arguments: argparse.Namespace, file: Any) -> Work:
     model = arguments.model or (verifier and (model or options.DEFAULT_MODEL))
     lm = options.load(arguments, model) if model else None
     if verifier is not None:
+        _check_concurrency(arguments, "states")
         verifier.check(lm)
         owner = verifier.owner or f"verifier {arguments.verifier}"
-        score = partial(_score, arguments, lm, verifier)
+        score = partial(_score_quietly, arguments, lm, verifier)
         seen = _seen(verifier, file)
         return Work(verifier.name, _versioned(owner), verifier.fingerprint, score, seen=seen)
     record = check_scorer(lm, scorer)
     fingerprint = lm.fingerprint if lm and record.reads == "hidden" else None
     if record.level == "step":
         fingerprint = arguments.reduce or DEFAULT
-    check, score = partial(check_pool, record), partial(_score, arguments, lm, scorer)
-    return Work(record.name, _versioned(record.owner), fingerprint, score, check)
+    owner, check = _versioned(record.owner), partial(check_pool, record)
+    score = partial(_score, arguments, lm, scorer)
+    count = _check_concurrency(arguments, record.reads) or record.concurrency
+    return Work(record.name, owner, fingerprint, score, check, concurrency=count)
+
+
+def _check_concurrency(arguments: argparse.Namespace, reads: str) -> int | None:
+    if arguments.concurrency and reads != "text":
+        raise ValueError("--concurrency is for a scorer that reads text; leave it out")
+    count: int | None = arguments.concurrency
+    return count
 
 
 def _versioned(owner: str) -> str:
@@ -68,9 +80,13 @@ def _versioned(owner: str) -> str:
 
 
 def _score(arguments: argparse.Namespace, lm: Any, scorer: Any, pool: Any) -> Any:
+    return et.score(lm, pool, scorer=scorer, reduce=arguments.reduce)
+
+
+def _score_quietly(arguments: argparse.Namespace, lm: Any, scorer: Any, pool: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TrainedOnWarning)  # one line has told of all
-        return et.score(lm, pool, scorer=scorer, reduce=arguments.reduce)
+        return _score(arguments, lm, scorer, pool)
 
 
 def _seen(verifier: Any, file: Any) -> list[str]:
@@ -93,6 +109,7 @@ def score_file(
     Where it would replace the scores of another, or of nobody knows whom, those stay whole instead.
     """
     from edifice_tt.pools.writer import PoolWriter
+    from edifice_tt.scoring.at_once import call_at_once
 
     with PoolWriter(arguments.pool) as writer:  # opened first: a mistake in it costs no loading
         file = writer.file.with_problems()
@@ -102,8 +119,9 @@ def score_file(
         shown: list[Any] = []
         done = len(file.problems) - len(left)
         try:
-            for problem in terminal.progress(left, len(left), work.name, lines=True):
-                pool = _at_line(file, et.Pool(**next(file.fields(problem))), work.score)
+            fields = file.fields(*left) if left else ()
+            scored = call_at_once(partial(_scored, file, work), fields, work.concurrency)
+            for pool in terminal.progress(scored, len(left), work.name, lines=True):
                 writer.add_scores(pool, work.name, work.owner, work.fingerprint, work.seen)
                 done += 1
                 shown += [pool] if arguments.json or len(file.problems) == 1 else []
@@ -148,6 +166,10 @@ def _left(file: Any, work: Work, resume: bool) -> Iterator[str]:
         if not resume or any(work.name not in one.scores for one in pool):
             _at_line(file, pool, work.check)
             yield pool.problem
+
+
+def _scored(file: Any, work: Work, fields: Any) -> Any:
+    return _at_line(file, et.Pool(**fields), work.score)
 
 
 def _at_line(file: Any, pool: Any, do: Callable[[Any], Any]) -> Any:

@@ -39,8 +39,8 @@ def register_architectures(register: Callable[..., None]) -> None:
 def register_scorers(register: Callable[..., None]) -> None:
     """Add scorers: functions that rate candidates, higher is better. Every plugin is called.
 
-    Call `register(name, factory, reads=, range=, level=, model=, summary=)`. `reads` names its
-    input:
+    Call `register(name, factory, reads=, range=, level=, model=, concurrency=, summary=)`. `reads`
+    names its input:
 
     - `"hidden"`: `factory(hidden_size, **options)` returns a head, called as `head(hidden)` with a
       Tensor (B, T, D) and returning a Tensor (B, T, 1). Its weights are Tensor attributes; they are
@@ -48,6 +48,9 @@ def register_scorers(register: Callable[..., None]) -> None:
       that the factory names as parameters.
     - `"text"`: `factory()` returns `scorer(prompt, completions)`: str, list of str -> list of
       float, one per completion.
+      It may have further parameters `messages` (the chat, a list of dicts), `problem` (its id) and
+      `gold` (the right answer or None), which are passed by name. `concurrency` is the number of
+      problems that may be scored at once, by calls from several threads.
     - `"logprobs"`: `factory()` returns `scorer(token_logprobs)`: a list of float per candidate
       -> list of float, one per candidate.
     - `"entropy"`, `"self_certainty"`, `"deepconf"`: the same of how sure the model was of each

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from edifice_tt.contract.scorer_options import check_complete, name_with
 from edifice_tt.contract.tracing import blamed, one_line, show
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.pools.pool import Pool
-from edifice_tt.scoring.judges.judge import Judge
+from edifice_tt.scoring.judges.judge import Judge, question_of
 from edifice_tt.scoring.judges.load import open_judge
 from edifice_tt.scoring.steps import DEFAULT, check_reduce, reduce_steps
 from edifice_tt.scoring.verifier import Verifier, open_verifier, read_head
@@ -83,9 +84,9 @@ def _score_by(record: registry.Scorer, lm: CausalLM | None, pool: Pool, reduce: 
         numbers = read_head(lm.scorer, read_hidden(lm, pool), lm.device)
         values = [float(one[-1]) for one in numbers]
     else:
-        inputs = _inputs(record, pool)
+        call = _call_of(record, pool)
         with blamed(f"{_who(record)} failed"):
-            values = make_once(record, record.factory)(*inputs)
+            values = call()
     rows = _check(record, values, pool)
     scores = [reduce_steps(row, reduce or DEFAULT) for row in rows]
     steps = rows if record.level == "step" else ()
@@ -126,13 +127,50 @@ def of_function(function: Callable[..., Any], declared: Mapping[str, str]) -> re
         raise ValueError(
             f"the function {name!r} has the name of a scorer of {registered[name].owner}; rename it"
         )
-    given = {"reads": "text", **declared}
+    given: dict[str, Any] = {"reads": "text", **declared}
     if given["reads"] in ("hidden", *_OPEN):
         raise ValueError(
             f"reads={given['reads']!r} is for registered scorers; a function reads text or "
             "numbers of tokens"
         )
     return registry.Scorer(name, lambda: function, **given)
+
+
+def _call_of(record: registry.Scorer, pool: Pool) -> Callable[[], Any]:
+    """The call of a scorer with what it reads of a pool, and what it asks for beside the text."""
+    inputs = _inputs(record, pool)
+    with blamed(f"{_who(record)} failed"):
+        scorer = make_once(record, record.factory)
+    asked = asked_for(scorer, pool) if record.reads == "text" else {}
+    return lambda: scorer(*inputs, **asked)
+
+
+def asked_for(scorer: Any, pool: Pool) -> dict[str, Any]:
+    """What a scorer of text asks for by the names of its parameters.
+
+    Raises `EdificeError` for a pool that lacks the messages of its chat.
+    """
+    try:
+        parameters = signature(scorer).parameters.values()
+    except (TypeError, ValueError):  # a C function need not have one
+        return {}
+    # Another default than None is a value of the scorer's own.
+    named = [one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    free = {one.name for one in named if one.default is one.empty or one.default is None}
+    return {name: get(pool) for name, get in _ASKED.items() if name in free}
+
+
+def _messages(pool: Pool) -> list[dict[str, Any]]:
+    asked = question_of(pool)
+    messages = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
+    return [dict(one) for one in messages]
+
+
+_ASKED: dict[str, Callable[[Pool], Any]] = {
+    "messages": _messages,
+    "problem": lambda pool: pool.problem,
+    "gold": lambda pool: pool.gold,
+}
 
 
 def _inputs(record: registry.Scorer, pool: Pool) -> tuple[Any, ...]:
@@ -158,7 +196,7 @@ def _inputs(record: registry.Scorer, pool: Pool) -> tuple[Any, ...]:
 def check_pool(record: registry.Scorer, pool: Pool) -> None:
     """Raise `EdificeError` for a pool that lacks what the scorer reads of it."""
     if record.reads not in ("hidden", *_OPEN):
-        _inputs(record, pool)
+        _call_of(record, pool)
 
 
 def _check(record: registry.Scorer, values: Any, pool: Pool) -> list[tuple[float, ...]]:

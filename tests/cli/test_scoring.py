@@ -1,5 +1,7 @@
 """Scoring a pool file: what is scored stays, `--resume` goes on, and no file mixes two scorers."""
 
+from threading import Barrier
+
 import pytest
 from fake_plugins import Site, open_site
 
@@ -22,7 +24,7 @@ def length(prompt, completions):
 
 @edifice_tt.hookimpl
 def register_scorers(register):
-    register("length", lambda: length, reads="text", level={level!r})
+    register("length", lambda: length, reads="text", level={level!r}, concurrency={concurrency})
 """
 COUNT = 11
 
@@ -47,8 +49,9 @@ def pool(tmp_path):
     return tmp_path / "pool"
 
 
-def install(site: Site, version="1.0", score="float(len(text))", level="answer"):
-    site.install("lengths", PLUGIN.format(score=score, level=level), version=version)
+def install(site: Site, version="1.0", score="float(len(text))", level="answer", concurrency=1):
+    code = PLUGIN.format(score=score, level=level, concurrency=concurrency)
+    site.install("lengths", code, version=version)
     et.scorer("length")
     import lengths
 
@@ -133,3 +136,39 @@ def test_without_a_terminal_progress_is_a_line_when_ten_seconds_have_passed(caps
     assert capsys.readouterr().err == "edifice-tt: length: 3 of 6 problems\n" + (
         "edifice-tt: length: 5 of 6 problems\n"
     )
+
+
+@pytest.mark.parametrize(("declared", "given"), [(3, ()), (1, ("--concurrency", 3))])
+def test_problems_are_scored_at_once_and_what_was_paid_for_is_kept(
+    run, site: Site, pool, declared, given
+):
+    plugin = install(site, concurrency=declared)
+    plugin.together = Barrier(3, timeout=30)
+    plugin.fails["q7"] = ConnectionError("status 500")
+    length = plugin.length
+
+    def together(prompt, completions):
+        if prompt in ("q0", "q1", "q2"):  # three of them come back only together
+            plugin.together.wait()
+        return length(prompt, completions)
+
+    plugin.length = together
+    status, _, err = run("score", pool, "--scorer", "length", *given)
+    assert (status, err.count("\n")) == (2, 1)
+    kept = [value for value in scores(pool) if value is not None]
+    assert len(kept) == len(plugin.asked) - 1
+    plugin.fails.clear()
+    assert run("score", pool, "--scorer", "length", "--resume", *given)[0] == 0
+    assert len(plugin.asked) == COUNT + 1
+    assert scores(pool) == list(map(float, range(COUNT)))
+
+
+@pytest.mark.parametrize("number", ["0", "many", "-1"])
+def test_a_number_of_calls_that_cannot_be_is_refused(run, pool, number):
+    assert "expected a whole number from 1" in run("score", pool, f"--concurrency={number}")[2]
+
+
+def test_what_does_not_wait_for_answers_is_not_called_at_once(run, pool):
+    status, _, err = run("score", pool, "--concurrency", 2)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "--concurrency is for a scorer that reads text" in err
