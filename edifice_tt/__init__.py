@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from edifice_tt.weights.local_models import LocalModel as LocalModel
     from edifice_tt.weights.local_models import local_models as local_models
     from edifice_tt.weights.pretrained import load_pretrained as load_pretrained
+    from edifice_tt.weights.tokenizer import Tokenizer as Tokenizer
 
 _ROOMS = {
     "contract.errors": "CheckpointError EdificeError NameTakenError PluginError PluginWarning "
@@ -96,6 +97,7 @@ _ROOMS = {
     "weights.edifice": "load_edifice save_edifice",
     "weights.local_models": "LocalModel local_models",
     "weights.pretrained": "load_pretrained",
+    "weights.tokenizer": "Tokenizer",
     "selection.answers": "extractor without_thinking",
     "pools.candidates": "Candidate",
     "pools.messages": "Message",
