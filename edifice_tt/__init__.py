@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from edifice_tt.sampling.runs import generate_pools as generate_pools
     from edifice_tt.scoring.judges.judge import Judge as Judge
     from edifice_tt.scoring.judges.load import load_reward as load_reward
+    from edifice_tt.scoring.many import score_pools as score_pools
     from edifice_tt.scoring.score import score as score
     from edifice_tt.scoring.steps import reduce_steps as reduce_steps
     from edifice_tt.scoring.verifier import Verifier as Verifier
@@ -112,6 +113,7 @@ _ROOMS = {
     "scoring.judges.judge": "Judge",
     "scoring.judges.load": "load_reward",
     "scoring.score": "score",
+    "scoring.many": "score_pools",
     "selection.select": "Choice select",
     "scoring.steps": "reduce_steps",
     "scoring.verifier": "Verifier load_verifier",
