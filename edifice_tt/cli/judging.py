@@ -124,7 +124,7 @@ def _given(arguments: argparse.Namespace) -> list[str]:
 
 def _registered(arguments: argparse.Namespace) -> Any:
     """The record of the scorer that was named, if that is a judge."""
-    name = arguments.scorer or ""
+    name = options.scorer_of(arguments) or ""
     known = load_registry().scorers
     record = known.get(name) or known.get(name.partition(":")[0])
     return scorer(name) if record is not None and record.reads == "judge" else None

@@ -133,13 +133,12 @@ def add_scoring(command: argparse.ArgumentParser) -> None:
     _add_repeatable(command, "--scorer-option", "NAME=VALUE", of_scorer)
 
 
-def name_scorer(arguments: argparse.Namespace) -> None:
-    """Make each `--scorer-option` a part of the scorer's name, which says what its scores are."""
+def scorer_of(arguments: argparse.Namespace) -> str | None:
+    """The name of `--scorer`, of which each `--scorer-option` is a part."""
     given = dict(named_values("--scorer-option", arguments.scorer_option, "window=64"))
     if given and arguments.scorer is None:
         raise ValueError("--scorer-option is for the scorer of --scorer, which is not given")
-    if given:
-        arguments.scorer = name_with(arguments.scorer, given)
+    return name_with(arguments.scorer, given) if given else arguments.scorer
 
 
 def open_verifier(arguments: argparse.Namespace, scorer: str | None) -> Any:

@@ -67,7 +67,6 @@ def register(add: Add) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> int:
-    options.name_scorer(arguments)
     asked = judging.is_asked_for(arguments)
     return scoring.score_file(arguments, judging.open_work if asked else scoring.open_work)
 

@@ -42,7 +42,7 @@ def open_work(arguments: argparse.Namespace, file: Any) -> Work:
     from edifice_tt.scoring.score import check_pool, check_scorer
     from edifice_tt.scoring.steps import DEFAULT, check_reduce
 
-    scorer, model = arguments.scorer, ""
+    scorer, model = options.scorer_of(arguments), ""
     if arguments.verifier is None:
         scorer = scorer or default_of(options.SCORE, "scorer")
         record = registry.scorer(scorer)
@@ -58,7 +58,7 @@ def open_work(arguments: argparse.Namespace, file: Any) -> Work:
         score = partial(_score_quietly, arguments, lm, verifier)
         seen = _seen(verifier, file)
         return Work(verifier.name, _versioned(owner), verifier.fingerprint, score, seen=seen)
-    record = check_scorer(lm, scorer)
+    record = check_scorer(lm, str(scorer))
     fingerprint = lm.fingerprint if lm and record.reads == "hidden" else None
     if record.level == "step":
         fingerprint = arguments.reduce or DEFAULT

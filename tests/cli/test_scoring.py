@@ -1,5 +1,7 @@
 """Scoring a pool file: what is scored stays, `--resume` goes on, and no file mixes two scorers."""
 
+import signal
+import sys
 from threading import Barrier
 
 import pytest
@@ -79,6 +81,28 @@ def test_a_scorer_that_ends_early_keeps_its_scores_and_goes_on(run, site: Site, 
     assert scores(pool) == list(map(float, range(COUNT)))
     assert run("score", pool, "--scorer", "length", "--resume")[0] == 0
     assert len(plugin.asked) == 12
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_a_command_that_is_told_to_end_keeps_its_scores(run, site: Site, pool, name, status):
+    plugin = install(site)
+    length = plugin.length
+
+    def told(prompt, completions):
+        if prompt == "q4":
+            signal.raise_signal(getattr(signal, name))
+        return length(prompt, completions)
+
+    plugin.length = told
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        found = run("score", pool, "--scorer", "length")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert found[0] == status
+    assert found[2].startswith(f"edifice-tt: interrupted; 4 of 11 problems in {pool} have a score")
+    assert scores(pool)[3:6] == [3.0, None, None]
 
 
 def test_scores_that_were_whole_stay_whole_when_new_ones_fail(run, site: Site, pool):
