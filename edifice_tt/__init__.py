@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from edifice_tt.sampling.runs import generate_pools as generate_pools
     from edifice_tt.scoring.judges.judge import Judge as Judge
     from edifice_tt.scoring.judges.load import load_reward as load_reward
+    from edifice_tt.scoring.many import score_pools as score_pools
     from edifice_tt.scoring.score import score as score
     from edifice_tt.scoring.steps import reduce_steps as reduce_steps
     from edifice_tt.scoring.verifier import Verifier as Verifier
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from edifice_tt.weights.local_models import LocalModel as LocalModel
     from edifice_tt.weights.local_models import local_models as local_models
     from edifice_tt.weights.pretrained import load_pretrained as load_pretrained
+    from edifice_tt.weights.tokenizer import Tokenizer as Tokenizer
 
 _ROOMS = {
     "contract.errors": "CheckpointError EdificeError NameTakenError PluginError PluginWarning "
@@ -110,6 +112,7 @@ _ROOMS = {
     "weights.edifice": "load_edifice save_edifice",
     "weights.local_models": "LocalModel local_models",
     "weights.pretrained": "load_pretrained",
+    "weights.tokenizer": "Tokenizer",
     "selection.answers": "extractor without_thinking",
     "pools.candidates": "Candidate",
     "pools.messages": "Message",
@@ -130,6 +133,7 @@ _ROOMS = {
     "scoring.judges.judge": "Judge",
     "scoring.judges.load": "load_reward",
     "scoring.score": "score",
+    "scoring.many": "score_pools",
     "selection.select": "Choice select",
     "scoring.steps": "reduce_steps",
     "scoring.verifier": "Verifier load_verifier",

@@ -1,7 +1,6 @@
-"""Judges on the command line: what judge is this, and scoring a pool file with one."""
+"""Judges on the command line: what judge is this, and the judge to score with."""
 
 import argparse
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,8 @@ from typing import Any
 import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
-from edifice_tt.contract.errors import EdificeError
-from edifice_tt.contract.registry import load_registry
-from edifice_tt.contract.tracing import message_of
+from edifice_tt.cli.scoring import Work
+from edifice_tt.contract.registry import load_registry, scorer
 
 HEADING = "judges"
 _WISHES = ("kind", "prompt", "labels", "label", "marker", "name")
@@ -126,8 +124,10 @@ def _given(arguments: argparse.Namespace) -> list[str]:
 
 def _registered(arguments: argparse.Namespace) -> Any:
     """The record of the scorer that was named, if that is a judge."""
-    record = load_registry().scorers.get(arguments.scorer)
-    return record if record is not None and record.reads == "judge" else None
+    name = options.scorer_of(arguments) or ""
+    known = load_registry().scorers
+    record = known.get(name) or known.get(name.partition(":")[0])
+    return scorer(name) if record is not None and record.reads == "judge" else None
 
 
 def _judge(arguments: argparse.Namespace) -> None:
@@ -142,69 +142,21 @@ def _in_words(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def score_file(arguments: argparse.Namespace) -> int:
-    """Score a pool file with a judge; what is scored stays when it is interrupted."""
-    from edifice_tt.pools.writer import PoolWriter
+def open_work(arguments: argparse.Namespace, file: Any) -> Work:
+    """The judge that is asked for, to score a file with."""
     from edifice_tt.scoring.steps import check_reduce
 
-    with PoolWriter(arguments.pool) as writer:  # opened first: a mistake in it costs no loading
-        file = writer.file.with_problems()
-        judge = load_judge(arguments)
-        check_reduce(judge, arguments.reduce)
-        how = arguments.reduce or judge.reduce
-        fingerprint = f"{judge.fingerprint}:{how}" if how else judge.fingerprint
-        _check_same(file, judge, fingerprint)
-        left = list(_left(file, judge, arguments.resume))
-        pools: list[Any] = []
-        try:
-            for problem in terminal.progress(left, len(left), judge.name):
-                pool = et.Pool(**next(file.fields(problem)))
-                pool = _at_line(file, pool, partial(judge.score, reduce=arguments.reduce))
-                writer.add_scores(pool, judge.name, f"judge {judge.kind.name}", fingerprint, ())
-                pools.append(pool if arguments.json or len(file.problems) == 1 else None)
-        except KeyboardInterrupt:
-            done = len(file.problems) - len(left) + len(pools)
-            terminal.tell(
-                f"interrupted; {done} of {len(file.problems)} problems in {arguments.pool} have a "
-                "score; the same command with --resume scores the others"
-            )
-            return 130
-    _show(arguments, file, judge, pools, f", {how} of the steps" if how else "")
-    return 0
-
-
-def _show(arguments: argparse.Namespace, file: Any, judge: Any, pools: list[Any], how: str) -> None:
-    count = sum(map(len, file.indices.values()))
-    text = f"{count} candidates of {len(file.problems)} problems in {arguments.pool} have a "
-    text += f"score by {judge.name}: {judge.range}{how}"
-    if pools and len(file.problems) == 1:
-        text = terminal.show_candidates(pools[0])
-    plain = [pool.to_dict() for pool in pools] if arguments.json else []
-    terminal.show_result(arguments, plain, text)
-
-
-def _left(file: Any, judge: Any, resume: bool) -> Iterator[str]:
-    """The problems to score; all their texts are looked at before hours of reading."""
-    for fields in file.fields():
-        pool = et.Pool(**fields)
-        if not resume or any(judge.name not in one.scores for one in pool):
-            _at_line(file, pool, judge.check)
-            yield pool.problem
-
-
-def _at_line(file: Any, pool: Any, do: Callable[[Any], Any]) -> Any:
-    """Do something with a pool; an error names its line in the file."""
-    try:
-        return do(pool)
-    except (EdificeError, ValueError) as error:
-        line = f"line {file.lines[pool.problem]}, problem {pool.problem!r}"
-        raise EdificeError(f"{file.path}, {line}: {message_of(error)}") from error
-
-
-def _check_same(file: Any, judge: Any, fingerprint: str) -> None:
-    known = file.scorers.get(judge.name, {}).get("fingerprint", fingerprint)
-    if known != fingerprint:
-        raise EdificeError(
-            f"{file.path}: it has scores by {judge.name} of another judge or reduction of steps "
-            f"({known}, this one is {fingerprint}); give this one another name with --judge-name"
-        )
+    if arguments.concurrency:
+        raise ValueError("--concurrency is for a scorer that reads text; leave it out")
+    judge = load_judge(arguments)
+    check_reduce(judge, arguments.reduce)
+    how = arguments.reduce or judge.reduce
+    return Work(
+        judge.name,
+        f"judge {judge.kind.name}",
+        f"{judge.fingerprint}:{how}" if how else judge.fingerprint,
+        partial(judge.score, reduce=arguments.reduce),
+        judge.check,
+        told=f": {judge.range}" + (f", {how} of the steps" if how else ""),
+        rename="--judge-name",
+    )

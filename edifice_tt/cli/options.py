@@ -15,6 +15,7 @@ from edifice_tt.cli.parser import add_option
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.records import CONFIDENCES, Task
 from edifice_tt.contract.registry import list_verifiers
+from edifice_tt.contract.scorer_options import name_with
 from edifice_tt.machine.files import find_target
 
 if TYPE_CHECKING:
@@ -135,6 +136,16 @@ def add_scoring(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--verifier", metavar="FILE", help="score with a head of edifice-tt train, not --scorer"
     )
+    of_scorer = "an option of the scorer, which becomes part of its name: window=64; repeatable"
+    _add_repeatable(command, "--scorer-option", "NAME=VALUE", of_scorer)
+
+
+def scorer_of(arguments: argparse.Namespace) -> str | None:
+    """The name of `--scorer`, of which each `--scorer-option` is a part."""
+    given = dict(named_values("--scorer-option", arguments.scorer_option, "window=64"))
+    if given and arguments.scorer is None:
+        raise ValueError("--scorer-option is for the scorer of --scorer, which is not given")
+    return name_with(arguments.scorer, given) if given else arguments.scorer
 
 
 def open_verifier(arguments: argparse.Namespace, scorer: str | None) -> Any:

@@ -1,7 +1,6 @@
 """Commands on pool files: score, select, grade, import-pool, merge."""
 
 import argparse
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -9,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import edifice_tt as et
-from edifice_tt.cli import judging, options, terminal, totals
+from edifice_tt.cli import judging, options, scoring, terminal, totals
 from edifice_tt.cli.options import Add
-from edifice_tt.cli.parser import add_option, default_of
+from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.cli.rule_options import rule_options
 from edifice_tt.contract import registry
-from edifice_tt.contract.errors import EdificeError, TrainedOnWarning
-from edifice_tt.contract.plugins import OWN_NAME
+from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.tracing import message_of
-from edifice_tt.version import __version__
 
 HEADING = "pool files"
 
@@ -28,7 +25,14 @@ def register(add: Add) -> None:
     groups = (options.add_loading, options.add_scoring, judging.add_judging)
     score = add("score", _score, summary, *groups)
     score.add_argument(
-        "--resume", action="store_true", help="score only what a judge has not scored yet"
+        "--resume", action="store_true", help="score only what this scorer has not scored yet"
+    )
+    score.add_argument(
+        "--concurrency",
+        type=whole_number(1, "8"),
+        metavar="N",
+        help="problems that are scored at once, by a scorer of text that waits for answers "
+        "(default: as the scorer declares)",
     )
     score.add_argument("pool", type=Path, help="pool file; the scores are appended")
     add_option(
@@ -63,82 +67,8 @@ def register(add: Add) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> int:
-    from edifice_tt.pools.writer import PoolWriter
-    from edifice_tt.scoring.steps import check_reduce
-
-    if judging.is_asked_for(arguments):
-        return judging.score_file(arguments)
-    if arguments.resume:
-        raise ValueError("--resume is for a judge; other scorers are quick, leave it out")
-    model, scorer = "", arguments.scorer
-    if arguments.verifier is None:
-        scorer = scorer or default_of(options.SCORE, "scorer")
-        record = registry.scorer(scorer)
-        check_reduce(record, arguments.reduce)
-        model = record.model
-    with PoolWriter(arguments.pool) as writer:  # opened first: a mistake in it costs no loading
-        pools = writer.file.with_problems()
-        verifier = options.open_verifier(arguments, scorer)
-        model = arguments.model or (verifier and (model or options.DEFAULT_MODEL))
-        lm = options.load(arguments, model) if model else None
-        name, owner, fingerprint = _scorer_of(arguments, scorer, verifier, lm)
-        seen = _seen(verifier, pools)
-        shown, count = [], 0
-        try:
-            fields_of_all = terminal.progress(pools.fields(), len(pools.problems), "scoring")
-            for fields in fields_of_all:
-                pool = _score_one(arguments, lm, et.Pool(**fields), verifier or name, pools)
-                writer.add_scores(pool, name, owner, fingerprint, seen)
-                count += len(pool)
-                if arguments.json:
-                    shown.append(pool.to_dict())
-        except BaseException:
-            writer.take_back()  # half a file with scores would look like a whole one
-            raise
-    text = f"{count} candidates of {len(pools.problems)} problems in {arguments.pool} have a score "
-    text += f"by {name}"
-    only = len(pools.problems) == 1
-    terminal.show_result(arguments, shown, terminal.show_candidates(pool) if only else text)
-    return 0
-
-
-def _seen(verifier: Any, file: Any) -> list[str]:
-    """The problems of a file that a verifier was trained on; warns in one line."""
-    problems = file.problems.items() if verifier else ()
-    seen = [name for name, about in problems if verifier.has_seen(about["prompt"])]
-    if seen:
-        terminal.warn(
-            f"verifier {verifier.name!r} was trained on {len(seen)} of these {len(file.problems)} "
-            "problems; how it scores them says nothing about new ones"
-        )
-    return seen
-
-
-def _score_one(arguments: argparse.Namespace, lm: Any, pool: Any, scorer: Any, pools: Any) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", TrainedOnWarning)  # one line has told of all
-            return et.score(lm, pool, scorer=scorer, reduce=arguments.reduce)
-    except (EdificeError, ValueError) as error:
-        line = f"line {pools.lines[pool.problem]}, problem {pool.problem!r}"
-        raise EdificeError(f"{arguments.pool}, {line}: {message_of(error)}") from error
-
-
-def _scorer_of(
-    arguments: argparse.Namespace, scorer: str, verifier: Any, lm: Any
-) -> tuple[str, str, str | None]:
-    """The name and owner of the scorer, and its model's fingerprint, if any."""
-    from edifice_tt.scoring.score import check_scorer
-
-    if verifier is None:
-        record = check_scorer(lm, scorer)
-        name, owner = record.name, record.owner
-        fingerprint = lm.fingerprint if lm and record.reads == "hidden" else None
-    else:
-        verifier.check(lm)
-        name, fingerprint = verifier.name, verifier.fingerprint
-        owner = verifier.owner or f"verifier {arguments.verifier}"
-    return name, f"{owner} {__version__}" if owner == OWN_NAME else owner, fingerprint
+    asked = judging.is_asked_for(arguments)
+    return scoring.score_file(arguments, judging.open_work if asked else scoring.open_work)
 
 
 def _select(arguments: argparse.Namespace) -> None:

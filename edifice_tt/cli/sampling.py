@@ -173,7 +173,7 @@ def _best_of(arguments: argparse.Namespace) -> int:
     rule = registry.find("selector", arguments.rule)
     rule_settings = rule_options(arguments, rule)
     task = find_task(arguments.task) if arguments.task else None
-    scorer, reads = arguments.scorer, None
+    scorer, reads = options.scorer_of(arguments), None
     asks_itself = judging.asks_itself(arguments)
     judge = None if asks_itself else judging.load_judge(arguments)
     if scorer is None and arguments.verifier is None and not (judge or asks_itself):
@@ -207,7 +207,7 @@ def _best_of(arguments: argparse.Namespace) -> int:
         score.check_scorer(lm, str(scorer))
     pool, choice = _sample(lm, _prompt(arguments, question, lm, task), request), None
     try:
-        chosen = verifier or judge or scorer
+        chosen: Any = verifier or judge or scorer
         pool = et.score(lm, pool, scorer=chosen, reduce=arguments.reduce)
         choice = et.select(pool, arguments.rule, **rule_settings)
     finally:  # what was sampled is not lost when the scorer fails or the rule chooses nobody

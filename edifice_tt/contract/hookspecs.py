@@ -39,8 +39,8 @@ def register_architectures(register: Callable[..., None]) -> None:
 def register_scorers(register: Callable[..., None]) -> None:
     """Add scorers: functions that rate candidates, higher is better. Every plugin is called.
 
-    Call `register(name, factory, reads=, range=, level=, model=, summary=)`. `reads` names its
-    input:
+    Call `register(name, factory, reads=, range=, level=, model=, concurrency=, summary=)`. `reads`
+    names its input:
 
     - `"hidden"`: `factory(hidden_size, **options)` returns a head, called as `head(hidden)` with a
       Tensor (B, T, D) and returning a Tensor (B, T, 1). Its weights are Tensor attributes; they are
@@ -48,6 +48,9 @@ def register_scorers(register: Callable[..., None]) -> None:
       that the factory names as parameters.
     - `"text"`: `factory()` returns `scorer(prompt, completions)`: str, list of str -> list of
       float, one per completion.
+      It may have further parameters `messages` (the chat, a list of dicts), `problem` (its id) and
+      `gold` (the right answer or None), which are passed by name. `concurrency` is the number of
+      problems that may be scored at once, by calls from several threads.
     - `"logprobs"`: `factory()` returns `scorer(token_logprobs)`: a list of float per candidate
       -> list of float, one per candidate.
     - `"entropy"`, `"self_certainty"`, `"deepconf"`: the same of how sure the model was of each
@@ -63,8 +66,10 @@ def register_scorers(register: Callable[..., None]) -> None:
 
     `range` declares the scores: `"probability"` (within [0, 1]), `"logit"` (a probability before
     the sigmoid) or `"unbounded"`; a verifier always gives probabilities. A candidate's score
-    depends on that candidate alone. Parameters of `factory` that have a default are options: they
-    are given in the scorer's name, as in `"deepconf:part=tail:window=256"`.
+    depends on that candidate alone. A factory is called once; what it returns is kept and scores
+    every problem. Parameters of `factory` are options: they are given in the
+    scorer's name, as in `"deepconf:part=tail:window=256"`, or by `--scorer-option window=256`. Each
+    is true or false, a number or a text, by its default or its annotation.
 
     `level` is `"answer"`, or `"step"` for a judge of steps, or a scorer of text that returns a
     non-empty list of float per completion, one per step. `edifice_tt.score(..., reduce=)` reduces

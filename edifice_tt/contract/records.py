@@ -56,6 +56,7 @@ class Scorer:
     summary: str = ""
     level: str = "answer"
     model: str = ""
+    concurrency: int = 1
     owner: str = ""
 
     def __post_init__(self) -> None:
@@ -76,6 +77,15 @@ class Scorer:
             raise PluginError(
                 f"{who}: model={self.model!r} is for reads='states', given reads={self.reads!r}; "
                 "leave it out"
+            )
+        if type(self.concurrency) is not int or self.concurrency < 1:
+            raise PluginError(
+                f"{who}: concurrency={self.concurrency!r} must be a whole number, at least 1"
+            )
+        if self.concurrency > 1 and self.reads != "text":
+            raise PluginError(
+                f"{who}: concurrency={self.concurrency} is for reads='text', given "
+                f"reads={self.reads!r}; leave it out"
             )
         _check_callable(who, "factory", self.factory)
 

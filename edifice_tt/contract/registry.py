@@ -60,7 +60,7 @@ class Registry:
         names: dict[str, Any] = getattr(self, f"{one}es" if one.endswith("ch") else f"{one}s")
         if name in names:
             return names[name]
-        base, colon, _ = name.partition(":")
+        base, colon, _ = str(name).partition(":")
         if kind == "scorer" and colon and base in names:
             return with_options(names[base], name)
         note = "".join(f"; perhaps it was in this: {failure}" for failure in self.failures)

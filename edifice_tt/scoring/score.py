@@ -1,15 +1,22 @@
 """Pool -> pool with scores. Gives each scorer its input and checks its output."""
 
 import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from inspect import signature
+from pathlib import Path
 from typing import Any
 
+from edifice_tt.architectures.attached import has_head
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, PluginError
+from edifice_tt.contract.made import make_once
+from edifice_tt.contract.scorer_options import check_complete, name_with
 from edifice_tt.contract.tracing import blamed, one_line, show
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.pools.pool import Pool
-from edifice_tt.scoring.judges.judge import Judge
+from edifice_tt.scoring.judges.judge import Judge, question_of
 from edifice_tt.scoring.judges.load import open_judge
 from edifice_tt.scoring.steps import DEFAULT, check_reduce, reduce_steps
 from edifice_tt.scoring.verifier import Verifier, open_verifier, read_head
@@ -18,8 +25,13 @@ from edifice_tt.scoring.verifier import Verifier, open_verifier, read_head
 def score(
     lm: CausalLM | None,
     pool: Pool,
-    scorer: str | Verifier | Judge = "logprob",
+    scorer: str | Verifier | Judge | Callable[..., Any] = "logprob",
     reduce: str | None = None,
+    *,
+    scorer_options: Mapping[str, Any] | None = None,
+    reads: str | None = None,
+    range: str | None = None,
+    level: str | None = None,
 ) -> Pool:
     """Return a pool with a scorer's scores and declared range added; higher is better.
 
@@ -27,40 +39,138 @@ def score(
     hidden states is the model's own head (`lm.config.scorer`), or a verifier trained on the model:
     a registered name or a `Verifier`. The candidate's score is the head's number at its last token.
     A judge is a model of its own, and `lm` may be None: a registered name or a `Judge`.
+    `scorer_options` go to the factory of a registered scorer, and into the name of its scores.
+    `{"window": 64}` of `deepconf` is the scorer `deepconf:window=64`.
+    A function is a scorer too, under its own name; `reads` (default: `text`), `range` and `level`
+    declare it, as in a registration.
     A scorer of steps fills `step_scores`, and `reduce` makes one score of them (default: `last`, or
     the judge's own; see `steps.reduce_steps`).
 
-    Raises `UnknownNameError` for an unknown scorer or reduction, and `ValueError` for a reduction
-    of a scorer without steps. Raises `EdificeError` when the pool or the model lacks the scorer's
-    input. Raises `PluginError`, naming the owner, when the scorer fails or leaves its declared
-    range.
+    Raises `UnknownNameError` for an unknown scorer or reduction. Raises `ValueError` for a
+    reduction of a scorer without steps, and for a function with the name of a registered scorer.
+    Raises `EdificeError` when the pool or the model lacks the scorer's input. Raises `PluginError`,
+    naming the owner, when the scorer fails or leaves its declared range.
     """
-    if isinstance(scorer, str) and (one := registry.scorer(scorer)).reads == "states":
-        check_reduce(one, reduce)
-        scorer = open_verifier(one, None if lm is None else lm.device)
-    elif isinstance(scorer, str) and one.reads == "judge":
-        check_reduce(one, reduce)
-        scorer = open_judge(one, None if lm is None else lm.device)
+    declared = {
+        option: value
+        for option, value in (("reads", reads), ("range", range), ("level", level))
+        if value is not None
+    }
+    if scorer_options and not isinstance(scorer, str):
+        raise ValueError("scorer_options are for a registered scorer, given by its name")
+    if not isinstance(scorer, str | Verifier | Judge):
+        return _score_by(of_function(scorer, declared), lm, pool, reduce)
+    if declared:
+        raise ValueError(
+            f"{next(iter(declared))} declares a function; a {type(scorer).__name__} has its own, "
+            "so leave it out"
+        )
+    if isinstance(scorer, str):
+        name = name_with(scorer, scorer_options or {})
+        scorer = _opened(registry.scorer(name), reduce, None if lm is None else lm.device)
     if isinstance(scorer, Judge):
         return scorer.score(pool, reduce)
     if isinstance(scorer, Verifier):
         if reduce is not None:
             raise ValueError(f"a verifier has no steps to reduce; leave out reduce={reduce!r}")
         return scorer.score(lm, pool)
-    record = check_scorer(lm, scorer)
+    return _score_by(check_scorer(lm, scorer), lm, pool, reduce)
+
+
+def _score_by(record: registry.Scorer, lm: CausalLM | None, pool: Pool, reduce: str | None) -> Pool:
     check_reduce(record, reduce)
     if record.reads == "hidden":
         assert lm is not None
         numbers = read_head(lm.scorer, read_hidden(lm, pool), lm.device)
         values = [float(one[-1]) for one in numbers]
     else:
-        inputs = _inputs(record, pool)
+        call = _call_of(record, pool)
         with blamed(f"{_who(record)} failed"):
-            values = record.factory()(*inputs)
+            values = call()
     rows = _check(record, values, pool)
     scores = [reduce_steps(row, reduce or DEFAULT) for row in rows]
     steps = rows if record.level == "step" else ()
-    return pool.with_scores(scorer, scores, range=record.range, steps=steps)
+    return pool.with_scores(record.name, scores, range=record.range, steps=steps)
+
+
+_OPEN: dict[str, Callable[[registry.Scorer, str | None], Verifier | Judge]] = {
+    "states": open_verifier,
+    "judge": open_judge,
+}
+
+
+def _opened(
+    record: registry.Scorer, reduce: str | None, device: str | None
+) -> str | Verifier | Judge:
+    """The verifier or judge that a scorer is, opened once on a device; else the scorer's name."""
+    if (open_it := _OPEN.get(record.reads)) is None:
+        return record.name
+    check_reduce(record, reduce)
+    where = f"on {device}, changed {_changed(record.factory)}"
+    opened: Verifier | Judge = make_once(record, lambda: open_it(record, device), where)
+    return opened
+
+
+def _changed(factory: Any) -> int | None:
+    """When the file of a scorer that was registered by its path last changed."""
+    path = factory() if isinstance(factory, partial) and factory.func is Path else None
+    return path.stat().st_mtime_ns if path is not None and path.exists() else None
+
+
+def of_function(function: Callable[..., Any], declared: Mapping[str, str]) -> registry.Scorer:
+    """The record of a function that scores, which is in nobody's registry."""
+    name = getattr(function, "__name__", type(function).__name__)
+    if not callable(function):
+        raise ValueError(f"scorer={show(function):.60} is neither a scorer's name nor a function")
+    registered = registry.load_registry().scorers
+    if name in registered:
+        raise ValueError(
+            f"the function {name!r} has the name of a scorer of {registered[name].owner}; rename it"
+        )
+    given: dict[str, Any] = {"reads": "text", **declared}
+    if given["reads"] in ("hidden", *_OPEN):
+        raise ValueError(
+            f"reads={given['reads']!r} is for registered scorers; a function reads text or "
+            "numbers of tokens"
+        )
+    return registry.Scorer(name, lambda: function, **given)
+
+
+def _call_of(record: registry.Scorer, pool: Pool) -> Callable[[], Any]:
+    """The call of a scorer with what it reads of a pool, and what it asks for beside the text."""
+    inputs = _inputs(record, pool)
+    with blamed(f"{_who(record)} failed"):
+        scorer = make_once(record, record.factory)
+    asked = asked_for(scorer, pool) if record.reads == "text" else {}
+    return lambda: scorer(*inputs, **asked)
+
+
+def asked_for(scorer: Any, pool: Pool) -> dict[str, Any]:
+    """What a scorer of text asks for by the names of its parameters.
+
+    Raises `EdificeError` for a pool that lacks the messages of its chat.
+    """
+    try:
+        parameters = signature(scorer).parameters.values()
+    except (TypeError, ValueError):  # a C function need not have one
+        return {}
+    # Another default than None is a value of the scorer's own.
+    named = [one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    free = {one.name for one in named if one.default is one.empty or one.default is None}
+    return {name: get(pool) for name, get in _ASKED.items() if name in free}
+
+
+def _messages(pool: Pool) -> list[dict[str, Any]]:
+    asked = question_of(pool)
+    messages = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
+    return [dict(one) for one in messages]
+
+
+_ASKED: dict[str, Callable[[Pool], Any]] = {
+    "messages": _messages,
+    "problem": lambda pool: pool.problem,
+    "gold": lambda pool: pool.gold,
+}
 
 
 def _inputs(record: registry.Scorer, pool: Pool) -> tuple[Any, ...]:
@@ -81,6 +191,12 @@ def _inputs(record: registry.Scorer, pool: Pool) -> tuple[Any, ...]:
             f"scorer {record.name!r} reads {what}, which this pool does not hold; {do}"
         )
     return (rows,)
+
+
+def check_pool(record: registry.Scorer, pool: Pool) -> None:
+    """Raise `EdificeError` for a pool that lacks what the scorer reads of it."""
+    if record.reads not in ("hidden", *_OPEN):
+        _call_of(record, pool)
 
 
 def _check(record: registry.Scorer, values: Any, pool: Pool) -> list[tuple[float, ...]]:
@@ -115,16 +231,18 @@ def _check(record: registry.Scorer, values: Any, pool: Pool) -> list[tuple[float
 
 
 def _who(record: registry.Scorer) -> str:
-    return f"scorer {record.name!r} of {record.owner}"
+    return f"scorer {record.name!r}" + (f" of {record.owner}" if record.owner else "")
 
 
 def check_scorer(lm: CausalLM | None, scorer: str) -> registry.Scorer:
     """The scorer's record. Raises as `score` does for a scorer that does not fit this model."""
     record = registry.scorer(scorer)
-    if record.reads != "hidden" or (lm and lm.scorer and lm.config.scorer == scorer):
+    check_complete(record)
+    if record.reads != "hidden" or (lm and has_head(lm, scorer)):
         return record
     has = "no model" if lm is None else f"the head {lm.config.scorer!r}" if lm.scorer else "no head"
     raise EdificeError(
         f"scorer {scorer!r} reads hidden states, so it must be the model's own trained head; "
-        f"given {has}. Use scorer='logprob', or a model saved with that head"
+        f"given {has}. Use scorer='logprob', a model saved with that head, or a verifier that "
+        f"edifice-tt train --scorer {scorer} makes of it"
     )

@@ -52,8 +52,12 @@ class Choice:
         return {"index": self.index, "text": self.text, **about}
 
 
-def select(pool: Pool | Sequence[Candidate], rule: str = "best_of_n", **options: Any) -> Choice:
-    """Choose one candidate by a registered rule.
+def select(
+    pool: Pool | Sequence[Candidate],
+    rule: str | Callable[..., Choice] = "best_of_n",
+    **options: Any,
+) -> Choice:
+    """Choose one candidate by a registered rule, or by a function that is one.
 
     `options` go to the rule, for example `scorer=` and `answer=`. The declared range of the scores
     is the pool's, else that of the installed scorer. An option `seed` is mixed with the problem's
@@ -80,13 +84,25 @@ class Rule:
     scorers: Mapping[str, registry.Scorer]
 
     @classmethod
-    def find(cls, registered: registry.Registry, name: str, options: Mapping[str, Any]) -> "Rule":
-        """The rule of that name. Raises `UnknownNameError` for an unknown rule or option."""
-        record: registry.Selector = registered.find("selector", name)
+    def find(
+        cls,
+        registered: registry.Registry,
+        rule: str | Callable[..., Any],
+        options: Mapping[str, Any],
+    ) -> "Rule":
+        """The rule of that name, or the function as a rule that is not registered.
+
+        Raises `UnknownNameError` for an unknown rule or option.
+        """
+        record: registry.Selector
+        if callable(rule):
+            record = registry.Selector(getattr(rule, "__name__", type(rule).__name__), rule)
+        else:
+            record = registered.find("selector", rule)
         for option in options:
             if record.takes(option):
                 continue
-            others = sorted(rule for rule, r in registered.selectors.items() if option in r.options)
+            others = sorted(name for name, r in registered.selectors.items() if option in r.options)
             if not others:
                 raise unknown_name(f"option of rule {record.name}", option, record.options)
             raise UnknownNameError(
@@ -132,7 +148,8 @@ class Rule:
         return replace(choice, candidate=own)
 
     def _ask(self, candidates: Sequence[Candidate], options: Mapping[str, Any]) -> Choice:
-        who = f"rule {self.record.name!r} of {self.record.owner}"
+        owner = self.record.owner
+        who = f"rule {self.record.name!r}" + (f" of {owner}" if owner else "")
         with blamed(f"{who} failed", own=(EdificeError, ValueError)):
             choice = self.record.function(candidates, **options)
         if not isinstance(choice, Choice):

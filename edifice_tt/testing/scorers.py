@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from edifice_tt.contract import registry
+from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.judges.load import open_judge
+from edifice_tt.scoring.score import asked_for
 from edifice_tt.testing.examples import TEXTS
 from edifice_tt.testing.heads import check_head
 from edifice_tt.testing.promises import BrokenPromise, attempt, compare, find, orders
@@ -79,7 +81,10 @@ def check_scorer(
 
     def make() -> Callable[[list[Any]], Any]:
         scorer = attempt(who, "when it is made", lambda: record.factory(**options))
-        return lambda batch: scorer(PROMPT, batch) if record.reads == "text" else scorer(batch)
+        if record.reads != "text":
+            return lambda batch: scorer(batch)
+        asked = asked_for(scorer, Pool(PROMPT, (), gold="8"))
+        return lambda batch: scorer(PROMPT, batch, **asked)
 
     return _check_lists(who, make, record, noun, items)
 

@@ -13,6 +13,7 @@ from typing import Any
 from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
+from edifice_tt.architectures.attached import config_to_save
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import CheckpointError, EdificeError
 from edifice_tt.machine.exclusive import exclusive
@@ -47,7 +48,8 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     Weights that a GGUF file quantised are saved as the float32 numbers that they stand for.
 
     Any registered architecture can be saved whose model has `architecture` (its name) and `config`
-    (a dataclass of the options that `build` takes). Raises `EdificeError` for a model without them.
+    (a dataclass of the options that `build` takes). Raises `EdificeError` for a model without them,
+    and for a scorer head that no registered scorer makes.
     """
     if not hasattr(model, "architecture") or not is_dataclass(getattr(model, "config", None)):
         raise EdificeError(
@@ -58,7 +60,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
         **FORMAT.metadata,
         "edifice_tt": __version__,
         "architecture": model.architecture,
-        "options": json.dumps(asdict(model.config)),
+        "options": json.dumps(asdict(config_to_save(model))),
     }
     if (tokenizer := getattr(model, "tokenizer", None)) is not None:
         metadata["tokenizer"] = tokenizer.to_json()

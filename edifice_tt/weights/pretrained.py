@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from edifice_tt.architectures.attached import add_head, check_head
 from edifice_tt.contract.errors import CheckpointError, EdificeError, unknown_name
 from edifice_tt.contract.plugins import load_plugins
 from edifice_tt.contract.tracing import blamed
@@ -24,6 +25,8 @@ def load_pretrained(
     device: str | None = None,
     dtype: str | None = None,
     activations: str = "float32",
+    *,
+    scorer: str | None = None,
 ) -> Any:
     """Load a language model: a catalog name, a GGUF file, a Hugging Face folder, or a saved model.
 
@@ -42,16 +45,22 @@ def load_pretrained(
     exact model is 0.004 nats. In 96 % of positions the most likely token is the same. llama.cpp,
     measured alike, has the same three figures. Pools say in their settings what sampled them.
 
+    `scorer` names a registered head to add, with new weights, to a model that has none. Training it
+    is up to you; `edifice_tt.save` keeps it. A saved model with a head of that name keeps its own.
+
     An installed plugin may read further formats. A named model that is not on this machine is
     downloaded first; one that is, is taken as it is. A name of the catalog is the catalog's model
     even beside a folder of that name, which is `./name`.
 
-    Raises `UnknownNameError` for a name that is neither a path nor in the catalog. Raises
+    Raises `UnknownNameError` for a name that is neither a path nor in the catalog, and for an
+    unknown scorer. Raises `EdificeError` for a model with another head than `scorer`. Raises
     `CheckpointError` for a file that is not there or that nobody can read, and `ValueError` where
     `activations` cannot be rounded.
     """
     check_activations(activations)
     check_dtype(dtype)
+    if scorer is not None:
+        check_head(scorer)
     named = _find(model)
     opened = open_device(device)
     path, name = _located(model, named)
@@ -76,9 +85,10 @@ def load_pretrained(
             f"folders of the families {', '.join(FAMILIES)}"
         )
     lm.name = name
-    if dtype is None:
-        return place(lm, opened)
-    return store(place(lm, opened), choose_dtype(dtype, opened))
+    place(lm, opened)
+    if scorer is not None:
+        add_head(lm, scorer)
+    return lm if dtype is None else store(lm, choose_dtype(dtype, opened))
 
 
 def locate(model: str | os.PathLike[str]) -> tuple[Path, str]:

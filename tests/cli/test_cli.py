@@ -555,37 +555,6 @@ def test_score_scores_every_problem_and_appends(run, many):
     assert [[c.scores["logprob"] for c in pool] for pool in et.read_pools(many)] == scores
 
 
-def test_a_scorer_that_does_not_come_to_the_end_leaves_the_file_as_it_was(
-    run, site: Site, many, monkeypatch
-):
-    site.install(
-        "judge",
-        "import edifice_tt\n\ndef score(prompt, completions):\n"
-        "    if prompt == 'r':\n        raise ConnectionError('hung up')\n"
-        "    return [1.0 for _ in completions]\n\n"
-        "@edifice_tt.hookimpl\ndef register_scorers(register):\n"
-        "    register('judge', lambda: score, reads='text')\n",
-    )
-    run("score", many)
-    before, score = many.read_bytes(), et.score
-
-    def interrupted(lm, pool, **options):
-        if pool.problem == "b":
-            raise KeyboardInterrupt
-        return score(lm, pool, **options)
-
-    monkeypatch.setattr(et, "score", interrupted, raising=False)
-    assert run("score", many).status == 130
-    assert many.read_bytes() == before
-    monkeypatch.setattr(et, "score", score, raising=False)
-    line = next(i for i, text in enumerate(before.splitlines(), 1) if b'"problem":"b"' in text)
-    found = run("score", many, "--scorer", "judge")
-    check_mistake(found, "scorer 'judge' of judge 1.0 failed: ConnectionError: hung up")
-    assert f"{many}, line {line}, problem 'b': " in found.err
-    assert many.read_bytes() == before
-    assert [pool.scorers for pool in et.read_pools(many)] == [["logprob"], ["logprob"]]
-
-
 def test_select_prints_a_line_a_problem(run, many):
     run("score", many)
     found = run("select", many)

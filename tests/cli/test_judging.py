@@ -185,7 +185,7 @@ def test_a_judge_is_told_what_it_is(run, folders, tmp_path):
         (["--judge", "rm", "--reduce", "min"], "gives one score an answer, so reduce='min'"),
         (["--judge", "prm", "--reduce", "median"], "unknown reduction of steps 'median'"),
         (["--judge", "nowhere/at/all"], "there is no such file or folder"),
-        (["--scorer", "logprob", "--resume"], "--resume is for a judge"),
+        (["--scorer", "logprob", "--resume"], "this pool does not hold; use a scorer that reads"),
     ],
 )
 def test_a_mistake_is_one_line(run, folders, pool, argv, message):

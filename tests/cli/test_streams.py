@@ -261,7 +261,6 @@ def others(tmp_path, pool):
     "argv",
     [
         ["grade", "pool", "--answer", "text"],
-        ["score", "pool"],
         ["import-pool", "lines", "-o", "pool", "--force"],
         ["import-pool", "lines", "-o", "new"],
         ["merge", "pool", "-o", "pool", "--force"],
@@ -283,13 +282,6 @@ def test_a_command_that_is_told_to_end_leaves_things_as_they_were(
         return lines(*given)
 
     monkeypatch.setattr(pool_file, "candidate_line", signalled)
-    scores = pool_file.score_lines
-
-    def scored(problem, candidates, scorer):
-        signalled(problem, next(iter(candidates)))
-        return scores(problem, candidates, scorer)
-
-    monkeypatch.setattr(pool_file, "score_lines", scored)
     monkeypatch.chdir(tmp_path)
     before_us = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

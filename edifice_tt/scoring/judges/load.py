@@ -12,6 +12,7 @@ from tinygrad import Tensor
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import CheckpointError, EdificeError, PluginError
 from edifice_tt.contract.records import Scorer
+from edifice_tt.contract.scorer_options import check_complete
 from edifice_tt.contract.tracing import blamed, show
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.scoring.judges.describe import describe
@@ -119,6 +120,7 @@ class _Wish(NamedTuple):
 
 def open_judge(record: Scorer, device: str | None = None) -> Judge:
     """The judge of a registered scorer, under the scorer's name; every error names its owner."""
+    check_complete(record)
     who = f"scorer {record.name!r} of {record.owner}"
     try:
         with blamed(f"{who} failed", own=(EdificeError,)):

@@ -1,0 +1,54 @@
+"""Many pools -> the same with scores, several at once where the scorer waits for answers."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.contract import registry
+from edifice_tt.contract.options import check_count
+from edifice_tt.contract.scorer_options import name_with
+from edifice_tt.pools.pool import Pool
+from edifice_tt.scoring.at_once import call_at_once
+from edifice_tt.scoring.judges.judge import Judge
+from edifice_tt.scoring.score import score
+from edifice_tt.scoring.verifier import Verifier
+
+
+def score_pools(
+    lm: CausalLM | None,
+    pools: Iterable[Pool],
+    scorer: str | Verifier | Judge | Callable[..., Any] = "logprob",
+    *,
+    concurrency: int | None = None,
+    **options: Any,
+) -> Iterator[Pool]:
+    """Yield each pool with a scorer's scores when it is ready; `options` are those of `score`.
+
+    `concurrency` is the number of pools that are scored at once, by calls from several threads. It
+    is for scorers and functions that read text, and by default what the scorer declares.
+
+    Raises as `score` does; pools whose scoring had begun are yielded first. Raises `ValueError` for
+    a `concurrency` that the scorer cannot have.
+    """
+    reads, declared = _about(scorer, options)
+    count = declared if concurrency is None else check_count("concurrency", concurrency)
+    if count > 1 and reads != "text":
+        raise ValueError(
+            f"concurrency={count} is for a scorer that reads text, given one that reads {reads}; "
+            "leave it out"
+        )
+    return call_at_once(partial(_score, lm, scorer, options), pools, count)
+
+
+def _about(scorer: Any, options: dict[str, Any]) -> tuple[str, int]:
+    if isinstance(scorer, str):
+        record = registry.scorer(name_with(scorer, options.get("scorer_options") or {}))
+        return record.reads, record.concurrency
+    if isinstance(scorer, Verifier | Judge):
+        return "states" if isinstance(scorer, Verifier) else "judge", 1
+    return options.get("reads") or "text", 1
+
+
+def _score(lm: CausalLM | None, scorer: Any, options: dict[str, Any], pool: Pool) -> Pool:
+    return score(lm, pool, scorer, **options)
