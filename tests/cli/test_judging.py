@@ -181,7 +181,7 @@ def test_a_judge_is_told_what_it_is(run, folders, tmp_path):
             ["--judge-kind", "plus_minus"],
             "--judge-kind is for a judge; name its model with --judge",
         ),
-        (["--judge", "rm", "--judge-label", "7"], "label=7 is none of 0 to 0"),
+        (["--judge", "rm", "--judge-label", "7"], "label=7 is not one of 0 to 0"),
         (["--judge", "rm", "--reduce", "min"], "gives one score an answer, so reduce='min'"),
         (["--judge", "prm", "--reduce", "median"], "unknown reduction of steps 'median'"),
         (["--judge", "nowhere/at/all"], "there is no such file or folder"),
