@@ -206,7 +206,7 @@ def _report(arguments: "Namespace", error: BaseException) -> int:
 
 def make_parser() -> "Parser":
     """The parser with every command, those of plugins included."""
-    from edifice_tt.cli import curve, installed, judging, parser, pools, sampling, training
+    from edifice_tt.cli import curve, installed, judging, parser, pools, sampling, scorers, training
     from edifice_tt.contract.plugins import OWN_NAME, load_plugins
     from edifice_tt.version import __version__
 
@@ -220,7 +220,7 @@ def make_parser() -> "Parser":
     commands: Any = top.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True, action=parser.Commands
     )
-    for room in (sampling, pools, judging, training, curve, installed):
+    for room in (sampling, pools, judging, scorers, training, curve, installed):
         commands.begin(OWN_NAME, room.HEADING)
         room.register(commands.add)
         commands.keep()
