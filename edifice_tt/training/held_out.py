@@ -106,9 +106,11 @@ def isotonic(scores: Floats, correct: Floats) -> Fitted:
 
 def _scaling(scores: Floats) -> Callable[[Floats], Floats]:
     """Scores in standard deviations from their mean; those that never differ are 0."""
-    mean, deviation = scores.mean(axis=0), scores.std(axis=0)
-    deviation = np.where(deviation > 0, deviation, 1.0)
-    return lambda given: (given - mean) / deviation
+    size = np.abs(scores).max(axis=0)
+    size = np.where(size > 0, size, 1.0)  # so that no square is too large for a float
+    small = scores / size
+    mean, deviation = small.mean(axis=0), np.where(np.ptp(small, axis=0) > 0, small.std(axis=0), 1)
+    return lambda given: (given / size - mean) / deviation
 
 
 def _sigmoid(x: Floats) -> Floats:

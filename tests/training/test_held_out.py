@@ -103,11 +103,13 @@ def test_no_neighbour_of_the_fitted_weights_is_better(rng, scorers):
         np.testing.assert_allclose(platt(scores, correct).predict(scores), p, atol=1e-9)
 
 
-def test_the_size_of_scores_does_not_matter(rng):
+@pytest.mark.parametrize("size", [1e6, 1e-9, 1e200])
+def test_the_size_of_scores_does_not_matter(rng, size):
     scores = rng.normal(size=(97, 1))
     correct = (scores[:, 0] + rng.normal(size=97) > 0).astype(float)
     small = platt(scores, correct).predict(scores)
-    large = platt(1e6 * scores + 3, correct).predict(1e6 * scores + 3)
+    moved = size * (scores + 3)
+    large = platt(moved, correct).predict(moved)
     np.testing.assert_allclose(small, large, atol=1e-9)
 
 
@@ -116,6 +118,15 @@ def test_two_scorers_that_say_the_same_share_the_weight(rng):
     correct = (scores[:, 0] + rng.normal(size=101) > 0).astype(float)
     alone, both = logistic(scores, correct), logistic(np.hstack([scores, scores]), correct)
     assert both.weights == pytest.approx([alone.weights[0] / 2] * 2, abs=1e-4)
+
+
+def test_scores_that_never_differ_have_no_weight(rng):
+    scores = np.column_stack([np.full(31, 0.1), rng.normal(size=31)])
+    correct = (rng.random(31) < 0.5).astype(float)
+    fitted = logistic(scores, correct)
+    assert fitted.weights[0] == pytest.approx(0, abs=1e-6)
+    moved = scores + np.array([0.2, 0.0])
+    np.testing.assert_allclose(fitted.predict(moved), fitted.predict(scores), atol=1e-6)
 
 
 @pytest.mark.parametrize(
