@@ -6,8 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
@@ -99,7 +97,8 @@ def _write(arguments: argparse.Namespace, scorers: Sequence[str], how: str, name
     text = f"{count} candidates of {len(file.problems)} problems in {arguments.pool} have a score "
     text += f"by {name}: probability, {made}"
     if found.weights:
-        means = zip(scorers, np.mean(found.weights, axis=0), strict=True)
+        sums = zip(scorers, map(sum, zip(*found.weights, strict=True)), strict=True)
+        means = [(scorer, total / len(found.weights)) for scorer, total in sums]
         text += "\n" + terminal.table(("scorer", "weight"), [(n, f"{w:.3f}") for n, w in means])
     plain = {"pool": str(arguments.pool), "scorer": name, "made": made, "weights": found.weights}
     terminal.show_result(arguments, plain, text)
