@@ -55,23 +55,21 @@ def _add_folds(command: argparse.ArgumentParser, function: str) -> None:
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:
-    name = arguments.name or f"{arguments.scorer}-{arguments.method}"
-    _write(arguments, [arguments.scorer], arguments.method, name)
+    _write(arguments, [arguments.scorer], arguments.method)
 
 
 def _combine(arguments: argparse.Namespace) -> None:
     scorers = list(dict.fromkeys(arguments.scorer))
     if len(scorers) < 2:
         raise ValueError(f"--scorer {scorers[0]} is one scorer; name two or more to combine")
-    _write(
-        arguments, scorers, arguments.how, arguments.name or f"{'+'.join(scorers)}-{arguments.how}"
-    )
+    _write(arguments, scorers, arguments.how)
 
 
-def _write(arguments: argparse.Namespace, scorers: Sequence[str], how: str, name: str) -> None:
+def _write(arguments: argparse.Namespace, scorers: Sequence[str], how: str) -> None:
     from edifice_tt.pools.writer import PoolWriter
     from edifice_tt.training.combining import FITS, add_to, new_scores
 
+    name = f"{'+'.join(scorers)}-{how}" if arguments.name is None else arguments.name
     made = f"{how} of {', '.join(scorers)}"
     with PoolWriter(arguments.pool) as writer:
         file = writer.file.with_problems()

@@ -49,7 +49,8 @@ def calibrate_scores(
     """
     if method not in METHODS:
         raise ValueError(f"method={method!r:.40} must be one of {', '.join(METHODS)}")
-    return _with_new(pools, [scorer], method, folds, seed, name or f"{scorer}-{method}")
+    named = f"{scorer}-{method}" if name is None else name
+    return _with_new(pools, [scorer], method, folds, seed, named)
 
 
 def combine_scores(
@@ -71,13 +72,15 @@ def combine_scores(
         raise ValueError(f"how={how!r:.40} must be one of {', '.join(HOW)}")
     if isinstance(scorers, str) or len(set(scorers)) < 2 or len(set(scorers)) < len(scorers):
         raise ValueError(f"scorers={scorers!r:.60} must be two or more different names")
-    name = name or f"{'+'.join(scorers)}-{how}"
-    return _with_new(pools, scorers, how, folds, seed, name)
+    named = f"{'+'.join(scorers)}-{how}" if name is None else name
+    return _with_new(pools, scorers, how, folds, seed, named)
 
 
 def _with_new(
     pools: Iterable[Pool], scorers: Sequence[str], how: str, folds: int, seed: int, name: str
 ) -> list[Pool]:
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise ValueError(f"name={name!r:.60} must be a name, in one line")
     if name in scorers:
         raise ValueError(f"name={name!r:.60} is that of the scorer itself; take another")
     pools = list(pools)

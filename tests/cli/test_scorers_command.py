@@ -136,6 +136,7 @@ def test_what_a_scorer_was_trained_on_is_told(run, pool):
         (["calibrate", "--scorer", "a", "--name", "b"], "it has scores by b already, which are no"),
         (["calibrate", "--scorer", "a", "--name", "a"], "it has scores by a already"),
         (["calibrate", "--scorer", "a", "--name", " "], "must be a name, in one line"),
+        (["calibrate", "--scorer", "a", "--name", ""], "must be a name, in one line"),
         (["calibrate", "--scorer", "a", "--method", "x"], "invalid choice: 'x'"),
         (["combine", "--scorer", "a"], "--scorer a is one scorer; name two or more"),
         (["combine", "--scorer", "a", "--scorer", "b"], "those of 'a' are unbounded; calibrate th"),

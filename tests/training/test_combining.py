@@ -105,6 +105,7 @@ def test_what_a_scorer_was_trained_on_is_known_of_what_is_made_of_it(rng):
     [
         (lambda p: et.calibrate_scores(p, "a", "plat"), "method='plat' must be one of platt, iso"),
         (lambda p: et.calibrate_scores(p, "a", name="a"), "name='a' is that of the scorer itself"),
+        (lambda p: et.calibrate_scores(p, "a", name=""), "name='' must be a name, in one line"),
         (lambda p: et.calibrate_scores(p, "c"), "'c'"),
         (lambda p: et.calibrate_scores([*p, p[0]], "a"), "problem 'p0' is there twice"),
         (lambda p: et.calibrate_scores([], "a"), "there are no candidates"),

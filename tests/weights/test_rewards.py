@@ -166,6 +166,17 @@ def test_a_judge_is_no_language_model(tmp_path):
             et.load_pretrained(path)
 
 
+@pytest.mark.parametrize("prefix", ["model.", "module."])
+def test_a_head_under_another_name_is_not_said_to_be_missing(tmp_path, prefix):
+    tiny = Tiny("ForCausalLM", head=LINEAR)
+    under = {name: f"{prefix}{name}" for name in LINEAR}
+    folder = tiny.write(tmp_path / "m", rename=lambda name: under.get(name, name))
+    with pytest.raises(CheckpointError, match=f"head {prefix}v_head.summary.bias, .* no kind"):
+        et.load_reward(folder)
+    with pytest.raises(CheckpointError, match=f"{prefix}v_head.summary.bias is the head of a jud"):
+        et.load_pretrained(folder)
+
+
 def test_an_unknown_kind_is_told_the_nearest(tmp_path):
     with pytest.raises(EdificeError, match="kind of judge 'plus-minus'; did you mean 'plus_minus'"):
         et.load_reward(tmp_path, kind="plus-minus")
