@@ -78,6 +78,8 @@ if TYPE_CHECKING:
     from edifice_tt.selection.rules import group_by_answer as group_by_answer
     from edifice_tt.selection.select import Choice as Choice
     from edifice_tt.selection.select import select as select
+    from edifice_tt.study.agreement import Agreement as Agreement
+    from edifice_tt.study.agreement import compare_scorers as compare_scorers
     from edifice_tt.study.curve import scaling_curve as scaling_curve
     from edifice_tt.study.records import Curve as Curve
     from edifice_tt.study.replay import replay as replay
@@ -85,6 +87,8 @@ if TYPE_CHECKING:
     from edifice_tt.study.statistics import best_of_k as best_of_k
     from edifice_tt.study.statistics import pass_at_k as pass_at_k
     from edifice_tt.study.voting import majority_at_k as majority_at_k
+    from edifice_tt.training.combining import calibrate_scores as calibrate_scores
+    from edifice_tt.training.combining import combine_scores as combine_scores
     from edifice_tt.training.fit import Fit as Fit
     from edifice_tt.training.fit import fit_scorer as fit_scorer
     from edifice_tt.training.layers import compare_layers as compare_layers
@@ -137,6 +141,7 @@ _ROOMS = {
     "selection.select": "Choice select",
     "scoring.steps": "reduce_steps",
     "scoring.verifier": "Verifier load_verifier",
+    "study.agreement": "Agreement compare_scorers",
     "study.curve": "scaling_curve",
     "study.records": "Curve",
     "study.replay": "replay",
@@ -144,6 +149,7 @@ _ROOMS = {
     "study.statistics": "best_of_k pass_at_k",
     "pools.tasks": "make_problems",
     "study.voting": "majority_at_k",
+    "training.combining": "calibrate_scores combine_scores",
     "training.fit": "Fit fit_scorer",
     "training.layers": "compare_layers",
 }

@@ -218,6 +218,7 @@ def make_parser() -> "Parser":
         pools,
         replay,
         sampling,
+        scorers,
         training,
     )
     from edifice_tt.contract.plugins import OWN_NAME, load_plugins
@@ -233,7 +234,8 @@ def make_parser() -> "Parser":
     commands: Any = top.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True, action=parser.Commands
     )
-    for room in (sampling, pools, contents, judging, training, curve, replay, installed):
+    rooms = (sampling, pools, contents, judging, scorers, training, curve, replay, installed)
+    for room in rooms:
         commands.begin(OWN_NAME, room.HEADING)
         room.register(commands.add)
         commands.keep()

@@ -47,9 +47,13 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     option("name", "NAME", "its name as a scorer in the pool (default: the model's)")
 
 
-def load_judge(arguments: argparse.Namespace, lm: Any = None) -> Any:
-    """The judge that the arguments ask for, or None. `lm` judges itself where none is named."""
+def load_judge(arguments: argparse.Namespace, lm: Any = None, alone: bool = False) -> Any:
+    """The judge that the arguments ask for, or None. `lm` judges itself where none is named.
+
+    `alone` says that no other model is asked for, so that all that is said of one is of the judge.
+    """
     from edifice_tt.scoring.judges.load import open_judge
+    from edifice_tt.weights.pretrained import locate
 
     given = _given(arguments)
     if not given:
@@ -63,7 +67,7 @@ def load_judge(arguments: argparse.Namespace, lm: Any = None) -> Any:
         return et.load_reward(lm, **how)
     terminal.say(f"loading {arguments.judge}")
     how |= {name: getattr(arguments, name) for name in ("device", "dtype", "activations")}
-    if "model" in arguments and not arguments.judge.endswith(".gguf"):
+    if not alone and locate(arguments.judge)[0].is_dir():
         how["activations"] = "float32"  # which was asked of the model that samples
     return et.load_reward(arguments.judge, **how)
 
@@ -148,7 +152,9 @@ def open_work(arguments: argparse.Namespace, file: Any) -> Work:
 
     if arguments.concurrency:
         raise ValueError("--concurrency is for a scorer that reads text; leave it out")
-    judge = load_judge(arguments)
+    if arguments.model is not None:
+        raise ValueError("--model is for a scorer that reads hidden states; a judge needs none")
+    judge = load_judge(arguments, alone=True)
     check_reduce(judge, arguments.reduce)
     how = arguments.reduce or judge.reduce
     return Work(

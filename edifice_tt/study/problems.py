@@ -65,7 +65,9 @@ def read_problems(
             answers=_numbered(answers_of(behind(pool.prompt, pool), answer)),
             num_tokens=np.array([candidate.num_tokens for candidate in pool], np.float64),
             seconds=np.array([candidate.seconds for candidate in pool], np.float64),
-            scores={name: _scores(pool, name) for name in (names if scorers is None else scorers)},
+            scores={
+                name: scores_of(pool, name) for name in (names if scorers is None else scorers)
+            },
             candidates=behind(pool.prompt, pool) if keep_candidates else (),
             seen_by=pool.seen_by,
             cut_off=np.array([candidate.is_cut_off for candidate in pool], np.bool_),
@@ -90,7 +92,8 @@ def _numbered(answers: Sequence[str | None]) -> NDArray[np.int64]:
     return np.array([-1 if answer is None else numbers[answer] for answer in answers], np.int64)
 
 
-def _scores(pool: Pool, scorer: str) -> Floats:
+def scores_of(pool: Pool, scorer: str) -> Floats:
+    """A scorer's scores (N); raises as `read_problems` does for one that is missing."""
     where = f"problem {pool.problem!r}"
     scores = [candidate.scores.get(scorer) for candidate in pool]
     if all(score is None for score in scores):

@@ -22,16 +22,27 @@ def calibrate(logits: ArrayLike, correct: ArrayLike, method: str = "platt") -> t
     if method not in ("platt", "temperature"):
         raise ValueError(f"calibration={method!r} must be platt or temperature")
     s, y = np.asarray(logits, np.float64), np.asarray(correct, np.float64)
-    right, wrong = y.sum(), (1 - y).sum()
-    if right == 0 or wrong == 0:
+    if y.sum() == 0 or (1 - y).sum() == 0:
         raise ValueError("a calibration needs right and wrong candidates; use more problems")
-    targets = y * (right + 1) / (right + 2) + (1 - y) / (wrong + 2)
+    targets = _smoothed(y)
     inputs = np.stack([s, np.ones_like(s)], axis=1)[:, : 1 + (method == "platt")]
     free = _fit(inputs, targets)
     if free[0] >= LEAST_SLOPE:
         return float(free[0]), float(free[1]) if len(free) > 1 else 0.0
     offset = np.log(targets.mean() / (1 - targets.mean())) - LEAST_SLOPE * s.mean()
     return LEAST_SLOPE, float(offset) if method == "platt" else 0.0
+
+
+def fit_logistic(inputs: ArrayLike, correct: ArrayLike) -> np.ndarray:
+    """The weights (K) and the offset behind them, of inputs (N, K), as `calibrate` fits them."""
+    x, y = np.asarray(inputs, np.float64), np.asarray(correct, np.float64)
+    return _fit(np.column_stack([x, np.ones(len(x))]), _smoothed(y))
+
+
+def _smoothed(y: np.ndarray) -> np.ndarray:
+    right, wrong = y.sum(), (1 - y).sum()
+    smoothed: np.ndarray = y * (right + 1) / (right + 2) + (1 - y) / (wrong + 2)
+    return smoothed
 
 
 def _fit(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:

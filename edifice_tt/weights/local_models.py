@@ -3,13 +3,13 @@
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from edifice_tt.architectures.causal_lm import CausalLMConfig
-from edifice_tt.contract.errors import EdificeError, ToolchainError
+from edifice_tt.contract.errors import CheckpointError, EdificeError, ToolchainError
 from edifice_tt.contract.tracing import one_line
 from edifice_tt.machine.memory import host_bytes
 from edifice_tt.machine.toolchain import require
@@ -17,7 +17,8 @@ from edifice_tt.nn.formats import FORMATS
 from edifice_tt.weights import catalog, gguf_config, huggingface_config, ollama
 from edifice_tt.weights.gguf_names import is_model, part_names
 from edifice_tt.weights.gguf_parts import open_gguf
-from edifice_tt.weights.huggingface import is_huggingface
+from edifice_tt.weights.huggingface import is_huggingface, open_files
+from edifice_tt.weights.rewards.kinds import head_tensors, refusal_of
 
 Found = Iterator[tuple[str, Callable[[], Path]]]  # a name, and what finds its path or raises
 
@@ -74,18 +75,25 @@ def _describe(path: Path) -> tuple[str, CausalLMConfig, int]:
     """The family, the options, and the bytes of the weights as a CPU stores them."""
     if path.is_dir():
         family, config = huggingface_config.read_config(path / "config.json")
+        _check_no_judge(name for file in open_files(path) for name in file.entries)
         return family.name, config, sum(one.stat().st_size for one in _files(path))
     header = open_gguf(path)
     try:
         family, config = gguf_config.read_config(header)
     except ValueError as error:
         raise header.error(str(error)) from error
+    _check_no_judge(header.entries)
     stay = {form.ggml_type for form in FORMATS.values()}  # the rest becomes float32
     sizes = (
         one.stop - one.start if one.ggml_type in stay else 4 * math.prod(one.shape)
         for one in header.entries.values()
     )
     return family.name, config, sum(sizes)
+
+
+def _check_no_judge(names: Iterable[str]) -> None:
+    if head := head_tensors([*names]):
+        raise CheckpointError(refusal_of(head))
 
 
 def _files(path: Path) -> list[Path]:

@@ -135,6 +135,7 @@ def test_best_of_takes_a_judge_or_the_model_itself(run, folders, tmp_path, tiny_
     chosen = json.loads(out)
     answers = [one["text"] for one in chosen["pool"]["candidates"]]
     rated = et.load_reward(folders / "rm")("hi", answers)
+    assert run(*sampled, "--judge", folders / "rm", "--activations", "int8")[0] == 0  # the model's
     assert [one["scores"]["rm"] for one in chosen["pool"]["candidates"]] == rated
     assert chosen["choice"]["index"] == rated.index(max(rated))
     own = ["--judge-prompt", prompt, "--judge-labels", "Y,N", "--judge-name", "self"]
@@ -181,11 +182,15 @@ def test_a_judge_is_told_what_it_is(run, folders, tmp_path):
             ["--judge-kind", "plus_minus"],
             "--judge-kind is for a judge; name its model with --judge",
         ),
-        (["--judge", "rm", "--judge-label", "7"], "label=7 is none of 0 to 0"),
+        (["--judge", "rm", "--judge-label", "7"], "label=7 is not one of 0 to 0"),
         (["--judge", "rm", "--reduce", "min"], "gives one score an answer, so reduce='min'"),
         (["--judge", "prm", "--reduce", "median"], "unknown reduction of steps 'median'"),
         (["--judge", "nowhere/at/all"], "there is no such file or folder"),
         (["--scorer", "logprob", "--resume"], "this pool does not hold; use a scorer that reads"),
+        (["--judge", "rm", "--activations", "int8"], "activations='int8' is for GGUF files"),
+        (["--judge", "rm", "--model", "lm"], "--model is for a scorer that reads hidden states"),
+        (["--judge", "rm", "--judge-name", "a\nb"], "must be a name, in one line"),
+        (["--judge", "rm", "--judge-kind", "plus_minus"], "is for a language model without a head"),
     ],
 )
 def test_a_mistake_is_one_line(run, folders, pool, argv, message):

@@ -4,8 +4,10 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from test_gguf import METADATA, llama_weights, write_gguf, write_llama
+from judge_models import Tiny
+from test_gguf import METADATA, f32, llama_weights, write_gguf, write_llama
 from test_ollama import LIBRARY, broken, keep
 
 import edifice_tt as et
@@ -150,11 +152,27 @@ def test_a_folder_of_the_hub_is_named_by_its_repository(home):
         "hidden_act": "silu",
     }
     in_hub(home, "config.json", Path.write_text, json.dumps(config))
-    in_hub(home, "model.safetensors", Path.write_bytes, bytes(100))
+    no_tensors = (92).to_bytes(8, "little") + b"{}".ljust(92)
+    in_hub(home, "model.safetensors", Path.write_bytes, no_tensors)
     one = found()["we/toy"]
     assert (one.place, one.family, one.problem) == ("Hugging Face", "llama", "")
     assert one.size_bytes == 100
     assert one.memory_bytes == 100 + 2 * 4 * 3 * 1 * 16 * 2048
+
+
+def test_a_judge_is_listed_as_one_and_not_as_a_language_model(home):
+    root = home / "hub" / "models--we--rm"
+    (root / "refs").mkdir(parents=True)
+    (root / "refs" / "main").write_text("c" * 40)
+    (root / "snapshots").mkdir()
+    Tiny("ForSequenceClassification").write(root / "snapshots" / ("c" * 40))
+    head = {"cls.output.weight": f32(np.ones((1, 32)))}
+    tensors = {name: f32(array) for name, array in llama_weights().items()} | head
+    path = put(home / ".lmstudio/models/we/rm.gguf", write_gguf, METADATA, tensors)
+    listed = found()
+    for name, weight in (("we/rm", "score.weight"), (str(path), "cls.output.weight")):
+        assert listed[name].problem.startswith(f"{weight} is the head of a judge, not of a lang")
+        assert listed[name].problem.endswith("or give it as --judge")
 
 
 def test_variables_move_the_caches(home, monkeypatch):

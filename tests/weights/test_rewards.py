@@ -78,8 +78,11 @@ def put(name, value):
         ("ForPrmModel", put("v_head.summary.bias", [1, 2]), {}, r"has shape \(2,\), expected \(1,"),
         (CLASSIFIER, put("model.norm.weight", np.full(24, np.inf)), {}, "'model.norm.weight' hol"),
         (CLASSIFIER, put("model.more", [1]), {}, "not in the model: model.more"),
-        (CLASSIFIER, len, {"id2label": {"0": "a", "1": "b"}}, "says 2 labels, t"),
-        (CLASSIFIER, len, {"num_labels": 3}, "config.json says 3 labels, the head has 1"),
+        (CLASSIFIER, len, {"id2label": {"0": "a", "1": "b"}}, "for each of 1 l"),
+        (CLASSIFIER, len, {"id2label": {"7": "a"}}, "id2label={'7': 'a'}, expected a name for"),
+        (CLASSIFIER, len, {"id2label": ["a"]}, r"id2label=\['a'\], expected a name for"),
+        (CLASSIFIER, len, {"num_labels": 3}, "num_labels=3, the head has 1"),
+        (CLASSIFIER, len, {"num_labels": "1"}, "num_labels='1', the head has 1"),
         (CLASSIFIER, len, {"head": {"score.weight": (3, 24)}}, "3 labels, and a "),
         (CLASSIFIER, len, {"pad_token_id": "a"}, "pad_token_id='a', expected a token id"),
         ("ForCausalLM", len, {}, "a language model without the head of a"),
@@ -90,6 +93,15 @@ def test_what_does_not_fit_in_a_folder_is_one_clear_error(
 ):
     folder = spoilt(tmp_path, ending, change, **options)
     with pytest.raises(CheckpointError, match=message):
+        et.load_reward(folder)
+
+
+def test_a_config_without_its_sizes_is_blamed_and_not_the_head(tmp_path):
+    folder = spoilt(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    del config["hidden_size"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"config.json: hidden_size missing; download"):
         et.load_reward(folder)
 
 
@@ -129,6 +141,15 @@ def test_a_vocabulary_that_lacks_what_a_judge_reads_is_refused(tmp_path):
         ({"labels": ("+", "-")}, r"labels=\('\+', '-'\) are for plus_minus"),
         ({"marker": "<extra_0>"}, "marker='<extra_0>' is for kinds with one behind each step"),
         ({"activations": "int8"}, "activations='int8' is for GGUF files"),
+        ({"kind": "plus_minus"}, "kind='plus_minus' is for a language model without a head, and"),
+        ({"kind": "plus_minus", "labels": (1, 2)}, "must be two words"),
+        ({"kind": "plus_minus", "labels": 5}, "must be two words"),
+        ({"label": True}, "label=True is not one of 0 to 0"),
+        ({"prompt": 5}, "prompt=5 must be a text"),
+        ({"marker": 5}, "marker=5 must be a text"),
+        ({"name": 5}, "name=5 must be a text"),
+        ({"name": ""}, "name='' must be a name, in one line"),
+        ({"name": "a\nb"}, "must be a name, in one line"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(tmp_path, options, message):
@@ -143,6 +164,17 @@ def test_a_judge_is_no_language_model(tmp_path):
     for path, name in ((folder, "score.weight"), (file, "cls.output.weight")):
         with pytest.raises(CheckpointError, match=f"{name} is the head of a judge.*load_reward"):
             et.load_pretrained(path)
+
+
+@pytest.mark.parametrize("prefix", ["model.", "module."])
+def test_a_head_under_another_name_is_not_said_to_be_missing(tmp_path, prefix):
+    tiny = Tiny("ForCausalLM", head=LINEAR)
+    under = {name: f"{prefix}{name}" for name in LINEAR}
+    folder = tiny.write(tmp_path / "m", rename=lambda name: under.get(name, name))
+    with pytest.raises(CheckpointError, match=f"head {prefix}v_head.summary.bias, .* no kind"):
+        et.load_reward(folder)
+    with pytest.raises(CheckpointError, match=f"{prefix}v_head.summary.bias is the head of a jud"):
+        et.load_pretrained(folder)
 
 
 def test_an_unknown_kind_is_told_the_nearest(tmp_path):
@@ -173,8 +205,32 @@ def test_the_label_that_counts_may_be_named(tmp_path):
     rest = [et.load_reward(folder, label=label)(QUESTION, ANSWERS) for label in (0, "fair")]
     total = np.sum([one(QUESTION, ANSWERS), *rest], axis=0)
     assert total == pytest.approx(np.ones(3))
-    with pytest.raises(ValueError, match="label='poor' is none of bad, fair, good"):
+    with pytest.raises(ValueError, match="label='poor' is not one of bad, fair, good, 0 to 2"):
         describe_reward(folder, label="poor")
+
+
+def test_a_label_is_found_by_its_number_and_not_by_its_place_in_the_config(tmp_path):
+    names = {"2": "good", "0": "bad", "1": "bad"}
+    tiny = Tiny(CLASSIFIER, head={"score.weight": (3, 24)}, id2label=names)
+    folder = tiny.write(tmp_path / "m")
+    assert describe_reward(folder, label="good")["label"] == 2
+    with pytest.raises(ValueError, match="label='bad' is not one of bad, bad, good, 0 to 2"):
+        describe_reward(folder, label="bad")
+
+
+@pytest.mark.parametrize("label", [None, 0])
+def test_one_label_of_a_kind_with_two_is_a_logit_and_not_always_one(tmp_path, label):
+    head = {"score.weight": (1, 24), "score.bias": (1,)}
+    tiny = Tiny("ForTokenClassification", head=head)
+    judge = et.load_reward(tiny.write(tmp_path / "m"), label=label)
+    expected = tiny.numbers(f"<s>{QUESTION}5\n¦")[:, 0]
+    assert judge(QUESTION, ["5"])[0] == pytest.approx(expected, abs=2e-5)
+    assert (judge.range, judge.level) == ("unbounded", "step")
+
+
+def test_padding_below_zero_is_no_token(tmp_path):
+    folder = Tiny(CLASSIFIER, pad_token_id=-1).write(tmp_path / "m")
+    assert describe_reward(folder)["pad_token_id"] is None
 
 
 # --- GGUF files, as llama.cpp's converter names what is in them

@@ -16,7 +16,7 @@ from edifice_tt.engine.hidden import Texts, read_texts
 from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.judges.describe import describe
 from edifice_tt.scoring.judges.forms import Text, write_text
-from edifice_tt.scoring.judges.layout import Answer, Layout, Messages
+from edifice_tt.scoring.judges.layout import Answer, Layout, Messages, check_answers, check_question
 from edifice_tt.scoring.steps import check_reduce, reduce_steps
 from edifice_tt.weights.rewards.heads import Head
 from edifice_tt.weights.rewards.kinds import Kind
@@ -81,8 +81,8 @@ class Judge:
         `question` is a text or the messages of a chat, an answer a text or a list of its steps. The
         numbers of an answer depend on it and the question alone, to the last bit on a CPU.
 
-        Raises `EdificeError` for a text that does not fit the judge, and for a score that is not a
-        finite number.
+        Raises `ValueError` for what is no question or no list of answers. Raises `EdificeError`
+        for a text that does not fit the judge, and for a score that is not a finite number.
         """
         asked, texts = self._texts(question, answers)
         rows: list[list[float]] = [[] for _ in texts]
@@ -118,7 +118,8 @@ class Judge:
     def _texts(
         self, question: str | Messages, answers: Sequence[Answer]
     ) -> tuple[Messages, list[Text]]:
-        asked = [{"role": "user", "content": question}] if isinstance(question, str) else question
+        asked = check_question(question)
+        check_answers(answers)
         return asked, [self._text(i, asked, answer) for i, answer in enumerate(answers)]
 
     def _text(self, i: int, question: Messages, answer: Answer) -> Text:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from edifice_tt.contract.errors import EdificeError
+from edifice_tt.pools.messages import keep
 from edifice_tt.weights.rewards.kinds import Kind
 
 DAY = "2024-07-26"  # what a template that tells the day is told, so that scores do not change
@@ -127,6 +128,25 @@ def only_question(kind: Kind, question: Messages) -> str:
             "that reads chats"
         )
     return content_of(turns[0])
+
+
+def check_question(question: str | Messages) -> Messages:
+    """The messages of a question; raises `ValueError` for what is none."""
+    if isinstance(question, str):
+        return [{"role": "user", "content": question}]
+    if not isinstance(question, list | tuple):
+        raise ValueError(f"question={question!r:.60} must be a text or a list of messages")
+    return keep(question)
+
+
+def check_answers(answers: Sequence[Answer]) -> None:
+    """Raise `ValueError` for a text in place of a list, and for what is neither text nor steps."""
+    if isinstance(answers, str) or not isinstance(answers, Sequence):
+        raise ValueError(f"answers={answers!r:.60} must be a list with a text for each candidate")
+    for i, answer in enumerate(answers):
+        steps = [answer] if isinstance(answer, str) else answer
+        if not isinstance(steps, list | tuple) or not all(isinstance(one, str) for one in steps):
+            raise ValueError(f"answers[{i}]={answer!r:.60} must be a text, or a list of its steps")
 
 
 def check_prompt(prompt: str) -> str:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from tinygrad import Tensor
@@ -53,7 +53,7 @@ def load_reward(
     weights with NaN or infinity, and for a judge without its template. Raises `EdificeError` where
     the vocabulary lacks a token that the kind reads, and `ValueError` for options that do not fit.
     """
-    wish = _Wish(kind, prompt, labels, label, marker, name)
+    wish = _Wish(kind, prompt, labels, label, marker, name).checked()
     loading = device, dtype, activations
     if (asked := wish.kind_to_ask(model)) is not None:
         return _of_language_model(model, loading, asked, wish)
@@ -73,7 +73,7 @@ def load_reward(
 
 def describe_reward(model: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
     """What a judge is, in words; of a head no weight is read. `options` as in `load_reward`."""
-    wish = _Wish(**options)
+    wish = _Wish(**options).checked()
     if wish.kind_to_ask(model) is not None:
         return load_reward(model, **options).describe()
     path, known = locate(model)
@@ -93,6 +93,15 @@ class _Wish(NamedTuple):
     label: int | str | None = None
     marker: str | None = None
     name: str | None = None
+
+    def checked(self) -> "_Wish":
+        """The same; raises `ValueError` for what is no text, and for a name that none can read."""
+        for option in ("prompt", "marker", "name"):
+            if not isinstance(given := getattr(self, option), str | None):
+                raise ValueError(f"{option}={given!r:.40} must be a text")
+        if self.name is not None and not (self.name.strip() and self.name.isprintable()):
+            raise ValueError(f"name={self.name!r:.40} must be a name, in one line")
+        return self
 
     def kind_to_ask(self, model: str | os.PathLike[str] | CausalLM) -> Kind | None:
         """The kind, if it is one of a language model without a head."""
@@ -160,11 +169,16 @@ def _of_language_model(
         raise ValueError(f"kind={kind.name!r} {need} prompt; see docs/judges.md")
     if wish.label is not None:
         raise ValueError(f"label={wish.label!r:.40} is for heads; a {kind.name} takes labels")
-    words = tuple(wish.labels) if wish.labels is not None else kind.labels
-    if words is None or isinstance(wish.labels, str) or len(words) != 2 or words[0] == words[1]:
+    words = kind.labels if wish.labels is None else wish.labels
+    if not _are_two(words):
         raise ValueError(f"labels={wish.labels!r:.60} must be two words, the good one first")
     if isinstance(model, CausalLM) and loading != (None, None, "float32"):
         raise ValueError("the model is loaded already; leave out device, dtype and activations")
+    if _has_head(model):
+        raise ValueError(
+            f"kind={kind.name!r} is for a language model without a head, and {model} has one; "
+            "leave out the kind"
+        )
     lm = model if isinstance(model, CausalLM) else load_pretrained(model, *loading)
     if not isinstance(lm, CausalLM) or lm.tokenizer is None:
         raise EdificeError(f"{model} is no language model with a tokenizer, so it cannot judge")
@@ -174,7 +188,13 @@ def _of_language_model(
     if ids[0] == ids[1]:
         raise ValueError(f"labels={words!r:.60} are one token; give two words")
     name = wish.name or f"{lm.name}-{kind.name}"  # a model may judge in several ways
-    return Judge(name, kind, lm, token_head(lm, ids), layout, words)
+    return Judge(name, kind, lm, token_head(lm, ids), layout, tuple(words))
+
+
+def _are_two(words: Any) -> TypeGuard[Sequence[str]]:
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        return False
+    return len(words) == 2 and words[0] != words[1]
 
 
 @exclusive

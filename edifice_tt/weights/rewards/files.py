@@ -9,12 +9,12 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.json_text import parse_record
 from edifice_tt.machine.toolchain import open_device
-from edifice_tt.weights.families import find_family
 from edifice_tt.weights.gguf import read_arrays
 from edifice_tt.weights.gguf_header import is_gguf
 from edifice_tt.weights.gguf_model import load_gguf
 from edifice_tt.weights.gguf_parts import open_gguf
 from edifice_tt.weights.huggingface import is_huggingface, load_huggingface, open_files
+from edifice_tt.weights.huggingface_config import options_of
 from edifice_tt.weights.rewards.heads import Head, Layer
 from edifice_tt.weights.rewards.kinds import Kind, choose_layers, find_kind, head_tensors, kind_of
 from edifice_tt.weights.safetensors import SafetensorsFile, check_finite, open_safetensors
@@ -57,22 +57,27 @@ class RewardFile:
 
     def choose(self, label: int | str | None = None) -> tuple[str, int]:
         """The kind of score and the label that counts; raises `CheckpointError` if that is open."""
-        names = {name: i for i, name in enumerate(self.labels)}
+        # What a softmax makes of one label is 1, whatever the text.
+        alone = "logit" if self.kind.score == "softmax" else self.kind.score
         if label is not None:
-            at = names.get(label) if isinstance(label, str) else label
-            if at is None or not 0 <= at < self.num_labels:
-                known = ", ".join(self.labels) or f"0 to {self.num_labels - 1}"
-                raise ValueError(f"label={label!r:.40} is none of {known}")
-            return ("softmax" if self.num_labels > 1 else self.kind.score), at
-        if self.num_labels == 1 and self.kind.score != "softmax":
-            return self.kind.score, 0
+            return ("softmax" if self.num_labels > 1 else alone), self._place(label)
+        if self.num_labels == 1:
+            return alone, 0
         if self.num_labels == 2 and self.kind.score != "sigmoid":
             return "softmax", 0 if self.kind.name == "rank" else 1
         raise CheckpointError(
             f"{self.path}: its head has {self.num_labels} labels, and a {self.kind.name} has "
             f"{'two' if self.kind.score == 'softmax' else 'one'}; name the one that counts with "
-            "label="
+            "label= or --judge-label"
         )
+
+    def _place(self, label: int | str) -> int:
+        if isinstance(label, str) and self.labels.count(label) == 1:
+            return self.labels.index(label)
+        if type(label) is int and 0 <= label < self.num_labels:
+            return label
+        known = ", ".join([*self.labels, f"0 to {self.num_labels - 1}"])
+        raise ValueError(f"label={label!r:.40} is not one of {known:.160}")
 
     def load(
         self, device: str | None, dtype: str | None, activations: str, label: int | str | None
@@ -138,12 +143,12 @@ def open_folder(path: Path, kind: str | None = None) -> RewardFile:
     file = path / "config.json"
     try:
         config = parse_record(file.read_bytes())
-        family = find_family("model_type", config.get("model_type"))
+        family, _ = options_of(config)
         named = config.get("architectures") or []
         if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
             raise ValueError(f"architectures={named!r:.60}, expected a list of names")
         pad = {**family.defaults, **config}.get("pad_token_id")
-        if pad is not None and (type(pad) is not int or pad < 0):
+        if pad is not None and type(pad) is not int:
             raise ValueError(f"pad_token_id={pad!r:.60}, expected a token id or null")
     except OSError as error:
         raise CheckpointError(f"{file}: cannot be read ({error.strerror})") from error
@@ -159,16 +164,24 @@ def open_folder(path: Path, kind: str | None = None) -> RewardFile:
         labels = _labels(config, shapes[f"{layers[-1]}.weight"][0])
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return RewardFile(path, found, layers, shapes, labels, pad)
+    padding = None if pad is None or pad < 0 else pad  # no token has a number below 0
+    return RewardFile(path, found, layers, shapes, labels, padding)
 
 
 def _labels(config: Mapping[str, Any], rows: int) -> tuple[str, ...]:
     """The names of the labels in their order; raises `ValueError` for another number of them."""
-    named = config.get("id2label")
-    count = len(named) if isinstance(named, dict) else config.get("num_labels")
-    if count is not None and count != rows:
-        raise ValueError(f"config.json says {count} labels, the head has {rows}")
-    return tuple(str(one) for one in named.values()) if isinstance(named, dict) else ()
+    named, count = config.get("id2label"), config.get("num_labels")
+    if named is None:
+        if count is not None and (type(count) is not int or count != rows):
+            raise ValueError(f"num_labels={count!r:.60}, the head has {rows} labels")
+        return ()
+    try:
+        by_place = {int(key): one for key, one in named.items()}
+    except (AttributeError, ValueError):
+        by_place = {}
+    if sorted(by_place) != [*range(rows)] or not all(isinstance(n, str) for n in by_place.values()):
+        raise ValueError(f"id2label={named!r:.60}, expected a name for each of {rows} labels")
+    return tuple(by_place[i] for i in range(rows))
 
 
 def open_file(path: Path) -> RewardFile:

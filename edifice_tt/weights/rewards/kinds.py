@@ -144,6 +144,7 @@ KINDS = {
 }
 TEXT_KINDS = tuple(kind.name for kind in KINDS.values() if kind.labels)  # of any language model
 _HEADS = ("score.", "v_head.", "cls.", "classifier.", "regression_layer.", "value_head.")
+_ANYWHERE = {"score", "v_head", "value_head", "reward_head"}  # under a name of a wrapper, too
 _OTHERS = ("reward_head.", "gating.", "reward_transform_matrix")
 
 
@@ -156,7 +157,11 @@ def find_kind(name: str) -> Kind:
 
 def head_tensors(names: Collection[str]) -> list[str]:
     """The tensors of a file that belong to a head of a judge, sorted."""
-    return sorted(name for name in names if name.startswith((*_HEADS, *_OTHERS)))
+    return sorted(
+        name
+        for name in names
+        if name.startswith((*_HEADS, *_OTHERS)) or _ANYWHERE.intersection(name.split("."))
+    )
 
 
 def refusal_of(head: Sequence[str]) -> str:

@@ -261,6 +261,24 @@ def test_a_text_that_does_not_fit_the_judge_is_named(load):
         judge.rate(QUESTION, ["5", "x" * 2100])
 
 
+@pytest.mark.parametrize(
+    ("question", "answers", "message"),
+    [
+        (QUESTION, "56", "answers='56' must be a list with a text for each candidate"),
+        (QUESTION, 5, "answers=5 must be a list"),
+        (QUESTION, ["5", 5], r"answers\[1\]=5 must be a text, or a list of its steps"),
+        (QUESTION, [["5", None]], r"answers\[0\]=\['5', None\] must be a text"),
+        (5, ["5"], "question=5 must be a text or a list of messages"),
+        ([], ["5"], "there are no messages"),
+        (["x"], ["5"], "'x' is no message"),
+    ],
+)
+def test_what_is_no_question_and_no_list_of_answers_is_refused(load, question, answers, message):
+    _, judge, _ = load("value head of lines")
+    with pytest.raises(ValueError, match=message):
+        judge(question, answers)
+
+
 def test_a_score_that_is_no_number_is_refused(load):
     _, judge, _ = load(QUICK[0])
     (layer,) = judge.head.layers
