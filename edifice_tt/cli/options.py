@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -160,7 +159,7 @@ def open_verifier(arguments: argparse.Namespace, scorer: str | None) -> Any:
     return et.load_verifier(name, device=arguments.device)
 
 
-# Names of files may be any bytes; `read_question` looks at what comes from standard input too.
+# Names of files may be any bytes; whoever reads a question looks at what comes from standard input too.
 _NOT_HERE = ("model", "verifier", "judge", "prompt")
 
 
@@ -288,15 +287,3 @@ def request_of(
     asked = arguments.confidence.split(",") if arguments.confidence else []
     asked += [reads] if reads in CONFIDENCES else []
     return make_request(**options, devices=devices, answer=answer, confidence=asked)
-
-
-def read_question(arguments: argparse.Namespace) -> str:
-    """The question, from the command line or from standard input."""
-    try:
-        prompt: str = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
-        prompt.encode()
-    except UnicodeError as error:
-        raise ValueError("the prompt is no UTF-8 text; convert it") from error
-    if not prompt.strip():
-        raise ValueError('the prompt is empty; give a question, for example "What is gravity?"')
-    return prompt

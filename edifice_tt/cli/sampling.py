@@ -1,6 +1,7 @@
 """Commands that sample: best-of, generate."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,7 @@ def _generate(arguments: argparse.Namespace) -> int:
         many = "--task" if arguments.task else "--problems"
         option = many if arguments.problems or arguments.task else "--resume and --force"
         raise ValueError(f"{option} need a pool file; name it with -o POOL")
-    question = options.read_question(arguments)
+    question = _read_question(arguments)
     request = options.request_of(arguments, answer=arguments.answer)
     lm = options.load(arguments, arguments.model, request.devices)
     pool = _sample(lm, _prompt(arguments, question, lm), request)
@@ -107,7 +108,7 @@ def _generate_file(arguments: argparse.Namespace) -> int:
     elif arguments.problems:
         problems = et.read_problems(arguments.problems, **_reading(arguments))
     else:
-        problems = [et.Problem(options.read_question(arguments))]
+        problems = [et.Problem(_read_question(arguments))]
     answer = arguments.answer or task.answer if task else arguments.answer
     request = options.request_of(arguments, task, answer)
     lm = options.load(arguments, arguments.model, request.devices)
@@ -195,7 +196,7 @@ def _best_of(arguments: argparse.Namespace) -> int:
         )
     if arguments.output:
         options.check_new(arguments)
-    question = (task.examples if task else "") + options.read_question(arguments)
+    question = (task.examples if task else "") + _read_question(arguments)
     request = options.request_of(arguments, task, reads=reads)
     lm = options.load(arguments, arguments.model, request.devices)
     if verifier is not None:
@@ -272,3 +273,15 @@ def _sample(lm: Any, prompt: str | list[dict[str, str]], request: "Request") -> 
     if pool.interrupted:
         terminal.tell(f"interrupted; {len(pool)} candidates are finished")
     return pool
+
+
+def _read_question(arguments: argparse.Namespace) -> str:
+    """The question, from the command line or from standard input."""
+    try:
+        prompt: str = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+        prompt.encode()
+    except UnicodeError as error:
+        raise ValueError("the prompt is no UTF-8 text; convert it") from error
+    if not prompt.strip():
+        raise ValueError('the prompt is empty; give a question, for example "What is gravity?"')
+    return prompt

@@ -1,8 +1,8 @@
 """Compiled programs reach the C library from wherever they lie in memory.
 
 clang copies large structures by calls of `memcpy`. On x86 such a call holds a distance of 32 bits.
-tinygrad 0.14 cuts longer ones off: a program that lies more than 2 GiB from the C library, as
-behind a large model, jumps to nowhere; from 4 GiB on it is not loaded. On Arm it makes a bridge, as
+tinygrad 0.14 cuts longer ones off. So a program that lies more than 2 GiB from the C library, as
+behind a large model, jumps to nowhere. From 4 GiB on it is not loaded. On Arm it makes a bridge, as
 we do here.
 """
 

@@ -44,7 +44,8 @@ def lm():
     return make(HYBRID, 3)
 
 
-@pytest.mark.parametrize("layers", [HYBRID, pytest.param((24,), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", [HYBRID, (24,)])
 def test_prompts_in_turn_have_the_bits_of_texts_read_whole(layers):
     """Longer, shorter, with the same beginning, the same once more; by all rows and by some."""
     lm = make(layers, 3)
@@ -61,6 +62,7 @@ def test_prompts_in_turn_have_the_bits_of_texts_read_whole(layers):
     assert (found == np.concatenate([whole[0, :1], whole[1:].reshape(9, -1)])).all()
 
 
+@pytest.mark.slow
 def test_a_prompt_that_broke_off_between_two_layers_is_read_anew(lm, monkeypatch):
     prompt, run, steps = ids_of(131), Replay.__call__, []
     expected = answer(Decoder(lambda: lm), prompt, ROWS)
@@ -83,6 +85,7 @@ def test_a_prompt_that_broke_off_between_two_layers_is_read_anew(lm, monkeypatch
     assert (answer(decoder, prompt, ROWS) == expected).all()
 
 
+@pytest.mark.slow
 def test_tokens_that_are_not_wanted_change_no_state(lm, monkeypatch):
     """Whatever stands in them, in the kernel and in the formula; and states of others stay."""
     block, rng = lm.backbone.blocks[0], np.random.default_rng(5)
@@ -106,6 +109,7 @@ def test_tokens_that_are_not_wanted_change_no_state(lm, monkeypatch):
         assert np.abs(states[0]).min(1).max() < np.abs(states[0]).max()
 
 
+@pytest.mark.slow
 def test_a_text_begins_anew_at_length_0(lm):
     """In buffers that hold another text's state, with a prompt before it and without."""
     cache = KVCache.empty(lm.config.backbone, 1, 64, "CPU")
@@ -122,7 +126,8 @@ def test_a_text_begins_anew_at_length_0(lm):
         assert (lm.backbone(Tensor(x[1], device="CPU"), behind).numpy() == both).all()
 
 
-@pytest.mark.parametrize("length", [5, pytest.param(131, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [5, 131])
 def test_steps_of_other_devices_compute_the_same(lm, monkeypatch, length):
     """By the formula, captured by tinygrad: chunks, padding, rows behind prompts in turn."""
     ours, prompts = Decoder(lambda: lm), [ids_of(length), ids_of(length)[: length // 2], ids_of(7)]
@@ -160,6 +165,7 @@ class Reader:
         return Hidden(self.backbone(x, cache))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layers", "parts"), [(2, 2), (HYBRID, 1)])
 def test_a_single_text_is_read_by_one_device(layers, parts):
     """Its parts can be read side by side, unless a layer is recurrent."""
@@ -171,6 +177,7 @@ def test_a_single_text_is_read_by_one_device(layers, parts):
     assert [len(shared) for shared in fast._parts.values()] == [parts]
 
 
+@pytest.mark.slow
 def test_the_memory_of_states_is_counted(lm):
     cache = KVCache.empty(lm.config.backbone, 2, 64, "CPU")
     assert cache_bytes(lm.config, 2, 64) == sum(view(layer).nbytes for layer in cache.layers)

@@ -13,6 +13,7 @@ from edifice_tt.nn.delta import _decays, _inverse
 T = 64  # a whole chunk of a prompt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 7, T])
 def test_the_inverse_of_repeated_keys_is_exact(size):
     """All ones below the diagonal: the powers of a series would reach 10^17."""
@@ -34,6 +35,7 @@ def test_small_decays_are_exact_behind_large_ones():
             assert between[i, j] == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one_kernel", [True, False])
 def test_a_text_of_one_token_again_and_again_is_read_exactly(monkeypatch, one_kernel):
     """Its keys repeat, nearly nothing decays, and each error is corrected whole."""

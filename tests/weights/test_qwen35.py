@@ -196,7 +196,7 @@ def logits(lm):
     return lm([TOKENS]).logits.numpy()[0]
 
 
-@pytest.mark.parametrize("heads", [2, 6])
+@pytest.mark.parametrize("heads", [2, pytest.param(6, marks=pytest.mark.slow)])
 def test_a_folder_and_a_file_compute_what_the_family_means(tmp_path, heads):
     expected = meant(folder_weights(heads), heads)
     folder = et.load_pretrained(write_folder(tmp_path / "folder", heads))
@@ -207,6 +207,7 @@ def test_a_folder_and_a_file_compute_what_the_family_means(tmp_path, heads):
     assert np.abs(expected).max() > 1
 
 
+@pytest.mark.slow
 def test_weights_stay_in_blocks_and_activations_can_be_rounded(tmp_path, monkeypatch):
     path = write_file(tmp_path / "m.gguf", 6, q8_0)
     kept, floats = (et.load_pretrained(path, dtype=dtype) for dtype in (None, "float32"))
