@@ -159,7 +159,7 @@ def open_verifier(arguments: argparse.Namespace, scorer: str | None) -> Any:
     return et.load_verifier(name, device=arguments.device)
 
 
-# Names of files may be any bytes; whoever reads a question looks at what comes from standard input too.
+# Names of files may be any bytes; whoever reads a question looks at what standard input gives too.
 _NOT_HERE = ("model", "verifier", "judge", "prompt")
 
 
