@@ -203,9 +203,7 @@ class LongLife(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("layers", "examples"), [(2, 12), (12, 4), (30, 4), ((4,), 12), ((24,), 4)]
-)
+@pytest.mark.parametrize(("layers", "examples"), [(2, 12), (12, 4), (30, 4), ((4,), 3)])
 def test_any_sequence_of_calls_is_answered_as_by_a_fresh_model(layers, examples):
     machine = type("LongLifeOfLayers", (LongLife,), {"layers": layers})
     run_state_machine_as_test(
@@ -222,11 +220,11 @@ def test_any_sequence_of_calls_is_answered_as_by_a_fresh_model(layers, examples)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layers", [30, (24,)])
-def test_two_hundred_prompts_are_answered_as_by_fresh_models(layers):
+@pytest.mark.parametrize(("layers", "prompts"), [(30, 200), ((24,), 40)])
+def test_many_prompts_are_answered_as_by_fresh_models(layers, prompts):
     """Lengths grow through five sizes of memory, on one and on two devices."""
     lm, rng = make(layers, 3), random.Random(5)
-    lengths = [40, 120, 240, 450, 950, *(rng.randrange(2, 1000) for _ in range(195))]
+    lengths = [40, 120, 240, 450, 950, *(rng.randrange(2, 1000) for _ in range(prompts - 5))]
     for length in lengths:
         request = Request("generate", length, tokens=3)
         for devices in DEVICES[:2]:
