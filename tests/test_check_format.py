@@ -41,7 +41,7 @@ def changes(path):
     return lm
 
 
-def other_weights(path, calls=iter(range(1000))):  # noqa: B008
+def other_weights(path, calls=iter(range(1000))):  # noqa: B008, the breach: each call has others
     lm = load(path)
     if lm is not None:
         weight = lm.token_embedding.weight

@@ -94,7 +94,7 @@ def _configs(model: Any) -> Iterator[Any]:
             config = replace(model.config, scorer=name, scorer_hidden=size)
             try:
                 made = make_head(config)
-            except Exception:  # whatever a plugin raises: a head of this size it is not
+            except Exception:  # a plugin may refuse a size by any error
                 continue
             if _about(made) == head:
                 yield config

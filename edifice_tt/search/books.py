@@ -40,8 +40,8 @@ class Books:
         for row in range(self.rows - 1, -1, -1):  # a parent was begun before its children
             parent = self.parents[row]
             if row in needed and parent is not None:
-                pair = needed.get(parent, 0), self.begun[row]
-                needed[parent] = None if None in pair else max(pair)  # type: ignore[type-var]
+                most, begun = needed.get(parent, 0), self.begun[row]
+                needed[parent] = None if most is None or begun is None else max(most, begun)
         return _difference([*needed.values()], [self.begun[row] for row in needed])
 
     def add(self, ask: Ask, told: Sequence[Row]) -> "Books":

@@ -3,6 +3,7 @@
 Knows scores of steps; what each does with them stands in `choosers`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -34,7 +35,7 @@ class Slot(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Gather:
+class Gather(ABC):
     """`n` rows go on step by step; before each step, rows become copies of the better ones.
 
     A step ends at the `delimiter`, after `step_tokens`, or where `word` says so, whichever comes
@@ -55,9 +56,9 @@ class Gather:
         if self.step_tokens is not None:
             check_count("step_tokens", self.step_tokens)
 
+    @abstractmethod
     def parents(self, level: Sequence[Slot], held: int, key: tuple[int, int]) -> list[int]:
         """The parent of each row to come, as places of the level; `key` is (seed, step)."""
-        raise NotImplementedError
 
     @property
     def trees(self) -> int:

@@ -4,6 +4,7 @@ Answers are counted by the number of their row, never by when they came: short a
 and would vote first.
 """
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Votes:
+class Votes(ABC):
     """At most `n` rows, each to its end; a rule of each subclass says after how many to stop."""
 
     n: int = 16
@@ -25,13 +26,13 @@ class Votes:
     def __post_init__(self) -> None:
         check_count("n", self.n)
 
+    @abstractmethod
     def is_clear(self, answers: Answers) -> bool:
         """Whether to stop after these answers; None abstains."""
-        raise NotImplementedError
 
+    @abstractmethod
     def upto(self, told: int) -> int:
         """How many rows to have next, when so many have been told."""
-        raise NotImplementedError
 
     def start(self, problem: str = "0") -> State:
         """No answer yet."""
@@ -73,9 +74,9 @@ class CountedVotes(Votes):
     """
 
     @property
+    @abstractmethod
     def by_counts(self) -> Callable[[Sequence[int], int], bool] | None:
         """The rule: whether to stop at these counts, falling, after so many rows."""
-        raise NotImplementedError
 
     def is_clear(self, answers: Answers) -> bool:
         """Whether to stop after these answers."""

@@ -6,25 +6,15 @@ import re
 import pytest
 
 import edifice_tt as et
-from edifice_tt import cli
 
 FEW = ["--model", "tiny", "-n", "2", "--max-tokens", "4"]
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tiny_lm):
-    """Run a command; the model called `tiny` is there. Status, output and errors."""
+def run(run, monkeypatch, tiny_lm):
+    """The model called `tiny` is there."""
     monkeypatch.setattr(et, "load_pretrained", lambda *_, **__: tiny_lm, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*argv):
-        capsys.readouterr()
-        try:
-            status = cli.main([str(argument) for argument in argv])
-        except SystemExit as error:
-            status = error.code
-        return status, *capsys.readouterr()
-
     return run
 
 

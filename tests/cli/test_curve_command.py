@@ -3,11 +3,11 @@
 import json
 import re
 import sys
+from functools import partial
 
 import pytest
 
 import edifice_tt as et
-from edifice_tt import cli
 from edifice_tt.cli import curve_table
 
 RANGES = {"judge": "probability", "odds": "logit"}
@@ -35,17 +35,8 @@ def write(path, marks=("RWR", "WWR", "RRR"), ranges=RANGES, scale=1.0, num_token
 
 
 @pytest.fixture
-def run(capsys):
-    def run(*argv):
-        capsys.readouterr()
-        try:
-            status = cli.main(["curve", *map(str, argv)])
-        except SystemExit as error:
-            status = error.code
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
+def run(run):
+    return partial(run, "curve")
 
 
 def refuses(outcome, *words):

@@ -6,23 +6,9 @@ import pytest
 from judge_models import Tiny
 
 import edifice_tt as et
-from edifice_tt import cli
 from edifice_tt.scoring.judges.judge import Judge
 
 ANSWERS = ["5", "It is 6.\n\nOr 5.", ""]
-
-
-@pytest.fixture
-def run(capsys):
-    def run(*argv):
-        capsys.readouterr()
-        try:
-            status = cli.main([str(one) for one in argv])
-        except SystemExit as error:
-            status = error.code
-        return status, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,11 @@
 
 import json
 import re
+from functools import partial
 
 import pytest
 
 import edifice_tt as et
-from edifice_tt import cli
 
 
 def write(path, answers=("aabaabab", "abcabcab", "bbbbbbbb"), num_tokens=7, correct=True):
@@ -29,17 +29,8 @@ def write(path, answers=("aabaabab", "abcabcab", "bbbbbbbb"), num_tokens=7, corr
 
 
 @pytest.fixture
-def run(capsys):
-    def run(*argv):
-        capsys.readouterr()
-        try:
-            status = cli.main(["replay", *map(str, argv)])
-        except SystemExit as error:
-            status = error.code
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
+def run(run):
+    return partial(run, "replay")
 
 
 def test_json_is_the_replay_of_the_same_arguments(run, tmp_path):

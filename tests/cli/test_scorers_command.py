@@ -6,21 +6,7 @@ import numpy as np
 import pytest
 
 import edifice_tt as et
-from edifice_tt import cli
 from edifice_tt.training import combining
-
-
-@pytest.fixture
-def run(capsys):
-    def run(*argv):
-        capsys.readouterr()
-        try:
-            status = cli.main([str(one) for one in argv])
-        except SystemExit as error:
-            status = error.code
-        return status, *capsys.readouterr()
-
-    return run
 
 
 def write(path, rng, marked=True, problems=7):

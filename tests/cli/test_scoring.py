@@ -8,7 +8,6 @@ import pytest
 from fake_plugins import Site, open_site
 
 import edifice_tt as et
-from edifice_tt import cli
 
 site = pytest.fixture(open_site, name="site")
 
@@ -30,17 +29,7 @@ def register_scorers(register):
 COUNT = 11
 
 
-@pytest.fixture
-def run(capsys, site):
-    def run(*argv):
-        capsys.readouterr()
-        try:
-            status = cli.main([str(one) for one in argv])
-        except SystemExit as error:
-            status = error.code
-        return status, *capsys.readouterr()
-
-    return run
+pytestmark = pytest.mark.usefixtures("site")
 
 
 @pytest.fixture

@@ -1,0 +1,20 @@
+"""The command line as a person meets it."""
+
+import pytest
+
+from edifice_tt import cli
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command; its exit status, and what it wrote to standard output and error."""
+
+    def run(*argv):
+        capsys.readouterr()
+        try:
+            status = cli.main([str(one) for one in argv])
+        except SystemExit as error:
+            status = error.code
+        return status, *capsys.readouterr()
+
+    return run
