@@ -104,6 +104,7 @@ def test_a_hook_is_documented_shown_and_tested(hook):
     assert f"\ndef test_{hook}_" in TESTS
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_hooks_run(runner, monkeypatch):
     """In the order of the page, each a plugin of its own."""
     page, names = runner("hooks.md"), []

@@ -48,6 +48,7 @@ def test_the_built_in_selectors_are_sound():
     check_selector("pessimistic", delta=1)
 
 
+@pytest.mark.slow
 def test_the_language_model_is_sound():
     sizes = {"hidden_size": 8, "num_layers": 1, "context_length": 64}
     check_architecture("causal_lm", vocab_size=31, scorer="linear", **sizes)
@@ -208,6 +209,7 @@ def test_what_refers_to_itself_is_searched_once():
 # --- the fixtures
 
 
+@pytest.mark.slow
 def test_the_tiny_model_reads_generates_and_scores(edifice_tiny_model):
     lm = edifice_tiny_model
     pool = et.generate(lm, "abc", n=3, seed=1, max_tokens=5)

@@ -18,7 +18,12 @@ CHOICES = json.loads((GOLDEN / "select_best_of_n.json").read_text())
 SMALL = {"embed_dim": 8, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1}
 
 
-@pytest.mark.parametrize("name", INDEX)
+QUICK = ("tiny", "mha", "lowvar")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in INDEX]
+)
 def test_golden_numbers_are_reproduced_eager_and_jitted(name):
     path = GOLDEN / f"{name}.safetensors"
     golden = {key: tensor.numpy() for key, tensor in safe_load(path).items()}

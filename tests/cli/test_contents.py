@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from commands import runner
 
 import edifice_tt as et
 
@@ -11,11 +12,11 @@ FEW = ["--model", "tiny", "-n", "2", "--max-tokens", "4"]
 
 
 @pytest.fixture
-def run(run, monkeypatch, tiny_lm):
+def run(capsys, monkeypatch, tiny_lm):
     """The model called `tiny` is there."""
     monkeypatch.setattr(et, "load_pretrained", lambda *_, **__: tiny_lm, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
-    return run
+    return runner(capsys)
 
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 3 + 4?"}]

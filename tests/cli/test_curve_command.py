@@ -6,6 +6,7 @@ import sys
 from functools import partial
 
 import pytest
+from commands import runner
 
 import edifice_tt as et
 from edifice_tt.cli import curve_table
@@ -35,8 +36,8 @@ def write(path, marks=("RWR", "WWR", "RRR"), ranges=RANGES, scale=1.0, num_token
 
 
 @pytest.fixture
-def run(run):
-    return partial(run, "curve")
+def run(capsys):
+    return partial(runner(capsys), "curve")
 
 
 def refuses(outcome, *words):

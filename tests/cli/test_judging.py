@@ -3,10 +3,13 @@
 import json
 
 import pytest
+from commands import runner
 from judge_models import Tiny
 
 import edifice_tt as et
 from edifice_tt.scoring.judges.judge import Judge
+
+run = pytest.fixture(runner, name="run")
 
 ANSWERS = ["5", "It is 6.\n\nOr 5.", ""]
 

@@ -5,6 +5,7 @@ import re
 from functools import partial
 
 import pytest
+from commands import runner
 
 import edifice_tt as et
 
@@ -29,8 +30,8 @@ def write(path, answers=("aabaabab", "abcabcab", "bbbbbbbb"), num_tokens=7, corr
 
 
 @pytest.fixture
-def run(run):
-    return partial(run, "replay")
+def run(capsys):
+    return partial(runner(capsys), "replay")
 
 
 def test_json_is_the_replay_of_the_same_arguments(run, tmp_path):

@@ -4,9 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from commands import runner
 
 import edifice_tt as et
 from edifice_tt.training import combining
+
+run = pytest.fixture(runner, name="run")
 
 
 def write(path, rng, marked=True, problems=7):

@@ -5,10 +5,12 @@ import sys
 from threading import Barrier
 
 import pytest
+from commands import runner
 from fake_plugins import Site, open_site
 
 import edifice_tt as et
 
+run = pytest.fixture(runner, name="run")
 site = pytest.fixture(open_site, name="site")
 
 PLUGIN = """

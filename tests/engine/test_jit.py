@@ -97,15 +97,8 @@ def test_an_input_that_lies_elsewhere_is_read_where_the_model_is(inputs, home, g
         assert (scores.numpy() == expected).all()
 
 
-SOME = [
-    ["CPU"],
-    pytest.param(["CPU", "CPU:1"], marks=pytest.mark.slow),
-    pytest.param(["CPU", "CPU:1", "CPU:2"], marks=pytest.mark.slow),
-    None,
-]
-
-
-@pytest.mark.parametrize("devices", SOME)
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [["CPU"], ["CPU", "CPU:1"], ["CPU", "CPU:1", "CPU:2"], None])
 def test_the_devices_change_no_number(devices):
     """Parts of one and two rows; three calls, since the third replays side by side."""
     model, rng = make(1), np.random.default_rng(4)

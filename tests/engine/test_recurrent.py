@@ -139,7 +139,8 @@ def test_steps_of_other_devices_compute_the_same(lm, monkeypatch, length):
         assert answer(theirs, prompt, ROWS) == pytest.approx(one, abs=2e-5)
 
 
-@pytest.mark.parametrize("layers", [HYBRID, pytest.param((24,), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", [HYBRID, (24,)])
 def test_two_devices_answer_as_one(layers):
     """A prompt that they read in stages, and rows that they share."""
     lm = make(layers, 3)

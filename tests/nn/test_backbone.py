@@ -50,6 +50,7 @@ def test_llama_configuration_matches_numpy(llama, x, full):
         assert full[row] == pytest.approx(expected, abs=2e-5)
 
 
+@pytest.mark.slow
 def test_reading_in_pieces_through_the_cache_equals_reading_at_once(llama, x, full):
     cache = KVCache.empty(LLAMA, batch=2, capacity=8, device="CPU")
     pieces = []

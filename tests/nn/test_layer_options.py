@@ -109,7 +109,7 @@ def test_its_formula_computes_the_same(variant, monkeypatch):
     assert backbone(Tensor(x)).numpy() == pytest.approx(expected, abs=3e-5)
 
 
-@pytest.mark.parametrize("one_kernel", [True, False])
+@pytest.mark.parametrize("one_kernel", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_of_experts_with_equal_shares_the_first_are_used(monkeypatch, one_kernel):
     options = {"experts": 5, "experts_used": 2, "num_layers": 1}
     backbone, x = made(options)

@@ -44,7 +44,8 @@ def rewrite(path, change):
     path.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + length :])
 
 
-@pytest.mark.parametrize("dtype", [pytest.param("float16", marks=pytest.mark.slow), "bfloat16"])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_a_model_of_16_bits_comes_back_bit_for_bit(tmp_path, dtype):
     options = {"embed_dim": 32, "hidden_size": 32, "num_layers": 1, "num_heads": 2}
     with pytest.warns(PrecisionWarning):  # 88 numbers in a feed-forward row stay float32

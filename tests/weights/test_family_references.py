@@ -71,9 +71,8 @@ def check_decoding(lm, ids):
             assert (logits[: len(chosen)] == whole[chosen, 67 + t]).all()
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n == "qwen3" else pytest.mark.slow) for n in LOGITS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LOGITS)
 def test_a_family_computes_what_transformers_does(unpacked, name):
     check(et.load_pretrained(unpacked(name)), LOGITS[name])
 

@@ -95,6 +95,7 @@ def test_a_name_that_comes_to_mean_another_file_changes_nothing(path, lm, change
         assert len(lm.fingerprint) == 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"activations": "int8"}], ids=str)
 def test_a_model_that_is_not_mapped_needs_its_file_no_more(path, options):
     lm = et.load_pretrained(path, device="CPU", **options)

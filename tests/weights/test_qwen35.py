@@ -222,6 +222,7 @@ def test_weights_stay_in_blocks_and_activations_can_be_rounded(tmp_path, monkeyp
     assert logits(rounded) == pytest.approx(found, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_is_saved_and_loaded(tmp_path):
     lm = et.load_pretrained(write_file(tmp_path / "m.gguf", 6))
     et.save(lm, tmp_path / "m.safetensors")

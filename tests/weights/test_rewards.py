@@ -218,6 +218,7 @@ def test_a_label_is_found_by_its_number_and_not_by_its_place_in_the_config(tmp_p
         describe_reward(folder, label="bad")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", [None, 0])
 def test_one_label_of_a_kind_with_two_is_a_logit_and_not_always_one(tmp_path, label):
     head = {"score.weight": (1, 24), "score.bias": (1,)}
@@ -292,6 +293,7 @@ def test_a_gguf_file_with_a_head_is_the_judge_of_its_folder(tmp_path):
     assert {**judge.describe(), **about} == judge.describe()
 
 
+@pytest.mark.slow
 def test_a_ranker_has_two_labels_and_a_template_of_its_own(tmp_path):
     tiny = Tiny(CLASSIFIER, "qwen2", head={"score.weight": (2, 24)})
     labels = {"qwen2.classifier.output_labels": ["yes", "no"]}

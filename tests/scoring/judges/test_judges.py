@@ -141,7 +141,7 @@ def test_a_judge_reads_the_text_that_its_kind_says(load, name):
     assert tuple(write_text(judge.layout, asked, answer)) == read(text)
 
 
-QUICK = ("classifier whose padding is its end", "process reward model", "value head of lines")
+QUICK = ("classifier whose padding is its end", "process reward model")
 SLOW = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in JUDGES]
 
 
@@ -157,7 +157,11 @@ OTHERS = ["", "5", "A longer answer.\n\n" * 9, ANSWER, "4\n\n5\n\n6"]
 
 
 @pytest.mark.parametrize(
-    "name", [QUICK[0], *(pytest.param(n, marks=pytest.mark.slow) for n in ("step tags", QUICK[2]))]
+    "name",
+    [
+        QUICK[0],
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("step tags", "value head of lines")),
+    ],
 )
 def test_a_score_has_the_same_bits_alone_and_in_any_batch(load, name):
     _, judge, _ = load(name)

@@ -1,13 +1,10 @@
 """The command line as a person meets it."""
 
-import pytest
-
 from edifice_tt import cli
 
 
-@pytest.fixture
-def run(capsys):
-    """Run a command; its exit status, and what it wrote to standard output and error."""
+def runner(capsys):
+    """What runs a command: its exit status, and what it wrote to standard output and error."""
 
     def run(*argv):
         capsys.readouterr()
