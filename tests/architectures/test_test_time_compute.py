@@ -58,6 +58,7 @@ def test_nothing_to_select_from_is_an_error(scores):
         et.select_best_of_n(scores)
 
 
+@pytest.mark.slow
 def test_an_array_or_lists_are_an_input_too(rng):
     model = et.build("test_time_compute", **SMALL)
     x = rng.normal(size=(2, 3, 8)).astype(np.float32)

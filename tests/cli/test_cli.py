@@ -764,6 +764,7 @@ def test_best_of_one_greedy_answer(run):
     assert (found.status, found.err) == (0, "")
 
 
+@pytest.mark.slow
 def test_best_of_by_a_head_and_by_majority(run):
     found = run("best-of", "hello", *FEW, "--scorer", "linear", "--json")
     assert found.json["choice"]["rule"] == "best_of_n"

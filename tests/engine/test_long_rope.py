@@ -47,6 +47,7 @@ def sample(lm, max_tokens, prompt=PROMPT, **options):
     return et.generate(lm, prompt, n=1, temperature=0, max_tokens=max_tokens, **options)
 
 
+@pytest.mark.slow
 def test_an_answer_is_drawn_as_the_longest_text_that_it_can_make_is_read(lm):
     """And after another length the model answers as a fresh one does."""
     short, long = 10, 11  # 80 tokens with the prompt, and 81

@@ -74,6 +74,7 @@ def test_one_program_serves_all_layers_of_a_kind(mixed):
     assert sorted(kinds) == ["embed", "head", "layer", "layer", "norm"]  # floats, and with blocks
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_step_begins_where_a_cache_line_does(tiny_lm):
     """Caches, hidden states and scratch: else every vector of a kernel lies in two lines."""
     decoder = Decoder(lambda: tiny_lm)

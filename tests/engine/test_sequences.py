@@ -231,7 +231,8 @@ def test_many_prompts_are_answered_as_by_fresh_models(layers, prompts):
             assert request.ask(lm, devices) == _fresh(layers, 3, request.key), (length, devices)
 
 
-@pytest.mark.parametrize("layers", [30, pytest.param((24,), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", [30, (24,)])
 def test_the_order_of_problems_does_not_change_a_pool(tmp_path, layers):
     """And a run holds what single calls give."""
     lm, lengths = make(layers, 3), [200, 5, 70, 140, 390, 65]

@@ -103,6 +103,7 @@ def test_its_weights_are_counted(variant):
     assert backbone.config.num_weights == sum(w.numel() for w in get_state_dict(backbone).values())
 
 
+@pytest.mark.slow
 def test_its_formula_computes_the_same(variant, monkeypatch):
     backbone, x, expected = variant
     monkeypatch.setattr(Block, "is_one_kernel", lambda self, x: False)

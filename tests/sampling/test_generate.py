@@ -176,6 +176,7 @@ def test_the_candidates_stand_in_order(pool):
     assert [c.index for c in pool] == list(range(16))
 
 
+@pytest.mark.slow
 def test_whole_numbers_of_numpy_are_whole_numbers(tiny_lm):
     plain = {"n": 5, "seed": 3, "top_k": 7, "max_tokens": 4, "batch_size": 2}
     given = {name: np.int32(value) for name, value in plain.items()}
@@ -194,6 +195,7 @@ def test_a_stop_token_of_numpy_is_a_stop_token(tiny_lm):
     assert type(given.settings["stop"][1]) is int
 
 
+@pytest.mark.slow
 def test_what_was_asked_for_takes_no_memory_before_it_is_made(tiny_lm, monkeypatch):
     """A million candidates; sampling breaks off at the first token."""
 

@@ -44,6 +44,7 @@ def test_the_last_state_or_all_in_half_precision(lm, few):
         assert np.array_equal(one, many[-1:])
 
 
+@pytest.mark.slow
 def test_files_beside_the_pool_are_made_once_and_completed(tiny_lm, few, tmp_path, monkeypatch):
     path, reads = tmp_path / "pool.jsonl", []
     few = [replace(pool, settings={}) for pool in few]

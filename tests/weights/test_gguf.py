@@ -534,6 +534,7 @@ def test_a_key_that_asks_for_other_numbers_is_refused_by_name(tmp_path: Path, ke
         load_gguf(write_llama(path, {f"llama.{key}": accepted}))
 
 
+@pytest.mark.slow
 def test_keys_that_change_no_number_are_accepted(tmp_path: Path) -> None:
     without_effect = {
         "llama.vocab_size": 7,

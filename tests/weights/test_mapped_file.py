@@ -53,7 +53,10 @@ def append(path):
         file.write(b"more")
 
 
-@pytest.mark.parametrize("change", [cut, overwrite, append])
+CHANGES = [overwrite, *(pytest.param(one, marks=pytest.mark.slow) for one in (cut, append))]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_mapped_file_that_changes_is_one_error_at_the_next_call(path, lm, change):
     lm(IDS)
     pool = et.generate(lm, "a", n=2, max_tokens=2)

@@ -235,6 +235,7 @@ def of_text(name):
     return name.replace("model.", "model.language_model.", 1)
 
 
+@pytest.mark.slow
 def test_of_a_folder_that_sees_the_text_is_read(tmp_path):
     """Its vision, and the layers that guess several tokens ahead, reach no text."""
     plain = et.load_pretrained(write_folder(tmp_path / "plain", 6))

@@ -37,6 +37,7 @@ def test_a_probability_stays_one_however_far_the_numbers_are_apart(gap):
     assert good + bad == pytest.approx(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"logits_scale": 0.5, "logits_softcap": 3.0}])
 @pytest.mark.parametrize("tied", [True, False])
 def test_two_tokens_have_the_logits_of_their_language_model(options, tied):

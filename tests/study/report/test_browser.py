@@ -98,6 +98,7 @@ def overflow(page):
     return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
 
 
+@pytest.mark.slow
 def test_typing_a_search_leaves_the_problems_that_hold_it(open_page):
     page = open_page()
     assert len(names(page)) == 50
@@ -112,6 +113,7 @@ def test_typing_a_search_leaves_the_problems_that_hold_it(open_page):
     assert page.get_by_role("status").inner_text() == "No problem matches."
 
 
+@pytest.mark.slow
 def test_the_rest_is_listed_when_asked_for(open_page):
     page = open_page()
     page.get_by_role("button", name="Show 11 more").press("Enter")
@@ -120,6 +122,7 @@ def test_the_rest_is_listed_when_asked_for(open_page):
     assert not page.get_by_role("button", name="more").is_visible()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "rest"), [("solved", 0), ("mixed", 1), ("unsolved", 2)])
 def test_a_kind_shows_its_problems_alone(open_page, kind, rest):
     page = open_page()
@@ -138,6 +141,7 @@ def test_wrong_choices_of_a_rule_can_be_singled_out(open_page):
     assert page.locator(".problem.solved").count() == 0
 
 
+@pytest.mark.slow
 def test_a_problem_and_a_candidate_open_by_keyboard_and_tell_everything(open_page):
     page = open_page()
     page.keyboard.press("/")
@@ -171,6 +175,7 @@ def test_markup_in_a_pool_stays_text(open_page):
     assert f"Question 0? {EVIL}" in page.locator(".inside > pre").first.inner_text()
 
 
+@pytest.mark.slow
 def test_dark_and_light_follow_the_system_until_the_button_is_pressed(open_page):
     def paper(page):
         return page.evaluate("getComputedStyle(document.body).backgroundColor")
