@@ -14,7 +14,9 @@ pool = et.score(lm, et.generate(lm, question, n=n, seed=0, max_tokens=24), score
 
 right = [candidate.index for candidate in pool if "Paris" in candidate.text]
 print(f"{len(right)} of {n} candidates name Paris")
-for rule, options in (("best_of_n", {}), ("majority", {"answer": r"regex:\b(Paris|Lyon|Rome)\b"})):
+# The first words hold the answer: who was cut off after 24 tokens votes, too.
+vote = {"answer": r"regex:\b(Paris|Lyon|Rome)\b", "cut_off": "vote"}
+for rule, options in (("best_of_n", {}), ("majority", vote)):
     choice = et.select(pool, rule, **options)
     mark = "right" if choice.index in right else "wrong"
     print(f"{rule}: candidate {choice.index} is {mark}: {choice.text.strip()!r}")

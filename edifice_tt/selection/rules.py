@@ -206,9 +206,9 @@ def group_by_answer(
             groups.setdefault(form, []).append(candidate)
     if num_cut and not groups:
         raise ValueError(
-            f"every answer was cut off before its end ({num_cut} of {len(ordered)} candidates), so "
-            "all abstain; allow longer ones (max_tokens=, --max-tokens), or let them vote as they "
-            "are (cut_off='vote', --cut-off vote)"
+            f"no candidate that reached its end has an answer, and the {num_cut} of {len(ordered)} "
+            "that have one were cut off, so all abstain; allow longer ones (max_tokens=, "
+            "--max-tokens), or let them vote as they are (cut_off='vote', --cut-off vote)"
         )
     if not groups:
         kind = f" of the kind {answer!r}" if answer else ""

@@ -777,7 +777,7 @@ def test_best_of_by_a_head_and_by_majority(run):
 def test_best_of_whose_answers_were_all_cut_off_says_what_to_do(run):
     found = run("best-of", "hello", *FEW, "--raw", "--rule", "majority")
     assert found.status == 2
-    assert "every answer was cut off before its end (4 of 4 candidates)" in found.err
+    assert "the 4 of 4 that have one were cut off" in found.err
     assert "--max-tokens" in found.err
     assert "--cut-off vote" in found.err
     assert found.out.splitlines()[-1].startswith("4 of 4 answers (100%) were cut off at 6 tokens; ")

@@ -70,7 +70,7 @@ def test_select_ends_with_what_is_right_and_who_abstained(run, path):
         "no choice: 1 problem (as wrong)",
         "abstained: 3 candidates",
     ]
-    assert "no choice for 1 of 3 problems; of the first: every answer was cut off" in err
+    assert "no choice for 1 of 3 problems; of the first: no candidate that reached its end" in err
     out, err = run(*given, "--cut-off", "vote")
     assert out.splitlines()[-1] == (
         "right: 2 of 3 problems, 0.667 (95% interval over problems 0.000 to 1.000)"

@@ -483,7 +483,7 @@ def test_a_candidate_of_one_s_own_was_not_cut_off():
 
 def test_when_every_answer_was_cut_off_the_error_says_what_to_do():
     pool = [et.Candidate(i, "7", finish_reason="length") for i in range(3)]
-    with pytest.raises(ValueError, match=r"every answer was cut off .*3 of 3.*--max-tokens.*vote"):
+    with pytest.raises(ValueError, match=r"reached its end .*3 of 3.*cut off.*--cut-off vote"):
         et.select(pool, "majority")
     with pytest.raises(ValueError, match="no candidate has an answer of the kind 'number'"):
         et.select([et.Candidate(0, "x", finish_reason="length")], "majority", answer="number")
