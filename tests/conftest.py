@@ -1,6 +1,7 @@
 """What many tests share. Models are small and few: tinygrad compiles every shape once."""
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -14,6 +15,11 @@ from edifice_tt.weights import catalog
 # other devices have processes of their own, in tests/devices.
 if not DEV.device:
     DEV.value = "CPU"
+
+
+# Where `nohup` began the tests the signal is ignored, and commands rightly leave that as it is.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test of what is fetched has a server of its own

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from judge_models import Tiny
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 PAGE = (FOLDER / "README.md").read_text()
@@ -65,6 +66,16 @@ def test_models_of_random_weights_read_and_decode_in_every_mix():
     assert [row["case"] for row in rows] == [
         f"tiny Q4_K_M, {work}, {way}" for work in works for way in ways
     ]
+
+
+@pytest.mark.slow
+def test_pairs_are_rated_by_every_judge_that_is_named(tmp_path):
+    folder = Tiny("ForSequenceClassification").write(tmp_path / "judge")
+    judges = ["--judge", str(folder), str(folder)]
+    done = run("judges.py", "--quick", "--repeats", "1", "--json", *judges)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert [row["case"] for row in rows if row["subject"] == "edifice_tt"] == ["judge"] * 2
 
 
 @pytest.mark.parametrize("script", ["million.py 7 5", "exact_statistics.py 5 7"])

@@ -92,6 +92,7 @@ def install(folder, plugin):
     (described / "entry_points.txt").write_text("[edifice_tt]\nadded = added\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHECKS)
 def test_who_follows_a_section_gets_what_it_says(name, tmp_path):
     shutil.copytree(ROOT / "edifice_tt", tmp_path / "edifice_tt")

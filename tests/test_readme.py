@@ -19,6 +19,7 @@ SHELL = [
 COMMANDS = [line.partition("edifice-tt ")[2] for line in SHELL if "edifice-tt " in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", PYTHON, ids=range(len(PYTHON)))
 def test_python_blocks_run(block, tmp_path, monkeypatch, smollm2_path):
     monkeypatch.chdir(tmp_path)

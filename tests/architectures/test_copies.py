@@ -41,6 +41,7 @@ def test_another_process_reads_the_numbers_and_not_those_of_its_own_model():
     assert (found.decode(), is_as_before) == (expected, b"True")
 
 
+@pytest.mark.slow
 def test_a_pickled_model_shares_no_memory():
     model = et.build("causal_lm", device="CPU", **OPTIONS)
     other = pickle.loads(pickle.dumps(model))

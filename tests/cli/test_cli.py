@@ -174,6 +174,7 @@ def test_doctor_that_finds_a_fault_exits_with_one_and_says_what_to_do(run):
 # --- generate
 
 
+@pytest.mark.slow
 def test_generate_prints_the_candidates(run):
     found = run("generate", "hello", *FEW)
     assert (found.status, found.err) == (0, "")
@@ -783,6 +784,7 @@ def test_best_of_whose_answers_were_all_cut_off_says_what_to_do(run):
     assert found.out.splitlines()[-1].startswith("4 of 4 answers (100%) were cut off at 6 tokens; ")
 
 
+@pytest.mark.slow
 def test_best_of_by_majority_may_show_the_scores_of_a_scorer(run):
     given = ["--rule", "majority", "--cut-off", "vote", "--scorer", "linear", "--json"]
     found = run("best-of", "hello", *FEW, "--raw", *given)

@@ -67,6 +67,7 @@ def test_linked_steps_have_the_bits_of_steps_captured_whole(name, request, monke
         assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_one_program_serves_all_layers_of_a_kind(mixed):
     decoder = Decoder(lambda: mixed)
     decoder.read_prompt([5, 6, 7])

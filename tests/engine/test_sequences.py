@@ -284,6 +284,7 @@ def test_four_threads_with_every_kind_of_call_get_their_own_answers(num_models):
         assert found == _fresh(4, 3, request.key), request.key
 
 
+@pytest.mark.slow
 def test_two_tasks_of_an_event_loop_get_their_own_answers():
     lm = make(4, 3)
     work = [Request("generate", length) for length in LENGTHS] * 2

@@ -60,6 +60,7 @@ def test_reading_in_pieces_through_the_cache_equals_reading_at_once(llama, x, fu
     assert np.concatenate(pieces, 1) == pytest.approx(full, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_rows_behind_a_shared_prefix_equal_rows_that_read_it_themselves(llama, x):
     prompt, tails = x[:1, :3], x[:, 3:6]
     shared = KVCache.empty(LLAMA, batch=1, capacity=8, device="CPU")

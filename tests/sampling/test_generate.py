@@ -133,6 +133,7 @@ def test_neither_the_batch_size_nor_the_devices_change_anything(tiny_lm, pool, b
     assert other == pool
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [2.2, 3, 3.7])
 def test_a_long_prompt_is_read_the_same_by_several_devices(tiny_lm, monkeypatch, chunks):
     """Each device goes through its layers; the second prompt shares one chunk with the first."""

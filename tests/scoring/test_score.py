@@ -100,6 +100,7 @@ def expected(tiny_lm, sampled):
     return numbers
 
 
+@pytest.mark.slow
 def test_a_head_scores_the_last_token(tiny_lm, sampled, expected):
     found = values(et.score(tiny_lm, sampled, scorer="linear"), "linear")
     np.testing.assert_allclose(found, expected, atol=2e-5, rtol=0)

@@ -52,6 +52,7 @@ def test_the_layer_that_knows_is_found_and_the_other_is_behind_by_the_difference
     assert first.brier < 0.15 < 0.2 < second.brier
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_scores_that_were_held_out(compared):
     for one in compared:
         scores = [[c.scores["verifier"] for c in pool] for pool in one.fit.pools]

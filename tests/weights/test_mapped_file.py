@@ -53,10 +53,8 @@ def append(path):
         file.write(b"more")
 
 
-CHANGES = [overwrite, *(pytest.param(one, marks=pytest.mark.slow) for one in (cut, append))]
-
-
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [cut, overwrite, append])
 def test_a_mapped_file_that_changes_is_one_error_at_the_next_call(path, lm, change):
     lm(IDS)
     pool = et.generate(lm, "a", n=2, max_tokens=2)

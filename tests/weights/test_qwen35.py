@@ -262,6 +262,7 @@ def test_a_gemma_3_that_sees_is_read_as_its_text():
     assert FAMILIES["llama"].of_text("vision_tower.x") == "vision_tower.x"
 
 
+@pytest.mark.slow
 def test_layers_that_guess_ahead_are_left_out(tmp_path):
     ahead = {f"blk.{LAYERS}.nextn.eh_proj.weight": np.ones((D, 2 * D), np.float32)}
     ahead |= {f"blk.{LAYERS}.attn_norm.weight": np.ones(D, np.float32)}

@@ -81,7 +81,9 @@ def extremes(rng, rows, kind):
 
 
 @pytest.mark.parametrize("kind", each(KINDS))
-@pytest.mark.parametrize("columns", [13, 16, 35])
+@pytest.mark.parametrize(
+    "columns", [13, *(pytest.param(n, marks=pytest.mark.slow) for n in (16, 35))]
+)
 def test_grouped_rows_stand_for_the_weights_of_the_file(rng, kind, columns):
     raw = blocks(rng, kind, columns, depth_of(kind))
     layer, expected = layer_of(raw, kind), floats(raw, kind)

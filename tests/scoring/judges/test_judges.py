@@ -170,6 +170,7 @@ def test_a_score_has_the_same_bits_alone_and_in_any_batch(load, name):
     assert judge.rate(QUESTION, OTHERS[::-1] * 4) == alone[::-1] * 4
 
 
+@pytest.mark.slow
 def test_the_question_is_read_once_for_all_its_answers(load, monkeypatch):
     _, judge, _ = load(QUICK[0])
     end, prompts = Decoder.end_prompt, []
@@ -197,6 +198,7 @@ def pool_of(*texts, **more):
     return et.Pool("rendered", tuple(et.Candidate(i, t) for i, t in enumerate(texts)), **more)
 
 
+@pytest.mark.slow
 def test_a_pool_is_scored_by_its_messages_and_a_rule_knows_the_range(load):
     _, judge, expected = load("process reward model")
     pool = pool_of("4", ANSWER, messages=({"role": "user", "content": QUESTION},))
