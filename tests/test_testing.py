@@ -62,6 +62,7 @@ def mean_of_squares(hidden_size):
     return lambda hidden: hidden.square().mean(-1, keepdim=True)
 
 
+@pytest.mark.slow
 def test_a_head_without_weights_is_sound_when_no_number_hides_in_it():
     check_scorer(mean_of_squares, "hidden")
 

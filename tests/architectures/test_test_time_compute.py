@@ -18,7 +18,7 @@ CHOICES = json.loads((GOLDEN / "select_best_of_n.json").read_text())
 SMALL = {"embed_dim": 8, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1}
 
 
-QUICK = ("tiny", "mha")
+QUICK = ("tiny",)
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,7 @@ def test_generate_prints_the_candidates(run):
     assert len([line for line in found.out.splitlines() if "length" in line]) >= 4
 
 
+@pytest.mark.slow
 def test_generate_as_json_is_the_pool(run, tiny_lm):
     found = run("generate", "hello", *FEW, "--raw", "--seed", "5", "--json")
     assert (found.status, found.err) == (0, "")
@@ -924,6 +925,7 @@ def test_a_dtype_that_the_device_lacks_is_one_line_and_the_answers_come(run, tin
     assert found.err.count("device 'CPU' has no float16\n") == 1
 
 
+@pytest.mark.slow
 def test_devices_that_share_the_candidates_change_none(run):
     one = run("generate", "q", *FEW, "--json")
     two = run("generate", "q", *FEW, "--json", "--devices", "CPU,CPU:1", "--batch-size", "1")

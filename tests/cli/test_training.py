@@ -55,6 +55,7 @@ def test_tasks_are_listed(run):
     assert "the largest of four two-digit numbers" in run("tasks")
 
 
+@pytest.mark.slow
 def test_a_task_becomes_a_pool_with_marks(run, tiny_lm):
     given = ("--model", "tiny", "-n", 2, "--seed", 3, "-o", "pool.jsonl")
     run("generate", "--task", "add", "--num", 2, "--split", "test", *given)

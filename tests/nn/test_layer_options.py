@@ -80,7 +80,7 @@ def made(options):
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(v, marks=() if v == "windows" else pytest.mark.slow) for v in VARIANTS],
+    params=[pytest.param(v, marks=pytest.mark.slow) for v in VARIANTS],
 )
 def variant(request):
     backbone, x = made(VARIANTS[request.param])

@@ -102,6 +102,7 @@ def test_best_of_uses_it_for_a_task_that_it_helps_with_and_says_so(capsys, smoll
     assert ("smollm2-verifier" in out, err) == (False, "")
 
 
+@pytest.mark.slow
 def test_other_questions_are_scored_by_log_probability(capsys, smollm2_path):
     assert cli.main(["best-of", "1 + 1 =", "--raw", "-n", "2", "--max-tokens", "2", "--json"]) == 0
     assert "smollm2-verifier" not in capsys.readouterr().out

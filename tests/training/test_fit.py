@@ -334,6 +334,7 @@ def test_a_head_without_weights_cannot_be_trained(fit, site):
 # --- a loss that is not finite
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_nan_from_the_start_is_an_error_that_names_the_batch(fit, site):
     site.install("heads", HEADS.format(factor="float('nan')"), version="1.0")
     with pytest.raises(EdificeError, match="the loss of batch 0 of epoch 1 of fold 1 is nan"):

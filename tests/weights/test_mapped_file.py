@@ -117,6 +117,7 @@ def pickled(lm):
     return pickle.loads(pickle.dumps(lm))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copied", [copy, deepcopy, pickled], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("kinds", [(Q8_0, Q8_0), (IQ3_S, IQ3_S)], ids=str)
 @pytest.mark.parametrize("asked", [True, False], ids=["asked before", "not asked"])

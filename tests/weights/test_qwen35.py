@@ -196,7 +196,8 @@ def logits(lm):
     return lm([TOKENS]).logits.numpy()[0]
 
 
-@pytest.mark.parametrize("heads", [2, pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("heads", [2, 6])
 def test_a_folder_and_a_file_compute_what_the_family_means(tmp_path, heads):
     expected = meant(folder_weights(heads), heads)
     folder = et.load_pretrained(write_folder(tmp_path / "folder", heads))
