@@ -150,6 +150,9 @@ def _run(argv: Sequence[str] | None) -> int:
             if arguments.command not in SHOW_FAILURES:
                 for failure in parser.get_default("_commands").failures:
                     warnings.warn(str(failure), errors.PluginWarning, stacklevel=2)
+        if not arguments.command:
+            parser.print_help()
+            return 0
         if not hasattr(arguments, "run"):
             forgot = "its plugin forgot set_defaults(run=function)"
             raise errors.EdificeError(f"{arguments.command}: {forgot}")
@@ -232,7 +235,7 @@ def make_parser() -> "Parser":
     )
     top.add_argument("--version", action="version", version=f"edifice-tt {__version__}")
     commands: Any = top.add_subparsers(
-        title="commands", dest="command", metavar="COMMAND", required=True, action=parser.Commands
+        title="commands", dest="command", metavar="COMMAND", action=parser.Commands
     )
     rooms = (sampling, pools, contents, judging, scorers, training, curve, replay, installed)
     for room in rooms:

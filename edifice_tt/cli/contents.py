@@ -5,7 +5,6 @@ import textwrap
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import Any
 
 import edifice_tt as et
@@ -146,7 +145,7 @@ def _short(text: str, width: int) -> str:
 
 
 def _width() -> int:
-    return max(get_terminal_size((80, 24)).columns, 40)
+    return max(terminal.width(), 40)
 
 
 # --- split and export

@@ -63,9 +63,16 @@ def _list(arguments: argparse.Namespace) -> None:
         terminal.print_json(by_kind)
         return
     for kind, records in by_kind.items():
-        header = (kind, "", "from", *(["reads"] if kind in ("scorers", "searches") else []))
-        rows = [tuple(record.values())[: len(header)] for record in records]
+        header = (kind, "", *(["reads"] if kind in ("scorers", "searches") else []))
+        rows = [
+            (r["name"], _summary(r), *([r["reads"]] if len(header) > 2 else [])) for r in records
+        ]
         terminal.show(terminal.table(header, rows), end="\n\n")
+
+
+def _summary(record: dict[str, str]) -> str:
+    """What it is, and which plugin it is from."""
+    return record["summary"] + ("" if record["owner"] == OWN_NAME else f" ({record['owner']})")
 
 
 def _reads(scorer: Scorer) -> str:

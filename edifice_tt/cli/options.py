@@ -65,12 +65,12 @@ def _add_repeatable(command: Any, option: str, metavar: str, help: str, **more: 
 
 def add_sampling(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--model",
+        *("-m", "--model"),
         default=DEFAULT_MODEL,
         help="file, folder or name: edifice-tt models shows names (default: %(default)s)",
     )
     option = partial(add_option, command, "sampling.generate:generate")
-    option("-n", "candidates (default: {})")
+    option(("-n", "--n"), "candidates (default: {})")
     option("--seed")
     option("--temperature")
     option("--top-k", "{}: all tokens (default)")

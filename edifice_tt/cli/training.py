@@ -37,7 +37,7 @@ def register(add: Add) -> None:
 def _add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("pools", type=Path, nargs="+", metavar="POOL", help="graded pool file")
     command.add_argument(
-        "--model",
+        *("-m", "--model"),
         default=options.DEFAULT_MODEL,
         help="the model that sampled the pools (default: %(default)s)",
     )

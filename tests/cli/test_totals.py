@@ -59,9 +59,9 @@ def test_select_ends_with_what_is_right_and_who_abstained(run, path):
     given = ("select", path, "--rule", "majority")
     out, err = run(*given)
     assert [line.split() for line in out.splitlines()[:5]] == [
-        ["problem", "#", "answer"],
-        ["a", "0", "right", "7"],
-        ["b", "0", "right", "7"],
+        ["problem", "#", "votes", "answer"],
+        ["a", "0", "right", "1", "of", "1", "7"],
+        ["b", "0", "right", "1", "of", "1", "7"],
         ["c", "-"],
         [],
     ]
