@@ -132,7 +132,7 @@ def _run(argv: Sequence[str] | None) -> int:
     import argparse
     import warnings
 
-    from edifice_tt.cli import options, terminal
+    from edifice_tt.cli import terminal, texts
     from edifice_tt.contract import errors
     from edifice_tt.contract.plugins import OWN_NAME
     from edifice_tt.contract.registry import one_registry
@@ -158,7 +158,7 @@ def _run(argv: Sequence[str] | None) -> int:
             raise errors.EdificeError(f"{arguments.command}: {forgot}")
         own = _owner(arguments) == OWN_NAME
         if own:  # a plugin's arguments are its own affair, and it prints as it likes
-            options.check_texts(arguments)
+            texts.check_texts(arguments)
         try:
             with terminal.results_apart() if own else nullcontext(), one_registry():
                 status = arguments.run(arguments) or 0

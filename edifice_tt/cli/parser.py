@@ -10,6 +10,7 @@ from pkgutil import resolve_name
 from typing import Any, NoReturn
 
 from edifice_tt.cli.examples import EXAMPLES
+from edifice_tt.cli.settings import defaults_apart, fill
 from edifice_tt.cli.terminal import visible
 from edifice_tt.contract.errors import PluginError, name_taken, unknown_name
 
@@ -43,7 +44,9 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self._given = list(sys.argv[1:] if args is None else args)
-        parsed, left = super().parse_known_args(args, namespace)
+        with defaults_apart(self) as defaults:
+            parsed, left = super().parse_known_args(args, namespace)
+        fill(parsed, defaults)
         self._check_options(left)
         return parsed, left
 
