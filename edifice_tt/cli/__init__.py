@@ -213,6 +213,7 @@ def _report(arguments: "Namespace", error: BaseException) -> int:
 def make_parser() -> "Parser":
     """The parser with every command, those of plugins included."""
     from edifice_tt.cli import (
+        chat,
         contents,
         curve,
         installed,
@@ -237,7 +238,7 @@ def make_parser() -> "Parser":
     commands: Any = top.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", action=parser.Commands
     )
-    rooms = (sampling, pools, contents, judging, scorers, training, curve, replay, installed)
+    rooms = (sampling, chat, pools, contents, judging, scorers, training, curve, replay, installed)
     for room in rooms:
         commands.begin(OWN_NAME, room.HEADING)
         room.register(commands.add)

@@ -6,6 +6,10 @@ EXAMPLES = {
         'edifice-tt best-of "What is 12 + 30?" --rule majority --answer number',
         'edifice-tt best-of "Name a fruit." -m qwen3:0.6b -o fruit.jsonl',
     ),
+    "chat": (
+        "edifice-tt chat",
+        'edifice-tt chat -m qwen3:0.6b -n 4 --system "Be brief." -o talk.jsonl',
+    ),
     "generate": (
         'edifice-tt generate "Name a fruit." -n 8 --seed 1 -o fruit.jsonl',
         "edifice-tt generate --problems problems.jsonl -n 16 -o pool.jsonl --resume",

@@ -141,6 +141,32 @@ def say(message: str) -> None:
             print(visible(message), file=sys.stderr)
 
 
+def asks() -> bool:
+    """Whether a person types what is read."""
+    return sys.stdin.isatty()
+
+
+def ask(prompt: str) -> str:
+    """The next line of standard input; a person is shown the prompt, and can edit the line.
+
+    Raises `EOFError` at the end.
+    """
+    if not asks():
+        return input()
+    with suppress(ImportError):
+        import readline  # noqa: F401, it changes `input`
+    ours, sys.stdout = sys.stdout, _results or sys.stdout  # the terminal itself, for `input`
+    try:
+        return input(prompt)
+    finally:
+        sys.stdout = ours
+
+
+def can_redraw() -> bool:
+    """Whether standard error is a terminal on which what was printed can be replaced."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
 def say_now_and_then() -> Callable[[str], None]:
     """A function that prints progress: each message on a terminal, else one every ten seconds."""
     now = Now()

@@ -51,9 +51,9 @@ def interval_of_means(
 ) -> tuple[Floats, Floats]:
     """Low and high (columns) for `values` (problems, columns) and their resampled means.
 
-    A percentile bootstrap that reaches at least to v + q (limit - v) for each of `limits`, where v
-    is the mean: at most a share q of all problems is of a kind that no sampled problem shows. q is
-    the upper limit of Wilson's score interval for 0 of n problems. So it is his interval if all
+    A percentile bootstrap. It reaches at least to v + q (limit - v) for each of `limits`, where v
+    is the mean, since a share q of all problems may be of a kind that no sampled problem shows. q
+    is the upper limit of Wilson's score interval for 0 of n problems. So it is his interval if all
     values are 0 or all are 1. With one problem the bounds are NaN. Source: Wilson, 1927, Journal of
     the American Statistical Association 22, 209-212.
 
