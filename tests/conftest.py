@@ -23,6 +23,7 @@ if hasattr(signal, "SIGHUP"):
 
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test of what is fetched has a server of its own
+os.environ["XDG_CONFIG_HOME"] = os.devnull  # no test reads the settings of whoever runs it
 
 
 @pytest.fixture(scope="session")

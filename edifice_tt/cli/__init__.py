@@ -132,7 +132,7 @@ def _run(argv: Sequence[str] | None) -> int:
     import argparse
     import warnings
 
-    from edifice_tt.cli import options, terminal
+    from edifice_tt.cli import terminal, texts
     from edifice_tt.contract import errors
     from edifice_tt.contract.plugins import OWN_NAME
     from edifice_tt.contract.registry import one_registry
@@ -150,12 +150,15 @@ def _run(argv: Sequence[str] | None) -> int:
             if arguments.command not in SHOW_FAILURES:
                 for failure in parser.get_default("_commands").failures:
                     warnings.warn(str(failure), errors.PluginWarning, stacklevel=2)
+        if not arguments.command:
+            parser.print_help()
+            return 0
         if not hasattr(arguments, "run"):
             forgot = "its plugin forgot set_defaults(run=function)"
             raise errors.EdificeError(f"{arguments.command}: {forgot}")
         own = _owner(arguments) == OWN_NAME
         if own:  # a plugin's arguments are its own affair, and it prints as it likes
-            options.check_texts(arguments)
+            texts.check_texts(arguments)
         try:
             with terminal.results_apart() if own else nullcontext(), one_registry():
                 status = arguments.run(arguments) or 0
@@ -210,6 +213,7 @@ def _report(arguments: "Namespace", error: BaseException) -> int:
 def make_parser() -> "Parser":
     """The parser with every command, those of plugins included."""
     from edifice_tt.cli import (
+        chat,
         contents,
         curve,
         installed,
@@ -232,9 +236,9 @@ def make_parser() -> "Parser":
     )
     top.add_argument("--version", action="version", version=f"edifice-tt {__version__}")
     commands: Any = top.add_subparsers(
-        title="commands", dest="command", metavar="COMMAND", required=True, action=parser.Commands
+        title="commands", dest="command", metavar="COMMAND", action=parser.Commands
     )
-    rooms = (sampling, pools, contents, judging, scorers, training, curve, replay, installed)
+    rooms = (sampling, chat, pools, contents, judging, scorers, training, curve, replay, installed)
     for room in rooms:
         commands.begin(OWN_NAME, room.HEADING)
         room.register(commands.add)

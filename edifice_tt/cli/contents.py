@@ -5,7 +5,6 @@ import textwrap
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import Any
 
 import edifice_tt as et
@@ -13,6 +12,8 @@ from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.contract.errors import UnknownNameError
+from edifice_tt.pools.pool import PoolFile
+from edifice_tt.pools.question import question_text, tell_apart
 
 HEADING = "pool files"
 SPLIT = "pools.split:split_pools"
@@ -58,8 +59,6 @@ def register(add: Add) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from edifice_tt.pools.pool import PoolFile
-
     file = PoolFile(arguments.pool).with_problems()
     name = arguments.problem
     if name is None and len(file.problems) == 1:
@@ -90,15 +89,15 @@ def _list(arguments: argparse.Namespace, file: Any) -> None:
     width = _width()
     for pool in file:
         marked = [c.correct for c in pool if c.correct is not None]
-        right, question = marked.count(True), _question(pool)
+        right, question = marked.count(True), question_text(pool)
         about = {"problem": pool.problem, "question": question, "gold": pool.gold}
         found.append({**about, "candidates": len(pool), "marked": len(marked), "right": right})
         share = f"{right} of {len(marked)}" if marked else f"? of {len(pool)}"
         rows.append((_short(pool.problem, width * 3 // 8), share, _short(pool.gold or "", 12)))
     header = ("problem", "right", "gold", "question")
     room = width - sum(max(map(len, column)) + 2 for column in zip(header, *rows, strict=False))
-    questions = (_short(one["question"], room) for one in found)
-    rows = [(*row, question) for row, question in zip(rows, questions, strict=True)]
+    questions = tell_apart([one["question"] for one in found])
+    rows = [(*row, _short(one, room)) for row, one in zip(rows, questions, strict=True)]
     terminal.show_result(arguments, found, terminal.table(header, rows))
 
 
@@ -108,7 +107,7 @@ def _problem(pool: Any, most: int | None) -> Styled:
     known = f"{marked.count(True)} of {len(marked)} right" if marked else "not marked"
     gold = "" if pool.gold is None else f", gold answer {pool.gold}"
     yield _wrapped(f"problem {pool.problem}: {known}{gold}", ""), "head"
-    yield _wrapped(_question(pool), _INDENT, most), ""
+    yield _wrapped(question_text(pool), _INDENT, most), ""
     for candidate in pool:
         yield "\n", ""
         mark = {True: "right", False: "wrong", None: ""}[candidate.correct]
@@ -123,14 +122,6 @@ def _about(candidate: Any, mark: str) -> str:
     end = "cut off" if candidate.finish_reason == "length" else ""
     tokens = f"{candidate.num_tokens} tokens" if candidate.num_tokens else ""
     return "  ".join(filter(None, (f"#{candidate.index}", mark, answer, *scores, tokens, end)))
-
-
-def _question(pool: Any) -> str:
-    """What was asked: the last message of a chat, else the prompt."""
-    content = pool.messages[-1].content if pool.messages else None
-    if isinstance(content, list | tuple):
-        content = " ".join(part["text"] for part in content)
-    return str(content or pool.prompt).strip()
 
 
 def _wrapped(text: str, indent: str, most: int | None = None, indent_rest: str = "") -> str:
@@ -154,7 +145,7 @@ def _short(text: str, width: int) -> str:
 
 
 def _width() -> int:
-    return max(get_terminal_size((80, 24)).columns, 40)
+    return max(terminal.width(), 40)
 
 
 # --- split and export

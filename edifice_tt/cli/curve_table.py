@@ -1,10 +1,10 @@
 """A curve as text for a terminal, 80 columns and up. Knows the records; computes nothing."""
 
-import shutil
 import textwrap
 from collections.abc import Iterator
 
 from edifice_tt.cli.terminal import table
+from edifice_tt.cli.terminal import width as terminal_width
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
 from edifice_tt.study.remarks import advice, remarks
@@ -14,7 +14,7 @@ _GAP = 2
 
 def show_curve(curve: Curve) -> str:
     """Print everything in a curve that text can show."""
-    width = shutil.get_terminal_size((80, 24)).columns
+    width = terminal_width()
     parts = [
         f"{curve.pool}: {_count(curve.candidates, 'candidate')} of "
         f"{_count(curve.problems, 'problem')}",

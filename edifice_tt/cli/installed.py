@@ -2,12 +2,14 @@
 
 import argparse
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
-from edifice_tt.contract.errors import PluginWarning
+from edifice_tt.cli.settings import PROJECT, TABLE, read_settings, user_file
+from edifice_tt.contract.errors import EdificeError, PluginWarning
 from edifice_tt.contract.plugins import OWN_NAME, SELECTION
 from edifice_tt.contract.records import CONFIDENCES, Scorer
 from edifice_tt.contract.registry import Registry, load_registry
@@ -63,9 +65,16 @@ def _list(arguments: argparse.Namespace) -> None:
         terminal.print_json(by_kind)
         return
     for kind, records in by_kind.items():
-        header = (kind, "", "from", *(["reads"] if kind in ("scorers", "searches") else []))
-        rows = [tuple(record.values())[: len(header)] for record in records]
+        header = (kind, "", *(["reads"] if kind in ("scorers", "searches") else []))
+        rows = [
+            (r["name"], _summary(r), *([r["reads"]] if len(header) > 2 else [])) for r in records
+        ]
         terminal.show(terminal.table(header, rows), end="\n\n")
+
+
+def _summary(record: dict[str, str]) -> str:
+    """What it is, and which plugin it is from."""
+    return record["summary"] + ("" if record["owner"] == OWN_NAME else f" ({record['owner']})")
 
 
 def _reads(scorer: Scorer) -> str:
@@ -132,12 +141,27 @@ def _provided(registry: Registry, commands: dict[str, str]) -> list[dict[str, An
 def _doctor(arguments: argparse.Namespace) -> int:
     from edifice_tt import doctor
 
-    checks = doctor.diagnose(arguments.device, arguments.quick, terminal.say)
+    settings, found = _settings()
+    device = arguments.device or settings.get("device")
+    checks = [*found, *doctor.diagnose(device, arguments.quick, terminal.say)]
     marks = {True: "ok", False: "FAIL", None: ""}
     table = terminal.table(("", "", ""), [(marks[one.ok], one.name, one.found) for one in checks])
     advice = [f"{one.name}: {one.advice}" for one in checks if one.advice]
     terminal.show_result(arguments, doctor.to_dict(checks), "\n".join([table, *advice]))
     return 0 if doctor.passed(checks) else 1
+
+
+def _settings() -> tuple[Mapping[str, Any], list[Any]]:
+    """The settings of files, and what the doctor says of each."""
+    from edifice_tt.doctor.check import Check
+
+    places = f"{PROJECT} [{TABLE}] and {user_file() or 'the folder of the user'}"
+    try:
+        values, files = read_settings()
+    except EdificeError as error:
+        return {}, [Check("settings", str(error), False, "mend the file, or remove it")]
+    told = [Check(f"setting {key}", f"{values[key]!r}, from {files[key]}") for key in values]
+    return values, told or [Check("settings", f"none in {places}")]
 
 
 def _models(arguments: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.scoring import Work
+from edifice_tt.cli.texts import stop_text
 from edifice_tt.contract.registry import load_registry, scorer
 
 HEADING = "judges"
@@ -43,7 +44,7 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     option("labels", "GOOD,BAD", words)
     option("label", "LABEL", "which label counts, of a head with several")
     marker = "what stands behind each step (default: that of the kind)"
-    option("marker", "TEXT", marker, type=options.stop_text)
+    option("marker", "TEXT", marker, type=stop_text)
     option("name", "NAME", "its name as a scorer in the pool (default: the model's)")
 
 

@@ -1,16 +1,16 @@
 """Arguments that several commands share. Knows no command."""
 
 import argparse
-import json
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edifice_tt.cli import terminal
 from edifice_tt.cli.parser import add_option
+from edifice_tt.cli.settings import LOADING, SAMPLING, take_settings
+from edifice_tt.cli.texts import json_or_text, named_values, stop_text
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.records import CONFIDENCES, Task
 from edifice_tt.contract.registry import list_verifiers
@@ -46,6 +46,7 @@ def add_loading(command: argparse.ArgumentParser) -> None:
         help="store the weights as float32, float16 or bfloat16 (default: a CPU keeps the blocks "
         "of a GGUF file, else float32)",
     )
+    take_settings(command, LOADING)
 
 
 def load(arguments: argparse.Namespace, model: str, devices: Sequence[str] | None = None) -> Any:
@@ -65,12 +66,12 @@ def _add_repeatable(command: Any, option: str, metavar: str, help: str, **more: 
 
 def add_sampling(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--model",
+        *("-m", "--model"),
         default=DEFAULT_MODEL,
-        help="file, folder or name: edifice-tt models shows names (default: %(default)s)",
+        help=f"file, folder or name: edifice-tt models shows names (default: {DEFAULT_MODEL})",
     )
     option = partial(add_option, command, "sampling.generate:generate")
-    option("-n", "candidates (default: {})")
+    option(("-n", "--n"), "candidates (default: {})")
     option("--seed")
     option("--temperature")
     option("--top-k", "{}: all tokens (default)")
@@ -97,6 +98,7 @@ def add_sampling(command: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="several of one kind that share the candidates, for example CUDA:0,CUDA:1",
     )
+    take_settings(command, SAMPLING)
 
 
 def add_selection(command: argparse.ArgumentParser) -> None:
@@ -157,55 +159,6 @@ def open_verifier(arguments: argparse.Namespace, scorer: str | None) -> Any:
     import edifice_tt as et
 
     return et.load_verifier(name, device=arguments.device)
-
-
-# Names of files may be any bytes; whoever reads a question looks at what standard input gives too.
-_NOT_HERE = ("model", "verifier", "judge", "prompt")
-
-
-def check_texts(arguments: argparse.Namespace) -> None:
-    """Raise `ValueError` for a text that came as bytes of another encoding than UTF-8."""
-    for name, value in vars(arguments).items():
-        for text in value if isinstance(value, list) else [value]:
-            try:
-                if isinstance(text, str) and name not in _NOT_HERE:
-                    text.encode()
-            except UnicodeEncodeError as error:
-                what = name.replace("_", "-")
-                raise ValueError(f"{what}: {text!r:.60} is no UTF-8 text; convert it") from error
-
-
-def stop_text(text: str) -> str:
-    r"""A stop string; `\n`, `\r` and `\t` are read as in C, but not in `\neq`, which is LaTeX."""
-    return re.sub(r"\\([nrt])(?![a-z])", lambda match: _ESCAPES[match.group(1)], text)
-
-
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
-
-
-def named_values(option: str, texts: Iterable[str], example: str) -> Iterator[tuple[str, str]]:
-    """Each NAME=VALUE of a repeatable option; raises `ValueError` for another text."""
-    names = set()
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise ValueError(f"{option} {text}: expected NAME=VALUE, for example {example}")
-        if name in names:
-            raise ValueError(f"{option} {text}: {name} is given twice; give it once")
-        names.add(name)
-        yield name, value
-
-
-def _json_or_text(text: str) -> Any:
-    """What the text is as JSON, else the text itself."""
-
-    def refuse(constant: str) -> None:  # NaN and Infinity are no JSON
-        raise ValueError(constant)
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError):
-        return text
 
 
 def new_file(text: str) -> Path:
@@ -280,7 +233,7 @@ def request_of(
     values = ((name, getattr(arguments, name)) for name in names)
     options |= {name: value for name, value in values if value not in (None, [])}
     texts = named_values("--template-option", arguments.template_option, "enable_thinking=false")
-    options["template_options"] = {name: _json_or_text(value) for name, value in texts}
+    options["template_options"] = {name: json_or_text(value) for name, value in texts}
     devices = None if arguments.devices is None else arguments.devices.split(",")
     if devices and arguments.device not in (None, devices[0]):
         raise ValueError("give either --device or --devices")

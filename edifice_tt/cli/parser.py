@@ -1,25 +1,33 @@
 """The parser of the command line: its commands, who owns each, defaults from public signatures."""
 
 import argparse
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from inspect import signature
+from itertools import takewhile
 from pkgutil import resolve_name
 from typing import Any, NoReturn
 
+from edifice_tt.cli.examples import EXAMPLES
+from edifice_tt.cli.settings import defaults_apart, fill
 from edifice_tt.cli.terminal import visible
-from edifice_tt.contract.errors import PluginError, name_taken
+from edifice_tt.contract.errors import PluginError, name_taken, unknown_name
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports a mistake in one line, without the usage.
 
-    Its help shows the commands under their headings.
+    Its help shows the commands under their headings, or `examples` at its end.
     """
+
+    examples: Sequence[str] = ()
 
     def format_help(self) -> str:
         commands = next((one for one in self._actions if isinstance(one, Commands)), None)
         if commands is None:
-            return super().format_help()
+            examples = "".join(f"  {one}\n" for one in self.examples)
+            return super().format_help() + (f"\nexamples:\n{examples}" if examples else "")
         sections: dict[str, list[argparse.Action]] = {}
         for action in commands._choices_actions:
             sections.setdefault(commands.headings[action.dest], []).append(action)
@@ -34,7 +42,37 @@ class Parser(argparse.ArgumentParser):
         formatter.add_text(self.epilog)
         return formatter.format_help()
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._given = list(sys.argv[1:] if args is None else args)
+        with defaults_apart(self) as defaults:
+            parsed, left = super().parse_known_args(args, namespace)
+        fill(parsed, defaults)
+        self._check_options(left)
+        return parsed, left
+
+    def _check_options(self, words: Iterable[str]) -> None:
+        """End with an error if one of the words is like an option and is none of this command."""
+        known = list(self._option_string_actions)
+        for word in words:
+            name = word.partition("=")[0]
+            if name.startswith("--") and " " not in word and len(name) > 2:
+                if any(one.startswith(name) for one in known):
+                    continue
+                near = get_close_matches(name, known, n=1)
+                self.error(
+                    f"unknown option {name}" + (f"; did you mean {near[0]}?" if near else "")
+                )
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            is_command = isinstance(action, Commands)
+            wrong = unknown_name("command" if is_command else "value", value, action.choices)
+            raise argparse.ArgumentError(None if is_command else action, str(wrong))
+
     def error(self, message: str) -> NoReturn:
+        if "required" in message:  # perhaps an option is missing because it is misspelt
+            given, self._given = self._given, []
+            self._check_options(takewhile(lambda word: word != "--", given))
         self.exit(2, visible(f"{self.prog}: error: {message}; see {self.prog} --help\n"))
 
 
@@ -46,17 +84,18 @@ def default_of(function: str, parameter: str) -> Any:
 def add_option(
     command: Any,
     function: str,
-    option: str,
+    options: str | Sequence[str],
     help: str = "default: {}",
     unset: bool = False,
     **more: Any,
 ) -> None:
-    """Add an option that has the type and the default of a function's parameter of its name.
+    """Add an option, by one name or several, as a function's parameter: its type and default.
 
     `{}` in the help is the default. With `unset` that is for the help alone: the command is to know
     whether the option was given.
     """
-    action = command.add_argument(option, help=help, **more)
+    names = [options] if isinstance(options, str) else options
+    action = command.add_argument(*names, help=help, **more)
     action.function, action.unset = function, unset
 
 
@@ -128,6 +167,7 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
         command = self.add_parser(name, help=summary, description=summary.capitalize() + ".")
         command.add_argument("--json", action="store_true", help="print JSON")
         command.set_defaults(run=run)
+        command.examples = EXAMPLES[name]
         for add_group in groups:
             add_group(command)
         return command

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import edifice_tt as et
-from edifice_tt.cli import judging, options, scoring, terminal, totals
+from edifice_tt.cli import judging, options, scoring, terminal, totals, votes
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.cli.rule_options import rule_options
@@ -39,7 +39,7 @@ def register(add: Add) -> None:
         score, options.SCORE, "--scorer", "a scorer of edifice-tt list (default: {})", unset=True
     )
     score.add_argument(
-        "--model",
+        *("-m", "--model"),
         help="model, for a scorer that reads hidden states "
         f"(of a verifier: its own, or {options.DEFAULT_MODEL}, unless told otherwise)",
     )
@@ -110,9 +110,12 @@ def _select(arguments: argparse.Namespace) -> None:
         for pool, _, choice in rows
     ]
     if len(rows) == 1:
-        text = rows[0][-1].text  # alone, for whoever reads it by program
+        choice = rows[0][-1]
+        text = choice.text  # alone, for whoever reads it by program
+        if votes.votes(rule.record) and not arguments.json:
+            terminal.tell(votes.tally(choice))
     else:
-        table = terminal.show_choices([(pool, choice) for pool, _, choice in rows])
+        table = votes.show_choices(rule.record, [(pool, choice) for pool, _, choice in rows])
         text = "\n".join([table, "", *totals.of_choices(rows)])
     terminal.show_result(arguments, plain, text)
     if cut := sum(choice.candidate.is_cut_off for *_, choice in rows if choice):

@@ -1,7 +1,6 @@
 """The command that says what a search would have saved: replay. Computes nothing."""
 
 import argparse
-import shutil
 import textwrap
 from collections.abc import Iterator
 from functools import partial
@@ -81,7 +80,7 @@ def _replay(arguments: argparse.Namespace) -> None:
 
 def show_replay(replayed: "Replay") -> str:
     """Print everything in a replay but the single problems."""
-    width = shutil.get_terminal_size((80, 24)).columns
+    width = terminal.width()
     lines = [replayed.spent, replayed.all, *filter(None, [replayed.same])]
     differences = [replayed.against_all, *filter(None, [replayed.against_same])]
     against = f"{replayed.search}, against"

@@ -6,7 +6,7 @@ from contextlib import suppress
 from inspect import Parameter
 from typing import Any, get_args, get_origin, get_type_hints
 
-from edifice_tt.cli.options import named_values, stop_text
+from edifice_tt.cli.texts import named_values, stop_text
 from edifice_tt.contract.registry import Search, Selector
 
 

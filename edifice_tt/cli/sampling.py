@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import edifice_tt as et
 from edifice_tt.cli import judging, options, terminal
+from edifice_tt.cli.choosing import Chooser, cut_off_lines, sample, table_of
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, default_of
-from edifice_tt.cli.rule_options import rule_options
 from edifice_tt.contract.records import Task
-from edifice_tt.contract.registry import load_registry
-from edifice_tt.contract.wording import counted, cut_off_of
+from edifice_tt.contract.wording import counted
 from edifice_tt.pools.problems import FORMATS
-from edifice_tt.scoring.shipped import SHIPPED
 
 if TYPE_CHECKING:
     from edifice_tt.cli.meter import SamplingMeter
-    from edifice_tt.sampling.request import Request
 
 HEADING = "sample answers"
 FIELDS = {"prompt": "the question", "gold": "the right answer", "problem": "the id"}
@@ -89,8 +86,8 @@ def _generate(arguments: argparse.Namespace) -> int:
     question = _read_question(arguments)
     request = options.request_of(arguments, answer=arguments.answer)
     lm = options.load(arguments, arguments.model, request.devices)
-    pool = _sample(lm, _prompt(arguments, question, lm), request)
-    terminal.show_result(arguments, pool.to_dict(), _table(pool, request))
+    pool = sample(lm, _prompt(arguments, question, lm), request)
+    terminal.show_result(arguments, pool.to_dict(), table_of(pool, request.max_tokens))
     # What is finished is shown, yet whoever goes on by the status must know that it is not all.
     return 130 if pool.interrupted else 0
 
@@ -138,17 +135,11 @@ def _generate_file(arguments: argparse.Namespace) -> int:
     counts |= {"tokens": meter.tokens, "cut_off": meter.cut_off}
     lines = [
         f"{done} candidates of {counted(len(problems), 'problem')} in {path}; {_made(meter)}",
-        *_cut_off(meter.cut_off, meter.made, request),
+        *cut_off_lines(meter.cut_off, meter.made, request.max_tokens),
     ]
     if arguments.json or not status:
         terminal.show_result(arguments, {"pool": str(path), **counts}, "\n".join(lines))
     return status
-
-
-def _cut_off(cut: int, made: int, request: "Request") -> list[str]:
-    """The line about answers that were cut off, if there are any."""
-    told = cut_off_of(cut, made, request.max_tokens) if cut else ""
-    return [f"{told} In votes they abstain, unless --cut-off vote is given."] if cut else []
 
 
 def _made(meter: "SamplingMeter") -> str:
@@ -166,70 +157,29 @@ def _reading(arguments: argparse.Namespace) -> dict[str, str]:
 
 def _best_of(arguments: argparse.Namespace) -> int:
     from edifice_tt.pools.tasks import find_task
-    from edifice_tt.scoring import score, steps
-    from edifice_tt.selection import select
 
     # What can be wrong is found before minutes of sampling.
-    registry = load_registry()
-    rule = registry.find("selector", arguments.rule)
-    rule_settings = rule_options(arguments, rule)
+    chooser = Chooser(arguments)
     task = find_task(arguments.task) if arguments.task else None
-    scorer, reads = options.scorer_of(arguments), None
-    asks_itself = judging.asks_itself(arguments)
-    judge = None if asks_itself else judging.load_judge(arguments)
-    if scorer is None and arguments.verifier is None and not (judge or asks_itself):
-        scorer = _usual_scorer(arguments)
-    verifier = options.open_verifier(arguments, scorer)
-    if verifier is not None:
-        select.check_range(rule, verifier.name, "probability")
-    elif judge is None and scorer is not None:
-        record = registry.find("scorer", scorer)
-        reads = record.reads
-        select.check_range(rule, record.name, record.range)
-        steps.check_reduce(record, arguments.reduce)
-    elif judge is not None:
-        judging.check_fits(judge, rule, arguments.reduce)
-    if rule.name == "oracle":
-        raise ValueError(
-            "rule 'oracle' needs to know what is right, which best-of is not told; sample with "
-            "`edifice-tt generate --problems FILE --answer ... -o POOL`, then `edifice-tt select`"
-        )
     if arguments.output:
         options.check_new(arguments)
     question = (task.examples if task else "") + _read_question(arguments)
-    request = options.request_of(arguments, task, reads=reads)
-    lm = options.load(arguments, arguments.model, request.devices)
-    if verifier is not None:
-        verifier.check(lm)
-    elif asks_itself:
-        judge = judging.load_judge(arguments, lm)
-        judging.check_fits(judge, rule, arguments.reduce)
-    elif judge is None:
-        score.check_scorer(lm, str(scorer))
-    pool, choice = _sample(lm, _prompt(arguments, question, lm, task), request), None
+    request = options.request_of(arguments, task, reads=chooser.reads)
+    lm = chooser.load(request.devices)
+    pool, choice = sample(lm, _prompt(arguments, question, lm, task), request), None
     try:
-        chosen: Any = verifier or judge or scorer
-        pool = et.score(lm, pool, scorer=chosen, reduce=arguments.reduce)
-        choice = et.select(pool, arguments.rule, **rule_settings)
+        pool = chooser.score(lm, pool)
+        choice = chooser.select(pool)
     finally:  # what was sampled is not lost when the scorer fails or the rule chooses nobody
         try:
             if arguments.output:
                 et.write_pools(arguments.output, [pool], overwrite=arguments.force)
         finally:  # nor when it cannot be saved; printing comes last, for its reader may have left
             plain = {"choice": choice and choice.to_dict(), "pool": pool.to_dict()}
-            table = _table(pool, request, choice.index if choice else None)
+            table = chooser.show(pool, choice, request.max_tokens)
             text = f"{choice.text}\n\n{table}" if choice else table
             terminal.show_result(arguments, plain, text)
     return 130 if pool.interrupted else 0
-
-
-def _usual_scorer(arguments: argparse.Namespace) -> str:
-    """A shipped verifier if its card says that it helps here, else the log-probability."""
-    for one in SHIPPED:
-        if one.model == arguments.model and arguments.task in one.helps_with:
-            terminal.tell(f"scored by {one.name}, which is for this task (else: --scorer logprob)")
-            return one.name
-    return str(default_of(options.SCORE, "scorer"))
 
 
 def _prompt(
@@ -258,21 +208,6 @@ def _chat(arguments: argparse.Namespace, messages: Any) -> list[dict[str, str]]:
     if messages[0]["role"] == "system":
         raise ValueError("a problem has a system message of its own; leave --system out")
     return [{"role": "system", "content": arguments.system}, *messages]
-
-
-def _table(pool: Any, request: "Request", chosen: int | None = None) -> str:
-    """The candidates, and how many of them were cut off."""
-    cut = sum(candidate.is_cut_off for candidate in pool)
-    table = terminal.show_candidates(pool, chosen)
-    return "\n\n".join([table, *_cut_off(cut, len(pool), request)])
-
-
-def _sample(lm: Any, prompt: str | list[dict[str, str]], request: "Request") -> Any:
-    with terminal.sampling_progress(request.n) as on_token:
-        pool = et.generate(lm, prompt, **vars(request), on_token=on_token)
-    if pool.interrupted:
-        terminal.tell(f"interrupted; {len(pool)} candidates are finished")
-    return pool
 
 
 def _read_question(arguments: argparse.Namespace) -> str:

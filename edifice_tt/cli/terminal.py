@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import zip_longest
 from shutil import get_terminal_size
 from typing import Any, TextIO, TypeVar
 
@@ -140,6 +141,32 @@ def say(message: str) -> None:
             print(visible(message), file=sys.stderr)
 
 
+def asks() -> bool:
+    """Whether a person types what is read."""
+    return sys.stdin.isatty()
+
+
+def ask(prompt: str) -> str:
+    """The next line of standard input; a person is shown the prompt, and can edit the line.
+
+    Raises `EOFError` at the end.
+    """
+    if not asks():
+        return input()
+    with suppress(ImportError):
+        import readline  # noqa: F401, it changes `input`
+    ours, sys.stdout = sys.stdout, _results or sys.stdout  # the terminal itself, for `input`
+    try:
+        return input(prompt)
+    finally:
+        sys.stdout = ours
+
+
+def can_redraw() -> bool:
+    """Whether standard error is a terminal on which what was printed can be replaced."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
 def say_now_and_then() -> Callable[[str], None]:
     """A function that prints progress: each message on a terminal, else one every ten seconds."""
     now = Now()
@@ -161,59 +188,75 @@ def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as they need; an empty header line is left out."""
+    """Columns as wide as they need, if the terminal has room, else with their words wrapped.
+
+    An empty header line is left out. No word is broken, so that it can be copied.
+    """
     lines = [
         [visible(cell).replace("\n", "\\n").replace("\t", "\\t") for cell in line]
         for line in ([header] if any(header) else []) + list(rows)
     ]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    room = width() - 2 * (len(widths) - 1)
+    while sum(widths) > room and (widest := max(widths[1:], default=0)) > _NARROWEST:
+        widths[widths.index(widest, 1)] -= 1
+    cells = [[_wrap(cell, w) for cell, w in zip(line, widths, strict=True)] for line in lines]
+    widths = [max(len(part) for line in cells for part in line[c]) for c in range(len(header))]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
+        "  ".join(part.ljust(w) for part, w in zip(parts, widths, strict=True)).rstrip()
+        for line in cells
+        for parts in zip_longest(*line, fillvalue="")
     )
 
 
-def _cut(text: str, others: int) -> str:
-    """A text cut to the terminal's width, less that of the other columns."""
-    width = get_terminal_size((100, 24)).columns - others
-    return textwrap.shorten(text, max(30, width), placeholder=" ...")
+_NARROWEST = 16  # of a column whose words are wrapped
 
 
-def show_candidates(pool: Any, chosen: int | None = None) -> str:
-    """A table of candidates with their scores; `>` marks the chosen one."""
+def _wrap(cell: str, width: int) -> list[str]:
+    if len(cell) <= width:
+        return [cell]
+    return textwrap.wrap(cell, width, break_long_words=False, break_on_hyphens=False)
+
+
+def width() -> int:
+    """How wide a terminal is, 80 where there is none."""
+    return get_terminal_size((80, 24)).columns
+
+
+def shortened(text: str, most: int) -> str:
+    """A text in one line of at most so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 4]} ..."
+
+
+def table_with_texts(
+    header: Sequence[str], rows: Sequence[Sequence[str]], texts: Sequence[str]
+) -> str:
+    """A table whose last column is texts, cut where the terminal ends."""
+    columns = zip(header, *rows, strict=False)
+    room = width() - sum(max(map(len, column)) + 2 for column in columns)
+    lines = [(*row, shortened(text, max(room, 24))) for row, text in zip(rows, texts, strict=True)]
+    return table(header, lines)
+
+
+def show_candidates(pool: Any, chosen: int | None = None, answers: Sequence[str] = ()) -> str:
+    """A table of candidates with their scores, and their answers; `>` marks the chosen one."""
     scorers = pool.scorers
     rows = [
         (
             ">" if c.index == chosen else "",
             str(c.index),
+            *([shortened(answers[i], 20)] if answers else []),
             *(f"{c.scores[name]:.4f}" for name in scorers),
             str(len(c.token_ids)),
             c.finish_reason,
-            _cut(c.text, 30 + 12 * len(scorers)),
         )
-        for c in pool
+        for i, c in enumerate(pool)
     ]
-    return table(("", "#", *scorers, "tokens", "end", "text"), rows)
-
-
-def show_choices(choices: Sequence[tuple[Any, Any]]) -> str:
-    """A line per pool and its choice: the problem's id, the index, and the answer or the text.
-
-    And whether it is right, if that is known of any.
-    """
-    marks = {True: "right", False: "wrong", None: ""}
-    rows = [
-        (
-            pool.problem,
-            str(choice.index) if choice else "-",
-            marks[choice.candidate.correct] if choice else "",
-            _cut(choice.candidate.answer or choice.text, 40) if choice else "",
-        )
-        for pool, choice in choices
-    ]
-    if not any(row[2] for row in rows):
-        return table(("problem", "#", "answer"), [(*row[:2], row[3]) for row in rows])
-    return table(("problem", "#", "", "answer"), rows)
+    names = (*(["answer"] if answers else []), *scorers)
+    return table_with_texts(
+        ("", "#", *names, "tokens", "end", "text"), rows, [c.text for c in pool]
+    )
 
 
 def sampling_progress(n: int, *, done: int = 0) -> SamplingMeter:

@@ -10,6 +10,7 @@ import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_numbers
+from edifice_tt.cli.settings import take_settings
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.machine.files import working_alone
 
@@ -37,10 +38,11 @@ def register(add: Add) -> None:
 def _add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("pools", type=Path, nargs="+", metavar="POOL", help="graded pool file")
     command.add_argument(
-        "--model",
+        *("-m", "--model"),
         default=options.DEFAULT_MODEL,
-        help="the model that sampled the pools (default: %(default)s)",
+        help=f"the model that sampled the pools (default: {options.DEFAULT_MODEL})",
     )
+    take_settings(command, ["model"])
     fit, options_of_fit = "training.fit:fit_scorer", "training.fit:FitOptions"
     add_option(command, fit, "--scorer", "registered head (default: {})")
     add_option(command, options_of_fit, "--loss", "{} (default), pairwise, token or step")

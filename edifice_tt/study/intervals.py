@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike
 
 from edifice_tt.study.statistics import Floats
 
-_EQUAL = 1e-9  # values that differ by their rounding alone
 _POWER = 0.8
 _CHUNK = 1 << 22  # problems drawn at once, over all resamples
 
@@ -52,11 +51,11 @@ def interval_of_means(
 ) -> tuple[Floats, Floats]:
     """Low and high (columns) for `values` (problems, columns) and their resampled means.
 
-    A percentile bootstrap, except where all problems have the same value v. There the bounds are v
-    + q (limit - v) for each of `limits`: at most a share q of all problems has another value. q is
-    the upper limit of Wilson's score interval for 0 of n problems, so for values of 0 or 1 this is
-    his interval. With one problem the bounds are NaN. Source: Wilson, 1927, Journal of the American
-    Statistical Association 22, 209-212.
+    A percentile bootstrap. It reaches at least to v + q (limit - v) for each of `limits`, where v
+    is the mean, since a share q of all problems may be of a kind that no sampled problem shows. q
+    is the upper limit of Wilson's score interval for 0 of n problems. So it is his interval if all
+    values are 0 or all are 1. With one problem the bounds are NaN. Source: Wilson, 1927, Journal of
+    the American Statistical Association 22, 209-212.
 
     >>> ones = np.ones((3, 1))
     >>> [round(float(bound[0]), 3) for bound in interval_of_means(ones, ones, 0.95)]
@@ -66,11 +65,9 @@ def interval_of_means(
     if len(values) == 1:
         return np.full_like(low, np.nan), np.full_like(high, np.nan)
     square = NormalDist().inv_cdf((1 + level) / 2) ** 2
-    share = square / (len(values) + square)
-    equal, value = np.ptp(values, axis=0) < _EQUAL, values.mean(axis=0)
-    low = np.where(equal, value + share * (limits[0] - value), low)
-    high = np.where(equal, value + share * (limits[1] - value), high)
-    return low, high
+    share, mean = square / (len(values) + square), values.mean(axis=0)
+    least, most = (mean + share * (limit - mean) for limit in limits)
+    return np.minimum(low, least), np.maximum(high, most)
 
 
 def interval_over_problems(

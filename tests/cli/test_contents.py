@@ -52,6 +52,20 @@ def check_mistake(found, *words):
 # --- show
 
 
+def test_a_list_shows_where_questions_differ_and_no_template(run, tmp_path):
+    shown = "".join(f"{i} + {i} = {2 * i}\n" for i in range(9))
+    chat = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n"
+    candidates = (et.Candidate(0, "7"),)
+    for form, shared in (("{}", shown), (chat, "")):
+        prompts = [form.format(f"{shared}3 + {i} =") for i in (4, 5)]
+        pools = [et.Pool(text, candidates, {}, f"p{i}") for i, text in enumerate(prompts)]
+        et.write_pools(tmp_path / "pool", pools, overwrite=True)
+        _, *rows = run("show", tmp_path / "pool")[1].splitlines()
+        assert [row.split()[-3:] for row in rows] == [["+", "4", "="], ["+", "5", "="]]
+        assert "im_" not in "".join(rows)
+        assert "1 + 1" not in "".join(rows)
+
+
 def test_a_pool_is_listed_with_its_questions_in_80_columns(run, pool):
     status, out, err = run("show", pool)
     assert (status, err) == (0, "")

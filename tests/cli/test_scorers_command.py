@@ -126,7 +126,10 @@ def test_what_a_scorer_was_trained_on_is_told(run, pool):
         (["calibrate", "--scorer", "a", "--name", "a"], "it has scores by a already"),
         (["calibrate", "--scorer", "a", "--name", " "], "must be a name, in one line"),
         (["calibrate", "--scorer", "a", "--name", ""], "must be a name, in one line"),
-        (["calibrate", "--scorer", "a", "--method", "x"], "invalid choice: 'x'"),
+        (
+            ["calibrate", "--scorer", "a", "--method", "x"],
+            "unknown value 'x'; known: isotonic, platt",
+        ),
         (["combine", "--scorer", "a"], "--scorer a is one scorer; name two or more"),
         (["combine", "--scorer", "a", "--scorer", "b"], "those of 'a' are unbounded; calibrate th"),
         (["agreement", "--scorer", "a"], "two scorers are needed to compare, given a"),

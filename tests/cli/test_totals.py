@@ -44,7 +44,7 @@ def test_grade_ends_with_what_is_right_and_what_was_cut_off(run, path):
     out, err = run("grade", path, "--answer", "number")
     assert out.splitlines() == [
         f"3 of 6 candidates of 3 problems in {path} are right",
-        "mean over problems 0.611 (95% interval over problems 0.333 to 1.000)",
+        "mean over problems 0.611 (95% interval over problems 0.268 to 1.000)",
         "4 of 6 answers (67%) were cut off at 5 tokens; --max-tokens allows longer ones. Of these "
         "1 are right.",
     ]
@@ -59,9 +59,9 @@ def test_select_ends_with_what_is_right_and_who_abstained(run, path):
     given = ("select", path, "--rule", "majority")
     out, err = run(*given)
     assert [line.split() for line in out.splitlines()[:5]] == [
-        ["problem", "#", "answer"],
-        ["a", "0", "right", "7"],
-        ["b", "0", "right", "7"],
+        ["problem", "#", "votes", "answer"],
+        ["a", "0", "right", "1", "of", "1", "7"],
+        ["b", "0", "right", "1", "of", "1", "7"],
         ["c", "-"],
         [],
     ]

@@ -55,7 +55,7 @@ def test_a_problem_without_an_order_counts_for_the_best_alone():
 
 def test_the_interval_is_one_over_problems(rng):
     pools = []
-    for i in range(40):
+    for i in range(200):
         a = rng.normal(size=5)
         pools.append(pool_of(i, a=a, b=a + rng.normal(size=5)))
     (found,) = et.compare_scorers(pools, ["b", "a"], level=0.95, seed=3)

@@ -108,6 +108,16 @@ def test_the_interval_of_problems_that_were_all_alike_covers_a_rare_other_kind(r
     assert low[0] < 0.95 < high[0]
 
 
+def test_few_problems_that_are_nearly_alike_have_the_interval_of_those_that_are(rng):
+    """A bootstrap of three such values would be 2 points wide: it has seen no other kind."""
+    for wobble in (0.0, 0.01):
+        values = 0.92 + wobble * np.array([[-1.0], [0.0], [1.0]])
+        low, high = interval_of_means(values, bootstrap_means(values, 50), 0.95)
+        share = 1.959964**2 / (3 + 1.959964**2)
+        assert low[0] == pytest.approx(0.92 * (1 - share), abs=1e-6)
+        assert high[0] == pytest.approx(0.92 + share * 0.08, abs=1e-6)
+
+
 def test_values_that_differ_keep_their_percentiles_and_one_problem_has_none(rng):
     values = rng.random((9, 3))
     values[:, 1] = 1

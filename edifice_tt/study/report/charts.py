@@ -13,6 +13,8 @@ from edifice_tt.study.records import Curve, RuleCurve
 from edifice_tt.study.report.svg import Frame, brief, draw, marker, percent, round_ticks, text, tip
 
 COLOURS = 7  # the colours of the style sheet
+LEARNT = "\N{DAGGER}"  # beside a rule whose scorer was trained on these problems
+_LABEL = 30  # characters of a rule's name in the chart
 UNITS = {"k": "candidates", "tokens": "tokens", "seconds": "seconds"}
 
 
@@ -31,7 +33,7 @@ def shade(rule: RuleCurve, number: int) -> str:
 def accuracy_chart(curve: Curve, wide: bool) -> str:
     """Accuracy against k by rule, with whiskers; a wide chart labels its lines at the end."""
     ys, ticks = _shares([value for rule in curve.rules for value in _reach(rule)])
-    names = min(max(len(rule.label) for rule in curve.rules) * 8 + 90, 360)
+    names = 8.6 * max(len(_end_label(curve, rule)) for rule in curve.rules) + 32
     width, height, right = (960, 470, names) if wide else (360, 340, 22)
     frame = Frame(width, height, 46, right, 14, 50, _span(curve.ks), ys, True)
     parts = [*frame.rows(ticks)]
@@ -97,9 +99,18 @@ def _end_labels(frame: Frame, curve: Curve) -> Iterator[str]:
     x = frame.x(curve.ks[-1]) + 12
     for place, (y, i) in zip(places, ends, strict=True):
         rule = curve.rules[i]
-        words = f"{rule.label} {percent(rule.accuracy[-1])}"
-        yield f'<g class="name {shade(rule, i)}"><path class="leader" d="M{x:g},{y:g}L{x + 12:g},'
-        yield f'{place:g}"/>{text(x + 17, place + 4.5, words, "label")}</g>'
+        yield f'<g class="name {shade(rule, i)}"><title>{escape(rule.label)}</title>'
+        yield f'<path class="leader" d="M{x:g},{y:g}L{x + 12:g},{place:g}"/>'
+        yield f"{text(x + 17, place + 4.5, _end_label(curve, rule), 'label')}</g>"
+
+
+def _end_label(curve: Curve, rule: RuleCurve) -> str:
+    """A rule's last value behind its name, of which the beginning and the end are left."""
+    name, half = rule.label, _LABEL // 3
+    if len(name) > _LABEL:
+        name = f"{name[: 2 * half - 1]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
+    learnt = LEARNT if curve.trained_on(rule.scorer) else ""
+    return f"{name}{learnt} {percent(rule.accuracy[-1])}"
 
 
 def forecast_chart(curve: Curve, forecast: Forecast, measured: RuleCurve | None) -> str:
@@ -123,7 +134,8 @@ def forecast_chart(curve: Curve, forecast: Forecast, measured: RuleCurve | None)
 
 def reliability_chart(quality: ScorerQuality) -> str:
     """Accuracy against score; the area of a circle is the number of candidates."""
-    frame, quarters = _small((0, 1), (0, 1)), (0, 0.25, 0.5, 0.75, 1)
+    # The margins hold the circles at the corners, so that they cover no number.
+    frame, quarters = _small((-0.05, 1.05), (-0.07, 1.07)), (0, 0.25, 0.5, 0.75, 1)
     columns = frame.columns(quarters, [f"{value:g}" for value in quarters])
     parts = [*frame.rows(quarters), *columns, frame.title("score")]
     parts.append(f'<path class="diagonal" d="{frame.path((0, 1), (0, 1))}"/>')
@@ -146,7 +158,7 @@ def histogram_chart(quality: ScorerQuality) -> str:
     """Candidates by score: the right ones upwards, the wrong ones downwards."""
     edges, right, wrong = quality.histogram.edges, quality.histogram.right, quality.histogram.wrong
     most = max(*right, *wrong, 1)
-    frame = _small((edges[0], edges[-1]), (-most, most))
+    frame = _small((edges[0], edges[-1]), (-most, most), top=38)
     parts = []
     for name, counts, sign in (("right", right, 1), ("wrong", wrong, -1)):
         for low, high, count in zip(edges, edges[1:], counts, strict=False):
@@ -157,8 +169,9 @@ def histogram_chart(quality: ScorerQuality) -> str:
                 f'{max(frame.x(high) - x - 1, 0.5):.1f}" height="{abs(zero - y):.1f}">'
                 f"<title>{escape(about)}</title></rect>"
             )
-        side = frame.top + 10 if sign > 0 else frame.height - frame.bottom - 4
-        parts.append(text(frame.left + 4, side, f"{sum(counts)} {name}", "label"))
+        arrow = "\N{UPWARDS ARROW}" if sign > 0 else "\N{DOWNWARDS ARROW}"
+        x = frame.left if sign > 0 else (frame.left + frame.width - frame.right) / 2
+        parts.append(text(x, 16, f"{arrow} {sum(counts):,} {name}", f"label {name}"))
         at = frame.y(sign * most) + (4 if sign > 0 else -2)
         parts.append(text(frame.left - 8, at, str(most), "tick end"))
     parts.append(f'<path class="axis" d="M{frame.left:g},{frame.y(0):g}H{frame.width - 22:g}"/>')
@@ -178,9 +191,11 @@ def whisker(low: float | None, value: float, high: float | None, edge: float) ->
     return f'<svg class="spark" viewBox="0 0 160 20" aria-hidden="true">{parts}</svg>'
 
 
-def _small(xs: tuple[float, float], ys: tuple[float, float], log: bool = False) -> Frame:
+def _small(
+    xs: tuple[float, float], ys: tuple[float, float], log: bool = False, top: float = 14
+) -> Frame:
     """The frame of a chart that stands beside another."""
-    return Frame(400, 290, 46, 22, 14, 50, xs, ys, log)
+    return Frame(400, 290, 46, 22, top, 50, xs, ys, log)
 
 
 def _span(ks: Sequence[int]) -> tuple[float, float]:

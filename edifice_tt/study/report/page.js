@@ -24,7 +24,7 @@ const verdict = (right) => make("span", right ? "verdict right" : "verdict wrong
 
 function haystack(problem) {
   const texts = problem.candidates.flatMap((candidate) => [candidate.answer, candidate.text]);
-  return [problem.id, problem.prompt, problem.gold, ...texts].join("\n").toLowerCase();
+  return [problem.id, ...problem.turns.map(([, text]) => text), problem.gold, ...texts].join("\n").toLowerCase();
 }
 
 function ordered(problem, by) {
@@ -64,7 +64,14 @@ function candidateElement(problem, candidate) {
 
 function inside(problem) {
   const box = make("div", "inside");
-  if (problem.prompt) add(box, make("pre", "", problem.prompt));
+  for (const [role, text] of problem.turns) {
+    if (problem.turns.length > 1) add(box, make("p", "about", role));
+    if (text) add(box, make("pre", "", text));
+  }
+  if (problem.prompt !== problem.turns.at(-1)[1]) {
+    const whole = add(make("details", "more"), make("summary", "", "As the model read it"));
+    add(box, add(whole, make("pre", "", problem.prompt)));
+  }
   const facts = make("dl", "facts");
   if (problem.gold !== null) add(facts, make("dt", "", "right answer"), make("dd", "answer", problem.gold));
   data.choices.forEach((label, i) => {
@@ -83,9 +90,8 @@ const elements = new Map();
 function problemElement(problem) {
   if (elements.has(problem)) return elements.get(problem);
   const element = make("details", "problem " + kindOf(problem));
-  const ask = problem.prompt.length > 200 ? problem.prompt.slice(0, 200) + "\u2026" : problem.prompt;
   const summary = add(make("summary"), make("span", "id", problem.id));
-  add(summary, make("span", "ask", ask || (problem.gold ?? "")), strip(problem));
+  add(summary, make("span", "ask", problem.line || (problem.gold ?? "")), strip(problem));
   add(element, add(summary, make("span", "count", `${problem.right} of ${problem.total} right`)));
   element.addEventListener("toggle", () => {
     if (element.open && element.children.length === 1) add(element, inside(problem));
@@ -179,7 +185,7 @@ const root = document.documentElement;
 const theme = byId("theme");
 const system = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => root.classList.contains("dark") || (!root.classList.contains("light") && system.matches);
-const showTheme = () => theme.setAttribute("aria-pressed", String(isDark()));
+const showTheme = () => { theme.textContent = isDark() ? "Light theme" : "Dark theme"; };
 theme.addEventListener("click", () => {
   const dark = !isDark();
   root.classList.toggle("dark", dark);
@@ -189,6 +195,11 @@ theme.addEventListener("click", () => {
 system.addEventListener("change", showTheme);
 showTheme();
 theme.hidden = false;
+// A table that is wider than its place says so.
+const measured = new ResizeObserver((entries) => {
+  for (const { target } of entries) target.classList.toggle("wider", target.scrollWidth > target.clientWidth);
+});
+for (const table of document.querySelectorAll(".scroll")) measured.observe(table);
 byId("tools").hidden = false;
 byId("unscripted").hidden = true;
 update();

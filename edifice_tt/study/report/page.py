@@ -45,7 +45,6 @@ def render_report(
         "data": _embed(data),
         "pool": escape(curve.pool),
         "charts": accuracy_chart(curve, True) + accuracy_chart(curve, False),
-        "level": f"{curve.level:.0%}",
         "left_out": sections.left_out(listing),
         "version": escape(__version__),
         **{section.__name__: "".join(section(curve)) for section in sections.OF_A_CURVE},

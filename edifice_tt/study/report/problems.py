@@ -12,6 +12,7 @@ from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, PluginError
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool
+from edifice_tt.pools.question import question_text, tell_apart, turns_of
 from edifice_tt.selection.select import Rule
 from edifice_tt.study.records import Curve, RuleCurve
 
@@ -19,6 +20,7 @@ MOST_PROBLEMS = 200
 MOST_CHARACTERS = 4_000_000  # for all problems together
 MOST_OF_A_PROBLEM = 400_000
 MOST_OF_A_TEXT = 20_000
+MOST_OF_A_LINE = 200
 _FIELDS = 120  # characters per candidate besides its text and answer, roughly
 
 
@@ -47,25 +49,32 @@ def collect(
     cut_off = curve.cut_off.votes if curve.cut_off else None
     choosers = [_chooser(registered, rule, answer, cut_off) for rule in rules]
     problems: list[dict[str, Any]] = []
+    questions: list[str] = []
     used = left_out = cut = 0
     leave_out = curve.unfinished is not None and not curve.unfinished.used
     for pool in pools:
         if leave_out and pool.num_missing:
             continue
         limits = (MOST_OF_A_PROBLEM, MOST_OF_A_TEXT)
+        turns, prompt = turns_of(pool), str(pool.prompt)
+        asked = [prompt, *(text for _, text in turns)]
         if everything:
-            limits = (_size(pool.candidates), max((len(c.text) for c in pool), default=0))
+            longest = max(map(len, [*asked, *(candidate.text for candidate in pool)]))
+            limits = (_size(pool.candidates), longest)
         elif len(problems) == MOST_PROBLEMS or used >= MOST_CHARACTERS:
             break
         choices = [choose(pool) for choose in choosers]
         candidates = _kept(pool, limits[0], {index for index in choices if index is not None})
-        used += _size(candidates)
+        used += _size(candidates) + sum(min(len(text), limits[1]) for text in asked)
         left_out += len(pool) - len(candidates)
-        cut += sum(len(candidate.text) > limits[1] for candidate in candidates)
+        texts = (*asked, *(candidate.text for candidate in candidates))
+        cut += sum(len(text) > limits[1] for text in texts)
+        questions.append(question_text(pool))
         problems.append(
             {
                 "id": pool.problem,
-                "prompt": pool.prompt,
+                "turns": [[role, _cut(text, limits[1])] for role, text in turns],
+                "prompt": _cut(prompt, limits[1]),
                 "gold": pool.gold,
                 "total": len(pool),
                 "right": sum(candidate.correct is True for candidate in pool),
@@ -73,6 +82,8 @@ def collect(
                 "candidates": [_plain(candidate, limits[1], curve) for candidate in candidates],
             }
         )
+    for problem, question in zip(problems, tell_apart(questions), strict=True):
+        problem["line"] = " ".join(question[:MOST_OF_A_LINE].split())
     return Listing(
         choices=tuple(rule.label for rule in rules),
         problems=tuple(problems),
@@ -118,12 +129,15 @@ def _size(candidates: Sequence[Candidate]) -> int:
     return sum(min(len(c.text), MOST_OF_A_TEXT) + len(c.answer or "") + _FIELDS for c in candidates)
 
 
+def _cut(text: str, most: int) -> str:
+    over = len(text) - most
+    return text[:most] + (f"\n[... {over} characters left out]" if over > 0 else "")
+
+
 def _plain(candidate: Candidate, most: int, curve: Curve) -> dict[str, Any]:
-    over = len(candidate.text) - most
-    more = f"\n[... {over} characters left out]" if over > 0 else ""
     return {
         "index": candidate.index,
-        "text": candidate.text[:most] + more,
+        "text": _cut(candidate.text, most),
         "answer": candidate.answer or None,
         "right": candidate.correct is True,
         "tokens": candidate.num_tokens or None,

@@ -83,6 +83,23 @@ def key(curve: Curve) -> Iterator[str]:
         yield f"<span>{_label(curve, rule.label)}</span> <b>{percent(rule.accuracy[-1])}</b></li>"
 
 
+def intervals(curve: Curve) -> str:
+    if curve.problems == 1:
+        return "One problem has no interval."
+    return (
+        f"Whiskers are {curve.level:.0%} intervals over problems: a bootstrap, and at least as "
+        "wide as Wilson's bound where problems are few or alike."
+    )
+
+
+def learnt(curve: Curve) -> str:
+    """What the sign beside a rule in the chart means."""
+    if not any(curve.trained_on(rule.scorer) for rule in curve.rules):
+        return ""
+    words = f"{charts.LEARNT} Its scorer was trained on some of these problems."
+    return f'<p class="wide about">{words}</p>'
+
+
 def exactness(curve: Curve) -> str:
     errors = ", ".join(
         f"{escape(rule.label)} ({max(rule.monte_carlo_error):.4f})"
@@ -246,17 +263,17 @@ def left_out(listing: Listing) -> str:
 
 
 def settings(curve: Curve) -> str:
-    intervals = f"{curve.level:.0%}, {curve.bootstrap:,} resamples, seed {curve.seed}"
+    drawn = f"{curve.level:.0%}, {curve.bootstrap:,} resamples, seed {curve.seed}"
     rows = (
         f"<dt>{escape(name)}</dt>"
         f"<dd>{escape(value if isinstance(value, str) else json.dumps(value))}</dd>"
-        for name, value in {**curve.settings, "intervals": intervals}.items()
+        for name, value in {**curve.settings, "intervals": drawn}.items()
     )
     return f"<dl>{''.join(rows)}</dl>"
 
 
 # Each fills the place of its name in the page.
 OF_A_CURVE: tuple[Callable[[Curve], Iterable[str]], ...] = (
-    *(headline, standfirst, caveats, axes, key, exactness),
+    *(headline, standfirst, caveats, axes, key, learnt, intervals, exactness),
     *(numbers, comparisons, forecast, scorers, settings),
 )

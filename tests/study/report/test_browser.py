@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -38,7 +39,9 @@ def make_pools():
         )
         ranges = {"judge": "probability"}
         name = "a-name-without-any-space-" * 4 + str(i) if i == 1 else f"p{i}"
-        yield et.Pool(f"Question {i}? {EVIL}", candidates, {"model": "m" * 99}, name, "7", ranges)
+        asked = f"Question {i}? {EVIL}"
+        pool = et.Pool(asked, candidates, {"model": "m" * 99}, name, "7", ranges)
+        yield replace(pool, prompt=f"<s>{asked}</s>", messages=[{"role": "user", "content": asked}])
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +175,10 @@ def test_markup_in_a_pool_stays_text(open_page):
     assert page.locator("img").count() == 0
     assert page.locator("script").count() == 2
     assert page.title().endswith("accuracy against candidates")
-    assert f"Question 0? {EVIL}" in page.locator(".inside > pre").first.inner_text()
+    assert page.locator(".inside > pre").first.inner_text() == f"Question 0? {EVIL}"
+    assert page.locator(".problem .ask").first.inner_text() == f"Question 0? {EVIL}"
+    page.get_by_text("As the model read it").click()
+    assert page.locator(".more pre").inner_text() == f"<s>Question 0? {EVIL}</s>"
 
 
 @pytest.mark.slow
@@ -183,12 +189,14 @@ def test_dark_and_light_follow_the_system_until_the_button_is_pressed(open_page)
     page, dark = open_page(color_scheme="light"), open_page(color_scheme="dark")
     assert paper(page) == "rgb(253, 252, 250)"
     assert paper(dark) == "rgb(20, 22, 26)"
-    button = page.get_by_role("button", name="Dark")
-    assert button.get_attribute("aria-pressed") == "false"
+    button = page.get_by_role("button", name="theme")
+    assert button.inner_text() == "Dark theme"  # what pressing it gives
+    assert dark.get_by_role("button", name="theme").inner_text() == "Light theme"
     button.press("Enter")
     assert paper(page) == paper(dark)
-    assert button.get_attribute("aria-pressed") == "true"
+    assert button.inner_text() == "Light theme"
     button.press("Enter")
+    assert button.inner_text() == "Dark theme"
     assert paper(page) == "rgb(253, 252, 250)"
 
 
@@ -204,6 +212,51 @@ def test_nothing_is_wider_than_the_window(open_page, width):
         more.click()
     assert page.locator(".candidate[open]").count() == 2
     assert overflow(page) <= 0
+
+
+def test_a_table_that_is_too_wide_for_a_phone_says_so_and_keeps_its_first_column(open_page):
+    page = open_page(viewport={"width": 360, "height": 780})
+    table = page.get_by_role("region", name="scorers", exact=True)
+    told = "getComputedStyle(element, '::before').content"
+    assert "sideways" in table.evaluate(f"element => {told}")
+    first = table.locator("th[scope=row]").first
+    left = first.bounding_box()["x"]
+    table.evaluate("element => { element.scrollLeft = 99; }")
+    assert table.evaluate("element => element.scrollLeft") > 0
+    assert first.bounding_box()["x"] == left
+    page.set_viewport_size({"width": 1200, "height": 780})
+    page.wait_for_function("!document.querySelector('.wider')")
+
+
+def test_no_label_of_a_chart_lies_over_a_bar(open_page):
+    page = open_page(viewport={"width": 1200, "height": 780})
+    found = page.evaluate("""() => {
+      const covers = (a, b) =>
+        Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
+        Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
+      let seen = 0;
+      const over = [];
+      for (const chart of document.querySelectorAll(".half svg")) {
+        const bars = [...chart.querySelectorAll("rect")];
+        const boxes = bars.map((bar) => bar.getBoundingClientRect());
+        for (const text of chart.querySelectorAll("text")) {
+          const own = text.getBoundingClientRect();
+          seen += 1;
+          if (boxes.some((box) => box.height > 0 && covers(own, box))) over.push(text.textContent);
+        }
+      }
+      return {seen, over};
+    }""")
+    assert found["seen"] > 20
+    assert found["over"] == []
+
+
+def test_the_facts_of_a_problem_have_room_on_a_phone(open_page):
+    page = open_page(viewport={"width": 360, "height": 780})
+    page.locator(".problem > summary").first.click()
+    candidates(page, 2)
+    widths = page.locator(".facts dd").evaluate_all("all => all.map((one) => one.clientWidth)")
+    assert min(widths) >= 70
 
 
 def test_the_axis_changes_with_what_is_asked_for(open_page):

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -97,6 +98,7 @@ def test_no_text_of_a_pool_can_leave_its_place():
     assert page.lower().count("</script") == plain.lower().count("</script") == 2
     (first, *_) = data_of(page)["problems"]
     assert (first["id"], first["prompt"], first["gold"]) == (EVIL + "p0", EVIL, EVIL)
+    assert (first["line"], first["turns"]) == (EVIL, [["", EVIL]])
     assert first["candidates"][0]["text"] == EVIL.replace("{}", "") + "0"
 
 
@@ -120,6 +122,7 @@ def test_the_data_hold_the_curve_and_every_candidate():
     assert data["curve"]["kind"] == "curve"
     assert data["choices"] == ["best_of_n \N{MIDDLE DOT} judge", "majority"]
     assert [one["right"] for one in data["problems"]] == [0, 1, 2]
+    assert [one["line"] for one in data["problems"]] == ["What is 0?", "What is 1?", "What is 2?"]
     assert data["problems"][2]["chosen"] == [2, 0]
     assert data["problems"][2]["candidates"][1] == {
         "index": 1,
@@ -159,12 +162,37 @@ def test_the_report_is_bounded_and_says_what_is_left_out(monkeypatch):
     # Two have room; the third is there because it was chosen.
     assert [c["index"] for c in data["problems"][0]["candidates"]] == [0, 1, 2]
     assert data["problems"][0]["candidates"][0]["text"] == "so it\n[... 5 characters left out]"
-    assert "The first 2 of 3 problems are here, 6 long texts cut; <code>--all</code>" in page
+    # The prompt, the same as the only turn, and three candidates of each.
+    assert data["problems"][0]["prompt"] == "What \n[... 5 characters left out]"
+    assert "The first 2 of 3 problems are here, 10 long texts cut; <code>--all</code>" in page
     page = render(make_pools(), ["majority"])
     assert [c["index"] for c in data_of(page)["problems"][0]["candidates"]] == [0, 1]
     assert "2 candidates of them left out" in page
     everything = data_of(render(make_pools(), ["majority"], everything=True))["problems"]
     assert [c["text"] for c in everything[2]["candidates"]] == [f"so it is {i}" for i in range(3)]
+
+
+def test_a_list_of_chats_shows_questions_and_the_prompt_is_there_too():
+    system = [{"role": "system", "content": "Be brief."}]
+    pools = [
+        replace(
+            pool,
+            prompt=f"<s>Be brief. Q: {pool.prompt}",
+            messages=[*system, {"role": "user", "content": pool.prompt}],
+        )
+        for pool in make_pools()
+    ]
+    (first, *_) = data_of(render(pools))["problems"]
+    assert first["line"] == "What is 0?"
+    assert first["turns"] == [["system", "Be brief."], ["user", "What is 0?"]]
+    assert first["prompt"] == "<s>Be brief. Q: What is 0?"
+
+
+def test_a_list_of_problems_after_the_same_examples_shows_where_they_differ():
+    shown = "1 + 1 = 2\n2 + 2 = 4\n3 + 3 = 6\n4 + 4 = 8\n5 + 5 = 10\n"
+    pools = [replace(pool, prompt=f"{shown}{i} + 7 =") for i, pool in enumerate(make_pools())]
+    problems = data_of(render(pools))["problems"]
+    assert [one["line"] for one in problems] == ["... 0 + 7 =", "... 1 + 7 =", "... 2 + 7 ="]
 
 
 def test_no_more_of_a_stream_is_read_than_is_shown(monkeypatch):
@@ -268,6 +296,10 @@ def test_a_scorer_that_was_trained_on_these_problems_does_not_lead_and_is_told()
     assert f"<li>pupil {said}: how it does there says nothing about new ones.</li>" in page
     # In the key, in the numbers, in the comparison and at the scorer.
     assert page.count(f"<small>{said}</small>") == 4
+    assert "best_of_n · pupil† 75.0%</text>" in page
+    assert "best_of_n · judge 25.0%</text>" in page
+    assert "† Its scorer was trained on some of these problems." in page
+    assert "†" not in render(trained(0, 4), ("best_of_n", "majority"))
     assert "best_of_n · pupil" in headline_of(render(trained(0, 4), ("best_of_n", "majority")))
 
 
@@ -278,6 +310,39 @@ def test_where_every_rule_has_learnt_these_problems_the_headline_says_so():
         "Every rule here follows a scorer that was trained on these"
     )
     assert "%" not in headline_of(page)
+
+
+def test_a_page_says_how_its_intervals_were_made_and_that_one_problem_has_none():
+    page = render(make_pools())
+    assert "Whiskers are 95% intervals over problems: a bootstrap, and at least as wide as" in page
+    one = render(itertools.islice(make_pools(), 1))
+    assert "One problem has no interval." in one
+    assert "Whiskers" not in one
+
+
+def test_a_name_too_long_for_the_chart_keeps_its_beginning_and_its_end():
+    name = "a-judge-of-a-very-long-name:reduce=last"
+    pools = [pool.with_scores(name, [0.1, 0.2, 0.3]) for pool in make_pools()]
+    page = render(pools, ["best_of_n"])
+    (label,) = (one for one in re.findall(r'"label"[^>]*>([^<]*)</text>', page) if "…" in one)
+    assert label.startswith("best_of_n · a-judge")
+    assert label.endswith("duce=last 0.0%")
+    assert f"<title>best_of_n · {name}</title>" in page
+
+
+def test_a_circle_at_the_edge_of_a_chart_covers_no_number():
+    pools = [
+        pool.with_scores("judge", [0.0, 0.25, 1.0], range="probability") for pool in make_pools()
+    ]
+    wrong = [
+        replace(pool, candidates=tuple(replace(c, correct=False) for c in pool)) for pool in pools
+    ]
+    page = render(wrong, ["best_of_n"])
+    circles = [a for a in Elements(page).all("circle") if a.get("class") == "bubble"]
+    assert len(circles) == 3
+    numbers = [float(a["y"]) for a in Elements(page).all("text") if a["class"] == "tick middle"]
+    for circle in circles:  # the figures of a tick are less than 10 high
+        assert float(circle["cy"]) + float(circle["r"]) < min(y for y in numbers if y < 300) - 9
 
 
 def test_a_report_tells_of_answers_that_were_cut_off():
