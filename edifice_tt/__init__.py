@@ -15,6 +15,10 @@ _install_former_names()
 _offer_clang()  # here, since the first Tensor of a program may stand before its first call of ours
 
 if TYPE_CHECKING:
+    from edifice_tt.architectures.causal_lm import CausalLM as CausalLM
+    from edifice_tt.architectures.model import Model as Model
+    from edifice_tt.architectures.model import build as build
+    from edifice_tt.architectures.test_time_compute import TestTimeCompute as TestTimeCompute
     from edifice_tt.architectures.test_time_compute import select_best_of_n as select_best_of_n
     from edifice_tt.contract.errors import CheckpointError as CheckpointError
     from edifice_tt.contract.errors import EdificeError as EdificeError
@@ -29,7 +33,6 @@ if TYPE_CHECKING:
     from edifice_tt.contract.hookspecs import hookimpl as hookimpl
     from edifice_tt.contract.options import make_config as make_config
     from edifice_tt.contract.registry import architecture as architecture
-    from edifice_tt.contract.registry import build as build
     from edifice_tt.contract.registry import list_architectures as list_architectures
     from edifice_tt.contract.registry import list_extractors as list_extractors
     from edifice_tt.contract.registry import list_scorers as list_scorers
@@ -106,12 +109,14 @@ _ROOMS = {
     "PoolWarning PrecisionWarning ToolchainError UnknownNameError unknown_name",
     "machine.files": "write_atomically",
     "contract.hookspecs": "hookimpl",
-    "contract.registry": "architecture build list_architectures list_extractors list_scorers "
+    "contract.registry": "architecture list_architectures list_extractors list_scorers "
     "list_searches list_selectors list_tasks list_verifiers output_size recommended_defaults "
     "scorer selector",
     "engine.jit": "jit",
     "contract.options": "make_config",
-    "architectures.test_time_compute": "select_best_of_n",
+    "architectures.causal_lm": "CausalLM",
+    "architectures.model": "Model build",
+    "architectures.test_time_compute": "TestTimeCompute select_best_of_n",
     "weights.checkpoint": "load save",
     "weights.edifice": "load_edifice save_edifice",
     "weights.local_models": "LocalModel local_models",

@@ -22,6 +22,7 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import CheckpointError, EdificeError, unknown_name
 from edifice_tt.contract.options import check_count, check_dropout, make_config
+from edifice_tt.contract.shown import Shown, Table, counted, number
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.files import working_alone
 from edifice_tt.nn.buffers import place
@@ -91,8 +92,8 @@ class FitOptions:
             raise ValueError(f"calibration={self.calibration!r} must be platt or temperature")
 
 
-@dataclass(frozen=True, eq=False)
-class Fit:
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit(Shown):
     """A trained verifier with its quality and training history.
 
     `pools` holds the problems, each scored by a head that was trained without it; `quality`
@@ -108,6 +109,22 @@ class Fit:
     stopped: str
     quality: ScorerQuality
     pools: tuple[Pool, ...]
+
+    def _line(self) -> str:
+        v, trained = self.verifier, counted(self.num_train, "problem")
+        right = f"right above wrong {number(self.quality.auroc_within) or 'unknown'}"
+        epochs = counted(self.best_epoch, "epoch")
+        return f"of {v.name!r}, {v.scorer} at layer {v.layer}: {trained}, {epochs}; {right}"
+
+    def _table(self) -> Table:
+        q = self.quality
+        held_out = {
+            "right above wrong": q.auroc_within,
+            "Brier": q.brier,
+            "calibration error": q.ece,
+        }
+        rows = {name: number(value) for name, value in held_out.items()}
+        return ("on held-out problems", ""), [*rows.items(), ("stopped by", self.stopped)]
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON, without the weights and the pools."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.shown import Shown, Table
 from edifice_tt.engine.hidden import Texts, read_texts
 from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.judges.describe import describe
@@ -24,8 +25,8 @@ from edifice_tt.weights.rewards.kinds import Kind
 AT_ONCE = 32  # answers whose states are in memory together
 
 
-@dataclass(frozen=True, eq=False)
-class Judge:
+@dataclass(frozen=True, eq=False, repr=False)
+class Judge(Shown):
     """A pretrained judge, made by `edifice_tt.load_reward`.
 
     `kind` says where its numbers are read and what they are; `lm` is its language model. It is
@@ -66,6 +67,12 @@ class Judge:
             hashed.update(layer.weight.tobytes())
             hashed.update(b"" if layer.bias is None else layer.bias.tobytes())
         return hashed.hexdigest()[:16]
+
+    def _line(self) -> str:
+        return f"{self.name!r}: {self.kind.name}, {self.range} per {self.level}, by {self.lm!r}"
+
+    def _table(self) -> Table:
+        return (), self.describe().items()
 
     def __str__(self) -> str:
         return f"judge {self.name!r}" + (f" of {self.owner}" if self.owner else "")
