@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from edifice_tt.contract.registry import selector as selector
     from edifice_tt.engine.jit import jit as jit
     from edifice_tt.machine.files import write_atomically as write_atomically
+    from edifice_tt.machine.progress import Progress as Progress
     from edifice_tt.pools.candidates import Candidate as Candidate
     from edifice_tt.pools.export import export_pools as export_pools
     from edifice_tt.pools.foreign import import_pools as import_pools
@@ -108,6 +109,7 @@ _ROOMS = {
     "contract.errors": "CheckpointError EdificeError NameTakenError PluginError PluginWarning "
     "PoolWarning PrecisionWarning ToolchainError UnknownNameError unknown_name",
     "machine.files": "write_atomically",
+    "machine.progress": "Progress",
     "contract.hookspecs": "hookimpl",
     "contract.registry": "architecture list_architectures list_extractors list_scorers "
     "list_searches list_selectors list_tasks list_verifiers output_size recommended_defaults "
@@ -176,4 +178,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, "__doc__", "__version__"]

@@ -1,8 +1,8 @@
 """`Edifice.Meta.TestTimeCompute`, ported number for number.
 
 A GQA + RoPE + SwiGLU backbone with a scorer head on its hidden states, and the choice among N
-scores. Docstrings say where it is stricter than the original. Source: Edifice 0.2.0 (Elixir), after
-Snell et al., 2024, arXiv:2408.03314.
+scores. `docs/edifice.md` says where it differs from the original. Source: Edifice 0.2.0 (Elixir),
+after Snell et al., 2024, arXiv:2408.03314.
 """
 
 from dataclasses import dataclass
@@ -163,6 +163,6 @@ def select_best_of_n(scores: Given) -> Tensor:
     open_device()
     if not isinstance(scores, Tensor):  # here, where float64 is exact on every device
         numbers = np.nan_to_num(scores, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
-        return Tensor(numbers.argmax(0).astype(np.int32))
+        return Tensor(np.asarray(numbers.argmax(0), np.int32))
     best = scores.isnan().where(-float("inf"), scores).max(0)  # (...)
     return (scores == best).cast(dtypes.int32).argmax(0).cast(dtypes.int32)

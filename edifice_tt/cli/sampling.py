@@ -17,7 +17,7 @@ from edifice_tt.pools.problems import FORMATS
 from edifice_tt.scoring.shipped import SHIPPED
 
 if TYPE_CHECKING:
-    from edifice_tt.cli.meter import SamplingMeter
+    from edifice_tt.machine.meter import SamplingMeter
     from edifice_tt.sampling.request import Request
 
 HEADING = "sample answers"
