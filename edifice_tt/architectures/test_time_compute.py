@@ -13,7 +13,7 @@ from tinygrad import Tensor, dtypes
 
 from edifice_tt.architectures.copies import Copies
 from edifice_tt.architectures.described import Described
-from edifice_tt.architectures.inputs import Given, as_numbers
+from edifice_tt.architectures.inputs import Given, as_numbers, is_integer
 from edifice_tt.architectures.room import check_buildable
 from edifice_tt.contract.options import check_seed, check_size, defaults, make_config
 from edifice_tt.machine.exclusive import exclusive
@@ -108,6 +108,8 @@ class TestTimeCompute(Copies, Described):
         if not isinstance(inputs, Tensor):
             inputs = Tensor(inputs.astype(np.float32))
         x = inputs.to(self.device)
+        if is_integer(x):
+            x = x.cast(dtypes.float32)
         if self.input_projection is not None:
             x = self.input_projection(x)  # (B, T, D)
         hidden = self.backbone(x, cache)  # (B, T, D)

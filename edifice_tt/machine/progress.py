@@ -35,8 +35,8 @@ Add: TypeAlias = Callable[[int, int], object]  # work that was done, and tokens
 def showing(progress: Shows, total: int | None, what: str) -> Iterator[Add]:
     """The function to call with what was done.
 
-    `progress` is a function that is called with each `Progress`, or True for a bar in a notebook
-    (with the extra `notebook`) and a line on standard error elsewhere, or False for neither.
+    `progress` is a function that is called with each `Progress`. True is a bar in a notebook (with
+    the extra `notebook`) and a line on standard error elsewhere; False is neither.
     """
     if callable(progress):
         yield _Told(progress, total, what)

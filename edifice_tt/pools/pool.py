@@ -81,7 +81,7 @@ class Pool(Shown):
         parts += [f"{marks.count(mark)} {RIGHT[mark]}" for mark in (True, False) if mark in marks]
         parts += [f"{self.num_missing} missing"] if self.num_missing else []
         scores = f"; scored by {', '.join(self.scorers)}" if self.scorers else ""
-        return f"{quoted(self.problem, 20)}: {', '.join(parts)}{scores}"
+        return f"{quoted(self.problem, 40)}: {', '.join(parts)}{scores}"
 
     def _table(self) -> Table:
         rows = (

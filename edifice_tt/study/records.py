@@ -142,7 +142,8 @@ class Curve(Shown):
     def _line(self) -> str:
         last = {rule.label: rule.accuracy[-1] for rule in self.by_trust()}
         measured = f"{counted(self.problems, 'problem')}, k up to {self.ks[-1]}"
-        return f"of {self.pool}: {measured}; {first_of(last)}"
+        where = f"of {self.pool}: " if self.pool else ""
+        return f"{where}{measured}; {first_of(last)}"
 
     def _table(self) -> Table:
         rows = ((rule.label, *map(number, rule.accuracy)) for rule in self.by_trust())

@@ -95,7 +95,8 @@ class Replay(Shown):
     def _line(self) -> str:
         spent = f"{number(self.spent.samples)} of {number(self.all.samples)} samples"
         right = f"accuracy {number(self.spent.accuracy)}, with all {number(self.all.accuracy)}"
-        where = f"of {self.search} on {self.pool}: {counted(self.problems, 'problem')}"
+        on = f" on {self.pool}" if self.pool else ""
+        where = f"of {self.search}{on}: {counted(self.problems, 'problem')}"
         return f"{where}, {spent} per problem; {right}"
 
     def _table(self) -> Table:
