@@ -15,6 +15,10 @@ _install_former_names()
 _offer_clang()  # here, since the first Tensor of a program may stand before its first call of ours
 
 if TYPE_CHECKING:
+    from edifice_tt.architectures.causal_lm import CausalLM as CausalLM
+    from edifice_tt.architectures.model import Model as Model
+    from edifice_tt.architectures.model import build as build
+    from edifice_tt.architectures.test_time_compute import TestTimeCompute as TestTimeCompute
     from edifice_tt.architectures.test_time_compute import select_best_of_n as select_best_of_n
     from edifice_tt.contract.errors import CheckpointError as CheckpointError
     from edifice_tt.contract.errors import EdificeError as EdificeError
@@ -29,7 +33,6 @@ if TYPE_CHECKING:
     from edifice_tt.contract.hookspecs import hookimpl as hookimpl
     from edifice_tt.contract.options import make_config as make_config
     from edifice_tt.contract.registry import architecture as architecture
-    from edifice_tt.contract.registry import build as build
     from edifice_tt.contract.registry import list_architectures as list_architectures
     from edifice_tt.contract.registry import list_extractors as list_extractors
     from edifice_tt.contract.registry import list_scorers as list_scorers
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from edifice_tt.contract.registry import selector as selector
     from edifice_tt.engine.jit import jit as jit
     from edifice_tt.machine.files import write_atomically as write_atomically
+    from edifice_tt.machine.progress import Progress as Progress
     from edifice_tt.pools.candidates import Candidate as Candidate
     from edifice_tt.pools.export import export_pools as export_pools
     from edifice_tt.pools.foreign import import_pools as import_pools
@@ -105,13 +109,16 @@ _ROOMS = {
     "contract.errors": "CheckpointError EdificeError NameTakenError PluginError PluginWarning "
     "PoolWarning PrecisionWarning ToolchainError UnknownNameError unknown_name",
     "machine.files": "write_atomically",
+    "machine.progress": "Progress",
     "contract.hookspecs": "hookimpl",
-    "contract.registry": "architecture build list_architectures list_extractors list_scorers "
+    "contract.registry": "architecture list_architectures list_extractors list_scorers "
     "list_searches list_selectors list_tasks list_verifiers output_size recommended_defaults "
     "scorer selector",
     "engine.jit": "jit",
     "contract.options": "make_config",
-    "architectures.test_time_compute": "select_best_of_n",
+    "architectures.causal_lm": "CausalLM",
+    "architectures.model": "Model build",
+    "architectures.test_time_compute": "TestTimeCompute select_best_of_n",
     "weights.checkpoint": "load save",
     "weights.edifice": "load_edifice save_edifice",
     "weights.local_models": "LocalModel local_models",
@@ -171,4 +178,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, "__doc__", "__version__"]

@@ -5,11 +5,9 @@ as printed; of `sh` each line is run, and the lines of a `text` block must then 
 """
 
 import doctest
-import os
 import re
 import runpy
 import shlex
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -92,23 +90,7 @@ class Runner:
             self.capsys.readouterr()
             assert pytest.main(["-p", "no:cacheprovider", *words[2:]]) == 0
             return self.capsys.readouterr().out
-        words = [self.place(word) for word in words]
-        done = subprocess.run(
-            [sys.executable, *words],
-            cwd=self.site.folder,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(self.site.folder), *sys.path])},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def place(self, word):
-        """A path of the clone is there, one beside the clone beside the folder of this run."""
-        if word.startswith("plugins/"):
-            return str(DOCS.parent / word)
-        return word.removeprefix("../") if word.startswith("../") else word
+        raise AssertionError(f"{self.page}: nothing runs this line: {line}")
 
     def install(self):
         """What `pip install -e .` leaves: the metadata of pyproject.toml."""

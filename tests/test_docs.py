@@ -60,6 +60,14 @@ def test_python_blocks_run(page, monkeypatch, tiny_lm, tmp_path):
         exec(compile(block, page, "exec"), {})
 
 
+def test_sessions_run(runner):
+    page = runner("notebooks.md")
+    sessions = [text for language, text in blocks(PAGES["notebooks.md"]) if language == "pycon"]
+    assert len(sessions) == 4
+    for session in sessions:
+        page.session(session)
+
+
 @pytest.mark.slow
 def test_a_verifier_is_trained_as_its_page_says(runner, monkeypatch, tiny_lm, tmp_path):
     """With a tiny model in place of the real one, and marks that its hidden states tell."""

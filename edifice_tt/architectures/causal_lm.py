@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad import Tensor, dtypes
 
 from edifice_tt.architectures.copies import Copies
+from edifice_tt.architectures.described import Described
 from edifice_tt.architectures.fingerprint import fingerprint
 from edifice_tt.architectures.inputs import Given, as_numbers, check_token_ids, is_integer
 from edifice_tt.architectures.room import check_buildable
@@ -103,7 +104,7 @@ class CausalLMOutput(NamedTuple):
     scores: Tensor | None  # (B, T, 1), when the model has a scorer head
 
 
-class CausalLM(Copies):
+class CausalLM(Copies, Described):
     """The model. The loader of its weights sets `name` and `tokenizer`.
 
     The loader also sets `activations` ("float32": not rounded, or "int8") and `dtype`, the type

@@ -1,8 +1,8 @@
 """`Edifice.Meta.TestTimeCompute`, ported number for number.
 
 A GQA + RoPE + SwiGLU backbone with a scorer head on its hidden states, and the choice among N
-scores. Docstrings say where it is stricter than the original. Source: Edifice 0.2.0 (Elixir), after
-Snell et al., 2024, arXiv:2408.03314.
+scores. `docs/edifice.md` says where it differs from the original. Source: Edifice 0.2.0 (Elixir),
+after Snell et al., 2024, arXiv:2408.03314.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ import numpy as np
 from tinygrad import Tensor, dtypes
 
 from edifice_tt.architectures.copies import Copies
-from edifice_tt.architectures.inputs import Given, as_numbers
+from edifice_tt.architectures.described import Described
+from edifice_tt.architectures.inputs import Given, as_numbers, is_integer
 from edifice_tt.architectures.room import check_buildable
 from edifice_tt.contract.options import check_seed, check_size, defaults, make_config
 from edifice_tt.machine.exclusive import exclusive
@@ -72,7 +73,7 @@ class TestTimeComputeOutput(NamedTuple):
     scores: Tensor  # (B, T, 1), no activation
 
 
-class TestTimeCompute(Copies):
+class TestTimeCompute(Copies, Described):
     """Input projection (only when `embed_dim != hidden_size`), backbone, scorer head."""
 
     architecture = NAME
@@ -107,6 +108,8 @@ class TestTimeCompute(Copies):
         if not isinstance(inputs, Tensor):
             inputs = Tensor(inputs.astype(np.float32))
         x = inputs.to(self.device)
+        if is_integer(x):
+            x = x.cast(dtypes.float32)
         if self.input_projection is not None:
             x = self.input_projection(x)  # (B, T, D)
         hidden = self.backbone(x, cache)  # (B, T, D)
@@ -145,9 +148,10 @@ def recommended_defaults() -> dict[str, Any]:
     return defaults(TestTimeComputeConfig, RECOMMENDED)
 
 
-def select_best_of_n(scores: Tensor) -> Tensor:
+def select_best_of_n(scores: Given) -> Tensor:
     """The index of the best of N scores: (N, ...) -> (...) int32; the lowest index wins ties.
 
+    `scores` is a Tensor, an array or nested lists.
     Stricter than the original: a NaN score never wins over a number (there it wins over
     everything); if all N are NaN, the index is 0. Raises `ValueError` for a scalar or N = 0.
     Source: Edifice.Meta.TestTimeCompute.select_best_of_n.
@@ -155,8 +159,12 @@ def select_best_of_n(scores: Tensor) -> Tensor:
     >>> select_best_of_n(Tensor([[0.1, 0.5], [0.9, 0.2], [0.3, 0.8]])).tolist()
     [1, 2]
     """
+    scores = as_numbers("scores", scores)
     if scores.ndim < 1 or scores.shape[0] < 1:
         raise ValueError(f"scores has shape {scores.shape}, expected (N, ...) with N at least 1")
     open_device()
+    if not isinstance(scores, Tensor):  # here, where float64 is exact on every device
+        numbers = np.nan_to_num(scores, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+        return Tensor(np.asarray(numbers.argmax(0), np.int32))
     best = scores.isnan().where(-float("inf"), scores).max(0)  # (...)
     return (scores == best).cast(dtypes.int32).argmax(0).cast(dtypes.int32)

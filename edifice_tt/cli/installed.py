@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from edifice_tt.cli import options, terminal
+from edifice_tt.cli import new_plugin, options, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.settings import PROJECT, TABLE, read_settings, user_file
 from edifice_tt.contract.errors import EdificeError, PluginWarning
@@ -23,7 +23,8 @@ KINDS = (*NAMED, "formats", "commands")
 def register(add: Add) -> None:
     """Add the commands of this room."""
     add("list", _list, "show scorers, rules, answer extractors, tasks, searches, models")
-    add("plugins", _plugins, "show who provides what, and what failed")
+    plugins = add("plugins", _plugins, "show who provides what, and what failed; begin a new one")
+    new_plugin.add_options(plugins)
     doctor = add(
         "doctor",
         _doctor,
@@ -90,6 +91,11 @@ def _reads(scorer: Scorer) -> str:
 
 
 def _plugins(arguments: argparse.Namespace) -> None:
+    if arguments.new is not None:
+        new_plugin.write(arguments)
+        return
+    if arguments.folder is not None:
+        raise ValueError("--folder says where --new NAME writes; give both")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)  # the failures are part of the table
         registry = load_registry()

@@ -7,8 +7,8 @@ from contextlib import suppress
 from shutil import get_terminal_size
 from typing import Any, Self
 
-from edifice_tt.cli.meter import SamplingMeter
 from edifice_tt.cli.terminal import can_redraw, visible
+from edifice_tt.machine.meter import SamplingMeter
 
 _EACH = 0.1  # seconds between two drawings
 

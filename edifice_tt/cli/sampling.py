@@ -15,7 +15,7 @@ from edifice_tt.contract.wording import counted
 from edifice_tt.pools.problems import FORMATS
 
 if TYPE_CHECKING:
-    from edifice_tt.cli.meter import SamplingMeter
+    from edifice_tt.machine.meter import SamplingMeter
 
 HEADING = "sample answers"
 FIELDS = {"prompt": "the question", "gold": "the right answer", "problem": "the id"}

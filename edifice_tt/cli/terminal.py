@@ -13,8 +13,8 @@ from itertools import zip_longest
 from shutil import get_terminal_size
 from typing import Any, TextIO, TypeVar
 
-from edifice_tt.cli.meter import Meter, Now, SamplingMeter
-from edifice_tt.cli.meter import Working as Working
+from edifice_tt.machine.meter import Meter, Now, SamplingMeter
+from edifice_tt.machine.meter import Working as Working
 
 Item = TypeVar("Item")
 

@@ -201,16 +201,7 @@ def selector(name: str) -> Selector:
 
 
 def build(name: str, **options: Any) -> Any:
-    """Build an architecture by name.
-
-    `input_size`, `input_dim` and `obs_size` are accepted for `embed_dim`, as in the original.
-    Raises `UnknownNameError` for an unknown architecture or option (with the nearest known one) and
-    `ValueError` for an invalid value. Source: Edifice.build.
-
-    >>> model = build("test_time_compute", embed_dim=16, hidden_size=32, num_layers=1, seed=0)
-    >>> model.config.num_kv_heads
-    2
-    """
+    """`edifice_tt.build`, for callers below the architectures: of no type that is known here."""
     return architecture(name).build(**_resolve_aliases(options))
 
 

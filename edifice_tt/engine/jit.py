@@ -13,13 +13,14 @@ from functools import partial
 from inspect import signature
 from itertools import pairwise
 from threading import RLock
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from tinygrad import Tensor, TinyJit, UOp
 from tinygrad.helpers import TRAINING
 from tinygrad.nn.state import get_parameters
 
+from edifice_tt.architectures.inputs import Given, as_numbers
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.toolchain import devices_beside, open_devices
 from edifice_tt.nn.buffers import buffers_of, in_memory, numbers, replicate, view, wrap
@@ -28,14 +29,16 @@ from edifice_tt.nn.cpu.bridge import serves
 from edifice_tt.nn.cpu.replay import Replay, Signals, capture
 from edifice_tt.nn.mapped import check_unchanged
 
+Out = TypeVar("Out")
+
 PART = 24  # positions that make one more core worth while
 
 
-class CompiledModel:
+class CompiledModel(Generic[Out]):
     """A model that replays captured graphs; see `jit`."""
 
-    def __init__(self, model: Any, devices: Sequence[str] | None = None) -> None:
-        self.model = model
+    def __init__(self, model: Callable[..., Out], devices: Sequence[str] | None = None) -> None:
+        self.model: Any = model
         self._devices = devices
         weights = get_parameters(model)
         self._home = str(weights[0].device) if weights else None
@@ -46,12 +49,8 @@ class CompiledModel:
         self._process = os.getpid()
         self._one_call = RLock()  # a part's input and its results lie in one place for all calls
 
-    def __call__(self, x: Tensor) -> Any:
-        if not isinstance(x, Tensor):
-            raise ValueError(
-                f"jit needs a Tensor, given {type(x).__name__}; use tinygrad.Tensor(...), of the "
-                "dtype that the model is to be compiled for"
-            )
+    def __call__(self, x: Given) -> Out:
+        x = _tensor(x, self._home)
         device = str(x.device)
         with self._one_call:
             with exclusive:
@@ -64,7 +63,8 @@ class CompiledModel:
                 columns = zip(*(part.out for part in parts), strict=True)
                 fields = [_join(tensors, parts[0].axis, device) for tensors in columns]
                 Tensor.realize(*(t for t in fields if t is not None))
-            return type(parts[0].out)(*fields)
+            out: Out = type(parts[0].out)(*fields)
+            return out
 
     def _parts_for(self, x: Tensor) -> "list[_Part]":
         """The parts that share such an input, each with its share copied in."""
@@ -173,6 +173,17 @@ def _call(model: Any, x: Tensor, **options: Any) -> Any:
     return type(out)(*(None if t is None else _own(t) for t in out))
 
 
+def _tensor(x: Given, device: str | None) -> Tensor:
+    """A Tensor as it is; other whole numbers as int32, as token ids are, and floats as float32."""
+    given = as_numbers("the input of jit", x)
+    if isinstance(given, Tensor):
+        return given
+    kept = given.astype(np.float32 if given.dtype.kind == "f" else np.int32)
+    if given.dtype.kind != "f" and (kept != given).any():
+        raise ValueError("the input of jit holds whole numbers that are no int32; give a Tensor")
+    return Tensor(kept, device=device)
+
+
 def _own(tensor: Tensor) -> Tensor:
     """The Tensor in its own buffer, not a view of another."""
     return tensor if tensor.uop.has_buffer_identity(after_ok=True) else tensor.contiguous()
@@ -227,16 +238,17 @@ def _join(parts: Sequence[Tensor | None], axis: int, device: str) -> Tensor | No
     return tensors[0].to(device).cat(*(t.to(device) for t in tensors[1:]), dim=axis).clone()
 
 
-def jit(model: Any, devices: Sequence[str] | None = None) -> CompiledModel:
+def jit(model: Callable[..., Out], devices: Sequence[str] | None = None) -> CompiledModel[Out]:
     """Compile a model once per input shape; its results belong to the caller.
 
     `jit(model)(x)` returns what `model(x)` returns, a named tuple of Tensors that begin with the
-    batch. `devices`, all of one kind, share the batch without changing results; on a CPU they are
-    the cores to use (default: all). For a model that takes a `cache`, as `Backbone` does, they
-    share the tokens of a batch of one. The first call of a shape is slow; on a GPU the first two
-    are (one runs eagerly, one captures). Each instance has its own captures, and several threads
-    may call it. Weights may be replaced between calls, or changed in place if no other device has a
-    copy.
+    batch. An array or lists are taken as float32, or as int32 if they hold whole numbers; a Tensor
+    keeps its dtype. `devices`, all of one kind, share the batch without changing results; on a CPU
+    they are the cores to use (default: all). For a model that takes a `cache`, as `Backbone` does,
+    they share the tokens of a batch of one. The first call of a shape is slow; on a GPU the first
+    two are (one runs eagerly, one captures). Each instance has its own captures, and several
+    threads may call it. Weights may be replaced between calls, or changed in place if no other
+    device has a copy.
     """
     if devices is not None:
         devices = open_devices(devices, str(get_parameters(model)[0].device))

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edifice_tt.contract.shown import Shown, Table, first_of, quoted
+
+RIGHT = {True: "right", False: "wrong", None: ""}
 FINISH_REASONS = ("eos", "stop", "length", "unknown")
 
 
-@dataclass(frozen=True)
-class Candidate:
+@dataclass(frozen=True, repr=False)
+class Candidate(Shown):
     """One sampled answer.
 
     `token_ids` and `token_logprobs` include the token that ended it; `text` does not.
@@ -46,6 +49,20 @@ class Candidate:
     def is_cut_off(self) -> bool:
         """Whether it ended because it had got as long as it might."""
         return self.finish_reason == "length"
+
+    def _line(self) -> str:
+        parts = [quoted(self.text), self.finish_reason]
+        parts += [f"{self.num_tokens} tokens"] if self.num_tokens else []
+        parts += [f"answer {quoted(self.answer, 20)}"] if self.answer else []
+        parts += [RIGHT[self.correct]] if self.correct is not None else []
+        scores = f"; {first_of(self.scores)}" if self.scores else ""
+        return f"{self.index}: {', '.join(parts)}{scores}"
+
+    def _table(self) -> Table:
+        rows: dict[str, object] = {"text": self.text, "ended by": self.finish_reason}
+        rows |= {"tokens": self.num_tokens, "answer": self.answer}
+        rows |= {"marked": RIGHT[self.correct], **self.scores}
+        return (), rows.items()
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON, scores included."""

@@ -7,11 +7,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.contract.shown import Shown, Table, counted, number, quoted
 from edifice_tt.machine.files import replacing
-from edifice_tt.pools.candidates import Candidate
+from edifice_tt.pools.candidates import RIGHT, Candidate
 from edifice_tt.pools.chat_text import plain_of
 from edifice_tt.pools.index import PoolIndex
 from edifice_tt.pools.messages import Message, keep
@@ -27,8 +28,8 @@ class Problem:
     gold: str | None = None
 
 
-@dataclass(frozen=True)
-class Pool:
+@dataclass(frozen=True, repr=False)
+class Pool(Shown):
     """The candidates of one problem; a pool may carry several scorers' scores.
 
     `prompt` is the text that the model read, after any chat template. It knows where a user typed
@@ -39,6 +40,9 @@ class Pool:
     declared: `logit`, `probability` or `unbounded`; `seen_by` names the scorers that were trained
     on this problem. `interrupted` says that Ctrl-C ended its sampling; files do not keep it, for
     there `num_missing` tells.
+
+    `pool[0]` is its first candidate. A slice is a pool of these candidates, whose settings hold no
+    `n`, for none is missing.
     """
 
     prompt: str
@@ -60,6 +64,34 @@ class Pool:
 
     def __iter__(self) -> Iterator[Candidate]:
         return iter(self.candidates)
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> Candidate: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Pool": ...
+    def __getitem__(self, place: SupportsIndex | slice) -> "Candidate | Pool":
+        if not isinstance(place, slice):
+            return self.candidates[place]
+        settings = {name: value for name, value in self.settings.items() if name != "n"}
+        return replace(self, candidates=self.candidates[place], settings=settings)
+
+    def _line(self) -> str:
+        marks = [candidate.correct for candidate in self]
+        parts = [counted(len(self), "candidate")]
+        parts += [f"{marks.count(mark)} {RIGHT[mark]}" for mark in (True, False) if mark in marks]
+        parts += [f"{self.num_missing} missing"] if self.num_missing else []
+        scores = f"; scored by {', '.join(self.scorers)}" if self.scorers else ""
+        return f"{quoted(self.problem, 40)}: {', '.join(parts)}{scores}"
+
+    def _table(self) -> Table:
+        rows = (
+            (
+                *(c.index, c.text, c.answer, RIGHT[c.correct], c.finish_reason, c.num_tokens),
+                *(number(c.scores[name]) for name in self.scorers),
+            )
+            for c in self
+        )
+        return ("", "text", "answer", "marked", "ended by", "tokens", *self.scorers), rows
 
     @property
     def num_missing(self) -> int:

@@ -18,6 +18,7 @@ from edifice_tt.engine.capacity import check_capacity
 from edifice_tt.engine.decoder import ROWS, Logits
 from edifice_tt.engine.lockstep import decode, devices_for
 from edifice_tt.engine.workspace import workspace_of
+from edifice_tt.machine.progress import Add, Shows, showing
 from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool, Problem
@@ -62,6 +63,7 @@ def generate(
     batch_size: int = ROWS,
     devices: Sequence[str] | None = None,
     confidence: Sequence[str] = (),
+    progress: Shows = False,
 ) -> Pool:
     """Sample `n` candidate answers to one prompt.
 
@@ -76,6 +78,7 @@ def generate(
     the candidates. `answer` names an extractor that sets their answers; with `gold` they are marked
     right or wrong. `confidence` names what to keep of how sure the model is of each token
     (`entropy`, `self_certainty`, `deepconf`), which the scorers of these names read.
+    `progress=True` shows how far it is, and a function is called with each `Progress`.
 
     Ctrl-C returns the finished candidates, and sets `Pool.interrupted`; with none finished it
     raises KeyboardInterrupt. Raises `ValueError` for an empty prompt, a prompt that exceeds the
@@ -111,7 +114,8 @@ def generate(
 
     interrupted = False
     try:
-        sample(lm, tokenized, request, stops, indices, finish, on_token)
+        with showing(progress, len(indices), "candidates") as add:
+            sample(lm, tokenized, request, stops, indices, finish, counting(add, on_token))
     except KeyboardInterrupt:
         if not finished:
             raise
@@ -119,6 +123,17 @@ def generate(
     candidates = tuple(finished[i] for i in sorted(finished))
     pool = Pool(tokenized.text, candidates, settings, problem, gold, messages=tokenized.messages)
     return replace(pool, interrupted=interrupted)
+
+
+def counting(add: Add, on_token: Callable[[Event], None] | None) -> Callable[[Event], None]:
+    """A callback that counts tokens and candidates, and then calls another."""
+
+    def count(event: Event) -> None:
+        add(int(event.finish_reason is not None), 1)
+        if on_token is not None:
+            on_token(event)
+
+    return count
 
 
 def make_request(**options: Any) -> Request:

@@ -6,7 +6,7 @@ Knows which candidates are missing; `sample` makes them, `PoolWriter` writes the
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,20 +15,30 @@ from typing import Any
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.registry import one_registry
+from edifice_tt.contract.spelled import takes_options_of
 from edifice_tt.machine.files import write_atomically
+from edifice_tt.machine.progress import Shows, showing
 from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.index import header_settings
 from edifice_tt.pools.lines import header_line
 from edifice_tt.pools.pool import Pool, Problem
 from edifice_tt.pools.writer import PoolWriter, differing, raise_n
-from edifice_tt.sampling.generate import Event, check_memory, make_request, sample
+from edifice_tt.sampling.generate import (
+    Event,
+    check_memory,
+    counting,
+    generate,
+    make_request,
+    sample,
+)
 from edifice_tt.sampling.prompts import TokenizedProblem, tokenize
 from edifice_tt.sampling.request import Request, today
 from edifice_tt.sampling.settings import describe_sampling
 from edifice_tt.sampling.stops import Stops
 
 
+@takes_options_of(generate, {field.name for field in fields(Request)})
 def generate_pools(
     lm: CausalLM,
     problems: Iterable[Problem],
@@ -36,6 +46,7 @@ def generate_pools(
     *,
     resume: bool = False,
     on_token: Callable[[Event], None] | None = None,
+    progress: Shows = False,
     **options: Any,
 ) -> int:
     """Sample candidates for many problems into a pool file; returns the number of new candidates.
@@ -43,15 +54,18 @@ def generate_pools(
     Each candidate is written when it finishes, so a killed run loses at most one line.
     `resume=True` adds what is missing; the result equals that of an uninterrupted run. With a
     larger `n` it adds more candidates to each problem, and those that are there stay. `options` are
-    those of `generate`; `edifice_tt.read_pools` reads the file.
+    those of `generate`, as is `progress`; `edifice_tt.read_pools` reads the file.
 
     Ctrl-C raises KeyboardInterrupt, with every finished candidate in the file. Raises
     `EdificeError` for a file that exists, or one with another model, settings or problems. Raises
     `ValueError` as `generate` does, before anything is sampled.
     """
     request = make_request(**options)
-    with open_run(lm, problems, path, request, resume=resume) as run:
-        return run.sample(on_token)
+    with (
+        open_run(lm, problems, path, request, resume=resume) as run,
+        showing(progress, run.num_missing, "candidates") as add,
+    ):
+        return run.sample(counting(add, on_token))
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Many pools -> the same with scores, several at once where the scorer waits for answers."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from functools import partial
 from typing import Any
 
@@ -8,6 +8,8 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
 from edifice_tt.contract.options import check_count
 from edifice_tt.contract.scorer_options import name_with
+from edifice_tt.contract.spelled import takes_options_of
+from edifice_tt.machine.progress import Shows, each
 from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.at_once import call_at_once
 from edifice_tt.scoring.judges.judge import Judge
@@ -15,18 +17,21 @@ from edifice_tt.scoring.score import score
 from edifice_tt.scoring.verifier import Verifier
 
 
+@takes_options_of(score, ("reduce", "scorer_options", "reads", "range", "level"))
 def score_pools(
     lm: CausalLM | None,
     pools: Iterable[Pool],
     scorer: str | Verifier | Judge | Callable[..., Any] = "logprob",
     *,
     concurrency: int | None = None,
+    progress: Shows = False,
     **options: Any,
 ) -> Iterator[Pool]:
     """Yield each pool with a scorer's scores when it is ready; `options` are those of `score`.
 
     `concurrency` is the number of pools that are scored at once, by calls from several threads. It
     is for scorers and functions that read text, and by default what the scorer declares.
+    `progress=True` shows how far it is, and a function is called with each `Progress`.
 
     Raises as `score` does; pools whose scoring had begun are yielded first. Raises `ValueError` for
     a `concurrency` that the scorer cannot have.
@@ -38,7 +43,9 @@ def score_pools(
             f"concurrency={count} is for a scorer that reads text, given one that reads {reads}; "
             "leave it out"
         )
-    return call_at_once(partial(_score, lm, scorer, options), pools, count)
+    scored = call_at_once(partial(_score, lm, scorer, options), pools, count)
+    total = len(pools) if isinstance(pools, Sized) else None
+    return each(progress, scored, total, "problems scored")
 
 
 def _about(scorer: Any, options: dict[str, Any]) -> tuple[str, int]:

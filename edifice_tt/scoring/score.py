@@ -15,6 +15,7 @@ from edifice_tt.contract.made import make_once
 from edifice_tt.contract.scorer_options import check_complete, name_with
 from edifice_tt.contract.tracing import blamed, one_line, show
 from edifice_tt.engine.hidden import read_hidden
+from edifice_tt.machine.progress import Shows, showing
 from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.judges.judge import Judge, question_of
 from edifice_tt.scoring.judges.load import open_judge
@@ -32,6 +33,7 @@ def score(
     reads: str | None = None,
     range: str | None = None,
     level: str | None = None,
+    progress: Shows = False,
 ) -> Pool:
     """Return a pool with a scorer's scores and declared range added; higher is better.
 
@@ -45,6 +47,7 @@ def score(
     declare it, as in a registration.
     A scorer of steps fills `step_scores`, and `reduce` makes one score of them (default: `last`, or
     the judge's own; see `steps.reduce_steps`).
+    `progress=True` shows how far it is, and a function is called with each `Progress`.
 
     Raises `UnknownNameError` for an unknown scorer or reduction. Raises `ValueError` for a
     reduction of a scorer without steps, and for a function with the name of a registered scorer.
@@ -58,23 +61,29 @@ def score(
     }
     if scorer_options and not isinstance(scorer, str):
         raise ValueError("scorer_options are for a registered scorer, given by its name")
+    given: Any = scorer
     if not isinstance(scorer, str | Verifier | Judge):
-        return _score_by(of_function(scorer, declared), lm, pool, reduce)
-    if declared:
+        given = of_function(scorer, declared)
+    elif declared:
         raise ValueError(
             f"{next(iter(declared))} declares a function; a {type(scorer).__name__} has its own, "
             "so leave it out"
         )
-    if isinstance(scorer, str):
+    elif isinstance(scorer, str):
         name = name_with(scorer, scorer_options or {})
-        scorer = _opened(registry.scorer(name), reduce, None if lm is None else lm.device)
-    if isinstance(scorer, Judge):
-        return scorer.score(pool, reduce)
-    if isinstance(scorer, Verifier):
-        if reduce is not None:
-            raise ValueError(f"a verifier has no steps to reduce; leave out reduce={reduce!r}")
-        return scorer.score(lm, pool)
-    return _score_by(check_scorer(lm, scorer), lm, pool, reduce)
+        given = _opened(registry.scorer(name), reduce, None if lm is None else lm.device)
+    with showing(progress, len(pool), "candidates scored") as add:
+        if isinstance(given, Judge):
+            return given.score(pool, reduce, add)
+        if isinstance(given, Verifier):
+            if reduce is not None:
+                raise ValueError(f"a verifier has no steps to reduce; leave out reduce={reduce!r}")
+            scored = given.score(lm, pool)
+        else:
+            record = check_scorer(lm, given) if isinstance(given, str) else given
+            scored = _score_by(record, lm, pool, reduce)
+        add(len(pool), 0)
+    return scored
 
 
 def _score_by(record: registry.Scorer, lm: CausalLM | None, pool: Pool, reduce: str | None) -> Pool:

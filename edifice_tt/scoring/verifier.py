@@ -30,6 +30,7 @@ from edifice_tt.contract.errors import (
     TrainedOnWarning,
 )
 from edifice_tt.contract.options import check_dropout, check_seed, check_size
+from edifice_tt.contract.shown import Shown, Table, counted, number
 from edifice_tt.contract.tracing import blamed, show
 from edifice_tt.engine.hidden import ROWS, States, read_hidden
 from edifice_tt.machine.exclusive import exclusive
@@ -54,8 +55,8 @@ SURE = 1e-6  # a head that declares probabilities counts as no surer than that
 _HEAD, _MEAN, _SCALE = "head.", "input.mean", "input.scale"
 
 
-@dataclass(frozen=True, eq=False)
-class Verifier:
+@dataclass(frozen=True, eq=False, repr=False)
+class Verifier(Shown):
     """A trained head, what it reads, and its calibration.
 
     `scorer` and `options` make the registered head. `layer` and `fingerprint` identify the hidden
@@ -80,6 +81,15 @@ class Verifier:
     figures: Mapping[str, Any] = field(default_factory=dict)
     tokenizer: str = ""
     owner: str = ""
+
+    def _line(self) -> str:
+        trained = counted(len(self.trained_on), "problem")
+        where = f"{self.scorer} at layer {self.layer} of the model {self.fingerprint}"
+        return f"{self.name!r}: {where}, trained on {trained}"
+
+    def _table(self) -> Table:
+        rows = ((name, number(value)) for name, value in self.figures.items())
+        return ("on held-out problems", ""), rows
 
     def __str__(self) -> str:
         return f"verifier {self.name!r}" + (f" of {self.owner}" if self.owner else "")

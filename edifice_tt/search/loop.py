@@ -7,6 +7,7 @@ from typing import Any
 
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, PluginError, unknown_name
+from edifice_tt.contract.shown import Shown, Table, counted, first_of, number
 from edifice_tt.contract.tracing import blamed, show
 from edifice_tt.search.books import Books
 from edifice_tt.search.method import Ask, Method, Outcome, Row, State, in_order
@@ -52,8 +53,8 @@ class Progress:
         return cls(plain["state"], Books.from_dict(plain["books"]), by_row)
 
 
-@dataclass(frozen=True)
-class Found:
+@dataclass(frozen=True, repr=False)
+class Found(Shown):
     """What a search came to: its outcome, its rows as they stand at the end, and its books."""
 
     outcome: Outcome
@@ -64,6 +65,17 @@ class Found:
     def chosen(self) -> Row | None:
         """The chosen row, None where the search chose none."""
         return None if self.outcome.row is None else self.rows[self.outcome.row]
+
+    def _line(self) -> str:
+        row = "no row" if self.outcome.row is None else f"row {self.outcome.row}"
+        tokens = "" if self.books.tokens is None else f", {counted(self.books.tokens, 'token')}"
+        return f"{row} of {self.books.rows}{tokens}; {first_of(self.outcome.tally)}"
+
+    def _table(self) -> Table:
+        rows = (
+            (row.row, row.text, row.answer, row.num_tokens, number(row.score)) for row in self.rows
+        )
+        return ("", "text", "answer", "tokens", "score"), rows
 
     @property
     def kept_tokens(self) -> int | None:

@@ -19,14 +19,15 @@ from edifice_tt.contract.errors import (
     unknown_name,
 )
 from edifice_tt.contract.options import problem_seed, whole
+from edifice_tt.contract.shown import Shown, Table, first_of, number, quoted
 from edifice_tt.contract.tracing import blamed, show
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.answers import opened_thinking
 
 
-@dataclass(frozen=True)
-class Choice:
+@dataclass(frozen=True, repr=False)
+class Choice(Shown):
     """The candidate that a rule chose, with the weight of each alternative.
 
     `tally` maps each alternative (an answer or a candidate's index, as the rule documents) to its
@@ -45,6 +46,18 @@ class Choice:
     @property
     def text(self) -> str:
         return self.candidate.text
+
+    def _line(self) -> str:
+        abstained = f"; {self.abstained} abstained" if self.abstained else ""
+        tally = f"; {first_of(self._ranked())}" if self.tally else ""
+        return f"{self.index} by {self.rule}: {quoted(self.text)}{tally}{abstained}"
+
+    def _table(self) -> Table:
+        rows = ((one, number(weight)) for one, weight in self._ranked().items())
+        return ("alternative", "weight"), rows
+
+    def _ranked(self) -> dict[str, float]:
+        return dict(sorted(self.tally.items(), key=lambda one: -one[1]))
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON."""

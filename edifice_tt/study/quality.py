@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edifice_tt.contract.shown import Shown, Table, number
 from edifice_tt.study.statistics import Floats, best_of_ks, check_pair, stacks, tie_bounds
 
 NUM_BINS = 10  # of a reliability diagram
@@ -36,8 +37,8 @@ class Histogram:
     wrong: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class ScorerQuality:
+@dataclass(frozen=True, repr=False)
+class ScorerQuality(Shown):
     """The result of `assess_scorer`; None where a number is undefined.
 
     `auroc_pooled` compares candidates across problems. `auroc_within` compares those of one
@@ -63,6 +64,14 @@ class ScorerQuality:
     best_k: int
     peak_accuracy: float
     trained_on: int = 0
+
+    def _line(self) -> str:
+        within = number(self.auroc_within) or "unknown"
+        return f"of {self.scorer}: right above wrong {within} in {self.mixed_problems} problems"
+
+    def _table(self) -> Table:
+        names = ("auroc_within", "auroc_pooled", "ece", "brier", "length_correlation")
+        return (), ((name, number(getattr(self, name))) for name in names)
 
 
 def assess_scorer(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edifice_tt.contract.shown import Shown, Table, counted, first_of, number
 from edifice_tt.study.forecast import Forecast
 from edifice_tt.study.quality import ScorerQuality
 
@@ -101,8 +102,8 @@ class CutOff:
     others: tuple[RuleCurve, ...]
 
 
-@dataclass(frozen=True)
-class Curve:
+@dataclass(frozen=True, repr=False)
+class Curve(Shown):
     """Accuracy at each of `ks` by rule, with costs, comparisons and the quality of scorers.
 
     `pool` and `settings` say what was measured; `problems`, `candidates` and `abstentions` are
@@ -137,6 +138,16 @@ class Curve:
     def by_trust(self) -> list[RuleCurve]:
         """The rules in their order; behind them those whose scorer has seen these problems."""
         return sorted(self.rules, key=lambda rule: self.trained_on(rule.scorer) > 0)
+
+    def _line(self) -> str:
+        last = {rule.label: rule.accuracy[-1] for rule in self.by_trust()}
+        measured = f"{counted(self.problems, 'problem')}, k up to {self.ks[-1]}"
+        where = f"of {self.pool}: " if self.pool else ""
+        return f"{where}{measured}; {first_of(last)}"
+
+    def _table(self) -> Table:
+        rows = ((rule.label, *map(number, rule.accuracy)) for rule in self.by_trust())
+        return ("accuracy at k", *map(str, self.ks)), rows
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON; unknown numbers are None, never NaN."""

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edifice_tt.contract.shown import Shown, Table, counted, number
+
 SCHEMA = 1
 
 
@@ -56,8 +58,8 @@ class OneProblem:
     early: float
 
 
-@dataclass(frozen=True)
-class Replay:
+@dataclass(frozen=True, repr=False)
+class Replay(Shown):
     """What a search would have spent and gained on a finished pool.
 
     `all` spends every candidate and `same` as much as the search, on the first candidates of each
@@ -89,6 +91,19 @@ class Replay:
     monte_carlo: MonteCarlo | None
     breaks: str
     by_problem: tuple[OneProblem, ...]
+
+    def _line(self) -> str:
+        spent = f"{number(self.spent.samples)} of {number(self.all.samples)} samples"
+        right = f"accuracy {number(self.spent.accuracy)}, with all {number(self.all.accuracy)}"
+        on = f" on {self.pool}" if self.pool else ""
+        where = f"of {self.search}{on}: {counted(self.problems, 'problem')}"
+        return f"{where}, {spent} per problem; {right}"
+
+    def _table(self) -> Table:
+        ways = [way for way in (self.spent, self.same, self.all) if way is not None]
+        rows = (map(number, (w.samples, w.tokens, w.accuracy, w.low, w.high)) for w in ways)
+        labelled = ((way.label, *row) for way, row in zip(ways, rows, strict=True))
+        return ("per problem", "samples", "tokens", "accuracy", "from", "to"), labelled
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON; unknown numbers are None, never NaN."""

@@ -93,15 +93,19 @@ def key_of(prompt: str, candidate: Candidate) -> str:
 
 
 def read_features(
-    lm: CausalLM, pools: Iterable[Pool], layer: int | None = None, positions: str = "last"
+    lm: CausalLM,
+    pools: Iterable[Pool],
+    layer: int | None = None,
+    positions: str = "last",
+    watch: Watch | None = None,
 ) -> Features:
     """Compute the hidden states of all candidates of `pools`; `layer` as in `read_hidden`.
 
-    `positions` is `last` (only the last token) or `all`. Raises `EdificeError` for a pool that
-    another model sampled.
+    `positions` is `last` (only the last token) or `all`, `watch` as in `read_features_at`. Raises
+    `EdificeError` for a pool that another model sampled.
     """
     layer = check_layer(lm, layer)
-    return read_features_at(lm, pools, [layer], positions)[layer]
+    return read_features_at(lm, pools, [layer], positions, watch=watch)[layer]
 
 
 def read_features_at(
@@ -142,6 +146,16 @@ def check_model(lm: CausalLM, pool: Pool) -> None:
             f"problem {pool.problem!r} was sampled by model {pool.settings.get('model')!r} with "
             f"fingerprint {theirs}, given {lm.name!r} with {lm.fingerprint}; a head reads the "
             "states of the model that sampled"
+        )
+
+
+def check_source(lm: CausalLM, features: Features, layer: int | None, positions: str) -> None:
+    """Raise `EdificeError` for features that are not those of this model, layer and positions."""
+    if different := differing(vars(features.source), vars(Source.of(lm, layer, positions))):
+        name, theirs, ours = different
+        raise EdificeError(
+            f"the features are of {name}={theirs!r}, this training needs {ours!r}; compute them "
+            "again"
         )
 
 

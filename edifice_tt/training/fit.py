@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
@@ -20,13 +21,15 @@ from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
-from edifice_tt.contract.errors import CheckpointError, EdificeError, unknown_name
-from edifice_tt.contract.options import check_count, check_dropout, make_config
+from edifice_tt.contract.errors import CheckpointError, EdificeError
+from edifice_tt.contract.options import make_config
+from edifice_tt.contract.shown import Shown, Table, counted, number
+from edifice_tt.contract.spelled import takes_options_of
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.files import working_alone
+from edifice_tt.machine.progress import Shows, each, showing
 from edifice_tt.nn.buffers import place
 from edifice_tt.pools.pool import Pool
-from edifice_tt.pools.writer import differing
 from edifice_tt.scoring.verifier import Verifier, digest_of, new_head
 from edifice_tt.study.quality import ScorerQuality, assess_scorer
 from edifice_tt.training.calibration import calibrate
@@ -41,58 +44,16 @@ from edifice_tt.training.examples import (
     shape_of,
     step_ends,
 )
-from edifice_tt.training.features import Features, Source, check_model, read_features
+from edifice_tt.training.features import Features, check_model, check_source, read_features
 from edifice_tt.training.folds import train_in_folds
 from edifice_tt.training.loop import Loop, Schedule
 from edifice_tt.training.losses import outcome_loss, pairwise_loss
+from edifice_tt.training.options import FitOptions as FitOptions
 from edifice_tt.training.progress import Epoch, Run, load_run, save_run, seeded
 
-LOSSES = ("outcome", "pairwise", "token", "step")
 
-
-@dataclass(frozen=True)
-class FitOptions:
-    """How a head is fitted; raises `ValueError` for invalid values.
-
-    `loss` is `outcome` (correctness at the last token), `token` or `step` (correctness at every
-    token or at each end of a step), or `pairwise`. Each of `folds` parts of the problems is held
-    out once; training stops after `patience` epochs without a better held-out loss.
-    """
-
-    loss: str = "outcome"
-    layer: int | None = None
-    scorer_hidden: int = 128
-    dropout: float = 0.1
-    lr: float = 1e-3
-    weight_decay: float = 0.01
-    batch_problems: int = 8
-    epochs: int = 60
-    patience: int = 10
-    folds: int = 4
-    balance: bool = True
-    margin: float = 0.0
-    centre: float = 0.01
-    calibration: str = "platt"
-    name: str = "verifier"
-
-    def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise unknown_name("loss", self.loss, LOSSES)
-        for option in ("scorer_hidden", "batch_problems", "epochs", "patience", "folds"):
-            object.__setattr__(self, option, check_count(option, getattr(self, option)))
-        check_dropout(self.dropout)
-        if self.folds < 2:
-            raise ValueError(f"folds={self.folds} must be at least 2, or nothing is held out")
-        for option in ("lr", "weight_decay", "margin", "centre"):
-            value = getattr(self, option)
-            if not 0 <= value < float("inf") or (option == "lr" and value == 0):
-                raise ValueError(f"{option}={value} must be a finite number, above 0 for lr")
-        if self.calibration not in ("platt", "temperature"):
-            raise ValueError(f"calibration={self.calibration!r} must be platt or temperature")
-
-
-@dataclass(frozen=True, eq=False)
-class Fit:
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit(Shown):
     """A trained verifier with its quality and training history.
 
     `pools` holds the problems, each scored by a head that was trained without it; `quality`
@@ -109,6 +70,22 @@ class Fit:
     quality: ScorerQuality
     pools: tuple[Pool, ...]
 
+    def _line(self) -> str:
+        v, trained = self.verifier, counted(self.num_train, "problem")
+        right = f"right above wrong {number(self.quality.auroc_within) or 'unknown'}"
+        epochs = counted(self.best_epoch, "epoch")
+        return f"of {v.name!r}, {v.scorer} at layer {v.layer}: {trained}, {epochs}; {right}"
+
+    def _table(self) -> Table:
+        q = self.quality
+        held_out = {
+            "right above wrong": q.auroc_within,
+            "Brier": q.brier,
+            "calibration error": q.ece,
+        }
+        rows = {name: number(value) for name, value in held_out.items()}
+        return ("on held-out problems", ""), [*rows.items(), ("stopped by", self.stopped)]
+
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON, without the weights and the pools."""
         plain = {name: getattr(self, name) for name in ("best_epoch", "num_train", "stopped")}
@@ -116,6 +93,7 @@ class Fit:
         return {**plain, "held_out": dict(self.verifier.figures), "history": history}
 
 
+@takes_options_of(FitOptions)
 def fit_scorer(
     lm: CausalLM,
     pools: Sequence[Pool],
@@ -126,6 +104,7 @@ def fit_scorer(
     targets: Targets | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    progress: Shows = False,
     **options: Any,
 ) -> Fit:
     """Train a registered head on the hidden states of answers that are marked right or wrong.
@@ -135,6 +114,7 @@ def fit_scorer(
     model. `targets` returns a candidate's targets: one number within 0 and 1, or None (no target),
     per token. Each epoch is saved in the file `checkpoint`; a call with the same arguments
     continues from there. `on_epoch` is called after each epoch.
+    `progress=True` shows how far it is, and a function is called with each `Progress`.
 
     Raises `EdificeError` for pools of another model or of a test split, and for a loss that is
     never finite. Raises `ValueError` for pools without right and wrong candidates, and
@@ -151,7 +131,9 @@ def fit_scorer(
     head_options |= {"seed": seed}
     head = _head(lm, scorer, head_options)
     targets, positions = _read_by(lm, head, settings.loss, targets)
-    features = _features(lm, pools, settings.layer, positions, features)
+    if features is None:
+        features = read_features(lm, pools, settings.layer, positions, partial(each, progress))
+    check_source(lm, features, settings.layer, positions)
     right = float(np.mean([bool(c.correct) for pool in pools for c in pool]))
     examples = make_examples(pools, features, targets, right if settings.balance else None)
     verifier = Verifier(
@@ -180,7 +162,14 @@ def fit_scorer(
             raise CheckpointError(
                 f"{checkpoint}: its weights are not those of this training; delete it to begin anew"
             )
-        run, stopped = train_in_folds(loop, verifier, examples, folds, run, keep, on_epoch)
+        with showing(progress, None, "epochs") as add:
+
+            def tell(epoch: Epoch) -> None:
+                add(1, 0)
+                if on_epoch is not None:
+                    on_epoch(epoch)
+
+            run, stopped = train_in_folds(loop, verifier, examples, folds, run, keep, tell)
     rows = (row for fold in run.folds for row in fold.logits)
     by_place = dict(zip(chain(*folds), rows, strict=True))
     logits = [by_place[place] for place in range(len(pools))]
@@ -237,20 +226,6 @@ def _head(lm: CausalLM, scorer: str, options: dict[str, Any]) -> Any:
     if not get_state_dict(head):
         raise EdificeError(f"scorer {scorer!r} has no weights, so there is nothing to train")
     return place(head, lm.device)
-
-
-def _features(
-    lm: CausalLM, pools: Sequence[Pool], layer: int | None, positions: str, known: Features | None
-) -> Features:
-    if known is None:
-        return read_features(lm, pools, layer, positions)
-    if different := differing(vars(known.source), vars(Source.of(lm, layer, positions))):
-        name, theirs, ours = different
-        raise EdificeError(
-            f"the features are of {name}={theirs!r}, this training needs {ours!r}; compute them "
-            "again"
-        )
-    return known
 
 
 def positions_needed(

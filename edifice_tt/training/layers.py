@@ -5,18 +5,22 @@ It measures but does not choose: by chance alone, one of several layers is alway
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.contract.spelled import takes_options_of
 from edifice_tt.engine.hidden import check_layer
+from edifice_tt.machine.progress import Shows, each
 from edifice_tt.pools.pool import Pool
 from edifice_tt.study.intervals import bootstrap_means, interval_of_means
 from edifice_tt.study.quality import auroc
 from edifice_tt.training.features import Features, read_features_at
 from edifice_tt.training.fit import Fit, fit_scorer, positions_needed
+from edifice_tt.training.options import FitOptions
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +54,7 @@ def some_layers(lm: CausalLM) -> tuple[int, ...]:
     return tuple(sorted({max(1, round(last * part / 4)) for part in (1, 2, 3, 4)}))
 
 
+@takes_options_of(FitOptions, {field.name for field in fields(FitOptions)} - {"layer"})
 def compare_layers(
     lm: CausalLM,
     pools: Sequence[Pool],
@@ -59,14 +64,16 @@ def compare_layers(
     features: Mapping[int, Features] | None = None,
     level: float = 0.95,
     seed: int = 0,
-    on_fit: Callable[[Fit], None] = lambda fit: None,
+    on_fit: Callable[[Fit], None] | None = None,
+    progress: Shows = False,
     **options: Any,
 ) -> tuple[LayerQuality, ...]:
     """Fit a head at each of several layers and measure all on the same held-out problems.
 
     `layers` defaults to `some_layers`. `options` are those of `fit_scorer`, except `layer`.
     `features` saves the single pass of the model for all layers. Intervals are a paired bootstrap
-    over the problems with right and wrong candidates. `on_fit` is called after each layer. Raises
+    over the problems with right and wrong candidates. `on_fit` is called after each layer.
+    `progress=True` shows how far it is, and a function is called with each `Progress`. Raises
     as `fit_scorer`.
     """
     layers = sorted({check_layer(lm, layer) for layer in layers or some_layers(lm)})
@@ -74,16 +81,17 @@ def compare_layers(
     if features is None:
         loss, targets = options.get("loss", "outcome"), options.get("targets")
         positions = positions_needed(lm, scorer, loss, targets)
-        features = read_features_at(lm, pools, layers, positions)
+        features = read_features_at(lm, pools, layers, positions, watch=partial(each, progress))
     if missing := [layer for layer in layers if layer not in features]:
         raise ValueError(f"the features hold no layer {missing[0]}; read them at all layers")
     fits = []
-    for layer in layers:
+    for layer in each(progress, layers, len(layers), "layers"):
         fit = fit_scorer(
             lm, pools, scorer, seed=seed, features=features[layer], layer=layer, **options
         )
         fits.append(fit)
-        on_fit(fit)
+        if on_fit is not None:
+            on_fit(fit)
     table = np.array([_aurocs(fit) for fit in fits]).T  # (problems, layers)
     table = table[~np.isnan(table[:, 0])]
     at_best = int(np.argmax(table.mean(axis=0)))

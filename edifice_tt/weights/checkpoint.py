@@ -14,6 +14,7 @@ from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.architectures.attached import config_to_save
+from edifice_tt.architectures.model import Model
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import CheckpointError, EdificeError
 from edifice_tt.machine.exclusive import exclusive
@@ -68,8 +69,12 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
 
 
 @exclusive
-def load(path: str | os.PathLike[str], device: str | None = None, dtype: str | None = None) -> Any:
+def load(
+    path: str | os.PathLike[str], device: str | None = None, dtype: str | None = None
+) -> Model:
     """Build the model that a file describes and give it the file's weights.
+
+    `load_pretrained` does the same for a language model, and gives its type.
 
     `dtype` (`float32`, `float16` or `bfloat16`) is what dense layers are stored as; by default what
     the file has, or float32 where the device has it not, which is one `PrecisionWarning`.
@@ -92,7 +97,7 @@ def load(path: str | os.PathLike[str], device: str | None = None, dtype: str | N
     check_weights(file.path, shapes, open_device(device), beside=8 * largest)
     try:
         with held_to(shapes):
-            model = registry.build(name, device=device, **options)
+            model: Any = registry.build(name, device=device, **options)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
     if "tokenizer" in file.metadata:
@@ -127,4 +132,5 @@ def load(path: str | os.PathLike[str], device: str | None = None, dtype: str | N
     fill(weights, {key: key for key in weights}, file, as_stored)
     model = store(model, common)
     give_back(home)
-    return model
+    loaded: Model = model
+    return loaded

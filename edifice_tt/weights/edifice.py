@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
-from edifice_tt.architectures.test_time_compute import NAME
+from edifice_tt.architectures.test_time_compute import NAME, TestTimeCompute
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.machine.exclusive import exclusive
@@ -62,7 +62,7 @@ def edifice_name(name: str) -> str:
 
 
 @exclusive
-def load_edifice(path: str | os.PathLike[str], **options: Any) -> Any:
+def load_edifice(path: str | os.PathLike[str], **options: Any) -> TestTimeCompute:
     """Build `test_time_compute` and give it the original's parameters from a safetensors file.
 
     `options` are those of `build`; they must be the ones that the parameters were made with (the
@@ -72,7 +72,7 @@ def load_edifice(path: str | os.PathLike[str], **options: Any) -> Any:
     Raises `CheckpointError` for a damaged file and with all differences in names, shapes and dtypes
     at once; nothing moves before all agree.
     """
-    model = registry.build(NAME, **options)
+    model: TestTimeCompute = registry.build(NAME, **options)
     weights = get_state_dict(model)
     _check_head(model)
     file = open_safetensors(path)

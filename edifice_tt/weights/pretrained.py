@@ -2,9 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from edifice_tt.architectures.attached import add_head, check_head
+from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.architectures.model import Model
 from edifice_tt.contract.errors import CheckpointError, EdificeError, unknown_name
 from edifice_tt.contract.plugins import load_plugins
 from edifice_tt.contract.tracing import blamed
@@ -27,7 +28,7 @@ def load_pretrained(
     activations: str = "float32",
     *,
     scorer: str | None = None,
-) -> Any:
+) -> CausalLM:
     """Load a language model: a catalog name, a GGUF file, a Hugging Face folder, or a saved model.
 
     `owner/repo` and `owner/repo/FILE.gguf` are models at Hugging Face, unless there is such a path,
@@ -65,6 +66,7 @@ def load_pretrained(
     opened = open_device(device)
     path, name = _located(model, named)
     # Our own formats first; a plugin sees only the path, and the first that knows it answers.
+    lm: CausalLM | None
     if activations == "float32":
         lm = load_builtin(path, opened, dtype)
     elif is_gguf(path):
@@ -126,10 +128,21 @@ def _find(model: str | os.PathLike[str]) -> str | None:
     raise unknown_name("model", text, known)
 
 
-def load_builtin(path: Path, device: str | None = None, dtype: str | None = None) -> Any:
+def load_builtin(
+    path: Path, device: str | None = None, dtype: str | None = None
+) -> CausalLM | None:
     """The formats that edifice_tt itself reads; None for any other."""
     if is_gguf(path):
         return load_gguf(path, device, dtype)
     if path.suffix == ".safetensors" and path.is_file():
-        return load(path, device, dtype)
+        return _language_model(path, load(path, device, dtype))
     return load_huggingface(path, device, dtype) if is_huggingface(path) else None
+
+
+def _language_model(path: Path, model: Model) -> CausalLM:
+    if not isinstance(model, CausalLM):
+        raise CheckpointError(
+            f"{path}: it holds a {model.architecture}, which is no language model; load it with "
+            "edifice_tt.load"
+        )
+    return model

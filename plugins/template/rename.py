@@ -1,4 +1,7 @@
-"""Copy this template under your own name: python3 rename.py NAME FOLDER."""
+"""Copy this template under your own name, as `edifice-tt plugins --new NAME` does.
+
+Alone: python3 rename.py NAME FOLDER.
+"""
 
 import keyword
 import re
@@ -33,11 +36,24 @@ def rename(name: str, folder: Path) -> None:
         path.rename(path.with_name(path.name.replace("my_scorer", module)))
 
 
+def next_steps(name: str, folder: Path) -> str:
+    """What to do with the copy."""
+    module, package = name.replace("-", "_"), f"edifice-tt-{name.replace('_', '-')}"
+    return f"""wrote {folder}: the package {package} with the scorer {module}
+next:
+  cd {folder}
+  pip install -e '.[test]'       # its edits take effect at the next start
+  python -m pytest               # it keeps the contract as it is
+  edit src/edifice_tt_{module}/__init__.py, and what tests/test_{module}.py expects of it
+  edifice-tt best-of "Why is the sky blue?" --scorer {module}"""
+
+
 if __name__ == "__main__":
     try:
         if len(sys.argv) != 3:
             raise ValueError(f"{len(sys.argv) - 1} words given, expected 2: NAME FOLDER")
         rename(sys.argv[1], Path(sys.argv[2]))
+        print(next_steps(sys.argv[1], Path(sys.argv[2])))
     except (ValueError, OSError) as error:
         print(f"rename.py: error: {error}", file=sys.stderr)
         sys.exit(2)

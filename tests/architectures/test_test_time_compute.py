@@ -52,7 +52,32 @@ def test_nan_never_wins_over_a_number():
     assert et.select_best_of_n(scores).tolist() == [2, 2, 0, 0, 0]
 
 
-@pytest.mark.parametrize("scores", [Tensor(1.0), Tensor.zeros(0, 3)])
+@pytest.mark.parametrize("case", CHOICES, ids=lambda case: case["name"])
+def test_an_array_and_lists_are_chosen_from_as_a_tensor_is(case):
+    words = {"infinity": np.inf, "neg_infinity": -np.inf}
+    scores = np.array([words.get(s, s) for s in case["scores"]], np.float32).reshape(case["shape"])
+    for given in (scores, scores.astype(np.float64), scores.tolist()):
+        best = et.select_best_of_n(given)
+        assert isinstance(best, Tensor)
+        assert best.shape == tuple(case["shape"][1:])
+        assert best.numpy().ravel().tolist() == case["best"]
+        assert best.numpy().dtype == np.int32
+
+
+def test_numbers_of_an_array_are_not_rounded_before_they_are_compared():
+    assert et.select_best_of_n([1.0, 1.0 + 2.0**-40]).item() == 1
+    assert et.select_best_of_n([2**60, 2**60 + 1]).item() == 1
+    assert et.select_best_of_n([float("nan"), float("-inf")]).item() == 0
+    assert et.select_best_of_n(np.array([[np.nan, 1.0], [-3.0, np.nan]])).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("scores", [[[1.0], [1.0, 2.0]], ["7", "8"], None, [True, False]])
+def test_what_holds_no_numbers_is_refused_by_name(scores):
+    with pytest.raises(ValueError, match=r"^scores "):
+        et.select_best_of_n(scores)
+
+
+@pytest.mark.parametrize("scores", [Tensor(1.0), Tensor.zeros(0, 3), 7.0, [], np.zeros((0, 3))])
 def test_nothing_to_select_from_is_an_error(scores):
     with pytest.raises(ValueError, match=r"expected \(N, ...\) with N at least 1"):
         et.select_best_of_n(scores)

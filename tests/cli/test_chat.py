@@ -12,7 +12,8 @@ import pytest
 from commands import runner
 
 import edifice_tt as et
-from edifice_tt.cli import leader, meter, terminal
+from edifice_tt.cli import leader, terminal
+from edifice_tt.machine import meter
 from edifice_tt.sampling.generate import Event
 
 FEW = ("chat", "-m", "tiny", "-n", "3", "--max-tokens", "5")

@@ -182,11 +182,27 @@ def test_every_device_sees_a_weight_that_changed_in_place():
     assert fast(x).scores.numpy() == pytest.approx(before + 1, abs=1e-6)
 
 
+def test_arrays_and_lists_go_where_tensors_do(tiny_lm):
+    model, x = make(seed=0), np.arange(8, dtype=np.float32).reshape(1, 1, 8)
+    fast, expected = et.jit(model), model(Tensor(x)).scores.numpy()
+    for given in (x, x.astype(np.float64), x.tolist(), x.astype(np.int64), Tensor(x)):
+        assert (fast(given).scores.numpy() == expected).all()
+        assert (model(given).scores.numpy() == expected).all()
+    ids = [[68, 69, 70]]
+    logits = et.jit(tiny_lm)(ids).logits.numpy()
+    assert logits == pytest.approx(tiny_lm(ids).logits.numpy(), abs=1e-5)
+
+
 @pytest.mark.parametrize(
-    "x", [[[[1.0] * 8]], np.ones((1, 1, 8), np.float32)], ids=["list", "array"]
+    ("x", "message"),
+    [
+        (["text"], r"the input of jit is \['text'\]"),
+        ([[1.0], [1.0, 2.0]], "the input of jit has rows of different lengths"),
+        ([[2**40]], "holds whole numbers that are no int32"),
+    ],
 )
-def test_what_is_no_tensor_is_one_clear_error(x):
-    with pytest.raises(ValueError, match="jit needs a Tensor, given"):
+def test_what_holds_no_such_numbers_is_one_clear_error(x, message):
+    with pytest.raises(ValueError, match=message):
         et.jit(make(seed=0))(x)
 
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.shown import Shown, Table
 from edifice_tt.engine.hidden import Texts, read_texts
+from edifice_tt.machine.progress import Add
 from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.judges.describe import describe
 from edifice_tt.scoring.judges.forms import Text, write_text
@@ -24,8 +26,8 @@ from edifice_tt.weights.rewards.kinds import Kind
 AT_ONCE = 32  # answers whose states are in memory together
 
 
-@dataclass(frozen=True, eq=False)
-class Judge:
+@dataclass(frozen=True, eq=False, repr=False)
+class Judge(Shown):
     """A pretrained judge, made by `edifice_tt.load_reward`.
 
     `kind` says where its numbers are read and what they are; `lm` is its language model. It is
@@ -67,6 +69,12 @@ class Judge:
             hashed.update(b"" if layer.bias is None else layer.bias.tobytes())
         return hashed.hexdigest()[:16]
 
+    def _line(self) -> str:
+        return f"{self.name!r}: {self.kind.name}, {self.range} per {self.level}, by {self.lm!r}"
+
+    def _table(self) -> Table:
+        return (), self.describe().items()
+
     def __str__(self) -> str:
         return f"judge {self.name!r}" + (f" of {self.owner}" if self.owner else "")
 
@@ -75,11 +83,14 @@ class Judge:
         rows = self.rate(prompt, completions)
         return rows if self.level == "step" else [row[0] for row in rows]
 
-    def rate(self, question: str | Messages, answers: Sequence[Answer]) -> list[list[float]]:
+    def rate(
+        self, question: str | Messages, answers: Sequence[Answer], add: Add | None = None
+    ) -> list[list[float]]:
         """The numbers of each answer: one, or one per step.
 
         `question` is a text or the messages of a chat, an answer a text or a list of its steps. The
-        numbers of an answer depend on it and the question alone, to the last bit on a CPU.
+        numbers of an answer depend on it and the question alone, to the last bit on a CPU. `add` is
+        called with 1 and 0 for each answer that was rated.
 
         Raises `ValueError` for what is no question or no list of answers. Raises `EdificeError`
         for a text that does not fit the judge, and for a score that is not a finite number.
@@ -90,19 +101,21 @@ class Judge:
             rows[i] = self.head.scores([states[place] for place in wanted])
             if not all(map(isfinite, rows[i])):
                 raise EdificeError(f"{self} gave candidate {i} a score that is not a finite number")
+            if add is not None:
+                add(1, 0)
         return rows
 
     def check(self, pool: Pool) -> None:
         """Raise as `score` does for a text that does not fit; reads none."""
         self._texts(question_of(pool), [candidate.text for candidate in pool])
 
-    def score(self, pool: Pool, reduce: str | None = None) -> Pool:
+    def score(self, pool: Pool, reduce: str | None = None, add: Add | None = None) -> Pool:
         """The pool with this judge's scores, and its steps where it has some.
 
         Raises `EdificeError` as `rate` does, and for a pool that lacks the messages of its chat.
         """
         check_reduce(self, reduce)
-        rows = self.rate(question_of(pool), [candidate.text for candidate in pool])
+        rows = self.rate(question_of(pool), [candidate.text for candidate in pool], add)
         how = reduce or self.reduce
         scores = [reduce_steps(row, how) if how else row[0] for row in rows]
         steps = rows if self.level == "step" else ()

@@ -47,6 +47,10 @@ class Tokenizer:
     chat_template: str | None = None
     space_prefix: bool = False  # whether a space at the start of a text is none
 
+    def __repr__(self) -> str:
+        template = "a" if self.chat_template else "no"
+        return f"<Tokenizer of {self.vocab_size:,} tokens, with {template} chat template>"
+
     @classmethod
     def from_gguf(cls, metadata: Mapping[str, Any]) -> "Tokenizer":
         """Build the tokenizer that a GGUF file describes in its metadata.

@@ -18,11 +18,11 @@ clock = time.monotonic
 class Meter:
     """Counts work against its total, and tells how far it is.
 
-    A context: at its end the line that moves is ended. Work that takes less than ten seconds prints
-    nothing where no terminal is.
+    `total` is None where nobody knows it. A context: at its end the line that moves is ended. Work
+    that takes less than ten seconds prints nothing where no terminal is.
     """
 
-    def __init__(self, total: int, what: str, done: int = 0) -> None:
+    def __init__(self, total: int | None, what: str, done: int = 0) -> None:
         self.total, self.what, self.done, self.tokens = total, what, done, 0
         self._before, self._moves = done, sys.stderr.isatty()
         self._begun = self._told = clock()
@@ -52,8 +52,9 @@ class Meter:
 
     def line(self) -> str:
         """How far it is, how fast, and how long it will take at this pace."""
-        made, left = self.done - self._before, self.total - self.done
-        parts = [f"{self.done}/{self.total} {self.what}"]
+        made, total = self.done - self._before, "" if self.total is None else f"/{self.total}"
+        left = 0 if self.total is None else self.total - self.done
+        parts = [f"{self.done}{total} {self.what}"]
         if self.tokens:
             parts.append(f"{self.tokens / self.seconds:.1f} tokens per second")
         if made > 0 and left > 0:

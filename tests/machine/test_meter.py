@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from edifice_tt.cli import meter, terminal
+from edifice_tt.cli import terminal
+from edifice_tt.machine import meter
 
 
 @pytest.fixture
