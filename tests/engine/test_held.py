@@ -11,6 +11,7 @@ from edifice_tt.engine.decoder import CACHES, Decoder
 from edifice_tt.engine.held import common
 from edifice_tt.engine.hidden import Texts, read_hidden, read_texts
 from edifice_tt.engine.workspace import workspace_of
+from edifice_tt.testing import byte_tokenizer
 
 TWO = ["CPU", "CPU:1"]
 ASK = [65, 66, 67, 68, 69]  # what follows an answer
@@ -174,14 +175,31 @@ def test_of_more_candidates_than_rows_those_are_reused_that_were_sampled_last(ti
     assert max(shared[:4]) < 8
 
 
-def test_a_recurrent_layer_is_read_anew():
+RECURRENT = {"recurrent_layers": (0,), "gated_attention": True, "delta_key_heads": 2}
+RECURRENT |= {"delta_value_heads": 2, "delta_key_size": 3, "delta_value_size": 5, "delta_conv": 4}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"windows": (4, 0), "norms": "both", "attention_softcap": 5.0},
+        {"experts": 3, "experts_used": 2, "expert_size": 8},
+        {"long_rope_from": 30, "long_rope_factors": (1.0, 2.0, 3.0, 4.0)},
+        RECURRENT,
+    ],
+)
+def test_every_kind_of_layer_has_the_states_that_it_has_anew(options, counted):
+    """A recurrent layer keeps no more than its state behind the last token, so it is read anew."""
     sizes = {"vocab_size": 259, "context_length": 256, "hidden_size": 16, "num_layers": 2}
-    sizes |= {"num_heads": 2, "num_kv_heads": 1, "recurrent_layers": [0], "gated_attention": True}
-    sizes |= {"delta_key_heads": 2, "delta_value_heads": 2, "delta_key_size": 3}
-    lm = et.build("causal_lm", **sizes, delta_value_size=5, delta_conv=4, seed=3)
-    lm.tokenizer = et.testing.byte_tokenizer()
-    pool = sampled(lm, n=2, tokens=5)
-    assert last_states(lm, pool) == anew(last_states, lm, pool)
+    lm = et.build("causal_lm", **sizes, num_heads=2, num_kv_heads=1, seed=3, **options)
+    lm.tokenizer = byte_tokenizer()
+    pool = sampled(lm, n=3)
+    expected = anew(states_behind, lm, pool)
+    counted.clear()
+    assert states_behind(lm, pool, devices=["CPU"]) == expected
+    everything = sum(len(candidate.token_ids) + len(ASK) for candidate in pool)
+    assert (sum(counted) == everything) == (options is RECURRENT)
 
 
 def test_reading_leaves_no_more_caches_than_are_kept(tiny_lm):
