@@ -37,8 +37,13 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     def option(name: str, metavar: str, help: str, **more: Any) -> None:
         command.add_argument(f"--judge-{name}", metavar=metavar, help=help, **more)
 
-    option("kind", "KIND", "of a language model without a head: plus_minus, step_tag or yes_no")
-    asks = "ask the judge whether an answer is right; FILE has {question} and {answer}"
+    option(
+        "kind",
+        "KIND",
+        "of a language model without a head: plus_minus, step_tag, yes_no, follow_up",
+    )
+    asks = "ask the judge whether an answer is right; FILE has {question} and {answer}, or of the "
+    asks += "kind follow_up the next turn"
     option("prompt", "FILE", asks, type=Path)
     words = "the two words whose probabilities are compared (default: those of the kind)"
     option("labels", "GOOD,BAD", words)

@@ -11,7 +11,7 @@ import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.parser import default_of
 from edifice_tt.contract import registry
-from edifice_tt.contract.errors import EdificeError, TrainedOnWarning
+from edifice_tt.contract.errors import CheckpointError, EdificeError, TrainedOnWarning
 from edifice_tt.contract.plugins import OWN_NAME
 from edifice_tt.contract.tracing import message_of
 from edifice_tt.version import __version__
@@ -55,7 +55,7 @@ def open_work(arguments: argparse.Namespace, file: Any) -> Work:
         _check_concurrency(arguments, "states")
         verifier.check(lm)
         owner = verifier.owner or f"verifier {arguments.verifier}"
-        score = partial(_score_quietly, arguments, lm, verifier)
+        score = partial(_score_by_verifier, arguments, lm, verifier, _kept(arguments, lm, verifier))
         seen = _seen(verifier, file)
         return Work(verifier.name, _versioned(owner), verifier.fingerprint, score, seen=seen)
     record = check_scorer(lm, str(scorer))
@@ -83,10 +83,35 @@ def _score(arguments: argparse.Namespace, lm: Any, scorer: Any, pool: Any) -> An
     return et.score(lm, pool, scorer=scorer, reduce=arguments.reduce)
 
 
-def _score_quietly(arguments: argparse.Namespace, lm: Any, scorer: Any, pool: Any) -> Any:
+def _score_by_verifier(
+    arguments: argparse.Namespace, lm: Any, verifier: Any, kept: Any, pool: Any
+) -> Any:
+    if kept is not None and arguments.reduce is None and kept.holds(pool):
+        return verifier.score_states(pool, kept.of(pool))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TrainedOnWarning)  # one line has told of all
-        return _score(arguments, lm, scorer, pool)
+        return _score(arguments, lm, verifier, pool)
+
+
+def _kept(arguments: argparse.Namespace, lm: Any, verifier: Any) -> Any:
+    """The features that training has kept beside the pool file, if the verifier reads these.
+
+    What cannot be used is read anew, as it would be without the file.
+    """
+    from edifice_tt.training.features import Source, file_beside, load_features
+
+    for positions in ("all",) if verifier.looks_back else ("last", "all"):
+        file = file_beside(arguments.pool, verifier.layer, positions)
+        if not file.exists():
+            continue
+        try:
+            kept = load_features(file, Source.of(lm, verifier.layer, positions))
+        except CheckpointError as error:
+            terminal.warn(f"{message_of(error)}; here it is left out, and the states are read")
+            continue
+        terminal.say(f"what {file} holds is not read again")
+        return kept
+    return None
 
 
 def _seen(verifier: Any, file: Any) -> list[str]:

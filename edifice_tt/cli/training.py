@@ -1,8 +1,6 @@
 """Commands that train: tasks, train, layers."""
 
 import argparse
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,9 @@ from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_numbers
 from edifice_tt.cli.settings import take_settings
 from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.wording import counted
 from edifice_tt.machine.files import working_alone
+from edifice_tt.machine.meter import Working
 
 HEADING = "train a scorer"
 
@@ -24,6 +24,7 @@ def register(add: Add) -> None:
     train = add("train", _train, "train a verifier on graded pool files", _add_training)
     train.add_argument("--layer", type=int, help="whose hidden states it reads (default: the last)")
     train.add_argument("--name", help="name of its scores (default: that of the file)")
+    train.add_argument("--verbose", action="store_true", help="print a line about each epoch")
     resume = "go on with a run that broke off"
     options.add_output(train, "verifier file to write", resume=resume, required=True)
     layers = add("layers", _layers, "measure which layer a verifier reads best", _add_training)
@@ -89,17 +90,20 @@ def _train_alone(arguments: argparse.Namespace) -> None:
     lm = options.load(arguments, arguments.model)
     layer = check_layer(lm, arguments.layer)
     features = _read(arguments, lm, [layer])[layer]
-    fit = et.fit_scorer(
-        lm,
-        pools,
-        arguments.scorer,
-        layer=layer,
-        name=arguments.name or output.stem,
-        features=features,
-        checkpoint=checkpoint,
-        on_epoch=partial(_tell, terminal.say_now_and_then()),
-        **fit_options,
-    )
+    with Working() as work:
+        if not arguments.verbose:
+            work.begin(f"training {arguments.scorer} on {counted(len(pools), 'problem')}")
+        fit = et.fit_scorer(
+            lm,
+            pools,
+            arguments.scorer,
+            layer=layer,
+            name=arguments.name or output.stem,
+            features=features,
+            checkpoint=checkpoint,
+            on_epoch=_tell if arguments.verbose else None,
+            **fit_options,
+        )
     fit.verifier.save(output)
     checkpoint.unlink(missing_ok=True)
     plain = {"verifier": str(output), **fit.to_dict()}
@@ -178,12 +182,12 @@ def _read(arguments: argparse.Namespace, lm: Any, layers: list[int]) -> dict[int
     return features
 
 
-def _tell(say: Callable[[str], None], epoch: Any) -> None:
+def _tell(epoch: Any) -> None:
     problems = f"fold {epoch.fold}" if epoch.fold else "all problems"
     held_out = ""
     if epoch.held_out_loss is not None:
         held_out = f", held out {epoch.held_out_loss:.4f}, AUROC {epoch.held_out_auroc:.3f}"
-    say(f"{problems}, epoch {epoch.epoch}: loss {epoch.loss:.4f}{held_out}")
+    terminal.tell(f"{problems}, epoch {epoch.epoch}: loss {epoch.loss:.4f}{held_out}")
 
 
 def _summary(fit: Any, output: Path) -> str:

@@ -37,9 +37,9 @@ class CapturedStep:
         self._capture.cnt = 1
 
     def __call__(
-        self, inputs: NDArray[Any], rows: Sequence[int]
+        self, inputs: NDArray[Any], rows: Sequence[int], with_logits: bool = True
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """`rows` is what `KVCache.rows` holds."""
+        """`rows` is what `KVCache.rows` holds. Logits are part of what was captured."""
         shared, length, _, *places = rows
         bound = [_bind("length", length, self._room), _bind("last", places[-1], self._tokens)]
         if self._prefix_room is not None:

@@ -4,7 +4,8 @@ Knows tokens, caches and steps on one device; knows no sampling and no text. A s
 buffers of its caches, found by them, and dropped with them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -14,6 +15,7 @@ from tinygrad.helpers import Context
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.engine.captures import CapturedStep
+from edifice_tt.engine.held import Held
 from edifice_tt.engine.programs import LinkedStep, Programs
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.nn.buffers import in_memory
@@ -35,6 +37,7 @@ class Decoder:
         self._model = model
         self.programs = programs or Programs(model)
         self.caches: dict[tuple[int, int], KVCache] = {}  # the one that was used last is last
+        self.held: dict[tuple[int, int], Held] = {}  # what the rows of these caches hold
         self.prefix: KVCache | None = None  # holds the prompt
         self._ids: list[int] | None = None  # those of the prompt, when it was read here
         self._of_long = False  # whether texts are read as long ones are, see `KVCache`
@@ -51,11 +54,52 @@ class Decoder:
         Its content is undefined. Caches of the last few sizes are reused.
         """
         size = cache_size(rows, tokens)
+        self.held.pop(size, None)
         cache = self.caches.pop(size, None) or self._make_cache(*size)
-        while len(self.caches) >= CACHES:
-            self._forget(self.caches.pop(next(iter(self.caches))))
+        self._make_room(CACHES - 1)
         self.caches[size] = cache
         return cache
+
+    def _make_room(self, most: int) -> None:
+        while len(self.caches) > most:
+            size = next(iter(self.caches))
+            self.held.pop(size, None)
+            self._forget(self.caches.pop(size))
+
+    def hold(
+        self, cache: KVCache, prompt_ids: Sequence[int], rows: int, layers: int | None = None
+    ) -> Held:
+        """What the rows of a cache hold, as yet nothing. Who reads adds the tokens that were read.
+
+        A recurrent layer keeps only the state behind the last token, of use to nobody else.
+        """
+        layers = self.model.config.num_layers if layers is None else layers
+        held = Held(cache, list(prompt_ids), self._of_long, layers, [[] for _ in range(rows)])
+        if in_memory(self.model.device) and not self.model.config.recurrent_layers:
+            self.held[cache.batch, cache.capacity] = held
+        return held
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether a token has the same bits in every step."""
+        return all(isinstance(step, LinkedStep) for step in self._steps.values())
+
+    def lend(self) -> dict[tuple[int, int], Held]:
+        """Take the caches that hold something out of use."""
+        lent, self.held = self.held, {}
+        for size in lent:
+            del self.caches[size]
+        return lent
+
+    def take_back(self, lent: dict[tuple[int, int], Held]) -> None:
+        """Keep caches that were lent, unless one of their size was made meanwhile."""
+        for size, held in lent.items():
+            if size in self.caches:
+                self._forget(held.cache)
+            else:
+                self.caches = {size: held.cache, **self.caches}
+                self.held[size] = held
+        self._make_room(CACHES)
 
     def _make_cache(self, rows: int, capacity: int) -> KVCache:
         with exclusive:
@@ -80,6 +124,10 @@ class Decoder:
         start = self.begin_prompt(ids)
         assert self.prefix is not None
         return self.end_prompt(ids, self.read(ids[start:], self.prefix.holding(start)))
+
+    def holds(self, ids: Sequence[int]) -> bool:
+        """Whether `self.prefix` is this prompt, read to its end."""
+        return self.prefix is not None and self._ids == list(ids)
 
     def begin_prompt(self, ids: Sequence[int]) -> int:
         """Make room for a prompt; returns how many of its tokens are already in the cache."""
@@ -149,18 +197,24 @@ class Decoder:
         """
         for place, (chunk, count) in enumerate(chunks_of(ids)):
             behind = cache.holding(cache.length + place * CHUNK, cache.prefix)
-            _, logits = self.step(chunk, behind, range(count))
+            ends = (place + 1) * CHUNK >= len(ids)
+            _, logits = self.step(chunk, behind, range(count), with_logits=ends)
         return logits
 
     def step(
-        self, inputs: NDArray[Any], cache: KVCache, wanted: Sequence[int], part: range | None = None
+        self,
+        inputs: NDArray[Any],
+        cache: KVCache,
+        wanted: Sequence[int],
+        part: range | None = None,
+        with_logits: bool = True,
     ) -> tuple[NDArray[Any], Logits]:
         """Read tokens (B, T) into the cache; only the `wanted` ones where that is faster.
 
         Returns the hidden states (B, T, D) and the logits: (B, V) after each row's token, or (1, V)
         after the last wanted token when T > 1. Both are valid until the next step. `part` is the
         range of layers to run, as in `CausalLM.read`. Without the last layer there are no logits,
-        only the hidden states through the final norm.
+        only the hidden states through the final norm. Nor are there any unless they are asked for.
         """
         B, T = inputs.shape[:2]
         prefix = cache.prefix
@@ -175,7 +229,18 @@ class Decoder:
                 step = step or CapturedStep(self._model, inputs, cache, part)
             self._steps[key] = step
         shared = prefix.length if prefix else 0
-        return step(inputs, [shared, cache.length, len(wanted), *wanted])
+        return step(inputs, [shared, cache.length, len(wanted), *wanted], with_logits)
+
+
+@contextmanager
+def lent_by(decoders: Iterable[Decoder]) -> Iterator[list[Held]]:
+    """Provide what decoders hold, in caches that nobody writes to within this context."""
+    lent = [(decoder, decoder.lend()) for decoder in decoders if decoder.is_linked]
+    try:
+        yield [held for _, some in lent for held in some.values()]
+    finally:
+        for decoder, some in lent:
+            decoder.take_back(some)
 
 
 def chunks_of(ids: Sequence[int]) -> Iterator[tuple[NDArray[np.int32], int]]:

@@ -67,7 +67,9 @@ def decode(
         cache = decoder.cache_for(room, tokens)
         try:
             while not stop.is_set():
-                _decode_batch(decoder, cache, batches.get_nowait(), logits, tokens, draw, stop)
+                some = batches.get_nowait()
+                held = decoder.hold(cache, prompt_ids, len(some)).rows
+                _decode_batch(decoder, cache, some, logits, tokens, draw, stop, held)
         except Empty:
             return
         except BaseException:
@@ -95,6 +97,7 @@ def _decode_batch(
     tokens: int,
     draw: Draw[Row],
     stop: Event,
+    held: Sequence[list[int]],
 ) -> None:
     drawn = {slot: draw(row, logits, 0) for slot, row in enumerate(rows)}
     ids = np.zeros((cache.batch, 1), dtype=np.int32)
@@ -106,4 +109,6 @@ def _decode_batch(
             ids[slot] = token
         behind = cache.holding(position - 1, decoder.prefix)
         _, following = decoder.step(ids, behind, list(active))
+        for slot, token in active.items():
+            held[slot].append(token)
         drawn = {slot: draw(rows[slot], following[slot], position) for slot in active}

@@ -35,13 +35,13 @@ class LinkedStep:
     head: Replay | None = None
 
     def __call__(
-        self, inputs: NDArray[Any], rows: Sequence[int]
+        self, inputs: NDArray[Any], rows: Sequence[int], with_logits: bool = True
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """`rows` is what `KVCache.rows` holds."""
         np.copyto(self.inputs, inputs)
         self.rows[: len(rows)] = rows
         self.layers()
-        if self.head is not None and self.last is not None:
+        if with_logits and self.head is not None and self.last is not None:
             self.last[0] = self.hidden.reshape(-1, self.last.shape[1])[rows[-1]]
             self.head()
         return self.hidden, self.logits

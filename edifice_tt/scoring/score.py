@@ -17,10 +17,11 @@ from edifice_tt.contract.tracing import blamed, one_line, show
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.machine.progress import Shows, showing
 from edifice_tt.pools.pool import Pool
+from edifice_tt.scoring.heads import looks_back, read_head
 from edifice_tt.scoring.judges.judge import Judge, question_of
 from edifice_tt.scoring.judges.load import open_judge
 from edifice_tt.scoring.steps import DEFAULT, check_reduce, reduce_steps
-from edifice_tt.scoring.verifier import Verifier, open_verifier, read_head
+from edifice_tt.scoring.verifier import Verifier, open_verifier
 
 
 def score(
@@ -90,7 +91,8 @@ def _score_by(record: registry.Scorer, lm: CausalLM | None, pool: Pool, reduce: 
     check_reduce(record, reduce)
     if record.reads == "hidden":
         assert lm is not None
-        numbers = read_head(lm.scorer, read_hidden(lm, pool), lm.device)
+        last_only = not looks_back(lm.scorer, lm.config.hidden_size)
+        numbers = read_head(lm.scorer, read_hidden(lm, pool, last_only=last_only), lm.device)
         values = [float(one[-1]) for one in numbers]
     else:
         call = _call_of(record, pool)

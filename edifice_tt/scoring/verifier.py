@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,13 +33,15 @@ from edifice_tt.contract.errors import (
 from edifice_tt.contract.options import check_dropout, check_seed, check_size
 from edifice_tt.contract.shown import Shown, Table, counted, number
 from edifice_tt.contract.tracing import blamed, show
-from edifice_tt.engine.hidden import ROWS, States, read_hidden
+from edifice_tt.engine.hidden import read_hidden
+from edifice_tt.engine.rows import States
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.json_text import parse_record, take, take_all
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import held_to, place
 from edifice_tt.nn.heads import make_head
 from edifice_tt.pools.pool import Pool
+from edifice_tt.scoring.heads import in_half, looks_back, read_head
 from edifice_tt.version import __version__
 from edifice_tt.weights.safetensors import (
     check_finite,
@@ -118,19 +121,32 @@ class Verifier(Shown):
         """The pool with one probability per candidate, read at its last token."""
         self.check(lm)
         assert lm is not None
-        if seen := self.has_seen(pool.prompt):
+        if self.has_seen(pool.prompt):
             warnings.warn(
                 f"{self} was trained on problem {pool.problem!r}; how it scores this says nothing "
                 "about new problems",
                 TrainedOnWarning,
                 stacklevel=3,
             )
-        states = read_hidden(lm, pool, self.layer)
-        logits = [float(values[-1]) for values in self.logits(states)]
+        states = read_hidden(lm, pool, self.layer, last_only=not self.looks_back)
+        return self.score_states(pool, states)
+
+    def score_states(self, pool: Pool, states: Sequence[NDArray[np.floating[Any]]]) -> Pool:
+        """The same of states that were read before: of every token if it looks back, else the last.
+
+        They are rounded to half precision, in which a head is trained and features are kept.
+        """
+        seen = self.has_seen(pool.prompt)
+        logits = [float(values[-1]) for values in self.logits(list(map(in_half, states)))]
         if not np.isfinite(logits).all():
             raise EdificeError(f"{self} gave a score that is not a finite number")
         scores = [self.probability(logit) for logit in logits]
         return pool.with_scores(self.name, scores, range="probability", seen=seen)
+
+    @cached_property
+    def looks_back(self) -> bool:
+        """Whether its number at a token depends on the tokens before."""
+        return looks_back(self.head, self.hidden_size)
 
     def has_seen(self, prompt: str) -> bool:
         """Whether it was trained on the problem of this prompt."""
@@ -275,26 +291,3 @@ def tokenizer_digest(lm: CausalLM) -> str:
 
 
 _digests: WeakKeyDictionary[CausalLM, tuple[Any, str]] = WeakKeyDictionary()
-
-
-@exclusive
-def read_head(head: Any, states: Sequence[States], device: str) -> list[States]:
-    """A head's numbers (T,) at all positions, per candidate with states (T, D).
-
-    Batches have fixed shapes, and a candidate's own length determines its shape, so its numbers
-    cannot depend on its neighbours. A head reads nothing to the right, where the padding is.
-    """
-    lengths: dict[int, list[int]] = {}
-    for at, one in enumerate(states):
-        lengths.setdefault(1 << (len(one) - 1).bit_length(), []).append(at)
-    values: list[States] = [np.empty(0, np.float32)] * len(states)
-    for length, places in lengths.items():
-        for start in range(0, len(places), ROWS):
-            some = places[start : start + ROWS]
-            batch = np.zeros((ROWS, length, states[0].shape[1]), np.float32)
-            for row, i in enumerate(some):
-                batch[row, : len(states[i])] = states[i]
-            scores = head(Tensor(batch, device=device)).float().numpy()  # (B, T, 1)
-            for row, i in enumerate(some):
-                values[i] = scores[row, : len(states[i]), 0]
-    return values

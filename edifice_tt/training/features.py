@@ -75,6 +75,10 @@ class Features:
     source: Source
     states: Mapping[str, HalfStates]
 
+    def holds(self, pool: Pool) -> bool:
+        """Whether it holds the states of all candidates of a pool."""
+        return all(key_of(pool.prompt, candidate) in self.states for candidate in pool)
+
     def of(self, pool: Pool) -> list[HalfStates]:
         """The states of a pool's candidates; raises `EdificeError` if one is missing."""
         for candidate in pool:
@@ -129,7 +133,8 @@ def read_features_at(
         keys = [key_of(pool.prompt, candidate) for candidate in pool]
         if not all(key in by_layer[layer] for layer in layers for key in keys):
             missing.append((pool, keys))
-    readings = read_layers(lm, [pool for pool, _ in missing], layers)
+    bare = [pool for pool, _ in missing]
+    readings = read_layers(lm, bare, layers, last_only=positions == "last")
     read = zip(missing, readings, strict=True)
     for (_, keys), states in watch(read, len(missing), "reading") if watch and missing else read:
         for layer in layers:
@@ -183,8 +188,7 @@ def features_beside(
     another model, and `BlockingIOError` while another process makes one that lacks some.
     """
     sources = {layer: Source.of(lm, layer, positions) for layer in layers}
-    end = f"-{positions}.safetensors"
-    files = {layer: Path(f"{os.fspath(path)}.layer{layer}{end}") for layer in layers}
+    files = {layer: file_beside(path, layer, positions) for layer in layers}
     known = {at: load_features(file, sources[at]) for at, file in files.items() if file.exists()}
     pools = PoolFile(path).with_problems()
     keys = {key_of(pool.prompt, candidate) for pool in pools for candidate in pool}
@@ -196,6 +200,11 @@ def features_beside(
         for layer in lacking:
             save_features(features[layer], files[layer], lm.device, Path(path).name)
     return features
+
+
+def file_beside(path: str | os.PathLike[str], layer: int, positions: str) -> Path:
+    """Where the features of a pool file are kept."""
+    return Path(f"{os.fspath(path)}.layer{layer}-{positions}.safetensors")
 
 
 @exclusive

@@ -2,14 +2,20 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from fake_plugins import open_site
 
 import edifice_tt as et
 from edifice_tt import cli
 from edifice_tt.machine.files import working_alone
+from edifice_tt.nn.buffers import place
 from edifice_tt.pools.pool import PoolFile
+from edifice_tt.scoring.verifier import new_head
+from edifice_tt.training.features import features_beside, save_features
+from edifice_tt.training.progress import Epoch
 
 site = pytest.fixture(open_site, name="site")
 
@@ -157,6 +163,83 @@ def test_train_then_score_then_best_of(run, graded, tiny_lm, tmp_path):
     assert best["choice"]["tally"] == scores
 
 
+@pytest.fixture
+def verifier(graded, tiny_lm):
+    """A verifier of the pool's model, whose head nobody has trained."""
+    options = {"scorer_hidden": 5, "dropout": 0.0, "seed": 4}
+    plain = np.zeros(24, np.float32), np.ones(24, np.float32)
+    head = place(new_head("mlp", 24, options), "CPU")
+    verifier = et.Verifier("judge", "mlp", options, 1, 24, tiny_lm.fingerprint, head, *plain)
+    verifier.save("judge.safetensors")
+    return verifier
+
+
+SCORE = ("score", "pool.jsonl", "--verifier", "judge.safetensors")
+
+
+def scores_of(path="pool.jsonl"):
+    return [c.scores["judge"] for pool in et.read_pools(path) for c in pool]
+
+
+def never(*_, **__):
+    pytest.fail("it was read again")
+
+
+@pytest.mark.parametrize("positions", ["last", "all"])
+def test_what_training_has_read_scoring_does_not_read_again(
+    run, graded, verifier, tiny_lm, monkeypatch, positions
+):
+    expected = [c.scores["judge"] for p in graded for c in et.score(tiny_lm, p, verifier)]
+    features_beside(tiny_lm, "pool.jsonl", [1], positions)
+    monkeypatch.setattr("edifice_tt.scoring.verifier.read_hidden", never)
+    run(*SCORE)
+    assert scores_of() == expected
+
+
+@pytest.mark.parametrize("what", ["another layer", "another model", "damaged", "more candidates"])
+def test_kept_states_that_do_not_fit_are_read_anew(
+    run, graded, verifier, tiny_lm, tmp_path, capsys, what
+):
+    expected = [c.scores["judge"] for p in graded for c in et.score(tiny_lm, p, verifier)]
+    if what == "more candidates":
+        et.write_pools("few.jsonl", graded[:5])
+        made = features_beside(tiny_lm, "few.jsonl", [1])[1]
+    else:
+        made = features_beside(tiny_lm, "pool.jsonl", [2 if what == "another layer" else 1])
+        made = next(iter(made.values()))
+    file = tmp_path / "pool.jsonl.layer1-last.safetensors"
+    if what == "another model":
+        made = replace(made, source=replace(made.source, fingerprint="0" * 32))
+    if what != "another layer":
+        save_features(made, file, "CPU")
+    if what == "damaged":
+        file.write_bytes(file.read_bytes()[:-9])
+    assert cli.main(list(SCORE)) == 0
+    assert scores_of() == expected
+    told = capsys.readouterr().err
+    assert ("here it is left out" in told) == (what in ("another model", "damaged"))
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_line_an_epoch_is_printed_where_it_is_asked_for(
+    run, graded, monkeypatch, capsys, verbose
+):
+    epoch = Epoch(2, 3, 0.5, 0.25, 0.75)
+    read = {2: SimpleNamespace(states={}, source=None)}
+    monkeypatch.setattr("edifice_tt.training.features.features_beside", lambda *_: read)
+
+    def fit(*_, on_epoch, **__):
+        if on_epoch is not None:
+            on_epoch(epoch)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(et, "fit_scorer", fit, raising=False)
+    assert cli.main([*map(str, TRAIN), *(["--verbose"] if verbose else [])]) == 2
+    told = capsys.readouterr().err.splitlines()
+    line = "edifice-tt: fold 2, epoch 3: loss 0.5000, held out 0.2500, AUROC 0.750"
+    assert told == [*([line] if verbose else []), "edifice-tt: error: enough"]
+
+
 @pytest.mark.slow
 def test_layers_are_compared_and_none_is_chosen(run, graded, tmp_path):
     given = ("pool.jsonl", "--scorer", "linear", "--epochs", 2)
@@ -182,12 +265,12 @@ def test_a_training_that_broke_off_is_resumed_or_begun_anew(run, graded, tmp_pat
     whole = (tmp_path / "judge.safetensors").read_bytes()
     (tmp_path / "judge.safetensors").unlink()
 
-    def kill(say, epoch):
+    def kill(epoch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "_tell", kill)
-        run(*TRAIN, status=130)
+        run(*TRAIN, "--verbose", status=130)
     assert (tmp_path / "judge.safetensors.partial").exists()
     assert "--resume to go on" in run(*TRAIN, status=2)
     run(*TRAIN, "--resume")

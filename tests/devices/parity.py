@@ -30,7 +30,7 @@ from tinygrad.helpers import DEV
 from tinygrad.nn.state import get_state_dict, safe_load
 
 import edifice_tt as et
-from edifice_tt.engine import decoder, hidden
+from edifice_tt.engine import decoder, hidden, rows
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn import ops
 from edifice_tt.nn.formats import FORMATS
@@ -39,7 +39,7 @@ from edifice_tt.nn.stored.blocks import QuantizedLinear
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool
 from edifice_tt.sampling.draws import Sampler
-from edifice_tt.scoring import verifier
+from edifice_tt.scoring import heads
 from edifice_tt.training.examples import Example, shape_of
 from edifice_tt.training.loop import Loop, Schedule
 from edifice_tt.training.losses import outcome_loss
@@ -346,7 +346,7 @@ CHECKS = [
 def shrink():
     """Chunks as small as a tensor core: an emulator takes a millisecond for each of them."""
     decoder.CHUNK = decoder.ROOM = 16
-    hidden.ROWS, hidden.TOKENS, verifier.ROWS = 4, 4, 4
+    hidden.ROWS, rows.TOKENS, heads.ROWS = 4, 4, 4
 
 
 def add_a_second_opencl_device():

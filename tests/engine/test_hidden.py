@@ -9,10 +9,11 @@ from tinygrad import Tensor
 import edifice_tt as et
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.engine.decoder import CHUNK, Decoder
-from edifice_tt.engine.hidden import ROWS, TOKENS, read_hidden, read_layers
+from edifice_tt.engine.hidden import ROWS, read_hidden, read_layers
+from edifice_tt.engine.rows import MORE as TOKENS
 
 CONTEXT = 256
-LENGTHS = (1, TOKENS, TOKENS + 1, 2, 3 * TOKENS + 5)
+LENGTHS = (1, TOKENS, TOKENS + 1, 2, TOKENS + 37)
 
 
 @pytest.fixture(scope="module")
@@ -164,11 +165,11 @@ def test_a_prompt_that_broke_off_is_not_trusted(tiny_lm, monkeypatch):
     expected = decoder.read_prompt(good)
     step, calls = type(decoder).step, []
 
-    def breaking(self, *arguments):
+    def breaking(self, *arguments, **options):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return step(self, *arguments)
+        return step(self, *arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(type(decoder), "step", breaking)

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
 import edifice_tt as et
 from edifice_tt.contract.errors import CheckpointError, EdificeError, PoolWarning
 from edifice_tt.engine.hidden import read_hidden
+from edifice_tt.scoring.heads import in_half, looks_back, read_head
 from edifice_tt.scoring.verifier import digest_of, new_head, tokenizer_digest
 from edifice_tt.testing import tiny_model
 from edifice_tt.weights.safetensors import open_safetensors, write_safetensors
@@ -43,12 +45,38 @@ def test_the_probability_is_that_of_the_formula_at_the_last_token(tiny_lm, verif
     w = {name: tensor.numpy() for name, tensor in get_state_dict(verifier.head).items()}
     scored = et.score(tiny_lm, POOL, verifier)
     for candidate, states in zip(scored, read_hidden(tiny_lm, POOL, 1), strict=True):
-        x = (states[-1] - verifier.mean) * verifier.scale
+        x = (states[-1].astype(np.float16) - verifier.mean) * verifier.scale
         a = w["dense1.weight"] @ x + w["dense1.bias"]
         logit = w["dense2.weight"] @ (a / (1 + np.exp(-a))) + w["dense2.bias"]
         expected = 1 / (1 + np.exp(-(1.5 * logit[0] - 0.25)))
         assert candidate.scores["judge"] == pytest.approx(expected, abs=1e-5)
     assert scored.ranges == {"judge": "probability"}
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp"])
+def test_a_head_that_does_not_look_back_reads_the_last_state_alone(name, rng):
+    head = new_head(name, SIZE, OPTIONS)
+    assert not looks_back(head, SIZE)
+    states = rng.normal(size=(37, SIZE)).astype(np.float32)
+    ((whole,), (last,)) = (read_head(head, [part], "CPU") for part in (states, states[-1:]))
+    assert whole[-1] == last[0]
+
+
+def test_a_head_that_looks_back_is_known_by_its_numbers():
+    class Mean:
+        def __init__(self):
+            self.weight = Tensor.ones(SIZE).realize()
+
+        def __call__(self, hidden):
+            return (hidden.cumsum(1) * self.weight).sum(-1, keepdim=True)
+
+    assert looks_back(Mean(), SIZE)
+
+
+def test_states_without_room_in_half_precision_stay_as_they_are():
+    large, small = np.full((1, 3), 1e6, np.float32), np.full((1, 3), 1 / 3, np.float32)
+    assert np.array_equal(in_half(large), large)
+    assert np.array_equal(in_half(small), small.astype(np.float16))
 
 
 def test_a_score_is_the_same_alone_and_in_any_order(tiny_lm, verifier):

@@ -49,9 +49,9 @@ def test_files_beside_the_pool_are_made_once_and_completed(tiny_lm, few, tmp_pat
     path, reads = tmp_path / "pool.jsonl", []
     few = [replace(pool, settings={}) for pool in few]
 
-    def reading(lm, pools, layers):
+    def reading(lm, pools, layers, **options):
         reads.extend((pool.problem, tuple(layers)) for pool in pools)
-        return read_layers(lm, pools, layers)
+        return read_layers(lm, pools, layers, **options)
 
     monkeypatch.setattr(features, "read_layers", reading)
     et.write_pools(path, few[:2])
@@ -128,9 +128,8 @@ def test_a_candidate_that_is_not_there_is_named(lm, few):
 
 
 def test_states_too_large_for_half_precision_are_refused(lm, few, monkeypatch):
-    monkeypatch.setattr(
-        features, "read_layers", lambda *_: [{1: [np.full((1, 16), 1e6, np.float32)] * 8}] * 3
-    )
+    large = {1: [np.full((1, 16), 1e6, np.float32)] * 8}
+    monkeypatch.setattr(features, "read_layers", lambda *_, **__: [large] * 3)
     with pytest.raises(EdificeError, match="state of layer 1 is not finite in half precision"):
         read_features(lm, few)
 
@@ -152,7 +151,7 @@ def test_features_that_another_process_makes_are_not_made_twice(lm, few, tmp_pat
     beside = tmp_path / f"pool.jsonl.layer{lm.config.num_layers}-last.safetensors"
     layers = [lm.config.num_layers]
     with working_alone(beside):
-        monkeypatch.setattr(features, "read_layers", lambda *_: pytest.fail("it read"))
+        monkeypatch.setattr(features, "read_layers", lambda *_, **__: pytest.fail("it read"))
         with pytest.raises(BlockingIOError, match="another process"):
             features_beside(lm, path, layers)
     monkeypatch.undo()

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.chat_text import ChatText, plain_of
 from edifice_tt.scoring.judges.layout import (
     Answer,
@@ -57,12 +58,51 @@ def _reasoning_chat(layout: Layout, question: Messages, answer: Answer) -> Text:
     return _chat(layout, _reasoning(layout, question), answer)
 
 
+def around(layout: Layout, question: Messages) -> tuple[list[int], list[int]]:
+    """The ids before an answer, and those behind it: the next turn, and the judge's own."""
+    asked = layout.prompt or ""
+    sign = _sign_apart_from(asked, *map(content_of, question))
+    turns = [*question, _said(sign), _asked(asked)]
+    parts = _cut(layout.render(turns, ask=True), sign)
+    if len(parts) != 2:
+        raise ValueError(
+            "the chat template does not keep an answer when a turn follows it; ask in a prompt "
+            "with {question} and {answer} instead"
+        )
+    return layout.encode(parts[0]), layout.encode(parts[1])
+
+
+def _follow_up(layout: Layout, question: Messages, answer: Answer) -> Text:
+    """The chat goes on by a question about the answer; read where the reply begins."""
+    before, behind = around(layout, question)
+    ids = [*before, *layout.plain(whole(answer)), *behind]
+    return Text(ids, [len(ids) - 1])
+
+
+def said_by(layout: Layout, candidate: Candidate) -> list[int]:
+    """The ids of a sampled answer without the one that ended it, if they spell its text.
+
+    A control token that was sampled inside is none of the chat.
+    """
+    ids, controls = list(candidate.token_ids), {*layout.tokenizer.control_tokens().values()}
+    if ids and ids[-1] in controls:
+        ids.pop()
+    if controls.isdisjoint(ids) and layout.tokenizer.decode(ids) == candidate.text:
+        return ids
+    return layout.plain(candidate.text)
+
+
+def _sign_apart_from(*texts: str) -> str:
+    """A character that none of these texts has."""
+    used = set().union(*texts)
+    return next(s for s in map(chr, range(0xE000, 0x110000)) if s not in used)
+
+
 def _marked_chat(layout: Layout, question: Messages, answer: Answer) -> Text:
     """A chat with a marker behind each step, which is put in as a token and not as text."""
     marker, steps = layout.control(layout.marker), split_steps(answer)
     asked = _reasoning(layout, question)
-    used = set().union(*(content_of(one) for one in asked), *steps)
-    sign = next(s for s in map(chr, range(0xE000, 0x110000)) if s not in used)
+    sign = _sign_apart_from(*map(content_of, asked), *steps)
     text = layout.render([*asked, _said("".join(step + sign for step in steps))])
     parts = _cut(text, sign)
     if len(parts) != len(steps) + 1:
@@ -189,5 +229,6 @@ _FORMS: dict[str, Callable[[Layout, Messages, Answer], Text]] = {
     "lines": _lines,
     "separated": _separated,
     "prompt": _prompt,
+    "follow_up": _follow_up,
     "literal": _literal,
 }

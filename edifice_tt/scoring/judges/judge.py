@@ -13,17 +13,16 @@ from typing import Any
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.shown import Shown, Table
+from edifice_tt.engine.held import common
 from edifice_tt.engine.hidden import Texts, read_texts
 from edifice_tt.machine.progress import Add
 from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.judges.describe import describe
-from edifice_tt.scoring.judges.forms import Text, write_text
+from edifice_tt.scoring.judges.forms import Text, around, said_by, write_text
 from edifice_tt.scoring.judges.layout import Answer, Layout, Messages, check_answers, check_question
 from edifice_tt.scoring.steps import check_reduce, reduce_steps
 from edifice_tt.weights.rewards.heads import Head
 from edifice_tt.weights.rewards.kinds import Kind
-
-AT_ONCE = 32  # answers whose states are in memory together
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,19 +94,11 @@ class Judge(Shown):
         Raises `ValueError` for what is no question or no list of answers. Raises `EdificeError`
         for a text that does not fit the judge, and for a score that is not a finite number.
         """
-        asked, texts = self._texts(question, answers)
-        rows: list[list[float]] = [[] for _ in texts]
-        for states, wanted, i in self._states(asked, texts):
-            rows[i] = self.head.scores([states[place] for place in wanted])
-            if not all(map(isfinite, rows[i])):
-                raise EdificeError(f"{self} gave candidate {i} a score that is not a finite number")
-            if add is not None:
-                add(1, 0)
-        return rows
+        return self._rate(*self._texts(question, answers), add)
 
     def check(self, pool: Pool) -> None:
         """Raise as `score` does for a text that does not fit; reads none."""
-        self._texts(question_of(pool), [candidate.text for candidate in pool])
+        self._texts_of(pool)
 
     def score(self, pool: Pool, reduce: str | None = None, add: Add | None = None) -> Pool:
         """The pool with this judge's scores, and its steps where it has some.
@@ -115,7 +106,7 @@ class Judge(Shown):
         Raises `EdificeError` as `rate` does, and for a pool that lacks the messages of its chat.
         """
         check_reduce(self, reduce)
-        rows = self.rate(question_of(pool), [candidate.text for candidate in pool], add)
+        rows = self._rate(*self._texts_of(pool), add)
         how = reduce or self.reduce
         scores = [reduce_steps(row, how) if how else row[0] for row in rows]
         steps = rows if self.level == "step" else ()
@@ -130,16 +121,39 @@ class Judge(Shown):
 
     def _texts(
         self, question: str | Messages, answers: Sequence[Answer]
-    ) -> tuple[Messages, list[Text]]:
+    ) -> tuple[list[int], list[Text]]:
+        """What texts share with an empty answer, as ids, and the texts."""
         asked = check_question(question)
         check_answers(answers)
-        return asked, [self._text(i, asked, answer) for i, answer in enumerate(answers)]
+        texts = [self._text(i, asked, answer) for i, answer in enumerate(answers)]
+        return self._empty(asked) if texts else [], texts
+
+    def _texts_of(self, pool: Pool) -> tuple[list[int], list[Text]]:
+        """The same of a pool; tokens that this model has sampled are read as they are."""
+        question = question_of(pool)
+        if self.layout.form != "follow_up" or not self._sampled(pool):
+            return self._texts(question, [candidate.text for candidate in pool])
+        _, behind = around(self.layout, check_question(question))
+        before = list(self.lm.tokenizer.encode(pool.prompt))
+        texts = []
+        for candidate in pool:
+            ids = [*before, *said_by(self.layout, candidate), *behind]
+            texts.append(self._fits(candidate.index, Text(ids, [len(ids) - 1])))
+        return [*before, *behind], texts
+
+    def _sampled(self, pool: Pool) -> bool:
+        """Whether a pool is of this judge's own model, which was given a chat."""
+        own = pool.settings.get("fingerprint") == self.lm.fingerprint
+        return own and pool.messages is not None and pool.settings.get("template") == "chat"
 
     def _text(self, i: int, question: Messages, answer: Answer) -> Text:
         try:
             text = write_text(self.layout, question, answer)
         except (ValueError, EdificeError) as error:
             raise EdificeError(f"{self}, candidate {i}: {error}") from error
+        return self._fits(i, text)
+
+    def _fits(self, i: int, text: Text) -> Text:
         size, room = len(text.ids), self.lm.config.context_length
         if size > room:
             raise EdificeError(
@@ -150,24 +164,31 @@ class Judge(Shown):
             raise EdificeError(f"{self}, candidate {i}: the text has no place to read a score at")
         return text
 
-    def _states(self, question: Messages, texts: Sequence[Text]) -> Any:
-        """The states of each text that are read, its places among them, and its number.
+    def _rate(
+        self, shared: Sequence[int], texts: Sequence[Text], add: Add | None = None
+    ) -> list[list[float]]:
+        """The numbers of each text. What it shares with an empty answer is read once.
 
-        What a text shares with an empty answer is read once. That depends on it alone.
+        That depends on it alone.
         """
-        shared = self._empty(question) if texts else []
+        rows: list[list[float]] = [[] for _ in texts]
         groups: dict[int, list[int]] = {}
         for i, text in enumerate(texts):
-            start = min(_common(shared, text.ids) or 1, text.places[0])
+            start = min(common(shared, text.ids) or 1, text.places[0])
             groups.setdefault(start, []).append(i)
-        for start, rows in groups.items():
-            rows.sort(key=lambda i: texts[i].places[-1])  # so that a batch has texts of one length
-            for first in range(0, len(rows), AT_ONCE):
-                some = rows[first : first + AT_ONCE]
-                answers = [texts[i].ids[start : texts[i].places[-1] + 1] for i in some]
-                job = Texts(texts[some[0]].ids[:start], answers)
-                for i, states in zip(some, next(read_texts(self.lm, [job])), strict=True):
-                    yield states, [place - start for place in texts[i].places], i
+        for start, some in groups.items():
+            answers = [texts[i].ids[start:] for i in some]
+            places = [[place - start for place in texts[i].places] for i in some]
+            job = Texts(texts[some[0]].ids[:start], answers, places)
+            for i, states in zip(some, next(read_texts(self.lm, [job])), strict=True):
+                rows[i] = self.head.scores(list(states))
+                if not all(map(isfinite, rows[i])):
+                    raise EdificeError(
+                        f"{self} gave candidate {i} a score that is not a finite number"
+                    )
+                if add is not None:
+                    add(1, 0)
+        return rows
 
     def _empty(self, question: Messages) -> list[int]:
         try:
@@ -186,9 +207,3 @@ def question_of(pool: Pool) -> str | Messages:
             "the messages that a judge with its own template needs; sample the pool again"
         )
     return str(pool.prompt)
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many ids two texts have in common at their beginning."""
-    pairs = zip(one, other, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -39,14 +39,21 @@ class Layout:
     def form(self) -> str:
         if self.kind.form == "ranked":
             return "chat" if self.prompt is None else "literal"
-        if self.prompt is None:
+        if self.prompt is None or self.kind.form == "follow_up":
             return self.kind.form
         asks = self.kind.form == "prompt" and self.tokenizer.has_chat_template
         return "prompt" if asks else "literal"
 
     @property
     def chats(self) -> bool:
-        return self.form in ("chat", "reasoning_chat", "marked_chat", "turns", "prompt")
+        return self.form in (
+            "chat",
+            "reasoning_chat",
+            "marked_chat",
+            "turns",
+            "prompt",
+            "follow_up",
+        )
 
     def token(self, text: str) -> int:
         """The id of the only token that a text is; raises `EdificeError` if there is none."""
@@ -149,11 +156,21 @@ def check_answers(answers: Sequence[Answer]) -> None:
             raise ValueError(f"answers[{i}]={answer!r:.60} must be a text, or a list of its steps")
 
 
-def check_prompt(prompt: str) -> str:
-    """The same; raises `ValueError` for a prompt in which no answer is put."""
-    if not re.search(r"\{(answer|document)\}", prompt):
+def check_prompt(prompt: str, kind: str | None) -> str:
+    """The same; raises `ValueError` for a prompt with no answer in it, but for that of a next turn.
+
+    There question and answer stand before it.
+    """
+    field = re.search(r"\{(question|query|answer|document)\}", prompt)
+    if kind == "follow_up":
+        if field or not prompt.strip():
+            raise ValueError(
+                f"the judge's prompt {prompt!r:.40} is the turn behind question and answer; write "
+                "what is asked there, without {question} and {answer}"
+            )
+    elif not re.search(r"\{(answer|document)\}", prompt):
         raise ValueError(
             f"the judge's prompt {prompt!r:.40} has no place for the answer; write {{question}} "
-            "and {answer} where they belong"
+            "and {answer} where they belong, or name the kind follow_up for one that asks behind it"
         )
     return prompt

@@ -41,13 +41,13 @@ def load_reward(
     """Load a judge: a Hugging Face folder or a GGUF file with the head of a reward model.
 
     `model`, `device`, `dtype` and `activations` as in `load_pretrained`. The folder says which
-    `kind` it is. A language model without a head does not, so name it: `plus_minus`, `step_tag`, or
-    `yes_no` with a `prompt` in which {question} and {answer} stand. `labels` are the two words of
-    these kinds, the good one first. `label` is the one that counts in a head with several. With a
-    head, `prompt` is the text that is read instead of a chat. `marker` is what stands behind each
-    step, if not the kind's own. A model that is loaded already can judge without a head, its own
-    answers too. `name` is the scorer's name in pools, by default the model's; without a head the
-    kind follows.
+    `kind` it is. A language model without a head does not, so name it: `plus_minus`, `step_tag`,
+    `yes_no` with a `prompt` in which {question} and {answer} stand, or `follow_up` with a `prompt`
+    that is the next turn. `labels` are the two words of these kinds, the good one first. `label` is
+    the one that counts in a head with several. With a head, `prompt` is the text that is read
+    instead of a chat. `marker` is what stands behind each step, if not the kind's own. A model that
+    is loaded already can judge without a head, its own answers too. `name` is the scorer's name in
+    pools, by default the model's; without a head the kind follows.
 
     Raises `CheckpointError` for a folder without a head or with another than its config says, for
     weights with NaN or infinity, and for a judge without its template. Raises `EdificeError` where
@@ -106,7 +106,7 @@ class _Wish(NamedTuple):
     def kind_to_ask(self, model: str | os.PathLike[str] | CausalLM) -> Kind | None:
         """The kind, if it is one of a language model without a head."""
         if self.prompt is not None:
-            check_prompt(self.prompt)
+            check_prompt(self.prompt, self.kind)
         kind = self.kind
         if kind is None and self.prompt is not None and not _has_head(model):
             kind = "yes_no"
@@ -164,7 +164,7 @@ def _of_language_model(
     kind: Kind,
     wish: _Wish,
 ) -> Judge:
-    if (kind.form == "prompt") != (wish.prompt is not None):
+    if (kind.form in ("prompt", "follow_up")) != (wish.prompt is not None):
         need = "needs" if wish.prompt is None else "takes no"
         raise ValueError(f"kind={kind.name!r} {need} prompt; see docs/judges.md")
     if wish.label is not None:

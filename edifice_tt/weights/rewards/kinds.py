@@ -124,6 +124,14 @@ KINDS = {
             summary="a language model read at the tag behind each step, as Math-Shepherd",
         ),
         Kind(
+            "follow_up",
+            "last",
+            "softmax",
+            "follow_up",
+            labels=("Yes", "No"),
+            summary="a language model that is asked about an answer in the next turn of the chat",
+        ),
+        Kind(
             "yes_no",
             "last",
             "softmax",

@@ -1,6 +1,7 @@
 """Judges of every kind, against their formula in float64 on texts that are written out here."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,6 @@ import edifice_tt as et
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.engine.decoder import Decoder
 from edifice_tt.scoring.judges.forms import write_text
-from edifice_tt.scoring.judges.judge import AT_ONCE
 from edifice_tt.scoring.judges.load import describe_reward
 from edifice_tt.testing import check_scorer
 
@@ -109,6 +109,11 @@ JUDGES = {
         *(words("Yes", "No"), "ForCausalLM"),
         asked={"prompt": "Q: {question}\nA: {answer}\nRight?"},
     ),
+    "asked in the next turn": case(
+        f"{ASKED}<h>assistant</h>\n\n{ANSWER}<e><h>user</h>\n\nRight?<e><h>assistant</h>\n\n¦",
+        *(words("Yes", "No"), "ForCausalLM"),
+        asked={"kind": "follow_up", "prompt": "Right?"},
+    ),
     "classifier that reads a text": case(
         f"<s>{QUESTION}<e>{ANSWER}¦",
         *(logit, CLASSIFIER),
@@ -141,7 +146,7 @@ def test_a_judge_reads_the_text_that_its_kind_says(load, name):
     assert tuple(write_text(judge.layout, asked, answer)) == read(text)
 
 
-QUICK = ("classifier whose padding is its end", "process reward model")
+QUICK = ("classifier whose padding is its end", "process reward model", "asked in the next turn")
 SLOW = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in JUDGES]
 
 
@@ -160,6 +165,7 @@ OTHERS = ["", "5", "A longer answer.\n\n" * 9, ANSWER, "4\n\n5\n\n6"]
     "name",
     [
         QUICK[0],
+        QUICK[2],
         *(pytest.param(n, marks=pytest.mark.slow) for n in ("step tags", "value head of lines")),
     ],
 )
@@ -181,7 +187,7 @@ def test_the_question_is_read_once_for_all_its_answers(load, monkeypatch):
 
     monkeypatch.setattr(Decoder, "end_prompt", counted)
     question = "Long " * 40 + QUESTION
-    judge.rate(question, [f"{i} apples" for i in range(AT_ONCE)])
+    judge.rate(question, [f"{i} apples" for i in range(32)])
     asked = judge.layout.encode(judge.layout.render([{"role": "user", "content": question}], True))
     assert prompts == [len(asked)]
 
@@ -257,6 +263,89 @@ def test_a_model_judges_its_own_answers(load):
     swapped = et.load_reward(judge.lm, prompt=judge.layout.prompt, labels=("No", "Yes"))
     assert swapped.rate(QUESTION, [ANSWER])[0] == pytest.approx([1 - expected()[0]], abs=2e-5)
     assert swapped.fingerprint != own.fingerprint
+
+
+@pytest.fixture
+def asking(load):
+    """A judge that asks in the next turn, the tokens that it reads, and what was sampled for it."""
+    _, judge, _ = load("asked in the next turn")
+    own = et.load_reward(judge.lm, kind="follow_up", prompt="Right?", name="own")
+    asked = [{"role": "user", "content": QUESTION}]
+    options = {"n": 4, "max_tokens": 9, "temperature": 1.5, "devices": ["CPU"]}
+    return own, et.generate(judge.lm, asked, **options)
+
+
+def behind(judge):
+    return bpe().encode("<e><h>user</h>\n\nRight?<e><h>assistant</h>\n\n").ids
+
+
+def test_a_model_is_asked_about_the_tokens_that_it_sampled(asking):
+    judge, pool = asking
+    yes, no = (judge.layout.token(word) for word in ("Yes", "No"))
+    controls = {*judge.layout.tokenizer.control_tokens().values()}
+    plain = [c for c in et.score(None, pool, judge) if controls.isdisjoint(c.token_ids)]
+    assert any(tuple(judge.layout.plain(c.text)) != c.token_ids for c in plain)
+    for candidate in plain:
+        ids = [*read(ASKED + "<h>assistant</h>\n\n")[0], *candidate.token_ids, *behind(judge)]
+        logits = judge.lm([ids]).logits.numpy()[0, -1]
+        expected = 1 / (1 + np.exp(logits[no] - logits[yes]))
+        assert candidate.scores["own"] == pytest.approx(expected, abs=2e-5)
+
+
+def test_what_a_model_has_sampled_it_does_not_read_again_to_judge_it(asking, monkeypatch):
+    judge, pool = asking
+    step, read = Decoder.step, []
+
+    def counting(self, inputs, cache, wanted, *arguments, **options):
+        read.append(len(wanted))
+        return step(self, inputs, cache, wanted, *arguments, **options)
+
+    monkeypatch.setattr(Decoder, "step", counting)
+    scored = et.score(None, pool, judge)
+    first, count = scored.candidates, sum(read)
+    assert count - 2 <= len(pool) * (len(behind(judge)) + 1)  # two for two cores that begin
+    et.score(None, replace(pool, messages=({"role": "user", "content": "Another?"},)), judge)
+    et.generate(judge.lm, "Something else", n=4, max_tokens=9)
+    assert et.score(None, pool, judge).candidates == first
+    (alone,) = et.score(None, replace(pool, candidates=pool.candidates[2:3]), judge)
+    assert alone == first[2]
+
+
+@pytest.mark.parametrize(
+    ("ids", "text"),
+    [
+        ((72, 33), "hB"),  # they spell something else, as those of a stop string do
+        ((71, 270, 72), "hi"),  # a control token inside
+        ((), "hi"),
+    ],
+)
+def test_tokens_that_are_not_the_answer_are_not_read_in_its_place(asking, ids, text):
+    judge, pool = asking
+    candidate = et.Candidate(0, text, ids, (-1.0,) * len(ids))
+    scored = et.score(None, replace(pool, candidates=(candidate,)), judge)
+    ((expected,),) = judge.rate(pool.messages, [text])
+    assert scored.candidates[0].scores["own"] == expected
+
+
+def test_a_pool_of_another_model_is_judged_by_its_texts(asking):
+    judge, pool = asking
+    foreign = replace(pool, settings={**pool.settings, "fingerprint": "0"}, prompt="rendered")
+    expected = [row[0] for row in judge.rate(pool.messages, [c.text for c in pool])]
+    assert [c.scores["own"] for c in et.score(None, foreign, judge)] == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "follow_up", "prompt": "Is {answer} right?"}, "without {question} and {answer}"),
+        ({"kind": "follow_up", "prompt": " "}, "write what is asked there"),
+        ({"kind": "follow_up"}, "needs prompt"),
+        ({"prompt": "Is it right?"}, "name the kind follow_up"),
+    ],
+)
+def test_what_is_asked_in_the_next_turn_stands_alone(asking, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        et.load_reward(asking[0].lm, **options)
 
 
 def test_a_text_that_does_not_fit_the_judge_is_named(load):

@@ -1,0 +1,55 @@
+"""What scorer heads make of hidden states: numbers that depend on a candidate alone.
+
+Knows heads and states; no model, no file and no calibration.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tinygrad import Tensor
+from tinygrad.nn.state import get_state_dict
+
+from edifice_tt.engine.hidden import ROWS
+from edifice_tt.engine.rows import States
+from edifice_tt.machine.exclusive import exclusive
+
+
+@exclusive
+def looks_back(head: Any, hidden_size: int) -> bool:
+    """Whether a head's number at a token depends on tokens before: then its bits are others."""
+    device = str(next(iter(get_state_dict(head).values())).device)
+    states = np.random.default_rng(0).normal(size=(16, hidden_size)).astype(np.float32)
+    whole, last = (read_head(head, [part], device)[0][-1] for part in (states, states[-1:]))
+    return bool(whole != last)
+
+
+def in_half(states: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """States in half precision, except one that it has no room for: it was trained on none."""
+    with np.errstate(over="ignore"):
+        half = states.astype(np.float16)
+    return half if np.isfinite(half).all() else states
+
+
+@exclusive
+def read_head(head: Any, states: Sequence[States], device: str) -> list[States]:
+    """A head's numbers (T,) at all positions, per candidate with states (T, D).
+
+    Batches have fixed shapes, and a candidate's own length determines its shape, so its numbers
+    cannot depend on its neighbours. A head reads nothing to the right, where the padding is.
+    """
+    lengths: dict[int, list[int]] = {}
+    for at, one in enumerate(states):
+        lengths.setdefault(1 << (len(one) - 1).bit_length(), []).append(at)
+    values: list[States] = [np.empty(0, np.float32)] * len(states)
+    for length, places in lengths.items():
+        for start in range(0, len(places), ROWS):
+            some = places[start : start + ROWS]
+            batch = np.zeros((ROWS, length, states[0].shape[1]), np.float32)
+            for row, i in enumerate(some):
+                batch[row, : len(states[i])] = states[i]
+            scores = head(Tensor(batch, device=device)).float().numpy()  # (B, T, 1)
+            for row, i in enumerate(some):
+                values[i] = scores[row, : len(states[i]), 0]
+    return values
