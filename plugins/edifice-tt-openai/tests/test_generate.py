@@ -135,6 +135,14 @@ def test_a_pool_of_a_server_is_scored_graded_and_selected_as_any(fill, path, ser
     assert marks == {"p": [True, False, True], "q": [False, True, False], "r": [False] * 3}
 
 
+def test_log_probabilities_that_do_not_come_are_missed(generate, server):
+    told = {"content": [{"token": "x", "logprob": -0.5}]}
+    server.answer = lambda body, number: completion(choice(logprobs=told), choice(logprobs=None))
+    status, _, err = generate("Why?", "-n", 2, "--logprobs")
+    assert (status, server.bodies[0]["logprobs"]) == (0, True)
+    assert one_line(err) == "edifice-tt: 1 of 2 came without log-probabilities"
+
+
 # --- `n`
 
 

@@ -153,6 +153,7 @@ class Work:
     add: Callable[[et.Pool], None]
     done: int = 0
     made: int = 0
+    with_logprobs: int = 0
     tokens: int = 0
     cut_off: int = 0
 
@@ -168,6 +169,7 @@ def _sample(arguments: Namespace, work: Work) -> int:
     def add(pool: et.Pool) -> None:
         work.add(pool)
         work.made += len(pool)
+        work.with_logprobs += sum(bool(candidate.token_logprobs) for candidate in pool)
         work.tokens += sum(candidate.num_tokens for candidate in pool)
         work.cut_off += sum(candidate.is_cut_off for candidate in pool)
         progress.show(work.done + work.made, total)
@@ -183,6 +185,8 @@ def _sample(arguments: Namespace, work: Work) -> int:
         raise et.EdificeError(f"{error}; {state()}") from error
     finally:
         progress.end()
+    if work.request.logprobs and work.with_logprobs < work.made:
+        _tell(f"{work.made - work.with_logprobs} of {work.made} came without log-probabilities")
     if status:
         _tell(f"interrupted; {state()}")
     elif sampler.failed:

@@ -51,8 +51,10 @@ class Request:
             asked["n"] = len(indices)
         if self.stop:
             asked["stop"] = list(self.stop)
-        if self.logprobs:
-            asked["logprobs"] = 1 if self.raw else True
+        if self.logprobs and self.raw:
+            asked["logprobs"] = 1
+        elif self.logprobs:  # llama-cpp-python gives none unless it is told how many tokens to list
+            asked |= {"logprobs": True, "top_logprobs": 1}
         asked |= self.body
         return {name: value for name, value in asked.items() if value is not None}
 

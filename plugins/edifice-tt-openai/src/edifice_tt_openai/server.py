@@ -108,9 +108,10 @@ class Connection:
             return name
         if not name and served and len(served) == 1:
             return served[0]
-        there = "it lists no models" if served is None else f"it has {shown(served)}"
-        asked = f"no model {name!r}" if name else "no model was named"
-        raise UselessServerError(f"{self.server.url}: {asked}, and {there}; name one of its models")
+        asked = f"{self.server.url}: " + (f"no model {name!r}" if name else "no model was named")
+        if served is None:
+            raise UselessServerError(f"{asked}, and it lists no models; name one ({IS_IT})")
+        raise UselessServerError(f"{asked}, and it has {shown(served)}; name one of its models")
 
     async def _list_models(self) -> list[str] | None:
         """The names of the server's models; None if it gives no such list now."""
