@@ -71,7 +71,7 @@ def _add_sampling(command: ArgumentParser) -> None:
         told = f"{help}{' ' if help else ''}(default: %(default)s)"
         command.add_argument(name, type=kind, default=default, help=told)
 
-    option("-n", int, 4, "candidates")
+    option("-n", int, 16, "candidates")
     option("--seed", int, 0)
     option("--temperature", float, 0.8)
     option("--top-p", float, 1.0)

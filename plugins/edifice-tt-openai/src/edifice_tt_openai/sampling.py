@@ -27,7 +27,7 @@ Missing = Sequence[tuple[Pool, Sequence[int]]]
 class Request:
     """The fields of a request; `body` holds further ones, of which None leaves one out."""
 
-    n: int = 4
+    n: int = 16
     seed: int = 0
     temperature: float = 0.8
     top_p: float = 1.0
