@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from edifice_tt.machine.progress import Progress as Progress
     from edifice_tt.pools.candidates import Candidate as Candidate
     from edifice_tt.pools.export import export_pools as export_pools
+    from edifice_tt.pools.filling import Filling as Filling
+    from edifice_tt.pools.filling import fill_pool as fill_pool
     from edifice_tt.pools.foreign import import_pools as import_pools
     from edifice_tt.pools.merge import merge_pools as merge_pools
     from edifice_tt.pools.messages import Message as Message
@@ -136,6 +138,7 @@ _ROOMS = {
     "selection.grade": "grade",
     "pools.writer": "write_pools",
     "pools.export": "export_pools",
+    "pools.filling": "Filling fill_pool",
     "pools.foreign": "import_pools",
     "pools.problems": "read_problems",
     "pools.merge": "merge_pools",

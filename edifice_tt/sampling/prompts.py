@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.engine.prompt import encode_prompt
 from edifice_tt.pools.messages import Message, keep
-from edifice_tt.pools.pool import Problem
+from edifice_tt.pools.pool import Pool, Problem
 from edifice_tt.sampling.request import Request
 
 
@@ -25,6 +25,10 @@ class TokenizedProblem:
     ids: Sequence[int]
     tells_date: bool
     messages: tuple[Message, ...] | None = None
+
+    def empty_pool(self) -> Pool:
+        """Its pool, as long as it has no candidates."""
+        return Pool(self.text, (), problem=self.problem, gold=self.gold, messages=self.messages)
 
 
 def tokenize(lm: CausalLM, problem: Problem, request: Request) -> TokenizedProblem:

@@ -117,4 +117,4 @@ def test_a_run_that_is_opened_is_closed_when_it_fails(lm, tmp_path):
     path, request = tmp_path / "pool", make_request(n=2, max_tokens=3)
     with pytest.raises(RuntimeError, match="mine"), runs.open_run(lm, CHATS, path, request) as run:
         raise RuntimeError("mine")
-    assert run.writer._raw.closed
+    assert run.filling.writer._raw.closed

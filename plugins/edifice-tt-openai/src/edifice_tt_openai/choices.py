@@ -1,0 +1,105 @@
+"""An answer of a server -> candidates. Knows the fields of answers; asks nobody."""
+
+import math
+import re
+from typing import Any
+
+from edifice_tt import Candidate
+from edifice_tt_openai.server import ServerError
+
+
+def read_choices(answer: dict[str, Any], stops: bool) -> list[Candidate]:
+    """The choices of an answer as candidates, from index 0 on.
+
+    `stops` says that stop texts were given: then only a `stop_reason` tells which end it was.
+    Raises `ServerError` for what is no answer of an OpenAI-compatible server.
+    """
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise ServerError(f"the answer has no choices: {answer!r:.80}")
+    usage = answer.get("usage")
+    counted = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    alone = counted if len(choices) == 1 and type(counted) is int and counted > 0 else 0
+    return [_candidate(index, one, stops, alone) for index, one in enumerate(choices)]
+
+
+def text_of(choice: Any) -> str:
+    """The text of a choice, after its thinking in `<think>` where the server gives that apart."""
+    if not isinstance(choice, dict):
+        raise ServerError(f"a choice is {choice!r:.40}, no object")
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        text = choice.get("text")
+        if not isinstance(text, str):
+            raise ServerError(f"a choice has neither a message nor a text: {choice!r:.80}")
+        return _unicode(text)
+    text = message.get("content") or ""
+    thought = message.get("reasoning_content") or message.get("reasoning") or ""
+    if not isinstance(text, str) or not isinstance(thought, str):
+        raise ServerError(f"a message has a content that is no text: {message!r:.80}")
+    if thought:
+        end = "\n</think>\n\n" if text or choice.get("finish_reason") != "length" else ""
+        text = f"<think>\n{thought}{end}{text}"
+    return _unicode(text)
+
+
+def read_tokens(choice: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tokens with their log-probabilities; empty where the server gives none."""
+    told = choice.get("logprobs")
+    tokens = told.get("content") if isinstance(told, dict) else None
+    if isinstance(tokens, list):
+        return [one for one in tokens if isinstance(one, dict)]
+    if isinstance(told, dict) and isinstance(told.get("token_logprobs"), list):  # of a completion
+        texts, numbers = told.get("tokens"), told["token_logprobs"]
+        if isinstance(texts, list) and len(texts) == len(numbers):
+            rows = zip(texts, numbers, strict=True)
+            return [{"token": text, "logprob": number} for text, number in rows]
+    return []
+
+
+def _candidate(index: int, choice: Any, stops: bool, counted: int) -> Candidate:
+    text, tokens = text_of(choice), read_tokens(choice)
+    logprobs = [one.get("logprob") for one in tokens]
+    if not all(type(one) in (int, float) and math.isfinite(one) for one in logprobs):
+        logprobs = []
+    ids = _ids(choice, tokens)
+    if logprobs and len(ids) != len(logprobs):
+        ids = []
+    return Candidate(
+        index,
+        text,
+        token_ids=tuple(ids),
+        token_logprobs=tuple(map(float, logprobs)),
+        finish_reason=_finish(choice, stops),
+        num_tokens=len(ids) or len(logprobs) or counted,
+    )
+
+
+def _ids(choice: dict[str, Any], tokens: list[dict[str, Any]]) -> list[int]:
+    """The token ids: those of vLLM, of llama.cpp, or none."""
+    given = choice.get("token_ids")
+    ids = given if isinstance(given, list) else [one.get("id", _number(one)) for one in tokens]
+    return ids if all(type(one) is int and one >= 0 for one in ids) else []
+
+
+def _number(token: dict[str, Any]) -> int | None:
+    found = re.fullmatch(r"token_id:(\d+)", str(token.get("token")))
+    return int(found[1]) if found else None
+
+
+def _finish(choice: dict[str, Any], stops: bool) -> str:
+    reason = choice.get("finish_reason")
+    if reason == "length":
+        return "length"
+    if reason != "stop":
+        return "unknown"
+    if not stops:
+        return "eos"
+    if "stop_reason" not in choice:
+        return "unknown"
+    return "eos" if choice["stop_reason"] is None else "stop"
+
+
+def _unicode(text: str) -> str:
+    """Half of a character, as JSON can hold it, becomes a sign that a file can hold."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
