@@ -56,7 +56,7 @@ def complete(tmp_path):
         ("best-of q --zzz", set()),
         ("nothing --mo", set()),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_commands_options_and_names_of_values_are_completed(complete, words, told):
     found = complete(words)
