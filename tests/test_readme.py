@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edifice_tt import cli
 from edifice_tt.cli import make_parser
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +30,22 @@ def test_python_blocks_run(block, tmp_path, monkeypatch, smollm2_path):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_are_real(command):
     make_parser().parse_args(shlex.split(command, comments=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("heading", ["## 2. Many problems", "## 3. Train a scorer"])
+def test_the_lines_of_a_section_run_in_their_order(heading, tmp_path, monkeypatch, smollm2_path):
+    """With fewer and shorter candidates; what one line writes, the next one reads."""
+    section = README.partition(heading)[2].partition("\n## ")[0]
+    (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    for example in re.findall(r"```json\n(.*?)```", section, re.DOTALL):
+        Path("problems.jsonl").write_text(example)
+    few = {"generate": ["-n", "3", "--max-tokens", "4"], "train": ["--epochs", "1"]}
+    for line in block.splitlines():
+        _, *argv = shlex.split(line, comments=True)
+        more = [*few.get(argv[0], []), *(["--num", "7"] if "--num" in argv else [])]
+        assert cli.main([*argv, *more]) == 0, line
 
 
 def test_it_stays_short():

@@ -132,7 +132,7 @@ def _run(argv: Sequence[str] | None) -> int:
     import argparse
     import warnings
 
-    from edifice_tt.cli import terminal, texts
+    from edifice_tt.cli import completion, terminal, texts
     from edifice_tt.contract import errors
     from edifice_tt.contract.plugins import OWN_NAME
     from edifice_tt.contract.registry import one_registry
@@ -144,6 +144,8 @@ def _run(argv: Sequence[str] | None) -> int:
     arguments = argparse.Namespace(command="")
     try:
         parser = make_parser()
+        if completion.is_asked():
+            completion.complete(parser)
         try:
             parser.parse_args(argv, arguments)
         finally:

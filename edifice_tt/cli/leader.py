@@ -23,7 +23,7 @@ class Leader:
     def __init__(self, n: int) -> None:
         self._texts: dict[int, str] = {}
         self._best: tuple[float, int] | None = None
-        self._lines = 0
+        self._shown: list[str] = []
         self._drawn = 0.0
         self._meter = SamplingMeter(n)
         self._draws = can_redraw()
@@ -66,15 +66,17 @@ class Leader:
             for line in visible(text).expandtabs(4).splitlines()
             for part in textwrap.wrap(line, columns - 1) or [""]
         ][-max(rows - 2, 1) :]
+        if lines == self._shown:
+            return
         self._clear()
         with suppress(OSError):
             sys.stderr.write("".join(f"\x1b[2m{line}\x1b[0m\n" for line in lines))
             sys.stderr.flush()
-        self._lines = len(lines)
+        self._shown = lines
 
     def _clear(self) -> None:
-        if self._lines:
+        if self._shown:
             with suppress(OSError):
-                sys.stderr.write(f"\x1b[{self._lines}A\r\x1b[J")
+                sys.stderr.write(f"\x1b[{len(self._shown)}A\r\x1b[J")
                 sys.stderr.flush()
-        self._lines = 0
+        self._shown = []

@@ -147,9 +147,9 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
         self.added: list[str] = []
         self.failures: list[Any] = []
 
-    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         self.chosen = values[0]  # an option of a plugin's may be called `command` too
-        super().__call__(parser, namespace, values, option)
+        super().__call__(parser, namespace, values, option_string)
 
     def begin(self, owner: str, heading: str = "") -> None:
         """From here on `owner` adds commands; those added before and not kept are dropped."""

@@ -52,10 +52,10 @@ def interval_of_means(
     """Low and high (columns) for `values` (problems, columns) and their resampled means.
 
     A percentile bootstrap. It reaches at least to v + q (limit - v) for each of `limits`, where v
-    is the mean, since a share q of all problems may be of a kind that no sampled problem shows. q
-    is the upper limit of Wilson's score interval for 0 of n problems. So it is his interval if all
-    values are 0 or all are 1. With one problem the bounds are NaN. Source: Wilson, 1927, Journal of
-    the American Statistical Association 22, 209-212.
+    is the mean. A share q of all problems may be of a kind that no sampled problem shows. q is the
+    upper limit of Wilson's score interval for 0 of n problems. So it is his interval if all values
+    are 0 or all are 1. With one problem the bounds are NaN. Source: Wilson, 1927, Journal of the
+    American Statistical Association 22, 209-212.
 
     >>> ones = np.ones((3, 1))
     >>> [round(float(bound[0]), 3) for bound in interval_of_means(ones, ones, 0.95)]

@@ -232,7 +232,9 @@ def drawn(screen):
 def test_the_leaders_text_is_drawn_and_cleared(screen):
     with leader.Leader(2) as one:
         one(Event(1, 7, "the first to", None))
+        before = screen.getvalue()
         one(Event(0, 7, "another", None))
+        assert screen.getvalue() == before
         assert drawn(screen) == ["the first to"]
         one(Event(1, 7, " begin, in lines of 19", None))
         assert drawn(screen) == ["the first to begin,", "in lines of 19"]

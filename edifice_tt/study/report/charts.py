@@ -14,6 +14,8 @@ from edifice_tt.study.report.svg import Frame, brief, draw, marker, percent, rou
 
 COLOURS = 7  # the colours of the style sheet
 LEARNT = "\N{DAGGER}"  # beside a rule whose scorer was trained on these problems
+_ASIDE = 10  # pixels between a whisker and its k, at most
+_LINE = 19  # pixels between two names
 _LABEL = 30  # characters of a rule's name in the chart
 UNITS = {"k": "candidates", "tokens": "tokens", "seconds": "seconds"}
 
@@ -34,7 +36,8 @@ def accuracy_chart(curve: Curve, wide: bool) -> str:
     """Accuracy against k by rule, with whiskers; a wide chart labels its lines at the end."""
     ys, ticks = _shares([value for rule in curve.rules for value in _reach(rule)])
     names = 8.6 * max(len(_end_label(curve, rule)) for rule in curve.rules) + 32
-    width, height, right = (960, 470, names) if wide else (360, 340, 22)
+    tall = max(470, _LINE * len(curve.rules) + 60)
+    width, height, right = (960, tall, names) if wide else (360, 340, 22)
     frame = Frame(width, height, 46, right, 14, 50, _span(curve.ks), ys, True)
     parts = [*frame.rows(ticks)]
     for unit, cost in costs_of(curve).items():
@@ -44,7 +47,8 @@ def accuracy_chart(curve: Curve, wide: bool) -> str:
         parts.append(f'<g class="unit {unit}">{axis}{frame.title(title)}</g>')
     middle = (len(curve.rules) - 1) / 2
     for i, rule in enumerate(curve.rules):
-        aside = (i - middle) * (3 if wide else 2)
+        # However many there are, they stay away from the names behind the last k.
+        aside = (i - middle) * min(3 if wide else 2, _ASIDE / max(middle, 1))
         parts.extend(_line(frame, curve.ks, rule, i, shade(rule, i), aside))
     if wide:
         parts.extend(_end_labels(frame, curve))
@@ -91,11 +95,11 @@ def _end_labels(frame: Frame, curve: Curve) -> Iterator[str]:
     ends = sorted((frame.y(rule.accuracy[-1]), i) for i, rule in enumerate(curve.rules))
     places: list[float] = []
     for y, _ in ends:
-        places.append(max(y, places[-1] + 19) if places else y)
+        places.append(max(y, places[-1] + _LINE) if places else y)
     lowest = frame.height - frame.bottom + 12
     for i in reversed(range(len(places))):
         places[i] = min(places[i], lowest)
-        lowest = places[i] - 19
+        lowest = places[i] - _LINE
     x = frame.x(curve.ks[-1]) + 12
     for place, (y, i) in zip(places, ends, strict=True):
         rule = curve.rules[i]

@@ -330,6 +330,22 @@ def test_a_name_too_long_for_the_chart_keeps_its_beginning_and_its_end():
     assert f"<title>best_of_n · {name}</title>" in page
 
 
+def test_of_many_rules_the_whiskers_stay_near_their_k_and_the_names_apart():
+    pools = list(make_pools())
+    for name in "abcdefghijklm":
+        pools = [pool.with_scores(name, [0.1, 0.2, 0.3], range="probability") for pool in pools]
+    page = render(pools, ["best_of_n", "weighted"])
+    (chart,) = re.findall(r'<svg class="chart wide".*?</svg>', page, re.DOTALL)
+    places = [float(x) for x in re.findall(r'class="whisker" d="M([\d.]+),', chart)]
+    ks = [float(x) for x in re.findall(r'class="tick middle" x="([\d.]+)"', chart)]
+    assert len(places) == 28 * 3
+    assert max(min(abs(x - k) for k in ks) for x in places) <= 10.1
+    names = [float(y) for y in re.findall(r'class="label" x="[\d.]+" y="(-?[\d.]+)"', chart)]
+    assert len(names) == 28
+    assert min(names) > 10
+    assert min(b - a for a, b in itertools.pairwise(sorted(names))) > 18.9
+
+
 def test_a_circle_at_the_edge_of_a_chart_covers_no_number():
     pools = [
         pool.with_scores("judge", [0.0, 0.25, 1.0], range="probability") for pool in make_pools()
