@@ -80,7 +80,9 @@ def test_without_clang_the_error_says_the_one_command(
 ):
     for manager in managers:
         program(bare / "path", manager)
-    monkeypatch.setattr(sys, "platform", system)
+    # Of this room alone: `shutil.which` asks the system's own modules on Windows.
+    here = SimpleNamespace(platform=system, executable=sys.executable)
+    monkeypatch.setattr(toolchain, "sys", here)
     monkeypatch.setattr(toolchain.platform, "machine", lambda: machine)
     with pytest.raises(ToolchainError, match="needs the compiler clang, and none was") as caught:
         toolchain.prepare_compiler()

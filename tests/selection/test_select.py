@@ -237,7 +237,7 @@ def test_a_rule_that_gives_no_choice_names_its_owner(site: Site):
     code = RULES.replace("given.append(scorer)", "return candidates[0]")
     site.install("odd", code.format(more=""))
     assert error_of(PluginError, et.select, said("x"), "first", scorer="s").startswith(
-        "rule 'first' of odd 1.0 gave Candidate(index=0"
+        "rule 'first' of odd 1.0 gave <Candidate 0: 'x'"
     )
 
 
