@@ -133,6 +133,23 @@ def test_best_of_takes_a_judge_or_the_model_itself(run, folders, tmp_path, tiny_
     assert json.loads(out)["pool"]["ranges"] == {"self": "probability"}
 
 
+def test_best_of_asks_the_model_in_the_next_turn(run, folders, tmp_path):
+    prompt = tmp_path / "next.txt"
+    prompt.write_text("Right?\n")
+    given = ["best-of", "hi", "--model", folders / "lm", "-n", 3, "--max-tokens", 5, "--json"]
+    own = ["--judge-kind", "follow_up", "--judge-prompt", prompt]
+    status, out, _ = run(*given, *own, "-o", tmp_path / "own")
+    assert status == 0
+    (made,) = et.read_pools(tmp_path / "own")
+    judge = et.load_reward(folders / "lm", kind="follow_up", prompt="Right?")
+    assert et.score(None, made, judge).candidates == made.candidates
+    assert json.loads(out)["pool"]["ranges"] == {judge.name: "probability"}
+    again = ["--judge", folders / "lm", *own, "--judge-name", "again"]
+    assert run("score", tmp_path / "own", *again)[0] == 0
+    for candidate in next(et.read_pools(tmp_path / "own")):
+        assert candidate.scores["again"] == candidate.scores[judge.name]
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

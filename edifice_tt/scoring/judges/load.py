@@ -42,12 +42,12 @@ def load_reward(
 
     `model`, `device`, `dtype` and `activations` as in `load_pretrained`. The folder says which
     `kind` it is. A language model without a head does not, so name it: `plus_minus`, `step_tag`,
-    `yes_no` with a `prompt` in which {question} and {answer} stand, or `follow_up` with a `prompt`
-    that is the next turn. `labels` are the two words of these kinds, the good one first. `label` is
-    the one that counts in a head with several. With a head, `prompt` is the text that is read
-    instead of a chat. `marker` is what stands behind each step, if not the kind's own. A model that
-    is loaded already can judge without a head, its own answers too. `name` is the scorer's name in
-    pools, by default the model's; without a head the kind follows.
+    `yes_no` or `follow_up`. In the `prompt` of `yes_no` {question} and {answer} stand, that of
+    `follow_up` is the next turn. `labels` are the two words of these kinds, the good one first.
+    `label` is the one that counts in a head with several. With a head, `prompt` is the text that is
+    read instead of a chat. `marker` is what stands behind each step, if not the kind's own. A model
+    that is loaded already can judge without a head, its own answers too. `name` is the scorer's
+    name in pools, by default the model's; without a head the kind follows.
 
     Raises `CheckpointError` for a folder without a head or with another than its config says, for
     weights with NaN or infinity, and for a judge without its template. Raises `EdificeError` where
