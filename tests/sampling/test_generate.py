@@ -90,10 +90,10 @@ def steps(monkeypatch):
     asked = []
     step = Decoder.step
 
-    def counted(self, given, cache, wanted, part=None):
+    def counted(self, given, cache, wanted, *more, **options):
         decoding = given.shape[1] == 1
         asked.append((len(wanted), 1) if decoding else (1, len(wanted)))
-        return step(self, given, cache, wanted, part)
+        return step(self, given, cache, wanted, *more, **options)
 
     monkeypatch.setattr(Decoder, "step", counted)
     return asked
