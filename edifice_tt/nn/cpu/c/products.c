@@ -58,12 +58,17 @@ static inline WIDE void finish(float *out, tile_row y, const float *bias, int ad
   *(tile_row *)out = y;
 }
 
+typedef struct {
+  long first, end; // tiles are the same for every range that begins with a multiple of 16
+} range;
+
 // out (rows, columns) = x (rows, depth) W^T + b, added to what `out` holds if `add`; of both only the
-// rows that `at` lists, if it is given. Behind the last row or column the last one is computed
-// again, and not stored. The panel of one tile's columns is unpacked once and serves all rows; it
-// has room for TILE_COLUMNS x depth. Meanwhile the weights of the next come nearer, some a tile.
+// rows that `at` lists, if it is given, and only some columns. Behind the last row or column the last
+// one is computed again, and not stored. The panel of one tile's columns is unpacked once and serves
+// all rows; it has room for TILE_COLUMNS x depth. Meanwhile the weights of the next come nearer, some
+// a tile.
 static WIDE void product(float *out, const float *x, const int *at, long rows, weight w,
-                         long columns, long depth, float *panel, int add) {
+                         long columns, range some, long depth, float *panel, int add) {
   for (long first = 0; first < rows; first += GROUP) {
     long group = MIN(GROUP, rows - first);
     const float *from[GROUP + TILE_ROWS];
@@ -71,16 +76,16 @@ static WIDE void product(float *out, const float *x, const int *at, long rows, w
       long row = first + MIN(m, group - 1);
       from[m] = x + (at ? at[row] : row) * depth;
     }
-    for (long n = 0; n < columns; n += TILE_COLUMNS) {
+    for (long n = some.first; n < some.end; n += TILE_COLUMNS) {
       const float *wp[TILE_COLUMNS];
-      long wide = MIN(TILE_COLUMNS, columns - n);
+      long wide = MIN(TILE_COLUMNS, some.end - n);
       for (int j = 0; j < TILE_COLUMNS; j++) {
-        long row = MIN(n + j, columns - 1);
+        long row = MIN(n + j, some.end - 1);
         wp[j] = w.kind == F32 ? (const float *)w.data + row * depth : panel + j * depth;
         if (w.kind != F32 && j < wide) unpack_row(panel + j * depth, w, row, depth);
       }
       const unsigned char *next = row_of(w, n + wide, depth),
-                          *end = row_of(w, MIN(n + wide + TILE_COLUMNS, columns), depth);
+                          *end = row_of(w, MIN(n + wide + TILE_COLUMNS, some.end), depth);
       ahead panels = in_shares(next, end, (group + TILE_ROWS - 1) / TILE_ROWS);
       for (long m = 0; m < group; m += TILE_ROWS) {
         tile_row y[TILE_ROWS];
