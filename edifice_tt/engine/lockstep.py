@@ -23,7 +23,7 @@ Row = TypeVar("Row")
 # (row, logits (V,), position) -> the row's next token, or None when it has ended
 Draw = Callable[[Row, Logits, int], int | None]
 
-FEW = 8  # rows at most that all cores decode together
+FEW = 5  # rows at most that all cores decode together
 SHARE = 2  # rows that make one more device worth while
 FEWEST = 8  # rows that a batch has room for, so that fewer need no program of their own
 

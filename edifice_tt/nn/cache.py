@@ -33,11 +33,11 @@ class KVCache:
     text begins anew at length 0. `prefix` holds what all rows read before: its batch is 1, so N
     candidates share one prompt. At length 0 each row copies the state of the prefix.
     `rows`, int32, tells a kernel what the prefix and these buffers hold. It says how many of the
-    B * T tokens that are read next are wanted, then the address of a `Team` or 0, and then which
-    are wanted: of each row the first. The others may hold anything, and change no state. Without it
-    all are wanted. `is_shared` says that others read
-    other tokens of the same text meanwhile, and wait for the keys and values of these. `of_long`
-    says that the text is longer than what `Rope.long_from` says, and so rotated as long texts are.
+    B * T tokens that are read next are wanted, and after the address of a `Team`, or 0, which: of
+    each row the first. The others may hold anything, and change no state. Without it all are
+    wanted. `is_shared` says that others read other tokens of the same text meanwhile, and wait for
+    the keys and values of these. `of_long` says that the text is longer than what
+    `Rope.long_from` says, and so rotated as long texts are.
     """
 
     layers: Layers

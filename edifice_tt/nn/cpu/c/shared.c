@@ -47,7 +47,8 @@ static WIDE void multiply_all(products p) {
   team *t = p.by.team;
   long columns = 0, parts = 0, wanted = 1;
   for (long i = 0; i < p.count; i++) columns += p.targets[i].columns;
-  if (t) wanted = MAX(1, MIN(PARTS_EACH * t->members, columns * p.depth / t->least));
+  long weights = columns * p.depth * MIN(p.rows, GROUP);
+  if (t) wanted = MAX(1, MIN(PARTS_EACH * t->members, weights / t->least));
   p.wide = (columns + 16 * wanted - 1) / (16 * wanted) * 16;
   for (long i = 0; i < p.count; i++) parts += parts_of(&p, i);
   do_parts(wanted > 1 ? t : 0, parts, multiply_part, &p);
