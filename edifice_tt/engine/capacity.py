@@ -18,7 +18,9 @@ from edifice_tt.engine.decoder import CHUNK, ROOM, cache_size
 from edifice_tt.engine.lockstep import devices_for, share_out
 from edifice_tt.engine.workspace import spare_decoder
 from edifice_tt.machine.memory import available_bytes, check_room
+from edifice_tt.machine.toolchain import devices_beside
 from edifice_tt.nn.buffers import in_memory
+from edifice_tt.nn.cpu.kernels import MEMBERS
 from edifice_tt.nn.cpu.layer import scratch_floats
 
 FLOAT = 4  # bytes; keys, values and sums are float32, whatever the weights are
@@ -105,8 +107,9 @@ def cache_bytes(config: CausalLMConfig, rows: int, tokens: int) -> int:
 def workspace_bytes(config: CausalLMConfig, device: str, rows: int, span: int) -> int:
     """The bytes of a step besides caches and weights: hidden states, attention scores, logits."""
     c = config.backbone
-    if in_memory(device):  # as `call_layer` makes room
-        floats = sum(scratch_floats(c, span, rounds=True).values())
+    if in_memory(device):  # as `call_layer` makes room, of which a team uses as much
+        members = min(MEMBERS, len(devices_beside("CPU")))
+        floats = sum(scratch_floats(c, span, True, members).values())
         return FLOAT * 2 * (floats + (rows + 1) * config.vocab_size)
     # The formula of experts computes all of them, by a copy of their second matrix.
     of_experts = c.experts * (c.expert_size or c.ffn_size)

@@ -14,6 +14,7 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.nn.buffers import in_memory, view, wrap
 from edifice_tt.nn.cache import KVCache
+from edifice_tt.nn.cpu.kernels import HEADER
 
 
 class CapturedStep:
@@ -40,11 +41,11 @@ class CapturedStep:
         self, inputs: NDArray[Any], rows: Sequence[int], with_logits: bool = True
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """`rows` is what `KVCache.rows` holds. Logits are part of what was captured."""
-        shared, length, _, *places = rows
-        bound = [_bind("length", length, self._room), _bind("last", places[-1], self._tokens)]
+        shared, length, *_ = rows
+        bound = [_bind("length", length, self._room), _bind("last", rows[-1], self._tokens)]
         if self._prefix_room is not None:
             bound.append(_bind("prefix", shared, self._prefix_room))
-        padded = np.zeros(3 + self._tokens, dtype=np.int32)
+        padded = np.zeros(HEADER + self._tokens, dtype=np.int32)
         padded[: len(rows)] = rows
         # A handful of small kernels: starting the compiler's processes would take longer.
         with exclusive, Context(PARALLEL=0):

@@ -5,7 +5,7 @@ buffers of its caches, found by them, and dropped with them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -20,6 +20,7 @@ from edifice_tt.engine.programs import LinkedStep, Programs
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.nn.buffers import in_memory
 from edifice_tt.nn.cache import KVCache, Layers
+from edifice_tt.nn.cpu.team import Team, gather
 
 CHUNK = 64  # tokens that a prompt is read in: one compiled shape serves every prompt
 ROOM = 64  # capacities are this or twice, four times, ... as much, so that few shapes are compiled
@@ -40,6 +41,7 @@ class Decoder:
         self.held: dict[tuple[int, int], Held] = {}  # what the rows of these caches hold
         self.prefix: KVCache | None = None  # holds the prompt
         self._ids: list[int] | None = None  # those of the prompt, when it was read here
+        self.team: Team | None = None  # whose members share the work of each step
         self._of_long = False  # whether texts are read as long ones are, see `KVCache`
         # Keys hold the buffers, not their addresses: other buffers may get those later.
         self._steps: dict[tuple[int | Layers | None, ...], Step] = {}
@@ -174,6 +176,15 @@ class Decoder:
                 theirs = other.prefix.layers[layer].to(self.model.device)
                 self.prefix.layers[layer].assign(theirs).realize()
 
+    @contextmanager
+    def helped(self, cores: int) -> Iterator[None]:
+        """Within this context the steps use so many cores, where they consist of C kernels."""
+        with gather(cores if in_memory(self.model.device) else 1) as self.team:
+            try:
+                yield
+            finally:
+                self.team = None
+
     def drop_prompt(self) -> None:
         """Free the prompt's memory and drop all steps that use it."""
         self._exchange_prefix(None)
@@ -229,7 +240,9 @@ class Decoder:
                 step = step or CapturedStep(self._model, inputs, cache, part)
             self._steps[key] = step
         shared = prefix.length if prefix else 0
-        return step(inputs, [shared, cache.length, len(wanted), *wanted], with_logits)
+        address = self.team.address if self.team else (0, 0)
+        with self.team or nullcontext():
+            return step(inputs, [shared, cache.length, len(wanted), *address, *wanted], with_logits)
 
 
 @contextmanager

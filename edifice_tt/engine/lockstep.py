@@ -1,7 +1,8 @@
 """Decodes many rows after one prompt in lock-step, shared by devices. Knows no text, no scorer.
 
-Each device decodes its own batches on its own thread: tinygrad releases Python's lock while a
-kernel runs. What a row reads and draws does not depend on its neighbours.
+Few rows stay together, and all cores of a CPU share the work of each step. Of many, each device
+decodes its own batches on its own thread: tinygrad releases Python's lock while a kernel runs. What
+a row reads and draws does not depend on its neighbours.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ Row = TypeVar("Row")
 # (row, logits (V,), position) -> the row's next token, or None when it has ended
 Draw = Callable[[Row, Logits, int], int | None]
 
+FEW = 5  # rows at most that all cores decode together
 SHARE = 2  # rows that make one more device worth while
 FEWEST = 8  # rows that a batch has room for, so that fewer need no program of their own
 
@@ -35,9 +37,14 @@ def devices_for(
     return devices_beside(lm.device)[: max(-(-rows // SHARE), 2 if prompt_size > LONG else 1)]
 
 
+def cores_for(lm: CausalLM, devices: Sequence[str] | None) -> int:
+    """The cores that a step of few rows may use: one per device that is named, else all."""
+    return len(devices_beside(lm.device) if devices is None else devices)
+
+
 def share_out(rows: int, devices: int, most: int) -> tuple[int, int]:
     """The rows per batch when devices share them, at most `most`, and the batch's capacity."""
-    batch = min(most, max(SHARE, -(-rows // devices)))
+    batch = min(most, rows if rows <= FEW else max(SHARE, -(-rows // devices)))
     return batch, min(most, max(FEWEST, batch))
 
 
@@ -48,14 +55,16 @@ def decode(
     tokens: int,
     batch_size: int,
     draw: Draw[Row],
+    cores: int = 1,
 ) -> None:
     """Read the prompt, then draw up to `tokens` tokens for each row.
 
-    The prompt is read once. An exception on one device, or Ctrl-C, ends all after their step.
+    The prompt is read once. Where one device is at work, its steps use so many `cores`. An
+    exception on one device, or Ctrl-C, ends all after their step.
     """
     for decoder in decoders:
         decoder.expect(len(prompt_ids) + tokens)
-    logits = prefill(decoders, prompt_ids)
+    logits = prefill(decoders, prompt_ids, cores)
     size, room = share_out(len(rows), len(decoders), batch_size)
     batches = SimpleQueue[Sequence[Row]]()
     for start in range(0, len(rows), size):
@@ -77,7 +86,8 @@ def decode(
             raise
 
     if tokens == 1 or len(decoders) == 1 or batches.qsize() == 1:
-        work(decoders[0])
+        with decoders[0].helped(cores):
+            work(decoders[0])
         return
     for decoder in decoders:  # captured one after the other, since tinygrad captures one at a time
         decoder.warm_up(room, tokens)

@@ -16,7 +16,7 @@ from edifice_tt.engine.jit import shares
 LONG = 2 * CHUNK  # a prompt above this is worth the captures of its parts
 
 
-def prefill(decoders: Sequence[Decoder], ids: Sequence[int]) -> Logits:
+def prefill(decoders: Sequence[Decoder], ids: Sequence[int], cores: int = 1) -> Logits:
     """Read a prompt that all decoders then share; returns the logits (V,) after it."""
     lead, *others = decoders
     if (
@@ -25,7 +25,8 @@ def prefill(decoders: Sequence[Decoder], ids: Sequence[int]) -> Logits:
         or lead.model.config.num_layers < len(decoders)
         or len(ids) - (start := lead.begin_prompt(ids)) <= LONG
     ):
-        logits = lead.read_prompt(ids)
+        with lead.helped(cores):
+            logits = lead.read_prompt(ids)
     else:
         for other in others:
             other.take_prompt(lead)

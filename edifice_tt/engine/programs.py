@@ -18,6 +18,7 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.nn.backbone import Block
 from edifice_tt.nn.buffers import in_memory, view, wrap, zeros
 from edifice_tt.nn.cache import KVCache, Layers
+from edifice_tt.nn.cpu.kernels import HEADER
 from edifice_tt.nn.cpu.replay import Capture, Replay, capture, memory_of
 
 
@@ -32,6 +33,7 @@ class LinkedStep:
     layers: Replay
     memory: Any  # what lies behind all this, kept alive
     last: NDArray[np.float32] | None = None  # when T > 1: the token (1, D) whose logits are wanted
+    only: NDArray[np.int32] | None = None  # the `rows` that say so
     head: Replay | None = None
 
     def __call__(
@@ -41,7 +43,13 @@ class LinkedStep:
         np.copyto(self.inputs, inputs)
         self.rows[: len(rows)] = rows
         self.layers()
-        if with_logits and self.head is not None and self.last is not None:
+        if (
+            with_logits
+            and self.head is not None
+            and self.last is not None
+            and self.only is not None
+        ):
+            self.only[3:HEADER] = rows[3:HEADER]
             self.last[0] = self.hidden.reshape(-1, self.last.shape[1])[rows[-1]]
             self.head()
         return self.hidden, self.logits
@@ -110,7 +118,7 @@ class Programs:
             return wrap(zeros(*shape), lm.device)
 
         (B, T, *_), width, size = inputs.shape, lm.config.hidden_size, lm.config.vocab_size
-        rows = wrap(np.zeros(3 + B * T, np.int32), lm.device)
+        rows = wrap(np.zeros(HEADER + B * T, np.int32), lm.device)
         chain, streams = _Chain(), [empty(B, T, width), empty(B, T, width)]
         caches = [cache] if cache.prefix is None else [cache, cache.prefix]
         x = inputs
@@ -141,10 +149,12 @@ class Programs:
             self._add(chain, ("head", B), lm.logits, [flat, rows], logits)
             return step(view(normed), view(logits), chain.replay(), chain)
         last, logits, after = empty(1, width), empty(1, size), _Chain()
-        only = wrap(np.array([0, 0, 1, 0], np.int32), lm.device)  # wanted: one token, the first
+        only = wrap(
+            np.array([0, 0, 1, 0, 0, 0], np.int32), lm.device
+        )  # wanted: one token, the first
         self._add(after, ("head", 1), lm.logits, [last, only], logits)
         step = partial(step, view(normed), view(logits), chain.replay(), (chain, after))
-        return step(view(last), after.replay())
+        return step(view(last), view(only), after.replay())
 
     def _add(
         self,

@@ -7,6 +7,7 @@ from tinygrad import Tensor, UOp, dtypes
 
 from edifice_tt.nn.buffers import in_memory, wrap, zeros
 from edifice_tt.nn.config import BackboneConfig
+from edifice_tt.nn.cpu.kernels import HEADER
 from edifice_tt.nn.ops import Memory
 
 
@@ -32,10 +33,11 @@ class KVCache:
     text begins anew at length 0. `prefix` holds what all rows read before: its batch is 1, so N
     candidates share one prompt. At length 0 each row copies the state of the prefix.
     `rows`, int32, tells a kernel what the prefix and these buffers hold. It says how many of the
-    B * T tokens that are read next are wanted, and which: of each row the first. The others may
-    hold anything, and change no state. Without it all are wanted. `is_shared` says that others read
-    other tokens of the same text meanwhile, and wait for the keys and values of these. `of_long`
-    says that the text is longer than what `Rope.long_from` says, and so rotated as long texts are.
+    B * T tokens that are read next are wanted, and after the address of a `Team`, or 0, which: of
+    each row the first. The others may hold anything, and change no state. Without it all are
+    wanted. `is_shared` says that others read other tokens of the same text meanwhile, and wait for
+    the keys and values of these. `of_long` says that the text is longer than what
+    `Rope.long_from` says, and so rotated as long texts are.
     """
 
     layers: Layers
@@ -86,7 +88,7 @@ class KVCache:
         """The same, with `rows` for all tokens of x (B, T, D)."""
         B, T, _ = x.shape
         shared = 0 if self.prefix is None else self.prefix.length
-        rows = np.array([shared, self.length, B * T, *range(B * T)], dtype=np.int32)
+        rows = np.array([shared, self.length, B * T, 0, 0, *range(B * T)], dtype=np.int32)
         return replace(self, rows=Tensor(rows, device=x.device))
 
     def seen(self, tokens: int, device: str) -> list[Tensor]:
@@ -121,7 +123,7 @@ class KVCache:
     def wanted(self, tokens: int) -> Tensor:
         """Which of so many tokens of each row `rows` lists: (B, T) bool."""
         assert self.rows is not None
-        count, at = self.rows[2], self.rows[3:]
+        count, at = self.rows[2], self.rows[HEADER:]
         places = Tensor.arange(self.batch * tokens)
         listed = (places < count).where(at, -1)
         return (listed.unsqueeze(0) == places.unsqueeze(1)).any(1).reshape(self.batch, tokens)

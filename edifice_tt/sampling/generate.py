@@ -16,7 +16,7 @@ from edifice_tt.contract.errors import unknown_name
 from edifice_tt.contract.options import whole
 from edifice_tt.engine.capacity import check_capacity
 from edifice_tt.engine.decoder import ROWS, Logits
-from edifice_tt.engine.lockstep import decode, devices_for
+from edifice_tt.engine.lockstep import cores_for, decode, devices_for
 from edifice_tt.engine.workspace import workspace_of
 from edifice_tt.machine.progress import Add, Shows, showing
 from edifice_tt.nn.mapped import check_unchanged
@@ -203,7 +203,8 @@ def sample(
     with workspace_of(lm) as workspace:
         devices = devices_for(lm, request.devices, len(indices), len(problem.ids))
         decoders = workspace.decoders(devices)
-        decode(decoders, problem.ids, indices, tokens, request.batch_size, draw)
+        cores = cores_for(lm, request.devices)
+        decode(decoders, problem.ids, indices, tokens, request.batch_size, draw, cores)
 
 
 def _check_indices(n: int, indices: Iterable[int] | None) -> Sequence[int]:

@@ -9,8 +9,9 @@ from edifice_tt.engine.lockstep import devices_for, share_out
 @pytest.mark.parametrize(
     ("rows", "devices", "most", "batch", "room"),
     [
-        (1, 1, 32, 2, 8),
-        (5, 2, 32, 3, 8),  # 3 and 2 rows, in the program that serves 8
+        (1, 1, 32, 1, 8),
+        (5, 2, 32, 5, 8),  # few: all cores decode them together
+        (6, 2, 32, 3, 8),  # 3 rows each, in the program that serves 8
         (16, 2, 32, 8, 8),
         (19, 2, 32, 10, 10),
         (100, 2, 32, 32, 32),  # several batches each

@@ -15,6 +15,7 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt.engine.decoder import Decoder
+from edifice_tt.nn.cpu import team
 
 PACKED = Path(__file__).parent.parent / "references" / "models"
 LOGITS = json.loads(lzma.decompress((PACKED / "logits.json.xz").read_bytes()))
@@ -40,6 +41,11 @@ def unpacked(tmp_path_factory):
     return unpack
 
 
+@pytest.fixture(autouse=True)
+def _the_smallest_product_is_shared(monkeypatch):
+    monkeypatch.setattr(team, "LEAST", 1)
+
+
 def check(lm, reference):
     """Logits within 1e-4 at every position, the hidden state, and the same greedy answer."""
     for one in reference:
@@ -56,19 +62,24 @@ def check(lm, reference):
 
 
 def check_decoding(lm, ids):
-    """Rows behind a shared prompt, and alone, have the bits of the whole text read at once."""
+    """Rows behind a shared prompt, and alone, have the bits of the whole text read at once.
+
+    So they have where three threads share the work of each step.
+    """
     prompt, rows = ids[:67], np.array([ids[67:72], ids[72:77], ids[77:82]])
     whole = lm(np.array([[*prompt, *row] for row in rows], np.int32)).logits.numpy()
-    for chosen in ([0, 1, 2], [1]):
-        decoder = Decoder(lambda: lm)
-        assert (decoder.read_prompt(prompt) == whole[0, 66]).all()
-        cache = decoder.cache_for(len(chosen), 5)
-        given = np.zeros((cache.batch, 1), np.int32)
-        for t in range(5):
-            given[: len(chosen), 0] = rows[chosen, t]
-            behind = cache.holding(t, decoder.prefix)
-            logits = decoder.step(given, behind, range(len(chosen)))[1]
-            assert (logits[: len(chosen)] == whole[chosen, 67 + t]).all()
+    decoder = Decoder(lambda: lm)
+    for chosen, cores in (([0, 1, 2], 1), ([1], 1), ([0, 1, 2], 3), ([1], 3)):
+        with decoder.helped(cores):
+            decoder.drop_prompt()
+            assert (decoder.read_prompt(prompt) == whole[0, 66]).all()
+            cache = decoder.cache_for(len(chosen), 5)
+            given = np.zeros((cache.batch, 1), np.int32)
+            for t in range(5):
+                given[: len(chosen), 0] = rows[chosen, t]
+                behind = cache.holding(t, decoder.prefix)
+                logits = decoder.step(given, behind, range(len(chosen)))[1]
+                assert (logits[: len(chosen)] == whole[chosen, 67 + t]).all()
 
 
 @pytest.mark.slow

@@ -17,15 +17,20 @@ from edifice_tt.nn.cpu.formats import formats_in_c
 from edifice_tt.nn.formats import FORMATS
 
 GROUP, QUERY_ROWS, MOST_COLUMNS = 96, 8, 8  # what they hold stands in c/vectors.c
+MEMBERS, PARTS_EACH = 16, 4  # of a team, at most; parts of a job per member
+HEADER = 5  # numbers of `rows` (see `KVCache`) before those that it lists
 ROUNDED_BYTES = 48  # of 32 activations; in c/int8.c
-C_ROOMS = ("vectors", "weights", "products", "int8", "attention", "delta", "layer", "block")
+C_ROOMS = (
+    *("vectors", "team", "weights", "products", "int8", "shared"),
+    *("attention", "delta", "layer", "block"),
+)
 
 
 @cache
 def library(*kinds: str) -> str:
     """The C of every kernel, for weights of these kinds."""
     sizes = {"GROUP": GROUP, "QUERY_ROWS": QUERY_ROWS, "MOST_COLUMNS": MOST_COLUMNS}
-    sizes["ROUNDED_BYTES"] = ROUNDED_BYTES
+    sizes |= {"ROUNDED_BYTES": ROUNDED_BYTES, "MEMBERS": MEMBERS, "PARTS_EACH": PARTS_EACH}
     folder = Path(__file__).with_name("c")
     first, *rooms = ((folder / f"{room}.c").read_text(encoding="utf-8") for room in C_ROOMS)
     defines = [f"#define {name} {size}" for name, size in sizes.items()]
@@ -94,17 +99,22 @@ def linear(
     if rows is not None:
         arguments.read["rows"] = rows
         name += "_some"
-    at, wanted = ("0", count) if rows is None else ("rows + 3", "rows[2]")
+    at, wanted, team, members = "0", str(count), "0", 1
+    if rows is not None:
+        at, wanted, team, members = f"rows + {HEADER}", "rows[2]", "team_at(rows + 3)", MEMBERS
     out = Tensor.invalids(*x.shape[:-1], columns, dtype=dtypes.float32, device=x.device)
-    written = {"out": out}
-    if weight.out is None:
-        body = f"_Alignas(LINE) float panel[TILE_COLUMNS * {depth}];\n"
-        body += f"product(out, x, {at}, {wanted}, {w}, {columns}, {depth}, panel, 0);"
-    else:
-        room = MOST_COLUMNS * depth + rounded_floats(depth)
+    panels = members * MOST_COLUMNS * depth
+    room = panels + (rounded_floats(depth) if weight.out else 0)
+    written, body = {"out": out}, f"target to = {{out, {w}, {columns}}};\n"
+    if room > MOST_COLUMNS * depth:
         written["room"] = Tensor.invalids(room, dtype=dtypes.float32, device=x.device)
-        body = f"linear_int8(out, x, {at}, {wanted}, {w}, {columns}, {depth}, room, "
-        body += f"(rounded *)(room + {MOST_COLUMNS * depth}));"
+    else:
+        body += f"_Alignas(LINE) float room[{room}];\n"
+    body += f"workers by = {{{team}, room, {depth}}};\n"
+    if weight.out is None:
+        body += f"multiply_all((products){{x, 0, {at}, {wanted}, {depth}, &to, 1, .by = by}});"
+    else:
+        body += f"linear_int8(to, x, {at}, {wanted}, {depth}, by, (rounded *)(room + {panels}));"
     gradient = cpu.gradient_of(formula, len(written)) if rows is None else None
     return cpu.call(name, library(weight.kind), body, written, arguments.read, gradient)[0]
 
@@ -197,7 +207,7 @@ def attention(
       batch[i] = i / {T};
       sees[i] = MIN(seen[i % {T}], {room});
     }}
-    attend(out, q, {B * T}, {H}, {K}, {E}, {prefix}, {prefix_room}, {common}, own, {room},
-           {own.shape[1]}, batch, sees, {by.c}, p, {width});"""
+    attend((attention){{out, q, {B * T}, {H}, {K}, {E}, {prefix}, {prefix_room}, {common}, own,
+                        {room}, {own.shape[1]}, batch, sees, {by.c}, p, {width}}}, 0);"""
     out = Tensor.invalids(B, T, H, E, dtype=dtypes.float32, device=q.device)
     return cpu.call(name, library(), body, {"out": out}, read, cpu.gradient_of(formula))[0]

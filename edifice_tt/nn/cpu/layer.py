@@ -12,6 +12,8 @@ from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.cpu import kernels
 from edifice_tt.nn.cpu.kernels import (
     GROUP,
+    HEADER,
+    MEMBERS,
     MOST_COLUMNS,
     QUERY_ROWS,
     Arguments,
@@ -25,8 +27,13 @@ from edifice_tt.nn.cpu.kernels import (
 DELTA = ("filter", "dt_bias", "decay", "norm")
 
 
-def scratch_floats(config: BackboneConfig, width: int, rounds: bool) -> dict[str, int]:
-    """Where a layer works, in floats, by the names and in the order of `scratch` in `c/layer.c`."""
+def scratch_floats(
+    config: BackboneConfig, width: int, rounds: bool, members: int = MEMBERS
+) -> dict[str, int]:
+    """Where a layer works, in floats, by the names and in the order of `scratch` in `c/layer.c`.
+
+    Of scores and panels each member of a team has its own.
+    """
     c, n = config, config.experts
     D, H, K, E = c.hidden_size, c.num_heads, c.num_kv_heads, c.head_dim
     F = max(c.ffn_size, c.expert_size)
@@ -37,12 +44,11 @@ def scratch_floats(config: BackboneConfig, width: int, rounds: bool) -> dict[str
         "stream": GROUP * D,
         "h": GROUP * D,
         "queries": GROUP * H * E,
-        "kv": GROUP * K * E,
+        "kv": 2 * GROUP * K * E,
         "mixed": GROUP * mixed,
         "gate": GROUP * F,
         "up": GROUP * F,
-        "scores": QUERY_ROWS * H // K * width,
-        "panel": MOST_COLUMNS * widest,
+        "scores": members * QUERY_ROWS * H // K * width,
         "rounded": rounded_floats(widest) if rounds else 0,
         "wide": GROUP * max(c.delta_channels, 2 * H * E if c.gated_attention else 0),
         "gates": GROUP * max(values, H * E if c.gated_attention else 0),
@@ -50,6 +56,7 @@ def scratch_floats(config: BackboneConfig, width: int, rounds: bool) -> dict[str
         "shares": GROUP * n,
         "expert": GROUP * D if n else 0,
         "all_experts": GROUP * D if n else 0,
+        "panel": members * MOST_COLUMNS * widest,
     }
 
 
@@ -143,7 +150,10 @@ def call_layer(
     rounds = any(weight.out is not None for weight in layer.weights.values())
     sizes = scratch_floats(c, width, rounds)
     *places, floats = accumulate(sizes.values(), initial=0)
-    room_of = ", ".join([*(f"scratch + {place}" for place in places), str(width)])
+    *rooms, panel = (f"scratch + {place}" for place in places)
+    team = "0" if rows is None else "team_at(rows + 3)"
+    deepest = sizes["panel"] // (MEMBERS * MOST_COLUMNS)
+    room_of = f"{', '.join(rooms)}, {{{team}, {panel}, {deepest}}}, {width}"
     arguments = Arguments(x=x)
     arguments.read |= {} if tables is None else {"cos": tables[0], "sin": tables[1]}
     form = layer.form(arguments)
@@ -152,7 +162,7 @@ def call_layer(
     kind = crc32(f"{form}{tables is None}{rows is None}".encode())
     name = f"block_{B}_{T}_{D}_{room}_{prefix_room}_{kind:x}"
     turns = "0, 0" if tables is None else "cos, sin"
-    shared, seen, at, wanted = ("rows[0]", "rows[1] + 1", "rows + 3", "rows[2]")
+    shared, seen, at, wanted = ("rows[0]", "rows[1] + 1", f"rows + {HEADER}", "rows[2]")
     if rows is None:
         shared, seen, at, wanted = ("0", "1", "0", str(B * T))
     common = "0" if prefix is None else "prefix"

@@ -103,8 +103,8 @@ def memory_of(tensor: Tensor) -> int:
 class Replay:
     """Captures to run through, each with the memory that stands in place of what it saw."""
 
-    def __init__(self, *captures: tuple[Capture, Mapping[int, int]]) -> None:
-        self._held = [capture.held for capture, _ in captures]
+    def __init__(self, *captures: tuple[Capture, Mapping[int, int]], held: Any = None) -> None:
+        self._held = [held, *(capture.held for capture, _ in captures)]
         self._calls = [
             (function, [c_uint64(moved.get(a.memory, a.memory) + a.offset) for a in arguments])
             for capture, moved in captures

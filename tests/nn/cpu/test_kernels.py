@@ -206,7 +206,7 @@ def test_a_whole_layer_behind_a_prompt_equals_its_formula(rng):
         prefix = prefix.holding(5)
         first = read(tail, own.holding(0, prefix)).numpy()
         held = [5, int(tail.shape[1])]
-        wanted = Tensor(np.array([*held, 4, 0, 1, 4, 5], dtype=np.int32))
+        wanted = Tensor(np.array([*held, 4, 0, 0, 0, 1, 4, 5], dtype=np.int32))
         then = read(x, own.holding(3, prefix, wanted)).numpy()
         results.append((first, then[[0, 2]]))
     for kernel, formula in zip(*results, strict=True):

@@ -11,12 +11,15 @@ static WIDE void fetch(const float *from, long positions, long stride, long E) {
     for (long e = 0; e < E; e += LINE / sizeof(float)) __builtin_prefetch(from + s * stride + e, 0, 2);
 }
 
+#define AHEAD 16 // positions
+
 // p[i][s] = q[i] . key[s], for s < positions; p's rows are `width` apart.
 static WIDE void scores(float *p, long width, const float *const *q, long count, memory at,
                         long positions, long E) {
   for (long s = 0; s < positions; s += TILE_COLUMNS) {
     const float *keys[TILE_COLUMNS];
     for (int j = 0; j < TILE_COLUMNS; j++) keys[j] = at.keys + MIN(s + j, positions - 1) * at.stride;
+    fetch(at.keys + (s + AHEAD) * at.stride, MIN(TILE_COLUMNS, positions - s - AHEAD), at.stride, E);
     for (long i = 0; i < count; i += TILE_ROWS) {
       const float *qp[TILE_ROWS];
       tile_row y[TILE_ROWS];
@@ -79,6 +82,7 @@ static WIDE void mix(float *const *out, const float *p, long width, long count, 
           UNROLL for (int c = 0; c < 4; c++) a[r][c] = LOAD(op[r] + c * WIDTH);
         for (long s = 0; s < positions; s++) {
           const float *v = at.values + s * at.stride + e;
+          if (i == 0) fetch(v + AHEAD * at.stride, s + AHEAD < positions, 0, 4 * WIDTH);
           UNROLL for (int c = 0; c < 4; c++) {
             vec vc = LOAD(v + c * WIDTH);
             UNROLL for (int r = 0; r < 4; r++) a[r][c] += vc * pp[r][s];
@@ -101,63 +105,82 @@ static inline long first_of(weighting by, long positions) {
 
 // q, out (rows, H, E). Row i attends to the first `shared` positions of the prefix and to the first
 // seen[i] of its own memory, that of batch row batch[i]. Rows of one batch row stand together, and
-// see more from one to the next. `p` has room for QUERY_ROWS H/K scores as wide as `width`, a
-// multiple of WIDTH, and with a window by a whole vector wider than all positions.
-static WIDE void attend(float *out, const float *q, long rows, long H, long K, long E,
-                        const float *prefix, long prefix_room, long shared, const float *own,
-                        long own_room, long own_batch, const int *batch, const int *seen,
-                        weighting by, float *p, long width) {
-  long rep = H / K, stride = K * E;
-  for (long g = 0; g < K; g++)
-    for (long first = 0; first < rows; first += QUERY_ROWS) {
-      long count = MIN(QUERY_ROWS, rows - first);
-      const float *qs[QUERY_ROWS * rep];
-      float *outs[QUERY_ROWS * rep];
-      for (long i = 0; i < count * rep; i++) {
-        long at = ((first + i / rep) * H + g * rep + i % rep) * E;
-        qs[i] = q + at;
-        outs[i] = out + at;
-        for (long e = 0; e < E; e++) outs[i][e] = 0;
+// see more from one to the next. `p` has room for QUERY_ROWS H/K scores of each member, as wide as
+// `width`, a multiple of WIDTH, and with a window by a whole vector wider than all positions.
+typedef struct {
+  float *out;
+  const float *q;
+  long rows, H, K, E;
+  const float *prefix;
+  long prefix_room, shared;
+  const float *own;
+  long own_room, own_batch;
+  const int *batch, *seen;
+  weighting by;
+  float *p;
+  long width;
+} attention;
+
+static inline long blocks_of(long rows) { return (rows + QUERY_ROWS - 1) / QUERY_ROWS; }
+
+// Some rows, and the heads that read the same keys.
+static WIDE void attend_part(const void *of, long part, long member) {
+  attention a = *(const attention *)of;
+  long E = a.E, rep = a.H / a.K, stride = a.K * E, width = a.width, shared = a.shared;
+  long g = part / blocks_of(a.rows), first = part % blocks_of(a.rows) * QUERY_ROWS;
+  float *p = a.p + member * QUERY_ROWS * rep * width;
+  long count = MIN(QUERY_ROWS, a.rows - first);
+  const float *qs[QUERY_ROWS * rep];
+  float *outs[QUERY_ROWS * rep];
+  for (long i = 0; i < count * rep; i++) {
+    long at = ((first + i / rep) * a.H + g * rep + i % rep) * E;
+    qs[i] = a.q + at;
+    outs[i] = a.out + at;
+    for (long e = 0; e < E; e++) outs[i][e] = 0;
+  }
+  // The first position of the text that any of these rows sees; before it nothing is read.
+  long low = shared + a.seen[first];
+  for (long i = 0; i < count; i++) low = MIN(low, first_of(a.by, shared + a.seen[first + i]));
+  memory common = {0};
+  if (low < shared) {
+    const float *near = a.prefix + low * stride + g * E;
+    common = (memory){near, near + a.prefix_room * stride, stride};
+  }
+  if (low < shared) scores(p + low, width, qs, count * rep, common, shared - low, E);
+  for (int pass = 0; pass < 2; pass++) {
+    if (pass && low < shared)
+      mix(outs, p + low, width, count * rep, common, shared - low, E);
+    for (long i = 0, end; i < count; i = end) {
+      for (end = i + 1; end < count && a.batch[first + end] == a.batch[first + i];) end++;
+      // What this memory holds before the first position that its rows see is not read either.
+      long skip = MAX(0, first_of(a.by, shared + a.seen[first + i]) - shared);
+      long queries = (end - i) * rep, most = a.seen[first + end - 1] - skip, at = shared + skip;
+      const float *base = a.own + (a.batch[first + i] * a.own_room + skip) * stride + g * E;
+      memory tail = {base, base + a.own_batch * a.own_room * stride, stride};
+      float *row = p + i * rep * width;
+      if (pass) {
+        mix(outs + i * rep, row + at, width, queries, tail, most, E);
+        continue;
       }
-      // The first position of the text that any of these rows sees; before it nothing is read.
-      long low = shared + seen[first];
-      for (long i = 0; i < count; i++) low = MIN(low, first_of(by, shared + seen[first + i]));
-      memory common = {0};
-      if (low < shared) {
-        const float *near = prefix + low * stride + g * E;
-        common = (memory){near, near + prefix_room * stride, stride};
+      // What a row alone attends to comes from far: its values, and the keys of the next row.
+      fetch(tail.values, most, stride, E);
+      if (end < count) {
+        long further = (a.batch[first + end] - a.batch[first + i]) * a.own_room * stride;
+        fetch(tail.keys + further, a.seen[first + end], stride, E);
       }
-      if (low < shared) scores(p + low, width, qs, count * rep, common, shared - low, E);
-      for (int pass = 0; pass < 2; pass++) {
-        if (pass && low < shared)
-          mix(outs, p + low, width, count * rep, common, shared - low, E);
-        for (long i = 0, end; i < count; i = end) {
-          for (end = i + 1; end < count && batch[first + end] == batch[first + i];) end++;
-          // What this memory holds before the first position that its rows see is not read either.
-          long skip = MAX(0, first_of(by, shared + seen[first + i]) - shared);
-          long queries = (end - i) * rep, most = seen[first + end - 1] - skip, at = shared + skip;
-          const float *base = own + (batch[first + i] * own_room + skip) * stride + g * E;
-          memory tail = {base, base + own_batch * own_room * stride, stride};
-          float *row = p + i * rep * width;
-          if (pass) {
-            mix(outs + i * rep, row + at, width, queries, tail, most, E);
-            continue;
-          }
-          // What a row alone attends to comes from far: its values, and the keys of the next row.
-          fetch(tail.values, most, stride, E);
-          if (end < count) {
-            long further = (batch[first + end] - batch[first + i]) * own_room * stride;
-            fetch(tail.keys + further, seen[first + end], stride, E);
-          }
-          scores(row + at, width, qs + i * rep, queries, tail, most, E);
-          for (long n = 0; n < queries; n++) {
-            float *scored = row + n * width;
-            long stop = shared + seen[first + i + n / rep], start = first_of(by, stop);
-            softmax(scored + start, stop - start, by);
-            for (long s = low; s < start; s++) scored[s] = 0;
-            for (long s = stop; s < at + most; s++) scored[s] = 0;
-          }
-        }
+      scores(row + at, width, qs + i * rep, queries, tail, most, E);
+      for (long n = 0; n < queries; n++) {
+        float *scored = row + n * width;
+        long stop = shared + a.seen[first + i + n / rep], start = first_of(a.by, stop);
+        softmax(scored + start, stop - start, a.by);
+        for (long s = low; s < start; s++) scored[s] = 0;
+        for (long s = stop; s < at + most; s++) scored[s] = 0;
       }
     }
+  }
+}
+
+static WIDE void attend(attention a, team *t) {
+  long numbers = a.rows * a.H * a.E * (a.shared + a.seen[a.rows - 1]);
+  do_parts(t && numbers > t->least ? t : 0, a.K * blocks_of(a.rows), attend_part, &a);
 }

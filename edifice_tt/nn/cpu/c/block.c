@@ -15,24 +15,26 @@ static WIDE void project(float *q, float *gates, const float *in, const group *o
                          long shared, const float *cos, const float *sin, struct scratch room) {
   long D = w.D, Q = w.H * w.E, KV = w.K * w.E, E = w.E;
   rounded *whole = (rounded *)room.rounded;
-  multiply(w.is_gated ? room.wide : q, in, whole, of->count, w.q, w.is_gated ? 2 * Q : Q, D,
-           room.panel, 0);
+  float *values = room.kv + of->count * KV;
+  target to[] = {{w.is_gated ? room.wide : q, w.q, w.is_gated ? 2 * Q : Q},
+                 {room.kv, w.k, KV},
+                 {values, w.v, KV}};
+  multiply_all((products){in, whole, 0, of->count, D, to, 3, .by = room.by});
   for (long n = 0; w.is_gated && n < of->count * w.H; n++)
     for (long e = 0; e < E; e++) {
       q[n * E + e] = room.wide[2 * n * E + e];
       gates[n * E + e] = room.wide[(2 * n + 1) * E + e];
     }
   norm_heads(q, w.q_norm, of->count, Q, w);
+  norm_heads(room.kv, w.k_norm, of->count, KV, w);
   for (int of_values = 0; of_values < 2; of_values++) {
-    multiply(room.kv, in, whole, of->count, of_values ? w.v : w.k, KV, D, room.panel, 0);
-    if (!of_values) norm_heads(room.kv, w.k_norm, of->count, KV, w);
     for (int i = 0; i < of->count; i++) {
       long angle = (shared + of->sees[i] - 1) * (w.rotated / 2);
-      float *to =
+      float *row =
           own.kv + ((of_values * own.batch + of->batch[i]) * own.room + of->sees[i] - 1) * KV;
-      for (long e = 0; e < KV; e++) to[e] = room.kv[i * KV + e];
+      for (long e = 0; e < KV; e++) row[e] = (of_values ? values : room.kv)[i * KV + e];
       if (of_values || !cos) continue;
-      for (long g = 0; g < w.K; g++) rotate(to + g * E, cos + angle, sin + angle, w.rotated);
+      for (long g = 0; g < w.K; g++) rotate(row + g * E, cos + angle, sin + angle, w.rotated);
       for (long g = 0; g < w.H; g++)
         rotate(q + i * Q + g * E, cos + angle, sin + angle, w.rotated);
     }
@@ -47,10 +49,8 @@ static WIDE void recall(float *out, const float *in, const group *of, layer w, c
   long D = w.D, C = channels_of(d), Q = d.heads * d.V;
   rounded *whole = (rounded *)room.rounded;
   float *b = room.rates, *a = b + of->count * d.heads, *mixed = room.mixed;
-  multiply(room.wide, in, whole, of->count, d.qkv, C, D, room.panel, 0);
-  multiply(out, in, whole, of->count, d.z, Q, D, room.panel, 0);
-  multiply(b, in, whole, of->count, d.b, d.heads, D, room.panel, 0);
-  multiply(a, in, whole, of->count, d.a, d.heads, D, room.panel, 0);
+  target to[] = {{room.wide, d.qkv, C}, {out, d.z, Q}, {b, d.b, d.heads}, {a, d.a, d.heads}};
+  multiply_all((products){in, whole, 0, of->count, D, to, 4, .by = room.by});
   for (long i = 0, end; i < of->count; last = of->batch[i], i = end) {
     for (end = i; end < of->count && of->batch[end] == of->batch[i]; end++) {}
     float *state = own.kv + of->batch[i] * own.room;
@@ -63,8 +63,9 @@ static WIDE void recall(float *out, const float *in, const group *of, layer w, c
       set_length(x + d.keys * d.K, d.keys, d.K, 1);
       set_rates(b + t * d.heads, a + t * d.heads, d);
     }
-    recur(mixed + i * Q, state + (d.conv - 1) * C, room.wide + i * C, b + i * d.heads,
-          a + i * d.heads, end - i, d);
+    recur((recurrence){mixed + i * Q, state + (d.conv - 1) * C, room.wide + i * C, b + i * d.heads,
+                       a + i * d.heads, end - i, d},
+          room.by.team);
   }
   norm_rows(mixed, mixed, d.norm, of->count * d.heads, d.V, w.eps);
   activate(out, mixed, of->count * Q, 0);
@@ -82,11 +83,11 @@ static WIDE void feed_forward(float *stream, long rows, layer w, struct scratch 
     add(stream, room.all_experts, w.ffn_post_norm, rows, w);
     return;
   }
-  multiply(room.gate, in, whole, rows, w.gate, F, D, room.panel, 0);
-  multiply(room.up, in, whole, rows, w.up, F, D, room.panel, 0);
+  target to[] = {{room.gate, w.gate, F}, {room.up, w.up, F}};
+  multiply_all((products){in, whole, 0, rows, D, to, 2, .by = room.by});
   activate(room.gate, room.up, rows * F, w.is_gelu);
   if (w.rounds) round_rows(whole, room.gate, 0, rows, F);
-  add_product(stream, room.gate, whole, rows, w.down, F, w.ffn_post_norm, w, room.h, room.panel);
+  add_product(stream, room.gate, whole, rows, w.down, F, w.ffn_post_norm, w, room.h, room.by);
 }
 
 // out = the layer's output for tokens x (batch, T, D), of which it leaves in `own` what later tokens
@@ -122,13 +123,14 @@ static WIDE void block(float *out, const float *x, long T, layer w, cache own, c
       recall(mixed, in, &of, w, own, prefix, seen, shared, last, room);
       last = of.batch[of.count - 1];
     } else {
-      attend(mixed, q, of.count, w.H, w.K, w.E, prefix.kv, prefix.room, shared, own.kv, own.room,
-             own.batch, of.batch, of.sees, w.by, room.scores, room.width);
+      attend((attention){mixed, q, of.count, w.H, w.K, w.E, prefix.kv, prefix.room, shared, own.kv,
+                         own.room, own.batch, of.batch, of.sees, w.by, room.scores, room.width},
+             room.by.team);
       if (w.is_gated) open_gates(mixed, gates, of.count * Q);
     }
     long depth = w.delta.heads ? w.delta.heads * w.delta.V : Q;
     if (w.rounds) round_rows(whole, mixed, 0, of.count, depth);
-    add_product(stream, mixed, whole, of.count, w.o, depth, w.attn_post_norm, w, room.h, room.panel);
+    add_product(stream, mixed, whole, of.count, w.o, depth, w.attn_post_norm, w, room.h, room.by);
     feed_forward(stream, of.count, w, room);
     for (int i = 0; i < of.count; i++)
       for (long d = 0; d < D; d++) out[of.at[i] * D + d] = stream[i * D + d];

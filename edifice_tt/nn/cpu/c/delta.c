@@ -77,23 +77,31 @@ static inline __attribute__((always_inline)) WIDE void correct(
 }
 
 // Neighbouring tokens of one text: out (tokens, heads, V), from what `qkv` (tokens, channels), `a` and
-// `b` (tokens, heads) have become. Columns do not meet, so all tokens go through a few of them while
-// these are near.
-static WIDE void recur(float *out, float *matrices, const float *qkv, const float *b, const float *a,
-                       long tokens, delta_rule d) {
+// `b` (tokens, heads) have become.
+typedef struct {
+  float *out, *matrices;
+  const float *qkv, *b, *a;
+  long tokens;
+  delta_rule d;
+} recurrence;
+
+// One head. Columns do not meet, so all tokens go through a few of them while these are near.
+static WIDE void recur_part(const void *of, long h, long member) {
+  recurrence r = *(const recurrence *)of;
+  delta_rule d = r.d;
   long C = channels_of(d), K = d.K, V = d.V;
-  for (long h = 0; h < d.heads; h++) {
-    long of = d.tiled ? h % d.keys : h / (d.heads / d.keys);
-    for (long e = 0, next; e < V; e = next) {
-      next = V - e < 4 * WIDTH ? MIN(V, e + WIDTH) : e + 4 * WIDTH;
-      for (long t = 0; t < tokens; t++) {
-        const float *q = qkv + t * C + of * K, *k = q + d.keys * K;
-        const float *v = qkv + t * C + 2 * d.keys * K + h * V + e;
-        float *to = out + (t * d.heads + h) * V + e, *matrix = matrices + h * K * V + e;
-        float stays = a[t * d.heads + h], corrected = b[t * d.heads + h];
-        if (next - e > WIDTH) correct(to, matrix, q, k, v, stays, corrected, K, V, 4, WIDTH);
-        else correct(to, matrix, q, k, v, stays, corrected, K, V, 1, next - e);
-      }
+  long keys = d.tiled ? h % d.keys : h / (d.heads / d.keys);
+  for (long e = 0, next; e < V; e = next) {
+    next = V - e < 4 * WIDTH ? MIN(V, e + WIDTH) : e + 4 * WIDTH;
+    for (long t = 0; t < r.tokens; t++) {
+      const float *q = r.qkv + t * C + keys * K, *k = q + d.keys * K;
+      const float *v = r.qkv + t * C + 2 * d.keys * K + h * V + e;
+      float *to = r.out + (t * d.heads + h) * V + e, *matrix = r.matrices + h * K * V + e;
+      float stays = r.a[t * d.heads + h], corrected = r.b[t * d.heads + h];
+      if (next - e > WIDTH) correct(to, matrix, q, k, v, stays, corrected, K, V, 4, WIDTH);
+      else correct(to, matrix, q, k, v, stays, corrected, K, V, 1, next - e);
     }
   }
 }
+
+static WIDE void recur(recurrence r, team *t) { do_parts(t, r.d.heads, recur_part, &r); }

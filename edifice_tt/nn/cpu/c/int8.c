@@ -202,12 +202,12 @@ whole_tile(float *const *out, const rounded *x, long stride, const unsigned char
 // which a group of those is unpacked where it serves several tiles.
 static inline __attribute__((always_inline)) WIDE void
 product_of(float *out, const rounded *x, const int *at, long rows, const unsigned char *data,
-           long columns, long depth, sixteen *panel, int add, kind kind, grouping g) {
+           long columns, range some, long depth, sixteen *panel, int add, kind kind, grouping g) {
   long bytes = depth / g.weights * 16 * g.bytes;
-  for (long n = 0; n < columns; n += 16) {
+  for (long n = some.first; n < some.end; n += 16) {
     const unsigned char *group = data + n / 16 * bytes, *next = group + bytes;
     long tiles = (rows + MOST_ROWS - 1) / MOST_ROWS, steps = (depth + 255) / 256;
-    ahead groups = in_shares(next, n + 16 < columns ? next + bytes : next, tiles * steps);
+    ahead groups = in_shares(next, n + 16 < some.end ? next + bytes : next, tiles * steps);
     // A single tile is too fast for that: it looks three blocks ahead. Small blocks it reads in order,
     // which memory serves as fast unasked.
     if (tiles == 1) {
@@ -216,7 +216,7 @@ product_of(float *out, const rounded *x, const int *at, long rows, const unsigne
     }
     int once = tiles > 1 && g.bits != 4 && g.bits != 8;
     if (once) unpack_group(panel, group, depth, kind, g);
-    long wide = MIN(16, columns - n), tile;
+    long wide = MIN(16, some.end - n), tile;
     for (long m = 0; m < rows; m += tile) {
       float last[MOST_ROWS][16], *to[MOST_ROWS], *into[MOST_ROWS];
       for (tile = MOST_ROWS; tile > rows - m;) tile /= 2;
@@ -246,28 +246,16 @@ product_of(float *out, const rounded *x, const int *at, long rows, const unsigne
 
 // For each kind a copy of its own, in which the grouping is a constant. The bias comes last.
 static WIDE void product_int8(float *out, const rounded *x, const int *at, long rows, weight w,
-                              long columns, long depth, float *panel, int add) {
+                              long columns, range some, long depth, float *panel, int add) {
   switch (w.kind) {
 #define PRODUCT(name, ...) \
   case name##_grouped: \
-    product_of(out, x, at, rows, w.data, columns, depth, (sixteen *)panel, add, name##_grouped, \
-               (grouping){__VA_ARGS__}); \
+    product_of(out, x, at, rows, w.data, columns, some, depth, (sixteen *)panel, add, \
+               name##_grouped, (grouping){__VA_ARGS__}); \
     break;
     GROUPED(PRODUCT)
   default: break;
   }
   for (long i = 0; i < rows && w.bias; i++)
-    for (long n = 0; n < columns; n++) out[(at ? at[i] : i) * columns + n] += w.bias[n];
-}
-
-// The whole of a layer: any number of rows, rounded on the way.
-static WIDE void linear_int8(float *out, const float *x, const int *at, long rows, weight w,
-                             long columns, long depth, float *panel, rounded *room) {
-  for (long first = 0; first < rows; first += GROUP) {
-    long group = MIN(GROUP, rows - first);
-    const float *from = at ? x : x + first * depth;
-    round_rows(room, from, at ? at + first : 0, group, depth);
-    product_int8(at ? out : out + first * columns, room, at ? at + first : 0, group, w, columns,
-                 depth, panel, 0);
-  }
+    for (long n = some.first; n < some.end; n++) out[(at ? at[i] : i) * columns + n] += w.bias[n];
 }

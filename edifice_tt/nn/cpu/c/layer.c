@@ -70,19 +70,6 @@ typedef struct {
   delta_rule delta; // of no heads: the layer has attention
 } layer;
 
-// A product of this layer, of all rows or those that `at` lists: `rounded` are these rows of x where
-// the layer rounds.
-static WIDE void multiply_at(float *out, const float *x, const rounded *rounded, const int *at,
-                             long rows, weight w, long columns, long depth, float *panel, int add) {
-  if (w.kind >= FIRST_GROUPED) product_int8(out, rounded, at, rows, w, columns, depth, panel, add);
-  else product(out, x, at, rows, w, columns, depth, panel, add);
-}
-
-static WIDE void multiply(float *out, const float *x, const rounded *rounded, long rows, weight w,
-                          long columns, long depth, float *panel, int add) {
-  multiply_at(out, x, rounded, 0, rows, w, columns, depth, panel, add);
-}
-
 // out = the norm of each of the rows.
 static WIDE void norm_rows(float *out, const float *x, const float *gain, long rows, long size,
                            float eps) {
@@ -105,9 +92,10 @@ static WIDE void add(float *stream, float *y, const float *gain, long rows, laye
 // The same of a product. `room` (rows, D) may be what x was made of.
 static WIDE void add_product(float *stream, const float *x, const rounded *rounded, long rows,
                              weight of, long depth, const float *gain, layer w, float *room,
-                             float *panel) {
+                             workers by) {
   int plain = !gain && w.residual == 1;
-  multiply(plain ? stream : room, x, rounded, rows, of, w.D, depth, panel, plain);
+  target to = {plain ? stream : room, of, w.D};
+  multiply_all((products){x, rounded, 0, rows, depth, &to, 1, .add = plain, .by = by});
   if (!plain) add(stream, room, gain, rows, w);
 }
 
@@ -116,11 +104,12 @@ typedef struct {
   long batch, room;
 } cache;
 
-// Where a layer works, for GROUP rows: made by `kernels.py`, in this order. The scores of QUERY_ROWS
+// Where a layer works, for GROUP rows: made by `layer.py`, in this order. The scores of QUERY_ROWS
 // rows are `width` apart.
 struct scratch {
-  float *stream, *h, *queries, *kv, *mixed, *gate, *up, *scores, *panel, *rounded;
+  float *stream, *h, *queries, *kv, *mixed, *gate, *up, *scores, *rounded;
   float *wide, *gates, *rates, *shares, *expert, *all_experts;
+  workers by;
   long width;
 };
 
@@ -151,7 +140,8 @@ static WIDE void share(float *p, long size, long used, int normed) {
 static WIDE void mix_experts(const float *x, long rows, layer w, struct scratch room) {
   long D = w.D, F = w.F;
   rounded *whole = (rounded *)room.rounded;
-  multiply(room.shares, x, whole, rows, w.router, w.experts, D, room.panel, 0);
+  target router = {room.shares, w.router, w.experts};
+  multiply_all((products){x, whole, 0, rows, D, &router, 1, .by = room.by});
   for (long i = 0; i < rows; i++) share(room.shares + i * w.experts, w.experts, w.used, w.normed);
   for (long k = 0; k < rows * D; k++) room.all_experts[k] = 0;
   for (long e = 0; e < w.experts; e++) {
@@ -161,13 +151,14 @@ static WIDE void mix_experts(const float *x, long rows, layer w, struct scratch 
       if (room.shares[i * w.experts + e] >= 0) at[count++] = i;
     if (!count) continue;
     if (w.rounds) round_rows(whole, x, at, count, D);
-    multiply_at(room.gate, x, whole, at, count, from_row(w.gate, e * F, D), F, D, room.panel, 0);
-    multiply_at(room.up, x, whole, at, count, from_row(w.up, e * F, D), F, D, room.panel, 0);
+    target into[] = {{room.gate, from_row(w.gate, e * F, D), F},
+                     {room.up, from_row(w.up, e * F, D), F}};
+    multiply_all((products){x, whole, at, count, D, into, 2, .by = room.by});
     for (long i = 0; i < count; i++)
       activate(room.gate + at[i] * F, room.up + at[i] * F, F, w.is_gelu);
     if (w.rounds) round_rows(whole, room.gate, at, count, F);
-    multiply_at(room.expert, room.gate, whole, at, count, from_row(w.down, e * D, F), D, F,
-                room.panel, 0);
+    target out_of = {room.expert, from_row(w.down, e * D, F), D};
+    multiply_all((products){room.gate, whole, at, count, F, &out_of, 1, .by = room.by});
     for (long i = 0; i < count; i++)
       for (long d = 0; d < D; d++)
         room.all_experts[at[i] * D + d] +=

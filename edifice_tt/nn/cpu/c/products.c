@@ -47,6 +47,35 @@ tile(tile_row *y, const float *const *x, const float *const *w, long depth,
   else tile_of(y, x, w, depth, TILE_ROWS);
 }
 
+#define SOME 2 // columns whose blocks are unpacked by turns
+
+// The sums of one tile, as in `tile_of`, of one row and blocks; they are unpacked on the way.
+#define TIMES_BLOCKS(name, bytes, weights) \
+  static __attribute__((noinline)) WIDE void times_##name( \
+      vec *to, const float *x, const unsigned char *const *rows, long depth) { \
+    vec a[SOME] = {0}; \
+    for (long b = 0; b < depth / weights; b++) \
+      UNROLL for (int j = 0; j < SOME; j++) { \
+        float y[weights]; \
+        unpack_##name(y, rows[j] + b * bytes); \
+        UNROLL for (int k = 0; k < weights; k += WIDTH) a[j] += LOAD(x + b * weights + k) * LOAD(y + k); \
+      } \
+    UNROLL for (int j = 0; j < SOME; j++) to[j] = a[j]; \
+  }
+FORMATS(TIMES_BLOCKS)
+
+static WIDE tile_row tile_of_blocks(const float *x, weight w, long first, long last, long depth) {
+  vec a[TILE_COLUMNS];
+  const unsigned char *rows[TILE_COLUMNS];
+  for (int j = 0; j < TILE_COLUMNS; j++) rows[j] = row_of(w, MIN(first + j, last), depth);
+  for (int j = 0; j < TILE_COLUMNS; j += SOME) switch (w.kind) {
+#define TIMES(name, ...) case name: times_##name(a + j, x, rows + j, depth); break;
+    FORMATS(TIMES)
+    default: break;
+    }
+  return sums(a);
+}
+
 // out = y + b, added to what `out` holds if `add`: of a whole tile's columns, or of the first.
 static inline WIDE void finish(float *out, tile_row y, const float *bias, int add, long columns) {
   if (columns < TILE_COLUMNS) {
@@ -58,34 +87,41 @@ static inline WIDE void finish(float *out, tile_row y, const float *bias, int ad
   *(tile_row *)out = y;
 }
 
+typedef struct {
+  long first, end; // tiles are the same for every range that begins with a multiple of 16
+} range;
+
 // out (rows, columns) = x (rows, depth) W^T + b, added to what `out` holds if `add`; of both only the
-// rows that `at` lists, if it is given. Behind the last row or column the last one is computed
-// again, and not stored. The panel of one tile's columns is unpacked once and serves all rows; it
-// has room for TILE_COLUMNS x depth. Meanwhile the weights of the next come nearer, some a tile.
+// rows that `at` lists, if it is given, and only some columns. Behind the last row or column the last
+// one is computed again, and not stored. The panel of one tile's columns is unpacked once and serves
+// all rows; it has room for TILE_COLUMNS x depth. Meanwhile the weights of the next come nearer, some
+// a tile.
 static WIDE void product(float *out, const float *x, const int *at, long rows, weight w,
-                         long columns, long depth, float *panel, int add) {
+                         long columns, range some, long depth, float *panel, int add) {
   for (long first = 0; first < rows; first += GROUP) {
     long group = MIN(GROUP, rows - first);
+    int alone = group == 1 && w.kind != F32; // no other row needs what is unpacked
     const float *from[GROUP + TILE_ROWS];
     for (long m = 0; m < group + TILE_ROWS; m++) {
       long row = first + MIN(m, group - 1);
       from[m] = x + (at ? at[row] : row) * depth;
     }
-    for (long n = 0; n < columns; n += TILE_COLUMNS) {
+    for (long n = some.first; n < some.end; n += TILE_COLUMNS) {
       const float *wp[TILE_COLUMNS];
-      long wide = MIN(TILE_COLUMNS, columns - n);
+      long wide = MIN(TILE_COLUMNS, some.end - n);
       for (int j = 0; j < TILE_COLUMNS; j++) {
-        long row = MIN(n + j, columns - 1);
+        long row = MIN(n + j, some.end - 1);
         wp[j] = w.kind == F32 ? (const float *)w.data + row * depth : panel + j * depth;
-        if (w.kind != F32 && j < wide) unpack_row(panel + j * depth, w, row, depth);
+        if (!alone && w.kind != F32 && j < wide) unpack_row(panel + j * depth, w, row, depth);
       }
       const unsigned char *next = row_of(w, n + wide, depth),
-                          *end = row_of(w, MIN(n + wide + TILE_COLUMNS, columns), depth);
+                          *end = row_of(w, MIN(n + wide + TILE_COLUMNS, some.end), depth);
       ahead panels = in_shares(next, end, (group + TILE_ROWS - 1) / TILE_ROWS);
       for (long m = 0; m < group; m += TILE_ROWS) {
         tile_row y[TILE_ROWS];
         fetch_share(&panels);
-        tile(y, from + m, wp, depth, group - m);
+        if (alone) y[0] = tile_of_blocks(from[m], w, n, some.end - 1, depth);
+        else tile(y, from + m, wp, depth, group - m);
         for (int i = 0; i < MIN(TILE_ROWS, group - m); i++) {
           float *to = out + (at ? at[first + m + i] : first + m + i) * columns + n;
           finish(to, y[i], w.bias ? w.bias + n : 0, add, wide);
