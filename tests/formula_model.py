@@ -73,6 +73,9 @@ class FormulaDecoder:
     def cache_for(self, rows, tokens):
         return SimpleNamespace(batch=rows, layers=(), holding=lambda *_: None)
 
+    def hold(self, cache, prompt_ids, rows):
+        return SimpleNamespace(rows=[[] for _ in range(rows)])
+
     def step(self, token_ids, *_):
         time.sleep(SLOW_S)
         return None, np.stack([logits_after(row[0]) for row in token_ids])
