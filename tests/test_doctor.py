@@ -130,7 +130,7 @@ def test_the_command_prints_json_to_paste_and_quick_leaves_out_the_speed(monkeyp
         "tokenizers",
         "clang",
     ]
-    assert names[-1] == "speed"
+    assert names[-2:] == ["speed", "settings"]
     assert cli.main(["doctor", "--json", "--device", "CPU", "--quick"]) == 0
     assert "speed" not in capsys.readouterr().out
 

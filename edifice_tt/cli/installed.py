@@ -149,7 +149,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     settings, found = _settings()
     device = arguments.device or settings.get("device")
-    checks = [*found, *doctor.diagnose(device, arguments.quick, terminal.say)]
+    checks = [*doctor.diagnose(device, arguments.quick, terminal.say), *found]
     marks = {True: "ok", False: "FAIL", None: ""}
     table = terminal.table(("", "", ""), [(marks[one.ok], one.name, one.found) for one in checks])
     advice = [f"{one.name}: {one.advice}" for one in checks if one.advice]

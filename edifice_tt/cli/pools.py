@@ -14,6 +14,7 @@ from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.cli.rule_options import rule_options
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.records import RANGES
 from edifice_tt.contract.tracing import message_of
 
 HEADING = "pool files"
@@ -56,7 +57,10 @@ def register(add: Add) -> None:
     )
     add_option(take, "pools.foreign:import_pools", "--scorer", "name of their scores (default: {})")
     take.add_argument(
-        "--range", help="what their scores are: probability, logit or unbounded (default: unknown)"
+        "--range",
+        choices=RANGES,
+        metavar="RANGE",
+        help="what their scores are: probability, logit or unbounded (default: unknown)",
     )
     take.add_argument("--model", help="name of the model that sampled them")
     take.add_argument("--answer", help=f"extract answers and mark them: {options.EXTRACTORS}")

@@ -13,6 +13,7 @@ from edifice_tt.cli.parser import add_option, default_of
 from edifice_tt.contract.records import Task
 from edifice_tt.contract.wording import counted
 from edifice_tt.pools.problems import FORMATS
+from edifice_tt.pools.tasks import SPLITS
 
 if TYPE_CHECKING:
     from edifice_tt.machine.meter import SamplingMeter
@@ -58,7 +59,8 @@ def register(add: Add) -> None:
     generate.add_argument(
         "--num", type=int, help=f"how many problems of the task (default: {NUM_PROBLEMS})"
     )
-    add_option(generate, MAKE_PROBLEMS, "--split", "of the task: {} (default) or test", unset=True)
+    splits = "of the task: {} (default) or test"
+    add_option(generate, MAKE_PROBLEMS, "--split", splits, unset=True, choices=SPLITS)
     generate.add_argument(
         "--answer", help=f"extract answers and mark those that are right: {options.EXTRACTORS}"
     )

@@ -728,7 +728,9 @@ def test_what_cannot_be_imported_is_one_line_and_leaves_no_file(run, tmp_path):
     found = run("import-pool", source, "-o", path)
     check_mistake(found, f"{source}, line 2", "completions=5 must be a list")
     check_mistake(run("import-pool", tmp_path / "no", "-o", path), "No such file")
-    check_mistake(run("import-pool", source, "-o", path, "--range", "x"), "range='x'")
+    check_mistake(
+        run("import-pool", source, "-o", path, "--range", "logits"), "did you mean 'logit'"
+    )
     assert sorted(tmp_path.iterdir()) == [source]
 
 

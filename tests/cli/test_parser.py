@@ -44,6 +44,7 @@ def test_without_a_command_the_help_is_shown(run):
         (["train", "p", "--outptu", "f"], "unknown option --outptu; did you mean --output?"),
         (["curve", "p", "--cut-off", "vot"], "unknown value 'vot'; did you mean 'vote'?"),
         (["select", "p", "--rule", "majorty"], "did you mean 'majority'"),
+        (["generate", "--task", "add", "--split", "tset", "-o", "p"], "did you mean 'test'"),
         (["generate", "--task", "larges", "-o", "new"], "did you mean 'largest'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -111,7 +111,6 @@ def test_without_a_task_an_answer_still_has_128_tokens(run):
         (("generate", "--task", "ad", "-o", "p"), "did you mean 'add'"),
         (("generate", "--task", "add"), "--task need a pool file"),
         (("generate", "q", "--num", "3"), "--num and --split are for --task"),
-        (("generate", "--task", "add", "--split", "tset", "-o", "p"), "split='tset'"),
         ((*TRAIN, "--loss", "outcom"), "did you mean 'outcome'"),
         ((*TRAIN, "--scorer", "logprob"), "reads logprobs"),
         ((*TRAIN, "--layer", "9"), "layer=9 must be"),
