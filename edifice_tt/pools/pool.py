@@ -19,13 +19,19 @@ from edifice_tt.pools.messages import Message, keep
 from edifice_tt.pools.writer import PoolWriter, put_pools, write_pools
 
 
-@dataclass(frozen=True)
-class Problem:
+@dataclass(frozen=True, repr=False)
+class Problem(Shown):
     """A question to sample answers to: its prompt (text or chat messages), id and right answer."""
 
     prompt: str | Sequence[dict[str, str]]
     problem: str = "0"
     gold: str | None = None
+
+    def _line(self) -> str:
+        chat = [] if isinstance(self.prompt, str) else self.prompt
+        asked = chat[-1].get("content", "") if chat else self.prompt
+        gold = "" if self.gold is None else f", gold {quoted(self.gold, 20)}"
+        return f"{quoted(self.problem, 40)}: {quoted(str(asked))}{gold}"
 
 
 @dataclass(frozen=True, repr=False)

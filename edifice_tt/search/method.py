@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from edifice_tt.contract.shown import Shown, number, quoted
+
 State = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Row:
+@dataclass(frozen=True, repr=False)
+class Row(Shown):
     """A row as far as it has come: a text that a model writes.
 
     `num_tokens` counts all its tokens, None where that is not known. `ended` says that it is
@@ -31,6 +33,14 @@ class Row:
     logprobs: tuple[float, ...] = ()
     confidences: tuple[float, ...] = ()
     judge_tokens: int = 0
+
+    def _line(self) -> str:
+        parts = [quoted(self.text)]
+        parts += [] if self.num_tokens is None else [f"{self.num_tokens} tokens"]
+        parts += ["ended"] if self.ended else []
+        parts += [] if self.answer is None else [f"answer {quoted(self.answer, 20)}"]
+        parts += [] if self.score is None else [f"score {number(self.score)}"]
+        return f"{self.row}: {', '.join(parts)}"
 
 
 @dataclass(frozen=True)

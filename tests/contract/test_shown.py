@@ -48,7 +48,7 @@ def records(tiny_lm):
     yield et.scaling_curve([whole], bootstrap=7)
     yield et.replay([whole], "adaptive", bootstrap=7)
     yield from (VERIFIER, et.Fit(VERIFIER, (), 7, 11, "patience", quality, (pool,)), quality)
-    yield found()
+    yield from (found(), found().rows[0], et.Problem(EVIL * 99, EVIL, EVIL))
 
 
 def test_every_record_is_one_short_line_that_names_its_type(tiny_lm):
@@ -64,6 +64,9 @@ def test_the_lines_say_what_a_person_wants_to_know(tiny_lm):
     assert repr(et.Candidate(3, "It is\n42.", (1, 2), finish_reason="eos", correct=True)) == (
         "<Candidate 3: 'It is 42.', eos, 2 tokens, right>"
     )
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2 + 2?"}]
+    assert repr(et.Problem(chat, "p1", "4")) == "<Problem 'p1': '2 + 2?', gold '4'>"
+    assert repr(et.Row(3, "a", 7, True, "b")) == "<Row 3: 'a', 7 tokens, ended, answer 'b'>"
     choice = et.select(small_pool(), "majority", answer="number")
     assert repr(choice).endswith("8: 2, 17: 1, 9: 1; 2 abstained>")
     assert repr(tiny_lm) == (
@@ -95,17 +98,7 @@ def test_a_table_cuts_long_texts():
     assert len(candidate._repr_html_()) < 2000
 
 
-SMALL = {
-    "Agreement",
-    "Ask",
-    "Books",
-    "LocalModel",
-    "Outcome",
-    "Problem",
-    "Progress",
-    "Row",
-    "Until",
-}
+SMALL = {"Agreement", "Ask", "Books", "LocalModel", "Outcome", "Progress", "Until"}
 
 
 def test_a_public_record_is_small_or_has_a_line_of_its_own():

@@ -443,3 +443,20 @@ def test_pools_that_cannot_be_trained_on_are_refused(lm, pools, change, error, w
 def test_options_that_cannot_work_are_refused(lm, pools, options, error, words):
     with pytest.raises(error, match=words):
         et.fit_scorer(lm, pools, **options)
+
+
+def test_training_tells_how_far_it_is(lm, pools):
+    seen, few = [], {"epochs": 1, "folds": 2, "scorer_hidden": 3}
+    fit = et.fit_scorer(lm, pools[:5], progress=seen.append, **few)
+    assert [one.done for one in seen if one.what == "reading"] == [0, 1, 2, 3, 4, 5]
+    epochs = [(one.done, one.total) for one in seen if one.what == "epochs"]
+    assert epochs == [(done, None) for done in range(len(fit.history) + 1)]
+    assert seen[-1].what == "epochs"
+
+
+@pytest.mark.slow
+def test_comparing_layers_tells_how_far_it_is(lm, pools):
+    seen = []
+    et.compare_layers(lm, pools[:5], [1], **{**FAST, "epochs": 1}, progress=seen.append)
+    assert [(one.done, one.total) for one in seen if one.what == "layers"] == [(0, 1), (1, 1)]
+    assert [one.done for one in seen if one.what == "reading"] == [0, 1, 2, 3, 4, 5]

@@ -65,3 +65,12 @@ def test_only_gguf_files_have_rounded_activations(tiny_lm, tmp_path):
     et.save(tiny_lm, tmp_path / "m.safetensors")
     with pytest.raises(ValueError, match=r"for GGUF files .*m\.safetensors; leave it out"):
         et.load_pretrained(tmp_path / "m.safetensors", activations="int8")
+
+
+def test_a_saved_model_that_is_no_language_model_is_refused_by_name(tmp_path):
+    path = tmp_path / "scorer.safetensors"
+    et.save(et.build("test_time_compute", embed_dim=4, hidden_size=8, num_layers=1), path)
+    with pytest.raises(et.CheckpointError, match="holds a test_time_compute") as caught:
+        et.load_pretrained(path)
+    assert str(caught.value).endswith("load it with edifice_tt.load")
+    assert isinstance(et.load(path), et.TestTimeCompute)

@@ -214,7 +214,9 @@ def test_a_pool_is_scored_by_its_messages_and_a_rule_knows_the_range(load):
     assert scored.candidates[1].scores[judge.name] == pytest.approx(np.mean(expected()), abs=2e-5)
     assert scored.ranges[judge.name] == "probability"
     assert et.select(scored, "weighted", scorer=judge.name, answer="text")
-    last = et.score(None, pool, judge)
+    seen = []
+    last = et.score(None, pool, judge, progress=seen.append)
+    assert [(one.done, one.total) for one in seen] == [(0, 2), (1, 2), (2, 2)]
     assert last.candidates[1].scores[judge.name] == steps[-1]
     _, logits, _ = load(QUICK[0])
     with pytest.raises(ValueError, match="rule 'weighted' needs probabilities"):
