@@ -173,6 +173,12 @@ def test_a_server_that_refuses_n_is_asked_for_one_at_a_time(fill, path, server):
     assert texts(path) == expected(3, lambda p, i: f"{seed_of(0, p, i)} 0")
 
 
+def test_each_request_has_a_seed_of_its_own():
+    seeds = {seed_of(s, p, i) for s in range(3) for p in ("p", "q", "1 p") for i in range(5)}
+    assert len(seeds) == 45
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
 # --- faults that pass
 
 FAULTS = {
@@ -204,8 +210,8 @@ LASTING = {
     "half an answer": (CUT, "the connection was cut"),
     "refused": ((400, {"detail": "too\nlong"}), "it answered 400 (too long)"),
     "an error with status 200": ({"error": "no memory"}, "it answered with an error (no memory)"),
-    "no choices": ({"object": "list"}, "the answer has no choices: {'object': 'list'}"),
-    "empty choices": ({"choices": []}, "the answer has no choices"),
+    "no choices": ({"object": "list"}, "in its answer, it has no choices: {'object': 'list'}"),
+    "empty choices": ({"choices": []}, "it has no choices"),
     "a choice that is empty": ({"choices": [{}]}, "a choice has neither a message nor a text"),
     "a choice that is no object": ({"choices": ["x"]}, "a choice is 'x', no object"),
     "a content of another kind": (

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edifice_tt import without_thinking
-from edifice_tt_openai.choices import read_tokens, text_of
+from edifice_tt import read_choices, without_thinking
 from edifice_tt_openai.server import Connection, Server, ServerError, run
 
 GIVES = ("number", "yes")
@@ -95,12 +94,13 @@ class Judge:
 
     async def _ask(self, connection: Connection, body: dict[str, Any]) -> float:
         reply = await connection.ask("chat/completions", body)
-        choices = reply.get("choices")
-        if not isinstance(choices, list) or not choices:
-            raise ServerError(f"the judge's reply has no choices: {reply!r:.80}")
+        try:
+            text = read_choices(reply)[0].text
+        except ValueError as error:
+            raise ServerError(f"{self.server.url}: in the judge's reply, {error}") from error
         if self.gives == "yes":
-            return probability_of_yes(choices[0])
-        return read_number(text_of(choices[0]), self.out_of)
+            return probability_of_yes(reply["choices"][0])
+        return read_number(text, self.out_of)
 
     def _body(
         self, messages: Sequence[Mapping[str, Any]], completion: str, gold: str | None
@@ -150,10 +150,13 @@ def read_number(reply: str, out_of: float) -> float:
     return number / out_of
 
 
-def probability_of_yes(choice: Any) -> float:
+def probability_of_yes(choice: Mapping[str, Any]) -> float:
     """P(yes) over P(yes) and P(no), of the first token that a reply may begin with."""
-    tokens = read_tokens(choice) if isinstance(choice, dict) else []
-    listed = tokens[0].get("top_logprobs") if tokens else None
+    told: Any = choice.get("logprobs")
+    try:
+        listed = told["content"][0]["top_logprobs"]
+    except (TypeError, KeyError, IndexError):
+        listed = None
     if not isinstance(listed, list) or not listed:
         raise ServerError("the server gave no log-probabilities; use gives=number")
     sums = {"yes": 0.0, "no": 0.0}

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
-from edifice_tt import Candidate, Pool
-from edifice_tt_openai.choices import read_choices
+from edifice_tt import Candidate, Pool, read_choices
 from edifice_tt_openai.server import (
     Connection,
     RefusedError,
@@ -132,15 +131,22 @@ class Sampler:
     async def _answered(
         self, connection: Connection, pool: Pool, indices: list[int]
     ) -> list[Candidate]:
-        path = "completions" if self.request.raw else "chat/completions"
         try:
-            body = self.request.fields(self.model, pool, indices)
-            return read_choices(await connection.ask(path, body), bool(self.request.stop))
+            return await self._choices(connection, pool, indices)
         except RefusedError:
             if len(indices) == 1:
                 raise
-        body = self.request.fields(self.model, pool, indices[:1])  # `n` may be what it refused
-        return read_choices(await connection.ask(path, body), bool(self.request.stop))
+        return await self._choices(connection, pool, indices[:1])  # `n` may be what it refused
+
+    async def _choices(
+        self, connection: Connection, pool: Pool, indices: list[int]
+    ) -> list[Candidate]:
+        path = "completions" if self.request.raw else "chat/completions"
+        answer = await connection.ask(path, self.request.fields(self.model, pool, indices))
+        try:
+            return read_choices(answer, stop=bool(self.request.stop))
+        except ValueError as error:
+            raise ServerError(f"{self.server.url}: in its answer, {error}") from error
 
 
 @dataclass(frozen=True)
