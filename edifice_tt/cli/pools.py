@@ -54,7 +54,7 @@ def register(add: Add) -> None:
     take.add_argument(
         "source",
         type=Path,
-        help='JSON lines, a problem each, with "candidates" or "completions"; or the "choices" of a '
+        help='JSON lines, a problem each, with "candidates" or "completions"; "choices" of a '
         "server, or samples of lm-eval",
     )
     add_option(take, "pools.foreign:import_pools", "--scorer", "name of their scores (default: {})")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 
+import edifice_tt_openai.command
 import pytest
 from edifice_tt_openai.sampling import seed_of
 from loopback import CUT, MODEL, choice, completion
@@ -141,6 +142,12 @@ def test_log_probabilities_that_do_not_come_are_missed(generate, server):
     status, _, err = generate("Why?", "-n", 2, "--logprobs")
     assert (status, server.bodies[0]["logprobs"]) == (0, True)
     assert one_line(err) == "edifice-tt: 1 of 2 came without log-probabilities"
+
+
+def test_where_no_terminal_is_lines_say_how_far_it_is(fill, monkeypatch):
+    monkeypatch.setattr(edifice_tt_openai.command, "SECONDS", 0.0)
+    lines = fill("-n", 2, "--concurrency", 1)[2].splitlines()
+    assert [line.split(",")[0] for line in lines] == [f"{i}/6 finished" for i in (2, 4, 6)]
 
 
 # --- `n`
