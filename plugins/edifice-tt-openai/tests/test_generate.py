@@ -6,6 +6,8 @@ import sys
 import threading
 
 import edifice_tt_openai.command
+import edifice_tt_openai.server
+import httpx2
 import pytest
 from edifice_tt_openai.sampling import seed_of
 from loopback import CUT, MODEL, choice, completion
@@ -258,11 +260,39 @@ def test_an_empty_text_is_a_candidate(generate, server):
     assert [one["text"] for one in json.loads(out)["candidates"]] == ["", ""]
 
 
-def test_a_slow_answer_is_not_asked_for_again(generate, server):
-    server.answer = lambda body, number: server.hang()
-    status, _, err = generate("Why?", "-n", 1, "--timeout", "0.1")
-    assert (status, len(server.bodies)) == (3, 1)
-    assert "no answer within 0.1 s; give a longer timeout" in err
+def test_a_slow_answer_is_not_asked_for_again(generate, server, monkeypatch):
+    request, asked = httpx2.AsyncClient.request, []
+
+    async def wait(client, verb, address, **more):
+        asked.append(verb)
+        if verb == "POST":
+            raise httpx2.ReadTimeout("")
+        return await request(client, verb, address, **more)
+
+    monkeypatch.setattr(httpx2.AsyncClient, "request", wait)
+    status, _, err = generate("Why?", "-n", 1, "--timeout", 61)
+    assert (status, asked) == (3, ["GET", "POST"])
+    assert "no answer within 61 s; give a longer timeout" in err
+
+
+@pytest.mark.parametrize(
+    ("asked", "waits"),
+    [("", [0.5, 1.0, 2.0]), ("7", [7.0, 7.0, 7.0]), ("1e9", [0.5, 1.0, 2.0]), ("999", [60.0] * 3)],
+)
+def test_waits_double_unless_the_server_asks_for_longer_ones(
+    generate, server, monkeypatch, asked, waits
+):
+    slept = []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    monkeypatch.setattr(edifice_tt_openai.server, "FIRST_WAIT", 0.5)
+    monkeypatch.setattr(edifice_tt_openai.server.asyncio, "sleep", sleep)
+    server.retry_after = asked
+    server.answer = lambda body, number: FAULTS["busy"]
+    generate("Why?", "-n", 1, retries=3)
+    assert slept == waits
 
 
 # --- servers that are no use
@@ -299,9 +329,21 @@ def test_another_model_is_one_line_with_those_that_are_there(generate, server):
     server.models = ["one", "two"]
     status, _, err = generate("Why?", "--model", "three")
     assert status == 2
-    assert "no model 'three', and it has one, two; name one of its models" in one_line(err)
+    assert "no model 'three', and it has one, two; name one of them, or allow" in one_line(err)
     assert "no model was named, and it has one, two" in one_line(generate("Why?")[2])
     assert server.bodies == []
+    assert generate("Why?", "--model", "three", "--unlisted", "-n", 1)[0] == 0
+    assert server.bodies[0]["model"] == "three"
+
+
+def test_a_model_that_the_server_does_not_know_after_all_is_one_line(generate, server):
+    server.models = None
+    server.answer = lambda body, number: (404, {"error": {"message": "no such model"}})
+    line = one_line(generate("Why?", "--model", "three", "-n", 1)[2])
+    assert "it answered 404 (no such model)" in line
+    assert "OpenAI-compatible" not in line, "the address is right"
+    server.answer = lambda body, number: (404, {"detail": "Not Found"})
+    assert "Most end in /v1" in one_line(generate("Why?", "--model", "three", "-n", 1)[2])
 
 
 def test_a_server_without_a_list_of_models_is_asked_for_the_one_named(generate, server):
@@ -430,6 +472,8 @@ def test_ctrl_c_keeps_what_is_finished(server, problems, path, number, status):
         (("Why?", "--timeout", 0), "timeout=0.0 must be"),
         (("Why?", "--format", "gsm8k"), "--format is for --problems"),
         ((" ",), "the prompt is empty"),
+        (("Why?", "--system", "\udcff"), "system: it is no UTF-8 text"),
+        (("Why?", "--stop", "\udcff"), "stop: it is no UTF-8 text"),
     ],
 )
 def test_a_mistake_is_one_line_and_no_request(generate, server, words, told):

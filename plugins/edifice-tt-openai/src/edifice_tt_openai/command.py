@@ -101,6 +101,9 @@ def _add_server(command: ArgumentParser) -> None:
         "--model", default="", help="its name on the server (default: the only one there)"
     )
     command.add_argument(
+        "--unlisted", action="store_true", help="the model need not be on the server's list"
+    )
+    command.add_argument(
         "--key-from",
         default="OPENAI_API_KEY",
         metavar="NAME",
@@ -126,7 +129,8 @@ def _generate(arguments: Namespace) -> int:
     names = ("n", "seed", "temperature", "top_p", "max_tokens", "logprobs", "raw")
     asked = {name: getattr(arguments, name) for name in names}
     request = Request(**asked, stop=tuple(arguments.stop), body=_body(arguments.body))
-    server = Server(arguments.url, arguments.key_from, arguments.timeout, arguments.retries)
+    names = ("url", "key_from", "timeout", "retries", "unlisted")
+    server = Server(**{name: getattr(arguments, name) for name in names})
     settings = request.settings(run(server.find_model(arguments.model)))
     if arguments.output is None:
         pools: list[et.Pool] = []
@@ -202,6 +206,11 @@ def _sample(arguments: Namespace, work: Work) -> int:
 
 
 def _check(arguments: Namespace) -> None:
+    for name in ("prompt", "system", "model", "stop", "body"):
+        try:
+            "".join(vars(arguments)[name] or ()).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{name}: it is no UTF-8 text; convert it") from error
     if (arguments.prompt is None) == (arguments.problems is None):
         raise ValueError("give either a prompt or --problems FILE, with one JSON object per line")
     given = [f for f in ("format", *(f"{part}_field" for part in FIELDS)) if vars(arguments)[f]]

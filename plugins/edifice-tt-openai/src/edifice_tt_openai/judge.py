@@ -7,7 +7,7 @@ import asyncio
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +40,10 @@ class Judge:
     prompt: str
     out_of: float
     max_tokens: int
+    found: dict[str, str] = field(default_factory=dict)  # the model, once it was looked for
 
     @classmethod
-    def of(
-        cls,
-        url: str,
-        model: str,
-        gives: str,
-        prompt: str,
-        *,
-        timeout: float,
-        key_from: str,
-        **more: Any,
-    ) -> "Judge":
+    def of(cls, server: Server, model: str, gives: str, prompt: str, **more: Any) -> "Judge":
         """Check the options; `prompt` is a file, or empty for a usual one."""
         if gives not in GIVES:
             raise ValueError(f"gives={gives!r} must be one of {', '.join(GIVES)}")
@@ -68,7 +59,7 @@ class Judge:
                 ) from error
             if "{answer}" not in text:
                 raise ValueError(f"{prompt}: it has no {{answer}}, so every answer would be alike")
-        return cls(Server(url, key_from, timeout), model, gives, text, **more)
+        return cls(server, model, gives, text, **more)
 
     def __call__(
         self,
@@ -84,11 +75,12 @@ class Judge:
     async def _ask_all(self, bodies: Sequence[dict[str, Any]]) -> list[float]:
         slots = asyncio.Semaphore(AT_ONCE)
         async with self.server.connect() as connection:
-            model = await connection.find_model(self.model)
+            if "model" not in self.found:
+                self.found["model"] = await connection.find_model(self.model)
 
             async def ask(body: dict[str, Any]) -> float:
                 async with slots:
-                    return await self._ask(connection, {"model": model, **body})
+                    return await self._ask(connection, {**self.found, **body})
 
             return list(await asyncio.gather(*map(ask, bodies)))
 
