@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from edifice_tt.machine.files import write_atomically as write_atomically
     from edifice_tt.machine.progress import Progress as Progress
     from edifice_tt.pools.candidates import Candidate as Candidate
+    from edifice_tt.pools.choices import read_choices as read_choices
     from edifice_tt.pools.export import export_pools as export_pools
     from edifice_tt.pools.filling import Filling as Filling
     from edifice_tt.pools.filling import fill_pool as fill_pool
@@ -128,6 +129,7 @@ _ROOMS = {
     "weights.tokenizer": "Tokenizer",
     "selection.answers": "extractor without_thinking",
     "pools.candidates": "Candidate",
+    "pools.choices": "read_choices",
     "pools.messages": "Message",
     "pools.pool": "Pool Problem read_pools",
     "search.books": "Books",

@@ -53,7 +53,10 @@ def register(add: Add) -> None:
     )
     take = add("import-pool", _import, "make a pool file of candidates sampled elsewhere")
     take.add_argument(
-        "source", type=Path, help='JSON lines, a problem each, with "candidates" or "completions"'
+        "source",
+        type=Path,
+        help='JSON lines, a problem each, with "candidates" or "completions"; "choices" of a '
+        "server, or samples of lm-eval",
     )
     add_option(take, "pools.foreign:import_pools", "--scorer", "name of their scores (default: {})")
     take.add_argument(

@@ -42,7 +42,7 @@ def cores_for(lm: CausalLM, devices: Sequence[str] | None) -> int:
     return len(devices_beside(lm.device) if devices is None else devices)
 
 
-def share_out(rows: int, devices: int, most: int, few: int = SHARE) -> tuple[int, int]:
+def share_out(rows: int, devices: int, most: int, few: int = FEW) -> tuple[int, int]:
     """The rows per batch when devices share them, at most `most`, and the batch's capacity.
 
     As many as `few` stay together.
@@ -68,7 +68,7 @@ def decode(
     for decoder in decoders:
         decoder.expect(len(prompt_ids) + tokens)
     logits = prefill(decoders, prompt_ids, cores)
-    size, room = share_out(len(rows), len(decoders), batch_size, FEW)
+    size, room = share_out(len(rows), len(decoders), batch_size)
     batches = SimpleQueue[Sequence[Row]]()
     for start in range(0, len(rows), size):
         batches.put(rows[start : start + size])

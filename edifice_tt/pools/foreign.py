@@ -1,15 +1,17 @@
-"""Candidates of other programs -> pools. Knows their shapes; writes nothing."""
+"""Candidates of other programs -> pools. Knows our own shapes; writes nothing."""
 
 import math
 import os
 import re
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.contract.records import RANGES
 from edifice_tt.pools.candidates import Candidate
+from edifice_tt.pools.foreign_shapes import Samples, answer_of, pool_of
 from edifice_tt.pools.pool import Pool
 from edifice_tt.pools.rows import Number, plain, read_each, take, take_id, take_text
 
@@ -28,14 +30,23 @@ def import_pools(
     candidates. All but the candidates may be omitted; `answer` is used if `gold` is missing.
     `messages` is the chat of the prompt. `scorer` and `range` name the scorer of the scores and its
     declared range. Unknown fields are dropped with one `PoolWarning`.
+
+    Two shapes of others: answers of OpenAI-compatible servers with their `choices`, alone or in the
+    lines of a batch; and samples that lm-eval logged, with their `resps`.
     Raises `CheckpointError` with file and line number for a line of another shape.
     """
     if range is not None and range not in RANGES:
         raise ValueError(f"range={range!r} must be one of {', '.join(RANGES)}")
     settings = {} if model is None else {"model": model}
     left_out: dict[str, None] = {}  # names in order
+    samples = Samples()
 
-    def read(record: dict[str, Any], place: int) -> Pool:
+    def read(record: dict[str, Any], place: int) -> Pool | None:
+        if "resps" in record:
+            if not samples.take(record):
+                return None
+        elif answer := answer_of(record):
+            return replace(pool_of(record, answer, place), settings=settings)
         entries = take(record, "candidates", list, "a list", None)
         texts = take(record, "completions", list, "a list", None)
         if (entries is None) == (texts is None):
@@ -62,7 +73,7 @@ def import_pools(
             messages=plain(messages),
         )
 
-    yield from read_each(source, read)
+    yield from (pool for pool in read_each(source, read) if pool is not None)
     if left_out:
         warnings.warn(
             f"{source}: fields that a pool does not hold were left out: {', '.join(left_out)}",

@@ -197,3 +197,71 @@ def test_a_file_that_is_not_utf_8_says_what_to_do(source, encoding):
     source.write_bytes('{"prompt": "a"}\n'.encode(encoding))
     with pytest.raises(CheckpointError, match=r"line 1: .* save it as UTF-8"):
         read_problems(source)
+
+
+# --- what other programs write
+
+TWO = {"choices": [{"message": {"content": text}} for text in ("It is 4.", "5")]}
+SAMPLE = {
+    "doc_id": 7,
+    "doc": {"question": "2 + 2?"},
+    "target": "4",
+    "arguments": {"gen_args_0": {"arg_0": "Q: 2 + 2?", "arg_1": {"until": ["\n"]}}},
+    "resps": [["It is 4.", "5"]],
+    "filtered_resps": ["4"],
+    "filter": "strict-match",
+    "exact_match": 1.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("record", "about"),
+    [
+        (TWO, ("", "0", None, None)),
+        (
+            {**TWO, "messages": [{"role": "user", "content": "2 + 2?"}], "problem": "p", "gold": 4},
+            ("", "p", "4", ({"role": "user", "content": "2 + 2?"},)),
+        ),
+        (
+            {"custom_id": "c", "response": {"status_code": 200, "body": TWO}, "error": None},
+            ("", "c", None, None),
+        ),
+        (SAMPLE, ("Q: 2 + 2?", "7", "4", None)),
+        ({**SAMPLE, "arguments": [["Q: 2 + 2?", {}]]}, ("Q: 2 + 2?", "7", "4", None)),
+    ],
+    ids=["choices", "choices with a problem", "a batch", "lm-eval", "lm-eval of earlier versions"],
+)
+def test_lines_of_other_programs_become_pools(source, record, about):
+    (pool,) = et.import_pools(write(source, record), model="big")
+    assert [one.text for one in pool] == ["It is 4.", "5"]
+    assert (pool.prompt, pool.problem, pool.gold, pool.messages) == about
+    assert pool.settings == {"model": "big"}
+
+
+def test_a_choice_that_was_cut_off_is_known_to_be(source):
+    choice = {"text": "It is", "finish_reason": "length", "token_ids": [3, 5]}
+    (pool,) = et.import_pools(write(source, {"choices": [choice], "prompt": "2 + 2?"}))
+    assert pool.candidates[0].is_cut_off
+    assert (pool.prompt, pool.candidates[0].num_tokens) == ("2 + 2?", 2)
+
+
+def test_a_sample_of_each_filter_is_one_problem(source):
+    others = [{**SAMPLE, "doc_id": 8}, {**SAMPLE, "filter": "flexible-extract"}]
+    pools = list(et.import_pools(write(source, SAMPLE, *others)))
+    assert [pool.problem for pool in pools] == ["7", "8"]
+
+
+@pytest.mark.parametrize(
+    ("record", "word"),
+    [
+        ({"choices": []}, "no choices"),
+        ({"choices": [{}]}, "neither a message nor a text"),
+        ({"custom_id": "c", "response": {"status_code": 500, "body": {}}}, "status 500"),
+        ({**SAMPLE, "resps": [["-1.5", "False"], ["-2.5", "True"]]}, "generate text"),
+        ({**SAMPLE, "resps": [[["-1.5", "False"]]]}, "generate text"),
+        ({**SAMPLE, "resps": []}, "generate text"),
+    ],
+)
+def test_a_line_of_another_program_without_texts_says_so(source, record, word):
+    with pytest.raises(CheckpointError, match=f"line 1: .*{word}"):
+        list(et.import_pools(write(source, record)))

@@ -26,6 +26,7 @@ class Loopback:
 
     def __init__(self):
         self.models = [MODEL]
+        self.retry_after = "0"
         self.most = 1 << 30  # choices in one answer
         self.bodies, self.headers, self.paths = [], [], []
         self.lock = threading.Lock()
@@ -70,7 +71,7 @@ def handler_of(loopback):
             status, answer = answer if isinstance(answer, tuple) else (200, answer)
             headers = {}
             if status == 429:
-                headers["retry-after"] = "0"
+                headers["retry-after"] = loopback.retry_after
             if answer is CUT:
                 headers, answer = {"content-length": "1000"}, b'{"choices": ['
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()

@@ -5,6 +5,9 @@ import subprocess
 import sys
 import threading
 
+import edifice_tt_openai.command
+import edifice_tt_openai.server
+import httpx2
 import pytest
 from edifice_tt_openai.sampling import seed_of
 from loopback import CUT, MODEL, choice, completion
@@ -143,6 +146,12 @@ def test_log_probabilities_that_do_not_come_are_missed(generate, server):
     assert one_line(err) == "edifice-tt: 1 of 2 came without log-probabilities"
 
 
+def test_where_no_terminal_is_lines_say_how_far_it_is(fill, monkeypatch):
+    monkeypatch.setattr(edifice_tt_openai.command, "SECONDS", 0.0)
+    lines = fill("-n", 2, "--concurrency", 1)[2].splitlines()
+    assert [line.split(",")[0] for line in lines] == [f"{i}/6 finished" for i in (2, 4, 6)]
+
+
 # --- `n`
 
 
@@ -171,6 +180,12 @@ def test_a_server_that_refuses_n_is_asked_for_one_at_a_time(fill, path, server):
     server.answer = answer
     assert fill("-n", 3)[0] == 0
     assert texts(path) == expected(3, lambda p, i: f"{seed_of(0, p, i)} 0")
+
+
+def test_each_request_has_a_seed_of_its_own():
+    seeds = {seed_of(s, p, i) for s in range(3) for p in ("p", "q", "1 p") for i in range(5)}
+    assert len(seeds) == 45
+    assert all(0 <= seed < 2**31 for seed in seeds)
 
 
 # --- faults that pass
@@ -204,8 +219,8 @@ LASTING = {
     "half an answer": (CUT, "the connection was cut"),
     "refused": ((400, {"detail": "too\nlong"}), "it answered 400 (too long)"),
     "an error with status 200": ({"error": "no memory"}, "it answered with an error (no memory)"),
-    "no choices": ({"object": "list"}, "the answer has no choices: {'object': 'list'}"),
-    "empty choices": ({"choices": []}, "the answer has no choices"),
+    "no choices": ({"object": "list"}, "in its answer, it has no choices: {'object': 'list'}"),
+    "empty choices": ({"choices": []}, "it has no choices"),
     "a choice that is empty": ({"choices": [{}]}, "a choice has neither a message nor a text"),
     "a choice that is no object": ({"choices": ["x"]}, "a choice is 'x', no object"),
     "a content of another kind": (
@@ -245,11 +260,39 @@ def test_an_empty_text_is_a_candidate(generate, server):
     assert [one["text"] for one in json.loads(out)["candidates"]] == ["", ""]
 
 
-def test_a_slow_answer_is_not_asked_for_again(generate, server):
-    server.answer = lambda body, number: server.hang()
-    status, _, err = generate("Why?", "-n", 1, "--timeout", "0.1")
-    assert (status, len(server.bodies)) == (3, 1)
-    assert "no answer within 0.1 s; give a longer timeout" in err
+def test_a_slow_answer_is_not_asked_for_again(generate, server, monkeypatch):
+    request, asked = httpx2.AsyncClient.request, []
+
+    async def wait(client, verb, address, **more):
+        asked.append(verb)
+        if verb == "POST":
+            raise httpx2.ReadTimeout("")
+        return await request(client, verb, address, **more)
+
+    monkeypatch.setattr(httpx2.AsyncClient, "request", wait)
+    status, _, err = generate("Why?", "-n", 1, "--timeout", 61)
+    assert (status, asked) == (3, ["GET", "POST"])
+    assert "no answer within 61 s; give a longer timeout" in err
+
+
+@pytest.mark.parametrize(
+    ("asked", "waits"),
+    [("", [0.5, 1.0, 2.0]), ("7", [7.0, 7.0, 7.0]), ("1e9", [0.5, 1.0, 2.0]), ("999", [60.0] * 3)],
+)
+def test_waits_double_unless_the_server_asks_for_longer_ones(
+    generate, server, monkeypatch, asked, waits
+):
+    slept = []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    monkeypatch.setattr(edifice_tt_openai.server, "FIRST_WAIT", 0.5)
+    monkeypatch.setattr(edifice_tt_openai.server.asyncio, "sleep", sleep)
+    server.retry_after = asked
+    server.answer = lambda body, number: FAULTS["busy"]
+    generate("Why?", "-n", 1, retries=3)
+    assert slept == waits
 
 
 # --- servers that are no use
@@ -286,9 +329,21 @@ def test_another_model_is_one_line_with_those_that_are_there(generate, server):
     server.models = ["one", "two"]
     status, _, err = generate("Why?", "--model", "three")
     assert status == 2
-    assert "no model 'three', and it has one, two; name one of its models" in one_line(err)
+    assert "no model 'three', and it has one, two; name one of them, or allow" in one_line(err)
     assert "no model was named, and it has one, two" in one_line(generate("Why?")[2])
     assert server.bodies == []
+    assert generate("Why?", "--model", "three", "--unlisted", "-n", 1)[0] == 0
+    assert server.bodies[0]["model"] == "three"
+
+
+def test_a_model_that_the_server_does_not_know_after_all_is_one_line(generate, server):
+    server.models = None
+    server.answer = lambda body, number: (404, {"error": {"message": "no such model"}})
+    line = one_line(generate("Why?", "--model", "three", "-n", 1)[2])
+    assert "it answered 404 (no such model)" in line
+    assert "OpenAI-compatible" not in line, "the address is right"
+    server.answer = lambda body, number: (404, {"detail": "Not Found"})
+    assert "Most end in /v1" in one_line(generate("Why?", "--model", "three", "-n", 1)[2])
 
 
 def test_a_server_without_a_list_of_models_is_asked_for_the_one_named(generate, server):
@@ -417,6 +472,8 @@ def test_ctrl_c_keeps_what_is_finished(server, problems, path, number, status):
         (("Why?", "--timeout", 0), "timeout=0.0 must be"),
         (("Why?", "--format", "gsm8k"), "--format is for --problems"),
         ((" ",), "the prompt is empty"),
+        (("Why?", "--system", "\udcff"), "system: it is no UTF-8 text"),
+        (("Why?", "--stop", "\udcff"), "stop: it is no UTF-8 text"),
     ],
 )
 def test_a_mistake_is_one_line_and_no_request(generate, server, words, told):

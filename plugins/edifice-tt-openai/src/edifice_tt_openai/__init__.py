@@ -5,7 +5,7 @@ Knows the hooks; what a command or a scorer needs is imported when it is used.
 
 from argparse import ArgumentParser
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edifice_tt import hookimpl
 
@@ -41,9 +41,11 @@ def openai_judge(
     max_tokens: int = 1024,
     timeout: float = 600.0,
     key_from: str = "OPENAI_API_KEY",
+    unlisted: bool = False,
 ) -> Callable[..., list[float]]:
     """Make a scorer that asks a server; see the README for its options."""
     from edifice_tt_openai.judge import Judge
+    from edifice_tt_openai.server import Server
 
-    options: dict[str, Any] = {"out_of": out_of, "max_tokens": max_tokens}
-    return Judge.of(url, model, gives, prompt, timeout=timeout, key_from=key_from, **options)
+    server = Server(url, key_from, timeout, unlisted=unlisted)
+    return Judge.of(server, model, gives, prompt, out_of=out_of, max_tokens=max_tokens)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FAILED = 3
 LISTED = 20  # problems that failed, at the end
+SECONDS = 10.0  # between two lines where no terminal is
 FIELDS = {"prompt": "the question", "gold": "the right answer", "problem": "the id"}
 
 
@@ -100,6 +101,9 @@ def _add_server(command: ArgumentParser) -> None:
         "--model", default="", help="its name on the server (default: the only one there)"
     )
     command.add_argument(
+        "--unlisted", action="store_true", help="the model need not be on the server's list"
+    )
+    command.add_argument(
         "--key-from",
         default="OPENAI_API_KEY",
         metavar="NAME",
@@ -125,7 +129,8 @@ def _generate(arguments: Namespace) -> int:
     names = ("n", "seed", "temperature", "top_p", "max_tokens", "logprobs", "raw")
     asked = {name: getattr(arguments, name) for name in names}
     request = Request(**asked, stop=tuple(arguments.stop), body=_body(arguments.body))
-    server = Server(arguments.url, arguments.key_from, arguments.timeout, arguments.retries)
+    names = ("url", "key_from", "timeout", "retries", "unlisted")
+    server = Server(**{name: getattr(arguments, name) for name in names})
     settings = request.settings(run(server.find_model(arguments.model)))
     if arguments.output is None:
         pools: list[et.Pool] = []
@@ -164,7 +169,7 @@ def _sample(arguments: Namespace, work: Work) -> int:
     from edifice_tt_openai.server import UselessServerError, run
 
     total = work.done + sum(len(indices) for _, indices in work.missing)
-    progress = _Progress()
+    progress = _Progress(work.done, total)
 
     def add(pool: et.Pool) -> None:
         work.add(pool)
@@ -172,7 +177,7 @@ def _sample(arguments: Namespace, work: Work) -> int:
         work.with_logprobs += sum(bool(candidate.token_logprobs) for candidate in pool)
         work.tokens += sum(candidate.num_tokens for candidate in pool)
         work.cut_off += sum(candidate.is_cut_off for candidate in pool)
-        progress.show(work.done + work.made, total)
+        progress.show(work.done + work.made)
 
     sampler = Sampler(work.server, work.request, add, work.settings["model"], arguments.concurrency)
     goes_on = "; the same command with --resume asks for the others" * bool(arguments.output)
@@ -201,6 +206,11 @@ def _sample(arguments: Namespace, work: Work) -> int:
 
 
 def _check(arguments: Namespace) -> None:
+    for name in ("prompt", "system", "model", "stop", "body"):
+        try:
+            "".join(vars(arguments)[name] or ()).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{name}: it is no UTF-8 text; convert it") from error
     if (arguments.prompt is None) == (arguments.problems is None):
         raise ValueError("give either a prompt or --problems FILE, with one JSON object per line")
     given = [f for f in ("format", *(f"{part}_field" for part in FIELDS)) if vars(arguments)[f]]
@@ -305,24 +315,27 @@ def _visible(text: str) -> str:
 
 
 class _Progress:
-    """How many candidates are finished: a line that moves, where standard error is a terminal."""
+    """How many candidates are finished: a line that moves, or a line every ten seconds."""
 
-    def __init__(self) -> None:
-        self._moves, self._begun = sys.stderr.isatty(), time.monotonic()
-        self._first: int | None = None
+    def __init__(self, done: int, total: int) -> None:
+        self._first, self._total = done, total
+        self._moves = sys.stderr.isatty()
+        self._begun = self._told = time.monotonic()
 
-    def show(self, done: int, total: int) -> None:
+    def show(self, done: int) -> None:
         """Write how far it is, and how long the rest will take at this pace."""
-        if not self._moves:
+        now = time.monotonic()
+        if not self._moves and now - self._told < SECONDS:
             return
-        self._first = done if self._first is None else self._first
-        pace = (time.monotonic() - self._begun) / max(done - self._first, 1)
-        left = f", about {pace * (total - done):.0f} s left" if done > self._first else ""
+        self._told = now
+        pace = (now - self._begun) / max(done - self._first, 1)
+        text = f"{done}/{self._total} finished, about {pace * (self._total - done):.0f} s left"
+        start, end = ("\r\x1b[K", "") if self._moves else ("", "\n")
         with suppress(OSError):
-            print(f"\r\x1b[K{done}/{total} finished{left}", end="", file=sys.stderr, flush=True)
+            print(f"{start}{text}", end=end, file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        """End the line."""
-        if self._moves and self._first is not None:
+        """End the line that moves."""
+        if self._moves and self._told != self._begun:
             with suppress(OSError):
                 print(file=sys.stderr)

@@ -7,12 +7,11 @@ import asyncio
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edifice_tt import without_thinking
-from edifice_tt_openai.choices import read_tokens, text_of
+from edifice_tt import read_choices, without_thinking
 from edifice_tt_openai.server import Connection, Server, ServerError, run
 
 GIVES = ("number", "yes")
@@ -41,19 +40,10 @@ class Judge:
     prompt: str
     out_of: float
     max_tokens: int
+    found: dict[str, str] = field(default_factory=dict)  # the model, once it was looked for
 
     @classmethod
-    def of(
-        cls,
-        url: str,
-        model: str,
-        gives: str,
-        prompt: str,
-        *,
-        timeout: float,
-        key_from: str,
-        **more: Any,
-    ) -> "Judge":
+    def of(cls, server: Server, model: str, gives: str, prompt: str, **more: Any) -> "Judge":
         """Check the options; `prompt` is a file, or empty for a usual one."""
         if gives not in GIVES:
             raise ValueError(f"gives={gives!r} must be one of {', '.join(GIVES)}")
@@ -69,7 +59,7 @@ class Judge:
                 ) from error
             if "{answer}" not in text:
                 raise ValueError(f"{prompt}: it has no {{answer}}, so every answer would be alike")
-        return cls(Server(url, key_from, timeout), model, gives, text, **more)
+        return cls(server, model, gives, text, **more)
 
     def __call__(
         self,
@@ -85,22 +75,24 @@ class Judge:
     async def _ask_all(self, bodies: Sequence[dict[str, Any]]) -> list[float]:
         slots = asyncio.Semaphore(AT_ONCE)
         async with self.server.connect() as connection:
-            model = await connection.find_model(self.model)
+            if "model" not in self.found:
+                self.found["model"] = await connection.find_model(self.model)
 
             async def ask(body: dict[str, Any]) -> float:
                 async with slots:
-                    return await self._ask(connection, {"model": model, **body})
+                    return await self._ask(connection, {**self.found, **body})
 
             return list(await asyncio.gather(*map(ask, bodies)))
 
     async def _ask(self, connection: Connection, body: dict[str, Any]) -> float:
         reply = await connection.ask("chat/completions", body)
-        choices = reply.get("choices")
-        if not isinstance(choices, list) or not choices:
-            raise ServerError(f"the judge's reply has no choices: {reply!r:.80}")
+        try:
+            text = read_choices(reply)[0].text
+        except ValueError as error:
+            raise ServerError(f"{self.server.url}: in the judge's reply, {error}") from error
         if self.gives == "yes":
-            return probability_of_yes(choices[0])
-        return read_number(text_of(choices[0]), self.out_of)
+            return probability_of_yes(reply["choices"][0])
+        return read_number(text, self.out_of)
 
     def _body(
         self, messages: Sequence[Mapping[str, Any]], completion: str, gold: str | None
@@ -150,10 +142,13 @@ def read_number(reply: str, out_of: float) -> float:
     return number / out_of
 
 
-def probability_of_yes(choice: Any) -> float:
+def probability_of_yes(choice: Mapping[str, Any]) -> float:
     """P(yes) over P(yes) and P(no), of the first token that a reply may begin with."""
-    tokens = read_tokens(choice) if isinstance(choice, dict) else []
-    listed = tokens[0].get("top_logprobs") if tokens else None
+    told: Any = choice.get("logprobs")
+    try:
+        listed = told["content"][0]["top_logprobs"]
+    except (TypeError, KeyError, IndexError):
+        listed = None
     if not isinstance(listed, list) or not listed:
         raise ServerError("the server gave no log-probabilities; use gives=number")
     sums = {"yes": 0.0, "no": 0.0}

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
-from edifice_tt import Candidate, Pool
-from edifice_tt_openai.choices import read_choices
+from edifice_tt import Candidate, Pool, read_choices
 from edifice_tt_openai.server import (
     Connection,
     RefusedError,
@@ -96,24 +95,24 @@ class Sampler:
             slots = asyncio.Semaphore(self.concurrency)
             try:
                 async with asyncio.TaskGroup() as group:
-                    begun = _Begun(connection, group, slots)
+                    run = _Run(connection, group, slots)
                     for pool, indices in missing:
-                        self._begin(begun, pool, list(indices))
+                        self._begin(run, pool, list(indices))
             except BaseExceptionGroup as errors:
                 raise errors.exceptions[0] from None
 
-    def _begin(self, begun: "_Begun", pool: Pool, indices: list[int]) -> None:
+    def _begin(self, run: "_Run", pool: Pool, indices: list[int]) -> None:
         for at in range(0, len(indices), self.at_most):
-            begun.group.create_task(self._ask(begun, pool, indices[at : at + self.at_most]))
+            run.group.create_task(self._ask(run, pool, indices[at : at + self.at_most]))
 
-    async def _ask(self, begun: "_Begun", pool: Pool, indices: list[int]) -> None:
-        async with begun.slots:
+    async def _ask(self, run: "_Run", pool: Pool, indices: list[int]) -> None:
+        async with run.slots:
             if len(indices) > self.at_most:  # this was learned meanwhile
-                self._begin(begun, pool, indices[self.at_most :])
+                self._begin(run, pool, indices[self.at_most :])
                 indices = indices[: self.at_most]
             start = time.monotonic()
             try:
-                candidates = await self._answered(begun.connection, pool, indices)
+                candidates = await self._answered(run.connection, pool, indices)
             except UselessServerError:
                 raise
             except ServerError as error:
@@ -127,24 +126,31 @@ class Sampler:
             self.add(replace(pool, candidates=tuple(got)))
             if rest := indices[len(got) :]:
                 self.at_most = min(self.at_most, len(got))
-                self._begin(begun, pool, rest)
+                self._begin(run, pool, rest)
 
     async def _answered(
         self, connection: Connection, pool: Pool, indices: list[int]
     ) -> list[Candidate]:
-        path = "completions" if self.request.raw else "chat/completions"
         try:
-            body = self.request.fields(self.model, pool, indices)
-            return read_choices(await connection.ask(path, body), bool(self.request.stop))
+            return await self._choices(connection, pool, indices)
         except RefusedError:
             if len(indices) == 1:
                 raise
-        body = self.request.fields(self.model, pool, indices[:1])  # `n` may be what it refused
-        return read_choices(await connection.ask(path, body), bool(self.request.stop))
+        return await self._choices(connection, pool, indices[:1])  # `n` may be what it refused
+
+    async def _choices(
+        self, connection: Connection, pool: Pool, indices: list[int]
+    ) -> list[Candidate]:
+        path = "completions" if self.request.raw else "chat/completions"
+        answer = await connection.ask(path, self.request.fields(self.model, pool, indices))
+        try:
+            return read_choices(answer, stop=bool(self.request.stop))
+        except ValueError as error:
+            raise ServerError(f"{self.server.url}: in its answer, {error}") from error
 
 
 @dataclass(frozen=True)
-class _Begun:
+class _Run:
     """What the requests of one run share."""
 
     connection: Connection

@@ -51,13 +51,14 @@ class Server:
     """Where a server is, and how patient its clients are.
 
     `key_from` is the environment variable that holds the key, which is written nowhere. `retries`
-    is how often a request is made again.
+    is how often a request is made again. `unlisted` says that the model need not be on its list.
     """
 
     url: str
     key_from: str = "OPENAI_API_KEY"
     timeout: float = 600.0
     retries: int = 5
+    unlisted: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", self.url):
@@ -101,17 +102,18 @@ class Connection:
         """The model that is asked for, by default the only one that the server has.
 
         Raises `UselessServerError` where nothing answers, where the answers are of another kind,
-        and where the server lists its models without this one.
+        and where the server lists its models without this one: many would answer with another.
         """
         served = await self._list_models()
-        if name and (served is None or name in served):
+        if name and (self.server.unlisted or served is None or name in served):
             return name
         if not name and served and len(served) == 1:
             return served[0]
         asked = f"{self.server.url}: " + (f"no model {name!r}" if name else "no model was named")
         if served is None:
             raise UselessServerError(f"{asked}, and it lists no models; name one ({IS_IT})")
-        raise UselessServerError(f"{asked}, and it has {shown(served)}; name one of its models")
+        do = "; name one of them" + ", or allow unlisted ones" * bool(name)
+        raise UselessServerError(f"{asked}, and it has {shown(served)}{do}")
 
     async def _list_models(self) -> list[str] | None:
         """The names of the server's models; None if it gives no such list now."""
@@ -138,7 +140,7 @@ class Connection:
             try:
                 return await self._once("POST", path, body)
             except _MissingError as error:
-                raise UselessServerError(f"{error}; {IS_IT}") from error
+                raise UselessServerError(str(error)) from error
             except _PassingError as error:
                 if not left:
                     often = f", {self.server.retries + 1} times" if self.server.retries else ""
@@ -177,14 +179,11 @@ class Connection:
             held = f"the key was that of {name}" if has else f"no key was sent, as {name} is empty"
             raise UselessServerError(f"{told}; {held}")
         if code in (404, 405) or code < 400:
-            raise _MissingError(told)
+            raise _MissingError(told if _has_error(answer) else f"{told}; {IS_IT}")
         raise RefusedError(told)
 
     def _read(self, answer: httpx2.Response) -> dict[str, Any]:
-        try:
-            record = json.loads(answer.content)
-        except (ValueError, RecursionError):
-            record = None
+        record = _record(answer)
         if isinstance(record, dict) and not record.get("error"):
             return record
         if isinstance(record, dict):
@@ -221,12 +220,22 @@ def _begin(answer: httpx2.Response) -> str:
     return f"{text[:80]!r}" if text else "nothing"
 
 
+def _record(answer: httpx2.Response) -> Any:
+    try:
+        return json.loads(answer.content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _has_error(answer: httpx2.Response) -> bool:
+    """Whether it is an error in the form of OpenAI, so that the address is right."""
+    record = _record(answer)
+    return isinstance(record, dict) and "error" in record
+
+
 def _reason(answer: httpx2.Response) -> str:
     """What the server says of an error, in one line."""
-    try:
-        record = json.loads(answer.content)
-    except (ValueError, RecursionError):
-        record = None
+    record = _record(answer)
     error = record.get("error", record) if isinstance(record, dict) else None
     told = error.get("message", error.get("detail")) if isinstance(error, dict) else error
     words = " ".join(str(told if told is not None else answer.text).split())

@@ -1,49 +1,54 @@
-"""An answer of a server -> candidates. Knows the fields of answers; asks nobody."""
+"""An answer of an OpenAI-compatible server -> candidates. Knows its fields; asks nobody."""
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from edifice_tt import Candidate
-from edifice_tt_openai.server import ServerError
+from edifice_tt.pools.candidates import Candidate
 
 
-def read_choices(answer: dict[str, Any], stops: bool) -> list[Candidate]:
-    """The choices of an answer as candidates, from index 0 on.
+def read_choices(answer: Mapping[str, Any], *, stop: bool = True) -> list[Candidate]:
+    """The choices of a chat completion or a completion as candidates, from index 0 on.
 
-    `stops` says that stop texts were given: then only a `stop_reason` tells which end it was.
-    Raises `ServerError` for what is no answer of an OpenAI-compatible server.
+    Token ids are those of vLLM or llama.cpp; most servers send none. Thinking that comes apart from
+    the answer stands before it, in `<think>`. `stop=False` says that no stop texts were given: then
+    the model itself ended what was not cut off. Else only a `stop_reason` tells. The tokens of
+    several choices are counted if each has log-probabilities or ids. Raises `ValueError` for an
+    answer of another shape.
+
+    >>> [one.text for one in read_choices({"choices": [{"message": {"content": "It is 4."}}]})]
+    ['It is 4.']
     """
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices:
-        raise ServerError(f"the answer has no choices: {answer!r:.80}")
+        raise ValueError(f"it has no choices: {dict(answer)!r:.80}")
     usage = answer.get("usage")
     counted = usage.get("completion_tokens") if isinstance(usage, dict) else None
     alone = counted if len(choices) == 1 and type(counted) is int and counted > 0 else 0
-    return [_candidate(index, one, stops, alone) for index, one in enumerate(choices)]
+    return [_candidate(index, one, stop, alone) for index, one in enumerate(choices)]
 
 
-def text_of(choice: Any) -> str:
-    """The text of a choice, after its thinking in `<think>` where the server gives that apart."""
+def _text(choice: Any) -> str:
     if not isinstance(choice, dict):
-        raise ServerError(f"a choice is {choice!r:.40}, no object")
+        raise ValueError(f"a choice is {choice!r:.40}, no object")
     message = choice.get("message")
     if not isinstance(message, dict):
         text = choice.get("text")
         if not isinstance(text, str):
-            raise ServerError(f"a choice has neither a message nor a text: {choice!r:.80}")
+            raise ValueError(f"a choice has neither a message nor a text: {choice!r:.80}")
         return _unicode(text)
     text = message.get("content") or ""
     thought = message.get("reasoning_content") or message.get("reasoning") or ""
     if not isinstance(text, str) or not isinstance(thought, str):
-        raise ServerError(f"a message has a content that is no text: {message!r:.80}")
+        raise ValueError(f"a message has a content that is no text: {message!r:.80}")
     if thought:
         end = "\n</think>\n\n" if text or choice.get("finish_reason") != "length" else ""
         text = f"<think>\n{thought}{end}{text}"
     return _unicode(text)
 
 
-def read_tokens(choice: dict[str, Any]) -> list[dict[str, Any]]:
+def _tokens(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The tokens with their log-probabilities; empty where the server gives none."""
     told = choice.get("logprobs")
     tokens = told.get("content") if isinstance(told, dict) else None
@@ -57,9 +62,9 @@ def read_tokens(choice: dict[str, Any]) -> list[dict[str, Any]]:
     return []
 
 
-def _candidate(index: int, choice: Any, stops: bool, counted: int) -> Candidate:
-    text, tokens = text_of(choice), read_tokens(choice)
-    logprobs = [one.get("logprob") for one in tokens]
+def _candidate(index: int, choice: Any, stop: bool, counted: int) -> Candidate:
+    text, tokens = _text(choice), _tokens(choice)
+    logprobs: list[Any] = [one.get("logprob") for one in tokens]
     if not all(type(one) in (int, float) and math.isfinite(one) for one in logprobs):
         logprobs = []
     ids = _ids(choice, tokens)
@@ -70,30 +75,32 @@ def _candidate(index: int, choice: Any, stops: bool, counted: int) -> Candidate:
         text,
         token_ids=tuple(ids),
         token_logprobs=tuple(map(float, logprobs)),
-        finish_reason=_finish(choice, stops),
+        finish_reason=_finish(choice, stop),
         num_tokens=len(ids) or len(logprobs) or counted,
     )
 
 
-def _ids(choice: dict[str, Any], tokens: list[dict[str, Any]]) -> list[int]:
+def _ids(choice: Mapping[str, Any], tokens: list[dict[str, Any]]) -> list[int]:
     """The token ids: those of vLLM, of llama.cpp, or none."""
     given = choice.get("token_ids")
-    ids = given if isinstance(given, list) else [one.get("id", _number(one)) for one in tokens]
+    ids: list[Any] = (
+        given if isinstance(given, list) else [one.get("id", _number(one)) for one in tokens]
+    )
     return ids if all(type(one) is int and one >= 0 for one in ids) else []
 
 
-def _number(token: dict[str, Any]) -> int | None:
+def _number(token: Mapping[str, Any]) -> int | None:
     found = re.fullmatch(r"token_id:(\d+)", str(token.get("token")))
     return int(found[1]) if found else None
 
 
-def _finish(choice: dict[str, Any], stops: bool) -> str:
+def _finish(choice: Mapping[str, Any], stop: bool) -> str:
     reason = choice.get("finish_reason")
     if reason == "length":
         return "length"
     if reason != "stop":
         return "unknown"
-    if not stops:
+    if not stop:
         return "eos"
     if "stop_reason" not in choice:
         return "unknown"

@@ -1,17 +1,19 @@
 """What servers send, field by field, as they document it."""
 
 import pytest
-from edifice_tt_openai.choices import read_choices
-from edifice_tt_openai.sampling import seed_of
-from edifice_tt_openai.server import ServerError
-from loopback import choice, completion
+
+import edifice_tt as et
 
 TOKENS = [{"token": "It", "logprob": -0.5}, {"token": "<end>", "logprob": -0.25}]
 WITH_LOGPROBS = {"logprobs": {"content": TOKENS}}
 
 
-def read(*choices, stops=False, tokens=7):
-    return read_choices(completion(*choices, tokens=tokens), stops)
+def choice(text="It is 42.", reason="stop", **more):
+    return {"message": {"role": "assistant", "content": text}, "finish_reason": reason, **more}
+
+
+def read(*choices, stop=False):
+    return et.read_choices({"choices": list(choices), "usage": {"completion_tokens": 7}}, stop=stop)
 
 
 def test_log_probabilities_are_kept_and_counted_without_ids():
@@ -61,7 +63,7 @@ def test_log_probabilities_of_a_completion_are_two_lists():
 
 
 @pytest.mark.parametrize(
-    ("reason", "more", "stops", "finish"),
+    ("reason", "more", "stop", "finish"),
     [
         ("stop", {}, False, "eos"),
         ("stop", {}, True, "unknown"),
@@ -72,8 +74,8 @@ def test_log_probabilities_of_a_completion_are_two_lists():
         (None, {}, False, "unknown"),
     ],
 )
-def test_a_finish_reason_claims_no_more_than_the_server_says(reason, more, stops, finish):
-    (one,) = read(choice(reason=reason, **more), stops=stops)
+def test_a_finish_reason_claims_no_more_than_the_server_says(reason, more, stop, finish):
+    (one,) = read(choice(reason=reason, **more), stop=stop)
     assert one.finish_reason == finish
 
 
@@ -103,11 +105,5 @@ def test_half_of_a_character_becomes_one_that_a_file_can_hold():
 
 @pytest.mark.parametrize("answer", [{}, {"choices": None}, {"choices": []}, {"choices": [None]}])
 def test_what_holds_no_choice_is_refused(answer):
-    with pytest.raises(ServerError):
-        read_choices(answer, False)
-
-
-def test_each_request_has_a_seed_of_its_own():
-    seeds = {seed_of(s, p, i) for s in range(3) for p in ("p", "q", "1 p") for i in range(5)}
-    assert len(seeds) == 45
-    assert all(0 <= seed < 2**31 for seed in seeds)
+    with pytest.raises(ValueError, match="choice"):
+        et.read_choices(answer)
