@@ -31,6 +31,7 @@ TOLERANCES = {
     "greedy": 2e-5,
     "two_devices": 2e-5,
     "hidden": 2e-5,
+    "forks": 2e-5,
     "recurrent": 2e-5,
     "quantized": 2e-3,  # sums of up to 256 products, up to 270, where float32 resolves 2e-5
     "read_gguf": 1e-5,  # numbers up to 30 of a product and a sum
@@ -57,6 +58,7 @@ ONLY = {
         "greedy float32",
         "two_devices float32",
         "hidden float32",
+        "forks float32",
         "recurrent float32",
         "quantized Q4_0",
         "quantized Q4_1",
