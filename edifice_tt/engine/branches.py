@@ -5,7 +5,7 @@ at one position per step. So the row that is furthest behind goes first until ot
 it, and a position is read once for all that are there.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event
@@ -109,18 +109,30 @@ class Branches:
         self._decoders, self._tokens, self._batch_size = decoders, tokens, batch_size
         self._layer, self._beds = layer, list[Bed]()
 
+    @property
+    def keeps_states(self) -> bool:
+        """Whether rows have states."""
+        return self._layer is not None
+
+    def lose(self, row: Branch) -> None:
+        """Forget what was read of a row, so that it is read again."""
+        self.again += row.read
+        row.read, row.states = 0, []
+
     def begin(self) -> Branch:
         """A new row, behind the prompt alone."""
         return Branch(logits=self.logits)
 
-    def advance(self, rows: Iterable[Branch], draw: Draw) -> None:
+    def advance(self, rows: Iterable[Branch], draw: Draw, waiting: Iterable[Branch] = ()) -> None:
         """Draw for each row until it is to go no further, and read what was drawn.
 
-        Other rows lose their memory, but those that these are copied from. An exception, or Ctrl-C,
-        ends all after their step.
+        Other rows lose their memory, but those that are `waiting` and those that these are copied
+        from. An exception, or Ctrl-C, ends all after their step.
         """
-        going = [row for row in rows if not row.ended]
-        self._settle(going)
+        going = [row for row in rows if not row.ended or self._is_behind(row)]
+        if not going:
+            return
+        self._settle([*dict.fromkeys([*going, *(row for row in waiting if not row.ended)])])
         for row in going:
             row.rests = False
         stop, by_decoder = Event(), dict[Decoder, list[Bed]]()
@@ -166,8 +178,7 @@ class Branches:
             if (place := places.get(parent) if parent else None) is not None:
                 moves.setdefault(bed, {})[row.place.slot] = place
             elif row.read:  # what it had read is gone
-                self.again += row.read
-                row.read, row.states = 0, []
+                self.lose(row)
         for bed, slots in moves.items():
             bed.copy(slots, max(row.read for row in others))
         for row in sources:
@@ -195,7 +206,7 @@ class Branches:
         """Advance the rows of a bed; returns the tokens computed, and the padding of its steps."""
         computed = padding = 0
         for row in rows:
-            if row.read == len(row.ids):
+            if row.read == len(row.ids) and not row.ended:
                 assert row.logits is not None
                 self._draw(row, row.logits, draw)
         while not stop.is_set() and (behind := [row for row in rows if self._is_behind(row)]):
@@ -210,7 +221,7 @@ class Branches:
                 row.read += 1
                 if states is not None:
                     row.states.append(states[row.place.slot].astype(np.float32))
-                if row.read == len(row.ids) and not row.rests:
+                if row.read == len(row.ids) and not (row.rests or row.ended):
                     self._draw(row, logits[row.place.slot], draw)
                 if row.read == len(row.ids):
                     row.logits = logits[row.place.slot].copy()
@@ -256,12 +267,12 @@ def _origin(row: Branch) -> Branch | None:
 
 def _side_by_side(
     work: Callable[[list[Bed]], list[tuple[int, int]]], jobs: Sequence[list[Bed]], stop: Event
-) -> Iterator[tuple[int, int]]:
+) -> list[tuple[int, int]]:
     if len(jobs) <= 1:
-        return iter([count for job in jobs for count in work(job)])
+        return [count for job in jobs for count in work(job)]
     with ThreadPoolExecutor(len(jobs)) as pool:
         try:
-            return iter([count for counts in pool.map(work, jobs) for count in counts])
+            return [count for counts in pool.map(work, jobs) for count in counts]
         except BaseException:
             stop.set()
             raise

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-FINISH_REASONS = ("eos", "stop", "length", "unknown")
+FINISH_REASONS = ("eos", "stop", "length", "dropped", "unknown")
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,14 @@ class Candidate:
     `token_ids` and `token_logprobs` include the token that ended it; `text` does not.
     `token_logprobs` are natural logarithms under the untempered model. `finish_reason` is `eos`
     (the model ended it), `stop` (a stop string or token), `length` (it was cut off), or `unknown`
-    where nobody has said. `answer` is what a selector compares: "" if none was found, None if no
-    extractor has read the text. `correct` is None if unknown. `num_tokens` counts the tokens even
-    if their ids are not kept. `seconds` is the time from the start of its problem's sampling to its
-    end, and is ignored in comparisons. `step_scores` are a process scorer's numbers, one per step.
-    `token_confidences` says how sure the model was of each token: a number per token, by the name
-    of the measure (see `generate`). It holds those that were asked for.
+    where nobody has said. It is `dropped` if a search went on without it. `answer` is what a
+    selector compares: "" if none was found, None if no extractor has read the text. `correct` is
+    None if unknown. `num_tokens` counts the tokens even if their ids are not kept. `seconds` is the
+    time from the start of its problem's sampling to its end, and is ignored in comparisons.
+    `step_scores` are a process scorer's numbers, one per step. `token_confidences` says how sure
+    the model was of each token: a number per token, by the name of the measure (see `generate`). It
+    holds those that were asked for. A row that a search copied has a `parent`, the index of the
+    other; the first `begun` of its tokens are that one's.
     """
 
     index: int
@@ -37,6 +39,8 @@ class Candidate:
     scores: Mapping[str, float] = field(default_factory=dict)
     step_scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     token_confidences: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    parent: int | None = None
+    begun: int = 0
 
     def __post_init__(self) -> None:
         if self.token_ids:
@@ -47,10 +51,17 @@ class Candidate:
         """Whether it ended because it had got as long as it might."""
         return self.finish_reason == "length"
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it was neither cut off nor dropped, as far as that is known."""
+        return self.finish_reason not in ("length", "dropped")
+
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON, scores included."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
         plain["scores"] = dict(self.scores)
+        if self.parent is None:
+            del plain["parent"], plain["begun"]
         for lists in ("step_scores", "token_confidences"):
             plain[lists] = {name: list(values) for name, values in plain[lists].items()}
         return plain

@@ -122,6 +122,8 @@ class PoolIndex:
             return None
         if problem not in self.problems:
             raise ValueError(f"a {kind} of problem {problem!r:.40}, which no line before declares")
+        if kind == "search":
+            return problem
         index, present = record["index"], self.indices[problem]
         if kind == "candidate":
             if index in present:
@@ -186,7 +188,11 @@ class PoolIndex:
         candidates: dict[int, dict[str, Any]] = {}
         scores: dict[int, dict[str, float]] = {}
         steps: dict[int, dict[str, tuple[float, ...]]] = {}
+        search = None
         for record in records:
+            if "method" in record:  # a later one replaces it
+                search = {n: value for n, value in record.items() if n not in ("kind", "problem")}
+                continue
             index = record["index"]
             if "text" in record:
                 candidates[index], scores[index], steps[index] = record, {}, {}
@@ -208,6 +214,7 @@ class PoolIndex:
             "problem": problem,
             "ranges": {n: d["range"] for n, d in about.items() if d["range"] is not None},
             "seen_by": frozenset(seen_by),
+            "search": search,
         }
 
     def _tell_none_from_nobody(self, candidates: list[dict[str, Any]]) -> None:

@@ -38,7 +38,7 @@ class Pool:
     problem's id, `gold` its right answer where that is known. `ranges` holds what each scorer
     declared: `logit`, `probability` or `unbounded`; `seen_by` names the scorers that were trained
     on this problem. `interrupted` says that Ctrl-C ended its sampling; files do not keep it, for
-    there `num_missing` tells.
+    there `num_missing` tells. `search` holds the books of a search, as `edifice_tt.search` says.
     """
 
     prompt: str
@@ -50,6 +50,7 @@ class Pool:
     seen_by: frozenset[str] = frozenset()
     messages: tuple[Message, ...] | None = None
     interrupted: bool = False
+    search: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.messages is not None:
@@ -115,6 +116,7 @@ class Pool:
             "ranges": dict(self.ranges),
             "seen_by": sorted(self.seen_by),
             "candidates": [candidate.to_dict() for candidate in self.candidates],
+            **({} if self.search is None else {"search": dict(self.search)}),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:

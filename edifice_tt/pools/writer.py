@@ -20,6 +20,7 @@ from edifice_tt.pools.lines import (
     problem_line,
     score_lines,
     scorer_line,
+    search_line,
 )
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def _pool_lines(pools: Iterable["Pool"], scorers: Scorers) -> Iterator[bytes]:
             if scorer in pool.seen_by:
                 trained_on.setdefault(scorer, []).append(pool.problem)
             yield score_lines(pool.problem, pool, scorer)
+        if pool.search is not None:
+            yield search_line(pool.problem, pool.search)
     if settings is None:
         raise ValueError("there are no pools to write")
     for scorer, problems in trained_on.items():  # known only now: pools may be a stream
@@ -161,6 +164,8 @@ class PoolWriter:
         A file of an older schema keeps it, so it gets no messages.
         """
         lines = b"".join(candidate_line(pool.problem, candidate) for candidate in pool)
+        if pool.search is not None:
+            lines += search_line(pool.problem, pool.search)
         if pool.problem not in self._started:
             messages = pool.messages if self.file.schema == SCHEMA else None
             lines = problem_line(pool.problem, pool.prompt, pool.gold, messages) + lines

@@ -67,7 +67,7 @@ def score(
         )
     if isinstance(scorer, str):
         name = name_with(scorer, scorer_options or {})
-        scorer = _opened(registry.scorer(name), reduce, None if lm is None else lm.device)
+        scorer = opened(registry.scorer(name), reduce, None if lm is None else lm.device)
     if isinstance(scorer, Judge):
         return scorer.score(pool, reduce)
     if isinstance(scorer, Verifier):
@@ -99,7 +99,7 @@ _OPEN: dict[str, Callable[[registry.Scorer, str | None], Verifier | Judge]] = {
 }
 
 
-def _opened(
+def opened(
     record: registry.Scorer, reduce: str | None, device: str | None
 ) -> str | Verifier | Judge:
     """The verifier or judge that a scorer is, opened once on a device; else the scorer's name."""

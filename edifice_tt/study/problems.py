@@ -70,7 +70,7 @@ def read_problems(
             },
             candidates=behind(pool.prompt, pool) if keep_candidates else (),
             seen_by=pool.seen_by,
-            cut_off=np.array([candidate.is_cut_off for candidate in pool], np.bool_),
+            cut_off=np.array([not candidate.is_whole for candidate in pool], np.bool_),
         )
 
 

@@ -184,11 +184,12 @@ class Parity:
         """The same of a layer with a state, and one whose attention is gated."""
         return Parity(self.device, **RECURRENT).generate(dtype)
 
+    def recurrent_forks(self, dtype):
+        """The same of a layer with a state."""
+        return Parity(self.device, **RECURRENT).forks(dtype)
+
     def forks(self, dtype):
         """Logits of rows that are copied, dropped and begun, of unequal lengths in one batch."""
-        return max(self._forks(dtype), Parity(self.device, **RECURRENT)._forks(dtype))
-
-    def _forks(self, dtype):
         model, _ = self.lm(dtype)
         prompt, errors = model.tokenizer.encode(PROMPT), []
         rows = branches.Branches([decoder.Decoder(lambda: model)], prompt, 16, batch_size=4)
@@ -361,6 +362,7 @@ CHECKS = [
     ("hidden", "float32"),
     ("forks", "float32"),
     ("recurrent", "float32"),
+    ("recurrent_forks", "float32"),
     *(("quantized", kind) for kind in FORMATS),
     ("read_gguf", ""),
     ("save", ""),
