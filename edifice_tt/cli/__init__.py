@@ -219,6 +219,7 @@ def make_parser() -> "Parser":
         replay,
         sampling,
         scorers,
+        searching,
         training,
     )
     from edifice_tt.contract.plugins import OWN_NAME, load_plugins
@@ -234,8 +235,8 @@ def make_parser() -> "Parser":
     commands: Any = top.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True, action=parser.Commands
     )
-    rooms = (sampling, pools, contents, judging, scorers, training, curve, replay, installed)
-    for room in rooms:
+    rooms = (sampling, searching, pools, contents, judging, scorers, training, curve, replay)
+    for room in (*rooms, installed):
         commands.begin(OWN_NAME, room.HEADING)
         room.register(commands.add)
         commands.keep()

@@ -63,14 +63,17 @@ def _add_repeatable(command: Any, option: str, metavar: str, help: str, **more: 
     command.add_argument(option, action="append", default=[], metavar=metavar, help=help, **more)
 
 
-def add_sampling(command: argparse.ArgumentParser) -> None:
+def add_sampling(command: argparse.ArgumentParser, of_search: bool = False) -> None:
     command.add_argument(
         "--model",
         default=DEFAULT_MODEL,
         help="file, folder or name: edifice-tt models shows names (default: %(default)s)",
     )
     option = partial(add_option, command, "sampling.generate:generate")
-    option("-n", "candidates (default: {})")
+    if of_search:
+        option("-n", "the most rows (default: the method's)", unset=True)
+    else:
+        option("-n", "candidates (default: {})")
     option("--seed")
     option("--temperature")
     option("--top-k", "{}: all tokens (default)")

@@ -164,8 +164,6 @@ class PoolWriter:
         A file of an older schema keeps it, so it gets no messages.
         """
         lines = b"".join(candidate_line(pool.problem, candidate) for candidate in pool)
-        if pool.search is not None:
-            lines += search_line(pool.problem, pool.search)
         if pool.problem not in self._started:
             messages = pool.messages if self.file.schema == SCHEMA else None
             lines = problem_line(pool.problem, pool.prompt, pool.gold, messages) + lines
@@ -202,6 +200,11 @@ class PoolWriter:
             lines = scorer_line(scorer, range, owner, fingerprint, sorted(trained_on))
         self._append(lines + score_lines(pool.problem, pool, scorer))
         self._declared[scorer] = trained_on
+
+    def add_search(self, pool: "Pool") -> None:
+        """Append what a search has spent on a problem, as the last of its lines."""
+        if pool.search is not None:
+            self._append(search_line(pool.problem, pool.search))
 
     def take_back(self) -> None:
         """Remove everything that this writer has appended."""

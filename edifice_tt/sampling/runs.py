@@ -106,9 +106,9 @@ def open_run(
         begun = header_settings(path).get("date") if resume else None
         request = replace(request, date=begun or today())
     request = request.on(lm.device)
-    chat = _check_problems(problems)
+    chat = check_problems(problems)
     stops = Stops.of(lm, request.stop, chat)
-    tokenized = _tokenize(lm, problems, request)
+    tokenized = tokenize_all(lm, problems, request)
     check_memory(lm, request, tokenized, request.n)
     tells_date = any(problem.tells_date for problem in tokenized)
     settings = describe_sampling(lm, request, stops, chat=chat, tells_date=tells_date)
@@ -123,7 +123,7 @@ def open_run(
     with PoolWriter(path) as writer:
         if resume and tells_date and "date" not in writer.file.settings:  # an older file
             request = replace(request, date=_day_of(lm, writer, problems, request))
-            tokenized = _tokenize(lm, problems, request)
+            tokenized = tokenize_all(lm, problems, request)
             del settings["date"]
         # Also of a new file: before it was locked, another process may have put its own there.
         _check_same(lm, writer, settings, tokenized)
@@ -145,7 +145,7 @@ def _missing(
             yield problem, indices
 
 
-def _check_problems(problems: Sequence[Problem]) -> bool:
+def check_problems(problems: Sequence[Problem]) -> bool:
     """Whether all are chats; raises `ValueError` when some are, or two have one name."""
     if not problems:
         raise ValueError("there are no problems; give at least one")
@@ -159,7 +159,7 @@ def _check_problems(problems: Sequence[Problem]) -> bool:
     return not isinstance(problems[0].prompt, str)
 
 
-def _tokenize(
+def tokenize_all(
     lm: CausalLM, problems: Iterable[Problem], request: Request
 ) -> list[TokenizedProblem]:
     """Every problem, once: what would fail at the last is told before the first is sampled."""
