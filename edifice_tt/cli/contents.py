@@ -120,7 +120,7 @@ def _about(candidate: Any, mark: str) -> str:
     """What is known of a candidate, in one line."""
     answer = {None: "", "": "no answer"}.get(candidate.answer, f"answer {candidate.answer}")
     scores = (f"{name} {score:.4f}" for name, score in sorted(candidate.scores.items()))
-    end = "cut off" if candidate.finish_reason == "length" else ""
+    end = {"length": "cut off", "dropped": "dropped"}.get(candidate.finish_reason, "")
     tokens = f"{candidate.num_tokens} tokens" if candidate.num_tokens else ""
     return "  ".join(filter(None, (f"#{candidate.index}", mark, answer, *scores, tokens, end)))
 

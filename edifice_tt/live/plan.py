@@ -17,6 +17,7 @@ from edifice_tt.scoring.verifier import Verifier
 from edifice_tt.search.loop import check_options, make_search
 from edifice_tt.search.method import Method
 
+USUAL = "deepconf"  # what is read of how sure the model is
 SCORES = {"scores", "probabilities"}
 
 
@@ -56,8 +57,13 @@ class Plan:
             raise ValueError(f"reduce={reduce!r} is for a scorer of steps, and there is no scorer")
         if budget is not None:
             check_count("budget", budget)
-        if "confidences" in needs and not sampling.get("confidence"):
-            sampling["confidence"] = ("deepconf",)
+        if "confidences" in needs:
+            sampling["confidence"] = sampling.get("confidence") or (USUAL,)
+            if len(sampling["confidence"]) > 1:
+                raise ValueError(
+                    f"search {method!r} reads one number per token, given confidence="
+                    f"{[*sampling['confidence']]}; name one"
+                )
         made = make_search(method, **settings)
         request = make_request(n=made.n, **sampling).on(lm.device)
         reader = None if scorer is None else row_scorer(lm, scorer, reduce)
@@ -68,6 +74,11 @@ class Plan:
                 f"range={reader.range!r}; use one that gives them"
             )
         return cls(lm, record, made, settings, reader, request, budget)
+
+    @property
+    def rows(self) -> int:
+        """How many rows are alive at a time: those that it asks for first."""
+        return len(self.method.ask(self.method.start()).rows)
 
     def describe(self, stops: Stops, *, chat: bool, tells_date: bool) -> dict[str, Any]:
         """The settings of the pool: no number of candidates, for a search decides that."""

@@ -3,6 +3,7 @@
 Knows tokens, texts and scores of one problem; knows no method and no file.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
@@ -44,6 +45,7 @@ class LiveRow:
     asked_at: int = 0  # its tokens when it was asked to go on
     pause: int = 0  # tokens at which it waits for others, so that a budget is shared
     scored_at: int = 0  # its tokens when it was scored
+    seconds: float | None = None  # from the start of the search to its end
     is_there: bool = False  # whether it is where it was asked to go
 
     @property
@@ -88,6 +90,7 @@ class LiveRows:
         self._sampler = self.request.sampler(self.problem.problem)
         self._mark = grader(self.request.answer, self.problem.gold, self.problem.text)
         self._by_branch: dict[Branch, LiveRow] = {}
+        self._started = time.perf_counter()
         self._until, self._one_at_a_time = Until(), Lock()
 
     @property
@@ -131,6 +134,7 @@ class LiveRows:
             of = self.rows[parent]
             row = LiveRow(self._again(number, of.sampled), of.branch.fork(), parent, of.num_tokens)
             row.score, row.answer, row.scored_at = of.score, of.answer, of.scored_at
+            row.seconds = of.seconds
         self.rows[number] = self._by_branch[row.branch] = row
 
     def _new(self, number: int) -> Sampled:
@@ -163,7 +167,7 @@ class LiveRows:
                 sampled = self._again(one.index, drawn, count)
             ended = sampled.finish_reason is not None
             branch = Branch([*sampled.ids], len(sampled.ids), self.branches.logits, ended=ended)
-            row = LiveRow(sampled, branch, one.parent, one.begun)
+            row = LiveRow(sampled, branch, one.parent, one.begun, seconds=one.seconds)
             if before is not None:
                 row.score, row.answer = before.score, before.answer
                 row.scored_at = int(before.num_tokens or 0)
@@ -180,6 +184,7 @@ class LiveRows:
             sampled.sure.append(sure)
             text = sampled.add(token, logprob, self.stops, last=position + 1 == self.tokens)
             branch.ended = row.ended
+            row.seconds = time.perf_counter() - self._started if row.ended else None
             row.is_there = row.ended or self._is_there(row)
             if self.on_token is not None:
                 self.on_token(Event(row.number, token, text, sampled.finish_reason))
@@ -243,7 +248,8 @@ class LiveRows:
     def _as_candidate(self, row: LiveRow, unfinished: str = "unknown") -> Candidate:
         one = row.sampled.candidate(unfinished)
         text = self.stops.printed(one.text)
-        return replace(one, text=text, parent=row.parent, begun=row.begun)
+        parent, begun = row.parent, row.begun
+        return replace(one, text=text, parent=parent, begun=begun, seconds=row.seconds)
 
     def candidates(self, going_on: Iterable[int] = ()) -> list[Candidate]:
         """A record of each row that has drawn something, with its answer and last score.

@@ -51,7 +51,7 @@ def search_problems(
     chat = check_problems(problems)
     stops = Stops.of(plan.lm, plan.request.stop, chat)
     tokenized = tokenize_all(plan.lm, problems, plan.request)
-    check_memory(plan.lm, plan.request, tokenized, plan.method.n)
+    check_memory(plan.lm, plan.request, tokenized, plan.rows)
     tells_date = any(problem.tells_date for problem in tokenized)
     settings = plan.describe(stops, chat=chat, tells_date=tells_date)
     begun = _open(path, settings, tokenized, resume, force)
@@ -62,19 +62,11 @@ def search_problems(
             before = begun.get(problem.problem)
             one = replace(problem, tells_date=tells_date)
             pool = run_plan(plan, one, stops, before, told.on_token, told.on_step)
-            _write(writer, pool)
+            writer.add_searched(pool)
             if pool.interrupted:
                 raise KeyboardInterrupt
             if told.on_problem is not None:
                 told.on_problem(pool)
-
-
-def _write(writer: PoolWriter, pool: Pool) -> None:
-    """The lines of a problem; that of the search comes last, and says that it is whole."""
-    writer.add_candidates(pool)
-    for scorer in sorted({name for candidate in pool for name in candidate.scores}):
-        writer.add_scores(pool, scorer)
-    writer.add_search(pool)
 
 
 def _open(

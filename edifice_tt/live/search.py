@@ -107,15 +107,15 @@ def run_plan(
 ) -> Pool:
     """Search on one problem; a pool that was interrupted is gone on with."""
     check_unchanged(plan.lm)
-    check_memory(plan.lm, plan.request, [problem], plan.method.n)
+    check_memory(plan.lm, plan.request, [problem], plan.rows)
     chat = problem.messages is not None
     settings = plan.describe(stops, chat=chat, tells_date=problem.tells_date)
     begun, before = time.perf_counter(), dict(resume.search or {}) if resume else {}
     progress: dict[str, Any] = dict(before.get("progress") or {})
     _check_resumed(resume, progress, settings, problem)
     with _rows(plan, problem, stops, on_token) as rows:
-        if resume is not None and progress:
-            told = Progress.from_dict(progress).rows
+        if resume is not None:
+            told = Progress.from_dict(progress).rows if progress else {}
             rows.restore(resume.candidates, told)
 
         def step(plain: dict[str, Any]) -> None:
@@ -176,7 +176,7 @@ def _rows(
             f"devices={list(devices)} must be one: a search copies rows within a device"
         )
     with workspace_of(lm) as workspace:
-        names = devices_for(lm, devices, plan.method.n, len(problem.ids))
+        names = devices_for(lm, devices, plan.rows, len(problem.ids))
         decoders = workspace.decoders(names)
         rows = LiveRows(
             *(lm, problem, request, stops, decoders, tokens),

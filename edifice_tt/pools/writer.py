@@ -201,8 +201,12 @@ class PoolWriter:
         self._append(lines + score_lines(pool.problem, pool, scorer))
         self._declared[scorer] = trained_on
 
-    def add_search(self, pool: "Pool") -> None:
-        """Append what a search has spent on a problem, as the last of its lines."""
+    def add_searched(self, pool: "Pool") -> None:
+        """Append a problem of a search: candidates, scores, and last what it has spent."""
+        self.add_candidates(pool)
+        self.file.indices[pool.problem] = {candidate.index for candidate in pool}
+        for scorer in sorted({name for candidate in pool for name in candidate.scores}):
+            self.add_scores(pool, scorer)
         if pool.search is not None:
             self._append(search_line(pool.problem, pool.search))
 

@@ -58,6 +58,7 @@ def read_problems(
     """
     for pool in pools:
         check_marked(pool)
+        check_fair(pool)
         names = sorted({name for candidate in pool for name in candidate.scores})
         yield Problem(
             name=pool.problem,
@@ -84,6 +85,15 @@ def check_marked(
         raise ValueError(
             f"problem {pool.problem!r}: whether candidate {unmarked[0]} is right is not known; "
             f"{advice}"
+        )
+
+
+def check_fair(pool: Pool) -> None:
+    """Raise `ValueError` for candidates that a search chose, of which no mean says anything."""
+    if "search" in pool.settings:
+        raise ValueError(
+            f"problem {pool.problem!r}: a search decided how many candidates there are, and which "
+            "go on, so they are no fair sample; sample a pool with generate"
         )
 
 

@@ -148,7 +148,9 @@ def test_a_search_that_was_interrupted_goes_on_from_its_file(tiny_lm, tmp_path, 
         same = expected.candidates[one.index]
         assert one.token_ids == same.token_ids[: one.num_tokens]
     kept = et.Pool.load(tmp_path / "pool.jsonl")
-    found = search(tiny_lm, name, resume=kept)
+    again = []
+    found = search(tiny_lm, name, resume=kept, on_token=lambda event: again.append(event.index))
+    assert not {*again} & {one.index for one in pool if one.finish_reason in ("stop", "length")}
     costs = ("computed", "again", "judge_tokens")
     assert timeless(found, *costs) == timeless(expected, *costs)
     assert found.search["computed"] - found.search["again"] >= 0
