@@ -188,3 +188,18 @@ def test_the_line_shows_what_is_spent_of_the_budget_and_what_leads(monkeypatch):
     line.on_step(standing)
     expected = "problem 1/3, 70/4096 tokens, 8 rows, leading: 42 (3), 35.0 tokens per second"
     assert line.line() == expected
+
+
+def test_a_curve_shows_a_search_beside_it(run, tmp_path, problems):
+    given = ["--problems", problems, "-n", 4, "--answer", "regex:^.", *SMALL, "-o"]
+    plain, searched = tmp_path / "plain.jsonl", tmp_path / "searched.jsonl"
+    assert run("generate", *given, plain)[0] == 0
+    assert run("search", "adaptive", *given, searched)[0] == 0
+    pools = [*et.read_pools(searched)]
+    status, out, _ = run("curve", plain, "--search", searched, "--json")
+    (beside,) = json.loads(out)["searches"]
+    assert (status, beside["problems"], beside["rule"]) == (0, 3, "majority")
+    assert beside["spent"]["tokens"] == sum(pool.search["spent"] for pool in pools) / 3
+    status, out, _ = run("curve", plain, "--search", searched)
+    assert status == 0
+    assert "searched.jsonl: adaptive on 3 problems" in out
