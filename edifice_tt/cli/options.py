@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edifice_tt.cli import terminal
-from edifice_tt.cli.parser import add_option
+from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.records import CONFIDENCES, Task
 from edifice_tt.contract.registry import list_verifiers
@@ -71,7 +71,8 @@ def add_sampling(command: argparse.ArgumentParser, of_search: bool = False) -> N
     )
     option = partial(add_option, command, "sampling.generate:generate")
     if of_search:
-        option("-n", "the most rows (default: the method's)", unset=True)
+        most = "the most rows; default: the method's own"
+        command.add_argument("-n", type=whole_number(1, "16"), help=most)
     else:
         option("-n", "candidates (default: {})")
     option("--seed")

@@ -72,9 +72,8 @@ def generate(arguments: argparse.Namespace) -> int:
     settings = {**search_options(given, record), "n": arguments.n}
     if record.takes("wave"):
         settings["wave"] = min(WAVE, arguments.n)
-    plain = {"budget": None, "reduce": None, "scorer": None, "verifier": None, "judge": None}
-    vars(arguments).update(plain)
-    return _run(arguments, record.name, settings, scored=False)
+    as_search = argparse.Namespace(**{**vars(arguments), "budget": None, "reduce": None})
+    return _run(as_search, record.name, settings, scored=False)
 
 
 def _run(

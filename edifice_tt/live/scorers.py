@@ -52,7 +52,7 @@ class HeadScorer:
     range: str
     layer: int | None
     read: Callable[[Sequence[Any]], list[float]]
-    trained_on: Callable[[str], bool] = lambda text: False
+    verifier: Verifier | None = None
     seconds: float = 0.0
 
     def score(
@@ -67,8 +67,11 @@ class HeadScorer:
         return scores, [0] * len(scores)
 
     def has_seen(self, problem: TokenizedProblem) -> bool:
-        """Whether it was trained on this problem."""
-        return self.trained_on(problem.text)
+        """Whether it was trained on this problem; warns if it was."""
+        if self.verifier is None or not self.verifier.has_seen(problem.text):
+            return False
+        self.verifier.warn_of(problem.problem)
+        return True
 
 
 @dataclass
@@ -158,5 +161,4 @@ def _of_verifier(lm: CausalLM, verifier: Verifier, reduce: str | None) -> HeadSc
     def read(states: Sequence[Any]) -> list[float]:
         return [verifier.probability(float(row[-1])) for row in verifier.logits(states)]
 
-    layer, seen = verifier.layer, verifier.has_seen
-    return HeadScorer(verifier.name, "probability", layer, read, seen)
+    return HeadScorer(verifier.name, "probability", verifier.layer, read, verifier)

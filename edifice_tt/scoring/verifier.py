@@ -109,18 +109,22 @@ class Verifier:
         self.check(lm)
         assert lm is not None
         if seen := self.has_seen(pool.prompt):
-            warnings.warn(
-                f"{self} was trained on problem {pool.problem!r}; how it scores this says nothing "
-                "about new problems",
-                TrainedOnWarning,
-                stacklevel=3,
-            )
+            self.warn_of(pool.problem)
         states = read_hidden(lm, pool, self.layer)
         logits = [float(values[-1]) for values in self.logits(states)]
         if not np.isfinite(logits).all():
             raise EdificeError(f"{self} gave a score that is not a finite number")
         scores = [self.probability(logit) for logit in logits]
         return pool.with_scores(self.name, scores, range="probability", seen=seen)
+
+    def warn_of(self, problem: str) -> None:
+        """Warn that it was trained on a problem."""
+        warnings.warn(
+            f"{self} was trained on problem {problem!r}; how it scores this says nothing about new "
+            "problems",
+            TrainedOnWarning,
+            stacklevel=4,
+        )
 
     def has_seen(self, prompt: str) -> bool:
         """Whether it was trained on the problem of this prompt."""

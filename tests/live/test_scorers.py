@@ -1,0 +1,69 @@
+"""Scores of rows while they are written: a judge, a verifier at a lower layer, a text scorer."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from judge_models import Tiny
+
+import edifice_tt as et
+from edifice_tt.contract.errors import TrainedOnWarning
+from edifice_tt.scoring.judges.judge import Judge
+from edifice_tt.scoring.verifier import digest_of, new_head, tokenizer_digest
+
+PROMPT = "thequick"
+SEARCH = {"settings": {"n": 5, "cuts": (4, 9)}, "seed": 5, "max_tokens": 23, "temperature": 3.0}
+
+
+@pytest.fixture(scope="module")
+def verifier(tiny_lm):
+    options = {"scorer_hidden": 5, "dropout": 0.5, "seed": 4}
+    return et.Verifier(
+        *("small", "mlp", options, 1, 24, tiny_lm.fingerprint, new_head("mlp", 24, options)),
+        np.linspace(-1, 1, 24, dtype=np.float32),
+        np.linspace(0.5, 2, 24, dtype=np.float32),
+        trained_on=frozenset({digest_of("seen")}),
+        tokenizer=tokenizer_digest(tiny_lm),
+    )
+
+
+def test_a_judge_reads_with_its_own_model_and_its_tokens_are_counted(
+    tiny_lm, tmp_path, monkeypatch
+):
+    Tiny("ForSequenceClassification").write(tmp_path)
+    judge, texts, rate = et.load_reward(tmp_path), [], Judge.rate
+
+    def heard(self, question, answers):
+        texts.append(answers)
+        return rate(self, question, answers)
+
+    monkeypatch.setattr(Judge, "rate", heard)
+    pool = et.search(tiny_lm, PROMPT, "rejection", judge, **SEARCH)
+    monkeypatch.undo()
+    scored = et.score(None, replace(pool, search=None), judge)
+    assert [one.scores for one in pool] == [one.scores for one in scored]
+    asked = [et.Pool(PROMPT, tuple(et.Candidate(0, t) for t in some)) for some in texts]
+    assert pool.search["judge_tokens"] == sum(sum(judge.tokens_read(one)) for one in asked)
+    apart = [judge.tokens_read(replace(asked[0], candidates=(one,)))[0] for one in asked[0]]
+    assert sum(judge.tokens_read(asked[0])) < sum(apart)  # the question is read once
+
+
+def test_a_verifier_reads_the_states_of_its_layer(tiny_lm, verifier):
+    pool = et.search(tiny_lm, PROMPT, "rejection", verifier, **SEARCH)
+    again = et.score(tiny_lm, replace(pool, search=None), verifier)
+    assert [one.scores for one in pool] == [one.scores for one in again]
+    assert pool.ranges == {"small": "probability"}
+
+
+def test_a_verifier_that_was_trained_on_the_problem_says_so(tiny_lm, verifier):
+    with pytest.warns(TrainedOnWarning, match="problem 'p'"):
+        pool = et.search(tiny_lm, "seen", "rejection", verifier, problem="p", **SEARCH)
+    assert pool.seen_by == {"small"}
+
+
+def test_a_scorer_that_fails_is_told_as_in_score(tiny_lm):
+    def broken(prompt, completions):
+        return [float("nan")] * len(completions)
+
+    with pytest.raises(et.PluginError, match="broken"):
+        et.search(tiny_lm, PROMPT, "rejection", broken, **SEARCH)
