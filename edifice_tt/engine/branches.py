@@ -66,6 +66,8 @@ class Bed:
     decoder: Decoder
     cache: KVCache
     rows: dict[int, Branch] = field(default_factory=dict)  # by slot
+    computed: int = 0
+    padding: int = 0
 
     @property
     def free(self) -> list[int]:
@@ -105,9 +107,19 @@ class Branches:
         for decoder in decoders:
             decoder.expect(len(prompt_ids) + tokens)
         self.logits = prefill(decoders, prompt_ids)
-        self.computed = self.padding = self.again = 0
+        self.again = 0
         self._decoders, self._tokens, self._batch_size = decoders, tokens, batch_size
         self._layer, self._beds = layer, list[Bed]()
+
+    @property
+    def computed(self) -> int:
+        """The tokens that were read, those of `again` among them."""
+        return sum(bed.computed for bed in self._beds)
+
+    @property
+    def padding(self) -> int:
+        """What steps computed for nobody."""
+        return sum(bed.padding for bed in self._beds)
 
     @property
     def keeps_states(self) -> bool:
@@ -139,23 +151,21 @@ class Branches:
         for bed in {row.place.bed: None for row in going if row.place is not None}:
             by_decoder.setdefault(bed.decoder, []).append(bed)
 
-        def work(beds: list[Bed]) -> list[tuple[int, int]]:
+        def work(beds: list[Bed]) -> None:
             try:
-                rows = [[row for row in bed.rows.values() if row in going] for bed in beds]
-                return [self._sweep(*both, draw, stop) for both in zip(beds, rows, strict=True)]
+                for bed in beds:
+                    rows = [row for row in bed.rows.values() if row in going]
+                    self._sweep(bed, rows, draw, stop)
             except BaseException:
                 stop.set()
                 raise
 
-        counts = _side_by_side(work, [*by_decoder.values()], stop)
-        self.computed += sum(computed for computed, _ in counts)
-        self.padding += sum(padding for _, padding in counts)
+        _side_by_side(work, [*by_decoder.values()], stop)
 
     def close(self) -> None:
-        """Forget the rows."""
+        """Give back the memory of the rows."""
         for bed in self._beds:
             bed.decoder.release(bed.cache)
-        self._beds = []
 
     def _settle(self, rows: list[Branch]) -> None:
         """Give each row a place, and the keys and values that it begins with."""
@@ -190,21 +200,21 @@ class Branches:
                 bed.rows.pop(slot).place = None
 
     def _make_room(self, rows: int) -> None:
-        missing = rows - sum(len(bed.free) for bed in self._beds)
-        while missing > 0:
-            decoder = self._decoders[len(self._beds) % len(self._decoders)]
-            _, room = share_out(missing, len(self._decoders), self._batch_size)
+        missing, count = rows - sum(len(bed.free) for bed in self._beds), len(self._decoders)
+        # At first one for each decoder, so that they share the rows.
+        while missing > 0 or 0 < len(self._beds) < count:
+            decoder = self._decoders[len(self._beds) % count]
+            _, room = share_out(rows, count, self._batch_size)
             # The first of a decoder is one that other calls use, with its steps.
-            is_first = len(self._beds) < len(self._decoders)
+            is_first = len(self._beds) < count
             cache = (decoder.cache_for if is_first else decoder.extra_cache)(room, self._tokens)
             self._beds.append(bed := Bed(decoder, cache))
             missing -= cache.batch
-            if len(self._decoders) > 1:  # captured here, since tinygrad captures one at a time
+            if count > 1:  # captured here, since tinygrad captures one at a time
                 self._step(bed, 0, [])
 
-    def _sweep(self, bed: Bed, rows: Sequence[Branch], draw: Draw, stop: Event) -> tuple[int, int]:
-        """Advance the rows of a bed; returns the tokens computed, and the padding of its steps."""
-        computed = padding = 0
+    def _sweep(self, bed: Bed, rows: Sequence[Branch], draw: Draw, stop: Event) -> None:
+        """Advance the rows of a bed."""
         for row in rows:
             if row.read == len(row.ids) and not row.ended:
                 assert row.logits is not None
@@ -213,9 +223,9 @@ class Branches:
             at = min(row.read for row in behind)
             now = [row for row in behind if row.read == at]
             logits, states = self._step(bed, at, now)
-            computed += len(now)
+            bed.computed += len(now)
             if not in_memory(bed.decoder.model.device):
-                padding += bed.cache.batch - len(now)
+                bed.padding += bed.cache.batch - len(now)
             for row in now:
                 assert row.place is not None
                 row.read += 1
@@ -225,7 +235,6 @@ class Branches:
                     self._draw(row, logits[row.place.slot], draw)
                 if row.read == len(row.ids):
                     row.logits = logits[row.place.slot].copy()
-        return computed, padding
 
     def _is_behind(self, row: Branch) -> bool:
         """Whether a token is to be read: of an ended row the last one only for its state."""
@@ -244,7 +253,7 @@ class Branches:
             if at < len(row.ids):
                 ids[slot] = row.ids[at]
         behind = bed.cache.holding(at, bed.decoder.prefix)
-        slots = [row.place.slot for row in rows if row.place is not None]
+        slots = [row.place.slot for row in rows if row.place is not None] or [0]
         last = bed.decoder.model.config.num_layers
         if self._layer is None or self._layer == last:
             hidden, logits = bed.decoder.step(ids, behind, slots)
@@ -266,13 +275,14 @@ def _origin(row: Branch) -> Branch | None:
 
 
 def _side_by_side(
-    work: Callable[[list[Bed]], list[tuple[int, int]]], jobs: Sequence[list[Bed]], stop: Event
-) -> list[tuple[int, int]]:
-    if len(jobs) <= 1:
-        return [count for job in jobs for count in work(job)]
+    work: Callable[[list[Bed]], None], jobs: Sequence[list[Bed]], stop: Event
+) -> None:
+    if len(jobs) == 1:
+        work(jobs[0])
+        return
     with ThreadPoolExecutor(len(jobs)) as pool:
         try:
-            return [count for counts in pool.map(work, jobs) for count in counts]
+            list(pool.map(work, jobs))
         except BaseException:
             stop.set()
             raise
