@@ -203,3 +203,20 @@ def test_a_curve_shows_a_search_beside_it(run, tmp_path, problems):
     status, out, _ = run("curve", plain, "--search", searched)
     assert status == 0
     assert "searched.jsonl: adaptive on 3 problems" in out
+
+
+def test_show_tells_who_was_copied_kept_and_dropped(run, tmp_path):
+    path = tmp_path / "pool.jsonl"
+    given = ["--scorer", "logprob", "-n", 4, "--option", "step_tokens=4", *SMALL, "-o", path]
+    assert run("search", "rebase", "ask", *given)[0] == 0
+    pool = et.Pool.load(path)
+    shown = run("show", path, "0")[1]
+    assert f"search rebase by logprob: {pool.search['spent']} tokens spent" in shown
+    lines = {int(line[1:].split()[0]): line for line in shown.splitlines() if line[:1] == "#"}
+    for one in pool:
+        line = lines[one.index]
+        assert (f"copy of #{one.parent} after {one.begun} tokens" in line) == (
+            one.parent is not None
+        )
+        assert line.endswith("chosen") == (one.index == pool.search["row"])
+        assert ("dropped" in line) == (one.finish_reason == "dropped")
