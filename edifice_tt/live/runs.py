@@ -61,7 +61,8 @@ def search_problems(
                 continue
             before = begun.get(problem.problem)
             one = replace(problem, tells_date=tells_date)
-            pool = run_plan(plan, one, stops, before, told.on_token, told.on_step)
+            on_break = writer.add_searched  # a scorer that fails loses nothing that was drawn
+            pool = run_plan(plan, one, stops, before, told.on_token, told.on_step, on_break)
             writer.add_searched(pool)
             if pool.interrupted:
                 raise KeyboardInterrupt

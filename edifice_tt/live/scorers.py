@@ -6,7 +6,7 @@ A head costs no second pass: the step that reads a token gives its state. Knows 
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,8 +40,8 @@ class RowScorer(Protocol):
     ) -> Scores:
         """The score of each row, and the tokens that were read for it."""
 
-    def has_seen(self, problem: TokenizedProblem) -> bool:
-        """Whether it was trained on this problem."""
+    def declare(self, pool: Pool, problem: TokenizedProblem) -> Pool:
+        """The pool with the range of its scores, and whether it was trained on this problem."""
 
 
 @dataclass
@@ -66,12 +66,13 @@ class HeadScorer:
             raise EdificeError(f"scorer {self.name!r} gave a score that is not a finite number")
         return scores, [0] * len(scores)
 
-    def has_seen(self, problem: TokenizedProblem) -> bool:
-        """Whether it was trained on this problem; warns if it was."""
+    def declare(self, pool: Pool, problem: TokenizedProblem) -> Pool:
+        """The pool with the range of its scores; warns of a verifier that knows this problem."""
+        pool = replace(pool, ranges={self.name: self.range})
         if self.verifier is None or not self.verifier.has_seen(problem.text):
-            return False
+            return pool
         self.verifier.warn_of(problem.problem)
-        return True
+        return replace(pool, seen_by=frozenset({self.name}))
 
 
 @dataclass
@@ -124,9 +125,9 @@ class TextScorer:
         record: registry.Scorer = registry.scorer(self.scorer)
         return record
 
-    def has_seen(self, problem: TokenizedProblem) -> bool:
-        """Nobody knows what it was trained on."""
-        return False
+    def declare(self, pool: Pool, problem: TokenizedProblem) -> Pool:
+        """The pool with the range of its scores."""
+        return replace(pool, ranges={self.name: self.range})
 
 
 def row_scorer(lm: CausalLM, scorer: Any, reduce: str | None = None) -> RowScorer:

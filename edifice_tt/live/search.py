@@ -6,7 +6,6 @@ Knows methods by their interface, and scorers by what they read. Every method ru
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
@@ -25,6 +24,7 @@ from edifice_tt.sampling.prompts import TokenizedProblem, tokenize
 from edifice_tt.sampling.request import today
 from edifice_tt.sampling.stops import Stops
 from edifice_tt.search.loop import Progress, run_search
+from edifice_tt.search.method import Outcome
 
 
 def search(
@@ -104,61 +104,74 @@ def run_plan(
     resume: Pool | None = None,
     on_token: Callable[[Event], None] | None = None,
     on_step: Callable[[Standing], None] | None = None,
+    on_break: Callable[[Pool], None] | None = None,
 ) -> Pool:
-    """Search on one problem; a pool that was interrupted is gone on with."""
+    """Search on one problem; a pool that was interrupted is gone on with.
+
+    Where a scorer or a method fails, `on_break` gets what is there, as after Ctrl-C.
+    """
     check_unchanged(plan.lm)
     check_memory(plan.lm, plan.request, [problem], plan.rows)
     chat = problem.messages is not None
     settings = plan.describe(stops, chat=chat, tells_date=problem.tells_date)
-    begun, before = time.perf_counter(), dict(resume.search or {}) if resume else {}
-    progress: dict[str, Any] = dict(before.get("progress") or {})
-    _check_resumed(resume, progress, settings, problem)
+    if resume is not None:
+        _check_resumed(resume, settings, problem)
+    before = dict(resume.search or {}) if resume is not None else {}
+    progress = dict(before.get("progress") or {})
+    begun = time.perf_counter() - before.get("seconds", 0.0)
+
+    def pool_of(rows: LiveRows, outcome: Outcome | None) -> Pool:
+        kept = rows.rows if outcome is None else outcome.kept
+        search = books_of(rows, plan, outcome, before)
+        search["seconds"] = time.perf_counter() - begun
+        if outcome is None:
+            search["progress"] = progress
+        made = tuple(rows.candidates(kept)), settings, problem.problem, problem.gold
+        interrupted = outcome is None
+        pool = Pool(
+            *(problem.text, *made),
+            messages=problem.messages,
+            interrupted=interrupted,
+            search=search,
+        )
+        return pool if plan.scorer is None else plan.scorer.declare(pool, problem)
+
     with _rows(plan, problem, stops, on_token) as rows:
         if resume is not None:
             told = Progress.from_dict(progress).rows if progress else {}
             rows.restore(resume.candidates, told)
-
-        def step(plain: dict[str, Any]) -> None:
-            progress.clear()
-            progress.update(plain)
-            if on_step is not None:
-                on_step(standing(rows, plan))
-
-        outcome, interrupted = None, False
         try:
-            outcome = run_search(
-                plan.method,
-                rows.advance,
-                problem=problem.problem,
-                resume=progress or None,
-                on_step=step,
-            ).outcome
-        except BudgetSpentError:
-            outcome = as_far_as_it_came(rows, plan)
+            return pool_of(rows, _search(plan, rows, progress, on_step))
         except KeyboardInterrupt:
-            interrupted = True
             if not rows.rows:
                 raise
-        seconds = time.perf_counter() - begun + before.get("seconds", 0.0)
-        kept = () if outcome is None else outcome.kept
-        candidates = rows.candidates(rows.rows if interrupted else kept)
-        search = books_of(rows, plan, outcome, before) | {"seconds": seconds}
-    if interrupted:
-        search["progress"] = progress
-    pool = Pool(
-        problem.text,
-        tuple(candidates),
-        settings,
-        problem.problem,
-        problem.gold,
-        messages=problem.messages,
-        interrupted=interrupted,
-        search=search,
-    )
-    if plan.scorer is None:
-        return pool
-    seen = {plan.scorer.name} if plan.scorer.has_seen(problem) else set()
-    return replace(pool, ranges={plan.scorer.name: plan.scorer.range}, seen_by=frozenset(seen))
+            return pool_of(rows, None)
+        except Exception:
+            if on_break is not None and rows.rows:
+                on_break(pool_of(rows, None))
+            raise
+
+
+def _search(
+    plan: Plan,
+    rows: LiveRows,
+    progress: dict[str, Any],
+    on_step: Callable[[Standing], None] | None,
+) -> Outcome:
+    """Run the method to its end or that of its budget; `progress` is kept up to date."""
+
+    def step(plain: dict[str, Any]) -> None:
+        progress.update(plain)
+        if on_step is not None:
+            on_step(standing(rows, plan))
+
+    name, resume = rows.problem.problem, dict(progress) or None
+    try:
+        return run_search(
+            plan.method, rows.advance, problem=name, resume=resume, on_step=step
+        ).outcome
+    except BudgetSpentError:
+        return as_far_as_it_came(rows, plan)
 
 
 @contextmanager
@@ -190,14 +203,7 @@ def _rows(
             rows.branches.close()
 
 
-def _check_resumed(
-    resume: Pool | None,
-    progress: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    problem: TokenizedProblem,
-) -> None:
-    if resume is None:
-        return
+def _check_resumed(resume: Pool, settings: Mapping[str, Any], problem: TokenizedProblem) -> None:
     if resume.search is None or "progress" not in resume.search:
         raise ValueError(f"problem {resume.problem!r}: its search has ended, or there was none")
     if resume.prompt != problem.text or resume.problem != problem.problem:
@@ -209,4 +215,3 @@ def _check_resumed(
             f"the pool was made with {name}={theirs.get(name)!r:.60}, given {ours[name]!r:.60}; "
             "resume a search with what it was made with"
         )
-    assert progress is not None

@@ -8,6 +8,8 @@ from judge_models import Tiny
 
 import edifice_tt as et
 from edifice_tt.contract.errors import TrainedOnWarning
+from edifice_tt.live.plan import Plan
+from edifice_tt.live.runs import search_problems
 from edifice_tt.scoring.judges.judge import Judge
 from edifice_tt.scoring.verifier import digest_of, new_head, tokenizer_digest
 
@@ -67,3 +69,27 @@ def test_a_scorer_that_fails_is_told_as_in_score(tiny_lm):
 
     with pytest.raises(et.PluginError, match="broken"):
         et.search(tiny_lm, PROMPT, "rejection", broken, **SEARCH)
+
+
+def test_what_was_drawn_before_a_scorer_failed_is_in_the_file(tiny_lm, tmp_path):
+    calls = []
+
+    def failing(prompt, completions):
+        calls.append(completions)
+        if len(calls) == 2:
+            raise RuntimeError("the line is down")
+        return [float(sum(map(ord, text)) % 7) for text in completions]
+
+    path, problems = tmp_path / "pool", [et.Problem("thequick", "p")]
+
+    def run(resume):
+        plan = Plan.of(tiny_lm, "rejection", failing, SEARCH["settings"], None, None, **sampling)
+        search_problems(plan, problems, path, resume=resume)
+
+    sampling = {name: value for name, value in SEARCH.items() if name != "settings"}
+    with pytest.raises(et.PluginError, match="the line is down"):
+        run(resume=False)
+    assert len(et.Pool.load(path)) == 5
+    run(resume=True)
+    expected = et.search(tiny_lm, PROMPT, "rejection", failing, problem="p", **SEARCH)
+    assert et.Pool.load(path).candidates == expected.candidates
