@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -40,6 +40,9 @@ class RowScorer(Protocol):
     ) -> Scores:
         """The score of each row, and the tokens that were read for it."""
 
+    def fresh(self) -> Self:
+        """The same for another problem, of which nothing is known."""
+
     def declare(self, pool: Pool, problem: TokenizedProblem) -> Pool:
         """The pool with the range of its scores, and whether it was trained on this problem."""
 
@@ -66,6 +69,10 @@ class HeadScorer:
             raise EdificeError(f"scorer {self.name!r} gave a score that is not a finite number")
         return scores, [0] * len(scores)
 
+    def fresh(self) -> Self:
+        """The same, with no time spent."""
+        return replace(self, seconds=0.0)
+
     def declare(self, pool: Pool, problem: TokenizedProblem) -> Pool:
         """The pool with the range of its scores; warns of a verifier that knows this problem."""
         pool = replace(pool, ranges={self.name: self.range})
@@ -86,7 +93,7 @@ class TextScorer:
     reduce: str | None = None
     layer: int | None = None
     seconds: float = 0.0
-    _known: dict[tuple[str, tuple[float, ...]], float] = field(default_factory=dict)
+    known: dict[tuple[str, tuple[float, ...]], float] = field(default_factory=dict)
 
     def score(
         self, problem: TokenizedProblem, rows: Texts, states: Sequence[Sequence[State]]
@@ -94,7 +101,7 @@ class TextScorer:
         """The score of each row; of equal rows the first is read."""
         begun = time.perf_counter()
         keys = [(row.text, () if self._reads_text else row.token_logprobs) for row in rows]
-        new = {key: row for key, row in zip(keys, rows, strict=True) if key not in self._known}
+        new = {key: row for key, row in zip(keys, rows, strict=True) if key not in self.known}
         tokens = [0] * len(rows)
         if new:
             chat = {"template": "raw" if problem.messages is None else "chat"}
@@ -107,14 +114,12 @@ class TextScorer:
                 messages=problem.messages,
             )
             scored = score(self.lm, pool, self.scorer, self.reduce)
-            self._known |= {
-                key: one.scores[self.name] for key, one in zip(new, scored, strict=True)
-            }
+            self.known |= {key: one.scores[self.name] for key, one in zip(new, scored, strict=True)}
             if isinstance(self.scorer, Judge):
                 read = dict(zip(new, self.scorer.tokens_read(pool), strict=True))
                 tokens = [read.pop(key, 0) for key in keys]
         self.seconds += time.perf_counter() - begun
-        return [self._known[key] for key in keys], tokens
+        return [self.known[key] for key in keys], tokens
 
     @property
     def _reads_text(self) -> bool:
@@ -124,6 +129,10 @@ class TextScorer:
     def _record(self) -> registry.Scorer:
         record: registry.Scorer = registry.scorer(self.scorer)
         return record
+
+    def fresh(self) -> Self:
+        """The same, which has read nothing."""
+        return replace(self, seconds=0.0, known={})
 
     def declare(self, pool: Pool, problem: TokenizedProblem) -> Pool:
         """The pool with the range of its scores."""

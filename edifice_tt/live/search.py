@@ -6,6 +6,7 @@ Knows methods by their interface, and scorers by what they read. Every method ru
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
@@ -110,6 +111,7 @@ def run_plan(
 
     Where a scorer or a method fails, `on_break` gets what is there, as after Ctrl-C.
     """
+    plan = replace(plan, scorer=plan.scorer and plan.scorer.fresh())
     check_unchanged(plan.lm)
     check_memory(plan.lm, plan.request, [problem], plan.rows)
     chat = problem.messages is not None

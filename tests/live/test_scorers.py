@@ -71,6 +71,22 @@ def test_a_scorer_that_fails_is_told_as_in_score(tiny_lm):
         et.search(tiny_lm, PROMPT, "rejection", broken, **SEARCH)
 
 
+def test_a_text_is_scored_anew_behind_another_question(tiny_lm, tmp_path):
+    def by_problem(prompt, completions, problem):
+        return [float(sum(map(ord, problem * 3 + text)) % 7) for text in completions]
+
+    sampling = {"seed": 5, "max_tokens": 4, "temperature": 0.2}
+    settings, problems = {"n": 3, "cuts": (1, 2)}, [et.Problem(PROMPT, name) for name in "pq"]
+    plan = Plan.of(tiny_lm, "rejection", by_problem, settings, None, None, **sampling)
+    search_problems(plan, problems, tmp_path / "pool")
+    pools = [*et.read_pools(tmp_path / "pool")]
+    assert {one.text for one in pools[0]} & {one.text for one in pools[1]}
+    for pool, one in zip(pools, problems, strict=True):
+        how = {"problem": one.problem, "settings": settings, **sampling}
+        expected = et.search(tiny_lm, one.prompt, "rejection", by_problem, **how)
+        assert pool.candidates == expected.candidates
+
+
 def test_what_was_drawn_before_a_scorer_failed_is_in_the_file(tiny_lm, tmp_path):
     calls = []
 

@@ -119,6 +119,7 @@ def test_a_head_reads_the_states_of_the_step_as_it_reads_a_finished_pool(tiny_lm
 def test_a_budget_is_never_exceeded(tiny_lm, name, budget):
     whole, pool = search(tiny_lm, name), search(tiny_lm, name, budget=budget)
     assert pool.search["spent"] == min(budget, whole.search["spent"])
+    assert pool.search["again"] == 0  # rows that wait for their part are not forgotten
     if budget < whole.search["spent"]:
         for one, longer in zip(pool, whole, strict=False):
             assert longer.token_ids[: one.num_tokens] == one.token_ids
