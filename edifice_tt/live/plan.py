@@ -1,14 +1,15 @@
 """A search as it was asked for, checked before anything is sampled. Knows no row."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
 from edifice_tt.contract.options import check_count
 from edifice_tt.live.scorers import RowScorer, row_scorer
-from edifice_tt.sampling.generate import make_request
+from edifice_tt.sampling.generate import check_memory, make_request
+from edifice_tt.sampling.prompts import TokenizedProblem
 from edifice_tt.sampling.request import Request
 from edifice_tt.sampling.settings import describe_sampling
 from edifice_tt.sampling.stops import Stops
@@ -79,6 +80,11 @@ class Plan:
     def rows(self) -> int:
         """How many rows are alive at a time: those that it asks for first."""
         return len(self.method.ask(self.method.start()).rows)
+
+    def check_memory(self, problems: Iterable[TokenizedProblem]) -> None:
+        """Raise `EdificeError` when the memory does not hold all rows that are alive at a time."""
+        held = max(self.request.batch_size, self.rows)
+        check_memory(self.lm, replace(self.request, batch_size=held), problems, self.rows)
 
     def describe(self, stops: Stops, *, chat: bool, tells_date: bool) -> dict[str, Any]:
         """The settings of the pool: no number of candidates, for a search decides that."""

@@ -17,7 +17,7 @@ from edifice_tt.machine.files import write_atomically
 from edifice_tt.pools.lines import header_line
 from edifice_tt.pools.pool import Pool, PoolFile, Problem, rewrite_pools
 from edifice_tt.pools.writer import PoolWriter, differing
-from edifice_tt.sampling.generate import Event, check_memory
+from edifice_tt.sampling.generate import Event
 from edifice_tt.sampling.prompts import TokenizedProblem
 from edifice_tt.sampling.runs import check_problems, tokenize_all
 from edifice_tt.sampling.stops import Stops
@@ -51,7 +51,7 @@ def search_problems(
     chat = check_problems(problems)
     stops = Stops.of(plan.lm, plan.request.stop, chat)
     tokenized = tokenize_all(plan.lm, problems, plan.request)
-    check_memory(plan.lm, plan.request, tokenized, plan.rows)
+    plan.check_memory(tokenized)
     tells_date = any(problem.tells_date for problem in tokenized)
     settings = plan.describe(stops, chat=chat, tells_date=tells_date)
     begun = _open(path, settings, tokenized, resume, force)

@@ -20,7 +20,7 @@ from edifice_tt.live.standing import Standing, as_far_as_it_came, books_of, stan
 from edifice_tt.nn.buffers import in_memory
 from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.pools.pool import Pool, Problem
-from edifice_tt.sampling.generate import Event, check_memory
+from edifice_tt.sampling.generate import Event
 from edifice_tt.sampling.prompts import TokenizedProblem, tokenize
 from edifice_tt.sampling.request import today
 from edifice_tt.sampling.stops import Stops
@@ -113,7 +113,7 @@ def run_plan(
     """
     plan = replace(plan, scorer=plan.scorer and plan.scorer.fresh())
     check_unchanged(plan.lm)
-    check_memory(plan.lm, plan.request, [problem], plan.rows)
+    plan.check_memory([problem])
     chat = problem.messages is not None
     settings = plan.describe(stops, chat=chat, tells_date=problem.tells_date)
     if resume is not None:
