@@ -1,5 +1,7 @@
 """Searches over rows that a small model writes: what they draw, what they cost, how they go on."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -218,3 +220,11 @@ def test_a_search_that_has_ended_cannot_be_resumed(tiny_lm):
     pool = search(tiny_lm, "adaptive", on_token=Stop(3))
     with pytest.raises(ValueError, match="seed=5, given 6"):
         search(tiny_lm, "adaptive", resume=pool, seed=6)
+
+
+def test_the_room_is_called_by_its_name_whichever_is_imported_first():
+    """`edifice_tt.search` is a room and a function."""
+    whole = "import inspect, edifice_tt as et; assert 'budget' in inspect.signature(et.search)."
+    both = "import edifice_tt.search.books; assert edifice_tt.search.books.Books"
+    for lines in ((whole + "parameters", both), (both, whole + "parameters")):
+        subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
