@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from edifice_tt.contract.registry import scorer as scorer
     from edifice_tt.contract.registry import selector as selector
     from edifice_tt.engine.jit import jit as jit
+    from edifice_tt.live.search import search as search
     from edifice_tt.machine.files import write_atomically as write_atomically
     from edifice_tt.machine.progress import Progress as Progress
     from edifice_tt.pools.candidates import Candidate as Candidate
@@ -135,6 +136,7 @@ _ROOMS = {
     "search.books": "Books",
     "search.loop": "Found make_search run_search",
     "search.method": "Ask Outcome Row Until",
+    "live.search": "search",
     "sampling.generate": "generate",
     "sampling.runs": "generate_pools",
     "selection.grade": "grade",

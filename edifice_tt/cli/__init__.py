@@ -225,6 +225,7 @@ def make_parser() -> "Parser":
         replay,
         sampling,
         scorers,
+        searching,
         training,
     )
     from edifice_tt.contract.plugins import OWN_NAME, load_plugins
@@ -240,8 +241,8 @@ def make_parser() -> "Parser":
     commands: Any = top.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", action=parser.Commands
     )
-    rooms = (sampling, chat, pools, contents, judging, scorers, training, curve, replay, installed)
-    for room in rooms:
+    rooms = (sampling, searching, chat, pools, contents, judging, scorers, training, curve, replay)
+    for room in (*rooms, installed):
         commands.begin(OWN_NAME, room.HEADING)
         room.register(commands.add)
         commands.keep()

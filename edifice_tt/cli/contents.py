@@ -2,7 +2,7 @@
 
 import argparse
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -108,10 +108,14 @@ def _problem(pool: Any, most: int | None) -> Styled:
     gold = "" if pool.gold is None else f", gold answer {pool.gold}"
     yield _wrapped(f"problem {pool.problem}: {known}{gold}", ""), "head"
     yield _wrapped(question_text(pool), _INDENT, most), ""
+    if pool.search is not None:
+        yield "\n", ""
+        yield _wrapped(_spent(pool.search), ""), "head"
     for candidate in pool:
         yield "\n", ""
         mark = {True: "right", False: "wrong", None: ""}[candidate.correct]
-        yield _wrapped(_about(candidate, mark), "", indent_rest=_INDENT), mark
+        about = f"{_about(candidate, mark)}{_fate(candidate, pool.search)}"
+        yield _wrapped(about, "", indent_rest=_INDENT), mark
         yield _wrapped(candidate.text, _INDENT, most), ""
 
 
@@ -119,9 +123,27 @@ def _about(candidate: Any, mark: str) -> str:
     """What is known of a candidate, in one line."""
     answer = {None: "", "": "no answer"}.get(candidate.answer, f"answer {candidate.answer}")
     scores = (f"{name} {score:.4f}" for name, score in sorted(candidate.scores.items()))
-    end = "cut off" if candidate.finish_reason == "length" else ""
+    end = {"length": "cut off", "dropped": "dropped"}.get(candidate.finish_reason, "")
     tokens = f"{candidate.num_tokens} tokens" if candidate.num_tokens else ""
     return "  ".join(filter(None, (f"#{candidate.index}", mark, answer, *scores, tokens, end)))
+
+
+def _spent(search: Mapping[str, Any]) -> str:
+    """How a search went, in one line."""
+    by = f" by {search['scorer']}" if search["scorer"] else ""
+    chosen = "none" if search["row"] is None else f"#{search['row']}"
+    spent = f"{search['spent']} tokens spent, {search['kept_tokens']} of them kept"
+    return f"search {search['method']}{by}: {spent}; it chose {chosen}"
+
+
+def _fate(candidate: Any, search: Mapping[str, Any] | None) -> str:
+    """Whose copy a candidate is, and whether a search kept it; nothing where there was none."""
+    if search is None:
+        return ""
+    parent = candidate.parent
+    copied = "" if parent is None else f"  copy of #{parent} after {candidate.begun} tokens"
+    kept = "  kept" if candidate.index in search["kept"] else ""
+    return copied + ("  chosen" if candidate.index == search["row"] else kept)
 
 
 def _wrapped(text: str, indent: str, most: int | None = None, indent_rest: str = "") -> str:

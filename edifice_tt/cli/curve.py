@@ -18,6 +18,7 @@ from edifice_tt.selection.rules import CUT_OFF
 
 if TYPE_CHECKING:
     from edifice_tt.pools.pool import PoolFile
+    from edifice_tt.study.beside import Beside
 
 HEADING = "measure"
 CURVE = "study.curve:scaling_curve"
@@ -50,6 +51,10 @@ def register(add: Add) -> None:
     option("--unfinished", unfinished, choices=("leave_out", "use"))
     option("--cut-off", "what answers do that were cut off (default: {})", choices=CUT_OFF)
     option("--seed", type=whole_number(0, "7"))
+    beside = "a pool of a search on the same problems, to compare at the same tokens; repeatable"
+    curve.add_argument(
+        "--search", type=Path, action="append", default=[], metavar="FILE", help=beside
+    )
     report = "write a report, one page that needs no network"
     options.add_output(curve, report, names=["--html"], metavar="FILE")
     curve.add_argument(
@@ -73,7 +78,7 @@ def level(text: str) -> float:
 
 
 def _curve(arguments: argparse.Namespace) -> None:
-    from edifice_tt.cli.curve_table import show_curve
+    from edifice_tt.cli.curve_table import show_beside, show_curve
     from edifice_tt.pools.pool import PoolFile
     from edifice_tt.study.report.page import render_report
 
@@ -107,7 +112,29 @@ def _curve(arguments: argparse.Namespace) -> None:
         terminal.say(f"writing {arguments.output}")
         page = render_report(curve, file, answer=arguments.answer, everything=arguments.all)
         write_atomically(arguments.output, lambda out: out.write(page))
-    terminal.show_result(arguments, curve.to_dict(), show_curve(curve))
+    searches = [_beside(arguments, file, path) for path in arguments.search]
+    plain = curve.to_dict()
+    if searches:
+        plain["searches"] = [one.to_dict() for one in searches]
+    shown = "\n\n".join(
+        [show_curve(curve), *(show_beside(one, arguments.level) for one in searches)]
+    )
+    terminal.show_result(arguments, plain, shown)
+
+
+def _beside(arguments: argparse.Namespace, file: "PoolFile", path: Path) -> "Beside":
+    from edifice_tt.pools.pool import PoolFile
+    from edifice_tt.study.beside import compare_search
+
+    return compare_search(
+        file,
+        PoolFile(path).with_problems(),
+        answer=arguments.answer,
+        level=arguments.level,
+        bootstrap=arguments.bootstrap,
+        seed=arguments.seed,
+        pool=path.name,
+    )
 
 
 def _check_sizes(file: "PoolFile", ks: Sequence[int] | None, use: bool) -> None:

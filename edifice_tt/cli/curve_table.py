@@ -5,9 +5,11 @@ from collections.abc import Iterator
 
 from edifice_tt.cli.terminal import table
 from edifice_tt.cli.terminal import width as terminal_width
+from edifice_tt.study.beside import Beside
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
 from edifice_tt.study.remarks import advice, remarks
+from edifice_tt.study.replay_records import Difference, Spending
 
 _GAP = 2
 
@@ -25,6 +27,38 @@ def show_curve(curve: Curve) -> str:
         "\n".join(textwrap.fill(remark, width) for remark in _remarks(curve)),
     ]
     return "\n\n".join(parts)
+
+
+def spending_cells(one: Spending) -> tuple[str, ...]:
+    """The cells of a way to spend samples."""
+    tokens = "-" if one.tokens is None else f"{one.tokens:,.0f}"
+    interval = "-" if one.low is None else f"{one.low:.3f} to {one.high:.3f}"
+    return one.label, f"{one.samples:.2f}", tokens, f"{one.accuracy:.4f}", interval
+
+
+def difference_cells(one: Difference) -> tuple[str, ...]:
+    """The cells of a difference in accuracy."""
+    interval = "-" if one.low is None else f"{one.low:+.4f} to {one.high:+.4f}"
+    return one.against, f"{one.difference:+.4f}", interval
+
+
+def show_beside(one: Beside, level: float) -> str:
+    """A search beside plain sampling at the same tokens."""
+    interval = f"{level:.0%} interval"
+    return "\n\n".join(
+        [
+            f"{one.pool}: {one.spent.label} on {_count(one.problems, 'problem')}, beside the first "
+            f"candidates at the same tokens, by {one.rule}",
+            table(
+                ("per problem", "samples", "tokens", "accuracy", interval),
+                [spending_cells(one.spent), spending_cells(one.same)],
+            ),
+            table(
+                (f"{one.spent.label}, against", "difference", interval),
+                [difference_cells(one.difference)],
+            ),
+        ]
+    )
 
 
 def _accuracy(curve: Curve, width: int) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edifice_tt.cli import terminal
-from edifice_tt.cli.parser import add_option
+from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.cli.settings import LOADING, SAMPLING, take_settings
 from edifice_tt.cli.texts import json_or_text, named_values, stop_text
 from edifice_tt.contract.errors import EdificeError
@@ -64,14 +64,18 @@ def _add_repeatable(command: Any, option: str, metavar: str, help: str, **more: 
     command.add_argument(option, action="append", default=[], metavar=metavar, help=help, **more)
 
 
-def add_sampling(command: argparse.ArgumentParser) -> None:
+def add_sampling(command: argparse.ArgumentParser, of_search: bool = False) -> None:
     command.add_argument(
         *("-m", "--model"),
         default=DEFAULT_MODEL,
         help=f"file, folder or name: edifice-tt models shows names (default: {DEFAULT_MODEL})",
     )
     option = partial(add_option, command, "sampling.generate:generate")
-    option(("-n", "--n"), "candidates (default: {})")
+    if of_search:
+        most = "the most rows; default: the method's own"
+        command.add_argument("-n", "--n", type=whole_number(1, "16"), help=most)
+    else:
+        option(("-n", "--n"), "candidates (default: {})")
     option("--seed")
     option("--temperature")
     option("--top-k", "{}: all tokens (default)")

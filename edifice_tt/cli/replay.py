@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import edifice_tt as et
 from edifice_tt.cli import curve, options, terminal
+from edifice_tt.cli.curve_table import difference_cells, spending_cells
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.cli.rule_options import search_options
@@ -16,7 +17,7 @@ from edifice_tt.contract.registry import load_registry
 from edifice_tt.selection.answers import extractor
 
 if TYPE_CHECKING:
-    from edifice_tt.study.replay_records import Difference, Replay, Spending
+    from edifice_tt.study.replay_records import Replay
 
 HEADING = curve.HEADING
 REPLAY = "study.replay:replay"
@@ -89,9 +90,9 @@ def show_replay(replayed: "Replay") -> str:
         f"{replayed.pool}: {replayed.candidates} candidates of {replayed.problems} problems\n"
         + textwrap.fill(f"{replayed.search}: {_settings(replayed)}", width),
         terminal.table(
-            ("per problem", "samples", "tokens", "accuracy", level), [*map(_line, lines)]
+            ("per problem", "samples", "tokens", "accuracy", level), [*map(spending_cells, lines)]
         ),
-        terminal.table((against, "difference", level), [*map(_difference, differences)]),
+        terminal.table((against, "difference", level), [*map(difference_cells, differences)]),
         "\n".join(textwrap.fill(remark, width) for remark in _remarks(replayed)),
     ]
     return "\n\n".join(parts)
@@ -100,17 +101,6 @@ def show_replay(replayed: "Replay") -> str:
 def _settings(replayed: "Replay") -> str:
     known = {name: value for name, value in replayed.settings.items() if value is not None}
     return ", ".join(f"{name} {value!r}" for name, value in known.items()) or "no settings"
-
-
-def _line(one: "Spending") -> tuple[str, ...]:
-    tokens = "-" if one.tokens is None else f"{one.tokens:,.0f}"
-    interval = "-" if one.low is None else f"{one.low:.3f} to {one.high:.3f}"
-    return one.label, f"{one.samples:.2f}", tokens, f"{one.accuracy:.4f}", interval
-
-
-def _difference(one: "Difference") -> tuple[str, ...]:
-    interval = "-" if one.low is None else f"{one.low:+.4f} to {one.high:+.4f}"
-    return one.against, f"{one.difference:+.4f}", interval
 
 
 def _remarks(replayed: "Replay") -> Iterator[str]:

@@ -3,7 +3,7 @@
 Knows a model and one cache; no prompt, no sampling and no text.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,26 @@ class CapturedStep:
         for tensor, array in zip(self._inputs, arrays, strict=True):
             np.copyto(view(tensor), array)
         return self._inputs
+
+
+class CapturedCopy:
+    """Makes rows of one cache copies of rows of another, which may be the same."""
+
+    def __init__(self, cache: KVCache, other: KVCache, device: str) -> None:
+        self._device, self._batch = device, cache.batch
+
+        def copy(rows: Tensor) -> list[Tensor]:
+            return [*cache.taking(other, rows)]
+
+        self._capture: Any = TinyJit(copy)
+        self._capture.cnt = 1  # as in `CapturedStep`
+
+    def __call__(self, slots: Mapping[int, int]) -> None:
+        """`slots` maps a row to the one of which it becomes a copy."""
+        rows = np.full(self._batch, -1, dtype=np.int32)
+        rows[[*slots]] = [*slots.values()]
+        with exclusive, Context(PARALLEL=0):
+            self._capture(Tensor(rows, device=self._device).realize())
 
 
 def _function(model: Callable[[], CausalLM], cache: KVCache, part: range) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ Knows tokens, caches and steps on one device; knows no sampling and no text. A s
 buffers of its caches, found by them, and dropped with them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tinygrad.helpers import Context
 
 from edifice_tt.architectures.causal_lm import CausalLM
-from edifice_tt.engine.captures import CapturedStep
+from edifice_tt.engine.captures import CapturedCopy, CapturedStep
 from edifice_tt.engine.held import Held
 from edifice_tt.engine.programs import LinkedStep, Programs
 from edifice_tt.machine.exclusive import exclusive
@@ -29,6 +29,7 @@ CACHES = 4  # that are kept for the next call, each of another size
 
 Logits = NDArray[np.floating[Any]]
 Step: TypeAlias = LinkedStep | CapturedStep
+Key: TypeAlias = tuple[int | Layers | None, ...]
 
 
 class Decoder:
@@ -44,7 +45,8 @@ class Decoder:
         self.team: Team | None = None  # whose members share the work of each step
         self._of_long = False  # whether texts are read as long ones are, see `KVCache`
         # Keys hold the buffers, not their addresses: other buffers may get those later.
-        self._steps: dict[tuple[int | Layers | None, ...], Step] = {}
+        self._steps: dict[Key, Step] = {}
+        self._copies: dict[Key, CapturedCopy] = {}
 
     @property
     def model(self) -> CausalLM:
@@ -103,13 +105,38 @@ class Decoder:
                 self.held[size] = held
         self._make_room(CACHES)
 
+    def extra_cache(self, rows: int, tokens: int) -> KVCache:
+        """Another cache of such a size, until it is released."""
+        return self._make_cache(*cache_size(rows, tokens))
+
+    def release(self, cache: KVCache) -> None:
+        """Free a cache, unless it is one that the next call may use."""
+        if cache.layers not in {one.layers for one in self.caches.values()}:
+            self._forget(cache)
+
+    def copy_rows(
+        self, cache: KVCache, other: KVCache, slots: Mapping[int, int], length: int
+    ) -> None:
+        """Make rows of a cache copies of rows of another, or of its own: row -> whose copy it is.
+
+        At most `length` tokens are copied, and states whole. No row is both copied and replaced.
+        """
+        if in_memory(self.model.device):
+            cache.take(other, slots, length)
+            return
+        key = cache.layers, other.layers
+        if key not in self._copies:
+            self._copies[key] = CapturedCopy(cache, other, self.model.device)
+        self._copies[key](slots)
+
     def _make_cache(self, rows: int, capacity: int) -> KVCache:
         with exclusive:
             return KVCache.empty(self.model.config.backbone, rows, capacity, self.model.device)
 
     def _forget(self, cache: KVCache) -> None:
-        """Drop the steps that were linked to a cache, to free its memory."""
+        """Drop the steps and copies that were linked to a cache, to free its memory."""
         self._steps = {key: step for key, step in self._steps.items() if cache.layers not in key}
+        self._copies = {key: copy for key, copy in self._copies.items() if cache.layers not in key}
 
     def expect(self, tokens: int) -> None:
         """Say how long the text can become; a prompt that this rotates otherwise is forgotten."""

@@ -85,6 +85,44 @@ class SamplingMeter(Meter):
         self.add(int(ended), 1)
 
 
+class SearchMeter(Meter):
+    """Counts the tokens that searches spend, against their budget, and shows what leads.
+
+    `on_token`, `on_step` and `on_problem` are what a search tells.
+    """
+
+    def __init__(self, problems: int = 1, budget: int | None = None) -> None:
+        super().__init__(problems, "problems")
+        self._problems, self._budget, self._spent, self._leading = problems, budget, 0, ""
+
+    def on_token(self, event: Any) -> None:
+        """Count a token."""
+        self._spent += 1
+        self.add(0, 1)
+
+    def on_step(self, standing: Any) -> None:
+        """Show what leads."""
+        self._spent = standing.spent
+        leads = "" if standing.leading is None else f", leading: {standing.leading:.30}"
+        weight = f" ({standing.weight:.4g})" if leads else ""
+        self._leading = f", {standing.rows} rows{leads}{weight}"
+
+    def on_problem(self, pool: Any) -> None:
+        """Count a problem."""
+        self._spent, self._leading = 0, ""
+        self.add(1)
+
+    def line(self) -> str:
+        """What is spent of the budget, what leads, and how fast it is."""
+        of = "" if self._budget is None else f"/{self._budget}"
+        many = f"problem {min(self.done + 1, self._problems)}/{self._problems}, " * (
+            self._problems > 1
+        )
+        speed = f", {self.tokens / self.seconds:.1f} tokens per second" if self.tokens else ""
+        leading = " ".join(self._leading.split())
+        return f"{many}{self._spent}{of} tokens{leading}{speed}"
+
+
 class Now:
     """Tells whether it is time to print another line: always on a terminal."""
 

@@ -123,13 +123,17 @@ class Block:
             None if tables is None else (tables[0][start : start + T], tables[1][start : start + T])
         )
         q, kv, gate = self.attn.project(x, turns)
-        memories = [Memory(kv, seen[0])] if cache is None else cache.remember(layer, kv, seen)
+        if cache is None:
+            return self.attn.attend(q, [Memory(kv, seen[0])], self._layer.by, gate)
+        wanted = cache.wanted(T) if self.config.recurrent_layers else None
+        memories = cache.remember(layer, kv, seen, wanted)
         return self.attn.attend(q, memories, self._layer.by, gate)
 
     def _recall(self, x: Tensor, cache: KVCache | None, layer: int) -> Tensor:
         if cache is None:
             return self.delta.project(self.delta.recur(x)[0], x)
-        before, wanted = cache.recall(layer), cache.wanted(x.shape[1])
+        wanted = cache.wanted(x.shape[1])
+        before = cache.recall(layer, wanted)
         answers, states = self.delta.recur(x, before, wanted)
         return self.delta.project(cache.keep(layer, states, answers), x)
 

@@ -1,14 +1,17 @@
 """What has been read, as later tokens need it. An argument, never an attribute; knows no layer."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from tinygrad import Tensor, UOp, dtypes
 
-from edifice_tt.nn.buffers import in_memory, wrap, zeros
+from edifice_tt.nn.buffers import in_memory, view, wrap, zeros
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu.kernels import HEADER
 from edifice_tt.nn.ops import Memory
+
+STATES = 2  # dimensions of a recurrent layer's buffer, (B, numbers)
 
 
 class Layers(tuple[Tensor, ...]):
@@ -96,23 +99,51 @@ class KVCache:
         own = count_up(self.length + 1, tokens, device)
         return [own] if self.prefix is None else [count_up(self.prefix.length, 1, device), own]
 
-    def remember(self, layer: int, kv: Tensor, seen: list[Tensor]) -> list[Memory]:
-        """Write keys and values (2, B, T, K, E) of new tokens; returns what they may attend to."""
+    def remember(
+        self, layer: int, kv: Tensor, seen: list[Tensor], wanted: Tensor | None = None
+    ) -> list[Memory]:
+        """Write keys and values (2, B, T, K, E) of new tokens; returns what they may attend to.
+
+        With `wanted` (B, T) those of others stay: a row that waits further on is read by its state,
+        which cannot give its own keys again.
+        """
         buffer = self.layers[layer]
         window = buffer[:, :, self.length : self.length + kv.shape[2]]
+        if wanted is not None:
+            kv = wanted.reshape(1, *wanted.shape, 1, 1).where(kv.cast(buffer.dtype), window)
         # The supported way to write in place inside a captured graph: whatever reads `own` is
         # ordered after the store.
         own = Tensor(buffer.uop.after(window.uop.store(kv.cast(buffer.dtype).uop)))
         buffers = [own] if self.prefix is None else [self.prefix.layers[layer], own]
         return [Memory(kv, count) for kv, count in zip(buffers, seen, strict=True)]
 
-    def recall(self, layer: int) -> Tensor:
-        """The states (B, numbers) before the next token, as a copy."""
+    def take(self, other: "KVCache", rows: Mapping[int, int], length: int) -> None:
+        """Make rows copies of another cache's, on a CPU: row -> whose copy; so many tokens."""
+        at, of = [*rows], [*rows.values()]
+        for own, theirs in zip(map(view, self.layers), map(view, other.layers), strict=True):
+            if own.ndim == STATES:
+                own[at] = theirs[of]
+            else:
+                own[:, at, :length] = theirs[:, of, :length]
+
+    def taking(self, other: "KVCache", rows: Tensor) -> Iterator[Tensor]:
+        """`take` of all tokens, layer by layer: of each row (B,) whose copy it is, or -1."""
+        taken = rows >= 0
+        for own, theirs in zip(self.layers, other.layers, strict=True):
+            of = rows.maximum(0)
+            copied = theirs[of] if own.ndim == STATES else theirs[:, of]
+            shape = (-1, 1) if own.ndim == STATES else (1, -1, 1, 1, 1)
+            new = taken.reshape(shape).where(copied, own).contiguous()
+            yield Tensor(own.uop.after(own.uop.store(new.uop)))
+
+    def recall(self, layer: int, wanted: Tensor) -> Tensor:
+        """The states (B, numbers) before the next token, as a copy; of `wanted` (B, T) tokens."""
         assert self.rows is not None
         own, first = self.layers[layer], Tensor.zeros(1, device=self.rows.device)
         if self.prefix is not None:
             first = (self.rows[0] > 0).where(self.prefix.layers[layer], 0)
-        return (self.rows[1] == 0).where(first, own).contiguous()  # (B, numbers)
+        begins = (self.rows[1] == 0) & wanted[:, :1]  # a row that waits further on keeps its own
+        return begins.where(first, own).contiguous()  # (B, numbers)
 
     def keep(self, layer: int, states: Tensor, answers: Tensor) -> Tensor:
         """Write the states behind the last token; returns the answers, that come after it."""

@@ -35,7 +35,8 @@ class PoolIndex:
     """A file that was read through and found whole, and where in it each problem stands.
 
     `schema`, `settings`, `problems` (id -> prompt, messages, gold) and `scorers` are declared by
-    its lines. `indices` holds the indices of each problem's candidates. `answered` is True if a
+    its lines. `indices` holds the indices of each problem's candidates, `searched` whether the
+    search on it has ended. `answered` is True if a
     candidate has an answer or the settings name an extractor. Raises `CheckpointError` as
     `read_pools` does.
     """
@@ -48,6 +49,7 @@ class PoolIndex:
         self.lines: dict[str, int] = {}  # where each problem is declared
         self.indices: dict[str, set[int]] = {}
         self.scorers: dict[str, dict[str, Any]] = {}
+        self.searched: dict[str, bool] = {}
         self.answered = False
         self.size = 0  # bytes of all whole lines
         self.ended = True  # whether the last of them has its line end
@@ -122,6 +124,9 @@ class PoolIndex:
             return None
         if problem not in self.problems:
             raise ValueError(f"a {kind} of problem {problem!r:.40}, which no line before declares")
+        if kind == "search":
+            self.searched[problem] = "progress" not in record
+            return problem
         index, present = record["index"], self.indices[problem]
         if kind == "candidate":
             if index in present:
@@ -186,7 +191,11 @@ class PoolIndex:
         candidates: dict[int, dict[str, Any]] = {}
         scores: dict[int, dict[str, float]] = {}
         steps: dict[int, dict[str, tuple[float, ...]]] = {}
+        search = None
         for record in records:
+            if "method" in record:  # a later one replaces it
+                search = {n: value for n, value in record.items() if n not in ("kind", "problem")}
+                continue
             index = record["index"]
             if "text" in record:
                 candidates[index], scores[index], steps[index] = record, {}, {}
@@ -208,6 +217,7 @@ class PoolIndex:
             "problem": problem,
             "ranges": {n: d["range"] for n, d in about.items() if d["range"] is not None},
             "seen_by": frozenset(seen_by),
+            "search": search,
         }
 
     def _tell_none_from_nobody(self, candidates: list[dict[str, Any]]) -> None:

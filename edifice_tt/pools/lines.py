@@ -5,54 +5,33 @@ One table, `FIELDS`, lists every kind of line with its fields and their types. A
 """
 
 import json
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from edifice_tt.contract.records import CONFIDENCES, RANGES
 from edifice_tt.machine.json_text import check_whole, unique, why_no_json
 from edifice_tt.pools.candidates import FINISH_REASONS, Candidate
 from edifice_tt.pools.chat_text import plain_of
+from edifice_tt.pools.fields import (
+    Field,
+    all_are,
+    are_numbers,
+    is_count,
+    is_number,
+    is_place,
+    is_text,
+    or_null,
+)
 from edifice_tt.pools.messages import Message, is_message
 
 SCHEMA = 3
 OLDEST = 2  # the first schema of which files are read
 _SCHEMAS = range(OLDEST, SCHEMA + 1)
-_LARGEST = 2**63 - 1
-
-
-class Field(NamedTuple):
-    """What a field must be, in words and as a function."""
-
-    words: str
-    holds: Callable[[Any], bool]
-
-
-def _is_count(x: Any) -> bool:
-    return type(x) is int and 0 <= x <= _LARGEST
-
-
-def _is_number(x: Any) -> bool:
-    return type(x) in (int, float) and math.isfinite(x)
-
-
-def _is_text(x: Any) -> bool:
-    return type(x) is str
-
-
-def _all(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda x: type(x) is list and all(map(check, x))
-
-
-def _or_null(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda x: x is None or check(x)
-
-
-_COUNT = Field("a whole number from 0 to 2^63 - 1", _is_count)
-_NUMBER = Field("a finite number", _is_number)
-_TEXT = Field("text", _is_text)
-_TEXT_OR_NULL = Field("text or null", _or_null(_is_text))
+_COUNT = Field("a whole number from 0 to 2^63 - 1", is_count)
+_NUMBER = Field("a finite number", is_number)
+_TEXT = Field("text", is_text)
+_TEXT_OR_NULL = Field("text or null", or_null(is_text))
 
 FIELDS: Mapping[str, Mapping[str, Field]] = {
     "pool": {
@@ -62,7 +41,7 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
     "problem": {
         "problem": _TEXT,
         "prompt": _TEXT,
-        "plain": Field("a list of places, each two whole numbers", _all(lambda x: _is_place(x))),
+        "plain": Field("a list of places, each two whole numbers", all_are(is_place)),
         "messages": Field(
             "a list of messages, each with role and content", lambda x: _are_messages(x)
         ),
@@ -72,18 +51,20 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "problem": _TEXT,
         "index": _COUNT,
         "text": _TEXT,
-        "token_ids": Field("a list of token ids", _all(_is_count)),
-        "token_logprobs": Field("a list of finite numbers", _all(_is_number)),
+        "token_ids": Field("a list of token ids", all_are(is_count)),
+        "token_logprobs": Field("a list of finite numbers", all_are(is_number)),
         "token_confidences": Field(
             f"an object of {', '.join(CONFIDENCES)}, each a list of numbers of at least 0",
             lambda x: _are_confidences(x),
         ),
         "num_tokens": _COUNT,
+        "parent": _COUNT,
+        "begun": _COUNT,
         "finish_reason": Field(f"one of {', '.join(FINISH_REASONS)}", FINISH_REASONS.__contains__),
         "answer": _TEXT_OR_NULL,
-        "correct": Field("true, false or null", _or_null(lambda x: type(x) is bool)),
+        "correct": Field("true, false or null", or_null(lambda x: type(x) is bool)),
         "seconds": Field(
-            "a finite number, at least 0, or null", _or_null(lambda x: _is_number(x) and x >= 0)
+            "a finite number, at least 0, or null", or_null(lambda x: is_number(x) and x >= 0)
         ),
     },
     "scorer": {
@@ -91,21 +72,36 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "range": Field(f"one of {', '.join(RANGES)}, or null", (*RANGES, None).__contains__),
         "owner": _TEXT_OR_NULL,
         "fingerprint": _TEXT_OR_NULL,
-        "trained_on": Field("a list of texts", _all(_is_text)),
+        "trained_on": Field("a list of texts", all_are(is_text)),
     },
     "score": {
         "problem": _TEXT,
         "index": _COUNT,
         "scorer": _TEXT,
         "score": _NUMBER,
-        "steps": Field("a list of finite numbers", _all(_is_number)),
+        "steps": Field("a list of finite numbers", all_are(is_number)),
+    },
+    "search": {
+        "problem": _TEXT,
+        "method": _TEXT,
+        "scorer": _TEXT_OR_NULL,
+        "row": Field("a whole number from 0 to 2^63 - 1, or null", or_null(is_count)),
+        "kept": Field("a list of whole numbers", all_are(is_count)),
+        "tally": Field("an object of finite numbers", are_numbers),
+        "early": Field("true or false", lambda x: type(x) is bool),
+        **dict.fromkeys(("spent", "kept_tokens", "computed", "padding", "again"), _COUNT),
+        "judge_tokens": _COUNT,
+        "judge_seconds": _NUMBER,
+        "seconds": _NUMBER,
+        "progress": Field("an object of finite values", lambda x: type(x) is dict and _is_json(x)),
     },
 }
 OPTIONAL: Mapping[str, frozenset[str]] = {
     "problem": frozenset({"plain", "messages"}),
-    "candidate": frozenset({"token_confidences"}),
+    "candidate": frozenset({"token_confidences", "parent", "begun"}),
     "scorer": frozenset({"trained_on"}),
     "score": frozenset({"steps"}),
+    "search": frozenset({"progress"}),
 }
 _CHECKS = {kind: {n: f.holds for n, f in fields.items()} for kind, fields in FIELDS.items()}
 _NAMES = {
@@ -129,13 +125,9 @@ _ENCODER = json.JSONEncoder(
 )
 
 
-def _is_place(x: Any) -> bool:
-    return type(x) is list and len(x) == 2 and all(map(_is_count, x)) and x[0] < x[1]
-
-
 def _are_confidences(x: Any) -> bool:
     rows = x.values() if type(x) is dict and x and x.keys() <= {*CONFIDENCES} else [None]
-    return all(_all(lambda value: _is_number(value) and value >= 0)(row) for row in rows)
+    return all(all_are(lambda value: is_number(value) and value >= 0)(row) for row in rows)
 
 
 def _are_messages(x: Any) -> bool:
@@ -229,8 +221,9 @@ def problem_line(
 def candidate_line(problem: str, candidate: Candidate) -> bytes:
     """The line of a candidate, without its scores, which have separate lines."""
     fields = {name: getattr(candidate, name) for name in FIELDS["candidate"] if name != "problem"}
-    if not fields["token_confidences"]:
-        del fields["token_confidences"]
+    usual: dict[str, Any] = {"token_confidences": {}, "parent": None, "begun": 0}
+    for name in [name for name, value in usual.items() if fields[name] == value]:
+        del fields[name]
     return encode("candidate", problem=problem, **fields)
 
 
@@ -259,6 +252,11 @@ def score_lines(problem: str, candidates: Iterable[Candidate], scorer: str) -> b
     return b"".join(lines)
 
 
+def search_line(problem: str, search: Mapping[str, Any]) -> bytes:
+    """The line of what a search has spent on a problem, and how it ended."""
+    return encode("search", problem=problem, **search)
+
+
 def to_candidate(
     record: Mapping[str, Any], scores: dict[str, float], steps: dict[str, tuple[float, ...]]
 ) -> Candidate:
@@ -277,4 +275,6 @@ def to_candidate(
         scores,
         steps,
         {n: tuple(map(float, row)) for n, row in record.get("token_confidences", {}).items()},
+        record.get("parent"),
+        record.get("begun", 0),
     )

@@ -45,7 +45,7 @@ class Pool(Shown):
     problem's id, `gold` its right answer where that is known. `ranges` holds what each scorer
     declared: `logit`, `probability` or `unbounded`; `seen_by` names the scorers that were trained
     on this problem. `interrupted` says that Ctrl-C ended its sampling; files do not keep it, for
-    there `num_missing` tells.
+    there `num_missing` tells. `search` holds the books of a search, as `edifice_tt.search` says.
 
     `pool[0]` is its first candidate. A slice is a pool of these candidates, whose settings hold no
     `n`, for none is missing.
@@ -60,6 +60,7 @@ class Pool(Shown):
     seen_by: frozenset[str] = frozenset()
     messages: tuple[Message, ...] | None = None
     interrupted: bool = False
+    search: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.messages is not None:
@@ -153,6 +154,7 @@ class Pool(Shown):
             "ranges": dict(self.ranges),
             "seen_by": sorted(self.seen_by),
             "candidates": [candidate.to_dict() for candidate in self.candidates],
+            **({} if self.search is None else {"search": dict(self.search)}),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -20,6 +20,7 @@ from edifice_tt.pools.lines import (
     problem_line,
     score_lines,
     scorer_line,
+    search_line,
 )
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def _pool_lines(pools: Iterable["Pool"], scorers: Scorers) -> Iterator[bytes]:
             if scorer in pool.seen_by:
                 trained_on.setdefault(scorer, []).append(pool.problem)
             yield score_lines(pool.problem, pool, scorer)
+        if pool.search is not None:
+            yield search_line(pool.problem, pool.search)
     if settings is None:
         raise ValueError("there are no pools to write")
     for scorer, problems in trained_on.items():  # known only now: pools may be a stream
@@ -197,6 +200,15 @@ class PoolWriter:
             lines = scorer_line(scorer, range, owner, fingerprint, sorted(trained_on))
         self._append(lines + score_lines(pool.problem, pool, scorer))
         self._declared[scorer] = trained_on
+
+    def add_searched(self, pool: "Pool") -> None:
+        """Append a problem of a search: candidates, scores, and last what it has spent."""
+        self.add_candidates(pool)
+        self.file.indices[pool.problem] = {candidate.index for candidate in pool}
+        for scorer in sorted({name for candidate in pool for name in candidate.scores}):
+            self.add_scores(pool, scorer)
+        if pool.search is not None:
+            self._append(search_line(pool.problem, pool.search))
 
     def take_back(self) -> None:
         """Remove everything that this writer has appended."""

@@ -6,7 +6,7 @@ Knows no scorer and no rule.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from inspect import signature
 from threading import Lock
 from typing import Any
@@ -25,6 +25,7 @@ from edifice_tt.pools.pool import Pool, Problem
 from edifice_tt.sampling.confidence import measure
 from edifice_tt.sampling.prompts import TokenizedProblem, tokenize
 from edifice_tt.sampling.request import Request, today
+from edifice_tt.sampling.sampled import Sampled
 from edifice_tt.sampling.settings import describe_sampling
 from edifice_tt.sampling.stops import Stops
 from edifice_tt.selection.grade import grader
@@ -180,7 +181,7 @@ def sample(
     started, tokens = time.perf_counter(), _room(lm, request, len(problem.ids))
     sampler = request.sampler(problem.problem)
     mark = grader(request.answer, problem.gold, problem.text)
-    rows: dict[int, _Row] = {}
+    rows: dict[int, Sampled] = {}
     one_at_a_time = Lock()
 
     def draw(index: int, logits: Logits, position: int) -> int | None:
@@ -188,7 +189,7 @@ def sample(
         sure = measure(request.confidence, logits) if request.confidence else ()
         with one_at_a_time:
             if position == 0:
-                rows[index] = _Row(index, TextStream(lm.tokenizer), request.confidence)
+                rows[index] = Sampled(index, TextStream(lm.tokenizer), request.confidence)
             row = rows[index]
             row.sure.append(sure)
             text = row.add(token, logprob, stops, last=position + 1 == tokens)
@@ -219,47 +220,3 @@ def _check_indices(n: int, indices: Iterable[int] | None) -> Sequence[int]:
     if not checked:
         raise ValueError(f"indices={indices!r:.60} must hold numbers from 0 to n - 1 = {n - 1}")
     return sorted(checked)
-
-
-@dataclass
-class _Row:
-    """A candidate while it is sampled."""
-
-    index: int
-    stream: TextStream
-    measures: Sequence[str] = ()
-    text: str = ""  # until it is finished, with the signs of stops
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    sure: list[tuple[float, ...]] = field(default_factory=list)  # a number per measure
-    finish_reason: str | None = None
-    shown: int = 0  # characters that have been handed out for streaming
-
-    def add(self, token: int, logprob: float, stops: Stops, last: bool) -> str:
-        """Add a token; returns the text that is now final."""
-        self.ids.append(token)
-        self.logprobs.append(logprob)
-        if token in stops.eos_ids or token in stops.extra_ids:
-            self.finish_reason = "eos" if token in stops.eos_ids else "stop"
-        else:
-            self.text += self.stream.add(token)
-        if self.finish_reason or last:
-            self.text += self.stream.finish()
-        self.text += stops.signs.get(token, "")
-        if (end := stops.find(self.text)) >= 0:
-            self.text = self.text[:end]
-            self.finish_reason = "stop"
-        elif last and not self.finish_reason:
-            self.finish_reason = "length"
-        sure = len(self.text) - (0 if self.finish_reason else stops.possible_start(self.text))
-        text, self.shown = self.text[self.shown : sure], sure
-        if self.finish_reason:
-            self.text = stops.printed(self.text)
-        return stops.printed(text)
-
-    def candidate(self) -> Candidate:
-        assert self.finish_reason is not None
-        return Candidate(
-            *(self.index, self.text, tuple(self.ids), tuple(self.logprobs), self.finish_reason),
-            token_confidences=dict(zip(self.measures, zip(*self.sure, strict=True), strict=True)),
-        )

@@ -110,15 +110,15 @@ def open_run(
     if request.date is None:  # a run that goes on another day tells the day of its beginning
         request = replace(request, date=recorded.get("date") or today())
     request = request.on(lm.device)
-    chat = _check_problems(problems)
+    chat = check_problems(problems)
     stops = Stops.of(lm, request.stop, chat)
-    tokenized = _tokenize(lm, problems, request)
+    tokenized = tokenize_all(lm, problems, request)
     check_memory(lm, request, tokenized, request.n)
     tells_date = any(problem.tells_date for problem in tokenized)
     settings = describe_sampling(lm, request, stops, chat=chat, tells_date=tells_date)
     if recorded and tells_date and "date" not in recorded:  # an older file
         request = replace(request, date=_day_of(lm, PoolIndex(path), problems, request))
-        tokenized = _tokenize(lm, problems, request)
+        tokenized = tokenize_all(lm, problems, request)
         del settings["date"]
     by_name = {problem.problem: problem for problem in tokenized}
     pools = [problem.empty_pool() for problem in tokenized]
@@ -127,7 +127,7 @@ def open_run(
         yield Run(lm, filling, request, stops, missing)
 
 
-def _check_problems(problems: Sequence[Problem]) -> bool:
+def check_problems(problems: Sequence[Problem]) -> bool:
     """Whether all are chats; raises `ValueError` when some are, or two have one name."""
     check_distinct(problems)
     for problem in problems:
@@ -136,7 +136,7 @@ def _check_problems(problems: Sequence[Problem]) -> bool:
     return not isinstance(problems[0].prompt, str)
 
 
-def _tokenize(
+def tokenize_all(
     lm: CausalLM, problems: Iterable[Problem], request: Request
 ) -> list[TokenizedProblem]:
     """Every problem, once: what would fail at the last is told before the first is sampled."""

@@ -72,7 +72,7 @@ def score(
         )
     elif isinstance(scorer, str):
         name = name_with(scorer, scorer_options or {})
-        given = _opened(registry.scorer(name), reduce, None if lm is None else lm.device)
+        given = opened(registry.scorer(name), reduce, None if lm is None else lm.device)
     with showing(progress, len(pool), "candidates scored") as add:
         if isinstance(given, Judge):
             return given.score(pool, reduce, add)
@@ -110,7 +110,7 @@ _OPEN: dict[str, Callable[[registry.Scorer, str | None], Verifier | Judge]] = {
 }
 
 
-def _opened(
+def opened(
     record: registry.Scorer, reduce: str | None, device: str | None
 ) -> str | Verifier | Judge:
     """The verifier or judge that a scorer is, opened once on a device; else the scorer's name."""

@@ -122,14 +122,13 @@ class Verifier(Shown):
         self.check(lm)
         assert lm is not None
         if self.has_seen(pool.prompt):
-            warnings.warn(
-                f"{self} was trained on problem {pool.problem!r}; how it scores this says nothing "
-                "about new problems",
-                TrainedOnWarning,
-                stacklevel=3,
-            )
+            self.warn_of(pool.problem)
         states = read_hidden(lm, pool, self.layer, last_only=not self.looks_back)
         return self.score_states(pool, states)
+
+    def last_logits(self, states: Sequence[NDArray[np.floating[Any]]]) -> list[float]:
+        """The logit at the last token of each candidate's states, as `score_states` reads them."""
+        return [float(values[-1]) for values in self.logits(list(map(in_half, states)))]
 
     def score_states(self, pool: Pool, states: Sequence[NDArray[np.floating[Any]]]) -> Pool:
         """The same of states that were read before: of every token if it looks back, else the last.
@@ -137,7 +136,7 @@ class Verifier(Shown):
         They are rounded to half precision, in which a head is trained and features are kept.
         """
         seen = self.has_seen(pool.prompt)
-        logits = [float(values[-1]) for values in self.logits(list(map(in_half, states)))]
+        logits = self.last_logits(states)
         if not np.isfinite(logits).all():
             raise EdificeError(f"{self} gave a score that is not a finite number")
         scores = [self.probability(logit) for logit in logits]
@@ -147,6 +146,15 @@ class Verifier(Shown):
     def looks_back(self) -> bool:
         """Whether its number at a token depends on the tokens before."""
         return looks_back(self.head, self.hidden_size)
+
+    def warn_of(self, problem: str) -> None:
+        """Warn that it was trained on a problem."""
+        warnings.warn(
+            f"{self} was trained on problem {problem!r}; how it scores this says nothing about new "
+            "problems",
+            TrainedOnWarning,
+            stacklevel=4,
+        )
 
     def has_seen(self, prompt: str) -> bool:
         """Whether it was trained on the problem of this prompt."""

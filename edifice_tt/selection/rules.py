@@ -43,9 +43,9 @@ def majority(
     """The candidate with the most common answer; the lowest index among those.
 
     `answer` names an extractor (see `answers_of`). `cut_off` says whether an answer that was cut
-    off (`finish_reason` is `length`) may `vote` or must `abstain`: it is no answer yet. `tally`
-    maps an answer to its votes. Raises `ValueError` when all abstain. Source: self-consistency,
-    Wang et al., 2022, arXiv:2203.11171.
+    off or dropped (`finish_reason` is `length` or `dropped`) may `vote` or must `abstain`: it is no
+    answer yet. `tally` maps an answer to its votes. Raises `ValueError` when all abstain. Source:
+    self-consistency, Wang et al., 2022, arXiv:2203.11171.
 
     >>> majority([Candidate(0, "8"), Candidate(1, "so 7"), Candidate(2, "7.0")], "number").tally
     {'8': 1.0, '7': 2.0}
@@ -200,7 +200,7 @@ def group_by_answer(
     groups: dict[str, list[Candidate]] = {}
     num_cut = 0
     for candidate, form in zip(ordered, answers_of(ordered, answer), strict=True):
-        if form is not None and candidate.is_cut_off and cut_off == "abstain":
+        if form is not None and not candidate.is_whole and cut_off == "abstain":
             num_cut += 1
         elif form is not None:
             groups.setdefault(form, []).append(candidate)

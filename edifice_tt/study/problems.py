@@ -58,6 +58,7 @@ def read_problems(
     """
     for pool in pools:
         check_marked(pool)
+        check_fair(pool)
         names = sorted({name for candidate in pool for name in candidate.scores})
         yield Problem(
             name=pool.problem,
@@ -70,7 +71,7 @@ def read_problems(
             },
             candidates=behind(pool.prompt, pool) if keep_candidates else (),
             seen_by=pool.seen_by,
-            cut_off=np.array([candidate.is_cut_off for candidate in pool], np.bool_),
+            cut_off=np.array([not candidate.is_whole for candidate in pool], np.bool_),
         )
 
 
@@ -84,6 +85,15 @@ def check_marked(
         raise ValueError(
             f"problem {pool.problem!r}: whether candidate {unmarked[0]} is right is not known; "
             f"{advice}"
+        )
+
+
+def check_fair(pool: Pool) -> None:
+    """Raise `ValueError` for candidates that a search chose, of which no mean says anything."""
+    if "search" in pool.settings:
+        raise ValueError(
+            f"problem {pool.problem!r}: a search decided how many candidates there are, and which "
+            "go on, so they are no fair sample; sample a pool with generate"
         )
 
 

@@ -26,7 +26,7 @@ from edifice_tt.study.finished import (
     reads_logprobs,
     scores_of,
 )
-from edifice_tt.study.problems import check_marked
+from edifice_tt.study.problems import check_fair, check_marked
 from edifice_tt.study.statistics import Floats, best_of_k
 from edifice_tt.study.stopping import mean_over_orders
 from edifice_tt.study.voting import majority_at_k
@@ -63,6 +63,7 @@ class Reader(NamedTuple):
     def run(self, pool: Pool, orders: int, seed: tuple[int, int]) -> Runs:
         """The search on one problem. Raises `ValueError` where the pool lacks something."""
         check_marked(pool)
+        check_fair(pool)
         try:
             return self._run(pool, orders, seed)
         except ValueError as error:

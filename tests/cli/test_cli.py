@@ -22,7 +22,7 @@ site = pytest.fixture(open_site, name="site")
 COMMANDS = [
     *("list", "plugins", "doctor", "models", "pull", "generate", "best-of", "chat"),
     *("score", "select", "grade", "import-pool", "merge", "judge", "curve", "tasks", "train"),
-    *("show", "split", "export", "replay"),
+    *("show", "split", "export", "replay", "search"),
 ]
 FEW = ["--model", "tiny", "-n", "4", "--max-tokens", "6"]
 
@@ -1215,7 +1215,7 @@ def test_the_help_groups_the_commands_and_names_who_brings_others(run, site: Sit
     listed = {h: [line.split()[0] for line in s.splitlines()] for h, s in sections.items()}
     assert list(sections)[-2:] == ["from speaker 1.0", "options"]
     assert listed["from speaker 1.0"] == ["speak"]
-    assert listed["sample answers"] == ["best-of", "generate", "chat"]
+    assert listed["sample answers"] == ["best-of", "generate", "search", "chat"]
     assert listed["what is here"] == ["list", "plugins", "doctor", "models", "pull"]
     assert {"score", "select", "merge"} <= set(listed["pool files"])
 

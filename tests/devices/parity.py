@@ -30,7 +30,7 @@ from tinygrad.helpers import DEV
 from tinygrad.nn.state import get_state_dict, safe_load
 
 import edifice_tt as et
-from edifice_tt.engine import decoder, hidden, rows
+from edifice_tt.engine import branches, decoder, hidden, rows
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn import ops
 from edifice_tt.nn.formats import FORMATS
@@ -184,6 +184,34 @@ class Parity:
         """The same of a layer with a state, and one whose attention is gated."""
         return Parity(self.device, **RECURRENT).generate(dtype)
 
+    def recurrent_forks(self, dtype):
+        """The same of a layer with a state."""
+        return Parity(self.device, **RECURRENT).forks(dtype)
+
+    def forks(self, dtype):
+        """Logits of rows that are copied, dropped and begun, of unequal lengths in one batch."""
+        model, _ = self.lm(dtype)
+        prompt, errors = model.tokenizer.encode(PROMPT), []
+        rows = branches.Branches([decoder.Decoder(lambda: model)], prompt, 16, batch_size=4)
+        until = {}
+
+        def draw(row, logits):
+            token = (7 * len(row.ids) + 5 * until[id(row)]) % 31 + 1
+            return token, len(row.ids) + 1 < until[id(row)]
+
+        level = [rows.begin() for _ in range(3)]
+        for steps in ((1, 4, 2), (5, 6, 9, 2), (12, 11, 10, 7)):
+            until.update({id(row): end for row, end in zip(level, steps, strict=True)})
+            rows.advance(level, draw)
+            for row in level:
+                _, logits = self.expected(dtype, [*prompt, *row.ids])
+                errors.append(worst(row.logits, logits[-1]))
+            level = [level[1], level[0].fork(), level[0].fork(), level[1].fork()]
+        # The row that began last has read no token of another's.
+        assert rows.again == 0
+        assert rows.padding > 0 or self.device == "CPU"
+        return max(errors)
+
     def hidden(self, dtype):
         """Hidden states of answers of several lengths, and the head's scores of them."""
         model, w = self.lm(dtype)
@@ -332,7 +360,9 @@ CHECKS = [
     ("greedy", "float32"),
     ("two_devices", "float32"),
     ("hidden", "float32"),
+    ("forks", "float32"),
     ("recurrent", "float32"),
+    ("recurrent_forks", "float32"),
     *(("quantized", kind) for kind in FORMATS),
     ("read_gguf", ""),
     ("save", ""),

@@ -31,7 +31,9 @@ TOLERANCES = {
     "greedy": 2e-5,
     "two_devices": 2e-5,
     "hidden": 2e-5,
+    "forks": 2e-5,
     "recurrent": 2e-5,
+    "recurrent_forks": 2e-5,
     "quantized": 2e-3,  # sums of up to 256 products, up to 270, where float32 resolves 2e-5
     "read_gguf": 1e-5,  # numbers up to 30 of a product and a sum
     "save": 0,  # of bits: the count of other weights
@@ -57,7 +59,9 @@ ONLY = {
         "greedy float32",
         "two_devices float32",
         "hidden float32",
+        "forks float32",
         "recurrent float32",
+        "recurrent_forks float32",
         "quantized Q4_0",
         "quantized Q4_1",
         "quantized Q8_0",
@@ -75,7 +79,7 @@ ONLY = {
     for device in ("CPU", "CL")
 }
 # Of a chunk PoCL compiles each level of an inverse.
-ONLY["CL"] = [check for check in ONLY["CL"] if check != "recurrent float32"]
+ONLY["CL"] = [check for check in ONLY["CL"] if not check.startswith("recurrent")]
 ONLY |= {
     "PYTHON::METAL": [
         "logits float32",

@@ -71,7 +71,8 @@ def bad_lines():
         for name in example.keys() - {"kind"}:
             if name not in optional:
                 yield {key: value for key, value in example.items() if key != name}
-            for wrong in ({"a": 1} if name != "settings" else 5, True if name != "correct" else 7):
+            objects, booleans = ("settings", "tally"), ("correct", "early")
+            for wrong in (5 if name in objects else {"a": 1}, 7 if name in booleans else True):
                 yield {**example, name: wrong}
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edifice_tt.sampling.generate import _Row
+from edifice_tt.sampling.sampled import Sampled
 from edifice_tt.sampling.stops import Stops
 from edifice_tt.testing import byte_tokenizer
 from edifice_tt.weights.tokenizer import TextStream, Tokenizer
@@ -20,7 +20,7 @@ LM = SimpleNamespace(tokenizer=TOKENIZER, config=SimpleNamespace(vocab_size=259)
 def read(stop, *said, lm=LM):
     """The text, the reason, and the streamed text of an answer; ids stand for themselves."""
     ids = [i for part in said for i in ([part] if isinstance(part, int) else text_ids(part))]
-    row, stops, shown = _Row(0, TextStream(lm.tokenizer)), Stops.of(lm, stop), ""
+    row, stops, shown = Sampled(0, TextStream(lm.tokenizer)), Stops.of(lm, stop), ""
     for place, token in enumerate(ids):
         shown += row.add(token, -1.0, stops, last=place == len(ids) - 1)
         if row.finish_reason:

@@ -104,8 +104,8 @@ def test_a_judge_and_a_verifier_are_opened_once_a_device_until_their_file_change
     site.install("mine", FILE.format(path=str(path), reads=reads))
     monkeypatch.setitem(score._OPEN, reads, lambda record, device: opened.append(device))
     for device in ("A", "B", "A", "A"):
-        score._opened(et.scorer("mine"), None, device)
+        score.opened(et.scorer("mine"), None, device)
     assert opened == ["A", "B"]
     path.write_text("another")
-    score._opened(et.scorer("mine"), None, "A")
+    score.opened(et.scorer("mine"), None, "A")
     assert opened == ["A", "B", "A"]

@@ -112,6 +112,16 @@ class Judge(Shown):
         steps = rows if self.level == "step" else ()
         return pool.with_scores(self.name, scores, range=self.range, steps=steps)
 
+    def tokens_read(self, pool: Pool) -> list[int]:
+        """How many tokens `score` reads for each candidate; what several share, for the first."""
+        shared, texts = self._texts_of(pool)
+        seen, tokens = set[int](), list[int]()
+        for text in texts:
+            start = min(common(shared, text.ids) or 1, text.places[0])
+            tokens.append(text.places[-1] + 1 - (start if start in seen else 0))
+            seen.add(start)
+        return tokens
+
     def describe(self) -> dict[str, Any]:
         """What it is, in words: kind, place, range, level, reduction, and the form of its texts."""
         about = describe(self.name, self.layout, self.head.sizes, self.head.score)

@@ -1,0 +1,230 @@
+"""Searches over rows that a small model writes: what they draw, what they cost, how they go on."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import edifice_tt as et
+from edifice_tt.contract.options import problem_seed
+from edifice_tt.sampling.draws import Sampler
+from edifice_tt.search.books import Books
+
+PROMPT = "thequick"
+SAMPLING = {"seed": 5, "max_tokens": 23, "stop": ["!", 201], "problem": "p"}
+SAMPLING["temperature"] = 3.0
+STEPS = {"n": 8, "step_tokens": 5, "delimiter": None}
+SEARCHES = {
+    "adaptive": ({"n": 7, "wave": 3}, None),
+    "doubling": ({"n": 7}, None),
+    "confidence": ({"n": 7, "warmup": 3, "window": 4, "wave": 2, "keep_percent": 50}, None),
+    "rejection": ({"n": 7, "cuts": (4, 9)}, "linear"),
+    "particles": (STEPS, "sure"),
+    "rebase": (STEPS, "linear"),
+    "beam": (STEPS, "logprob"),
+    "dvts": (STEPS, "linear"),
+}
+
+
+def sure(prompt, completions):
+    """A probability that the text decides."""
+    return [(7 * sum(map(ord, text)) % 101) / 101 for text in completions]
+
+
+def search(lm, name, **options):
+    settings, scorer = SEARCHES[name]
+    scorer = sure if scorer == "sure" else scorer
+    return et.search(lm, PROMPT, name, scorer, settings=settings, **{**SAMPLING, **options})
+
+
+TIMES = ("seconds", "judge_seconds")
+
+
+def timeless(pool, *besides):
+    """A pool without what no two runs share."""
+    left_out = {*TIMES, *besides}
+    return replace(pool, search={k: v for k, v in pool.search.items() if k not in left_out})
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_candidate_is_what_its_tokens_alone_would_give(tiny_lm, name):
+    """To the last bit: each draw is that of its logits, the row's number and the place."""
+    sampler = Sampler(3.0, seed=problem_seed(5, "p"))
+    prompt, pool = tiny_lm.tokenizer.encode(PROMPT), search(tiny_lm, name)
+    by_index = {candidate.index: candidate for candidate in pool}
+    texts = np.zeros((64, 37), np.int32)
+    for one in pool:
+        texts[one.index, : len(prompt) + one.num_tokens] = [*prompt, *one.token_ids]
+    behind = tiny_lm(texts).logits.numpy()[:, len(prompt) - 1 :]
+    for one in pool:
+        logits, row = behind[one.index], one
+        for place in range(len(one.token_ids) - 1, -1, -1):
+            while place < row.begun:
+                row = by_index[row.parent]
+            drawn = sampler.draw(logits[place], row.index, place)
+            assert drawn == (one.token_ids[place], one.token_logprobs[place])
+
+
+@pytest.mark.parametrize("name", ["adaptive", "doubling", "rejection", "confidence"])
+def test_rows_that_run_to_their_ends_are_the_candidates_of_generate(tiny_lm, name):
+    plain = et.generate(tiny_lm, PROMPT, n=7, **SAMPLING)
+    for one in search(tiny_lm, name):
+        expected = plain.candidates[one.index]
+        length = one.num_tokens
+        assert one.token_ids == expected.token_ids[:length]
+        assert one.token_logprobs == expected.token_logprobs[:length]
+        if one.is_whole:
+            assert (one.text, one.finish_reason) == (expected.text, expected.finish_reason)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_is_repeated_whatever_shares_it(tiny_lm, name):
+    expected = timeless(search(tiny_lm, name))
+    for sharing in ({}, {"devices": ["CPU", "CPU:1"]}, {"batch_size": 3}):
+        assert timeless(search(tiny_lm, name, **sharing)) == expected
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_the_books_count_each_token_of_the_tree_once(tiny_lm, name):
+    pool = search(tiny_lm, name)
+    lines = [*pool]
+    assert [one.index for one in lines] == [*range(len(lines))]
+    books = Books(
+        parents=tuple(one.parent for one in lines),
+        begun=tuple(one.begun for one in lines),
+        lengths=tuple(one.num_tokens for one in lines),
+    )
+    assert pool.search["spent"] == books.tokens
+    assert pool.search["kept_tokens"] == books.kept_tokens(pool.search["kept"])
+    reads_states = SEARCHES[name][1] == "linear"
+    unread = 0 if reads_states else sum(one.finish_reason in ("stop", "length") for one in lines)
+    assert pool.search["computed"] == books.tokens - unread
+    assert (pool.search["again"], pool.search["padding"]) == (0, 0)
+    for one in lines:
+        if one.parent is not None:
+            assert one.token_ids[: one.begun] == lines[one.parent].token_ids
+
+
+@pytest.mark.parametrize("name", ["rejection", "rebase", "dvts"])
+def test_a_head_reads_the_states_of_the_step_as_it_reads_a_finished_pool(tiny_lm, name):
+    pool = search(tiny_lm, name)
+    again = et.score(tiny_lm, replace(pool, search=None), "linear")
+    assert [one.scores for one in pool] == [one.scores for one in again]
+    chosen = max(pool.search["kept"], key=lambda i: (pool.candidates[i].scores["linear"], -i))
+    assert chosen == pool.search["row"]
+
+
+@pytest.mark.parametrize("budget", [1, 7, 40, 61, 100])
+@pytest.mark.parametrize("name", ["adaptive", "rejection", "rebase"])
+def test_a_budget_is_never_exceeded(tiny_lm, name, budget):
+    whole, pool = search(tiny_lm, name), search(tiny_lm, name, budget=budget)
+    assert pool.search["spent"] == min(budget, whole.search["spent"])
+    assert pool.search["again"] == 0  # rows that wait for their part are not forgotten
+    if budget < whole.search["spent"]:
+        for one, longer in zip(pool, whole, strict=False):
+            assert longer.token_ids[: one.num_tokens] == one.token_ids
+        assert timeless(search(tiny_lm, name, budget=budget)) == timeless(pool)
+
+
+class Stop:
+    """Ctrl-C at a token."""
+
+    def __init__(self, at):
+        self.left = at
+
+    def __call__(self, event):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("at", [2, 37, 61])
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_that_was_interrupted_goes_on_from_its_file(tiny_lm, tmp_path, name, at):
+    expected = search(tiny_lm, name)
+    pool = search(tiny_lm, name, on_token=Stop(at))
+    assert pool.interrupted
+    pool.save(tmp_path / "pool.jsonl")
+    for one in pool:  # what is finished is there
+        same = expected.candidates[one.index]
+        assert one.token_ids == same.token_ids[: one.num_tokens]
+    kept = et.Pool.load(tmp_path / "pool.jsonl")
+    again = []
+    found = search(tiny_lm, name, resume=kept, on_token=lambda event: again.append(event.index))
+    assert not {*again} & {one.index for one in pool if one.finish_reason in ("stop", "length")}
+    costs = ("computed", "again", "judge_tokens")
+    assert timeless(found, *costs) == timeless(expected, *costs)
+    assert found.search["computed"] - found.search["again"] >= 0
+
+
+def test_a_search_is_kept_in_a_file(tiny_lm, tmp_path):
+    for name in ("rebase", "adaptive"):
+        pool = search(tiny_lm, name)
+        pool.save(tmp_path / "pool.jsonl")
+        assert et.Pool.load(tmp_path / "pool.jsonl") == pool
+
+
+def test_a_text_is_read_once_by_its_scorer(tiny_lm):
+    seen = []
+
+    def once(prompt, completions):
+        seen.extend(completions)
+        return [float(len(text)) for text in completions]
+
+    et.search(tiny_lm, PROMPT, "rejection", once, settings={"n": 7, "cuts": (4, 9)}, **SAMPLING)
+    assert len(seen) == len({*seen}) > 7
+
+
+def test_rows_that_were_cut_off_do_not_vote(tiny_lm):
+    pool = et.search(tiny_lm, PROMPT, "first", settings={"n": 3}, seed=5, max_tokens=2)
+    assert {one.finish_reason for one in pool} == {"length"}
+    assert (pool.search["row"], pool.search["tally"]) == (None, {})
+
+
+def test_a_step_ends_with_its_delimiter(tiny_lm):
+    settings = {"n": 4, "step_tokens": None, "delimiter": "kk", "max_steps": 2, "expand": 4}
+    options = {"settings": settings, "seed": 5, "max_tokens": 60, "temperature": 1.5}
+    first = et.search(tiny_lm, PROMPT, "beam", "logprob", **options).candidates[:4]
+    assert any(one.text.endswith("kk") for one in first)
+    for one in first:
+        assert one.text.count("kk") == one.text.endswith("kk")
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "told"),
+    [
+        ("rejection", {}, "reads the scores of rows; name a scorer"),
+        ("adaptive", {"scorer": "logprob"}, "reads no scores; leave the scorer out"),
+        ("adaptive", {"budget": 0}, "budget=0"),
+        ("adaptive", {"settings": {"n": 0}}, "n=0"),
+        ("adaptive", {"settings": {"k": 3}}, "'k'"),
+        ("beem", {}, "beem"),
+        ("particles", {"scorer": "logprob"}, "reads probabilities"),
+        ("adaptive", {"reduce": "min"}, "reduce"),
+    ],
+)
+def test_what_cannot_work_is_told_before_anything_is_sampled(tiny_lm, method, options, told):
+    def never(event):
+        raise AssertionError
+
+    with pytest.raises((ValueError, et.EdificeError), match=told):
+        et.search(tiny_lm, PROMPT, method, on_token=never, **options)
+
+
+def test_a_search_that_has_ended_cannot_be_resumed(tiny_lm):
+    pool = search(tiny_lm, "adaptive")
+    with pytest.raises(ValueError, match="has ended"):
+        search(tiny_lm, "adaptive", resume=pool)
+    pool = search(tiny_lm, "adaptive", on_token=Stop(3))
+    with pytest.raises(ValueError, match="seed=5, given 6"):
+        search(tiny_lm, "adaptive", resume=pool, seed=6)
+
+
+def test_the_room_is_called_by_its_name_whichever_is_imported_first():
+    """`edifice_tt.search` is a room and a function."""
+    whole = "import inspect, edifice_tt as et; assert 'budget' in inspect.signature(et.search)."
+    both = "import edifice_tt.search.books; assert edifice_tt.search.books.Books"
+    for lines in ((whole + "parameters", both), (both, whole + "parameters")):
+        subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
