@@ -80,6 +80,7 @@ class LiveRows:
     on_token: Callable[[Event], None] | None = None
     rows: dict[int, LiveRow] = field(default_factory=dict)
     judge_tokens: int = 0
+    alive: Sequence[int] = ()  # the rows that were asked for last
 
     def __post_init__(self) -> None:
         layer = None if self.scorer is None else self.scorer.layer
@@ -104,7 +105,7 @@ class LiveRows:
             if number not in self.rows:
                 self._begin(number, parent)
         asked = [self.rows[number] for number in ask.rows]
-        self._until = ask.until
+        self._until, self.alive = ask.until, ask.rows
         for row in asked:
             row.asked_at, row.steps = row.num_tokens, self._steps(row)
             row.is_there = row.ended
@@ -251,16 +252,18 @@ class LiveRows:
         parent, begun = row.parent, row.begun
         return replace(one, text=text, parent=parent, begun=begun, seconds=row.seconds)
 
-    def candidates(self, going_on: Iterable[int] = ()) -> list[Candidate]:
+    def candidates(self, kept: Iterable[int] | None) -> list[Candidate]:
         """A record of each row that has drawn something, with its answer and last score.
 
-        Rows that have not ended are `dropped`, but for those that are `going_on`.
+        Of a search that is over, rows that have not ended are `dropped`, or cut off if they were
+        kept. With None it is not over.
         """
-        going, made = {*going_on}, []
+        ends = {} if kept is None else dict.fromkeys(kept, "length")
+        usual, made = "unknown" if kept is None else DROPPED, list[Candidate]()
         for number, row in sorted(self.rows.items()):
             if not row.num_tokens:
                 continue
-            one = self._as_candidate(row, "unknown" if number in going else DROPPED)
+            one = self._as_candidate(row, ends.get(number, usual))
             one = self._mark(one)
             if self.scorer is not None and row.score is not None:
                 one = replace(one, scores={self.scorer.name: row.score})

@@ -123,7 +123,7 @@ def run_plan(
     begun = time.perf_counter() - before.get("seconds", 0.0)
 
     def pool_of(rows: LiveRows, outcome: Outcome | None) -> Pool:
-        kept = rows.rows if outcome is None else outcome.kept
+        kept = None if outcome is None else outcome.kept
         search = books_of(rows, plan, outcome, before)
         search["seconds"] = time.perf_counter() - begun
         if outcome is None:

@@ -30,13 +30,17 @@ def standing(rows: LiveRows, plan: Plan) -> Standing:
 
 
 def _tally(rows: LiveRows, plan: Plan) -> dict[str, float]:
-    """What leads: answers by their number of rows, or the rows that have ended by their scores."""
+    """What leads: answers by their number of rows, or rows by their scores.
+
+    Rows that have ended go before those that are alive.
+    """
     by_number = [rows.rows[number] for number in sorted(rows.rows)]
     if plan.scorer is None:
         counted = votes([row.answer for row in by_number if row.ended])
         return {answer: float(count) for answer, count in counted.items()}
     ended = {str(r.number): r.score for r in by_number if r.ended and r.score is not None}
-    scored = ended or {str(r.number): r.score for r in by_number if r.score is not None}
+    alive = [row for row in by_number if row.number in rows.alive]
+    scored = ended or {str(r.number): r.score for r in alive if r.score is not None}
     return {number: float(score) for number, score in scored.items()}
 
 

@@ -128,6 +128,16 @@ def test_a_budget_is_never_exceeded(tiny_lm, name, budget):
         assert timeless(search(tiny_lm, name, budget=budget)) == timeless(pool)
 
 
+def test_when_a_budget_ends_a_search_chooses_among_the_rows_that_are_alive(tiny_lm):
+    pool = search(tiny_lm, "rebase", budget=61, stop=[])
+    ends = {one.index: one.finish_reason for one in pool}
+    assert {*ends.values()} == {"dropped", "length"}
+    assert {ends[index] for index in pool.search["kept"]} == {"length"}
+    parents = {one.parent for one in pool}
+    assert pool.search["row"] in pool.search["kept"]
+    assert not parents & {*pool.search["kept"]}
+
+
 class Stop:
     """Ctrl-C at a token."""
 
