@@ -196,8 +196,8 @@ def _sample(arguments: Namespace, work: Work) -> int:
         _tell(f"interrupted; {state()}")
     elif sampler.failed:
         _tell(f"{len(sampler.failed)} of {len(work.missing)} problems lack candidates:")
-        for problem, error in [*sampler.failed.items()][:LISTED]:
-            _tell(f"  {problem}: {error}")
+        for problem, fault in [*sampler.failed.items()][:LISTED]:
+            _tell(f"  {problem}: {fault}")
         if (more := len(sampler.failed) - LISTED) > 0:
             _tell(f"  and {more} others")
         _tell(state())
