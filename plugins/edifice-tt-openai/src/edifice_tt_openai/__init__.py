@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_commands(subparsers: "_SubParsersAction[ArgumentParser]") -> None:
-    from edifice_tt_openai.command import add
+    from edifice_tt_openai.arguments import add
+    from edifice_tt_openai.command import generate
 
-    add(subparsers)
+    add(subparsers, generate)
 
 
 @hookimpl
