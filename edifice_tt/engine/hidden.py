@@ -15,7 +15,7 @@ from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.options import whole
 from edifice_tt.engine.decoder import Decoder, lent_by
 from edifice_tt.engine.held import Held
-from edifice_tt.engine.lockstep import SHARE, devices_for, share_out
+from edifice_tt.engine.lockstep import devices_for, share_out
 from edifice_tt.engine.prefill import prefill
 from edifice_tt.engine.prompt import encode_prompt
 from edifice_tt.engine.rows import Row, States, read_rows
@@ -155,7 +155,7 @@ def _read_with(
     most = max(len(job.answers) for job in jobs)
     longest = max((job.prompt_ids for job in jobs), key=len)
     # Several problems are shared out, not the answers of one.
-    size, rows_at_once = share_out(most, len(decoders) if len(jobs) == 1 else 1, ROWS, SHARE)
+    size, rows_at_once = share_out(most, len(decoders) if len(jobs) == 1 else 1, ROWS)
 
     def read(decoder: Decoder, prompt_ids: list[int], rows: Sequence[Row]) -> list[list[States]]:
         return read_rows(decoder, prompt_ids, rows, (rows_at_once, room), parts, held)

@@ -17,6 +17,7 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.engine.decoder import Decoder, Logits
 from edifice_tt.engine.prefill import LONG, prefill
 from edifice_tt.machine.toolchain import devices_beside
+from edifice_tt.nn.buffers import in_memory
 from edifice_tt.nn.cache import KVCache
 
 Row = TypeVar("Row")
@@ -42,12 +43,14 @@ def cores_for(lm: CausalLM, devices: Sequence[str] | None) -> int:
     return len(devices_beside(lm.device) if devices is None else devices)
 
 
-def share_out(rows: int, devices: int, most: int, few: int = FEW) -> tuple[int, int]:
-    """The rows per batch when devices share them, at most `most`, and the batch's capacity.
+def sharing(rows: int, devices: Sequence[str]) -> int:
+    """How many of the devices share the rows: of few one has all, and all cores of a CPU help."""
+    return 1 if rows <= FEW and in_memory(devices[0]) else len(devices)
 
-    As many as `few` stay together.
-    """
-    batch = min(most, rows if rows <= few else max(SHARE, -(-rows // devices)))
+
+def share_out(rows: int, devices: int, most: int) -> tuple[int, int]:
+    """The rows per batch when devices share them, at most `most`, and the batch's capacity."""
+    batch = min(most, max(SHARE, -(-rows // devices)))
     return batch, min(most, max(FEWEST, batch))
 
 
@@ -68,7 +71,8 @@ def decode(
     for decoder in decoders:
         decoder.expect(len(prompt_ids) + tokens)
     logits = prefill(decoders, prompt_ids, cores)
-    size, room = share_out(len(rows), len(decoders), batch_size)
+    devices = [decoder.model.device for decoder in decoders]
+    size, room = share_out(len(rows), sharing(len(rows), devices), batch_size)
     batches = SimpleQueue[Sequence[Row]]()
     for start in range(0, len(rows), size):
         batches.put(rows[start : start + size])

@@ -3,15 +3,14 @@
 import pytest
 
 from edifice_tt.engine import lockstep
-from edifice_tt.engine.lockstep import devices_for, share_out
+from edifice_tt.engine.lockstep import devices_for, share_out, sharing
 
 
 @pytest.mark.parametrize(
     ("rows", "devices", "most", "batch", "room"),
     [
-        (1, 1, 32, 1, 8),
-        (5, 2, 32, 5, 8),  # few: all cores decode them together
-        (6, 2, 32, 3, 8),  # 3 rows each, in the program that serves 8
+        (1, 1, 32, 2, 8),
+        (5, 2, 32, 3, 8),  # 3 and 2 rows, in the program that serves 8
         (16, 2, 32, 8, 8),
         (19, 2, 32, 10, 10),
         (100, 2, 32, 32, 32),  # several batches each
@@ -29,6 +28,19 @@ def test_rows_are_shared_out(rows, devices, most, batch, room):
 def test_a_device_works_where_there_are_rows_for_it(tiny_lm, monkeypatch, rows, prompt, count):
     monkeypatch.setattr(lockstep, "devices_beside", lambda device: [f"CPU:{i}" for i in range(4)])
     assert len(devices_for(tiny_lm, None, rows, prompt)) == count
+
+
+@pytest.mark.parametrize(
+    ("rows", "devices", "count"),
+    [
+        (1, ["CPU", "CPU:1"], 1),
+        (5, ["CPU", "CPU:1"], 1),
+        (6, ["CPU", "CPU:1"], 2),
+        (5, ["A", "B"], 2),
+    ],
+)
+def test_few_rows_stay_together_on_a_cpu_whose_cores_all_help(rows, devices, count):
+    assert sharing(rows, devices) == count
 
 
 def test_a_long_prompt_is_read_by_two_devices_even_for_one_row(tiny_lm, monkeypatch):
