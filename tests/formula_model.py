@@ -58,6 +58,7 @@ class FormulaDecoder:
     """In place of `decoder.Decoder`."""
 
     prefix = None
+    model = SimpleNamespace(device="CPU")
 
     def read_prompt(self, ids):
         return logits_after(ids[-1])

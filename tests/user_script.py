@@ -134,6 +134,15 @@ def searching() -> None:
     print(et.Until(tokens=3), found.chosen, et.list_searches())
 
 
+def live() -> None:
+    lm = et.load_pretrained("smollm2-135m")
+    assert_type(et.search(lm, "What is 12 + 30?", "adaptive", answer="number"), et.Pool)
+    empty = et.Pool("What is 12 + 30?", ())
+    with et.fill_pool("pool.jsonl", [empty], {"n": 2}) as filling:
+        assert_type(filling, et.Filling)
+        print(et.read_choices({"choices": [{"text": "42"}]}))
+
+
 def errors() -> None:
     try:
         models()

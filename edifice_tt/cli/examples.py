@@ -44,6 +44,10 @@ EXAMPLES = {
         "edifice-tt curve pool.jsonl --html report.html",
         "edifice-tt curve pool.jsonl --rules majority,best_of_n --ks 1,4,16",
     ),
+    "search": (
+        'edifice-tt search adaptive "What is 12 + 30?" --answer number -n 16',
+        "edifice-tt search beam --task largest --scorer logprob -o pool.jsonl",
+    ),
     "replay": ("edifice-tt replay adaptive pool.jsonl --answer number --option threshold=0.9",),
     "list": ("edifice-tt list", "edifice-tt list --json"),
     "plugins": ("edifice-tt plugins",),

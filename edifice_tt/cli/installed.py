@@ -1,6 +1,7 @@
 """Commands about what is installed: list, plugins, doctor, models, pull."""
 
 import argparse
+import textwrap
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -119,7 +120,8 @@ def _plugins(arguments: argparse.Namespace) -> None:
     for failure in failures:
         terminal.show(f"FAILED {failure}")
     if registry.plugins.unloaded:
-        terminal.show(f"NOT LOADED, for {SELECTION} is set: {', '.join(registry.plugins.unloaded)}")
+        told = f"NOT LOADED, for {SELECTION} is set: {', '.join(registry.plugins.unloaded)}"
+        terminal.show(textwrap.fill(told, terminal.width()))
 
 
 def _provided(registry: Registry, commands: dict[str, str]) -> list[dict[str, Any]]:

@@ -127,14 +127,11 @@ class Verifier(Shown):
         return self.score_states(pool, states)
 
     def last_logits(self, states: Sequence[NDArray[np.floating[Any]]]) -> list[float]:
-        """The logit at the last token of each candidate's states, as `score_states` reads them."""
+        """The logit at each last token; states are rounded to half precision, as in training."""
         return [float(values[-1]) for values in self.logits(list(map(in_half, states)))]
 
     def score_states(self, pool: Pool, states: Sequence[NDArray[np.floating[Any]]]) -> Pool:
-        """The same of states that were read before: of every token if it looks back, else the last.
-
-        They are rounded to half precision, in which a head is trained and features are kept.
-        """
+        """The same of states that were read before: of all tokens if it looks back, else the last."""
         seen = self.has_seen(pool.prompt)
         logits = self.last_logits(states)
         if not np.isfinite(logits).all():

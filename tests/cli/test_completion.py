@@ -33,9 +33,11 @@ def complete(tmp_path):
 
     def complete(words):
         if (child := os.fork()) == 0:
-            os.environ.update(variables(f"edifice-tt {words}", tmp_path / "told"))
-            cli.main([])
-            os._exit(99)
+            try:
+                os.environ.update(variables(f"edifice-tt {words}", tmp_path / "told"))
+                cli.main([])
+            finally:
+                os._exit(99)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         return {one.strip() for one in (tmp_path / "told").read_text().split("\n")} - {""}
 

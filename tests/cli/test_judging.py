@@ -7,7 +7,7 @@ from commands import runner
 from judge_models import Tiny
 
 import edifice_tt as et
-from edifice_tt.cli import meter
+from edifice_tt.machine import meter
 from edifice_tt.scoring.judges.judge import Judge
 
 run = pytest.fixture(runner, name="run")

@@ -33,18 +33,17 @@ def test_a_judge_reads_with_its_own_model_and_its_tokens_are_counted(
     tiny_lm, tmp_path, monkeypatch
 ):
     Tiny("ForSequenceClassification").write(tmp_path)
-    judge, texts, rate = et.load_reward(tmp_path), [], Judge.rate
+    judge, asked, score = et.load_reward(tmp_path), [], Judge.score
 
-    def heard(self, question, answers):
-        texts.append(answers)
-        return rate(self, question, answers)
+    def heard(self, pool, *how):
+        asked.append(pool)
+        return score(self, pool, *how)
 
-    monkeypatch.setattr(Judge, "rate", heard)
+    monkeypatch.setattr(Judge, "score", heard)
     pool = et.search(tiny_lm, PROMPT, "rejection", judge, **SEARCH)
     monkeypatch.undo()
     scored = et.score(None, replace(pool, search=None), judge)
     assert [one.scores for one in pool] == [one.scores for one in scored]
-    asked = [et.Pool(PROMPT, tuple(et.Candidate(0, t) for t in some)) for some in texts]
     assert pool.search["judge_tokens"] == sum(sum(judge.tokens_read(one)) for one in asked)
     apart = [judge.tokens_read(replace(asked[0], candidates=(one,)))[0] for one in asked[0]]
     assert sum(judge.tokens_read(asked[0])) < sum(apart)  # the question is read once

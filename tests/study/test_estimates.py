@@ -287,7 +287,7 @@ def test_a_foreign_rule_that_can_never_choose_is_an_error(foreign, rng):
             "edifice_tt.Choice(edifice_tt.Candidate(9, ''), 'odd', {})",
             "rule 'odd' of odd-rules 1.0 chose candidate 9, which it was not given",
         ),
-        ("candidates[0]", r"rule 'odd' of odd-rules 1.0 gave Candidate.*, expected a Choice"),
+        ("candidates[0]", r"rule 'odd' of odd-rules 1.0 gave <Candidate.*, expected a Choice"),
     ],
 )
 def test_a_broken_rule_of_a_plugin_is_an_error_that_names_its_owner(site, body, message, rng):
