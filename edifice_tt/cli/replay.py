@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import edifice_tt as et
 from edifice_tt.cli import curve, options, terminal
-from edifice_tt.cli.curve_table import difference_cells, spending_cells
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.cli.rule_options import search_options
@@ -81,6 +80,8 @@ def _replay(arguments: argparse.Namespace) -> None:
 
 def show_replay(replayed: "Replay") -> str:
     """Print everything in a replay but the single problems."""
+    from edifice_tt.cli.curve_table import difference_cells, spending_cells
+
     width = terminal.width()
     lines = [replayed.spent, replayed.all, *filter(None, [replayed.same])]
     differences = [replayed.against_all, *filter(None, [replayed.against_same])]

@@ -131,7 +131,7 @@ class Verifier(Shown):
         return [float(values[-1]) for values in self.logits(list(map(in_half, states)))]
 
     def score_states(self, pool: Pool, states: Sequence[NDArray[np.floating[Any]]]) -> Pool:
-        """The same of states that were read before: of all tokens if it looks back, else the last."""
+        """The same of states that were read before: all if it looks back, else the last."""
         seen = self.has_seen(pool.prompt)
         logits = self.last_logits(states)
         if not np.isfinite(logits).all():
