@@ -17,7 +17,7 @@ KINDS = {
         "norms": "both",
         "attention_softcap": 5.0,
         "activation": "gelu_tanh",
-        "qk_norm": "each",
+        "qk_norm": "head",
     },
     "experts": {"experts": 3, "experts_used": 2, "expert_size": 8},
     "long texts": {"long_rope_from": 9, "long_rope_factors": (1.0, 2.0, 3.0, 4.0)},
