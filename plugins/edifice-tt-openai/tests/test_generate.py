@@ -445,11 +445,20 @@ def test_ctrl_c_keeps_what_is_finished(server, problems, path, number, status):
     ]
     command = [sys.executable, "-m", "edifice_tt", *map(str, words), "--concurrency", "1"]
     environment = {**os.environ, "DEV": "CPU"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert finished.acquire(timeout=60)
-        assert server.waiting.wait(60)  # the second is asked for once the first is written
-        process.send_signal(number)
-        _, err = process.communicate(timeout=60)
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # ignored behind a shell's `&`
+    ) as process:
+        try:
+            assert finished.acquire(timeout=60)
+            assert server.waiting.wait(60)  # the second is asked for once the first is written
+            process.send_signal(number)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == status
     assert "interrupted; 2 of 6 candidates are there; the same command with --resume" in err
     assert texts(path) == {"p": expected(2)["p"]}
