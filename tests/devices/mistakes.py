@@ -11,8 +11,8 @@ NAMES = ("rope", "tile", "causal")
 # In the C of the CPU device: what stands there, and the mistake.
 _IN_C = {
     "rope": ("b = x[i + size / 2];", "b = x[size / 2 + (i + 1) % (size / 2)];"),
-    "tile": ("g * rep + i % rep)", "i % rep * K + g)"),
-    "causal": ("long stop = shared + seen[first + i + n / rep],", "long stop = at + most,"),
+    "tile": ("g * rep + i % rep)", "i % rep * a.K + g)"),
+    "causal": ("long stop = shared + a.seen[first + i + n / rep],", "long stop = at + most,"),
 }
 
 
