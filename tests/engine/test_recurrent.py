@@ -15,6 +15,7 @@ from edifice_tt.engine.programs import Programs
 from edifice_tt.nn.backbone import Block
 from edifice_tt.nn.buffers import view
 from edifice_tt.nn.cache import KVCache
+from edifice_tt.nn.cpu.kernels import HEADER
 from edifice_tt.nn.cpu.replay import Replay
 
 HYBRID = (4,)  # layers, of which only the last has attention
@@ -100,9 +101,9 @@ def test_tokens_that_are_not_wanted_change_no_state(lm, monkeypatch):
                 for row, count in enumerate(counts):
                     given[row, count:] += noise
                 wanted = [row * 5 + t for row, n in enumerate(counts) for t in range(n)]
-                rows = Tensor(np.array([0, length, len(wanted), *wanted], np.int32), device="CPU")
-                padded = rows.pad((0, 3 + 15 - len(rows.tolist()))).contiguous().realize()
-                behind = cache.holding(length, None, padded)
+                rows = np.zeros(HEADER + 15, np.int32)
+                rows[1:3], rows[HEADER : HEADER + len(wanted)] = (length, len(wanted)), wanted
+                behind = cache.holding(length, None, Tensor(rows, device="CPU").realize())
                 block(Tensor(given, device="CPU"), None, [], behind, 0).realize()
             states.append(cache.layers[0].numpy().copy())
         assert (states[0] == states[1]).all()
