@@ -139,9 +139,9 @@ def test_a_long_prompt_is_read_the_same_by_several_devices(tiny_lm, monkeypatch,
     """Each device goes through its layers; the second prompt shares one chunk with the first."""
     parts, step = set(), Decoder.step
 
-    def noted(self, given, cache, wanted, part=None):
+    def noted(self, given, cache, wanted, part=None, **options):
         parts.add(part)
-        return step(self, given, cache, wanted, part)
+        return step(self, given, cache, wanted, part, **options)
 
     monkeypatch.setattr(Decoder, "step", noted)
     text = "".join(chr(97 + i * i % 26) for i in range(int(chunks * CHUNK)))
@@ -162,11 +162,11 @@ def test_a_long_prompt_is_read_the_same_by_several_devices(tiny_lm, monkeypatch,
 def test_a_device_that_fails_in_a_long_prompt_ends_it(tiny_lm, monkeypatch):
     step, calls = Decoder.step, []
 
-    def fail(self, given, cache, wanted, part=None):
+    def fail(self, given, cache, wanted, part=None, **options):
         calls.append(part)
         if len(calls) == 5:
             raise RuntimeError("lost the device")
-        return step(self, given, cache, wanted, part)
+        return step(self, given, cache, wanted, part, **options)
 
     monkeypatch.setattr(Decoder, "step", fail)
     with pytest.raises(RuntimeError, match="lost the device"):
