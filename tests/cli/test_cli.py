@@ -189,6 +189,7 @@ def test_generate_as_json_is_the_pool(run, tiny_lm):
     assert timeless(found.json) == timeless(json.loads(json.dumps(pool.to_dict())))
 
 
+@pytest.mark.slow
 def test_generate_writes_a_pool_that_can_be_read(run, tmp_path, tiny_lm):
     path = tmp_path / "pool.jsonl"
     found = run("generate", "hello", *FEW, "--raw", "-o", path)

@@ -184,6 +184,7 @@ def never(*_, **__):
     pytest.fail("it was read again")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("positions", ["last", "all"])
 def test_what_training_has_read_scoring_does_not_read_again(
     run, graded, verifier, tiny_lm, monkeypatch, positions

@@ -76,6 +76,7 @@ def live(lm, seed, decoders=1, asks=6, layer=None, batch_size=32):
     return alive, rows, writer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [2, HYBRID])
 @pytest.mark.parametrize("seed", range(2))
 def test_a_row_of_a_tree_has_the_bits_of_its_tokens_alone(layers, seed):

@@ -202,6 +202,7 @@ def test_every_kind_of_layer_has_the_states_that_it_has_anew(options, counted):
     assert (sum(counted) == everything) == (options is RECURRENT)
 
 
+@pytest.mark.slow
 def test_reading_leaves_no_more_caches_than_are_kept(tiny_lm):
     lm = copy(tiny_lm)
     for tokens in (3, 70, 130, 3):
@@ -214,6 +215,7 @@ def test_reading_leaves_no_more_caches_than_are_kept(tiny_lm):
             assert all(decoder.caches[size] is one.cache for size, one in decoder.held.items())
 
 
+@pytest.mark.slow
 def test_the_prompt_is_not_read_again(tiny_lm, monkeypatch):
     pool = sampled(tiny_lm, "What is it? " * 9, n=2, tokens=5)
     expected = anew(last_states, tiny_lm, pool)

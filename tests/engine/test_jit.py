@@ -182,6 +182,7 @@ def test_every_device_sees_a_weight_that_changed_in_place():
     assert fast(x).scores.numpy() == pytest.approx(before + 1, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_arrays_and_lists_go_where_tensors_do(tiny_lm):
     model, x = make(seed=0), np.arange(8, dtype=np.float32).reshape(1, 1, 8)
     fast, expected = et.jit(model), model(Tensor(x)).scores.numpy()

@@ -71,6 +71,7 @@ def test_rows_behind_a_shared_prefix_equal_rows_that_read_it_themselves(llama, x
     assert behind == pytest.approx(llama(Tensor(whole)).numpy()[:, 3:], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_what_lies_beyond_the_length_is_never_seen(llama, x):
     """Garbage in the unfilled positions of both caches changes nothing."""
     results = []

@@ -86,6 +86,7 @@ def test_the_command_line_finds_it_by_name_and_says_what_it_needs(
     assert "has no steps to reduce" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_kit_knows_verifiers(shipped, site, tmp_path):
     check_scorer("judge", reads="states", range="probability")
     (site.folder / "judge.safetensors").write_bytes(b"broken")

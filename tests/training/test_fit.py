@@ -445,6 +445,7 @@ def test_options_that_cannot_work_are_refused(lm, pools, options, error, words):
         et.fit_scorer(lm, pools, **options)
 
 
+@pytest.mark.slow
 def test_training_tells_how_far_it_is(lm, pools):
     seen, few = [], {"epochs": 1, "folds": 2, "scorer_hidden": 3}
     fit = et.fit_scorer(lm, pools[:5], progress=seen.append, **few)

@@ -58,6 +58,7 @@ def test_a_model_is_loaded_with_a_head_that_is_trained_saved_and_loaded_again(he
         assert scores(again, "mlp") == expected
 
 
+@pytest.mark.slow
 def test_a_head_that_the_model_was_given_is_scored_by_saved_and_loaded(headless, tmp_path):
     lm, path = et.load_pretrained(headless), tmp_path / "given.safetensors"
     lm.scorer = MLPScorer(lm.config.hidden_size, scorer_hidden=7, dropout=0.0, seed=5)

@@ -602,6 +602,7 @@ def test_blocks_become_the_dtype_asked_for(smollm2_path: Path) -> None:
     assert weights["backbone.final_norm.weight"].dtype == dtypes.float32
 
 
+@pytest.mark.slow
 def test_the_real_file_fills_the_real_model(smollm2_path: Path) -> None:
     assert len(GGUFHeader(smollm2_path).entries) == 272
     model = load_gguf(smollm2_path)

@@ -185,6 +185,7 @@ def test_whole_numbers_are_exact_on_arm(rng, target, processor, tmp_path, monkey
 ROWS = [pytest.param(kind, (7,), marks=pytest.mark.slow) for kind in KINDS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "sizes"), [("Q4_1", (1, 2, 3, 5, 8, 9)), *ROWS])
 def test_a_row_is_the_same_bits_alone_and_in_any_batch(rng, kind, sizes):
     x, layer = (
