@@ -26,6 +26,7 @@ def load(path):
     return lm
 
 
+@pytest.mark.slow
 def test_a_sound_format_passes(path):
     check_format(path, load)
 

@@ -96,6 +96,7 @@ def test_an_array_or_lists_are_an_input_too(rng):
         et.build("test_time_compute", **SMALL, seed=-1)
 
 
+@pytest.mark.slow
 def test_a_built_model_matches_numpy_at_prime_sizes(rng):
     model = et.build(
         "test_time_compute",

@@ -38,6 +38,7 @@ def whole_forward(lm, pool, candidate, blocks):
     return hidden[len(text) - len(candidate.token_ids) : len(text)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layer", "blocks"), [(1, 1), (2, 2), (None, 2)])
 def test_states_are_those_of_a_whole_forward(tiny_lm, pool, layer, blocks):
     found = read_hidden(tiny_lm, pool, layer)

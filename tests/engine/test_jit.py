@@ -23,6 +23,7 @@ def inputs():
     return np.random.default_rng(2).standard_normal((5, 2, 3, 8)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_results_equal_eager_and_stay_valid(inputs):
     """Five inputs, results compared after the last call: a shared buffer would hold the last."""
     model = make(1)

@@ -93,6 +93,7 @@ def test_a_position_sees_nothing_after_it(llama, x, full):
     assert (np.abs(actual[:, 4:] - full[:, 4:]).max(-1) > 1e-3).all()
 
 
+@pytest.mark.slow
 def test_a_row_alone_equals_the_row_in_a_batch(llama, x, full):
     assert (llama(Tensor(x[1:])).numpy() == full[1:]).all()
 

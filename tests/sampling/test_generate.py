@@ -124,6 +124,7 @@ def test_the_first_of_many_are_those_of_few(tiny_lm, pool, n):
     assert et.generate(tiny_lm, PROMPT, n=n, seed=3, **HOT).candidates == pool.candidates[:n]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [3, 16])
 @pytest.mark.parametrize("devices", [["CPU"], ["CPU", "CPU:1", "CPU:2"]])
 def test_neither_the_batch_size_nor_the_devices_change_anything(tiny_lm, pool, batch_size, devices):
@@ -268,6 +269,7 @@ def test_seconds_go_from_the_start_to_the_candidates_end(tiny_lm, script):
 # --- the model with its cache is the model without
 
 
+@pytest.mark.slow
 def test_log_probabilities_are_those_of_the_model_without_a_cache(tiny_lm, pool):
     """Of the first and last rows, and of some that ended early: whatever moved, moved whole."""
     early = [c for c in pool if c.finish_reason == "eos"]

@@ -49,6 +49,7 @@ def trained(lm):
     return lm
 
 
+@pytest.mark.slow
 def test_a_model_is_loaded_with_a_head_that_is_trained_saved_and_loaded_again(headless, tmp_path):
     lm = trained(et.load_pretrained(headless, scorer="mlp"))
     expected, path = scores(lm, "mlp"), tmp_path / "trained.safetensors"

@@ -74,6 +74,7 @@ def test_a_file_whose_dtype_the_device_lacks_is_float32_with_one_warning(tmp_pat
     assert {str(w.dtype) for w in get_state_dict(loaded).values()} == {"dtypes.float"}
 
 
+@pytest.mark.slow
 def test_a_saved_model_comes_back_bit_for_bit(model, saved):
     loaded = et.load(saved)
     assert loaded.config == model.config

@@ -97,6 +97,7 @@ PRODUCTS = [("Q4_1", 7), ("Q4_1", 1), ("Q4_1", kernels.GROUP + 3)]
 PRODUCTS += [(kind, 7) for kind in KINDS if kind != "Q4_1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "rows"),
     [PRODUCTS[0], *(pytest.param(*product, marks=pytest.mark.slow) for product in PRODUCTS[1:])],

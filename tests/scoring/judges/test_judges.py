@@ -150,6 +150,7 @@ QUICK = ("classifier whose padding is its end", "process reward model", "asked i
 SLOW = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in JUDGES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
 def test_a_judge_scores_what_its_formula_says(load, name):
     _, judge, expected = load(name)
