@@ -1,5 +1,6 @@
 """How a record is shown: one line in a session, a table in a notebook. Knows no record."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import islice
@@ -8,11 +9,12 @@ LINE, CELL, ROWS = 160, 200, 20  # characters of a line and of a cell, rows of a
 Table = tuple[Sequence[str], Iterable[Sequence[object]]]  # header and rows
 
 
-class Shown:
+class Shown(ABC):
     """A record with one line that says what it is, and with a table of its parts."""
 
+    @abstractmethod
     def _line(self) -> str:
-        raise NotImplementedError
+        """What stands between the name of its type and the end of the line."""
 
     def _table(self) -> Table:
         return (), ()

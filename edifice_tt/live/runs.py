@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.registry import one_registry
 from edifice_tt.live.plan import Plan
 from edifice_tt.live.search import run_plan
 from edifice_tt.live.standing import Standing
 from edifice_tt.machine.files import write_atomically
+from edifice_tt.pools.filling import begin_file, check_same
 from edifice_tt.pools.lines import header_line
 from edifice_tt.pools.pool import Pool, PoolFile, Problem, rewrite_pools
-from edifice_tt.pools.writer import PoolWriter, differing
+from edifice_tt.pools.writer import PoolWriter
 from edifice_tt.sampling.generate import Event
 from edifice_tt.sampling.prompts import TokenizedProblem
 from edifice_tt.sampling.runs import check_problems, tokenize_all
@@ -78,17 +78,10 @@ def _open(
     force: bool,
 ) -> dict[str, Pool]:
     """Make the file, or take out of it what broke off; returns the searches to go on with."""
-    if not (resume and path.exists()):
-        if path.exists() and not force:
-            raise EdificeError(
-                f"{path} exists; use --resume to complete it, --force to replace it, or another "
-                "name"
-            )
-        header = header_line(settings)
-        write_atomically(path, lambda file: file.write(header), overwrite=force)
+    if begin_file(path, settings, resume=resume, force=force):
         return {}
     file = PoolFile(path)
-    _check_same(file, settings, problems)
+    check_same(file, settings, [problem.empty_pool() for problem in problems])
     broken = [name for name in file.problems if not file.searched.get(name)]
     begun = {name: file.pool(name) for name in broken if name in file.searched}
     if len(broken) == len(file.problems):
@@ -98,22 +91,3 @@ def _open(
         whole = [name for name in file.problems if name not in broken]
         rewrite_pools(path, lambda file: (file.pool(name) for name in whole))
     return begun
-
-
-def _check_same(
-    file: PoolFile, settings: Mapping[str, Any], problems: Sequence[TokenizedProblem]
-) -> None:
-    theirs, ours = ({**one, "model": None} for one in (file.settings, settings))
-    if different := differing(theirs, ours):
-        name, one, other = different
-        raise EdificeError(
-            f"{file.path} was made with {name}={one!r:.80}, given {name}={other!r:.80}; resume it "
-            "with what it was made with, or write to another file"
-        )
-    now = {problem.problem: problem.text for problem in problems}
-    for name, about in file.problems.items():
-        if now.get(name) != about["prompt"]:
-            raise EdificeError(
-                f"{file.path} holds problem {name!r}, which is not among those given; resume it "
-                "with its own problems, or write to another file"
-            )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.machine.files import write_atomically
+from edifice_tt.pools.index import PoolIndex
 from edifice_tt.pools.lines import header_line
 from edifice_tt.pools.writer import PoolWriter, differing, raise_n
 
@@ -57,23 +58,30 @@ def fill_pool(
     """
     path, problems = Path(path), list(problems)
     check_distinct(problems)
-    if not (resume and path.exists()):
-        if path.exists() and not force:
-            raise EdificeError(
-                f"{path} exists; use --resume to complete it, --force to replace it, or another "
-                "name (resume=True in Python)"
-            )
-        header = header_line(settings)
-        write_atomically(path, lambda file: file.write(header), overwrite=force)
+    begin_file(path, settings, resume=resume, force=force)
     with PoolWriter(path) as writer:
         # Also of a new file: before it was locked, another process may have put its own there.
-        _check_same(writer, settings, problems)
+        check_same(writer.file, settings, problems)
         if writer.file.settings["n"] == settings["n"]:
             yield Filling(writer, list(_missing(writer, problems, settings["n"])))
             return
     raise_n(path, settings["n"])  # only now: what cannot be resumed stays as it is
     with fill_pool(path, problems, settings, resume=True) as filling:
         yield filling
+
+
+def begin_file(path: Path, settings: Mapping[str, Any], *, resume: bool, force: bool) -> bool:
+    """Make a file with nothing but settings, unless one is there to be resumed; tells if it did."""
+    if resume and path.exists():
+        return False
+    if path.exists() and not force:
+        raise EdificeError(
+            f"{path} exists; use --resume to complete it, --force to replace it, or another name "
+            "(resume=True in Python)"
+        )
+    header = header_line(settings)
+    write_atomically(path, lambda file: file.write(header), overwrite=force)
+    return True
 
 
 def check_distinct(problems: Sequence["Pool | Problem"]) -> None:
@@ -97,27 +105,25 @@ def _missing(
             yield problem, indices
 
 
-def _check_same(
-    writer: PoolWriter, settings: Mapping[str, Any], problems: Iterable["Pool"]
-) -> None:
+def check_same(file: PoolIndex, settings: Mapping[str, Any], problems: Iterable["Pool"]) -> None:
     """Raise `EdificeError` if the file has another model, other settings or other problems.
 
     It may ask for fewer candidates: those are the first of more.
     """
-    path, file = writer.path, writer.file
+    path = file.path
     told_otherwise = {"model"} if "fingerprint" in settings else set()
     recorded, expected = (
         {name: value for name, value in one.items() if name not in told_otherwise}
         for one in (file.settings, settings)
     )
     n = recorded.get("n")
-    if type(n) is int and n < expected["n"]:
+    if type(n) is int and n < expected.get("n", 0):
         recorded["n"] = expected["n"]
     if different := differing(recorded, expected):
         name, theirs, ours = different
         models = f" (model {file.settings.get('model')!r}, given {settings.get('model')!r})"
         raise EdificeError(
-            f"{path} was made with {name}={theirs!r}, given {name}={ours!r}"
+            f"{path} was made with {name}={theirs!r:.80}, given {name}={ours!r:.80}"
             + models * (name == "fingerprint")
             + "; resume it with what it was made with, or write to another file"
         )

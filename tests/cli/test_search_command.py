@@ -109,6 +109,27 @@ def test_what_was_drawn_before_ctrl_c_is_kept(search, tmp_path, problems, monkey
     assert [one.problem for one in et.read_pools(path)] == ["p0", "p1", "p2"]
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda one: {**one, "gold": "other"}, "problem 'p0' has gold='k', given 'other'"),
+        (lambda one: {**one, "prompt": "another?"}, "problem 'p0' has prompt="),
+        (lambda one: {**one, "problem": "q" + one["problem"]}, "holds problem 'p0', which is not"),
+    ],
+    ids=["gold", "prompt", "id"],
+)
+def test_a_search_is_resumed_with_its_own_problems_alone(search, tmp_path, problems, change, told):
+    path, given = tmp_path / "pool", ["adaptive", "-n", 4, *SMALL]
+    assert search(*given, "--problems", problems, "-o", path)[0] == 0
+    before, others = path.read_bytes(), tmp_path / "others.jsonl"
+    changed = [change(json.loads(line)) for line in problems.read_text().splitlines()]
+    others.write_text("".join(json.dumps(one) + "\n" for one in changed))
+    status, _, err = search(*given, "--problems", others, "-o", path, "--resume")
+    assert status == 2
+    assert told in err
+    assert path.read_bytes() == before
+
+
 def test_generate_stops_when_the_vote_is_clear(run, tmp_path, problems, tiny_lm):
     path = tmp_path / "pool.jsonl"
     given = [
