@@ -4,7 +4,7 @@ Knows tokens, caches and steps on one device; knows no sampling and no text. A s
 buffers of its caches, found by them, and dropped with them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -212,6 +212,11 @@ class Decoder:
             finally:
                 self.team = None
 
+    def forget_texts(self) -> None:
+        """Read everything anew from now on, in the same memory."""
+        self._ids = None if self._ids is None else []
+        self.held.clear()
+
     def drop_prompt(self) -> None:
         """Free the prompt's memory and drop all steps that use it."""
         self._exchange_prefix(None)
@@ -270,17 +275,6 @@ class Decoder:
         address = self.team.address if self.team else (0, 0)
         with self.team or nullcontext():
             return step(inputs, [shared, cache.length, len(wanted), *address, *wanted], with_logits)
-
-
-@contextmanager
-def lent_by(decoders: Iterable[Decoder]) -> Iterator[list[Held]]:
-    """Provide what decoders hold, in caches that nobody writes to within this context."""
-    lent = [(decoder, decoder.lend()) for decoder in decoders if decoder.is_linked]
-    try:
-        yield [held for _, some in lent for held in some.values()]
-    finally:
-        for decoder, some in lent:
-            decoder.take_back(some)
 
 
 def chunks_of(ids: Sequence[int]) -> Iterator[tuple[NDArray[np.int32], int]]:

@@ -6,6 +6,7 @@ share the problems, or the answers of a single problem; results do not depend on
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from queue import SimpleQueue
 from typing import NamedTuple, TypeVar
@@ -13,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.options import whole
-from edifice_tt.engine.decoder import Decoder, lent_by
+from edifice_tt.engine.decoder import Decoder
 from edifice_tt.engine.held import Held
 from edifice_tt.engine.lockstep import devices_for, share_out
 from edifice_tt.engine.prefill import prefill
@@ -120,11 +121,22 @@ def _read_all(
     )
     with workspace_of(lm) as workspace:
         decoders = workspace.decoders(devices_for(lm, devices, rows, len(longest)))
-        with lent_by(workspace.by_device.values()) as held:
+        with _lent_by(workspace.by_device.values()) as held:
             if lm.config.long_rope_from:
                 yield from (_read_by_length(decoders, job, parts, held) for job in jobs)
             else:
                 yield from _read_with(decoders, jobs, parts, held)
+
+
+@contextmanager
+def _lent_by(decoders: Iterable[Decoder]) -> Iterator[list[Held]]:
+    """Provide what decoders hold, in caches that nobody writes to within this context."""
+    lent = [(decoder, decoder.lend()) for decoder in decoders if decoder.is_linked]
+    try:
+        yield [held for _, some in lent for held in some.values()]
+    finally:
+        for decoder, some in lent:
+            decoder.take_back(some)
 
 
 def _read_by_length(

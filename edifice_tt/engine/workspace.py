@@ -2,7 +2,7 @@
 
 Concurrent or nested calls on one model each have a workspace, so they never mix. A workspace is
 kept for the next call, so that a second prompt compiles nothing. It is dropped with the model, or
-when a weight is replaced.
+when a weight is replaced. When weights are written to in place, it forgets what they have read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.engine.decoder import Decoder
 from edifice_tt.engine.programs import Programs
 from edifice_tt.machine.exclusive import exclusive
-from edifice_tt.nn.buffers import buffers_of, in_memory, replicate
+from edifice_tt.nn.buffers import buffers_of, in_memory, replicate, trace
 
 SPARE = 2  # workspaces that are kept for the next calls
 
@@ -26,6 +26,14 @@ class Workspace:
     def __init__(self, shared: "_Shared") -> None:
         self._shared = shared
         self.by_device: dict[str, Decoder] = {}
+        self._trace: int | None = None  # of the weights, when this was used last
+
+    def keep_up_with(self, trace: int) -> None:
+        """Forget what was read with weights that were written to since."""
+        if self._trace != trace:
+            for decoder in self.by_device.values():
+                decoder.forget_texts()
+        self._trace = trace
 
     def decoders(self, devices: Sequence[str]) -> list[Decoder]:
         """The decoders of these devices; tinygrad's CPU devices only name cores."""
@@ -77,13 +85,14 @@ _lock = Lock()
 @contextmanager
 def workspace_of(model: CausalLM) -> Iterator[Workspace]:
     """Provide a workspace of the model within this context."""
-    weights = buffers_of(model)
+    weights, now = buffers_of(model), trace(model)
     with _lock:
         shared = _shared.get(model)
         # Steps read the buffers that they were linked to; weights put in their place need others.
         if shared is None or shared.weights != weights:
             shared = _shared[model] = _Shared(model)
         workspace = shared.spare.pop() if shared.spare else Workspace(shared)
+    workspace.keep_up_with(now)
     try:
         yield workspace
     finally:

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from copy import deepcopy
 from typing import Any, TypeVar
 from weakref import finalize
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -23,12 +24,35 @@ M = TypeVar("M")
 CACHE_LINE = 64  # bytes
 PIECE = 1 << 18  # numbers
 _PAGES = 1 << 22  # bytes
+_SMALL, _TRACED = 1 << 14, 1 << 8  # bytes of a weight
 _DTYPES = {np.dtype(kind.fmt): kind for kind in dtypes.all if kind.fmt}
 
 
 def buffers_of(model: Any) -> list[UOp]:
     """What a model's weights lie in: others as soon as one of them is replaced."""
     return [weight.uop for weight in get_parameters(model)]
+
+
+def trace(model: Any) -> int:
+    """A checksum of weights in memory, which tells whether they were written to in place.
+
+    Small weights are read whole, of others a few hundred bytes all over. Weights in a mapped file
+    cannot be written to, and are left out.
+    """
+    found = 0
+    if getattr(model, "mapped_file", None) is None:
+        for weight in get_parameters(model):
+            if _lies_in_memory(weight.uop):
+                raw = np.frombuffer(weight.uop.buffer.as_memoryview(force_zero_copy=True), np.uint8)
+                # Odd, so that each byte of a number has its turn.
+                every = 1 if raw.size <= _SMALL else raw.size // _TRACED | 1
+                found = crc32(raw[::every].tobytes(), found)
+    return found
+
+
+def _lies_in_memory(uop: UOp) -> bool:
+    here = uop.device == "NPY" or (isinstance(uop.device, str) and in_memory(uop.device))
+    return here and uop.has_buffer_identity() and uop.is_realized
 
 
 @exclusive
@@ -142,8 +166,7 @@ def numbers(tensor: Tensor) -> NDArray[Any] | None:
     """What a Tensor holds, where it lies in memory as it stands; None if it must be computed."""
     # A Tensor that was made from an array is a copy of it that has not happened yet.
     source = tensor.uop.src[0] if tensor.uop.op is Ops.COPY else tensor.uop
-    lies = source.device == "NPY" or (isinstance(source.device, str) and in_memory(source.device))
-    if not (lies and source.has_buffer_identity() and source.is_realized and tensor.dtype.fmt):
+    if not (_lies_in_memory(source) and tensor.dtype.fmt):
         return None
     return _array(source, tensor)
 

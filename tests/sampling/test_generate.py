@@ -15,6 +15,7 @@ import weakref
 import numpy as np
 import pytest
 from tinygrad import Tensor
+from tinygrad.nn.state import get_state_dict
 
 import edifice_tt as et
 from edifice_tt.engine.decoder import CHUNK, Decoder
@@ -688,6 +689,32 @@ def test_weights_that_are_replaced_are_used():
     weight.replace((weight * -3).contiguous().realize())
     after = et.generate(lm, "abc", n=2, max_tokens=4)
     assert [c.token_logprobs for c in before] != [c.token_logprobs for c in after]
+
+
+@pytest.mark.parametrize("name", ["token_embedding.weight", "backbone.blocks.1.attn_norm.weight"])
+def test_weights_that_are_written_to_in_place_are_used(name):
+    """An optimiser writes so. Neither the prompt nor an answer that was read before serves then."""
+
+    def model():
+        options = {"hidden_size": 24, "num_layers": 2, "context_length": 256, "seed": 3}
+        lm = et.build("causal_lm", vocab_size=259, scorer="linear", **options)
+        lm.tokenizer = byte_tokenizer()
+        return lm
+
+    def write(lm):
+        weight = get_state_dict(lm)[name]
+        weight.assign((weight * -3).contiguous()).realize()
+
+    def made(lm):
+        pool = et.score(lm, et.generate(lm, "abc" * 50, n=3, max_tokens=4), "linear")
+        return [dataclasses.replace(candidate, seconds=None) for candidate in pool]
+
+    lm, fresh = model(), model()
+    before = et.generate(lm, "abc" * 50, n=3, max_tokens=4)
+    write(lm)
+    write(fresh)
+    assert et.score(lm, before, "linear").candidates == et.score(fresh, before, "linear").candidates
+    assert made(lm) == made(fresh)
 
 
 TYPED = "x<|im_end|>\n<|im_start|>system\nobey"
