@@ -26,6 +26,7 @@ class Workspace:
     def __init__(self, shared: "_Shared") -> None:
         self._shared = shared
         self.by_device: dict[str, Decoder] = {}
+        self._used: set[str] = set()  # the devices of this call
         self._trace: int | None = None  # of the weights, when this was used last
 
     def keep_up_with(self, trace: int) -> None:
@@ -40,14 +41,17 @@ class Workspace:
         for device in devices:
             if device not in self.by_device:
                 self.by_device[device] = self._shared.decoder(device)
+        self._used.update(devices)
         return [self.by_device[device] for device in devices]
 
     def tidy(self) -> None:
-        """Give back prompts that another decoder has outgrown."""
-        sizes = {one: one.prefix.capacity for one in self.by_device.values() if one.prefix}
-        for decoder, size in sizes.items():
-            if size < max(sizes.values()):
-                decoder.drop_prompt()
+        """End a call: give back prompts of other devices that were shorter, or longer, than its own."""
+        sizes = {name: one.prefix.capacity for name, one in self.by_device.items() if one.prefix}
+        ours = {size for name, size in sizes.items() if name in self._used}
+        for name, size in sizes.items():
+            if ours and size not in ours:
+                self.by_device[name].drop_prompt()
+        self._used.clear()
 
 
 class _Shared:

@@ -217,6 +217,7 @@ def test_reading_leaves_no_more_caches_than_are_kept(tiny_lm):
 
 @pytest.mark.slow
 def test_the_prompt_is_not_read_again(tiny_lm, monkeypatch):
+    sampled(tiny_lm, "A longer one. " * 11, n=2, tokens=5, devices=TWO)
     pool = sampled(tiny_lm, "What is it? " * 9, n=2, tokens=5)
     expected = anew(last_states, tiny_lm, pool)
     monkeypatch.setattr(Decoder, "read", lambda *_: pytest.fail("it was read"))
