@@ -98,11 +98,11 @@ def _curve(arguments: argparse.Namespace) -> None:
     use = arguments.unfinished == "use"
     _check_sizes(file, arguments.ks, use)
     scorers = list(dict.fromkeys(arguments.scorer or sorted(file.scorers)))
-    rules = list(dict.fromkeys(arguments.rules or _default_rules(file, scorers)))
+    measuring = f"measuring {', '.join(arguments.rules)}" if arguments.rules else "measuring"
     with terminal.Working() as working:
         curve = et.scaling_curve(
-            read_marked(file, scorers, use, lambda: working.begin(f"measuring {', '.join(rules)}")),
-            rules,
+            read_marked(file, scorers, use, lambda: working.begin(measuring)),
+            arguments.rules,
             arguments.ks,
             scorers=scorers,
             pool=file.path.name,
@@ -149,26 +149,6 @@ def _check_sizes(file: "PoolFile", ks: Sequence[int] | None, use: bool) -> None:
                 f"candidates, expected at least {max(ks or [1])}; "
                 + ("use smaller --ks" if indices else "complete or remove it")
             )
-
-
-def _default_rules(file: "PoolFile", scorers: Sequence[str]) -> list[str]:
-    """The rules that these scores allow; only scores of unknown range are read."""
-    ranges = {file.scorers[name]["range"] for name in scorers}
-    unknown = [name for name in scorers if file.scorers[name]["range"] is None]
-    if unknown and "probability" not in ranges:
-        outside = set()
-        for pool in terminal.progress(file, len(file.problems), "looking at the scores"):
-            scores = (pair for candidate in pool for pair in candidate.scores.items())
-            outside |= {name for name, score in scores if not 0 <= score <= 1}
-        ranges |= {"probability"} if {*unknown} - outside else set()
-    return [
-        "oracle",
-        *(["best_of_n"] if scorers else []),
-        "majority",
-        *(["weighted"] if "probability" in ranges else []),
-        *(["weighted_logit"] if "logit" in ranges else []),
-        "random",
-    ]
 
 
 def read_marked(

@@ -21,6 +21,7 @@ from edifice_tt.selection.rules import CUT_OFF, check_cut_off
 from edifice_tt.study.estimates import (
     VOTES,
     RuleValues,
+    default_rules,
     evaluate_rule,
     left_out,
     reads_candidates,
@@ -54,7 +55,7 @@ _DOUBLINGS = 4  # beyond the largest pool: how far a forecast reaches
 
 def scaling_curve(
     pools: Iterable[Pool],
-    rules: Sequence[str] = ("best_of_n", "majority", "weighted"),
+    rules: Sequence[str] | None = None,
     ks: Sequence[int] | None = None,
     *,
     scorers: Sequence[str] | None = None,
@@ -69,15 +70,17 @@ def scaling_curve(
     """The accuracy of each rule with k candidates, over problems, with intervals.
 
     `pools` holds one pool per problem and may be a stream. Every candidate must be marked right or
-    wrong. `ks` defaults to the powers of two up to the size of the smallest pool, and that size. A
-    rule that needs scores appears once per usable scorer among `scorers` (default: all): `weighted`
-    and `pessimistic` take probabilities, `weighted_logit` declared logits. `oracle` (pass@k),
-    `random`, `best_of_n` and `majority` are exact; other rules, including those of plugins, are
-    estimated from seeded subsets. Intervals are a percentile bootstrap over problems; every rule is
-    compared with `majority`, or else with the first rule. `answer` names an extractor; `pool` is a
-    name for the record. Problems with fewer candidates than the `n` of their settings are left out,
-    unless `unfinished="use"`. The record and a `PoolWarning` say so. Answers that were cut off
-    `abstain` from votes or `vote`, as `cut_off` says; the record has both.
+    wrong. `rules` defaults to `oracle`, `best_of_n`, `majority`, `weighted`, `weighted_logit` and
+    `random`, as far as the scores allow. `ks` defaults to the powers of two up to the size of the
+    smallest pool, and that size. A rule that needs scores appears once per usable scorer among
+    `scorers` (default: all): `weighted` and `pessimistic` take probabilities, `weighted_logit`
+    declared logits. `oracle` (pass@k), `random`, `best_of_n` and `majority` are exact; other rules,
+    including those of plugins, are estimated from seeded subsets. Intervals are a percentile
+    bootstrap over problems; every rule is compared with `majority`, or else with the first rule.
+    `answer` names an extractor; `pool` is a name for the record. Problems with fewer candidates
+    than the `n` of their settings are left out, unless `unfinished="use"`. The record and a
+    `PoolWarning` say so. Answers that were cut off `abstain` from votes or `vote`, as `cut_off`
+    says; the record has both.
 
     Raises `ValueError` for unmarked candidates, missing or unusable scores, or a k above the size
     of a pool. Raises `UnknownNameError` for an unknown rule or scorer.
@@ -89,8 +92,8 @@ def scaling_curve(
     ((1, 2), (0.5, 1.0))
     """
     check_level(level)
-    names = list(dict.fromkeys(rules))
-    if not names:
+    names = list(dict.fromkeys(rules or ()))
+    if rules is not None and not names:
         raise ValueError("rules must name at least one rule, such as 'best_of_n'")
     if unfinished not in UNFINISHED:
         raise ValueError(f"unfinished={unfinished!r} must be one of {', '.join(UNFINISHED)}")
@@ -112,6 +115,7 @@ def scaling_curve(
                 problems += read_problems([one], scorers, answer, bool(foreign))
         _check_finished(len(problems), short)
         _check_scorers(problems)
+        names = names or default_rules(problems, ranges)
         sizes = _subset_sizes(ks, problems)
         draws = max(64, ceil(_DRAWS / len(problems)))
 

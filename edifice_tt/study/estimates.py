@@ -28,6 +28,7 @@ _WANTED = {None: "there", "probability": "probabilities in [0, 1]", "logit": "de
 _NEEDS_NONE = ("majority", "random", "oracle")
 _EXACT = ("best_of_n", *_NEEDS_NONE)
 VOTES = ("majority", *WEIGHTS)
+_USUAL = ("oracle", "best_of_n", "majority", "weighted", "weighted_logit", "random")
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,18 @@ def evaluate_rule(
         if rule not in WEIGHTS and not accuracy.any():
             _try_whole_pools(ready, problems, ranges)
         yield RuleValues(rule, scorer, accuracy, variance if variance.any() else None)
+
+
+def default_rules(problems: Sequence[Problem], ranges: Mapping[str, str]) -> list[str]:
+    """The rules that are usually compared, as far as these scores allow."""
+    registered = registry.load_registry()
+    ranges = declared_ranges(registered, problems, ranges)
+
+    def allowed(rule: str) -> bool:
+        record = registered.find("selector", rule)
+        return any(fits(record, scorer, problems, ranges) for scorer in problems[0].scores)
+
+    return [rule for rule in _USUAL if rule in _NEEDS_NONE or allowed(rule)]
 
 
 def declared_ranges(

@@ -426,3 +426,17 @@ def test_a_rule_whose_scorer_has_seen_these_problems_is_not_the_one_to_beat():
     ]
     assert [one.scorer for one in found.rules] == scorers
     assert [one.scorer for one in found.by_trust()] == scorers[::-1]
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ({}, ["oracle", "majority", "random"]),
+        ({"s": -3.0}, ["oracle", "best_of_n", "majority", "random"]),
+        ({"s": 0.5}, ["oracle", "best_of_n", "majority", "weighted", "random"]),
+    ],
+)
+def test_the_default_rules_are_those_that_the_scores_allow(scores, expected):
+    candidates = (et.Candidate(i, str(i), correct=i == 0, scores=scores) for i in range(3))
+    found = et.scaling_curve([et.Pool("q", tuple(candidates))], bootstrap=2)
+    assert [one.rule for one in found.rules] == expected
