@@ -25,6 +25,7 @@ from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.toolchain import devices_beside, open_devices
 from edifice_tt.nn.buffers import buffers_of, in_memory, numbers, replicate, view, wrap
 from edifice_tt.nn.cache import KVCache
+from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu.bridge import serves
 from edifice_tt.nn.cpu.replay import Replay, Signals, capture
 from edifice_tt.nn.mapped import check_unchanged
@@ -60,10 +61,10 @@ class CompiledModel(Generic[Out]):
             self._run(parts)
             with exclusive:
                 # Captures write to the same buffers each time; the caller gets copies.
-                columns = zip(*(part.out for part in parts), strict=True)
+                columns = zip(*(_fields(part.out) for part in parts), strict=True)
                 fields = [_join(tensors, parts[0].axis, device) for tensors in columns]
                 Tensor.realize(*(t for t in fields if t is not None))
-            out: Out = type(parts[0].out)(*fields)
+            out: Out = _like(parts[0].out, fields)
             return out
 
     def _parts_for(self, x: Tensor) -> "list[_Part]":
@@ -99,7 +100,7 @@ class CompiledModel(Generic[Out]):
         if self._devices is None:
             count = max(1, min(count, rows * tokens // PART))
         if rows == 1 < count and _reads_behind_caches(self.model) and serves(x):
-            cache = KVCache.empty(self.model.config.backbone, 1, tokens, own)
+            cache = KVCache.empty(_backbone(self.model), 1, tokens, own)
             return [
                 _Part(_reader(self.model, cache, x, part), own, 1, part)
                 for part in shares(tokens, min(count, tokens))
@@ -170,7 +171,15 @@ class _Part:
 
 def _call(model: Any, x: Tensor, **options: Any) -> Any:
     out = model(x, **options)
-    return type(out)(*(None if t is None else _own(t) for t in out))
+    return _like(out, [None if t is None else _own(t) for t in _fields(out)])
+
+
+def _fields(out: Any) -> Sequence[Tensor | None]:
+    return (out,) if isinstance(out, Tensor) else out
+
+
+def _like(out: Any, fields: Sequence[Tensor | None]) -> Any:
+    return fields[0] if isinstance(out, Tensor) else type(out)(*fields)
 
 
 def _tensor(x: Given, device: str | None) -> Tensor:
@@ -201,7 +210,12 @@ def _reads_behind_caches(model: Any) -> bool:
     """Whether parts of a text can be read side by side; a recurrent layer reads them in turn."""
     if "cache" not in signature(model).parameters:
         return False
-    return not model.config.backbone.recurrent_layers
+    return not _backbone(model).recurrent_layers
+
+
+def _backbone(model: Any) -> BackboneConfig:
+    config: BackboneConfig = getattr(model.config, "backbone", model.config)
+    return config
 
 
 def shares(size: int, count: int) -> list[range]:
@@ -241,14 +255,14 @@ def _join(parts: Sequence[Tensor | None], axis: int, device: str) -> Tensor | No
 def jit(model: Callable[..., Out], devices: Sequence[str] | None = None) -> CompiledModel[Out]:
     """Compile a model once per input shape; its results belong to the caller.
 
-    `jit(model)(x)` returns what `model(x)` returns, a named tuple of Tensors that begin with the
-    batch. An array or lists are taken as float32, or as int32 if they hold whole numbers; a Tensor
-    keeps its dtype. `devices`, all of one kind, share the batch without changing results; on a CPU
-    they are the cores to use (default: all). For a model that takes a `cache`, as `Backbone` does,
-    they share the tokens of a batch of one. The first call of a shape is slow; on a GPU the first
-    two are (one runs eagerly, one captures). Each instance has its own captures, and several
-    threads may call it. Weights may be replaced between calls, or changed in place if no other
-    device has a copy.
+    `jit(model)(x)` returns what `model(x)` returns, a Tensor or a named tuple of Tensors, which
+    begin with the batch. An array or lists are taken as float32, or as int32 if they hold whole
+    numbers; a Tensor keeps its dtype. `devices`, all of one kind, share the batch without changing
+    results; on a CPU they are the cores to use (default: all). For a model that takes a `cache`, as
+    `Backbone` does, they share the tokens of a batch of one. The first call of a shape is slow; on
+    a GPU the first two are (one runs eagerly, one captures). Each instance has its own captures,
+    and several threads may call it. Weights may be replaced between calls, or changed in place if
+    no other device has a copy.
     """
     if devices is not None:
         devices = open_devices(devices, str(get_parameters(model)[0].device))

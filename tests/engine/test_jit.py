@@ -236,3 +236,13 @@ def test_threads_that_share_a_compiled_model_get_their_own_results(inputs):
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize(("rows", "tokens"), [(1, 5), (1, 70), (3, 29)])
+def test_a_model_that_returns_one_tensor_is_compiled_too(tiny_lm, rows, tokens):
+    """One text is shared out by its tokens, several by texts."""
+    x = np.random.default_rng(rows).normal(size=(rows, tokens, 24)).astype(np.float32)
+    expected = tiny_lm.backbone(Tensor(x)).numpy()
+    found = et.jit(tiny_lm.backbone, devices=["CPU", "CPU:1"])(x).numpy()
+    assert found.shape == expected.shape
+    assert found == pytest.approx(expected, abs=1e-5)
