@@ -122,6 +122,14 @@ def _scorers(curve: Curve) -> Iterator[str]:
             for row, one in zip(rows, curve.scorers, strict=True):
                 row.insert(1, f"{one.trained_on} of {curve.problems}")
         yield table(header, rows)
+        cost = ("scoring, per candidate", "tokens read", "seconds")
+        yield table(cost, [(one.scorer, *scoring_cells(one)) for one in curve.scorers])
+
+
+def scoring_cells(one: ScorerQuality) -> tuple[str, str]:
+    """What a scorer has spent per candidate; a dash where a pool does not tell."""
+    tokens, seconds = one.tokens_per_candidate, one.seconds_per_candidate
+    return "-" if tokens is None else f"{tokens:,.1f}", "-" if seconds is None else f"{seconds:.3g}"
 
 
 def _quality(one: ScorerQuality) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """Judges on the command line: what judge is this, and the judge to score with."""
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +166,7 @@ def open_work(arguments: argparse.Namespace, file: Any) -> Work:
         judge.name,
         f"judge {judge.kind.name}",
         f"{judge.fingerprint}:{how}" if how else judge.fingerprint,
-        partial(judge.score, reduce=arguments.reduce),
+        lambda pool: et.score(None, pool, judge, arguments.reduce),
         judge.check,
         told=f": {judge.range}" + (f", {how} of the steps" if how else ""),
         rename="--judge-name",

@@ -86,8 +86,10 @@ def _score(arguments: argparse.Namespace, lm: Any, scorer: Any, pool: Any) -> An
 def _score_by_verifier(
     arguments: argparse.Namespace, lm: Any, verifier: Any, kept: Any, pool: Any
 ) -> Any:
+    from edifice_tt.scoring.score import told_cost
+
     if kept is not None and arguments.reduce is None and kept.holds(pool):
-        return verifier.score_states(pool, kept.of(pool))
+        return told_cost(verifier.name, lambda: verifier.score_states(pool, kept.of(pool)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TrainedOnWarning)  # one line has told of all
         return _score(arguments, lm, verifier, pool)

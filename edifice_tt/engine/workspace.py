@@ -45,7 +45,7 @@ class Workspace:
         return [self.by_device[device] for device in devices]
 
     def tidy(self) -> None:
-        """End a call: give back prompts of other devices that were shorter, or longer, than its own."""
+        """End a call: give back prompts of other devices that have another size than its own."""
         sizes = {name: one.prefix.capacity for name, one in self.by_device.items() if one.prefix}
         ours = {size for name, size in sizes.items() if name in self._used}
         for name, size in sizes.items():

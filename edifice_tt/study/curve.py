@@ -32,8 +32,8 @@ from edifice_tt.study.intervals import (
     interval_of_means,
     problems_needed,
 )
-from edifice_tt.study.problems import Problem, read_problems
-from edifice_tt.study.quality import assess_scorer
+from edifice_tt.study.problems import Problem, read_problems, scoring_cost
+from edifice_tt.study.quality import ScorerQuality, assess_scorer
 from edifice_tt.study.records import (
     Advice,
     Comparison,
@@ -150,22 +150,25 @@ def scaling_curve(
         forecast=_forecast(problems),
         kl=tuple(map(kl_best_of_n, sizes)),
         advice=_advice([values[i].accuracy - values[j].accuracy for i, j in pairs], level),
-        scorers=tuple(
-            assess_scorer(
-                name,
-                [problem.scores[name] for problem in problems],
-                [problem.correct for problem in problems],
-                [problem.num_tokens for problem in problems],
-                ranges.get(name),
-                sum(name in problem.seen_by for problem in problems),
-            )
-            for name in problems[0].scores
-        ),
+        scorers=tuple(_assess(problems, name, ranges.get(name)) for name in problems[0].scores),
         abstentions=int(sum((problem.answers < 0).sum() for problem in problems)),
         left_out=without,
         unfinished=short,
         cut_off=_cut_off(problems, cut_off, curves[len(values) :]) if was_cut else None,
     )
+
+
+def _assess(problems: Sequence[Problem], scorer: str, score_range: str | None) -> ScorerQuality:
+    quality = assess_scorer(
+        scorer,
+        [problem.scores[scorer] for problem in problems],
+        [problem.correct for problem in problems],
+        [problem.num_tokens for problem in problems],
+        score_range,
+        sum(scorer in problem.seen_by for problem in problems),
+    )
+    tokens, seconds = (scoring_cost(problems, scorer, of) for of in ("tokens", "seconds"))
+    return replace(quality, tokens_per_candidate=tokens, seconds_per_candidate=seconds)
 
 
 def _cut_off(problems: Sequence[Problem], votes: str, others: tuple[RuleCurve, ...]) -> CutOff:

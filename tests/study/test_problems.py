@@ -5,7 +5,7 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt.contract.errors import UnknownNameError
-from edifice_tt.study.problems import read_problems
+from edifice_tt.study.problems import read_problems, scoring_cost
 
 
 def pool(*candidates, problem="p7"):
@@ -87,3 +87,20 @@ def test_pools_are_read_one_at_a_time():
 def test_what_cannot_be_studied_is_an_error_that_names_the_problem(candidates, message):
     with pytest.raises(ValueError, match=message):
         read(*candidates)
+
+
+def test_the_cost_of_scoring_is_a_mean_over_candidates_or_not_known():
+    """Seven candidates for 35 tokens and 3.5 seconds, two and five of them in the two problems."""
+    sizes = ((2, 5, 1.0), (5, 30, 2.5))
+    scored = [
+        pool(
+            *(et.Candidate(i, "a", correct=True, scores={"s": 0.5}) for i in range(count))
+        ).with_cost("s", tokens, seconds)
+        for count, tokens, seconds in sizes
+    ]
+    told = list(read_problems(scored))
+    assert [scoring_cost(told, "s", of) for of in ("tokens", "seconds")] == [5.0, 0.5]
+    untold = list(read_problems([scored[0], scored[1].with_cost("s", None, 2.5)]))
+    assert [scoring_cost(untold, "s", of) for of in ("tokens", "seconds")] == [None, 0.5]
+    older = list(read_problems([scored[0], pool(*scored[1])]))
+    assert [scoring_cost(older, "s", of) for of in ("tokens", "seconds")] == [None, None]

@@ -13,7 +13,7 @@ from edifice_tt.study.records import Curve, RuleCurve
 from edifice_tt.study.remarks import advice, remarks, trained_on
 from edifice_tt.study.report import charts
 from edifice_tt.study.report.problems import Listing
-from edifice_tt.study.report.svg import marker, percent
+from edifice_tt.study.report.svg import brief, marker, percent
 
 
 def _best(curve: Curve) -> RuleCurve | None:
@@ -212,12 +212,18 @@ def _number(value: float | None) -> str:
     return "&ndash;" if value is None else f"{value:.3f}"
 
 
+def _cost(value: float | None) -> str:
+    return "&ndash;" if value is None else brief(value)
+
+
 _QUALITIES = {
     "AUROC": "how often a right candidate scores above a wrong one, of any problem",
     "AUROC within a problem": "of the same problem, as a choice needs it; mean over mixed problems",
     "Calibration error (ECE)": "mean distance of score and share of right ones; 0 is best",
     "Brier score": "mean squared distance of score and truth; 0 is best",
     "Correlation with length": "Spearman's, of score and number of tokens",
+    "Tokens read": "by a model for a candidate's score, what several share once",
+    "Seconds": "for a candidate's score",
     "Best n": "more candidates do not help best-of-n; its accuracy there",
 }
 
@@ -229,6 +235,7 @@ def _qualities(one: ScorerQuality) -> tuple[str, ...]:
         _number(one.ece),
         _number(one.brier),
         _number(one.length_correlation),
+        *map(_cost, (one.tokens_per_candidate, one.seconds_per_candidate)),
         f"{one.best_k}<small>{percent(one.peak_accuracy)}</small>",
     )
 
