@@ -46,9 +46,9 @@ class Pool(Shown):
     declared: `logit`, `probability` or `unbounded`; `seen_by` names the scorers that were trained
     on this problem. `interrupted` says that Ctrl-C ended its sampling; files do not keep it, for
     there `num_missing` tells. `search` holds the books of a search, as `edifice_tt.search` says.
-    `scoring` holds what each scorer has spent here, where that is known: how many `candidates` it
-    scored, the `tokens` that a model read for that (None: not known), and the `seconds`. It is
-    ignored in comparisons.
+    `scoring` holds what each scorer has spent here, where that is known. It says how many
+    `candidates` it scored, the `tokens` that a model read for that (None: not known), and the
+    `seconds`. It is ignored in comparisons.
 
     `pool[0]` is its first candidate. A slice is a pool of these candidates, whose settings hold no
     `n`, for none is missing.
