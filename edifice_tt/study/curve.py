@@ -32,7 +32,7 @@ from edifice_tt.study.intervals import (
     interval_of_means,
     problems_needed,
 )
-from edifice_tt.study.problems import Problem, read_problems, scoring_cost
+from edifice_tt.study.problems import Problem, read_problems, spent_per_candidate
 from edifice_tt.study.quality import ScorerQuality, assess_scorer
 from edifice_tt.study.records import (
     Advice,
@@ -167,7 +167,8 @@ def _assess(problems: Sequence[Problem], scorer: str, score_range: str | None) -
         score_range,
         sum(scorer in problem.seen_by for problem in problems),
     )
-    tokens, seconds = (scoring_cost(problems, scorer, of) for of in ("tokens", "seconds"))
+    scoring = [problem.scoring for problem in problems]
+    tokens, seconds = (spent_per_candidate(scoring, scorer, of) for of in ("tokens", "seconds"))
     return replace(quality, tokens_per_candidate=tokens, seconds_per_candidate=seconds)
 
 

@@ -78,12 +78,14 @@ def read_problems(
         )
 
 
-def scoring_cost(problems: Sequence[Problem], scorer: str, of: str) -> float | None:
-    """The `tokens` or `seconds` that a scorer has spent per candidate.
+def spent_per_candidate(
+    scoring: Sequence[Mapping[str, Mapping[str, Any]]], scorer: str, of: str
+) -> float | None:
+    """The `tokens` or `seconds` that a scorer has spent per candidate, by the books of problems.
 
     None unless that is known of every problem.
     """
-    costs = [problem.scoring.get(scorer, {}) for problem in problems]
+    costs = [books.get(scorer, {}) for books in scoring]
     known = [cost[of] for cost in costs if cost.get(of) is not None]
     count = sum(cost.get("candidates", 0) for cost in costs)
     return sum(known) / count if len(known) == len(costs) else None

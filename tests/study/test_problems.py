@@ -5,7 +5,7 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt.contract.errors import UnknownNameError
-from edifice_tt.study.problems import read_problems, scoring_cost
+from edifice_tt.study.problems import read_problems, spent_per_candidate
 
 
 def pool(*candidates, problem="p7"):
@@ -98,9 +98,11 @@ def test_the_cost_of_scoring_is_a_mean_over_candidates_or_not_known():
         ).with_cost("s", tokens, seconds)
         for count, tokens, seconds in sizes
     ]
-    told = list(read_problems(scored))
-    assert [scoring_cost(told, "s", of) for of in ("tokens", "seconds")] == [5.0, 0.5]
-    untold = list(read_problems([scored[0], scored[1].with_cost("s", None, 2.5)]))
-    assert [scoring_cost(untold, "s", of) for of in ("tokens", "seconds")] == [None, 0.5]
-    older = list(read_problems([scored[0], pool(*scored[1])]))
-    assert [scoring_cost(older, "s", of) for of in ("tokens", "seconds")] == [None, None]
+
+    def spent(*pools):
+        books = [problem.scoring for problem in read_problems(pools)]
+        return [spent_per_candidate(books, "s", of) for of in ("tokens", "seconds")]
+
+    assert spent(*scored) == [5.0, 0.5]
+    assert spent(scored[0], scored[1].with_cost("s", None, 2.5)) == [None, 0.5]
+    assert spent(scored[0], pool(*scored[1])) == [None, None]

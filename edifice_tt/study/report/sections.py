@@ -114,7 +114,7 @@ def exactness(curve: Curve) -> str:
     )
 
 
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]], name: str, style: str = "") -> str:
+def table(header: Iterable[str], rows: Iterable[Iterable[str]], name: str, style: str = "") -> str:
     """A table that scrolls if it is too wide; its cells are HTML."""
     head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
     body = "".join(
@@ -134,20 +134,20 @@ def numbers(curve: Curve) -> str:
         errors = rule.monte_carlo_error or [0.0] * len(curve.ks)
         columns = zip(rule.accuracy, rule.low, rule.high, errors, strict=True)
         cells = (
-            f"{percent(value)}{'~' if error else ''}{_interval(low, high, percent)}"
+            f"{percent(value)}{'~' if error else ''}{interval(low, high, percent)}"
             for value, low, high, error in columns
         )
         rows.append([_label(curve, rule.label), *cells])
-    return _table(["rule", *(f"k = {k}" for k in curve.ks)], rows, "accuracy in numbers")
+    return table(["rule", *(f"k = {k}" for k in curve.ks)], rows, "accuracy in numbers")
 
 
-def _interval(low: float | None, high: float | None, show: Callable[[float], str]) -> str:
+def interval(low: float | None, high: float | None, show: Callable[[float], str]) -> str:
     if low is None or high is None:
         return "<small>no interval</small>"
     return f"<small>{show(low)} to {show(high)}</small>"
 
 
-def _points(value: float) -> str:
+def points(value: float) -> str:
     return f"{value * 100:+.1f}"
 
 
@@ -161,7 +161,7 @@ def comparisons(curve: Curve) -> str:
         (
             _label(curve, one.label),
             charts.whisker(one.low, one.difference, one.high, edge),
-            f"{_points(one.difference)}{_interval(one.low, one.high, _points)}",
+            f"{points(one.difference)}{interval(one.low, one.high, points)}",
         )
         for one in last
     ]
@@ -169,7 +169,7 @@ def comparisons(curve: Curve) -> str:
     return (
         f'<section><h3>Against {against}, with {many}</h3><div class="text">'
         f"<p>In points of accuracy, on the same problems. {escape(advice(curve))}</p></div>"
-        + _table(("rule", "", "difference"), rows, "differences", "tight")
+        + table(("rule", "", "difference"), rows, "differences", "tight")
         + "</section>"
     )
 
@@ -203,7 +203,7 @@ def scorers(curve: Curve) -> str:
     )
     return (
         '<section aria-labelledby="scorers"><h2 id="scorers">Can the scorers tell?</h2>'
-        + _table(["", *names], rows, "scorers", "tight measures")
+        + table(["", *names], rows, "scorers", "tight measures")
         + f"{figures}</section>"
     )
 
