@@ -16,6 +16,7 @@ import numpy as np
 
 from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.contract.registry import one_registry
+from edifice_tt.machine.progress import Shows, each, length_of
 from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.rules import CUT_OFF, check_cut_off
 from edifice_tt.study.estimates import (
@@ -65,6 +66,7 @@ def scaling_curve(
     unfinished: str = "leave_out",
     cut_off: str = "abstain",
     pool: str = "",
+    progress: Shows = False,
 ) -> Curve:
     """The accuracy of each rule with k candidates, over problems, with intervals.
 
@@ -77,7 +79,8 @@ def scaling_curve(
     compared with `majority`, or else with the first rule. `answer` names an extractor; `pool` is a
     name for the record. Problems with fewer candidates than the `n` of their settings are left out,
     unless `unfinished="use"`. The record and a `PoolWarning` say so. Answers that were cut off
-    `abstain` from votes or `vote`, as `cut_off` says; the record has both.
+    `abstain` from votes or `vote`, as `cut_off` says; the record has both. `progress=True` shows
+    problems that are read and rules measured; a function is called with each `Progress`.
 
     Raises `ValueError` for unmarked candidates, missing or unusable scores, or a k above the size
     of a pool. Raises `UnknownNameError` for an unknown rule or scorer.
@@ -101,7 +104,7 @@ def scaling_curve(
     short: Unfinished | None = None
     with one_registry():
         foreign = [rule for rule in names if reads_candidates(rule)]
-        for one in pools:
+        for one in each(progress, pools, length_of(pools), "problems read"):
             settings = settings or dict(one.settings)
             if one.num_missing:
                 n = len(one) + one.num_missing
@@ -119,7 +122,7 @@ def scaling_curve(
             given = (problems, sizes, ranges, answer, draws, seed, cut_off)
             return [one for rule in rules for one in evaluate_rule(rule, *given)]
 
-        values = evaluate(names, cut_off)
+        values = evaluate(each(progress, names, len(names), "rules measured"), cut_off)
         was_cut = any(problem.cut_off.any() for problem in problems)
         (other,) = (one for one in CUT_OFF if one != cut_off)
         others = evaluate((rule for rule in names if rule in VOTES), other) if was_cut else []
