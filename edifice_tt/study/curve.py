@@ -16,6 +16,7 @@ import numpy as np
 
 from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.contract.registry import one_registry
+from edifice_tt.machine.progress import Shows, each, length_of
 from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.rules import CUT_OFF, check_cut_off
 from edifice_tt.study.estimates import (
@@ -33,8 +34,8 @@ from edifice_tt.study.intervals import (
     interval_of_means,
     problems_needed,
 )
-from edifice_tt.study.problems import Problem, read_problems
-from edifice_tt.study.quality import assess_scorer
+from edifice_tt.study.problems import Problem, read_problems, spent_per_candidate
+from edifice_tt.study.quality import ScorerQuality, assess_scorer
 from edifice_tt.study.records import (
     Advice,
     Comparison,
@@ -66,6 +67,7 @@ def scaling_curve(
     unfinished: str = "leave_out",
     cut_off: str = "abstain",
     pool: str = "",
+    progress: Shows = False,
 ) -> Curve:
     """The accuracy of each rule with k candidates, over problems, with intervals.
 
@@ -80,7 +82,8 @@ def scaling_curve(
     `answer` names an extractor; `pool` is a name for the record. Problems with fewer candidates
     than the `n` of their settings are left out, unless `unfinished="use"`. The record and a
     `PoolWarning` say so. Answers that were cut off `abstain` from votes or `vote`, as `cut_off`
-    says; the record has both.
+    says; the record has both. `progress=True` shows problems that are read and rules measured; a
+    function is called with each `Progress`.
 
     Raises `ValueError` for unmarked candidates, missing or unusable scores, or a k above the size
     of a pool. Raises `UnknownNameError` for an unknown rule or scorer.
@@ -104,7 +107,7 @@ def scaling_curve(
     short: Unfinished | None = None
     with one_registry():
         foreign = [rule for rule in names if reads_candidates(rule)]
-        for one in pools:
+        for one in each(progress, pools, length_of(pools), "problems read"):
             settings = settings or dict(one.settings)
             if one.num_missing:
                 n = len(one) + one.num_missing
@@ -123,7 +126,7 @@ def scaling_curve(
             given = (problems, sizes, ranges, answer, draws, seed, cut_off)
             return [one for rule in rules for one in evaluate_rule(rule, *given)]
 
-        values = evaluate(names, cut_off)
+        values = evaluate(each(progress, names, len(names), "rules measured"), cut_off)
         was_cut = any(problem.cut_off.any() for problem in problems)
         (other,) = (one for one in CUT_OFF if one != cut_off)
         others = evaluate((rule for rule in names if rule in VOTES), other) if was_cut else []
@@ -154,22 +157,26 @@ def scaling_curve(
         forecast=_forecast(problems),
         kl=tuple(map(kl_best_of_n, sizes)),
         advice=_advice([values[i].accuracy - values[j].accuracy for i, j in pairs], level),
-        scorers=tuple(
-            assess_scorer(
-                name,
-                [problem.scores[name] for problem in problems],
-                [problem.correct for problem in problems],
-                [problem.num_tokens for problem in problems],
-                ranges.get(name),
-                sum(name in problem.seen_by for problem in problems),
-            )
-            for name in problems[0].scores
-        ),
+        scorers=tuple(_assess(problems, name, ranges.get(name)) for name in problems[0].scores),
         abstentions=int(sum((problem.answers < 0).sum() for problem in problems)),
         left_out=without,
         unfinished=short,
         cut_off=_cut_off(problems, cut_off, curves[len(values) :]) if was_cut else None,
     )
+
+
+def _assess(problems: Sequence[Problem], scorer: str, score_range: str | None) -> ScorerQuality:
+    quality = assess_scorer(
+        scorer,
+        [problem.scores[scorer] for problem in problems],
+        [problem.correct for problem in problems],
+        [problem.num_tokens for problem in problems],
+        score_range,
+        sum(scorer in problem.seen_by for problem in problems),
+    )
+    scoring = [problem.scoring for problem in problems]
+    tokens, seconds = (spent_per_candidate(scoring, scorer, of) for of in ("tokens", "seconds"))
+    return replace(quality, tokens_per_candidate=tokens, seconds_per_candidate=seconds)
 
 
 def _cut_off(problems: Sequence[Problem], votes: str, others: tuple[RuleCurve, ...]) -> CutOff:
