@@ -1,16 +1,17 @@
 """Commands that sample: best-of, generate."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import edifice_tt as et
-from edifice_tt.cli import asking, judging, options, searching, terminal
+from edifice_tt.cli import asking, judging, options, searching, terminal, workers
 from edifice_tt.cli.choosing import Chooser, cut_off_lines, sample, table_of
 from edifice_tt.cli.options import Add
 from edifice_tt.contract.wording import counted
 
 if TYPE_CHECKING:
     from edifice_tt.machine.meter import SamplingMeter
+    from edifice_tt.sampling.runs import Run
 
 HEADING = "sample answers"
 
@@ -33,6 +34,7 @@ def register(add: Add) -> None:
     options.add_output(best, "keep the scored pool in this file")
     generate = add("generate", _generate, "sample candidates into a pool", options.add_sampling)
     asking.add_problems(generate)
+    workers.add_workers(generate)
     stop = "stop a problem when its vote is clear: adaptive:0.95 is a search, with that threshold"
     generate.add_argument("--stop-when", metavar="METHOD:VALUE", help=stop)
     resume = "make only what the file lacks"
@@ -41,6 +43,7 @@ def register(add: Add) -> None:
 
 def _generate(arguments: argparse.Namespace) -> int:
     asking.check_sources(arguments)
+    workers.check(arguments)
     if arguments.stop_when is not None:
         return searching.generate(arguments)
     if arguments.output:
@@ -70,17 +73,22 @@ def _generate_file(arguments: argparse.Namespace) -> int:
         et.Problem(asking.prompt_of(arguments, p.prompt, lm, task), p.problem, p.gold)
         for p in problems
     ]
-    path, status = arguments.output, 0
-    with open_run(
-        lm, problems, path, request, resume=arguments.resume, force=arguments.force
-    ) as run:
+    path, status, failed = arguments.output, 0, dict[str, str]()
+    how = {"resume": arguments.resume, "force": arguments.force}
+    with (
+        workers.executor_of(arguments) as executor,
+        open_run(lm, problems, path, request, **how) as run,
+    ):
         total = request.n * len(problems)
         done = total - run.num_missing
         if done:
             terminal.say(f"{done} of {total} candidates are in {path}")
         try:
             with terminal.sampling_progress(run.num_missing, done=done) as meter:
-                run.sample(meter)
+                if executor is None:
+                    run.sample(meter)
+                else:
+                    failed = _sample_by(executor, arguments, run, meter)
         except KeyboardInterrupt:
             status = 130
         done += run.num_made
@@ -89,15 +97,28 @@ def _generate_file(arguments: argparse.Namespace) -> int:
             f"interrupted; {done} of {total} candidates are in {path}; the same command with "
             "--resume makes the others"
         )
+    if failed:
+        workers.tell_failed(failed, len(problems), "lack candidates")
+        status = workers.FAILED
     counts = {"problems": len(problems), "candidates": done, "made": run.num_made}
     counts |= {"tokens": meter.tokens, "cut_off": meter.cut_off}
     lines = [
         f"{done} candidates of {counted(len(problems), 'problem')} in {path}; {_made(meter)}",
         *cut_off_lines(meter.cut_off, meter.made, request.max_tokens),
     ]
-    if arguments.json or not status:
+    if arguments.json or status != 130:
         terminal.show_result(arguments, {"pool": str(path), **counts}, "\n".join(lines))
     return status
+
+
+def _sample_by(
+    executor: Any, arguments: argparse.Namespace, run: "Run", meter: "SamplingMeter"
+) -> dict[str, str]:
+    """Sample by several workers; why problems failed."""
+    from edifice_tt.workers.sampling import sample_by
+
+    loading = workers.loading_of(arguments, run.lm, arguments.model)
+    return sample_by(executor, run, loading, terminal.tell, meter.on_candidate)
 
 
 def _made(meter: "SamplingMeter") -> str:

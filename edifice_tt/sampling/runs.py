@@ -85,11 +85,12 @@ class Run:
         with one_registry():
             for problem, indices in self.missing:
                 check_unchanged(self.lm)
-                write = partial(self._write, problem)
+                write = partial(self.add, problem)
                 sample(self.lm, problem, self.request, self.stops, indices, write, on_token)
         return self.num_made
 
-    def _write(self, problem: TokenizedProblem, candidate: Candidate) -> None:
+    def add(self, problem: TokenizedProblem, candidate: Candidate) -> None:
+        """Write a candidate that is finished."""
         self.filling.add(replace(problem.empty_pool(), candidates=(candidate,)))
         self.num_made += 1
 

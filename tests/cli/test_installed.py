@@ -38,6 +38,10 @@ def register_searches(register):
     register("half", lambda n: None)
 
 @edifice_tt.hookimpl
+def register_executors(register):
+    register("far", lambda workers=2: None)
+
+@edifice_tt.hookimpl
 def load_pretrained(path):
     return None
 
