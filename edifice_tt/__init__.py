@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from edifice_tt.contract.options import make_config as make_config
     from edifice_tt.contract.registry import architecture as architecture
     from edifice_tt.contract.registry import list_architectures as list_architectures
+    from edifice_tt.contract.registry import list_executors as list_executors
     from edifice_tt.contract.registry import list_extractors as list_extractors
     from edifice_tt.contract.registry import list_scorers as list_scorers
     from edifice_tt.contract.registry import list_searches as list_searches
@@ -115,9 +116,9 @@ _ROOMS = {
     "machine.files": "write_atomically",
     "machine.progress": "Progress",
     "contract.hookspecs": "hookimpl",
-    "contract.registry": "architecture list_architectures list_extractors list_scorers "
-    "list_searches list_selectors list_tasks list_verifiers output_size recommended_defaults "
-    "scorer selector",
+    "contract.registry": "architecture list_architectures list_executors "
+    "list_extractors list_scorers list_searches list_selectors list_tasks list_verifiers "
+    "output_size recommended_defaults scorer selector",
     "engine.jit": "jit",
     "contract.options": "make_config",
     "architectures.causal_lm": "CausalLM",

@@ -122,7 +122,7 @@ def test_the_examples_of_the_hooks_run(runner, monkeypatch):
         page.register(name, "1.0", {name: name})
         monkeypatch.setenv("EDIFICE_TT_PLUGINS", ",".join(names))
         assert page.run(section) == {"python": 1, "pycon": 1}
-    assert len(names) == 8
+    assert len(names) == 9
 
 
 # --- all pages

@@ -131,7 +131,7 @@ def searching() -> None:
     outcome, books = found.outcome, found.books
     assert_type(outcome, et.Outcome)
     assert_type(books, et.Books)
-    print(et.Until(tokens=3), found.chosen, et.list_searches())
+    print(et.Until(tokens=3), found.chosen, et.list_searches(), et.list_executors())
 
 
 def live() -> None:

@@ -235,7 +235,8 @@ def make_parser() -> "Parser":
         prog="edifice-tt",
         description="Sample N answers, score them, keep the best.",
         epilog="`edifice-tt COMMAND --help` explains one. Exit status: 0, or 1 when a check or a "
-        "plugin failed, 2 for a mistake, 130 after Ctrl-C, 143 after SIGTERM.",
+        "plugin failed, 2 for a mistake, "
+        "3 when some problems failed, 130 after Ctrl-C, 143 after SIGTERM.",
     )
     top.add_argument("--version", action="version", version=f"edifice-tt {__version__}")
     commands: Any = top.add_subparsers(

@@ -17,7 +17,7 @@ from edifice_tt.contract.registry import Registry, load_registry
 from edifice_tt.version import __version__
 
 HEADING = "what is here"
-NAMED = ("architectures", "scorers", "selectors", "extractors", "tasks", "searches")
+NAMED = ("architectures", "scorers", "selectors", "extractors", "tasks", "searches", "executors")
 KINDS = (*NAMED, "formats", "commands")
 
 

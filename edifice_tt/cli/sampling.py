@@ -1,10 +1,10 @@
 """Commands that sample: best-of, generate."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import edifice_tt as et
-from edifice_tt.cli import asking, judging, options, searching, terminal
+from edifice_tt.cli import asking, judging, options, searching, terminal, workers
 from edifice_tt.cli.choosing import Chooser, cut_off_lines, sample, table_of
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.rating import RatedRun, Rating, wanted
@@ -12,6 +12,7 @@ from edifice_tt.contract.wording import counted
 
 if TYPE_CHECKING:
     from edifice_tt.machine.meter import SamplingMeter
+    from edifice_tt.sampling.runs import Run
 
 HEADING = "sample answers"
 
@@ -43,6 +44,7 @@ def register(add: Add) -> None:
     asking.add_problems(generate)
     scorer = "score each problem's candidates when they are sampled, by the same model in one go"
     generate.add_argument("--scorer", metavar="NAME", help=scorer)
+    workers.add_workers(generate)
     stop = "stop a problem when its vote is clear: adaptive:0.95 is a search, with that threshold"
     generate.add_argument("--stop-when", metavar="METHOD:VALUE", help=stop)
     resume = "make only what the file lacks"
@@ -52,6 +54,12 @@ def register(add: Add) -> None:
 def _generate(arguments: argparse.Namespace) -> int:
     asking.check_sources(arguments)
     rating = wanted(arguments)
+    workers.check(arguments)
+    if rating is not None and workers.are_asked_for(arguments):
+        raise ValueError(
+            "several workers sample first and score then; leave the scorer out, and give it to "
+            "edifice-tt score --workers"
+        )
     if arguments.stop_when is not None:
         if rating is not None:
             raise ValueError(
@@ -89,10 +97,12 @@ def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
         et.Problem(asking.prompt_of(arguments, p.prompt, lm, task), p.problem, p.gold)
         for p in problems
     ]
-    path, status = arguments.output, 0
-    with open_run(
-        lm, problems, path, request, resume=arguments.resume, force=arguments.force
-    ) as run:
+    path, status, failed = arguments.output, 0, dict[str, str]()
+    how = {"resume": arguments.resume, "force": arguments.force}
+    with (
+        workers.executor_of(arguments) as executor,
+        open_run(lm, problems, path, request, **how) as run,
+    ):
         rated = rating and RatedRun.of(rating, lm, run, arguments.resume)
         total = request.n * len(problems)
         done = total - run.num_missing
@@ -100,7 +110,10 @@ def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
             terminal.say(f"{done} of {total} candidates are in {path}")
         try:
             with terminal.sampling_progress(run.num_missing, done=done) as meter:
-                (rated or run).sample(meter)
+                if executor is None:
+                    (rated or run).sample(meter)
+                else:
+                    failed = _sample_by(executor, arguments, run, meter)
         except KeyboardInterrupt:
             status = 130
         done += run.num_made
@@ -109,6 +122,9 @@ def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
             f"interrupted; {done} of {total} candidates are in {path}; the same command with "
             "--resume makes the others"
         )
+    if failed:
+        workers.tell_failed(failed, len(problems), "lack candidates")
+        status = workers.FAILED
     counts = {"problems": len(problems), "candidates": done, "made": run.num_made}
     counts |= {"tokens": meter.tokens, "cut_off": meter.cut_off}
     counts |= {"scored": rated.scored} if rated else {}
@@ -117,9 +133,19 @@ def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
         *cut_off_lines(meter.cut_off, meter.made, request.max_tokens),
         *([rated.told] if rated else []),
     ]
-    if arguments.json or not status:
+    if arguments.json or status != 130:
         terminal.show_result(arguments, {"pool": str(path), **counts}, "\n".join(lines))
     return status
+
+
+def _sample_by(
+    executor: Any, arguments: argparse.Namespace, run: "Run", meter: "SamplingMeter"
+) -> dict[str, str]:
+    """Sample by several workers; why problems failed."""
+    from edifice_tt.workers.sampling import sample_by
+
+    loading = workers.loading_of(arguments, run.lm, arguments.model)
+    return sample_by(executor, run, loading, terminal.tell, meter.on_candidate)
 
 
 def _made(meter: "SamplingMeter") -> str:

@@ -2,13 +2,13 @@
 
 import argparse
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import edifice_tt as et
-from edifice_tt.cli import options, terminal
+from edifice_tt.cli import options, terminal, workers
 from edifice_tt.cli.parser import default_of
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import CheckpointError, EdificeError, TrainedOnWarning
@@ -38,7 +38,7 @@ class Work:
 
 
 def open_work(arguments: argparse.Namespace, file: Any) -> Work:
-    """The scorer that `--scorer`, `--verifier` and `--model` ask for."""
+    """The scorer that `--scorer`, `--verifier` and `--model` ask for; a worker has no file."""
     from edifice_tt.scoring.steps import check_reduce
 
     scorer, model = options.scorer_of(arguments), ""
@@ -53,7 +53,7 @@ def open_work(arguments: argparse.Namespace, file: Any) -> Work:
     if verifier is None:
         return work_of_scorer(arguments, lm, str(scorer), arguments.concurrency)
     _check_concurrency(arguments.concurrency, "states")
-    prompts = {name: about["prompt"] for name, about in file.problems.items()}
+    prompts = {name: about["prompt"] for name, about in file.problems.items()} if file else {}
     verifier.check(lm)
     kept = _kept(arguments, lm, verifier)
     return work_of_verifier(arguments, lm, verifier, prompts, kept)
@@ -165,14 +165,21 @@ def score_file(
         same = is_same(file, work, arguments.resume)
         left = list(_left(file, work, arguments.resume))
         shown: list[Any] = []
-        done = len(file.problems) - len(left)
+        done, failed = len(file.problems) - len(left), dict[str, str]()
         try:
             fields = file.fields(*left) if left else ()
-            scored = call_at_once(partial(_scored, file, work), fields, work.concurrency)
-            for pool in terminal.progress(scored, len(left), f"scoring by {work.name}"):
-                writer.add_scores(pool, work.name, work.owner, work.fingerprint, work.seen)
-                done += 1
-                shown += [pool] if arguments.json or len(file.problems) == 1 else []
+            with workers.executor_of(arguments) as executor:
+                if executor is None:
+                    scored = call_at_once(partial(_scored, file, work), fields, work.concurrency)
+                else:
+                    begin = partial(_begin, workers.portable(arguments), open_work, _who(work))
+                    scored = _score_by(executor, begin, fields, failed)
+                for pool in terminal.progress(scored, len(left), f"scoring by {work.name}"):
+                    writer.add_scores(pool, work.name, work.owner, work.fingerprint, work.seen)
+                    done += 1
+                    shown += [pool] if arguments.json or len(file.problems) == 1 else []
+            if failed and not same:
+                raise EdificeError(f"problem {next(iter(failed))!r}: {next(iter(failed.values()))}")
         except BaseException as error:
             if not same:
                 writer.take_back()
@@ -183,8 +190,29 @@ def score_file(
             if isinstance(error, EdificeError) and (done or not same):
                 raise type(error)(f"{message_of(error)}; {state}") from error
             raise
+    if failed:
+        workers.tell_failed(failed, len(file.problems), "have no score")
+        return workers.FAILED
     _show(arguments, file, work, shown)
     return 0
+
+
+def _who(work: Work) -> tuple[str, ...]:
+    """What must be the same in all workers."""
+    return work.name, work.owner, work.fingerprint or "no model"
+
+
+def _begin(
+    arguments: argparse.Namespace,
+    open_work: Callable[[argparse.Namespace, Any], Work],
+    expected: tuple[str, ...],
+) -> Callable[..., None]:
+    """In a worker: the function that scores a pool."""
+    work = open_work(arguments, None)
+    if different := [pair for pair in zip(_who(work), expected, strict=True) if pair[0] != pair[1]]:
+        here, wanted = different[0]
+        raise EdificeError(f"the scorer is of {here} here, and the driver's of {wanted}")
+    return lambda fields, give: give(work.score(et.Pool(**fields)))
 
 
 def _state(file: Any, work: Work, done: int, same: bool) -> str:
@@ -195,6 +223,21 @@ def _state(file: Any, work: Work, done: int, same: bool) -> str:
         f"{done} of {len(file.problems)} problems in {file.path} have a score; the same command "
         "with --resume scores the others"
     )
+
+
+def _score_by(
+    executor: Any, begin: Callable[[], Any], fields: Iterable[Any], failed: dict[str, str]
+) -> Iterator[Any]:
+    """The pools that several workers have scored."""
+    from edifice_tt.workers.driving import drive
+    from edifice_tt.workers.items import Item
+
+    items = (Item(one["problem"], one) for one in fields)
+    seen: set[str] = set()
+    for problem, pool in drive(executor, begin, items, failed, terminal.tell):
+        if problem not in seen:  # one that was begun again may be scored twice
+            seen.add(problem)
+            yield pool
 
 
 def _show(arguments: argparse.Namespace, file: Any, work: Work, pools: Sequence[Any]) -> None:

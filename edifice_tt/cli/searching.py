@@ -1,12 +1,12 @@
 """Commands that search: search, and generate where it stops early. Knows no method."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import edifice_tt as et
-from edifice_tt.cli import asking, judging, options, terminal
+from edifice_tt.cli import asking, judging, options, terminal, workers
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import whole_number
 from edifice_tt.cli.rule_options import search_options
@@ -45,12 +45,14 @@ def register(add: Add) -> None:
         metavar="NAME=VALUE",
         help="a setting of the method, as in threshold=0.9 or cuts=32,64; repeatable",
     )
+    workers.add_workers(command)
     resume = "go on where it was interrupted, and make only what the file lacks"
     options.add_output(command, "pool file (default: print the answer and the rows)", resume=resume)
 
 
 def _search(arguments: argparse.Namespace) -> int:
     asking.check_sources(arguments)
+    workers.check(arguments)
     record = load_registry().find("search", arguments.method)
     settings = search_options(arguments, record)
     if arguments.n is not None:
@@ -124,9 +126,10 @@ def _to_file(
     from edifice_tt.pools.index import header_settings
     from edifice_tt.sampling.request import today
 
-    path, made, status = arguments.output, list[et.Pool](), 0
+    path, made, status, failed = arguments.output, list[et.Pool](), 0, dict[str, str]()
     begun = header_settings(path).get("date") if arguments.resume else None
-    plan = Plan.of(lm, **{**how, "date": begun or today()})
+    how = {**how, "date": begun or today()}
+    plan = Plan.of(lm, **how)
 
     def ended(pool: et.Pool) -> None:
         meter.on_problem(pool)
@@ -134,28 +137,51 @@ def _to_file(
 
     with SearchMeter(len(problems), arguments.budget) as meter:
         listeners = Listeners(meter.on_token, meter.on_step, ended)
+        file = {"resume": arguments.resume, "force": arguments.force}
         try:
-            search_problems(
-                plan,
-                problems,
-                path,
-                resume=arguments.resume,
-                force=arguments.force,
-                listeners=listeners,
-            )
+            if workers.are_asked_for(arguments):
+                failed = _search_by(arguments, plan, problems, how, ended)
+            else:
+                search_problems(plan, problems, path, **file, listeners=listeners)
         except KeyboardInterrupt:
             status = 130
-    if status:
+    if failed:
+        workers.tell_failed(failed, len(problems), "have no search that ended")
+        status = workers.FAILED
+    if status == 130:
         terminal.tell(
             f"interrupted; {len(made)} problems have ended in this run, and what was drawn is in "
             f"{path}; the same command with --resume goes on"
         )
     totals = _totals(made)
     lines = f"{counted(len(problems), 'problem')} in {path}; this run: {_in_words(totals)}"
-    if arguments.json or not status:
+    if arguments.json or status != 130:
         plain = {"pool": str(path), "problems": len(problems), **totals}
         terminal.show_result(arguments, plain, lines)
     return status
+
+
+def _search_by(
+    arguments: argparse.Namespace,
+    plan: Any,
+    problems: list[et.Problem],
+    how: Mapping[str, Any],
+    ended: Callable[[et.Pool], None],
+) -> dict[str, str]:
+    """Search by several workers; why problems failed."""
+    from edifice_tt.live.runs import open_searches
+    from edifice_tt.workers.searching import Wanted, search_by
+
+    file = {"resume": arguments.resume, "force": arguments.force}
+    with (
+        workers.executor_of(arguments) as executor,
+        open_searches(plan, problems, arguments.output, **file) as run,
+    ):
+        loading = workers.loading_of(arguments, plan.lm, arguments.model)
+        scorer = partial(_scorer, workers.portable(arguments)) if how["scorer"] else None
+        plain = {name: value for name, value in how.items() if name != "scorer"}
+        wanted = Wanted(loading, plain, scorer, run.settings)
+        return search_by(executor, run, wanted, terminal.tell, ended)
 
 
 def _totals(pools: list[et.Pool]) -> dict[str, Any]:

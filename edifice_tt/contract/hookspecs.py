@@ -1,4 +1,4 @@
-"""The eight hooks that a plugin can implement: documentation and signatures, no code.
+"""The nine hooks that a plugin can implement: documentation and signatures, no code.
 
 A plugin is an installed distribution with an entry point in the group `edifice_tt`:
 
@@ -153,6 +153,32 @@ def register_searches(register: Callable[..., None]) -> None:
     A search whose stop depends only on how often each answer was given may have `by_counts(counts,
     rows)`: whether to stop at these counts, falling, after so many rows. `edifice_tt.replay` is
     then exact; the search must choose the most common answer.
+    """
+
+
+@hookspec
+def register_executors(register: Callable[..., None]) -> None:
+    """Add executors: ways to have many workers do what one process would. Every plugin is called.
+
+    Call `register(name, make, summary=)`. `make(**options)` returns the executor; its parameters,
+    all with defaults, are those of `workers` (how many), `cores` and `gpus` (of each worker) and
+    `address` that it knows. It raises `EdificeError` or `ValueError` for an address where nobody
+    is. `edifice-tt generate --executor NAME --address ...` finds it by its name.
+
+    The executor is a context that ends its workers when it is left, also by Ctrl-C. Its attribute
+    `cores` is how many cores each worker may use. It has one method, `map_unordered(start, items)`,
+    an iterator of results in any order:
+
+    - `worker = start()` is called once in each worker. Where `worker.refused` is a text, call
+      `items.refuse(worker.refused)` and use that worker no more.
+    - `items.take()` returns a number and an item, or None while none waits. In one of the workers,
+      `worker(item)` returns a list of results, to be yielded as they are. `worker(item, give)`
+      calls `give` with each of them at once instead. It raises nothing.
+    - `items.done(number)` follows the results of an item. `items.lost(number, reason)` says that
+      the worker went with it. The item is then taken again, up to three times in all.
+
+    It ends when no item is out and none waits, or when no worker is left. A worker takes one item
+    at a time, and a result may come twice. `start` and items are pickled.
     """
 
 

@@ -35,6 +35,7 @@ BUILT_INS = (
     "edifice_tt.search",
     "edifice_tt.scoring",
     "edifice_tt.scoring.shipped",
+    "edifice_tt.workers",
 )
 
 

@@ -218,6 +218,28 @@ class Search:
         return option in self.options or _takes_any(_parameters(self.make).values())
 
 
+@dataclass(frozen=True)
+class Executor:
+    """A way to have work done by many workers; see `hookspecs.register_executors`."""
+
+    name: str
+    make: Callable[..., Any]
+    summary: str = ""
+    owner: str = ""
+
+    def __post_init__(self) -> None:
+        who = f"executor {self.name!r}"
+        _check_callable(who, "make", self.make)
+        needed = [one.name for one in self.options.values() if one.default is one.empty]
+        if needed:
+            raise PluginError(f"{who}: make's option {needed[0]} has no default; give it one")
+
+    @property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """What can be said of its workers, by name."""
+        return _named(_parameters(self.make).values())
+
+
 def _named(parameters: Iterable[inspect.Parameter]) -> dict[str, inspect.Parameter]:
     return {p.name: p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
 
@@ -243,4 +265,4 @@ def _check_callable(who: str, option: str, value: object) -> None:
         raise PluginError(f"{who}: {option}={value!r} is not callable")
 
 
-Record = Architecture | Scorer | Selector | Extractor | Task | Search
+Record = Architecture | Scorer | Selector | Extractor | Task | Search | Executor

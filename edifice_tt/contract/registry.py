@@ -16,6 +16,7 @@ from edifice_tt.contract.plugins import Failure, Plugins, load_plugins, surround
 from edifice_tt.contract.records import CONFIDENCES as CONFIDENCES
 from edifice_tt.contract.records import RANGES as RANGES
 from edifice_tt.contract.records import Architecture as Architecture
+from edifice_tt.contract.records import Executor as Executor
 from edifice_tt.contract.records import Extractor as Extractor
 from edifice_tt.contract.records import Record
 from edifice_tt.contract.records import Scorer as Scorer
@@ -39,6 +40,7 @@ class Registry:
     extractors: dict[str, Extractor] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
     searches: dict[str, Search] = field(default_factory=dict)
+    executors: dict[str, Executor] = field(default_factory=dict)
 
     @property
     def failures(self) -> list[Failure]:
@@ -120,6 +122,7 @@ def _ask_plugins() -> Registry:
         "register_answers": ("extractor", Extractor, registry.extractors),
         "register_tasks": ("task", Task, registry.tasks),
         "register_searches": ("search", Search, registry.searches),
+        "register_executors": ("executor", Executor, registry.executors),
     }
 
     def begin(hook: str, owner: str) -> tuple[dict[str, Any], Callable[[], None]]:
@@ -176,6 +179,11 @@ def list_tasks() -> list[str]:
 def list_searches() -> list[str]:
     """The names of all searches, built-in and installed, sorted."""
     return sorted(load_registry().searches)
+
+
+def list_executors() -> list[str]:
+    """The names of all executors, built-in and installed, sorted."""
+    return sorted(load_registry().executors)
 
 
 def architecture(name: str) -> Architecture:

@@ -3,7 +3,8 @@
 Knows which problems a file lacks; `run_plan` searches, `PoolWriter` writes.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,37 @@ def search_problems(
     have ended and the rows of the one at hand in the file. Raises `EdificeError` for a file that
     exists, or one with another model, settings or problems.
     """
-    problems, told = list(problems), listeners or Listeners()
+    told = listeners or Listeners()
+    with open_searches(plan, problems, path, resume=resume, force=force) as run, one_registry():
+        for problem, before in run.missing:
+            on_break = run.writer.add_searched  # a scorer that fails loses nothing that was drawn
+            pool = run_plan(plan, problem, run.stops, before, told.on_token, told.on_step, on_break)
+            run.writer.add_searched(pool)
+            if pool.interrupted:
+                raise KeyboardInterrupt
+            if told.on_problem is not None:
+                told.on_problem(pool)
+
+
+@dataclass
+class Searches:
+    """A pool file and the searches that it lacks: problems, each with the search to go on with.
+
+    `settings` are those of the file, by which another process finds whether its plan is the same.
+    """
+
+    writer: PoolWriter
+    stops: Stops
+    settings: Mapping[str, Any]
+    missing: Sequence[tuple[TokenizedProblem, Pool | None]]
+
+
+@contextmanager
+def open_searches(
+    plan: Plan, problems: Iterable[Problem], path: Path, *, resume: bool, force: bool
+) -> Iterator[Searches]:
+    """Check problems against the model, and open the file."""
+    problems = list(problems)
     chat = check_problems(problems)
     stops = Stops.of(plan.lm, plan.request.stop, chat)
     tokenized = tokenize_all(plan.lm, problems, plan.request)
@@ -55,19 +86,13 @@ def search_problems(
     tells_date = any(problem.tells_date for problem in tokenized)
     settings = plan.describe(stops, chat=chat, tells_date=tells_date)
     begun = _open(path, settings, tokenized, resume, force)
-    with PoolWriter(path) as writer, one_registry():
-        for problem in tokenized:
-            if writer.file.searched.get(problem.problem):
-                continue
-            before = begun.get(problem.problem)
-            one = replace(problem, tells_date=tells_date)
-            on_break = writer.add_searched  # a scorer that fails loses nothing that was drawn
-            pool = run_plan(plan, one, stops, before, told.on_token, told.on_step, on_break)
-            writer.add_searched(pool)
-            if pool.interrupted:
-                raise KeyboardInterrupt
-            if told.on_problem is not None:
-                told.on_problem(pool)
+    with PoolWriter(path) as writer:
+        missing = [
+            (replace(one, tells_date=tells_date), begun.get(one.problem))
+            for one in tokenized
+            if not writer.file.searched.get(one.problem)
+        ]
+        yield Searches(writer, stops, settings, missing)
 
 
 def _open(

@@ -84,6 +84,12 @@ class SamplingMeter(Meter):
         self.cut_off += event.finish_reason == "length"
         self.add(int(ended), 1)
 
+    def on_candidate(self, candidate: Any) -> None:
+        """Count a candidate that comes as a whole."""
+        self.made += 1
+        self.cut_off += candidate.is_cut_off
+        self.add(1, candidate.num_tokens)
+
 
 class SearchMeter(Meter):
     """Counts the tokens that searches spend, against their budget, and shows what leads.

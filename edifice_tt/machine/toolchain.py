@@ -154,12 +154,22 @@ def _prepare_cache() -> None:
 _cache_of: int | None = None  # the id of the process that opened the cache
 
 
+_most_cores: int | None = None
+
+
+def limit_cores(cores: int | None) -> None:
+    """From here on this process uses at most so many cores; None: all that it may."""
+    global _most_cores
+    _most_cores = cores
+
+
 def devices_beside(device: str) -> list[str]:
     """The devices that can share the work of `device`: one per core for the CPU, else itself."""
     if device != "CPU":
         return [device]
     limited = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if limited else os.cpu_count() or 1
+    cores = min(cores, _most_cores or cores)
     return ["CPU", *(f"CPU:{core}" for core in range(1, cores))]
 
 

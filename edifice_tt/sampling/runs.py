@@ -93,17 +93,19 @@ class Run:
             for problem, indices in self.missing:
                 check_unchanged(self.lm)
                 made: list[Candidate] = []
-                write = partial(self._write, problem, made)
+                write = partial(self._add, problem, made)
                 sample(self.lm, problem, self.request, self.stops, indices, write, on_token)
                 if on_problem is not None:
                     on_problem(replace(problem.empty_pool(), candidates=tuple(made)))
         return self.num_made
 
-    def _write(
-        self, problem: TokenizedProblem, made: list[Candidate], candidate: Candidate
-    ) -> None:
+    def add(self, problem: TokenizedProblem, candidate: Candidate) -> None:
+        """Write a candidate that is finished."""
         self.filling.add(replace(problem.empty_pool(), candidates=(candidate,)))
         self.num_made += 1
+
+    def _add(self, problem: TokenizedProblem, made: list[Candidate], candidate: Candidate) -> None:
+        self.add(problem, candidate)
         made.append(candidate)
 
 

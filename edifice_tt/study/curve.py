@@ -27,7 +27,7 @@ from edifice_tt.study.estimates import (
     left_out,
     reads_candidates,
 )
-from edifice_tt.study.forecast import Forecast, forecast_coverage
+from edifice_tt.study.forecast import forecast_coverage
 from edifice_tt.study.intervals import (
     bootstrap_means,
     check_level,
@@ -51,7 +51,6 @@ from edifice_tt.study.statistics import Floats, kl_best_of_n
 UNFINISHED = ("leave_out", "use")
 _DIFFERENCE = 0.02  # in accuracy, for the advice on the number of problems
 _DRAWS = 40_000  # subsets per size over all problems: a standard error of at most 0.0025
-_DOUBLINGS = 4  # beyond the largest pool: how far a forecast reaches
 
 
 def scaling_curve(
@@ -154,7 +153,7 @@ def scaling_curve(
             )
         ),
         cost=_cost(problems),
-        forecast=_forecast(problems),
+        forecast=forecast_coverage([*map(len, problems)], [int(p.correct.sum()) for p in problems]),
         kl=tuple(map(kl_best_of_n, sizes)),
         advice=_advice([values[i].accuracy - values[j].accuracy for i, j in pairs], level),
         scorers=tuple(_assess(problems, name, ranges.get(name)) for name in problems[0].scores),
@@ -293,10 +292,3 @@ def _cost(problems: Sequence[Problem]) -> Cost:
         tokens_per_candidate=float(tokens.mean()) if tokens.all() else None,
         seconds_per_candidate=None if np.isnan(seconds).any() else float(seconds.mean()),
     )
-
-
-def _forecast(problems: Sequence[Problem]) -> Forecast | None:
-    sizes = [len(problem) for problem in problems]
-    first = max(sizes).bit_length()  # the first power of two beyond the largest pool
-    ks = [2 ** (first + i) for i in range(_DOUBLINGS)]
-    return forecast_coverage(sizes, [int(problem.correct.sum()) for problem in problems], ks)

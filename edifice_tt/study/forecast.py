@@ -10,6 +10,8 @@ from edifice_tt.study.statistics import Floats, check_ks
 
 _LARGEST = 1e6  # alpha + beta: at this size all problems are equally hard
 
+_DOUBLINGS = 4  # beyond the largest n: how far a forecast reaches
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -21,16 +23,22 @@ class Forecast:
     beta: float
 
 
-def forecast_coverage(n: ArrayLike, c: ArrayLike, ks: Sequence[int]) -> Forecast | None:
+def forecast_coverage(
+    n: ArrayLike, c: ArrayLike, ks: Sequence[int] | None = None
+) -> Forecast | None:
     """pass@k for k beyond n, from a beta-binomial fit to the counts of right answers.
 
-    `n` and `c` (problems) count the candidates and the right ones. E[1 - (1-p)^k] = 1 - B(a, b+k) /
+    `n` and `c` (problems) count the candidates and the right ones. `ks` defaults to the next powers
+    of two beyond the largest n. E[1 - (1-p)^k] = 1 - B(a, b+k) /
     B(a, b). None when the counts do not determine the spread of p: fewer than two problems, or no
     problem with both right and wrong answers. Source: Kazdan et al., 2025, arXiv:2510.05197.
 
     >>> round(forecast_coverage([4] * 5, [0, 1, 2, 3, 4], [1]).coverage[0], 6)
     0.5
     """
+    if ks is None:
+        beyond = int(np.max(n)).bit_length()
+        ks = [2 ** (beyond + i) for i in range(_DOUBLINGS)]
     check_ks(ks, max(ks, default=0))
     fit = fit_beta_binomial(n, c)
     if fit is None:

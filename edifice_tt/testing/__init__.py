@@ -14,6 +14,7 @@ from edifice_tt.testing.answers import check_answers
 from edifice_tt.testing.architectures import check_architecture
 from edifice_tt.testing.command import run_command
 from edifice_tt.testing.examples import byte_tokenizer, small_pool, tiny_model
+from edifice_tt.testing.executors import check_executor
 from edifice_tt.testing.formats import check_format
 from edifice_tt.testing.promises import BrokenPromise
 from edifice_tt.testing.scorers import check_scorer
@@ -26,6 +27,7 @@ __all__ = [
     "byte_tokenizer",
     "check_answers",
     "check_architecture",
+    "check_executor",
     "check_format",
     "check_scorer",
     "check_search",

@@ -135,6 +135,7 @@ def test_list_as_json_has_names_summaries_and_owners(run):
     assert (found.status, found.err) == (0, "")
     kinds = {
         "architectures": et.list_architectures(),
+        "executors": et.list_executors(),
         "extractors": et.list_extractors(),
         "scorers": et.list_scorers(),
         "searches": et.list_searches(),

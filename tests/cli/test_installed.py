@@ -38,6 +38,10 @@ def register_searches(register):
     register("half", lambda n: None)
 
 @edifice_tt.hookimpl
+def register_executors(register):
+    register("far", lambda workers=2: None)
+
+@edifice_tt.hookimpl
 def load_pretrained(path):
     return None
 
@@ -70,9 +74,9 @@ def distribution(capsys, name):
 
 
 def test_a_distribution_is_shown_with_all_that_it_registered(site: Site, capsys):
-    site.install("all-eight", EVERYTHING, version="3.1")
-    assert distribution(capsys, "all-eight") == {
-        "name": "all-eight",
+    site.install("all-nine", EVERYTHING, version="3.1")
+    assert distribution(capsys, "all-nine") == {
+        "name": "all-nine",
         "version": "3.1",
         "architectures": ["net"],
         "scorers": ["judge"],
@@ -80,18 +84,20 @@ def test_a_distribution_is_shown_with_all_that_it_registered(site: Site, capsys)
         "extractors": ["last-line"],
         "tasks": ["double"],
         "searches": ["half"],
-        "formats": ["all-eight"],
+        "executors": ["far"],
+        "formats": ["all-nine"],
         "commands": ["speak", "say"],
     }
     lines = [line.split() for line in show(capsys).splitlines()]
-    start = lines.index(["all-eight", "3.1", "architectures", "net"])
-    assert lines[start + 1 : start + 8] == [
+    start = lines.index(["all-nine", "3.1", "architectures", "net"])
+    assert lines[start + 1 : start + 9] == [
         ["scorers", "judge"],
         ["selectors", "first"],
         ["extractors", "last-line"],
         ["tasks", "double"],
         ["searches", "half"],
-        ["formats", "all-eight"],
+        ["executors", "far"],
+        ["formats", "all-nine"],
         ["commands", "speak,", "say"],
     ]
 

@@ -1,4 +1,4 @@
-"""Each of the eight hooks does what its documentation says, for a plugin that has only that one."""
+"""Each of the nine hooks does what its documentation says, for a plugin that has only that one."""
 
 import pytest
 from fake_plugins import Site, open_site
@@ -96,6 +96,27 @@ def test_register_tasks_adds_what_make_problems_draws(site: Site, monkeypatch, c
         assert last == f"after {int(problem.gold) - 1}:"
     assert cli.main(["tasks", "next"]) == 0
     assert capsys.readouterr().out.count("after ") == 6
+
+
+def test_register_executors_adds_what_the_command_line_names(site: Site, monkeypatch, capsys):
+    install(
+        site,
+        monkeypatch,
+        "def register_executors(register):\n"
+        "    def make(address='', workers=2):\n"
+        "        raise edifice_tt.EdificeError(f'{workers} at {address}: nobody is there')\n"
+        "    register('far', make, summary='far away')\n",
+    )
+    assert edifice_tt.list_executors() == ["far", "processes"]
+    assert cli.main(["list"]) == 0
+    assert "far away" in capsys.readouterr().out
+
+
+def test_an_executor_needs_defaults(site: Site, monkeypatch):
+    code = "def register_executors(register):\n    register('far', lambda address: None)\n"
+    install(site, monkeypatch, code)
+    with pytest.warns(edifice_tt.PluginWarning, match="make's option address has no default"):
+        assert edifice_tt.list_executors() == ["processes"]
 
 
 def test_register_searches_adds_what_make_search_and_replay_use(site: Site, monkeypatch, capsys):

@@ -15,7 +15,8 @@ site = pytest.fixture(open_site, name="site")
 
 HOOKS = (
     "register_architectures, register_scorers, register_selectors, register_answers, "
-    "register_tasks, register_searches, load_pretrained, register_commands"
+    "register_tasks, register_searches, register_executors, load_pretrained, "
+    "register_commands"
 )
 HEAD = """
 import edifice_tt

@@ -41,6 +41,7 @@ def test_the_trace_shows_each_call_and_its_result(site: Site, monkeypatch, capsy
         "edifice_tt.search",
         "edifice_tt.scoring",
         "edifice_tt.scoring.shipped",
+        "edifice_tt.workers",
         "ann",
     ]
 

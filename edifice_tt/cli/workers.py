@@ -1,0 +1,106 @@
+"""Commands by several workers: their options, the executor, what failed. Knows no work."""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edifice_tt.cli import terminal
+from edifice_tt.cli.parser import whole_number
+from edifice_tt.contract import registry
+
+FAILED = 3  # the exit status where some problems failed
+LISTED = 20  # of them, at the end
+_PATHS = ("pool", "model", "judge", "judge_prompt", "verifier")  # which need not be there
+_OF_EXECUTOR = {
+    "workers": "workers",
+    "cores_per_worker": "cores",
+    "gpus_per_worker": "gpus",
+    "address": "address",
+}
+
+
+def add_workers(command: argparse.ArgumentParser) -> None:
+    """Add the options that have the work done by several workers."""
+    command.add_argument(
+        "--workers",
+        type=whole_number(1, "4"),
+        metavar="N",
+        help="share the problems out to so many processes, each with a model of its own",
+    )
+    cores = "what each may use (default: this machine's, shared out; of a cluster: 1)"
+    command.add_argument("--cores-per-worker", type=whole_number(1, "2"), metavar="N", help=cores)
+    gpus = "GPUs for each, where the executor knows them"
+    command.add_argument("--gpus-per-worker", type=whole_number(1, "1"), metavar="N", help=gpus)
+    executor = "who runs the workers: processes (default), or a plugin's: ray, dask"
+    command.add_argument("--executor", metavar="NAME", help=executor)
+    command.add_argument("--address", help="where the executor's cluster is")
+
+
+def are_asked_for(arguments: argparse.Namespace) -> bool:
+    """Whether several workers are to do the work."""
+    return arguments.executor is not None or arguments.workers is not None
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Raise `ValueError` for options that go with several workers, or do not."""
+    if are_asked_for(arguments):
+        if getattr(arguments, "devices", None):
+            raise ValueError("--devices is for one process; for workers give --cores-per-worker")
+        if "output" in arguments and not arguments.output:
+            raise ValueError("several workers fill a pool file; name it with -o POOL")
+        return
+    for option in _OF_EXECUTOR:
+        if getattr(arguments, option) is not None:
+            named = option.replace("_", "-")
+            raise ValueError(f"--{named} is for several workers; give --workers or --executor")
+
+
+@contextmanager
+def executor_of(arguments: argparse.Namespace) -> Iterator[Any]:
+    """The executor that is asked for, or None; its workers end with the context."""
+    if not are_asked_for(arguments):
+        yield None
+        return
+    record = registry.load_registry().find("executor", arguments.executor or "processes")
+    options = {}
+    for option, name in _OF_EXECUTOR.items():
+        if (value := getattr(arguments, option)) is None:
+            continue
+        if name not in record.options:
+            named = option.replace("_", "-")
+            raise ValueError(f"--{named} is nothing that {record.name!r} takes; leave it out")
+        options[name] = value
+    with record.make(**options) as executor:
+        yield executor
+
+
+def loading_of(arguments: argparse.Namespace, lm: Any, model: str) -> Any:
+    """How workers load the model of this process."""
+    from edifice_tt.workers.sampling import Loading
+
+    how = {name: getattr(arguments, name) for name in ("device", "dtype", "activations")}
+    return Loading.of(lm, model, **how)
+
+
+def portable(arguments: argparse.Namespace) -> argparse.Namespace:
+    """The arguments for a worker, with whole paths of what they name, and no functions."""
+    values = {
+        name: value
+        for name, value in vars(arguments).items()
+        if name != "run" and not name.startswith("_")
+    }
+    for name in _PATHS:
+        if values.get(name) is not None and Path(values[name]).exists():
+            values[name] = type(values[name])(Path(values[name]).resolve())
+    return argparse.Namespace(**values)
+
+
+def tell_failed(failed: Mapping[str, str], total: int, what: str) -> None:
+    """List the problems that failed, with why."""
+    terminal.tell(f"{len(failed)} of {total} problems {what}; --resume goes on with them:")
+    for problem, reason in [*failed.items()][:LISTED]:
+        terminal.tell(f"  {problem}: {reason}")
+    if len(failed) > LISTED:
+        terminal.tell(f"  and {len(failed) - LISTED} others")

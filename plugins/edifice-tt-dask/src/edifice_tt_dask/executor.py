@@ -1,0 +1,121 @@
+"""One task of Dask an item; each worker process begins once, with its first task.
+
+Knows the scheduler and its workers; knows no work.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from threading import Lock
+from typing import Any, Self
+
+from distributed import Client, KilledWorker, get_worker, wait
+
+from edifice_tt import EdificeError
+
+REACH_S = 10.0  # for an answer from the scheduler
+GONE_S = 60.0  # without any worker; a nanny begins another within seconds
+
+_lock, _begun = Lock(), dict[str, Any]()
+
+
+def work(run: str, start: Callable[[], Any], item: Any) -> tuple[str, str, list[Any]]:
+    """In a worker: its address, why it is refused, and the results of an item.
+
+    It begins if this is its first item of the run. A process does one item at a time, however many
+    threads it has.
+    """
+    address = str(get_worker().address)
+    with _lock:
+        if run not in _begun:
+            _begun.clear()
+            _begun[run] = start()
+        worker = _begun[run]
+        return (address, worker.refused, [] if worker.refused else list(worker(item)))
+
+
+class Dask:
+    """The workers of a scheduler, each with so many cores; those that come later work too.
+
+    Raises `EdificeError` where no scheduler is.
+    """
+
+    def __init__(self, address: str, workers: int | None, cores: int, gpus: int) -> None:
+        if not address:
+            raise EdificeError("Dask: give --address tcp://HOST:PORT, that of its scheduler")
+        self.address, self.cores, self.gpus = address, cores, gpus
+        self._most = workers
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # faults are told by us
+        try:
+            self._client = Client(address, timeout=REACH_S)
+        except Exception as error:  # what answers may be anything
+            told = " ".join(str(error).split())[:200] or type(error).__name__
+            raise EdificeError(f"Dask: no scheduler at {address} ({told})") from error
+        self._refused: set[str] = set()
+        self._run = f"edifice-tt-{os.urandom(8).hex()}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(Exception):  # the scheduler may have gone
+            self._client.close(timeout=REACH_S)
+
+    def map_unordered(self, start: Callable[[], Any], items: Any) -> Iterator[Any]:
+        """What the workers make of the items, as each of them is done."""
+        given: dict[Any, tuple[int, Any]] = {}
+        seen = time.monotonic()  # when a worker was there
+        while items.waiting or given:
+            there = self._there()
+            now = time.monotonic()
+            seen = now if there else seen
+            most = min(len(there), self._most or len(there))
+            while len(given) < most and (taken := items.take()) is not None:
+                given[self._submit(start, taken[1], there)] = taken
+            if not there and (self._refused or now - seen > GONE_S):
+                items.refuse(f"Dask at {self.address} has no worker that can be used")
+                return
+            for task in self._done([*given]):
+                number, item = given.pop(task)
+                if task.status != "finished":
+                    self._lost(task, number, items)
+                    continue
+                address, refused, results = task.result()
+                if refused:
+                    self._refused.add(address)
+                    items.refuse(refused)
+                    if others := self._there():
+                        given[self._submit(start, item, others)] = number, item
+                    continue
+                yield from results
+                items.done(number)
+
+    def _there(self) -> list[str]:
+        """The addresses of the workers that are there and not refused."""
+        return [one for one in self._client.nthreads() if one not in self._refused]
+
+    def _submit(self, start: Callable[[], Any], item: Any, there: list[str]) -> Any:
+        how: dict[str, Any] = {"resources": {"GPU": self.gpus}} if self.gpus else {}
+        if self._refused:  # else any, also one that comes
+            how["workers"] = there
+        return self._client.submit(work, self._run, start, item, pure=False, **how)
+
+    def _done(self, tasks: list[Any]) -> list[Any]:
+        """The tasks that have ended; after a second none, for workers may have gone or come."""
+        try:
+            return [*wait(tasks, timeout=1.0, return_when="FIRST_COMPLETED").done] if tasks else []
+        except TimeoutError:
+            return []
+        finally:
+            if not tasks:
+                time.sleep(0.1)
+
+    def _lost(self, task: Any, number: int, items: Any) -> None:
+        error = task.exception() if task.status == "error" else None
+        told = f"{type(error).__name__}: {' '.join(str(error).split()):.200}" if error else "lost"
+        if isinstance(error, KilledWorker):  # the scheduler has tried several
+            items.give_up(number, f"it cost several workers ({told})")
+        else:
+            items.lost(number, told)
