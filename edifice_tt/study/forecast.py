@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 from edifice_tt.study.statistics import Floats, check_ks
 
 _LARGEST = 1e6  # alpha + beta: at this size all problems are equally hard
-
 _DOUBLINGS = 4  # beyond the largest n: how far a forecast reaches
 
 
@@ -29,8 +28,7 @@ def forecast_coverage(
     """pass@k for k beyond n, from a beta-binomial fit to the counts of right answers.
 
     `n` and `c` (problems) count the candidates and the right ones. `ks` defaults to the next powers
-    of two beyond the largest n. E[1 - (1-p)^k] = 1 - B(a, b+k) /
-    B(a, b). None when the counts do not determine the spread of p: fewer than two problems, or no
+    of two beyond the largest n. E[1 - (1-p)^k] = 1 - B(a, b+k) / B(a, b). None when the counts do not determine the spread of p: fewer than two problems, or no
     problem with both right and wrong answers. Source: Kazdan et al., 2025, arXiv:2510.05197.
 
     >>> round(forecast_coverage([4] * 5, [0, 1, 2, 3, 4], [1]).coverage[0], 6)
