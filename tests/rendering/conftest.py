@@ -1,8 +1,11 @@
 """The kernels of devices that are not here, rendered once for all tests of this folder."""
 
+import platform
+import sys
 from functools import cache
 
 import pytest
+from player import Player
 from programs import DTYPES, finish, locate, start
 
 from edifice_tt.machine.toolchain import find_clang
@@ -12,6 +15,13 @@ from edifice_tt.machine.toolchain import find_clang
 def clang():
     found = find_clang()
     return found or pytest.skip("there is no clang to compile kernels with")
+
+
+@pytest.fixture(scope="session")
+def player(clang, tmp_path_factory):
+    if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
+        pytest.skip("the player's fibers are of Linux, on x86-64 and Arm")
+    return Player(clang, tmp_path_factory.mktemp("played"))
 
 
 @pytest.fixture(scope="session")
