@@ -34,3 +34,17 @@ def render():
         with process:  # its pipes are closed, where nobody asked for its answers
             process.kill()
         answers.close()
+
+
+@pytest.fixture(scope="session")
+def nvrtc():
+    """(sources, architecture) -> what `compile_cuda.py` says of each."""
+    places = {
+        "NVRTC_PATH": locate("nvidia-cuda-nvrtc-cu12", "nvidia/cuda_nvrtc/lib/libnvrtc.so.12"),
+        "CUDA_PATH": locate("nvidia-cuda-runtime-cu12", "nvidia/cuda_runtime"),
+    }
+
+    def compile_all(sources, arch):
+        return finish(start("compile_cuda.py", "PYTHON", arch, **places), sources)
+
+    return compile_all
