@@ -11,7 +11,7 @@ from edifice_tt.doctor.speed import MODEL
 from edifice_tt.engine.capacity import Sampling, needed_bytes, weight_bytes
 from edifice_tt.machine.memory import available_bytes, in_words
 from edifice_tt.machine.toolchain import devices_beside, find_clang, how_to_get_clang, list_devices
-from edifice_tt.nn.cpu.bridge import compiles_c
+from edifice_tt.nn.stored.blocks import keeps_blocks
 from edifice_tt.nn.stored.halves import supported_dtypes
 from edifice_tt.version import __version__
 
@@ -75,8 +75,8 @@ def default_model_bytes(device: str) -> int:
     lm = CausalLM(SIZES)  # without values: nothing is allocated
     devices = tuple(devices_beside(device)[: CANDIDATES // 8])
     needed = needed_bytes(lm, Sampling(PROMPT, CANDIDATES, TOKENS, 32, devices))[device]
-    blocks = MODEL.size_bytes  # quantised weights stay packed on a CPU, elsewhere they are unpacked
-    return needed + blocks + (0 if compiles_c(device) else weight_bytes(lm))
+    blocks = MODEL.size_bytes  # which stay as they are where kernels read them
+    return needed + blocks + (0 if keeps_blocks(device) else weight_bytes(lm))
 
 
 def check_plugins() -> list[Check]:

@@ -21,6 +21,7 @@ from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.cpu.layer import Layer, call_layer
 from edifice_tt.nn.delta import GatedDelta
 from edifice_tt.nn.ops import Memory
+from edifice_tt.nn.program import Gradient
 
 NORMS = ("attn_norm", "attn_post_norm", "ffn_norm", "ffn_post_norm")  # that a layer can have
 
@@ -171,7 +172,7 @@ class Block:
         return Layer(self.config, self.window, plain, weights)
 
     @cached_property
-    def _gradient(self) -> cpu.Gradient:
+    def _gradient(self) -> Gradient:
         # One object a layer: it is part of what tinygrad recognises a scheduled graph by.
         def gradient(of_out: UOp, call: UOp) -> tuple[UOp | None, ...]:
             x, *rest = (Tensor(uop) for uop in call.src[4:])

@@ -48,6 +48,10 @@ class Linear:
         """The weight (out, in) as float32."""
         return self.weight.float()
 
+    def sum_of_parts(self, x: Tensor, parts: int) -> Tensor:
+        """The sum of the products of parts, x (..., parts in) and as many parts of the rows."""
+        return ops.sum_of_parts(x, self.floats(), parts)
+
     def rows(self, ids: Tensor) -> Tensor:
         """Rows of the weight, as an embedding gives them: ids (B, T) -> (B, T, in)."""
         return ops.lookup(ids, self.weight)
@@ -156,8 +160,7 @@ class Experts:
         y = ops.gated(self.gate_proj(x), self.up_proj(x), c.activation)
         y = self.down_proj.rounded(y)
         y = (y.unflatten(-1, (n, -1)) * shares.unsqueeze(-1)).flatten(-2)  # (B, T, n F)
-        down = self.down_proj.floats().reshape(n, c.hidden_size, -1)  # (n, D, F)
-        return ops.linear_formula(y, down.permute(1, 0, 2).flatten(1))
+        return self.down_proj.sum_of_parts(y, n)
 
 
 @lru_cache(maxsize=32)

@@ -235,7 +235,9 @@ def put(array: NDArray[Any], device: str, dtype: DType | None = None) -> Tensor:
     if in_memory(device):
         return wrap(array, device, dtype)
     tensor = Tensor(array, device=device)
-    return (tensor.bitcast(dtype) if dtype else tensor).contiguous().realize()
+    placed = (tensor.bitcast(dtype) if dtype else tensor).contiguous().realize()
+    Device[device].synchronize()  # drivers keep what they have yet to copy
+    return placed
 
 
 def give_back(device: str) -> None:

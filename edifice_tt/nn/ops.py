@@ -44,6 +44,12 @@ def linear_formula(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     return (y if bias is None else y + bias).cast(x.dtype).contiguous()
 
 
+def sum_of_parts(x: Tensor, weight: Tensor, parts: int) -> Tensor:
+    """The sum of products of as many parts: x (..., parts in), weight (parts out, in)."""
+    together = weight.unflatten(0, (parts, -1)).permute(1, 0, 2).flatten(1)  # (out, parts in)
+    return linear_formula(x, together)
+
+
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Root-mean-square norm over the last axis (Zhang and Sennrich, 2019, arXiv:1910.07467)."""
     if cpu.serves(x, weight):

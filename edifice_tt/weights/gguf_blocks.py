@@ -38,9 +38,13 @@ class BlockRows:
         return int(self.where.rows.stop - self.where.rows.start)
 
     @property
+    def stored_bytes(self) -> int:
+        return self.count * self.row_bytes
+
+    @property
     def copied_bytes(self) -> int:
         """What `mapped` takes: those that are reordered are copied, and then there twice."""
-        return self.count * self.row_bytes * (2 if self.num_heads else 1)
+        return self.stored_bytes * (2 if self.num_heads else 1)
 
     @property
     def grouped_bytes(self) -> int:
@@ -56,6 +60,10 @@ class BlockRows:
         start, stop = self._span(0, self.count)
         raw = self.header.mapped(start, stop)
         return self._checked(copied(self.header.read(start, stop)) if self.num_heads else raw)
+
+    def read(self) -> NDArray[np.uint8]:
+        """In memory of their own, for a device that will hold a copy."""
+        return self._checked(self.header.read(*self._span(0, self.count)))
 
     def grouped(self) -> NDArray[np.uint8]:
         """As `group_rows` gives them. Of the file's own little is in memory at a time."""

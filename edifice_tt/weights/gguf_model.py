@@ -15,11 +15,11 @@ from edifice_tt.architectures.fingerprint import Stored, identify
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.toolchain import open_device
-from edifice_tt.nn.buffers import give_back, held_to, place, wrap
+from edifice_tt.nn.buffers import give_back, held_to, in_memory, place, put, wrap
 from edifice_tt.nn.cpu.bridge import compiles_c
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.mapped import MappedFile
-from edifice_tt.nn.stored.blocks import QuantizedLinear, layer_at
+from edifice_tt.nn.stored.blocks import QuantizedLinear, keeps_blocks, layer_at
 from edifice_tt.nn.stored.halves import choose_dtype, hold, store
 from edifice_tt.nn.stored.int8 import KINDS, ROWS, Int8Linear
 from edifice_tt.weights.families.family import GGUF, found_in, reorder_rows
@@ -104,8 +104,10 @@ def load_gguf(
             quantized = Int8Linear(wrap(blocks.grouped(), opened), form.name, blocks.count, bias)
             model.activations = "int8"
         else:
-            quantized = QuantizedLinear(wrap(blocks.mapped(), opened), form.name, bias)
-            if not blocks.num_heads:
+            raw = blocks.mapped() if in_memory(opened) else blocks.read()
+            quantized = QuantizedLinear(put(raw, opened), form.name, bias)
+            del raw  # before the next is read
+            if not blocks.num_heads and in_memory(opened):
                 model.mapped_file = MappedFile(header.check_unchanged)
         parent, _, attribute = layer.rpartition(".")
         setattr(layer_at(model, parent) if parent else model, attribute, quantized)
@@ -156,8 +158,8 @@ def _heads(name: str, config: CausalLMConfig) -> int:
 
 
 def _stays(rows: BlockRows, device: str, dtype: str | None) -> bool:
-    """Whether a weight is read from its blocks in the file when needed: on the CPU, as it is."""
-    return rows.form is not None and compiles_c(device) and dtype in (None, rows.form.dtype)
+    """Whether a weight stays in its blocks, which kernels of the device read as they are."""
+    return rows.form is not None and dtype in (None, rows.form.dtype) and keeps_blocks(device)
 
 
 def _groups(name: str, rows: BlockRows, config: CausalLMConfig) -> bool:
@@ -179,8 +181,11 @@ def _check_room(
         if int8 and one.form and one.form.whole_numbers:
             blocks.append(one.grouped_bytes)
             parts.append(one.part_bytes)
-        else:
+        elif in_memory(device):
             blocks.append(one.copied_bytes)
-    # With what is there while one is looked at, and while one is grouped.
+        else:
+            blocks.append(one.stored_bytes)
+            parts.append(one.stored_bytes)
+    # With what is there while one is looked at, and while one is grouped or on its way.
     beside = sum(blocks) + work_bytes(max(blocks)) + max(parts)
     check_weights(header.path, shapes, device, dtype, beside=beside)

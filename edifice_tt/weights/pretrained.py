@@ -35,9 +35,9 @@ def load_pretrained(
     and with `hf:` before them in any case. `ollama:NAME:TAG` is what ollama has here.
 
     `dtype` (`float32`, `float16` or `bfloat16`) is what dense layers and the embedding are stored
-    as; all sums stay float32. By default a CPU keeps a GGUF file's own blocks, and our own files
-    keep what they were saved with; the rest is float32. A device that has it not makes it float32,
-    which is one `PrecisionWarning`.
+    as; all sums stay float32. By default a GGUF file's own blocks stay as they are on CPU, CL,
+    METAL, CUDA and NV. Our own files keep what they were saved with, and the rest is float32. A
+    device that has it not makes it float32, which is one `PrecisionWarning`.
 
     `activations="int8"` rounds what enters each product with weights of 2 to 8 bits to 8 bits too,
     as llama.cpp does. It is faster, on tinygrad's CPU device and for GGUF files only.

@@ -5,8 +5,21 @@ from functools import partial
 
 from edifice_tt.nn import ops
 from edifice_tt.nn.cpu import kernels
+from edifice_tt.nn.gpu import kernels as kernels_of_gpus
 
-NAMES = ("rope", "tile", "causal")
+# In the source of GPUs: the room, what stands there, and the mistake.
+IN_BLOCKS = {
+    "row": ("blocks", "(ulong)row *", "(ulong)(row / 2 * 2) *"),
+    "scale": ("blocks", "{ return SCALE; }", "{ s = s / 2 * 2; return SCALE; }"),
+    "half": ("blocks", "size < 0x400u ?", "size < 0u ?"),
+    "lane": ("few", "i += LANES", "i += LANES / 2"),
+    "sum": ("few", "l < LANES", "l < LANES - 1"),
+    "row of x": ("few", "x[((r * PARTS", "x[((r / 2 * PARTS"),
+    "barrier": ("few", "BARRIER;", ""),
+    "barrier of a tile": ("tiles", "      BARRIER;\n      for", "      for"),
+    "tile of x": ("tiles", "+ row + r]", "+ row + r / 2]"),
+}
+NAMES = ("rope", "tile", "causal", *IN_BLOCKS)
 
 # In the C of the CPU device: what stands there, and the mistake.
 _IN_C = {
@@ -19,6 +32,10 @@ _IN_C = {
 @contextmanager
 def made(name):
     """Let every device compute with one mistake."""
+    if name in IN_BLOCKS:
+        with _made_in_blocks(*IN_BLOCKS[name]):
+            yield
+        return
     right, wrong = _IN_C[name]
     library = kernels.library
     assert library().count(right) == 1, f"nn/c does not hold {right!r} once; write it anew here"
@@ -33,6 +50,19 @@ def made(name):
         yield
     finally:
         kernels.library, ops.rotate, ops.attention_formula = before
+
+
+@contextmanager
+def _made_in_blocks(room, right, wrong):
+    text = kernels_of_gpus.text
+    assert text(room).count(right) == 1, f"{room}.c does not hold {right!r} once; write it anew"
+    kernels_of_gpus._blocks.cache_clear()
+    kernels_of_gpus.text = lambda of: text(of).replace(right, wrong) if of == room else text(of)
+    try:
+        yield
+    finally:
+        kernels_of_gpus.text = text
+        kernels_of_gpus._blocks.cache_clear()
 
 
 def _turn_wrong_pairs(right, x, cos, sin):

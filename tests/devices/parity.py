@@ -34,8 +34,10 @@ from edifice_tt.engine import branches, decoder, hidden, rows
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn import ops
 from edifice_tt.nn.formats import FORMATS
+from edifice_tt.nn.gpu import bridge as gpu
+from edifice_tt.nn.gpu import kernels
 from edifice_tt.nn.ops import Memory
-from edifice_tt.nn.stored.blocks import QuantizedLinear
+from edifice_tt.nn.stored.blocks import QuantizedLinear, layer_at
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool
 from edifice_tt.sampling.draws import Sampler
@@ -58,6 +60,7 @@ SIZES = {
     "ffn_size": 48,
     "scorer": "linear",
 }
+IN_BLOCKS = {"hidden_size": 256, "head_dim": 64, "ffn_size": 256}
 RECURRENT = {
     "num_layers": 2,
     "recurrent_layers": (0,),
@@ -68,6 +71,15 @@ RECURRENT |= {"delta_key_size": 8, "delta_value_size": 8, "delta_conv": 4, "gate
 SMALL = {"hidden_size": 8, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1, "scorer_hidden": 8}
 PROMPT = "thequickbrownfoxjumps"  # longer than a chunk of 16
 SETTINGS = {"n": 3, "temperature": 1.0, "seed": 4, "max_tokens": 4, "batch_size": 4}
+
+
+# Rows, threads of a group, parts, and whether there is a bias.
+GROUPS = ((1, 64, 1, False), (5, 32, 2, True), (16, 128, 1, True), (21, 32, 1, True))
+GROUPS += ((37, 64, 2, False), (67, 128, 1, False))
+
+
+def groups_formula(*_):
+    """The gradient is of no concern here."""
 
 
 class Letters:
@@ -113,7 +125,9 @@ class Parity:
         self.models = {}
 
     def lm(self, dtype):
-        """A language model and its weights as the reference reads them."""
+        """A language model and its weights as the reference reads them; `dtype` may be a format."""
+        if dtype in FORMATS and dtype not in self.models:
+            self.models[dtype] = self._in_blocks(dtype)
         if dtype not in self.models:
             model = et.build("causal_lm", **self.sizes, seed=3, device=self.device)
             model.tokenizer = Letters()
@@ -127,6 +141,30 @@ class Parity:
                 weight.replace(placed.contiguous().realize())
             self.models[dtype] = model, exact
         return self.models[dtype]
+
+    def _in_blocks(self, kind):
+        """The same with random blocks for matrices. What is multiplied with them is about 1."""
+        model = et.build("causal_lm", **self.sizes | IN_BLOCKS, seed=3, device=self.device)
+        model.tokenizer = Letters()
+        rng, exact = np.random.default_rng(8), {}
+        for name, weight in get_state_dict(model).items():
+            path, _, _ = name.rpartition(".")
+            if weight.ndim == 2 and not name.startswith("scorer"):
+                raw = block_formats.blocks(rng, kind, *weight.shape)
+                exact[name] = block_formats.floats(raw, kind).astype(np.float64)
+                parent, _, own = path.rpartition(".")
+                layer = QuantizedLinear(Tensor(raw, device=self.device).realize(), kind)
+                layer.bias = layer_at(model, path).bias
+                setattr(layer_at(model, parent) if parent else model, own, layer)
+                continue
+            values = weight.numpy() + 0.1 * name.endswith("bias")
+            if name.endswith("norm.weight"):
+                size = np.sqrt((exact["token_embedding.weight"] ** 2).mean() * weight.shape[0])
+                values = values * (2 if "final" in name else 1) / size
+            exact[name] = values.astype(np.float64)
+            placed = Tensor(exact[name].astype(np.float32), device=self.device)
+            weight.replace(placed.contiguous().realize())
+        return model, exact
 
     def expected(self, dtype, ids):
         """Hidden states (T, D) and logits (T, V) of token ids, in float64."""
@@ -249,6 +287,36 @@ class Parity:
         looked_up = worst(layer.rows(ids).numpy()[0], exact[[3, 11]])
         return max(looked_up, worst(y, x.astype(np.float64) @ exact.T))
 
+    def two_groups(self, kind):
+        return self.groups(kind, GROUPS[1::3])
+
+    def groups(self, kind, sizes=GROUPS):
+        """Products and rows by the kernels of GPUs, in groups of several sizes; relative."""
+        rng, columns, depth = np.random.default_rng(5), 37, block_formats.depth_of(kind)
+        errors = []
+        for count, threads, parts, has_bias in sizes:
+            raw = block_formats.blocks(rng, kind, parts * columns, depth)
+            exact = block_formats.floats(raw, kind).astype(np.float64).reshape(parts, columns, -1)
+            x = rng.normal(size=(count, parts * depth)).astype(np.float32)
+            bias = rng.normal(size=columns).astype(np.float32)
+            product = kernels.Product(kind, count, columns, depth, has_bias, parts)
+            kernel = (kernels.few if count <= kernels.FEW else kernels.tiles)(product, threads)
+            given = [x, raw, bias] if has_bias else [x, raw]
+            y = np.einsum("rpd,pcd->rc", x.reshape(count, parts, depth).astype(np.float64), exact)
+            y += bias if has_bias else 0
+            errors.append(worst(self._call(kernel, (count, columns), given) / y.max(), y / y.max()))
+            ids = np.array([3, columns * parts, columns - 1, -1], np.int32)
+            kernel = kernels.rows_of(kind, 4, columns * parts, depth, threads)
+            expected = np.zeros((4, depth))
+            expected[::2] = exact[0, ids[::2]]
+            errors.append(worst(self._call(kernel, (4, depth), [ids, raw]), expected))
+        return max(errors)
+
+    def _call(self, kernel, shape, given):
+        out = Tensor.invalids(*shape, dtype=dtypes.float32, device=self.device)
+        read = [Tensor(one, device=self.device).realize() for one in given]
+        return gpu.call(kernel, out, read, groups_formula).numpy()
+
     def read_gguf(self, _):
         """A file's tensors, each format and size by a captured graph that is replayed."""
         rng = np.random.default_rng(0)
@@ -364,6 +432,9 @@ CHECKS = [
     ("recurrent", "float32"),
     ("recurrent_forks", "float32"),
     *(("quantized", kind) for kind in FORMATS),
+    *(("groups", kind) for kind in FORMATS),
+    *(("logits", kind) for kind in FORMATS),
+    *(("generate", kind) for kind in FORMATS),
     ("read_gguf", ""),
     ("save", ""),
     ("select", ""),
@@ -418,7 +489,10 @@ def main():
             run(name, check, argument)
     for mistake in given.mistakes:
         with mistakes.made(mistake):
-            run(mistake, "logits", given.dtype)
+            if mistake in mistakes.IN_BLOCKS:
+                run(mistake, "two_groups", "Q6_K")
+            else:
+                run(mistake, "logits", given.dtype)
     named = [f"{check} {argument}".strip() for check, argument in CHECKS]
     result = {"device": repr(DEV), "all": named, "errors": errors, "tensor_cores": cores}
     print(json.dumps(result | {"kernels": log.count, "wide": log.wide, "seconds": seconds}))

@@ -12,12 +12,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mistakes
 import pytest
+
+from edifice_tt.nn.formats import FORMATS
 
 pytestmark = pytest.mark.slow
 
 FOLDER = Path(__file__).parent
 MISTAKES = ("rope", "tile", "causal")
+IN_BLOCKS = tuple(mistakes.IN_BLOCKS)
+HAVE_BLOCKS = ("CL", "METAL", "CUDA")  # devices with kernels for products in blocks
 EMULATES_FLOAT16 = sys.version_info >= (3, 12)  # memoryviews of it are younger than Python 3.11
 
 # The largest absolute error allowed, of a check or of a check with a dtype, and why.
@@ -34,6 +39,9 @@ TOLERANCES = {
     "forks": 2e-5,
     "recurrent": 2e-5,
     "recurrent_forks": 2e-5,
+    "logits": 2e-5,  # with matrices in blocks
+    "generate": 2e-5,
+    "groups": 5e-6,  # of the largest result; sums of up to 1536 products
     "quantized": 2e-3,  # sums of up to 256 products, up to 270, where float32 resolves 2e-5
     "read_gguf": 1e-5,  # numbers up to 30 of a product and a sum
     "save": 0,  # of bits: the count of other weights
@@ -62,12 +70,9 @@ ONLY = {
         "forks float32",
         "recurrent float32",
         "recurrent_forks float32",
-        "quantized Q4_0",
-        "quantized Q4_1",
-        "quantized Q8_0",
-        "quantized Q4_K",
-        "quantized IQ4_NL",
-        "quantized MXFP4",
+        *(f"quantized {kind}" for kind in FORMATS),
+        "logits Q4_K",
+        "generate Q8_0",
         "read_gguf",
         "save",
         "select",
@@ -78,6 +83,8 @@ ONLY = {
     ]
     for device in ("CPU", "CL")
 }
+# Kernels of the library's own, whose source is that of METAL and CUDA.
+ONLY["CL"] += [f"groups {kind}" for kind in ("F16", "Q4_0", "Q6_K", "MXFP4")]
 # Of a chunk PoCL compiles each level of an inverse.
 ONLY["CL"] = [check for check in ONLY["CL"] if not check.startswith("recurrent")]
 ONLY |= {
@@ -112,7 +119,8 @@ def command(device):
     dtype = "bfloat16" if device == "PYTHON::sm_80" else "float32"
     only = ["--only", *ONLY[device]] if device in ONLY else []
     parity = [sys.executable, str(FOLDER / "parity.py")]
-    return [*parity, *only, "--dtype", dtype, "--break", *MISTAKES]
+    broken = [*MISTAKES, *(IN_BLOCKS if device in HAVE_BLOCKS else ())]
+    return [*parity, *only, "--dtype", dtype, "--break", *broken]
 
 
 def why_absent(device):
@@ -168,7 +176,11 @@ def found(device, processes, results):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_every_number_is_the_reference_s(device, found):
-    honest = {name: error for name, error in found["errors"].items() if name not in MISTAKES}
+    honest = {
+        name: error
+        for name, error in found["errors"].items()
+        if name not in (*MISTAKES, *IN_BLOCKS)
+    }
     assert set(honest) == set(ONLY.get(device, found["all"]))
     wrong = {name: error for name, error in honest.items() if not error <= tolerance(name)}
     assert not wrong
@@ -180,6 +192,12 @@ def test_a_wrong_kernel_would_be_seen(device, mistake, found):
     """By far: not because it happens to be a little worse."""
     dtype = "bfloat16" if device == "PYTHON::sm_80" else "float32"
     assert found["errors"][mistake] > 10 * tolerance(f"logits {dtype}")
+
+
+@pytest.mark.parametrize("mistake", IN_BLOCKS)
+@pytest.mark.parametrize("device", HAVE_BLOCKS)
+def test_a_wrong_product_with_blocks_would_be_seen(device, mistake, found):
+    assert found["errors"][mistake] > 10 * tolerance("groups")
 
 
 @pytest.mark.parametrize("device", EMULATED)

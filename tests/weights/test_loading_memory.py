@@ -14,6 +14,7 @@ from test_huggingface import CONFIG, write_weights
 from tinygrad.nn.state import get_parameters
 
 import edifice_tt as et
+from edifice_tt.machine.toolchain import list_devices
 from edifice_tt.nn.stored import halves as precision
 from edifice_tt.testing import byte_tokenizer
 
@@ -29,13 +30,13 @@ def memory(kind):
     text = Path("/proc/self/status").read_text()
     return int(re.search(kind + r":\s+(\d+)", text)[1]) * 1024
 
-small, large, options = sys.argv[1], sys.argv[2], eval(sys.argv[3])
-et.load_pretrained(small, device="CPU", **options)  # compilers, graphs, and the parts of a weight
+small, large, options = sys.argv[1], sys.argv[2], {"device": "CPU"} | eval(sys.argv[3])
+et.load_pretrained(small, **options)  # compilers, graphs, and the parts of a weight
 said, check_room = [], footprint.check_room
 footprint.check_room = lambda what, needed, *rest: said.append(needed)
 before = memory("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-lm = et.load_pretrained(large, device="CPU", **options)
+lm = et.load_pretrained(large, **options)
 kept = memory("VmRSS") - before
 lm.fingerprint  # reads the file, and lets go of it
 print(max(said), memory("VmHWM") - before, max(kept, memory("VmRSS") - before))
@@ -132,6 +133,18 @@ def test_a_gguf_file_takes_no_more_memory_than_was_said(tmp_path, kinds, options
         weights = large.stat().st_size
         assert peak <= weights + 10e6, (peak, weights)
     assert kept <= weights + 10e6, (kept, weights)
+
+
+@pytest.mark.slow
+def test_a_gguf_file_stays_in_blocks_on_a_gpu(tmp_path):
+    if "CL" not in list_devices():
+        pytest.skip("there is no OpenCL, which stands for a GPU here")
+    small = write_model(tmp_path / "small.gguf", 4096, 256, (Q6_K, Q4_K))
+    large = write_model(tmp_path / "large.gguf", 48_000, 2048, (Q6_K, Q4_K))
+    said, peak, kept = measure(small, large, device="CL")
+    size = large.stat().st_size
+    assert peak <= said, (peak, said)
+    assert kept <= 1.1 * size, (kept, size)
 
 
 @pytest.fixture(scope="module")

@@ -1,20 +1,16 @@
 """How C enters tinygrad's CPU device; knows no formula.
 
 tinygrad's generated code reaches a tenth of what a core can do in a matrix product, so `kernels`
-holds the operations that take nearly all the time in C. They enter as programs from source
-(`Tensor.custom_kernel`): tinygrad compiles them with its own clang, keeps them in its cache, orders
-and captures them like its own. A gradient is that of the formula.
+holds the operations that take nearly all the time in C. tinygrad compiles it with its own clang.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
 
 from tinygrad import Device, Tensor, dtypes
 from tinygrad.renderer.cstyle import ClangRenderer
-from tinygrad.uop.ops import KernelInfo, Ops, ProgramInfo, UOp
 
-Gradient = Callable[[UOp, UOp], tuple[UOp | None, ...]]
+from edifice_tt.nn.program import Gradient, enter
 
 ROW = 32  # numbers of 16 bits are unpacked so many at a time, so a row is a multiple
 
@@ -74,39 +70,4 @@ def call(
     tensors = [*written.values(), *read.values()]
     source = write(name, library, body, written, read)
 
-    def program(*slots: UOp) -> UOp:
-        sink = UOp.sink(*slots, arg=KernelInfo(name=name))
-        # tinygrad reads the signature from the linearised code, so that is all it holds.
-        linear = UOp(Ops.LINEAR, src=(*(slot.base for slot in slots), sink))
-        numbers = tuple(range(len(slots)))
-        # What is written may be read as well: it is only ours to change in place.
-        info = ProgramInfo(
-            name=name,
-            globals=numbers,
-            outs=numbers[: len(written)],
-            ins=numbers[1:],
-            local_size=(1, 1, 1),  # or tinygrad would search for one, on its default device
-        )
-        return UOp(Ops.PROGRAM, src=(sink, linear, UOp(Ops.SOURCE, arg=source)), arg=info)
-
-    results: list[Any] = tensors[0].custom_kernel(*tensors[1:], fxn=program, grad_fxn=gradient)
-    return results[: len(written)]
-
-
-# One function a formula: tinygrad recognises a layer that it has scheduled before only if the
-# gradient function is the same object.
-@cache
-def gradient_of(formula: Callable[..., Tensor], written: int = 1) -> Gradient:
-    """The gradient of a kernel through the formula of what it reads.
-
-    Of the Tensors that it writes only the first is read by anybody else.
-    """
-
-    def gradient(of_out: UOp, call: UOp) -> tuple[UOp | None, ...]:
-        given = [Tensor(uop) for uop in call.src[1 + written :]]
-        floats = [tensor for tensor in given if tensor.is_floating_point()]
-        found = iter(formula(*given).gradient(*floats, gradient=Tensor(of_out)))
-        of_given = (next(found).uop if t.is_floating_point() else None for t in given)
-        return *[None] * written, *of_given
-
-    return gradient
+    return enter(name, source, tensors, len(written), gradient)

@@ -15,6 +15,7 @@ from tinygrad import Tensor, dtypes
 from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.cpu.formats import formats_in_c
 from edifice_tt.nn.formats import FORMATS
+from edifice_tt.nn.program import gradient_of
 
 GROUP, QUERY_ROWS, MOST_COLUMNS = 96, 8, 8  # what they hold stands in c/vectors.c
 MEMBERS, PARTS_EACH = 16, 4  # of a team, at most; parts of a job per member
@@ -115,7 +116,7 @@ def linear(
         body += f"multiply_all((products){{x, 0, {at}, {wanted}, {depth}, &to, 1, .by = by}});"
     else:
         body += f"linear_int8(to, x, {at}, {wanted}, {depth}, by, (rounded *)(room + {panels}));"
-    gradient = cpu.gradient_of(formula, len(written)) if rows is None else None
+    gradient = gradient_of(formula, len(written)) if rows is None else None
     return cpu.call(name, library(weight.kind), body, written, arguments.read, gradient)[0]
 
 
@@ -127,7 +128,7 @@ def lookup(ids: Tensor, weight: Weight, depth: int, formula: Callable[..., Tenso
     out = Tensor.invalids(*ids.shape, depth, dtype=dtypes.float32, device=ids.device)
     name = f"lookup_{count}_{rows}_{depth}_{weight.kind}"
     body = f"lookup(out, ids, {count}, {w}, {rows}, {depth});"
-    gradient = cpu.gradient_of(formula)
+    gradient = gradient_of(formula)
     return cpu.call(name, library(weight.kind), body, {"out": out}, arguments.read, gradient)[0]
 
 
@@ -143,7 +144,7 @@ def norm(
     body = f"""for (long i = 0; i < {count}; i++)
       norm(out + i * {size}, x + i * {size}, gain, {given}, {size}, {as_float(eps)});"""
     out = Tensor.invalids(*x.shape, dtype=dtypes.float32, device=x.device)
-    gradient = cpu.gradient_of(formula)
+    gradient = gradient_of(formula)
     return cpu.call(name, library(), body, {"out": out}, arguments.read, gradient)[0]
 
 
@@ -152,7 +153,7 @@ def scale(x: Tensor, factor: float, cap: float, formula: Callable[..., Tensor]) 
     name = f"scale_{x.numel()}_{crc32(repr((factor, cap)).encode()):x}"
     body = f"scale_all(out, x, {x.numel()}, {as_float(factor)}, {as_float(cap)});"
     out = Tensor.invalids(*x.shape, dtype=dtypes.float32, device=x.device)
-    return cpu.call(name, library(), body, {"out": out}, {"x": x}, cpu.gradient_of(formula))[0]
+    return cpu.call(name, library(), body, {"out": out}, {"x": x}, gradient_of(formula))[0]
 
 
 class Weighting(NamedTuple):
@@ -210,4 +211,4 @@ def attention(
     attend((attention){{out, q, {B * T}, {H}, {K}, {E}, {prefix}, {prefix_room}, {common}, own,
                         {room}, {own.shape[1]}, batch, sees, {by.c}, p, {width}}}, 0);"""
     out = Tensor.invalids(B, T, H, E, dtype=dtypes.float32, device=q.device)
-    return cpu.call(name, library(), body, {"out": out}, read, cpu.gradient_of(formula))[0]
+    return cpu.call(name, library(), body, {"out": out}, read, gradient_of(formula))[0]

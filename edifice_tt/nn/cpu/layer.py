@@ -22,6 +22,7 @@ from edifice_tt.nn.cpu.kernels import (
     as_float,
     rounded_floats,
 )
+from edifice_tt.nn.program import Gradient
 
 # What a recurrent layer reads beside its weights and norms, by the names of `c/delta.c`.
 DELTA = ("filter", "dt_bias", "decay", "norm")
@@ -128,7 +129,7 @@ def call_layer(
     own: Tensor | None = None,
     prefix: Tensor | None = None,
     rows: Tensor | None = None,
-    gradient: cpu.Gradient | None = None,
+    gradient: Gradient | None = None,
     in_halves: bool = False,
 ) -> Tensor:
     """A whole layer, x (B, T, D) -> (B, T, D), behind what `own` and `prefix` hold.

@@ -1,7 +1,8 @@
 """Dense layers whose weights stay in the blocks of 2 to 8 bits that GGUF files store.
 
-On tinygrad's CPU device a kernel unpacks them on the way into the product. That takes a fifth of
-the memory and traffic of float32, and gives the same bits. Elsewhere the formula unpacks first.
+A kernel unpacks them on the way into the product, on tinygrad's CPU device and on GPUs. That takes
+a fifth of the memory and traffic of float32, and on the CPU gives the same bits. On devices that
+have no such kernel the formula unpacks first.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,13 @@ from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.cpu import kernels
 from edifice_tt.nn.cpu.bridge import compiles_c
 from edifice_tt.nn.formats import FORMATS
+from edifice_tt.nn.gpu import bridge as gpu
+from edifice_tt.nn.gpu import kernels as gpu_kernels
+
+
+def keeps_blocks(device: str) -> bool:
+    """Whether a device has kernels that read blocks as they are."""
+    return compiles_c(device) or gpu.dialect_of(device) is not None
 
 
 @cache
@@ -29,12 +37,19 @@ def _formula_of(kind: str) -> Callable[..., Tensor]:
 
 
 @cache
+def _parts_formula_of(kind: str, parts: int) -> Callable[..., Tensor]:
+    return lambda x, blocks: ops.sum_of_parts(x, FORMATS[kind].dequantize(blocks), parts)
+
+
+@cache
 def _rows_of(kind: str) -> Callable[..., Tensor]:
     return lambda ids, blocks: FORMATS[kind].dequantize(blocks[ids])
 
 
 class QuantizedLinear:
     """A dense layer whose weight is `blocks` (out, bytes of a row), for inference."""
+
+    is_grouped = False  # whether rows stand together, as only kernels of the CPU read them
 
     def __init__(self, blocks: Tensor, kind: str, bias: Tensor | None = None) -> None:
         self.kind = kind
@@ -71,13 +86,27 @@ class QuantizedLinear:
     def __call__(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         if cpu.serves(x, self.bias) and self.blocks.device == x.device:
             return kernels.linear(x, self.packed, self.formula, rows)
+        if self._is_on_gpu(x, self.bias):
+            return gpu_kernels.linear(x, self.blocks, self.kind, self.bias, self.formula)
         return self.formula(x, self.blocks, self.bias)
+
+    def sum_of_parts(self, x: Tensor, parts: int) -> Tensor:
+        """As `Linear.sum_of_parts`."""
+        formula = _parts_formula_of(self.kind, parts)
+        if self._is_on_gpu(x):
+            return gpu_kernels.linear(x, self.blocks, self.kind, None, formula, parts)
+        return ops.sum_of_parts(x, self.floats(), parts)
+
+    def _is_on_gpu(self, *given: Tensor | None) -> bool:
+        return not self.is_grouped and gpu.serves(self.blocks, *given)
 
     def rows(self, ids: Tensor) -> Tensor:
         """Rows of the weight: ids (B, T) -> (B, T, in)."""
         if compiles_c(str(ids.device)) and self.blocks.device == ids.device:
             ids = ids.cast(dtypes.int32)
             return kernels.lookup(ids, self.packed, self.in_size, self.rows_formula)
+        if self._is_on_gpu(ids := ids.cast(dtypes.int32)):
+            return gpu_kernels.lookup(ids, self.blocks, self.kind, self.rows_formula)
         return self.rows_formula(ids, self.blocks)
 
 

@@ -103,6 +103,8 @@ def _rows_of(kind: str, out: int) -> Callable[..., Tensor]:
 class Int8Linear(QuantizedLinear):
     """A dense layer whose `blocks` are what `group_rows` gave: (groups, bytes)."""
 
+    is_grouped = True
+
     def __init__(
         self, blocks: Tensor, kind: str, out_size: int, bias: Tensor | None = None
     ) -> None:

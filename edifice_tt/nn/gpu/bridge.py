@@ -1,0 +1,44 @@
+"""How these kernels enter tinygrad's graph on a GPU; knows no formula.
+
+They enter as programs from source (`Tensor.custom_kernel`), as those of the CPU device do.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from tinygrad import Device, Tensor, dtypes
+from tinygrad.renderer.cstyle import CUDARenderer, MetalRenderer, OpenCLRenderer
+
+from edifice_tt.nn.gpu.source import Kernel, render
+from edifice_tt.nn.program import enter, gradient_of
+
+_DIALECTS = {OpenCLRenderer: "opencl", MetalRenderer: "metal", CUDARenderer: "cuda"}
+
+
+@cache
+def dialect_of(device: str) -> str | None:
+    """The language that a device compiles, of those that kernels are written in here."""
+    return _DIALECTS.get(type(Device[device].renderer))
+
+
+def serves(blocks: Tensor, *tensors: Tensor | None) -> bool:
+    """Whether a kernel here can work on these blocks and tensors: of one GPU, of fixed shapes."""
+    given = [blocks, *(tensor for tensor in tensors if tensor is not None)]
+    device = blocks.device
+    return (
+        isinstance(device, str)
+        and all(tensor.device == device for tensor in given)
+        and all(tensor.dtype in (dtypes.float32, dtypes.int32) for tensor in given[1:])
+        and all(isinstance(size, int) and size for tensor in given for size in tensor.shape)
+        and dialect_of(device) is not None
+    )
+
+
+def call(
+    kernel: Kernel, out: Tensor, read: Sequence[Tensor], formula: Callable[..., Tensor]
+) -> Tensor:
+    """What a kernel writes to `out`; the gradient is that of the formula of what it reads."""
+    source = render(str(dialect_of(str(out.device))), kernel)
+    size = (kernel.threads, 1, 1)
+    tensors = [out, *read]
+    return enter(kernel.name, source, tensors, 1, gradient_of(formula), kernel.groups, size)[0]

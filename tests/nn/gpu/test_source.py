@@ -1,0 +1,54 @@
+"""The source for GPUs as text; what it computes is for tests/devices and tests/rendering."""
+
+import pytest
+
+from edifice_tt.nn.formats import FORMATS
+from edifice_tt.nn.gpu import kernels
+from edifice_tt.nn.gpu.bridge import dialect_of
+from edifice_tt.nn.gpu.formats import word_bytes
+from edifice_tt.nn.gpu.source import DIALECTS, render
+
+LOCAL_BYTES = 16 << 10  # what a kernel may take of local memory: half of what Metal promises
+
+
+def local_bytes(kernel):
+    """What the arrays at the top of a kernel take."""
+    arrays = [line for line in kernel.body.splitlines() if line.startswith("  LOCAL ")]
+    sizes = [part.split("]")[0] for line in arrays for part in line.split("[")[1:]]
+    return sum(4 * eval(size, {"THREADS": kernel.threads, **kernel.sizes}) for size in sizes)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 16, 17, 61, 512])
+def test_a_product_fits_into_local_memory_and_leaves_nothing_out(rows):
+    product = kernels.Product("Q4_K", rows, 37, 512)
+    kernel = (kernels.few if rows <= kernels.FEW else kernels.tiles)(product)
+    assert 0 < local_bytes(kernel) <= LOCAL_BYTES
+    sizes, (across, down, _) = kernel.sizes, kernel.groups
+    wide = sizes["TEAMS"] * sizes["EACH"] if rows <= kernels.FEW else 32
+    tall = rows if rows <= kernels.FEW else sizes["TILE_ROWS"]
+    assert across * wide >= 37 > (across - 1) * wide
+    assert down * tall >= rows > (down - 1) * tall
+
+
+def test_devices_without_one_of_the_languages_have_no_kernels():
+    assert dialect_of("CPU") is None
+    assert dialect_of("PYTHON") is None
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_source_differs_in_macros_and_in_the_head_alone(dialect):
+    kernel = kernels.tiles(kernels.Product("Q6_K", 37, 5, 256, has_bias=True))
+    source = render(dialect, kernel)
+    assert source.count(kernel.name) == 1
+    assert kernel.body in source
+    assert kernel.library in source
+    (head,) = (line for line in source.splitlines() if kernel.name in line)
+    places = [head.index(f" {name}") for name in ("out,", "x,", "w,", "bias")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=lambda form: form.name)
+def test_words_divide_a_block(form):
+    size = word_bytes(form.name)
+    assert form.bytes % size == 0
+    assert size == 4 or form.bytes % (2 * size)
