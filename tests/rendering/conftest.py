@@ -1,8 +1,11 @@
 """The kernels of devices that are not here, rendered once for all tests of this folder."""
 
+import platform
+import sys
 from functools import cache
 
 import pytest
+from player import Player
 from programs import DTYPES, finish, locate, start
 
 from edifice_tt.machine.toolchain import find_clang
@@ -15,6 +18,13 @@ def clang():
 
 
 @pytest.fixture(scope="session")
+def player(clang, tmp_path_factory):
+    if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
+        pytest.skip("the player's fibers are of Linux, on x86-64 and Arm")
+    return Player(clang, tmp_path_factory.mktemp("played"))
+
+
+@pytest.fixture(scope="session")
 def render():
     """device -> what `kernels.py` writes for it."""
     locate("dawn-python", "")
@@ -24,3 +34,17 @@ def render():
         with process:  # its pipes are closed, where nobody asked for its answers
             process.kill()
         answers.close()
+
+
+@pytest.fixture(scope="session")
+def nvrtc():
+    """(sources, architecture) -> what `compile_cuda.py` says of each."""
+    places = {
+        "NVRTC_PATH": locate("nvidia-cuda-nvrtc-cu12", "nvidia/cuda_nvrtc/lib/libnvrtc.so.12"),
+        "CUDA_PATH": locate("nvidia-cuda-runtime-cu12", "nvidia/cuda_runtime"),
+    }
+
+    def compile_all(sources, arch):
+        return finish(start("compile_cuda.py", "PYTHON", arch, **places), sources)
+
+    return compile_all

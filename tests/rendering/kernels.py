@@ -15,16 +15,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
+from absent import pretend
 from tinygrad import Context, Device, Tensor
 from tinygrad.codegen import to_program_cache
-from tinygrad.device import Compiled, Compiler
 from tinygrad.dtype import AddrSpace
 from tinygrad.nn.state import get_parameters
-from tinygrad.renderer.cstyle import CUDARenderer, MetalRenderer
-from tinygrad.renderer.wgsl import WGSLRenderer
 from tinygrad.runtime.ops_null import NullAllocator, NullProgram
 from tinygrad.uop.ops import Ops, UOp
 
@@ -90,36 +88,6 @@ class Kernel:
             sum(u.max_numel() * u.dtype.itemsize for u in shared),
             sum(u.op is Ops.WMMA for u in linear.src),
         )
-
-
-class NoCompiler(Compiler):
-    """In place of one that needs a library of the device's own: a kernel stays its source."""
-
-    def __init__(self, *_: object, **__: object) -> None:
-        super().__init__(None)
-
-
-def pretend(device: str) -> None:
-    """Let tinygrad take a device for present. It has not been looked for yet."""
-    stand_in("runtime.support.compiler_cuda", NVRTCCompiler=NoCompiler, NVCCCompiler=NoCompiler)
-    stand_in("runtime.ops_metal", MetalCompiler=NoCompiler)
-    renderer, arch = {
-        "METAL": (MetalRenderer, "Apple7"),
-        "CUDA": (CUDARenderer, "sm_80"),
-        "WEBGPU": (WGSLRenderer, "shader-f16"),
-    }[device]
-
-    class Absent(Compiled):
-        def __init__(self, name: str) -> None:
-            super().__init__(name, NullAllocator(self), [renderer], NullProgram, arch=arch)
-
-    stand_in(f"runtime.ops_{device.lower()}", **{f"{device}Device": Absent})
-
-
-def stand_in(module: str, **classes: type) -> None:
-    found = sys.modules.setdefault(f"tinygrad.{module}", ModuleType(module))
-    for name, given in classes.items():
-        setattr(found, name, type(name, (given,), {}))
 
 
 def scoring(dtype: str) -> Iterator[str]:
@@ -212,7 +180,7 @@ def kernels(dtype: str) -> Iterator[Kernel]:
 
 if __name__ == "__main__":
     toolchain._compute = lambda device: None  # nothing is computed here, only rendered
-    pretend(Device.DEFAULT)
+    pretend(Device.DEFAULT, NullAllocator, NullProgram)
     with Context(PARALLEL=0):  # all in this process, where they are found again
         for dtype in sys.argv[1:]:
             for kernel in kernels(dtype):

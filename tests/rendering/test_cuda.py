@@ -1,7 +1,8 @@
 """Every CUDA kernel, compiled by NVRTC as tinygrad does it, for two generations of cards."""
 
+from math import prod
+
 import pytest
-from programs import finish, locate, start
 
 pytestmark = pytest.mark.slow
 
@@ -16,27 +17,38 @@ extern "C" __global__ void __launch_bounds__(4) sound(half* data0_4, half* data1
 }"""
 
 
-@pytest.fixture(scope="session")
-def nvrtc():
-    """(sources, architecture) -> a pair each: the error, and how many matrix instructions."""
-    places = {
-        "NVRTC_PATH": locate("nvidia-cuda-nvrtc-cu12", "nvidia/cuda_nvrtc/lib/libnvrtc.so.12"),
-        "CUDA_PATH": locate("nvidia-cuda-runtime-cu12", "nvidia/cuda_runtime"),
-    }
-
-    def compile_all(sources, arch):
-        return finish(start("compile_cuda.py", "PYTHON", arch, **places), sources)
-
-    return compile_all
-
-
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
 def test_every_kernel_compiles(render, nvrtc, arch):
+    """And what it takes: a multiprocessor has 65536 registers, and what spills is slow memory."""
     kernels = render("CUDA")
     results = nvrtc([kernel["source"] for kernel in kernels], arch)
-    for kernel, (error, matrices) in zip(kernels, results, strict=True):
-        assert not error, f"{error}\n{kernel['source']}"
-        assert bool(matrices) == bool(kernel["tensor_cores"]), kernel["name"]
+    for kernel, found in zip(kernels, results, strict=True):
+        assert not found["error"], f"{found['error']}\n{kernel['source']}"
+        assert bool(found["matrices"]) == bool(kernel["tensor_cores"]), kernel["name"]
+        assert found["spilled"] == 0, kernel["name"]
+        assert 0 < found["registers"] * prod(kernel["threads"]) <= 65536, kernel["name"]
+        assert found["shared"] >= kernel["shared_bytes"], kernel["name"]
+
+
+def test_what_a_kernel_takes_is_read(nvrtc):
+    """80 numbers that a thread holds at a time, with and without the registers for them."""
+    held = "".join(f"float x{i} = x[{i} * n];" for i in range(80))
+    used = "".join(f"s += x{i} * x[j + {i}];" for i in range(80))
+    source = """\
+extern "C" __global__ void __launch_bounds__(THREADS) held(float* out, const float* x, int n) {
+  __shared__ float part[64];
+  HELD
+  float s = 0;
+  for (int j = 0; j < n; j++) { USED }
+  part[threadIdx.x % 64] = s;
+  __syncthreads();
+  out[threadIdx.x] = part[63 - threadIdx.x % 64];
+}""".replace("HELD", held).replace("USED", used)
+    few, many = nvrtc([source.replace("THREADS", threads) for threads in ("64", "1024")], "sm_80")
+    assert few["registers"] > 80
+    assert (few["spilled"], few["shared"], few["matrices"]) == (0, 256, 0)
+    assert many["registers"] <= 64
+    assert many["spilled"] > 0
 
 
 def test_a_broken_kernel_is_refused(nvrtc):
@@ -49,7 +61,7 @@ def test_a_broken_kernel_is_refused(nvrtc):
         ("half buf0[4]", "half buf0[30000]", "too much shared data"),
     ]
     sources = [SOUND, *(SOUND.replace(old, new) for old, new, _ in broken)]
-    (error, _), *errors = nvrtc(sources, "sm_80")
-    assert not error
-    for (_, _, message), (error, _) in zip(broken, errors, strict=True):
-        assert message in error
+    sound, *others = nvrtc(sources, "sm_80")
+    assert not sound["error"]
+    for (_, _, message), found in zip(broken, others, strict=True):
+        assert message in found["error"]

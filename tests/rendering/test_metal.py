@@ -4,15 +4,23 @@ import os
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
+from dialects import DECLARES_SHARED
+from player import HEADERS
 
 pytestmark = pytest.mark.slow
 
-HEADER = Path(__file__).with_name("metal.h")
 OPTIONS = ["-x", "c++", "-std=c++14", "--target=arm64-apple-macos13", "-fsyntax-only"]
-OPTIONS += ["-nostdinc", "-Wall", "-Wextra", "-Werror", "-Wno-unused", "-Wno-missing-braces"]
+OPTIONS += [
+    "-nostdinc",
+    f"-I{HEADERS}",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-unused",
+    "-Wno-missing-braces",
+]
 # The alignment of shared memory is written in casts too, where it says nothing.
 OPTIONS += ["-Wno-ignored-attributes", "-Wno-parentheses-equality"]
 # One that has a bit of everything.
@@ -43,9 +51,8 @@ uint3 lid [[thread_position_in_threadgroup]]) {
 
 def errors_of(clang, source):
     """What clang says against a kernel; nothing when it is sound."""
-    source = source.replace("#include <metal_stdlib>", f'#include "{HEADER}"')
     # Metal has no storage of a thread's own in another address space; C++ has only static.
-    source = re.sub(r"^( *)(threadgroup .*\];)$", r"\1static \2", source, flags=re.MULTILINE)
+    source = DECLARES_SHARED.sub(r"\1static threadgroup \2", source)
     words = [clang, *OPTIONS, "-"]
     return subprocess.run(words, input=source, capture_output=True, text=True, check=False).stderr
 
