@@ -48,43 +48,85 @@ class Sampler:
 
         Returns the token and its log-probability under the untempered, unfiltered model.
         """
-        exact, scratch = rooms(len(logits))
+        exact, weights = rooms(len(logits))
         top = logits.max()  # NaN if there is one
         if not np.isfinite(top):
             raise ValueError("the model's logits hold NaN or infinity, so no token can be drawn")
         np.copyto(exact, logits)
         exact -= top
+        total = np.exp(exact, out=weights).sum()
         if self.temperature == 0:
-            token = int(exact.argmax())
+            token = int(logits.argmax())
         else:
-            token = _pick(self._weights(exact, scratch), uniform(self.seed, index, position))
-        return token, float(exact[token] - np.log(np.exp(exact, out=scratch).sum()))
+            token = _pick(self._weights(exact, weights), uniform(self.seed, index, position))
+        return token, float(exact[token] - np.log(total))
 
     def _weights(self, logits: Floats, weights: Floats) -> Floats:
-        """The unnormalised distribution, from logits with maximum 0; written into `weights`.
+        """The unnormalised distribution, from logits with maximum 0; `weights` holds their exp.
 
-        Filtered tokens have weight 0.
+        It is written there. Filtered tokens have weight 0.
         """
+        filters = 0 < self.top_k < len(logits)
+        near = _near(logits, self.top_k, self.temperature) if filters else None
         with np.errstate(over="ignore"):  # a tiny temperature gives -inf: weight 0, as it should
-            np.divide(logits, self.temperature, out=weights)
-        np.exp(weights, out=weights)
-        if self.top_k and self.top_k < len(weights):
-            least = np.partition(weights, -self.top_k)[-self.top_k]
-            equal = np.flatnonzero(weights == least)
-            weights[weights < least] = 0
-            # Of equally likely tokens at the edge the lowest ids stay.
-            weights[equal[self.top_k - np.count_nonzero(weights > least) :]] = 0
+            if near is not None:
+                some = np.exp(logits[near] / self.temperature)
+                weights.fill(0)
+                weights[near] = _keep_largest(some, self.top_k)
+            else:
+                if self.temperature != 1:
+                    np.exp(np.divide(logits, self.temperature, out=weights), out=weights)
+                if filters:
+                    _keep_largest(weights, self.top_k)
         if self.top_p < 1:
-            mass = weights.sum()
-            # All tokens below this bound together hold less than 1 - top_p: no need to sort them.
-            likely = np.flatnonzero(weights >= (1 - self.top_p) * mass / len(weights))
-            order = likely[np.argsort(-weights[likely], kind="stable")]
-            # The smallest set that reaches top_p: the token that crosses the line belongs to it.
-            size = int(np.searchsorted(weights[order].cumsum(), self.top_p * mass)) + 1
-            nucleus = np.zeros_like(weights)
-            nucleus[order[:size]] = weights[order[:size]]
-            weights = nucleus
+            _keep_nucleus(weights, near, self.top_p)
         return weights
+
+
+def _near(logits: Floats, count: int, temperature: float) -> NDArray[np.intp] | None:
+    """Tokens among which the `count` most likely are, or None where that is no less work.
+
+    As many stretches have a maximum at least as high as theirs. What rounding could confuse with
+    one of them is among the tokens as well.
+    """
+    stretch = len(logits) // (4 * count)
+    if stretch < 8:
+        return None
+    highest = np.maximum.reduceat(logits, np.arange(0, len(logits), stretch))
+    least = np.partition(highest, -count)[-count]
+    if least < -600 * temperature:  # such weights are so small that many are equal
+        return None
+    return np.flatnonzero(logits >= least - 1e-9 * (temperature - least))
+
+
+def _keep_largest(weights: Floats, count: int) -> Floats:
+    """Set all but so many to 0; of equals at the edge the lowest ids stay."""
+    least = np.partition(weights, -count)[-count]
+    equal = np.flatnonzero(weights == least)
+    weights[weights < least] = 0
+    weights[equal[count - np.count_nonzero(weights > least) :]] = 0
+    return weights
+
+
+def _keep_nucleus(weights: Floats, near: NDArray[np.intp] | None, share: float) -> None:
+    """Set all but the smallest set of the most likely that reaches this share of all to 0.
+
+    Only those `near`, if given, have a weight; the largest is 1.
+    """
+    mass = weights.sum()
+    # All tokens below this bound together hold less than the rest: no need to sort them.
+    bound = (1 - share) * mass / len(weights)
+    likely = np.flatnonzero(weights >= bound) if near is None else near[weights[near] >= bound]
+    values = weights[likely]
+    for bits in range(6, 30, 3):  # nor those that come when enough is reached
+        some = values >= 2.0**-bits
+        if values[some].sum() > share * mass * (1 + 1e-9):
+            likely, values = likely[some], values[some]
+            break
+    # The token that crosses the line belongs to the set.
+    size = int(np.searchsorted(np.sort(values)[::-1].cumsum(), share * mass)) + 1
+    weights.fill(0)
+    weights[likely] = _keep_largest(values, min(size, len(values)))
 
 
 def rooms(size: int) -> tuple[Floats, Floats]:

@@ -1,6 +1,7 @@
 """Draws against the definition, written again in plain Python, and against the published Philox."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -91,7 +92,8 @@ def test_numbers_are_uniform_over_each_argument(place):
 def probabilities(logits, **settings):
     logits = np.array(logits, float)
     sampler = Sampler(**{"temperature": 1.0} | settings)
-    weights = sampler._weights(logits - logits.max(), np.empty_like(logits))
+    logits -= logits.max()
+    weights = sampler._weights(logits, np.exp(logits))
     return weights / weights.sum()
 
 
@@ -162,6 +164,54 @@ def test_a_large_vocabulary_agrees_with_the_definition():
         expected = expected_probabilities(list(logits), 1.0, 0, top_p)
         assert list(np.flatnonzero(found)) == list(np.flatnonzero(expected))
         np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def by_sorting(logits, temperature, top_k, top_p):
+    """The weights in NumPy, with all tokens sorted for either filter."""
+    with np.errstate(over="ignore"):
+        weights = np.exp(logits / temperature)
+    if top_k:
+        weights[np.argsort(-weights, kind="stable")[top_k:]] = 0
+    if top_p < 1:
+        mass, order = weights.sum(), np.argsort(-weights, kind="stable")
+        size = int(np.searchsorted(weights[order].cumsum(), top_p * mass)) + 1
+        weights[order[size:]] = 0
+    return weights
+
+
+def spread(rng, kind, size):
+    """Logits with maximum 0: of any spread, with equals, all equal, next to equal, forbidden."""
+    logits = rng.normal(scale=rng.choice([1e-9, 0.01, 1, 3, 300]), size=size)
+    if kind == "equals":
+        logits = np.round(logits)
+    elif kind == "all equal":
+        logits[:] = logits[0]
+    elif kind == "next to equal":
+        logits = -1e-15 * rng.integers(0, 3, size)
+    elif kind == "forbidden":
+        logits[rng.random(size) < 0.7] = -np.inf
+        logits[rng.integers(size)] = 1.0
+    return logits - logits.max()
+
+
+@pytest.mark.parametrize("kind", ["any", "equals", "all equal", "next to equal", "forbidden"])
+@pytest.mark.parametrize("size", [1, 2, 97, 4999])
+def test_what_is_left_unsorted_changes_no_bit(kind, size):
+    rng = np.random.default_rng(size)
+    for top_k, top_p, temperature in product(
+        (0, 1, 3, 97, 150), (1, 0.999999, 0.9, 1e-12), (5e-324, 1e-6, 0.05, 1, 2.5, 100)
+    ):
+        logits = spread(rng, kind, size)
+        found = Sampler(temperature, top_k, top_p)._weights(logits, np.exp(logits))
+        assert (found == by_sorting(logits, temperature, top_k, top_p)).all()
+
+
+def test_of_weights_too_small_to_differ_the_lowest_ids_stay():
+    """Nearly all are the least float that is above 0, so whose logit is higher does not count."""
+    logits = np.linspace(-0.7448, -0.7442, 997)
+    logits[500] = 0
+    found = Sampler(1e-3, top_k=5)._weights(logits, np.exp(logits))
+    assert list(np.flatnonzero(found)) == [0, 1, 2, 3, 500]
 
 
 # --- the draw
