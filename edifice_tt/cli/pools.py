@@ -32,8 +32,8 @@ def register(add: Add) -> None:
         "--concurrency",
         type=whole_number(1, "8"),
         metavar="N",
-        help="problems that are scored at once, by a scorer of text that waits for answers "
-        "(default: as the scorer declares)",
+        help="calls at once, for a scorer of text that waits for answers: of problems, or of "
+        "answers where it declares per='answer' (default: as the scorer declares)",
     )
     score.add_argument("pool", type=Path, help="pool file; the scores are appended")
     add_option(

@@ -2,8 +2,8 @@
 
 import argparse
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ class Work:
 
     `fingerprint` identifies its model and its reduction of steps, if it has any. `seen` are the
     problems that it was trained on. `told` ends the line that tells of the scores. `rename` is the
-    option that gives it another name.
+    option that gives it another name. Its scores are asked for, and kept, `per` problem or answer.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Work:
     told: str = ""
     concurrency: int = 1
     rename: str = ""
+    per: str = "problem"
 
 
 def open_work(arguments: argparse.Namespace, file: Any) -> Work:
@@ -65,7 +66,7 @@ def open_work(arguments: argparse.Namespace, file: Any) -> Work:
     owner, check = _versioned(record.owner), partial(check_pool, record)
     score = partial(_score, arguments, lm, scorer)
     count = _check_concurrency(arguments, record.reads) or record.concurrency
-    return Work(record.name, owner, fingerprint, score, check, concurrency=count)
+    return Work(record.name, owner, fingerprint, score, check, concurrency=count, per=record.per)
 
 
 def _check_concurrency(arguments: argparse.Namespace, reads: str) -> int | None:
@@ -140,16 +141,15 @@ def score_file(
         file = writer.file.with_problems()
         work = open_work(arguments, file)
         same = _is_same(file, work, arguments.resume)
-        left = list(_left(file, work, arguments.resume))
-        shown: list[Any] = []
-        done = len(file.problems) - len(left)
+        left = dict(_left(file, work, arguments.resume))
+        count = sum(map(len, left.values()))
+        done = _total(file, work) - count
         try:
-            fields = file.fields(*left) if left else ()
-            scored = call_at_once(partial(_scored, file, work), fields, work.concurrency)
-            for pool in terminal.progress(scored, len(left), f"scoring by {work.name}"):
+            ask = partial(_at_line, file, do=work.score)
+            scored = call_at_once(ask, _pools(file, left), work.concurrency)
+            for pool in terminal.progress(scored, count, f"scoring by {work.name}"):
                 writer.add_scores(pool, work.name, work.owner, work.fingerprint, work.seen)
                 done += 1
-                shown += [pool] if arguments.json or len(file.problems) == 1 else []
         except BaseException as error:
             if not same:
                 writer.take_back()
@@ -160,7 +160,7 @@ def score_file(
             if isinstance(error, EdificeError) and (done or not same):
                 raise type(error)(f"{message_of(error)}; {state}") from error
             raise
-    _show(arguments, file, work, shown)
+        _show(arguments, file, work, left)
     return 0
 
 
@@ -169,32 +169,49 @@ def _state(file: Any, work: Work, done: int, same: bool) -> str:
     if not same:
         return f"the scores by {work.name} that were there before stay as they were"
     return (
-        f"{done} of {len(file.problems)} problems in {file.path} have a score; the same command "
+        f"{done} of {_total(file, work)} {work.per}s in {file.path} have a score; the same command "
         "with --resume scores the others"
     )
 
 
-def _show(arguments: argparse.Namespace, file: Any, work: Work, pools: Sequence[Any]) -> None:
+def _total(file: Any, work: Work) -> int:
+    """How many calls score the whole file."""
+    return len(file.problems) if work.per == "problem" else sum(map(len, file.indices.values()))
+
+
+def _show(arguments: argparse.Namespace, file: Any, work: Work, left: Collection[str]) -> None:
     count = sum(map(len, file.indices.values()))
     text = f"{count} candidates of {len(file.problems)} problems in {arguments.pool} have a "
-    text += f"score by {work.name}{work.told}"
+    text += f"score by {work.name}{work.told}" if left else f"score by {work.name} already"
+    pools: list[Any] = []
+    if left and (arguments.json or len(file.problems) == 1):
+        fields = type(file)(file.path).with_problems().fields(*left)  # with what was appended
+        pools = [et.Pool(**one) for one in fields]
     if pools and len(file.problems) == 1:
         text = terminal.show_candidates(pools[0])
     plain = [pool.to_dict() for pool in pools] if arguments.json else []
     terminal.show_result(arguments, plain, text)
 
 
-def _left(file: Any, work: Work, resume: bool) -> Iterator[str]:
-    """The problems to score; all their texts are looked at before hours of reading."""
+def _left(file: Any, work: Work, resume: bool) -> Iterator[tuple[str, list[slice]]]:
+    """The problems to score, each with the parts of its candidates that are one call.
+
+    All their texts are looked at before hours of reading.
+    """
     for fields in file.fields():
         pool = et.Pool(**fields)
-        if not resume or any(work.name not in one.scores for one in pool):
+        missing = [at for at, one in enumerate(pool) if not resume or work.name not in one.scores]
+        if missing or not resume:
             _at_line(file, pool, work.check)
-            yield pool.problem
+            alone = work.per == "answer"
+            yield pool.problem, [slice(at, at + 1) for at in missing] if alone else [slice(None)]
 
 
-def _scored(file: Any, work: Work, fields: Any) -> Any:
-    return _at_line(file, et.Pool(**fields), work.score)
+def _pools(file: Any, left: Mapping[str, Sequence[slice]]) -> Iterator[Any]:
+    """A pool per call."""
+    for fields in file.fields(*left) if left else ():
+        pool = et.Pool(**fields)
+        yield from (replace(pool, candidates=pool.candidates[part]) for part in left[pool.problem])
 
 
 def _at_line(file: Any, pool: Any, do: Callable[[Any], Any]) -> Any:
