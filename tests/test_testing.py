@@ -246,3 +246,112 @@ assert set(sys.modules) - before == {"edifice_tt.pytest_plugin"}, set(sys.module
 def test_pytest_finds_the_fixtures_without_being_told():
     (found,) = entry_points(group="pytest11", name="edifice_tt")
     assert found.value == "edifice_tt.pytest_plugin"
+
+
+# --- scorers that are called from several threads
+
+
+class Keeps:
+    """Keeps the text while it asks: what one thread keeps, another overwrites."""
+
+    def __call__(self, prompt, completions):
+        return [self.ask(text) for text in completions]
+
+    def ask(self, text):
+        self.text = text
+        return self.length()
+
+    def length(self):
+        return float(len(self.text))
+
+
+class KeepsTheQuestion(Keeps):
+    def __call__(self, prompt, completions, gold):
+        self.gold = gold
+        return [len(text) + float(self.gold or 0) for text in completions]
+
+
+class Locks(Keeps):
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def ask(self, text):
+        with self.lock:
+            return super().ask(text)
+
+
+@pytest.mark.parametrize("count", [2, 8])
+@pytest.mark.parametrize("factory", [Keeps, KeepsTheQuestion])
+@pytest.mark.parametrize("per", ["problem", "answer"])
+def test_a_scorer_that_keeps_something_during_a_call_is_no_scorer_for_threads(factory, count, per):
+    check_scorer(factory, "text")
+    words = f"'{factory.__name__}': {count} threads call it at once, and .* instead of .*keep nothi"
+    with pytest.raises(BrokenPromise, match=words):
+        check_scorer(factory, "text", concurrency=count, per=per)
+
+
+@pytest.mark.parametrize("per", ["problem", "answer"])
+def test_a_scorer_that_locks_what_it_keeps_is_sound_in_threads(per):
+    check_scorer(Locks, "text", concurrency=5, per=per)
+
+
+def test_a_scorer_that_fails_in_threads_is_told_so():
+    class Fails(Keeps):
+        def ask(self, text):
+            self.text = text
+            marks = dict.fromkeys([text])
+            return float(marks[self.text] is None)
+
+    with pytest.raises(BrokenPromise, match="raises when 7 threads call it at once: KeyError"):
+        check_scorer(Fails, "text", concurrency=7)
+
+
+def test_a_scorer_per_answer_is_never_given_several_or_none():
+    def alone():
+        def score(prompt, completions):
+            (text,) = completions
+            return [float(len(text))]
+
+        return score
+
+    check_scorer(alone, "text", per="answer")
+    with pytest.raises(BrokenPromise, match="too many values to unpack"):
+        check_scorer(alone, "text")
+
+
+# --- what no pool promises, and what no exception is
+
+
+def test_a_scorer_is_tried_without_a_gold_answer_which_it_may_refuse():
+    def fails():
+        return lambda prompt, completions, gold: [float(gold in text) for text in completions]
+
+    def refuses():
+        def score(prompt, completions, gold):
+            if gold is None:
+                raise ValueError("the right answer is not known")
+            return [float(gold in text) for text in completions]
+
+        return score
+
+    check_scorer(refuses, "text")
+    with pytest.raises(BrokenPromise, match=r"where gold=None.*TypeError.*refuse by a ValueError"):
+        check_scorer(fails, "text")
+
+
+@pytest.mark.parametrize("empty", [[], ()])
+def test_no_scores_for_no_completions_may_be_a_tuple(empty):
+    check_scorer(
+        lambda: lambda prompt, completions: [float(len(x)) for x in completions] or empty, "text"
+    )
+
+
+def test_what_would_end_the_tests_is_a_broken_promise():
+    def leaves():
+        def score(prompt, completions):
+            raise SystemExit("no key")
+
+        return score
+
+    with pytest.raises(BrokenPromise, match=r"raises on the completion .*: SystemExit: no key"):
+        check_scorer(leaves, "text")

@@ -7,8 +7,8 @@ from typing import Any
 import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
-from edifice_tt.cli.scoring import Work
 from edifice_tt.cli.texts import stop_text
+from edifice_tt.cli.work import Work
 from edifice_tt.contract.registry import load_registry, scorer
 
 HEADING = "judges"

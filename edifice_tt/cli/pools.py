@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import edifice_tt as et
-from edifice_tt.cli import judging, options, scoring, terminal, totals, votes, workers
+from edifice_tt.cli import judging, options, scoring, terminal, totals, votes, work, workers
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.cli.rule_options import rule_options
@@ -32,8 +32,8 @@ def register(add: Add) -> None:
         "--concurrency",
         type=whole_number(1, "8"),
         metavar="N",
-        help="problems that are scored at once, by a scorer of text that waits for answers "
-        "(default: as the scorer declares)",
+        help="calls at once, for a scorer of text that waits for answers: of problems, or of "
+        "answers where it declares per='answer' (default: as the scorer declares)",
     )
     workers.add_workers(score)
     score.add_argument("pool", type=Path, help="pool file; the scores are appended")
@@ -77,7 +77,7 @@ def register(add: Add) -> None:
 def _score(arguments: argparse.Namespace) -> int:
     asked = judging.is_asked_for(arguments)
     workers.check(arguments)
-    return scoring.score_file(arguments, judging.open_work if asked else scoring.open_work)
+    return scoring.score_file(arguments, judging.open_work if asked else work.open_work)
 
 
 def _select(arguments: argparse.Namespace) -> None:

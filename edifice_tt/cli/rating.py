@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import edifice_tt as et
 from edifice_tt.cli import judging, options, scoring
+from edifice_tt.cli.work import Work, work_of_scorer, work_of_verifier
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.tracing import message_of
@@ -42,15 +43,15 @@ class Rating:
                 check_reduce(record, arguments.reduce)
                 self.reads = record.reads
 
-    def work(self, lm: Any, prompts: Mapping[str, str]) -> scoring.Work:
+    def work(self, lm: Any, prompts: Mapping[str, str]) -> Work:
         """What scores the pools of these problems, with the model that samples them."""
         if self.asks_itself:
             self.judge = judging.load_judge(self.arguments, lm)
         if self.judge is not None:
             return judging.work_of(self.judge, self.arguments.reduce)
         if self.verifier is not None:
-            return scoring.work_of_verifier(self.arguments, lm, self.verifier, prompts)
-        return scoring.work_of_scorer(self.arguments, lm, str(self.scorer))
+            return work_of_verifier(self.arguments, lm, self.verifier, prompts)
+        return work_of_scorer(self.arguments, lm, str(self.scorer))
 
     def rate(self, lm: Any, pool: et.Pool) -> et.Pool:
         """The pool of one question, with scores."""
@@ -73,7 +74,7 @@ class RatedRun:
     """A run whose problems are scored when they have all their candidates."""
 
     run: "Run"
-    work: scoring.Work
+    work: Work
     scored: int = 0
 
     @classmethod

@@ -1,152 +1,18 @@
 """Scoring a pool file, whoever scores: a problem is written when it is scored, and so kept."""
 
 import argparse
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import edifice_tt as et
-from edifice_tt.cli import options, terminal, workers
-from edifice_tt.cli.parser import default_of
-from edifice_tt.contract import registry
-from edifice_tt.contract.errors import CheckpointError, EdificeError, TrainedOnWarning
-from edifice_tt.contract.plugins import OWN_NAME
+from edifice_tt.cli import terminal, workers
+from edifice_tt.cli.work import Work
+from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.tracing import message_of
-from edifice_tt.version import __version__
 
-
-@dataclass(frozen=True)
-class Work:
-    """A scorer, ready to score the pools of a file; `check` looks at a pool before all are scored.
-
-    `fingerprint` identifies its model and its reduction of steps, if it has any. `seen` are the
-    problems that it was trained on. `told` ends the line that tells of the scores. `rename` is the
-    option that gives it another name.
-    """
-
-    name: str
-    owner: str
-    fingerprint: str | None
-    score: Callable[[Any], Any]
-    check: Callable[[Any], object] = lambda pool: None
-    seen: Sequence[str] = ()
-    told: str = ""
-    concurrency: int = 1
-    rename: str = ""
-
-
-def open_work(arguments: argparse.Namespace, file: Any) -> Work:
-    """The scorer that `--scorer`, `--verifier` and `--model` ask for; a worker has no file."""
-    from edifice_tt.scoring.steps import check_reduce
-
-    scorer, model = options.scorer_of(arguments), ""
-    if arguments.verifier is None:
-        scorer = scorer or default_of(options.SCORE, "scorer")
-        record = registry.scorer(scorer)
-        check_reduce(record, arguments.reduce)
-        model = record.model
-    verifier = options.open_verifier(arguments, scorer)
-    model = arguments.model or (verifier and (model or options.DEFAULT_MODEL))
-    lm = options.load(arguments, model) if model else None
-    if verifier is None:
-        return work_of_scorer(arguments, lm, str(scorer), arguments.concurrency)
-    _check_concurrency(arguments.concurrency, "states")
-    prompts = {name: about["prompt"] for name, about in file.problems.items()} if file else {}
-    verifier.check(lm)
-    kept = _kept(arguments, lm, verifier)
-    return work_of_verifier(arguments, lm, verifier, prompts, kept)
-
-
-def work_of_verifier(
-    arguments: argparse.Namespace,
-    lm: Any,
-    verifier: Any,
-    prompts: Mapping[str, str],
-    kept: Any = None,
-) -> Work:
-    """A verifier, with the model whose states it reads, for the problems of these prompts."""
-    verifier.check(lm)
-    owner = verifier.owner or f"verifier {arguments.verifier}"
-    score = partial(_score_by_verifier, arguments, lm, verifier, kept)
-    seen = _seen(verifier, prompts)
-    return Work(verifier.name, _versioned(owner), verifier.fingerprint, score, seen=seen)
-
-
-def work_of_scorer(
-    arguments: argparse.Namespace, lm: Any, scorer: str, concurrency: int | None = None
-) -> Work:
-    """A registered scorer, with the model that it is a head of, if it is one."""
-    from edifice_tt.scoring.score import check_pool, check_scorer
-    from edifice_tt.scoring.steps import DEFAULT
-
-    record = check_scorer(lm, scorer)
-    fingerprint = lm.fingerprint if lm and record.reads == "hidden" else None
-    if record.level == "step":
-        fingerprint = arguments.reduce or DEFAULT
-    owner, check = _versioned(record.owner), partial(check_pool, record)
-    score = partial(_score, arguments, lm, scorer)
-    count = _check_concurrency(concurrency, record.reads) or record.concurrency
-    return Work(record.name, owner, fingerprint, score, check, concurrency=count)
-
-
-def _check_concurrency(count: int | None, reads: str) -> int | None:
-    if count and reads != "text":
-        raise ValueError("--concurrency is for a scorer that reads text; leave it out")
-    return count
-
-
-def _versioned(owner: str) -> str:
-    return f"{owner} {__version__}" if owner == OWN_NAME else owner
-
-
-def _score(arguments: argparse.Namespace, lm: Any, scorer: Any, pool: Any) -> Any:
-    return et.score(lm, pool, scorer=scorer, reduce=arguments.reduce)
-
-
-def _score_by_verifier(
-    arguments: argparse.Namespace, lm: Any, verifier: Any, kept: Any, pool: Any
-) -> Any:
-    from edifice_tt.scoring.score import told_cost
-
-    if kept is not None and arguments.reduce is None and kept.holds(pool):
-        return told_cost(verifier.name, lambda: verifier.score_states(pool, kept.of(pool)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TrainedOnWarning)  # one line has told of all
-        return _score(arguments, lm, verifier, pool)
-
-
-def _kept(arguments: argparse.Namespace, lm: Any, verifier: Any) -> Any:
-    """The features that training has kept beside the pool file, if the verifier reads these.
-
-    What cannot be used is read anew, as it would be without the file.
-    """
-    from edifice_tt.training.features import Source, file_beside, load_features
-
-    for positions in ("all",) if verifier.looks_back else ("last", "all"):
-        file = file_beside(arguments.pool, verifier.layer, positions)
-        if not file.exists():
-            continue
-        try:
-            kept = load_features(file, Source.of(lm, verifier.layer, positions))
-        except CheckpointError as error:
-            terminal.warn(f"{message_of(error)}; here it is left out, and the states are read")
-            continue
-        terminal.say(f"what {file} holds is not read again")
-        return kept
-    return None
-
-
-def _seen(verifier: Any, prompts: Mapping[str, str]) -> list[str]:
-    """The problems that a verifier was trained on; warns in one line."""
-    seen = [name for name, prompt in prompts.items() if verifier.has_seen(prompt)]
-    if seen:
-        terminal.warn(
-            f"verifier {verifier.name!r} was trained on {len(seen)} of these {len(prompts)} "
-            "problems; how it scores them says nothing about new ones"
-        )
-    return seen
+Job = tuple[Mapping[str, Any], Sequence[slice]]  # a problem's pool, and what is scored per call
 
 
 def score_file(
@@ -163,21 +29,21 @@ def score_file(
         file = writer.file.with_problems()
         work = open_work(arguments, file)
         same = is_same(file, work, arguments.resume)
-        left = list(_left(file, work, arguments.resume))
-        shown: list[Any] = []
-        done, failed = len(file.problems) - len(left), dict[str, str]()
+        left = dict(_left(file, work, arguments.resume))
+        count, failed = sum(map(len, left.values())), dict[str, str]()
+        done = _total(file, work) - count
         try:
-            fields = file.fields(*left) if left else ()
             with workers.executor_of(arguments) as executor:
                 if executor is None:
-                    scored = call_at_once(partial(_scored, file, work), fields, work.concurrency)
+                    ask = partial(_at_line, file, do=work.score)
+                    pools = (pool for job in _jobs(file, left) for pool in _pools(*job))
+                    scored = call_at_once(ask, pools, work.concurrency)
                 else:
                     begin = partial(_begin, workers.portable(arguments), open_work, _who(work))
-                    scored = _score_by(executor, begin, fields, failed)
-                for pool in terminal.progress(scored, len(left), f"scoring by {work.name}"):
+                    scored = _score_by(executor, begin, _jobs(file, left), failed)
+                for pool in terminal.progress(scored, count, f"scoring by {work.name}"):
                     writer.add_scores(pool, work.name, work.owner, work.fingerprint, work.seen)
                     done += 1
-                    shown += [pool] if arguments.json or len(file.problems) == 1 else []
             if failed and not same:
                 raise EdificeError(f"problem {next(iter(failed))!r}: {next(iter(failed.values()))}")
         except BaseException as error:
@@ -190,10 +56,10 @@ def score_file(
             if isinstance(error, EdificeError) and (done or not same):
                 raise type(error)(f"{message_of(error)}; {state}") from error
             raise
-    if failed:
-        workers.tell_failed(failed, len(file.problems), "have no score")
-        return workers.FAILED
-    _show(arguments, file, work, shown)
+        if failed:
+            workers.tell_failed(failed, len(file.problems), "lack scores")
+            return workers.FAILED
+        _show(arguments, file, work, left)
     return 0
 
 
@@ -208,11 +74,18 @@ def _begin(
     expected: tuple[str, ...],
 ) -> Callable[..., None]:
     """In a worker: the function that scores a pool."""
+    from edifice_tt.scoring.at_once import call_at_once
+
     work = open_work(arguments, None)
     if different := [pair for pair in zip(_who(work), expected, strict=True) if pair[0] != pair[1]]:
         here, wanted = different[0]
         raise EdificeError(f"the scorer is of {here} here, and the driver's of {wanted}")
-    return lambda fields, give: give(work.score(et.Pool(**fields)))
+
+    def score(job: Job, give: Callable[[Any], object]) -> None:
+        for pool in call_at_once(work.score, _pools(*job), work.concurrency):
+            give(pool)
+
+    return score
 
 
 def _state(file: Any, work: Work, done: int, same: bool) -> str:
@@ -220,47 +93,69 @@ def _state(file: Any, work: Work, done: int, same: bool) -> str:
     if not same:
         return f"the scores by {work.name} that were there before stay as they were"
     return (
-        f"{done} of {len(file.problems)} problems in {file.path} have a score; the same command "
+        f"{done} of {_total(file, work)} {work.per}s in {file.path} have a score; the same command "
         "with --resume scores the others"
     )
 
 
 def _score_by(
-    executor: Any, begin: Callable[[], Any], fields: Iterable[Any], failed: dict[str, str]
+    executor: Any, begin: Callable[[], Any], jobs: Iterable[Job], failed: dict[str, str]
 ) -> Iterator[Any]:
     """The pools that several workers have scored."""
     from edifice_tt.workers.driving import drive
     from edifice_tt.workers.items import Item
 
-    items = (Item(one["problem"], one) for one in fields)
-    seen: set[str] = set()
+    items = (Item(job[0]["problem"], job) for job in jobs)
+    seen: set[Any] = set()
     for problem, pool in drive(executor, begin, items, failed, terminal.tell):
-        if problem not in seen:  # one that was begun again may be scored twice
-            seen.add(problem)
+        which = problem, *(candidate.index for candidate in pool)
+        if which not in seen:  # one that was begun again may be scored twice
+            seen.add(which)
             yield pool
 
 
-def _show(arguments: argparse.Namespace, file: Any, work: Work, pools: Sequence[Any]) -> None:
+def _total(file: Any, work: Work) -> int:
+    """How many calls score the whole file."""
+    return len(file.problems) if work.per == "problem" else sum(map(len, file.indices.values()))
+
+
+def _show(arguments: argparse.Namespace, file: Any, work: Work, left: Collection[str]) -> None:
     count = sum(map(len, file.indices.values()))
     text = f"{count} candidates of {len(file.problems)} problems in {arguments.pool} have a "
-    text += f"score by {work.name}{work.told}"
+    text += f"score by {work.name}{work.told}" if left else f"score by {work.name} already"
+    pools: list[Any] = []
+    if left and (arguments.json or len(file.problems) == 1):
+        fields = type(file)(file.path).with_problems().fields(*left)  # with what was appended
+        pools = [et.Pool(**one) for one in fields]
     if pools and len(file.problems) == 1:
         text = terminal.show_candidates(pools[0])
     plain = [pool.to_dict() for pool in pools] if arguments.json else []
     terminal.show_result(arguments, plain, text)
 
 
-def _left(file: Any, work: Work, resume: bool) -> Iterator[str]:
-    """The problems to score; all their texts are looked at before hours of reading."""
+def _left(file: Any, work: Work, resume: bool) -> Iterator[tuple[str, list[slice]]]:
+    """The problems to score, each with the parts of its candidates that are one call.
+
+    All their texts are looked at before hours of reading.
+    """
     for fields in file.fields():
         pool = et.Pool(**fields)
-        if not resume or any(work.name not in one.scores for one in pool):
+        missing = [at for at, one in enumerate(pool) if not resume or work.name not in one.scores]
+        if missing or not resume:
             _at_line(file, pool, work.check)
-            yield pool.problem
+            alone = work.per == "answer"
+            yield pool.problem, [slice(at, at + 1) for at in missing] if alone else [slice(None)]
 
 
-def _scored(file: Any, work: Work, fields: Any) -> Any:
-    return _at_line(file, et.Pool(**fields), work.score)
+def _jobs(file: Any, left: Mapping[str, Sequence[slice]]) -> Iterator[Job]:
+    for fields in file.fields(*left) if left else ():
+        yield fields, left[fields["problem"]]
+
+
+def _pools(fields: Mapping[str, Any], parts: Sequence[slice]) -> Iterator[Any]:
+    """A pool per call."""
+    pool = et.Pool(**fields)
+    yield from (replace(pool, candidates=pool.candidates[part]) for part in parts)
 
 
 def _at_line(file: Any, pool: Any, do: Callable[[Any], Any]) -> Any:

@@ -39,8 +39,8 @@ def register_architectures(register: Callable[..., None]) -> None:
 def register_scorers(register: Callable[..., None]) -> None:
     """Add scorers: functions that rate candidates, higher is better. Every plugin is called.
 
-    Call `register(name, factory, reads=, range=, level=, model=, concurrency=, summary=)`. `reads`
-    names its input:
+    Call `register(name, factory, reads=, range=, level=, model=, concurrency=, per=, summary=)`.
+    `reads` names its input:
 
     - `"hidden"`: `factory(hidden_size, **options)` returns a head, called as `head(hidden)` with a
       Tensor (B, T, D) and returning a Tensor (B, T, 1). Its weights are Tensor attributes; they are
@@ -50,7 +50,9 @@ def register_scorers(register: Callable[..., None]) -> None:
       float, one per completion.
       It may have further parameters `messages` (the chat, a list of dicts), `problem` (its id) and
       `gold` (the right answer or None), which are passed by name. `concurrency` is the number of
-      problems that may be scored at once, by calls from several threads.
+      calls that may run at once, from several threads: one object serves them all, so it keeps
+      nothing during a call. A call is about all candidates of a problem, or about one of them with
+      `per="answer"`; the list of completions then holds one. What a call gave is kept.
     - `"logprobs"`: `factory()` returns `scorer(token_logprobs)`: a list of float per candidate
       -> list of float, one per candidate.
     - `"entropy"`, `"self_certainty"`, `"deepconf"`: the same of how sure the model was of each

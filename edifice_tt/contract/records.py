@@ -19,6 +19,7 @@ PER_TOKEN = ("logprobs", *CONFIDENCES)
 READS = ("hidden", "text", "logprobs", "states", "judge", *CONFIDENCES)
 RANGES = ("probability", "logit", "unbounded")
 LEVELS = ("answer", "step")
+PER = ("problem", "answer")
 NEEDS = (None, "probability", "logit")
 SEARCH_NEEDS = ("answers", "scores", "probabilities", "confidences")
 PATTERN = "regex:"  # an extractor given as a pattern begins so; no name may
@@ -57,6 +58,7 @@ class Scorer:
     level: str = "answer"
     model: str = ""
     concurrency: int = 1
+    per: str = "problem"
     owner: str = ""
 
     def __post_init__(self) -> None:
@@ -64,6 +66,7 @@ class Scorer:
         _check_declared(who, "reads", self.reads, READS)
         _check_declared(who, "range", self.range, RANGES)
         _check_declared(who, "level", self.level, LEVELS)
+        _check_declared(who, "per", self.per, PER)
         if self.level == "step" and self.reads not in ("text", "judge"):
             raise PluginError(
                 f"{who}: level='step' needs reads='text' or 'judge', given reads={self.reads!r}; "
@@ -82,11 +85,13 @@ class Scorer:
             raise PluginError(
                 f"{who}: concurrency={self.concurrency!r} must be a whole number, at least 1"
             )
-        if self.concurrency > 1 and self.reads != "text":
-            raise PluginError(
-                f"{who}: concurrency={self.concurrency} is for reads='text', given "
-                f"reads={self.reads!r}; leave it out"
-            )
+        for option, usual in (("concurrency", 1), ("per", PER[0])):
+            value = getattr(self, option)
+            if value != usual and self.reads != "text":
+                raise PluginError(
+                    f"{who}: {option}={value!r} is for reads='text', given reads={self.reads!r}; "
+                    "leave it out"
+                )
         _check_callable(who, "factory", self.factory)
 
     def _settle_verifier(self, who: str) -> None:

@@ -11,13 +11,14 @@ from edifice_tt.contract.scorer_options import name_with
 from edifice_tt.contract.spelled import takes_options_of
 from edifice_tt.machine.progress import Shows, each, length_of
 from edifice_tt.pools.pool import Pool
+from edifice_tt.scoring.alone import score_alone
 from edifice_tt.scoring.at_once import call_at_once
 from edifice_tt.scoring.judges.judge import Judge
 from edifice_tt.scoring.score import score
 from edifice_tt.scoring.verifier import Verifier
 
 
-@takes_options_of(score, ("reduce", "scorer_options", "reads", "range", "level"))
+@takes_options_of(score, ("reduce", "scorer_options", "reads", "range", "level", "per"))
 def score_pools(
     lm: CausalLM | None,
     pools: Iterable[Pool],
@@ -29,31 +30,33 @@ def score_pools(
 ) -> Iterator[Pool]:
     """Yield each pool with a scorer's scores when it is ready; `options` are those of `score`.
 
-    `concurrency` is the number of pools that are scored at once, by calls from several threads. It
-    is for scorers and functions that read text, and by default what the scorer declares.
+    `concurrency` is the number of calls at once, from several threads: of pools, or of candidates
+    with `per="answer"`. It is for scorers and functions that read text, and by default what the
+    scorer declares.
     `progress=True` shows how far it is, and a function is called with each `Progress`.
 
     Raises as `score` does; pools whose scoring had begun are yielded first. Raises `ValueError` for
     a `concurrency` that the scorer cannot have.
     """
-    reads, declared = _about(scorer, options)
+    reads, declared, per = _about(scorer, options)
     count = declared if concurrency is None else check_count("concurrency", concurrency)
     if count > 1 and reads != "text":
         raise ValueError(
             f"concurrency={count} is for a scorer that reads text, given one that reads {reads}; "
             "leave it out"
         )
-    scored = call_at_once(partial(_score, lm, scorer, options), pools, count)
+    ask = score_alone if per == "answer" else call_at_once
+    scored = ask(partial(_score, lm, scorer, options), pools, count)
     return each(progress, scored, length_of(pools), "problems scored")
 
 
-def _about(scorer: Any, options: dict[str, Any]) -> tuple[str, int]:
+def _about(scorer: Any, options: dict[str, Any]) -> tuple[str, int, str]:
     if isinstance(scorer, str):
         record = registry.scorer(name_with(scorer, options.get("scorer_options") or {}))
-        return record.reads, record.concurrency
+        return record.reads, record.concurrency, record.per
     if isinstance(scorer, Verifier | Judge):
-        return "states" if isinstance(scorer, Verifier) else "judge", 1
-    return options.get("reads") or "text", 1
+        return "states" if isinstance(scorer, Verifier) else "judge", 1, ""
+    return options.get("reads") or "text", 1, options.get("per") or ""
 
 
 def _score(lm: CausalLM | None, scorer: Any, options: dict[str, Any], pool: Pool) -> Pool:

@@ -19,6 +19,8 @@ from edifice_tt.engine.counting import counting
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.machine.progress import Shows, showing
 from edifice_tt.pools.pool import Pool
+from edifice_tt.scoring.alone import each_alone
+from edifice_tt.scoring.at_once import call_at_once
 from edifice_tt.scoring.heads import looks_back, read_head
 from edifice_tt.scoring.judges.judge import Judge, question_of
 from edifice_tt.scoring.judges.load import open_judge
@@ -36,6 +38,7 @@ def score(
     reads: str | None = None,
     range: str | None = None,
     level: str | None = None,
+    per: str | None = None,
     progress: Shows = False,
 ) -> Pool:
     """Return a pool with a scorer's scores and declared range added; higher is better.
@@ -46,8 +49,8 @@ def score(
     A judge is a model of its own, and `lm` may be None: a registered name or a `Judge`.
     `scorer_options` go to the factory of a registered scorer, and into the name of its scores.
     `{"window": 64}` of `deepconf` is the scorer `deepconf:window=64`.
-    A function is a scorer too, under its own name; `reads` (default: `text`), `range` and `level`
-    declare it, as in a registration.
+    A function is a scorer too, under its own name; `reads` (default: `text`), `range`, `level` and
+    `per` declare it, as in a registration.
     A scorer of steps fills `step_scores`, and `reduce` makes one score of them (default: `last`, or
     the judge's own; see `steps.reduce_steps`).
     `progress=True` shows how far it is, and a function is called with each `Progress`.
@@ -60,7 +63,7 @@ def score(
     """
     declared = {
         option: value
-        for option, value in (("reads", reads), ("range", range), ("level", level))
+        for option, value in {"reads": reads, "range": range, "level": level, "per": per}.items()
         if value is not None
     }
     if scorer_options and not isinstance(scorer, str):
@@ -105,15 +108,25 @@ def _score_by(record: registry.Scorer, lm: CausalLM | None, pool: Pool, reduce: 
         assert lm is not None
         last_only = not looks_back(lm.scorer, lm.config.hidden_size)
         numbers = read_head(lm.scorer, read_hidden(lm, pool, last_only=last_only), lm.device)
-        values = [float(one[-1]) for one in numbers]
+        rows = _check(record, [float(one[-1]) for one in numbers], pool)
+    elif record.per == "answer":
+        alone, count = each_alone(pool), min(record.concurrency, len(pool)) or 1
+        found = call_at_once(lambda at: (at, _rows(record, alone[at])), range(len(pool)), count)
+        rows = [row for _, (row,) in sorted(found)]
     else:
-        call = _call_of(record, pool)
-        with blamed(f"{_who(record)} failed"):
-            values = call()
-    rows = _check(record, values, pool)
+        rows = _rows(record, pool)
     scores = [reduce_steps(row, reduce or DEFAULT) for row in rows]
     steps = rows if record.level == "step" else ()
     return pool.with_scores(record.name, scores, range=record.range, steps=steps)
+
+
+def _rows(record: registry.Scorer, pool: Pool) -> list[tuple[float, ...]]:
+    """What the scorer gives when it is asked once about these candidates."""
+    call = _call_of(record, pool)
+    where = f" on candidate {pool[0].index}" if record.per == "answer" else ""
+    with blamed(f"{_who(record)} failed{where}"):
+        values = call()
+    return _check(record, values, pool)
 
 
 _OPEN: dict[str, Callable[[registry.Scorer, str | None], Verifier | Judge]] = {

@@ -28,8 +28,9 @@ def forecast_coverage(
     """pass@k for k beyond n, from a beta-binomial fit to the counts of right answers.
 
     `n` and `c` (problems) count the candidates and the right ones. `ks` defaults to the next powers
-    of two beyond the largest n. E[1 - (1-p)^k] = 1 - B(a, b+k) / B(a, b). None when the counts do not determine the spread of p: fewer than two problems, or no
-    problem with both right and wrong answers. Source: Kazdan et al., 2025, arXiv:2510.05197.
+    of two beyond the largest n. E[1 - (1-p)^k] = 1 - B(a, b+k) / B(a, b). None when the counts do
+    not determine the spread of p: fewer than two problems, or no problem with both right and wrong
+    answers. Source: Kazdan et al., 2025, arXiv:2510.05197.
 
     >>> round(forecast_coverage([4] * 5, [0, 1, 2, 3, 4], [1]).coverage[0], 6)
     0.5

@@ -21,14 +21,18 @@ class BrokenPromise(AssertionError):
     """A plugin breaks its contract; the message names the promise and the values found."""
 
 
-def attempt(who: str, when: str, call: Callable[[], R]) -> R:
-    """Call foreign code; if it raises, raise a `BrokenPromise` that says when and what."""
+def attempt(who: str, when: str, call: Callable[[], R], do: str = "") -> R:
+    """Call foreign code; if it raises, raise a `BrokenPromise` that says when and what.
+
+    `do` ends the message. `SystemExit` counts too: it would end the tests.
+    """
     try:
         return call()
     except BrokenPromise:
         raise
-    except Exception as error:
-        raise BrokenPromise(f"{who} raises {when}: {one_line(error)}") from error
+    except (Exception, SystemExit) as error:
+        words = f"{who} raises {when}: {one_line(error)}" + f"; {do}" * bool(do)
+        raise BrokenPromise(words) from error
 
 
 def describe(kind: str, record: Any) -> str:

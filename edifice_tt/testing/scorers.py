@@ -4,6 +4,7 @@ Knows the contract of a scorer; `heads` and `verifiers` check those kinds.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from edifice_tt.contract import registry
+from edifice_tt.contract.errors import EdificeError
 from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.judges.load import open_judge
 from edifice_tt.scoring.score import asked_for
@@ -19,11 +21,14 @@ from edifice_tt.testing.examples import TEXTS
 from edifice_tt.testing.heads import check_head
 from edifice_tt.testing.promises import BrokenPromise, attempt, compare, find, orders
 from edifice_tt.testing.reading import check_value
+from edifice_tt.testing.threads import check_threads
 from edifice_tt.testing.verifiers import check_verifier
 
 PROMPT = "How many primes are below 20?"
 COMPLETIONS = (*TEXTS, TEXTS[0])  # one is repeated, as in real pools
+QUESTION = Pool(PROMPT, (), gold="8")
 Numbers = tuple[float, ...]  # for one item: a score, or one per step
+Ask = Callable[[Pool, list[Any]], Any]
 LOGPROBS = ([-0.5, -0.25], [-3.0], [-1e-6] * 40, [-20.0, -0.125, -1.5], [0.0], [-0.5, -0.25])
 
 
@@ -32,21 +37,25 @@ def check_scorer(
     reads: str | None = None,
     range: str | None = None,
     level: str | None = None,
+    concurrency: int | None = None,
+    per: str | None = None,
     **options: Any,
 ) -> None:
     """Raise `BrokenPromise` unless a scorer keeps the contract of `register_scorers`.
 
     Give the registered name, or a factory with the arguments of its registration: `reads`, and
-    `range` and `level` if not the defaults. With a name, these are compared. `options` go to the
-    factory; `hidden_size` sets D of a head (16 by default).
+    `range`, `level`, `concurrency` and `per` if not the defaults. With a name, these are compared.
+    `options` go to the factory; `hidden_size` sets D of a head (16 by default).
 
     All scorers: scores are finite and in the declared range, and the same when repeated, in any
     order, with any neighbours and alone. Inputs stay unchanged. Heads: the shape is (B, T, 1),
     padding on the right changes nothing, and weights are Tensor attributes. Gradients reach each
     weight, save and load restore all, and every device works. Scorers of text: a list with one
     float per completion, or with one non-empty list of floats per completion if the level is step.
-    The empty completion and the empty list are tried too. Judges: as scorers of text. Verifiers:
-    their file is valid; no model is needed.
+    The empty completion and the empty list are tried too, and a question whose gold answer is not
+    known, which a `ValueError` may refuse. Scorers that declare `concurrency`: one object gives
+    that many threads the scores that it gives one. Judges: as scorers of text. Verifiers: their
+    file is valid; no model is needed.
 
     A head may have no weights if it can reach no Tensor or array, which would not be saved. This
     covers its attributes, class, closures, defaults and named globals.
@@ -59,14 +68,15 @@ def check_scorer(
     edifice_tt.testing.promises.BrokenPromise: scorer '<lambda>' gives 12, an int, for 'There are \
 8.', expected a float; wrap it in float(...)
     """
-    declared = {"reads": reads, "range": range, "level": level}
+    declared: dict[str, Any] = {"reads": reads, "range": range, "level": level}
+    declared |= {"concurrency": concurrency, "per": per}
     if reads is None and not isinstance(name_or_factory, str):
         raise ValueError(
             "reads=None: a factory does not tell what its scorer reads; give reads='hidden', "
             "'text', 'logprobs', 'states' or 'judge'"
         )
     factory: Any = name_or_factory
-    arguments: dict[str, Any] = {k: v for k, v in declared.items() if v is not None}
+    arguments = {k: v for k, v in declared.items() if v is not None}
     register = partial(registry.Scorer, factory=factory, **arguments)
     who, record = find("scorer", factory, register, **declared)
     if record.reads == "hidden":
@@ -77,16 +87,53 @@ def check_scorer(
     if record.reads == "judge":
         judge = attempt(who, "when it is opened", lambda: open_judge(record))
         record = replace(record, reads="text", factory=lambda: judge)
-    noun, items = _items(record.reads)
+    make = partial(_make, who, record, options)
+    _check_lists(who, lambda: partial(make(), QUESTION), record, *_items(record.reads))
+    if record.reads == "text":
+        _check_without_gold(who, make(), record)
+    if record.concurrency > 1:
+        ask, again = (partial(_ask_about, who, record, make()) for _ in "12")
+        check_threads(who, ask, again, COMPLETIONS, record.concurrency)
+    return None
 
-    def make() -> Callable[[list[Any]], Any]:
-        scorer = attempt(who, "when it is made", lambda: record.factory(**options))
+
+def _ask_about(who: str, record: registry.Scorer, ask: Ask, number: int, item: str) -> Numbers:
+    """The numbers for a completion of the question of that number."""
+    question = Pool(f"{PROMPT} ({number})", (), problem=str(number), gold=str(number))
+    return _read_values(who, ask(question, [item]), [item], "completion", record)[0]
+
+
+def _make(who: str, record: registry.Scorer, options: dict[str, Any]) -> Ask:
+    """A new scorer, as a function of a question and a batch."""
+    scorer = attempt(who, "when it is made", lambda: record.factory(**options))
+
+    def ask(question: Pool, batch: list[Any]) -> Any:
         if record.reads != "text":
-            return lambda batch: scorer(batch)
-        asked = asked_for(scorer, Pool(PROMPT, (), gold="8"))
-        return lambda batch: scorer(PROMPT, batch, **asked)
+            return scorer(batch)
+        if record.per == "answer" and len(batch) != 1:
+            return [value for item in batch for value in ask(question, [item])]
+        return scorer(question.prompt, batch, **asked_for(scorer, question))
 
-    return _check_lists(who, make, record, noun, items)
+    return ask
+
+
+def _check_without_gold(who: str, ask: Ask, record: registry.Scorer) -> None:
+    """Check a scorer where the right answer is not known; it may refuse that."""
+    values = attempt(
+        who,
+        "where gold=None, as in a pool without the right answer",
+        lambda: _unless_refused(partial(ask, replace(QUESTION, gold=None), list(COMPLETIONS))),
+        "give a score, or refuse by a ValueError",
+    )
+    if values is not None:
+        _read_values(who, values, COMPLETIONS, "completion", record)
+
+
+def _unless_refused(call: Callable[[], Any]) -> Any:
+    """What a call gives, None if that is refused."""
+    with suppress(ValueError, EdificeError):
+        return call()
+    return None
 
 
 def _items(reads: str) -> tuple[str, Sequence[Any]]:
@@ -143,7 +190,8 @@ def _check_lists(
     later = ask([*items[1:], items[0]], make())
     begun = f"{{}} and, beginning with another {noun}, {{}}; keep nothing between calls"
     same([later[-1], *later[:-1]], begun, "the score depends on earlier calls")
-    if (found := attempt(who, f"on no {noun}s", lambda: scorer([]))) != []:
+    found = attempt(who, f"on no {noun}s", lambda: scorer([]))
+    if found not in ([], ()):
         raise BrokenPromise(f"{who} gives {found!r:.60} for no {noun}s, expected []")
 
 

@@ -35,4 +35,5 @@ def over_http(url="http://127.0.0.1:8080/v1", model="default", seconds=60):
 @hookimpl
 def register_scorers(register):
     about = "a judge behind an address, asked for a number"
-    register("over_http", over_http, "text", range="probability", concurrency=8, summary=about)
+    waits = {"concurrency": 8, "per": "answer"}  # eight answers at once, each kept when it is there
+    register("over_http", over_http, "text", range="probability", summary=about, **waits)

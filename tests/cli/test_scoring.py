@@ -1,7 +1,9 @@
 """Scoring a pool file: what is scored stays, `--resume` goes on, and no file mixes two scorers."""
 
+import json
 import signal
 import sys
+from dataclasses import replace
 from threading import Barrier
 
 import pytest
@@ -177,3 +179,78 @@ def test_what_does_not_wait_for_answers_is_not_called_at_once(run, pool):
     status, _, err = run("score", pool, "--concurrency", 2)
     assert (status, err.count("\n")) == (2, 1)
     assert "--concurrency is for a scorer that reads text" in err
+
+
+EACH = """
+import edifice_tt
+
+asked, fails = [], {}
+
+def begin(): ...
+
+def judge(prompt, completions):
+    (text,) = completions
+    asked.append(text)
+    begin()
+    if text in fails:
+        raise fails[text]
+    return [float(len(text))]
+
+@edifice_tt.hookimpl
+def register_scorers(register):
+    register("length", lambda: judge, reads="text", concurrency=3, per="answer")
+"""
+
+
+@pytest.fixture
+def answers(tmp_path):
+    candidates = tuple(et.Candidate(i, "a" * (i + 1)) for i in range(COUNT))
+    et.write_pools(tmp_path / "answers", [et.Pool("q", candidates, problem="p")])
+    return tmp_path / "answers"
+
+
+def install_each(site: Site):
+    site.install("lengths", EACH)
+    et.scorer("length")
+    import lengths
+
+    return lengths
+
+
+@pytest.mark.parametrize("given", [(), ("--concurrency", 1)])
+def test_a_scorer_per_answer_keeps_every_answer_that_was_paid_for(run, site: Site, answers, given):
+    plugin = install_each(site)
+    plugin.fails["a" * 8] = ConnectionError("status 500")
+    command = ("score", answers, "--scorer", "length", *given)
+    status, _, err = run(*command)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "'length' of lengths 1.0 failed on candidate 7: ConnectionError: status 500" in err
+    (pool,) = et.read_pools(answers)
+    kept = [one.index for one in pool if "length" in one.scores]
+    assert len(kept) == len(plugin.asked) - 1 > 0
+    assert f"{len(kept)} of 11 answers in {answers} have a score; the same command with" in err
+    plugin.fails.clear()
+    status, out, _ = run(*command, "--resume", "--json")
+    assert (status, len(plugin.asked), len({*plugin.asked})) == (0, COUNT + 1, COUNT)
+    (pool,) = et.read_pools(answers)
+    assert [one.scores["length"] for one in pool] == [float(i + 1) for i in range(COUNT)]
+    assert json.loads(out) == json.loads(json.dumps([pool.to_dict()]))
+
+
+def test_the_answers_of_one_problem_are_scored_at_once(run, site: Site, answers):
+    plugin = install_each(site)
+    plugin.begin = Barrier(3, timeout=30).wait  # a call goes on only when three are there
+    (pool,) = et.read_pools(answers)
+    nine = replace(pool, candidates=pool.candidates[:9])
+    for scored in (et.score(None, nine, "length"), *et.score_pools(None, [nine], "length")):
+        assert [one.scores["length"] for one in scored] == [float(i + 1) for i in range(9)]
+    et.write_pools(answers, [nine])
+    assert run("score", answers, "--scorer", "length")[0] == 0
+
+
+def test_when_nothing_is_left_to_score_it_says_so(run, site: Site, answers):
+    plugin = install_each(site)
+    assert run("score", answers, "--scorer", "length")[0] == 0
+    told = f"11 candidates of 1 problems in {answers} have a score by length already\n"
+    assert run("score", answers, "--scorer", "length", "--resume")[1] == told
+    assert len(plugin.asked) == COUNT

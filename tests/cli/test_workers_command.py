@@ -150,11 +150,11 @@ def test_scores_that_failed_are_listed_and_those_of_another_scorer_stay(run, gen
 
 
 def test_a_worker_with_another_scorer_is_refused(run, generate, monkeypatch):
-    from edifice_tt.cli import scoring
+    from edifice_tt.cli import work
 
     generate("alone")
     owners = iter(["driver 1", "worker 2"])
-    monkeypatch.setattr(scoring, "_versioned", lambda _: next(owners))
+    monkeypatch.setattr(work, "_versioned", lambda _: next(owners))
     status, _, err = run("score", "alone", "--executor", "here")
     assert status == 2
     assert "the scorer is of worker 2 here, and the driver's of driver 1" in err

@@ -84,3 +84,8 @@ def test_a_call_sees_the_context_of_its_caller():
 def test_only_a_scorer_of_text_declares_calls_at_once(reads, concurrency, message):
     with pytest.raises(PluginError, match=message):
         Scorer("one", list, reads, concurrency=concurrency)
+
+
+def test_only_a_scorer_of_text_is_asked_per_answer():
+    with pytest.raises(PluginError, match="per='answer' is for reads='text', given reads='hidden'"):
+        Scorer("one", list, "hidden", per="answer")

@@ -76,3 +76,22 @@ def test_an_error_loses_no_scores():
     with pytest.raises(PluginError, match="scorer 'fails' failed: ConnectionError: status 500"):
         found.extend(et.score_pools(None, POOLS, fails, range="unbounded"))
     assert len(found) == 4
+
+
+def test_a_function_may_be_asked_about_one_answer_at_a_time():
+    def alone(prompt, completions):
+        (text,) = completions
+        return [float(len(text))]
+
+    texts = ["a", "", "aaa"]
+    several = [
+        et.Pool("q", tuple(map(et.Candidate, range(n), texts)), problem=str(n)) for n in (3, 0, 2)
+    ]
+    expected = {"3": [1.0, 0.0, 3.0], "0": [], "2": [1.0, 0.0]}
+    for count in (None, 5):
+        found = et.score_pools(None, several, alone, per="answer", concurrency=count)
+        assert {p.problem: [one.scores["alone"] for one in p] for p in found} == expected
+    scored = et.score(None, several[0], alone, per="answer", range="unbounded")
+    assert [one.scores["alone"] for one in scored] == expected["3"]
+    with pytest.raises(PluginError, match=r"per='answers' is none of \('problem', 'answer'\)"):
+        et.score(None, several[0], alone, per="answers")
