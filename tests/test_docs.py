@@ -21,7 +21,8 @@ SITE = sorted(DOCS.rglob("*.md"))
 TEXTS = [*SITE, *sorted(ROOT.glob("plugins/*/README.md")), ROOT / "benchmarks" / "README.md"]
 PAGES = {path.name: path.read_text() for path in SITE if path.parent == DOCS}
 SECTIONS = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", PAGES["hooks.md"], re.M | re.S))
-TESTS = "".join(path.read_text() for path in sorted(Path(__file__).parent.rglob("test_*.py")))
+TESTED = [*Path(__file__).parent.rglob("test_*.py"), *ROOT.glob("plugins/*/tests/test_*.py")]
+TESTS = "".join(path.read_text() for path in sorted(TESTED))
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from threading import Lock
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
 from typing import Any, Self
 
 from distributed import Client, KilledWorker, get_worker, wait
@@ -48,11 +49,7 @@ class Dask:
         self.address, self.cores, self.gpus = address, cores, gpus
         self._most = workers
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # faults are told by us
-        try:
-            self._client = Client(address, timeout=REACH_S)
-        except Exception as error:  # what answers may be anything
-            told = " ".join(str(error).split())[:200] or type(error).__name__
-            raise EdificeError(f"Dask: no scheduler at {address} ({told})") from error
+        self._client = _connect(address)
         self._refused: set[str] = set()
         self._run = f"edifice-tt-{os.urandom(8).hex()}"
 
@@ -119,3 +116,24 @@ class Dask:
             items.give_up(number, f"it cost several workers ({told})")
         else:
             items.lost(number, told)
+
+
+def _connect(address: str) -> Client:
+    """A client; Dask itself would wait for ever where something else than a scheduler listens."""
+    answers: SimpleQueue[Client | Exception] = SimpleQueue()
+
+    def connect() -> None:
+        try:
+            answers.put(Client(address, timeout=REACH_S))
+        except Exception as error:  # what answers may be anything
+            answers.put(error)
+
+    Thread(target=connect, daemon=True).start()
+    try:
+        answer = answers.get(timeout=2 * REACH_S)
+    except Empty:
+        answer = TimeoutError("what listens there says nothing that Dask knows")
+    if isinstance(answer, Client):
+        return answer
+    told = " ".join(str(answer).split())[:200] or type(answer).__name__
+    raise EdificeError(f"Dask: no scheduler at {address} ({told})") from answer

@@ -1,0 +1,90 @@
+"""Three workers of a real Dask on this machine make the file of one process, whoever is killed."""
+
+import os
+import signal
+import socket
+
+import pytest
+from distributed import LocalCluster
+from edifice_tt_dask import make
+
+import edifice_tt as et
+from edifice_tt.testing import check_executor
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    how = {"threads_per_worker": 1, "dashboard_address": None}
+    with LocalCluster(n_workers=3, **how) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def share(cluster):
+    return ["--executor", "dask", "--address", cluster.scheduler_address]
+
+
+def test_it_keeps_the_contract(cluster):
+    check_executor("dask", address=cluster.scheduler_address)
+
+
+def test_a_driver_that_was_killed_is_resumed_to_the_same_file(folder, share):
+    driver = folder.generate(folder.pool, *share)
+    folder.wait_for_lines(driver, 30)
+    driver.kill()
+    folder.finish(driver, -signal.SIGKILL)
+    assert folder.contents("pool.jsonl") != folder.contents("alone.jsonl")
+    folder.finish(folder.generate(folder.pool, *share, "--resume"))
+    assert folder.contents("pool.jsonl") == folder.contents("alone.jsonl")
+
+
+def test_scores_are_those_of_one_process(folder, share):
+    folder.pool.write_bytes((folder.path / "alone.jsonl").read_bytes())
+    given = ["--scorer", "linear", "-m", "tiny.safetensors"]
+    folder.finish(folder.start("score", "alone.jsonl", *given))
+    folder.finish(folder.start("score", folder.pool, *given, *share))
+    assert folder.contents("pool.jsonl") == folder.contents("alone.jsonl")
+
+
+def test_workers_that_are_killed_change_nothing(folder, cluster, share):
+    """One with its nanny, as a machine that goes, and one that its nanny begins again."""
+    driver = folder.generate(folder.pool, *share)
+    folder.wait_for_lines(driver, 20)
+    one, other, *_ = cluster.workers.values()
+    cluster.sync(one.kill)
+    os.kill(other.process.pid, signal.SIGKILL)
+    assert driver.poll() is None
+    folder.finish(driver)
+    assert folder.contents("pool.jsonl") == folder.contents("alone.jsonl")
+    assert folder.lines() == 1 + 30 + 240
+
+
+def test_a_model_that_is_not_there_is_one_line(folder, cluster, share):
+    driver = folder.generate(folder.pool, *share)
+    while not folder.pool.exists():
+        assert driver.poll() is None
+    (folder.path / "tiny.safetensors").unlink()
+    told = folder.finish(driver, 2)
+    assert "no worker is left" in told
+    assert "tiny.safetensors: there is no such file or folder" in told
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("", "give --address tcp://HOST:PORT"),
+        ("nowhere", "no scheduler at nowhere .missing port"),
+        ("http://localhost:1", "unknown address scheme 'http'"),
+    ],
+)
+def test_an_address_that_is_none_is_one_line(address, message):
+    with pytest.raises(et.EdificeError, match=message):
+        make(address)
+
+
+def test_an_address_where_somebody_else_listens_is_one_line(monkeypatch):
+    monkeypatch.setattr("edifice_tt_dask.executor.REACH_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(et.EdificeError, match=f"Dask: no scheduler at {address}"):
+            make(address)
