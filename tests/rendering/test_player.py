@@ -204,6 +204,27 @@ def test_simdgroup_matrices_multiply(play):
     assert c.any()
 
 
+def test_tensor_cores_of_cuda_multiply(play):
+    """Whole numbers, where the PTX ISA puts them: a (16, 16), b (16, 8) by columns, d (16, 8)."""
+    source = """\
+#include <cuda_fp16.h>
+extern "C" __global__ void tried(float* d, const half* a, const half* b) {
+  int g = threadIdx.x / 4, t = threadIdx.x % 4;
+  const int *as = (const int*)a, *bs = (const int*)b;
+  int x[4] = {as[g * 8 + t], as[(g + 8) * 8 + t], as[g * 8 + t + 4], as[(g + 8) * 8 + t + 4]};
+  int y[2] = {bs[g * 8 + t], bs[g * 8 + t + 4]}, z[4] = {};
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(z[0]), "+r"(z[1]), "+r"(z[2]), "+r"(z[3])
+      : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
+  for (int i = 0; i < 4; i++) d[(g + i / 2 * 8) * 8 + t * 2 + i % 2] = __int_as_float(z[i]);
+}"""
+    rng = np.random.default_rng(1)
+    a, b = (rng.integers(-9, 9, size).astype(np.float16) for size in ((16, 16), (8, 16)))
+    found = play("cuda", source, np.full((16, 8), np.nan, np.float32), a, b, threads=32)[0]
+    assert (found == a.astype(np.float32) @ b.astype(np.float32).T).all()
+
+
 def test_a_kernel_that_is_no_program_is_refused(player):
     with pytest.raises(ValueError, match="use of undeclared identifier 'y'"):
         player.cuda('extern "C" __global__ void tried(float* out) { out[0] = y; }')
