@@ -192,6 +192,14 @@ def test_a_lane_that_is_not_there_is_found(play):
         tried(play, "cuda", "out[t] = __shfl_sync(0xffff, float(t), 1);", threads=32)
 
 
+def test_what_depends_on_the_order_of_threads_is_found(play):
+    """By a write that is too wide for the player to see."""
+    body = "typedef float wide __attribute__((ext_vector_type(8))); *(device wide*)out = (wide)%s;"
+    assert tried(play, "metal", body % "2.0f")[:9].tolist() == [2] * 8 + [0]
+    with pytest.raises(Misplayed, match="order: buffer 0"):
+        tried(play, "metal", body % "float(t)")
+
+
 def test_simdgroup_matrices_multiply(play):
     body = "simdgroup_float8x8 a, b, c(0); simdgroup_load(a, out); simdgroup_load(b, out + 64, 8); "
     body += "simdgroup_multiply_accumulate(c, a, b, c); simdgroup_store(c, out + 128);"
@@ -228,6 +236,12 @@ extern "C" __global__ void tried(float* d, const half* a, const half* b) {
 def test_a_kernel_that_is_no_program_is_refused(player):
     with pytest.raises(ValueError, match="use of undeclared identifier 'y'"):
         player.cuda('extern "C" __global__ void tried(float* out) { out[0] = y; }')
+    with pytest.raises(ValueError, match="stack frame size"):
+        player.cuda(
+            'extern "C" __global__ void tried(float* out, int n) { float held[9999];'
+            "for (int i = 0; i < n; i++) held[out[i] > 0 ? i : 0] = out[n - i];"
+            "for (int i = 0; i < n; i++) out[i] = held[i]; }"
+        )
     with pytest.raises(ValueError, match=r"the player has no instruction 'ldmatrix\.sync"):
         player.cuda(
             'extern "C" __global__ void tried(int* out) { asm("ldmatrix.sync;" : "=r"(*out)); }'
