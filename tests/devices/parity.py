@@ -17,12 +17,13 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("", "weights"))
+sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("", "weights", "rendering"))
 
 import block_formats
 import mistakes
 import numpy as np
 import numpy_reference as reference
+import played_device
 import test_gguf
 from kernel_log import KernelLog
 from tinygrad import Device, Tensor, dtypes
@@ -464,8 +465,11 @@ def main():
     parser.add_argument("--only", nargs="*", help="checks to run, as they are named in the result")
     parser.add_argument("--break", dest="mistakes", nargs="*", default=[], choices=mistakes.NAMES)
     parser.add_argument("--dtype", default="float32", help="of the weights in what is broken")
+    parser.add_argument("--played", action="store_true", help="by the player of tests/rendering")
     given = parser.parse_args()
     shrink()
+    if given.played:
+        played_device.play(Device.DEFAULT)
     device = open_device()
     if device == "CL":
         add_a_second_opencl_device()

@@ -9,7 +9,6 @@ import ctypes
 import hashlib
 import platform
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -19,7 +18,8 @@ import dialects
 import numpy as np
 
 HEADERS = Path(__file__).parent / "played"
-LANES, STACK_BYTES, GAP = 32, 1 << 16, 1 << 17
+LANES, MOST_THREADS = 32, 1024  # of a SIMD group, of a group
+STACK_BYTES, GAP, CELL_BYTES = 1 << 16, 1 << 17, 24
 BASE = ["-x", "c++", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-nostdinc", f"-I{HEADERS}"]
 BASE += ["-mf16c"] if platform.machine() == "x86_64" else []
 # Every access to memory calls `played/races.cpp`, where no larger one takes its place.
@@ -28,7 +28,8 @@ SEEN += ["-mllvm", "-tsan-instrument-read-before-write"]
 SEEN += ["-fsanitize=alignment,array-bounds,local-bounds,shift,integer-divide-by-zero"]
 SEEN += ["-fno-sanitize-recover=all", "-fno-sanitize-trap=all"]
 SEEN += ["-fno-vectorize", "-fno-slp-vectorize", "-ffp-contract=off", "-Wno-everything"]
-KINDS = ["", "race", "outside", "unwritten", "parted", "stack", "lane", "read only"]
+SEEN += [f"-Wframe-larger-than={STACK_BYTES // 4}", "-Werror=frame-larger-than"]
+KINDS = ["", "race", "outside", "unwritten", "parted", "lane", "read only"]
 KINDS += ["bounds", "misaligned", "shift", "division"]
 
 
@@ -61,7 +62,6 @@ class Fault(ctypes.Structure):
             "outside": f"outside: {who} {does} outside of {where}",
             "unwritten": f"unwritten: {who} reads what nobody wrote: {where}",
             "parted": f"parted: {who} waits at {lines[0]}, {other} is at {lines[1]}",
-            "stack": f"stack: {who} has more variables than {STACK_BYTES} bytes",
             "lane": f"lane: {who} asks at line {self.line} for a lane that is not there",
             "read only": f"read only: {who} writes what is given to be read: {where}",
             "bounds": f"bounds: {who} is outside of an array, at {lines[0]}",
@@ -94,9 +94,6 @@ class Play(ctypes.Structure):
         ("region_count", ctypes.c_uint64),
         ("fault", Fault),
     ]
-
-
-CELL_BYTES = 24
 
 
 @dataclass(frozen=True)
@@ -159,7 +156,7 @@ class Program:
     """The kernels of one source."""
 
     def __init__(self, library: Path) -> None:
-        ctypes.CDLL(None if sys.platform == "darwin" else "libm.so.6", ctypes.RTLD_GLOBAL)
+        ctypes.CDLL("libm.so.6", ctypes.RTLD_GLOBAL)
         self._library = ctypes.CDLL(str(library))
         self._library.player_shared.restype = ctypes.c_void_p
         self._library.player_shared_bytes.restype = ctypes.c_uint64
@@ -199,10 +196,12 @@ class Program:
     ) -> None:
         """Play once, in place. A number is an array of its own."""
         count = prod(threads)
+        if count > MOST_THREADS:
+            raise ValueError(f"a group of {count} threads, expected {MOST_THREADS} at most")
         if order is None:
-            order = orders(count)[0]
+            order = np.arange(count, dtype=np.uint32)
         memory = [self.shared, *(one for one in given if isinstance(one, Given))]
-        cells = [np.zeros(one.bytes // one.grain * CELL_BYTES, np.uint8) for one in memory]
+        cells = [np.zeros(-(-one.bytes // one.grain) * CELL_BYTES, np.uint8) for one in memory]
         regions = (Region * len(memory))(
             *(
                 Region(one.address, one.bytes, one.grain, cell.ctypes.data if one.written else None)

@@ -1,13 +1,9 @@
-"""Runs small models on a device and writes their numbers as a line of JSON, or null without it.
-
-The word `played` lets the player take the place of a device that is METAL or CUDA.
-"""
+"""Runs small models on a device and writes their numbers as a line of JSON, or null without it."""
 
 import json
-import sys
 
 import numpy as np
-from tinygrad import Device, Tensor
+from tinygrad import Tensor
 
 import edifice_tt as et
 from edifice_tt.contract.errors import ToolchainError
@@ -17,10 +13,6 @@ from edifice_tt.testing import tiny_model
 
 
 def main() -> None:
-    if "played" in sys.argv:
-        from played_device import play
-
-        play(Device.DEFAULT)
     try:
         open_device()
     except ToolchainError:

@@ -192,6 +192,14 @@ def test_a_lane_that_is_not_there_is_found(play):
         tried(play, "cuda", "out[t] = __shfl_sync(0xffff, float(t), 1);", threads=32)
 
 
+def test_what_depends_on_the_order_of_threads_is_found(play):
+    """By a write that is too wide for the player to see."""
+    body = "typedef float wide __attribute__((ext_vector_type(8))); *(device wide*)out = (wide)%s;"
+    assert tried(play, "metal", body % "2.0f")[:9].tolist() == [2] * 8 + [0]
+    with pytest.raises(Misplayed, match="order: buffer 0"):
+        tried(play, "metal", body % "float(t)")
+
+
 def test_simdgroup_matrices_multiply(play):
     body = "simdgroup_float8x8 a, b, c(0); simdgroup_load(a, out); simdgroup_load(b, out + 64, 8); "
     body += "simdgroup_multiply_accumulate(c, a, b, c); simdgroup_store(c, out + 128);"
@@ -204,9 +212,36 @@ def test_simdgroup_matrices_multiply(play):
     assert c.any()
 
 
+def test_tensor_cores_of_cuda_multiply(play):
+    """Whole numbers, where the PTX ISA puts them: a (16, 16), b (16, 8) by columns, d (16, 8)."""
+    source = """\
+#include <cuda_fp16.h>
+extern "C" __global__ void tried(float* d, const half* a, const half* b) {
+  int g = threadIdx.x / 4, t = threadIdx.x % 4;
+  const int *as = (const int*)a, *bs = (const int*)b;
+  int x[4] = {as[g * 8 + t], as[(g + 8) * 8 + t], as[g * 8 + t + 4], as[(g + 8) * 8 + t + 4]};
+  int y[2] = {bs[g * 8 + t], bs[g * 8 + t + 4]}, z[4] = {};
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(z[0]), "+r"(z[1]), "+r"(z[2]), "+r"(z[3])
+      : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
+  for (int i = 0; i < 4; i++) d[(g + i / 2 * 8) * 8 + t * 2 + i % 2] = __int_as_float(z[i]);
+}"""
+    rng = np.random.default_rng(1)
+    a, b = (rng.integers(-9, 9, size).astype(np.float16) for size in ((16, 16), (8, 16)))
+    found = play("cuda", source, np.full((16, 8), np.nan, np.float32), a, b, threads=32)[0]
+    assert (found == a.astype(np.float32) @ b.astype(np.float32).T).all()
+
+
 def test_a_kernel_that_is_no_program_is_refused(player):
     with pytest.raises(ValueError, match="use of undeclared identifier 'y'"):
         player.cuda('extern "C" __global__ void tried(float* out) { out[0] = y; }')
+    with pytest.raises(ValueError, match="stack frame size"):
+        player.cuda(
+            'extern "C" __global__ void tried(float* out, int n) { float held[9999];'
+            "for (int i = 0; i < n; i++) held[out[i] > 0 ? i : 0] = out[n - i];"
+            "for (int i = 0; i < n; i++) out[i] = held[i]; }"
+        )
     with pytest.raises(ValueError, match=r"the player has no instruction 'ldmatrix\.sync"):
         player.cuda(
             'extern "C" __global__ void tried(int* out) { asm("ldmatrix.sync;" : "=r"(*out)); }'

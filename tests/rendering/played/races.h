@@ -8,7 +8,6 @@
 typedef unsigned long u64;
 
 enum { MAX_THREADS = 1024 };
-constexpr u64 UNTOUCHED = 0x5AFE5AFE5AFE5AFE;
 
 // An access: which thread, and how many barriers before. Packed: 0 is none.
 struct Stamp {
@@ -24,7 +23,7 @@ struct Region {
 };
 
 enum Kind : int {
-  NONE, RACE, OUTSIDE, UNWRITTEN, PARTED, OVERFLOW, REFUSED, READ_ONLY,
+  NONE, RACE, OUTSIDE, UNWRITTEN, PARTED, REFUSED, READ_ONLY,
   BOUNDS, MISALIGNED, SHIFT, DIVISION,
 };
 struct Fault {

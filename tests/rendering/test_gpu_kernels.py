@@ -1,0 +1,154 @@
+"""The library's kernels for GPUs, played in Metal and in CUDA against NumPy; and each can fail."""
+
+from dataclasses import replace
+
+import block_formats
+import numpy as np
+import pytest
+from player import Misplayed
+
+from edifice_tt.nn.formats import FORMATS
+from edifice_tt.nn.gpu import kernels
+from edifice_tt.nn.gpu.source import render
+
+COLUMNS = 37  # which no tile divides
+# rows of x, threads of a group, parts, whether there is a bias
+FEW, MANY = (3, 64, 1, True), (17, 64, 1, True)
+OTHERS = [(1, 32, 1, False), (16, 128, 1, True), (5, 64, 3, True)]
+OTHERS += [(65, 32, 1, False), (33, 128, 1, True), (19, 64, 2, False)]
+
+dialects = pytest.mark.parametrize("dialect", ["metal", "cuda"])
+
+
+def changed(kernel, old, new):
+    """A kernel with a mistake."""
+    whole = kernel.body + kernel.library
+    assert old in whole, old
+    parts = {"body": kernel.body.replace(old, new, 1)}
+    if old not in kernel.body:
+        parts = {"library": kernel.library.replace(old, new, 1)}
+    return replace(kernel, **parts)
+
+
+def play(player, dialect, kernel, shape, *given):
+    program = getattr(player, dialect)(render(dialect, kernel))
+    for one in given:
+        one.flags.writeable = False
+    out = np.full(shape, np.nan, np.float32)
+    return program.play(
+        kernel.name, out, *given, groups=kernel.groups, threads=(kernel.threads, 1, 1)
+    )[0]
+
+
+def error_of_product(player, dialect, kind, case, mistake=None):
+    """The largest error of a product, relative to its largest number; NaN counts as infinite."""
+    count, threads, parts, has_bias = case
+    rng, depth = np.random.default_rng(5), block_formats.depth_of(kind)
+    raw = block_formats.blocks(rng, kind, parts * COLUMNS, depth)
+    exact = block_formats.floats(raw, kind).astype(np.float64).reshape(parts, COLUMNS, depth)
+    x = rng.normal(size=(count, parts * depth)).astype(np.float32)
+    bias = rng.normal(size=COLUMNS).astype(np.float32)
+    y = np.einsum("rpd,pcd->rc", x.reshape(count, parts, depth).astype(np.float64), exact)
+    y += bias * has_bias
+    product = kernels.Product(kind, count, COLUMNS, depth, has_bias, parts)
+    kernel = (kernels.few if count <= kernels.FEW else kernels.tiles)(product, threads)
+    kernel = changed(kernel, *mistake) if mistake else kernel
+    given = [x, raw, bias] if has_bias else [x, raw]
+    found = play(player, dialect, kernel, (count, COLUMNS), *given)
+    return float(np.nan_to_num(np.abs(found - y) / np.abs(y).max(), nan=np.inf).max())
+
+
+@pytest.mark.slow
+@dialects
+@pytest.mark.parametrize("case", [FEW, MANY], ids=["few", "many"])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_product_with_each_format_is_numpy_s(player, dialect, case, kind):
+    assert error_of_product(player, dialect, kind, case) < 2e-6
+
+
+@pytest.mark.slow
+@dialects
+@pytest.mark.parametrize("case", OTHERS, ids=str)
+def test_a_product_is_numpy_s_in_groups_of_each_size(player, dialect, case):
+    assert error_of_product(player, dialect, "Q4_0", case) < 2e-6
+
+
+@pytest.mark.slow
+@dialects
+@pytest.mark.parametrize("kind", FORMATS)
+def test_rows_of_each_format_are_numpy_s(player, dialect, kind):
+    """Zeros for ids that name no row."""
+    rng, depth = np.random.default_rng(5), block_formats.depth_of(kind)
+    raw = block_formats.blocks(rng, kind, COLUMNS, depth)
+    ids = np.array([3, COLUMNS, COLUMNS - 1, -1], np.int32)
+    kernel = kernels.rows_of(kind, 4, COLUMNS, depth)
+    expected = np.zeros((4, depth), np.float32)
+    expected[::2] = block_formats.floats(raw, kind)[ids[::2]]
+    found = play(player, dialect, kernel, (4, depth), ids, raw)
+    assert np.abs(found - expected).max() <= 2e-6 * np.abs(expected).max()
+
+
+# What is written in place of what, and how it is seen: by the player, or by the numbers.
+MISTAKES = {
+    "few, an index": (
+        "((r * PARTS + part) * SIXTEENS + i) * 4 + k",
+        "(r * SIXTEENS + i) * 4 + 3 - k",
+        "numbers",
+    ),
+    "few, beyond the last": (
+        "column < COLUMNS) out",
+        "column <= COLUMNS) out",
+        "outside of buffer 3",
+    ),
+    "few, a barrier": ("BARRIER;", "", "unwritten"),
+    "few, a scale": (
+        "number_at(p, s, 4 * k + 1) * scales[c]",
+        "number_at(p, s, 4 * k + 1)",
+        "numbers",
+    ),
+    "many, an index": (
+        "at % 32] = number_at(p, s, j)",
+        "at % 32] = number_at(p, s, 15 - j)",
+        "numbers",
+    ),
+    "many, beyond the last": (
+        "first_row + at / 8 < ROWS ?",
+        "first_row + at / 8 <= ROWS ?",
+        "outside of buffer 1",
+    ),
+    "many, a barrier": ("BARRIER;", "", "unwritten"),
+    "many, the last barrier": ("BARRIER;\n    }", "}", "race"),
+    "many, a scale": ("number_at(p, s, j) * scale", "number_at(p, s, j)", "numbers"),
+}
+
+
+@dialects
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_a_product_is_seen(player, dialect, mistake):
+    old, new, how = MISTAKES[mistake]
+    case = FEW if mistake.startswith("few") else MANY
+    if how == "numbers":
+        assert error_of_product(player, dialect, "Q4_1", case, (old, new)) > 1e-3
+        return
+    with pytest.raises(Misplayed, match=how):
+        error_of_product(player, dialect, "Q4_1", case, (old, new))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+def test_a_kernel_leaves_room_for_others_on_a_multiprocessor(nvrtc, arch):
+    """A multiprocessor has 65536 registers, and 100 KiB of shared memory at the least."""
+    made = {}
+    for kind in FORMATS:
+        depth = block_formats.depth_of(kind)
+        for rows in (1, 8, kernels.FEW, 128) if kind == "Q4_K" else (kernels.FEW, 128):
+            product = kernels.Product(kind, rows, COLUMNS, depth, True)
+            made[kind, rows] = (kernels.few if rows <= kernels.FEW else kernels.tiles)(product)
+        made[kind, 0] = kernels.rows_of(kind, 4, COLUMNS, depth)
+    results = nvrtc([render("cuda", kernel) for kernel in made.values()], arch)
+    for ((_, rows), kernel), found in zip(made.items(), results, strict=True):
+        assert not found["error"], kernel.name
+        # The sums of 16 rows and their weights are more than the 255 registers of a thread.
+        assert found["spilled"] <= (512 if rows == kernels.FEW else 16), kernel.name
+        assert 0 < 4 * found["registers"] * kernel.threads <= 65536, kernel.name
+        assert 4 * found["shared"] <= 100 * 1024, kernel.name
