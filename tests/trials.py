@@ -12,7 +12,7 @@ from edifice_tt.workers.items import Item
 class Here:
     """An executor whose one worker is this process."""
 
-    cores = 1
+    cores = None  # those of this process
 
     def __enter__(self):
         return self
