@@ -18,9 +18,13 @@ def formats_in_c(kinds: Iterable[str]) -> str:
     formats = [form for form in FORMATS.values() if form.name in wanted or form in grouped]
     names = ["F32", *(form.name for form in formats), "FIRST_GROUPED"]
     names += [grouped_kind(form.name) for form in grouped]
+    sizes = {form: f"{form.name}, {form.bytes}, {form.weights}" for form in formats}
+    whole = [form for form in formats if form.whole_numbers]
     lists = {
-        "FORMATS": [f"{form.name}, {form.bytes}, {form.weights}" for form in formats],
-        "WHOLE_NUMBERS": [_grouping(form) for form in formats if form.whole_numbers],
+        "FORMATS": list(sizes.values()),
+        "NUMBERS": [sizes[form] for form in formats if form not in whole],
+        "WHOLE_NUMBERS": [_grouping(form) for form in whole if not form.nibbles],
+        "NIBBLES": [_grouping(form) for form in whole if form.nibbles],
         "GROUPED": [_grouping(form) for form in grouped],
     }
     lines = [f"typedef enum {{ {', '.join(names)} }} kind;"]
@@ -40,10 +44,21 @@ def _grouping(form: Format) -> str:
 
 
 def _reading(form: Format) -> Iterator[str]:
-    if form.whole_numbers is None:
-        signature = f"unpack_{form.name}(float *y, const unsigned char *q)"
-        yield f"static inline WIDE void {signature} {{\n{form.c}\n}}"
-    else:
-        for what in ("number", "scale", "minimum"):
-            expression = getattr(form.whole_numbers, what).replace("\n", " ")
-            yield f"#define {what.upper()}_{form.name} ({expression})"
+    """What `c/weights.c` reads of a format, as macros."""
+    whole = form.whole_numbers
+    if whole is None:
+        yield f"#define SIXTEEN_{form.name} ({form.c})"
+        return
+    number = whole.number
+    if whole.values:
+        number = f"CHOSEN({number}, {', '.join(map(str, whole.values))})"
+    if form.nibbles:
+        values = whole.values or range(-whole.offset, 16 - whole.offset)
+        yield f"#define INDEX_{form.name} ({whole.number})"
+        yield f"#define VALUES_{form.name} {', '.join(map(str, values))}"
+    for what, expression in (
+        ("NUMBER", number),
+        ("SCALE", whole.scale),
+        ("MINIMUM", whole.minimum),
+    ):
+        yield f"#define {what}_{form.name} ({expression})".replace("\n", " ")

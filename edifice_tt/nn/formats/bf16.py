@@ -9,7 +9,5 @@ FORMAT = Format(
     bytes=64,
     scales=(0, 64),
     scale_dtype="bfloat16",
-    c="""\
-for (int i = 0; i < 32; i += 16)
-  *(words *)(y + i) = __builtin_convertvector(*(const shorts *)(q + 2 * i), words) << 16;""",
+    c="AS_FLOATS(__builtin_convertvector(*(const shorts *)(p + 32 * s), words) << 16)",
 )

@@ -8,5 +8,5 @@ FORMAT = Format(
     weights=32,
     bytes=64,
     scales=(0, 64),
-    c="for (int i = 0; i < 32; i += 16) *(floats *)(y + i) = FLOATS(*(const halves *)(q + 2 * i));",
+    c="FLOATS(*(const halves *)(p + 32 * s))",
 )

@@ -15,7 +15,8 @@ class WholeNumbers:
     """Weights that are whole numbers of 1 to 8 bits, times a scale, plus a minimum.
 
     These are expressions of C, in terms of `c/weights.c`, for the 16 weights number `s` of a block.
-    `number` are their bytes: with 8 bits signed, with fewer not, and then less `offset`.
+    `number` are their bytes: with 8 bits signed, with fewer not, and then less `offset`. If there
+    are `values`, it chooses one of these 16.
     """
 
     number: str
@@ -25,6 +26,7 @@ class WholeNumbers:
     offset: int = 0
     run: int = 32  # weights that share a scale, or 16
     head: tuple[int, int] | None = None  # bytes in numbers smaller than 4 bytes; else the scales
+    values: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,8 @@ class Format:
     """A block format of GGUF files. What stands here stands nowhere else.
 
     `scales` are the bytes of a block that hold numbers of `scale_dtype`: what can be NaN. Weights
-    are `whole_numbers`, or `c` are the statements that write them to `float *y` from
-    `const unsigned char *q`. `formula` is the same for tinygrad: blocks (N, bytes) uint8 ->
-    (N, weights); by default its own.
+    are `whole_numbers`, or `c` is an expression of C for the 16 number `s` of the block at `p`.
+    `formula` is the same for tinygrad: blocks (N, bytes) uint8 -> (N, weights); by default its own.
     """
 
     name: str
@@ -51,6 +52,12 @@ class Format:
     def dtype(self) -> str | None:
         """The dtype of formats that are nothing but numbers; None for blocks with scales."""
         return self.scale_dtype if self.scales == (0, self.bytes) else None
+
+    @property
+    def nibbles(self) -> bool:
+        """Whether four bits say which number a weight is."""
+        whole = self.whole_numbers
+        return whole is not None and (whole.bits == 4 or bool(whole.values))
 
     @property
     def head(self) -> tuple[int, int, int]:

@@ -5,7 +5,6 @@ from tinygrad import Tensor, dtypes
 from edifice_tt.nn.formats.format import Format, WholeNumbers
 
 VALUES = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
-TABLE = ", ".join(map(str, VALUES))
 
 
 def _formula(blocks: Tensor) -> Tensor:
@@ -21,5 +20,5 @@ FORMAT = Format(
     bytes=18,
     scales=(0, 2),
     formula=_formula,
-    whole_numbers=WholeNumbers(f"CHOSEN(BYTES(2) >> s % 2 * 4 & 15, {TABLE})", bits=8),
+    whole_numbers=WholeNumbers("BYTES(2) >> s % 2 * 4 & 15", bits=8, values=VALUES),
 )

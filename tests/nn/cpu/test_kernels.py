@@ -105,7 +105,7 @@ def test_the_gradient_of_attention_is_that_of_its_formula(rng):
         assert np.abs(ours).max() > 0.1
 
 
-@pytest.mark.parametrize(("kind", "rows"), [("Q4_1", 1), ("Q4_1", 11), *each(FORMATS, 7)])
+@pytest.mark.parametrize(("kind", "rows"), [("Q4_1", 11), *each(FORMATS, 1), *each(FORMATS, 7)])
 def test_quantised_weights_give_the_bits_of_the_float32_weights_they_stand_for(rng, kind, rows):
     raw = blocks(rng, kind, 13, depth_of(kind))
     layer, expected = quantized.QuantizedLinear(Tensor(raw), kind), floats(raw, kind)

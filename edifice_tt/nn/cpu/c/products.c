@@ -47,19 +47,36 @@ tile(tile_row *y, const float *const *x, const float *const *w, long depth,
   else tile_of(y, x, w, depth, TILE_ROWS);
 }
 
-#define SOME 2 // columns whose blocks are unpacked by turns
+#define SOME 2   // columns whose blocks are unpacked by turns
+#define FAR 8192 // bytes from what is read to what is brought nearer
 
-// The sums of one tile, as in `tile_of`, of one row and blocks; they are unpacked on the way.
+// Bring nearer what is read next of columns that lie one behind the other.
+static inline void fetch_far(const unsigned char *from, long bytes) {
+  for (long at = 0; at < bytes; at += LINE) __builtin_prefetch(from + at + FAR, 0, 2);
+}
+
+// The sums of one tile, as in `tile_of`, of one row and blocks; they are unpacked on the way. Of large
+// blocks a few have their scales read before, so that nothing waits for them.
 #define TIMES_BLOCKS(name, bytes, weights) \
   static __attribute__((noinline)) WIDE void times_##name( \
       vec *to, const float *x, const unsigned char *const *rows, long depth) { \
+    enum { few = weights > 32 ? 2 : 1 }; \
     vec a[SOME] = {0}; \
-    for (long b = 0; b < depth / weights; b++) \
+    for (long b = 0, end; b < depth / weights; b = end) { \
+      scales of[SOME][few]; \
+      end = MIN(b + few, depth / weights); \
       UNROLL for (int j = 0; j < SOME; j++) { \
-        float y[weights]; \
-        unpack_##name(y, rows[j] + b * bytes); \
-        UNROLL for (int k = 0; k < weights; k += WIDTH) a[j] += LOAD(x + b * weights + k) * LOAD(y + k); \
+        fetch_far(rows[j] + b * bytes, (end - b) * bytes); \
+        for (long i = b; i < end; i++) read_##name(&of[j][i - b], rows[j] + i * bytes); \
       } \
+      for (long i = b; i < end; i++) \
+        UNROLL for (int s = 0; s < weights / 16; s++) \
+          UNROLL for (int j = 0; j < SOME; j++) { \
+            floats y = sixteen_##name(rows[j] + i * bytes, &of[j][i - b], s); \
+            UNROLL for (int k = 0; k < 16; k += WIDTH) \
+              a[j] += LOAD(x + i * weights + 16 * s + k) * LOAD((float *)&y + k); \
+          } \
+    } \
     UNROLL for (int j = 0; j < SOME; j++) to[j] = a[j]; \
   }
 FORMATS(TIMES_BLOCKS)
@@ -119,7 +136,7 @@ static WIDE void product(float *out, const float *x, const int *at, long rows, w
       ahead panels = in_shares(next, end, (group + TILE_ROWS - 1) / TILE_ROWS);
       for (long m = 0; m < group; m += TILE_ROWS) {
         tile_row y[TILE_ROWS];
-        fetch_share(&panels);
+        if (!alone) fetch_share(&panels);
         if (alone) y[0] = tile_of_blocks(from[m], w, n, some.end - 1, depth);
         else tile(y, from + m, wp, depth, group - m);
         for (int i = 0; i < MIN(TILE_ROWS, group - m); i++) {

@@ -155,4 +155,3 @@ typedef _Float16 halves __attribute__((ext_vector_type(16), aligned(2)));
 typedef unsigned short shorts __attribute__((ext_vector_type(16), aligned(2)));
 typedef unsigned int words __attribute__((ext_vector_type(16), aligned(4)));
 #define FLOATS(b) __builtin_convertvector(b, floats)
-#define HALF(p) ((float)*(const _Float16 *)(p))

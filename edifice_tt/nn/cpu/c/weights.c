@@ -2,19 +2,21 @@
 // in whole numbers 16 rows at a time.
 //
 // Made from `nn/formats` and put before this room, of the formats that a kernel reads: `kind`, which is
-// F32, then each format, then each that is grouped; unpack_NAME(y, q) for one block of numbers; and
-//   FORMATS(f): f(NAME, bytes of a block, weights of a block) for each format,
-//   WHOLE_NUMBERS(f): f(NAME, as `grouping`) for those whose weights are whole numbers; and for each
-//   NUMBER_NAME, SCALE_NAME and MINIMUM_NAME,
-//   GROUPED(f): the same for each grouped.
+// F32, then each format, then each that is grouped; and
+//   FORMATS(f): f(NAME, bytes of a block, weights of a block) for each format, which is one of
+//   NUMBERS(f): the same for those that are nothing but numbers, with SIXTEEN_NAME;
+//   WHOLE_NUMBERS(f): f(NAME, as `grouping`) for those whose weights are whole numbers, with
+//   NUMBER_NAME, SCALE_NAME and MINIMUM_NAME;
+//   NIBBLES(f): the same for those whose four bits, INDEX_NAME, choose one of VALUES_NAME;
+//   GROUPED(f): f(NAME, as `grouping`) for each grouped.
 //
-// These three read the 16 weights number `s` of a block. Here they read a block of one row, from p
-// on; there is a number for each of 16 weights, and `s` are all 16 where scales are read. In `int8.c`
-// they read a group of 16 rows.
+// All but the values read the 16 weights number `s` of a block. Here they read a block of one row,
+// from p on; there is a number for each of 16 weights, and where scales are read `s` are the first of
+// each run of weights that share one. In `int8.c` they read a group of 16 rows.
 
 #define CONVERT(x) FLOATS(x)        // whole numbers as floats
 #define AS_FLOATS(x) ((floats)(x))  // the floats that have these bits
-#define HALF_AT(at) HALF(p + (at))  // the float of 16 bits from byte `at` on
+#define HALF_AT(at) half_at(p, at)  // the float of 16 bits from byte `at` on
 #define BYTE(at) ((words)(unsigned)p[at]) // one byte, two, four
 #define SHORT(at) ((words)(unsigned)*(const unsigned short *)(p + (at)))
 #define WORD(at) ((words)*(const unaligned *)(p + (at)))
@@ -25,6 +27,19 @@
 #define CHOSEN(index, ...) chosen((octets)(signed_octets){__VA_ARGS__}, index) // from 16 bytes
 
 typedef unsigned unaligned __attribute__((aligned(1)));
+
+// Of a block, which is at least 8 bytes.
+static inline WIDE float half_at(const unsigned char *p, int at) {
+#if defined(__F16C__)
+  // Read as four, since clang makes a single one wait for whatever a register held before.
+  float four __attribute__((ext_vector_type(4)));
+  int first = at < 6 ? at : at - 6;
+  __asm__("vcvtph2ps %1, %0" : "=v"(four) : "m"(*(const char(*)[8])(p + first)));
+  return four[(at - first) / 2];
+#else
+  return *(const _Float16 *)(p + at);
+#endif
+}
 
 static inline WIDE octets bits_of(const unsigned char *p) {
   octets bit = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128}, b = p[0];
@@ -44,24 +59,73 @@ static inline WIDE octets chosen(octets table, octets index) {
 #endif
 }
 
-// All that is taken off is in the second term, which is as exact.
-#define UNPACK_WHOLE(name, bytes, weights, bits, offset, ...) \
-  static inline WIDE void unpack_##name(float *y, const unsigned char *p) { \
-    floats d, m; \
-    { \
-      const words s = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; \
-      (void)s; \
-      d = SCALE_##name, m = MINIMUM_##name; \
-      if (offset) m -= d * offset; \
-    } \
-    UNROLL for (int s = 0; s < weights / 16; s++) { \
-      int by = weights == 32 ? 0 : s; /* a block of 32 has one scale, which need be in no vector */ \
-      octets q = NUMBER_##name; \
-      floats f = bits == 8 ? FLOATS((signed_octets)q) : FLOATS(q); \
-      ((floats *)y)[s] = f * d[by] + m[by]; \
-    } \
+// What the runs of a block share. In memory, since from there a vector is filled with one at once.
+typedef struct {
+  _Alignas(LINE) float d[16], m[16];
+} scales;
+
+#define LANES(count) \
+  typedef float floats __attribute__((ext_vector_type(count), aligned(4))); \
+  typedef unsigned words __attribute__((ext_vector_type(count), aligned(4)))
+
+// read_NAME: the scales of a block, and the minima if it has some, in as many lanes as it has runs.
+#define READ_SCALES(name, bytes, weights, bits, offset, run, head, end, size, has_minimum) \
+  static inline WIDE void read_##name(scales *to, const unsigned char *p) { \
+    LANES(MAX(4, weights / run)); \
+    static const unsigned numbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; \
+    const words s = *(const words *)numbers * (run / 16); \
+    (void)s; \
+    *(floats *)to->d = SCALE_##name; \
+    if (has_minimum) *(floats *)to->m = MINIMUM_##name; \
+    if (weights > run) __asm__("" : "+m"(*to)); /* or they would stay in vectors */ \
   }
-WHOLE_NUMBERS(UNPACK_WHOLE)
+WHOLE_NUMBERS(READ_SCALES)
+NIBBLES(READ_SCALES)
+
+#define SIXTEEN_OF(name) \
+  static inline __attribute__((always_inline)) WIDE floats \
+  sixteen_##name(const unsigned char *p, const scales *of, int s)
+
+// sixteen_NAME: the 16 weights number `s` of a block, whose scales have been read.
+#define SIXTEEN(name, bytes, weights, bits, offset, run, head, end, size, has_minimum) \
+  SIXTEEN_OF(name) { \
+    int by = s / (run / 16); \
+    octets q = NUMBER_##name; \
+    floats f = bits == 8 || offset ? FLOATS((signed_octets)(q - offset)) : FLOATS(q); \
+    return f * of->d[by] + (has_minimum ? of->m[by] : 0); \
+  }
+WHOLE_NUMBERS(SIXTEEN)
+
+#if defined(__AVX512F__)
+// All 16 that the weights of a run can be; an instruction chooses by the lowest four bits of a lane.
+#define SIXTEEN_NIBBLES(name, bytes, weights, bits, offset, run, head, end, size, has_minimum) \
+  SIXTEEN_OF(name) { \
+    int by = s / (run / 16); \
+    floats all = (floats){VALUES_##name} * of->d[by] + (has_minimum ? of->m[by] : 0); \
+    return __builtin_ia32_permvarsf512(all, INDEX_##name); \
+  }
+#undef BYTES
+#define BYTES(at) __builtin_convertvector(*(const octets *)(p + (at)), words)
+NIBBLES(SIXTEEN_NIBBLES)
+#undef BYTES
+#define BYTES(at) (*(const octets *)(p + (at)))
+#else
+NIBBLES(SIXTEEN)
+#endif
+
+#define SIXTEEN_NUMBERS(name, ...) \
+  static inline void read_##name(scales *to, const unsigned char *p) {} \
+  SIXTEEN_OF(name) { return SIXTEEN_##name; }
+NUMBERS(SIXTEEN_NUMBERS)
+
+// unpack_NAME: y = the weights of a block.
+#define UNPACK_BLOCK(name, bytes, weights) \
+  static inline WIDE void unpack_##name(float *y, const unsigned char *p) { \
+    scales of; \
+    read_##name(&of, p); \
+    UNROLL for (int s = 0; s < weights / 16; s++) ((floats *)y)[s] = sixteen_##name(p, &of, s); \
+  }
+FORMATS(UNPACK_BLOCK)
 
 typedef struct {
   const void *data;  // (columns, depth)
