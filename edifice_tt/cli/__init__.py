@@ -193,7 +193,7 @@ def _report(arguments: "Namespace", error: BaseException) -> int:
     from edifice_tt.cli.terminal import tell
     from edifice_tt.contract.errors import EdificeError
     from edifice_tt.contract.plugins import OWN_NAME
-    from edifice_tt.contract.tracing import TRACE, is_tracing, message_of, one_line
+    from edifice_tt.contract.tracing import TRACE, is_tracing, message_of, with_place
     from edifice_tt.machine.environment import misread_variable
 
     error, owner = misread_variable(error) or error, _owner(arguments)
@@ -208,7 +208,7 @@ def _report(arguments: "Namespace", error: BaseException) -> int:
         tell(f"error: {message_of(error)}")
         return 2
     who = f"command {arguments._commands.chosen!r} of {owner}"
-    tell(f"error: {who} failed: {one_line(error)}; {TRACE}=1 shows where")
+    tell(f"error: {who} failed: {with_place(error)}; {TRACE}=1 shows where")
     return 1
 
 

@@ -19,11 +19,11 @@ import pluggy
 
 from edifice_tt.contract import hookspecs
 from edifice_tt.contract.errors import PluginError, name_taken
-from edifice_tt.contract.tracing import is_tracing, one_line, timed, traced, watch
+from edifice_tt.contract.tracing import OWN_NAME as OWN_NAME
+from edifice_tt.contract.tracing import is_tracing, one_line, timed, traced, watch, with_place
 
 GROUP = "edifice_tt"
 SELECTION = "EDIFICE_TT_PLUGINS"
-OWN_NAME = "edifice-tt"
 
 # The library registers its own parts as plugins.
 BUILT_INS = (
@@ -92,7 +92,7 @@ class Plugins:
                         raise
                     self.manager.unregister(name=name)
                     owner = self.owners.pop(name)
-                    self.failures.append(Failure(name, owner, f"{hook}: {one_line(error)}"))
+                    self.failures.append(Failure(name, owner, f"{hook}: {with_place(error)}"))
                     break
                 keepers.append(keep)
             else:
@@ -129,7 +129,7 @@ def load_plugins() -> Plugins:
             raise
         # As above: importing a plugin runs foreign code.
         except BaseException as error:
-            plugins.failures.append(Failure(name, owner, one_line(error)))
+            plugins.failures.append(Failure(name, owner, with_place(error)))
         else:
             plugins.owners[name] = owner
     manager.check_pending()
