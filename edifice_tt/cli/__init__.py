@@ -7,7 +7,7 @@ A user's mistake is one line on stderr and exit status 2, never a traceback. Imp
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from io import TextIOWrapper
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -143,7 +143,8 @@ def _run(argv: Sequence[str] | None) -> int:
         warnings.simplefilter("always", kind)
     arguments = argparse.Namespace(command="")
     try:
-        parser = make_parser()
+        with redirect_stdout(sys.stderr):  # what plugins print when they are imported is no result
+            parser = make_parser()
         if completion.is_asked():
             completion.complete(parser)
         try:

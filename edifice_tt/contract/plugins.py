@@ -119,7 +119,7 @@ def load_plugins() -> Plugins:
     installed, plugins.failures = _installed()
     wanted, plugins.unloaded = _wanted(installed)
     for entry_point in wanted:
-        name, owner = entry_point.name, _owner(entry_point.dist)
+        name, owner = entry_point.name, owner_of(entry_point.dist)
         try:
             if name in plugins.owners:
                 raise name_taken(f"plugin name {name!r}", plugins.owners[name], owner)
@@ -223,7 +223,7 @@ def _installed() -> tuple[list[EntryPoint], list[Failure]]:
         by_owner: dict[str, list[EntryPoint]] = {}
         failures = []
         for distribution in distributions():
-            owner = _owner(distribution)
+            owner = owner_of(distribution)
             try:
                 by_owner.setdefault(owner, list(distribution.entry_points.select(group=GROUP)))
             except Exception as error:
@@ -234,7 +234,7 @@ def _installed() -> tuple[list[EntryPoint], list[Failure]]:
 
 def _wanted(installed: Any) -> tuple[list[EntryPoint], list[str]]:
     """The entry points to load, in the order of their names, and the names of the others."""
-    in_order = sorted(installed, key=lambda one: (one.name, _owner(one.dist)))
+    in_order = sorted(installed, key=lambda one: (one.name, owner_of(one.dist)))
     if (selection := os.environ.get(SELECTION)) is None:
         return in_order, []
     wanted = [name.strip() for name in selection.split(",") if name.strip()]
@@ -248,7 +248,8 @@ def _wanted(installed: Any) -> tuple[list[EntryPoint], list[str]]:
     return [entry_point for entry_point in in_order if entry_point.name in wanted], others
 
 
-def _owner(distribution: Distribution | None) -> str:
+def owner_of(distribution: Distribution | None) -> str:
+    """The name and version of a distribution."""
     try:
         return f"{distribution.name} {distribution.version}" if distribution else _NOBODY
     except Exception:  # its metadata are damaged
