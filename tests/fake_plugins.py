@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+HEAD = "import edifice_tt\n@edifice_tt.hookimpl\n"  # before a hook
 # A sound plugin: one text scorer, named by the test.
 SCORER = """
 import edifice_tt

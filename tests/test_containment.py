@@ -159,7 +159,7 @@ def test_an_error_of_ours_that_cannot_say_what_it_is_is_one_line(site: Site, cap
     assert run(capsys, "select", tmp_path / "pool", "--rule", "evil") == (
         2,
         "",
-        "edifice-tt: error: \n",
+        "edifice-tt: error: rule 'evil' of evil 1.0 on problem '0': \n",
     )
 
 

@@ -72,10 +72,15 @@ def test_a_renamed_template_passes_its_own_tests(site, tmp_path, monkeypatch, ca
         ([], "0 words given, expected 2: NAME FOLDER"),
         (
             ["Brevity", "x"],
-            "NAME='Brevity' must be words of a-z and 0-9 joined by -, as in my-scorer",
+            "NAME='Brevity' must be words of a-z and 0-9 joined by - or _, the first with a letter "
+            "at its beginning, as in my-scorer",
         ),
-        (["2nd", "x"], "NAME='2nd' must be words of a-z and 0-9 joined by -, as in my-scorer"),
-        (["class", "x"], "NAME='class' must be words of a-z and 0-9 joined by -, as in my-scorer"),
+        (
+            ["2nd", "x"],
+            "NAME='2nd' must be words of a-z and 0-9 joined by - or _, the first with a letter "
+            "at its beginning, as in my-scorer",
+        ),
+        (["class", "x"], "NAME='class' is a word of Python's own; take another"),
         (["exp", "x"], "NAME='exp' is a word that the template's code uses; take another"),
         (["brief", "."], "FOLDER='.' is there already; give one that is not"),
     ],
@@ -106,7 +111,8 @@ def files_of(folder):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--new", "Brevity"], "NAME='Brevity' must be words of a-z and 0-9 joined by -"),
+        (["--new", "Brevity"], "NAME='Brevity' must be words of a-z and 0-9"),
+        (["--new", "logprob"], "scorer 'logprob' is registered by edifice-tt; take another name"),
         (["--new", "brief", "--folder", "."], "FOLDER='.' is there already"),
         (["--folder", "x"], "--folder says where --new NAME writes; give both"),
     ],

@@ -7,7 +7,7 @@ A user's mistake is one line on stderr and exit status 2, never a traceback. Imp
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from io import TextIOWrapper
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -143,7 +143,8 @@ def _run(argv: Sequence[str] | None) -> int:
         warnings.simplefilter("always", kind)
     arguments = argparse.Namespace(command="")
     try:
-        parser = make_parser()
+        with redirect_stdout(sys.stderr):  # what plugins print when they are imported is no result
+            parser = make_parser()
         if completion.is_asked():
             completion.complete(parser)
         try:
@@ -193,7 +194,7 @@ def _report(arguments: "Namespace", error: BaseException) -> int:
     from edifice_tt.cli.terminal import tell
     from edifice_tt.contract.errors import EdificeError
     from edifice_tt.contract.plugins import OWN_NAME
-    from edifice_tt.contract.tracing import TRACE, is_tracing, message_of, one_line
+    from edifice_tt.contract.tracing import TRACE, is_tracing, message_of, with_place
     from edifice_tt.machine.environment import misread_variable
 
     error, owner = misread_variable(error) or error, _owner(arguments)
@@ -208,7 +209,7 @@ def _report(arguments: "Namespace", error: BaseException) -> int:
         tell(f"error: {message_of(error)}")
         return 2
     who = f"command {arguments._commands.chosen!r} of {owner}"
-    tell(f"error: {who} failed: {one_line(error)}; {TRACE}=1 shows where")
+    tell(f"error: {who} failed: {with_place(error)}; {TRACE}=1 shows where")
     return 1
 
 

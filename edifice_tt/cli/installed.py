@@ -10,6 +10,7 @@ from typing import Any
 from edifice_tt.cli import new_plugin, options, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.settings import PROJECT, TABLE, read_settings, user_file
+from edifice_tt.contract.astray import find_astray
 from edifice_tt.contract.errors import EdificeError, PluginWarning
 from edifice_tt.contract.plugins import OWN_NAME, SELECTION
 from edifice_tt.contract.records import CONFIDENCES, Scorer
@@ -110,9 +111,10 @@ def _plugins(arguments: argparse.Namespace) -> None:
     failures = list(
         {(f.plugin, f.owner): f for f in commands.failures + registry.failures}.values()
     )
+    astray = [{"owner": one.owner, "reason": one.reason} for one in find_astray()]
     if arguments.json:
         plain = {"distributions": distributions, "failures": [*map(asdict, failures)]}
-        terminal.print_json({**plain, "unloaded": registry.plugins.unloaded})
+        terminal.print_json({**plain, "unloaded": registry.plugins.unloaded, "no_plugins": astray})
         return
     rows: list[tuple[str, str, str]] = []
     for one in distributions:
@@ -123,6 +125,8 @@ def _plugins(arguments: argparse.Namespace) -> None:
     terminal.show(terminal.table(("distribution", "provides", ""), rows))
     for failure in failures:
         terminal.show(f"FAILED {failure}")
+    for one in astray:
+        terminal.show(f"NO PLUGIN {one['owner']}: {one['reason']}")
     if registry.plugins.unloaded:
         told = f"NOT LOADED, for {SELECTION} is set: {', '.join(registry.plugins.unloaded)}"
         terminal.show(textwrap.fill(told, terminal.width()))

@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 from edifice_tt.cli.examples import EXAMPLES
 from edifice_tt.cli.settings import defaults_apart, fill
 from edifice_tt.cli.terminal import visible
-from edifice_tt.contract.errors import PluginError, name_taken, unknown_name
+from edifice_tt.contract.errors import PluginError, disputed, name_taken, unknown_name
+from edifice_tt.contract.tracing import OWN_NAME
 
 
 class Parser(argparse.ArgumentParser):
@@ -143,12 +144,15 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
         self.choices = self._name_parser_map = _Parsers()
         self.owner = self.heading = self.chosen = ""
         self.owners: dict[str, str] = {}
+        self.disputed: dict[str, str] = {}
         self.headings: dict[str, str] = {}
         self.added: list[str] = []
         self.failures: list[Any] = []
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         self.chosen = values[0]  # an option of a plugin's may be called `command` too
+        if owners := self.disputed.get(self.chosen):
+            raise disputed(f"command {self.chosen!r}", owners)
         super().__call__(parser, namespace, values, option_string)
 
     def begin(self, owner: str, heading: str = "") -> None:
@@ -177,6 +181,8 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
         names = [name, *options.get("aliases", ())]
         for one in names:
             if one in self.owners:
+                if self.owner != self.owners[one] != OWN_NAME:
+                    self.disputed[one] = f"{self.owners[one]} and by {self.owner}"
                 raise name_taken(f"command {one!r}", self.owners[one], self.owner)
         try:
             str(options.get("help")) % {"prog": name}

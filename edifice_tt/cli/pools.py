@@ -13,7 +13,7 @@ from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.cli.rule_options import rule_options
 from edifice_tt.contract import registry
-from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.errors import EdificeError, PluginError
 from edifice_tt.contract.records import RANGES
 from edifice_tt.contract.tracing import message_of
 
@@ -172,9 +172,19 @@ def _graded(pools: Iterable[Any], answer: str | None, sums: totals.Totals) -> It
     """Yield the pools, graded if requested and possible, and count them."""
     for pool in _telling(pools):
         if answer is not None and pool.gold is not None:
-            pool = et.grade(pool, answer)
+            try:
+                pool = et.grade(pool, answer)
+            except PluginError as error:
+                raise _at_line(pools, pool, error) from error
         sums.add(pool)
         yield pool
+
+
+def _at_line(pools: Any, pool: Any, error: Exception) -> EdificeError:
+    """The same error with the file and the line of the problem, where pools are read from one."""
+    if (lines := getattr(pools, "lines", None)) is None:
+        return PluginError(message_of(error))
+    return PluginError(f"{pools.path}, line {lines[pool.problem]}: {message_of(error)}")
 
 
 def _telling(pools: Iterable[Any]) -> Iterator[Any]:

@@ -60,6 +60,14 @@ def name_taken(what: str, owner: str, other: str) -> NameTakenError:
     )
 
 
+def disputed(what: str, owners: str) -> NameTakenError:
+    """The error for asking for a name that two plugins register."""
+    return NameTakenError(
+        f"{what} is registered by {owners}; uninstall one of them, or name the plugins to load in "
+        "EDIFICE_TT_PLUGINS"
+    )
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str], note: str = "") -> UnknownNameError:
     """The error for an unknown name; it lists the nearest names, then all of them.
 

@@ -19,11 +19,11 @@ import pluggy
 
 from edifice_tt.contract import hookspecs
 from edifice_tt.contract.errors import PluginError, name_taken
-from edifice_tt.contract.tracing import is_tracing, one_line, timed, traced, watch
+from edifice_tt.contract.tracing import OWN_NAME as OWN_NAME
+from edifice_tt.contract.tracing import is_tracing, one_line, timed, traced, watch, with_place
 
 GROUP = "edifice_tt"
 SELECTION = "EDIFICE_TT_PLUGINS"
-OWN_NAME = "edifice-tt"
 
 # The library registers its own parts as plugins.
 BUILT_INS = (
@@ -93,7 +93,7 @@ class Plugins:
                         raise
                     self.manager.unregister(name=name)
                     owner = self.owners.pop(name)
-                    self.failures.append(Failure(name, owner, f"{hook}: {one_line(error)}"))
+                    self.failures.append(Failure(name, owner, f"{hook}: {with_place(error)}"))
                     break
                 keepers.append(keep)
             else:
@@ -120,7 +120,7 @@ def load_plugins() -> Plugins:
     installed, plugins.failures = _installed()
     wanted, plugins.unloaded = _wanted(installed)
     for entry_point in wanted:
-        name, owner = entry_point.name, _owner(entry_point.dist)
+        name, owner = entry_point.name, owner_of(entry_point.dist)
         try:
             if name in plugins.owners:
                 raise name_taken(f"plugin name {name!r}", plugins.owners[name], owner)
@@ -130,7 +130,7 @@ def load_plugins() -> Plugins:
             raise
         # As above: importing a plugin runs foreign code.
         except BaseException as error:
-            plugins.failures.append(Failure(name, owner, one_line(error)))
+            plugins.failures.append(Failure(name, owner, with_place(error)))
         else:
             plugins.owners[name] = owner
     manager.check_pending()
@@ -224,7 +224,7 @@ def _installed() -> tuple[list[EntryPoint], list[Failure]]:
         by_owner: dict[str, list[EntryPoint]] = {}
         failures = []
         for distribution in distributions():
-            owner = _owner(distribution)
+            owner = owner_of(distribution)
             try:
                 by_owner.setdefault(owner, list(distribution.entry_points.select(group=GROUP)))
             except Exception as error:
@@ -235,7 +235,7 @@ def _installed() -> tuple[list[EntryPoint], list[Failure]]:
 
 def _wanted(installed: Any) -> tuple[list[EntryPoint], list[str]]:
     """The entry points to load, in the order of their names, and the names of the others."""
-    in_order = sorted(installed, key=lambda one: (one.name, _owner(one.dist)))
+    in_order = sorted(installed, key=lambda one: (one.name, owner_of(one.dist)))
     if (selection := os.environ.get(SELECTION)) is None:
         return in_order, []
     wanted = [name.strip() for name in selection.split(",") if name.strip()]
@@ -249,7 +249,8 @@ def _wanted(installed: Any) -> tuple[list[EntryPoint], list[str]]:
     return [entry_point for entry_point in in_order if entry_point.name in wanted], others
 
 
-def _owner(distribution: Distribution | None) -> str:
+def owner_of(distribution: Distribution | None) -> str:
+    """The name and version of a distribution."""
     try:
         return f"{distribution.name} {distribution.version}" if distribution else _NOBODY
     except Exception:  # its metadata are damaged

@@ -5,7 +5,7 @@ Knows what a plugin may declare; calls none of its functions and opens none of i
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,8 @@ from random import Random
 from typing import Any
 
 from edifice_tt.contract.errors import PluginError
+from edifice_tt.contract.factories import check_callable, check_factory, check_takes, parameters
+from edifice_tt.contract.tracing import show
 
 CONFIDENCES = ("entropy", "self_certainty", "deepconf")  # of each token, kept on request
 PER_TOKEN = ("logprobs", *CONFIDENCES)
@@ -38,8 +40,17 @@ class Architecture:
     owner: str = ""
 
     def __post_init__(self) -> None:
+        who, build = f"architecture {self.name!r}", self.build
         for option in ("build", "output_size", "recommended_defaults"):
-            _check_callable(f"architecture {self.name!r}", option, getattr(self, option))
+            check_callable(who, option, getattr(self, option))
+        if (
+            not inspect.isclass(build)
+            and hasattr(build, "architecture")
+            and hasattr(build, "config")
+        ):
+            raise PluginError(
+                f"{who}: build={show(build):.60} is the model itself; give a function"
+            )
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,7 @@ class Scorer:
                     f"{who}: {option}={value!r} is for reads='text', given reads={self.reads!r}; "
                     "leave it out"
                 )
-        _check_callable(who, "factory", self.factory)
+        check_factory(who, self.reads, self.factory)
 
     def _settle_verifier(self, who: str) -> None:
         if self.range == "logit":
@@ -130,16 +141,17 @@ class Selector:
                 f"{who}: needs={self.needs!r} is about scores, so its function must take an option "
                 "scorer"
             )
-        _check_callable(who, "function", self.function)
+        check_callable(who, "function", self.function)
+        check_takes(who, "function", self.function, "candidates")
 
     @property
     def options(self) -> dict[str, inspect.Parameter]:
         """Its options by name: the parameters after the candidates, without a `**`."""
-        return _named(list(_parameters(self.function).values())[1:])
+        return _named(list(parameters(self.function).values())[1:])
 
     def takes(self, option: str) -> bool:
         """Whether its function has an option of that name, or takes any."""
-        return option in self.options or _takes_any(_parameters(self.function).values())
+        return option in self.options or _takes_any(parameters(self.function).values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,9 +168,11 @@ class Extractor:
         who = f"extractor {self.name!r}"
         if self.name.startswith(PATTERN):
             raise PluginError(f"{who}: {PATTERN} begins a pattern, not a name; rename it")
-        _check_callable(who, "function", self.function)
+        check_callable(who, "function", self.function)
+        check_takes(who, "function", self.function, "text")
         if self.equal is not None:
-            _check_callable(who, "equal", self.equal)
+            check_callable(who, "equal", self.equal)
+            check_takes(who, "equal", self.equal, "answer", "other")
 
 
 @dataclass(frozen=True)
@@ -176,7 +190,8 @@ class Task:
 
     def __post_init__(self) -> None:
         who = f"task {self.name!r}"
-        _check_callable(who, "make", self.make)
+        check_callable(who, "make", self.make)
+        check_takes(who, "make", self.make, "rng")
         for option, least in (("max_tokens", 1), ("examples_seed", 0)):
             value = getattr(self, option)
             if type(value) is not int or value < least:
@@ -204,7 +219,7 @@ class Search:
 
     def __post_init__(self) -> None:
         who = f"search {self.name!r}"
-        _check_callable(who, "make", self.make)
+        check_callable(who, "make", self.make)
         if not isinstance(self.needs, list | tuple):
             raise PluginError(f"{who}: needs={self.needs!r} must be a list of {SEARCH_NEEDS}")
         for need in self.needs:
@@ -216,11 +231,11 @@ class Search:
     @property
     def options(self) -> dict[str, inspect.Parameter]:
         """The settings of the search by name, without a `**`."""
-        return _named(_parameters(self.make).values())
+        return _named(parameters(self.make).values())
 
     def takes(self, option: str) -> bool:
         """Whether the search has a setting of that name, or takes any."""
-        return option in self.options or _takes_any(_parameters(self.make).values())
+        return option in self.options or _takes_any(parameters(self.make).values())
 
 
 @dataclass(frozen=True)
@@ -234,7 +249,7 @@ class Executor:
 
     def __post_init__(self) -> None:
         who = f"executor {self.name!r}"
-        _check_callable(who, "make", self.make)
+        check_callable(who, "make", self.make)
         needed = [one.name for one in self.options.values() if one.default is one.empty]
         if needed:
             raise PluginError(f"{who}: make's option {needed[0]} has no default; give it one")
@@ -242,7 +257,7 @@ class Executor:
     @property
     def options(self) -> dict[str, inspect.Parameter]:
         """What can be said of its workers, by name."""
-        return _named(_parameters(self.make).values())
+        return _named(parameters(self.make).values())
 
 
 def _named(parameters: Iterable[inspect.Parameter]) -> dict[str, inspect.Parameter]:
@@ -253,21 +268,9 @@ def _takes_any(parameters: Iterable[inspect.Parameter]) -> bool:
     return any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    try:
-        return inspect.signature(function).parameters
-    except (ValueError, TypeError):  # a C function need not have a signature: assume it takes any
-        return inspect.signature(lambda *_, **__: None).parameters
-
-
 def _check_declared(who: str, option: str, value: str | None, allowed: tuple[Any, ...]) -> None:
     if value not in allowed:
         raise PluginError(f"{who}: {option}={value!r} is none of {allowed}")
-
-
-def _check_callable(who: str, option: str, value: object) -> None:
-    if not callable(value):
-        raise PluginError(f"{who}: {option}={value!r} is not callable")
 
 
 Record = Architecture | Scorer | Selector | Extractor | Task | Search | Executor

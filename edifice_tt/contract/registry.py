@@ -1,18 +1,31 @@
 """Names -> records of every kind, each with its owner; builds nothing itself.
 
-When two plugins register the same name, the first keeps it. The second plugin is left out entirely,
-with a warning that names both.
+When two plugins register the same name, the second is left out entirely, with a warning that names
+both. Who asks for that name gets an error, unless it is the library's own.
 """
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from edifice_tt.contract.errors import PluginError, PluginWarning, name_taken, unknown_name
-from edifice_tt.contract.plugins import Failure, Plugins, load_plugins, surroundings
+from edifice_tt.contract.errors import (
+    EdificeError,
+    PluginWarning,
+    disputed,
+    name_taken,
+    unknown_name,
+)
+from edifice_tt.contract.factories import check_arguments, check_name
+from edifice_tt.contract.plugins import (
+    OWN_NAME,
+    Failure,
+    Plugins,
+    load_plugins,
+    surroundings,
+)
 from edifice_tt.contract.records import CONFIDENCES as CONFIDENCES
 from edifice_tt.contract.records import RANGES as RANGES
 from edifice_tt.contract.records import Architecture as Architecture
@@ -23,7 +36,7 @@ from edifice_tt.contract.records import Scorer as Scorer
 from edifice_tt.contract.records import Search as Search
 from edifice_tt.contract.records import Selector as Selector
 from edifice_tt.contract.records import Task as Task
-from edifice_tt.contract.scorer_options import with_options
+from edifice_tt.contract.scorer_options import full_name, with_options
 
 # The original accepts these for its `embed_dim`.
 EMBED_DIM_ALIASES = ("input_size", "input_dim", "obs_size")
@@ -41,6 +54,7 @@ class Registry:
     tasks: dict[str, Task] = field(default_factory=dict)
     searches: dict[str, Search] = field(default_factory=dict)
     executors: dict[str, Executor] = field(default_factory=dict)
+    disputed: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def failures(self) -> list[Failure]:
@@ -54,19 +68,32 @@ class Registry:
     def find(self, kind: str, name: str, also: tuple[str, ...] = ()) -> Any:
         """The record of that name, or `UnknownNameError` with the nearest names.
 
-        The name of a scorer may hold options: see `scorer_options`.
+        The name of a scorer may hold options: see `scorer_options`. Raises `NameTakenError` for a
+        name that two plugins register: which of them is meant, nobody has said.
 
         `also` lists forms other than names that the message should mention.
         """
         one = kind.split()[-1]
         names: dict[str, Any] = getattr(self, f"{one}es" if one.endswith("ch") else f"{one}s")
+        base, colon, _ = str(name).partition(":") if kind == "scorer" else (name, "", "")
+        if owners := self.disputed.get((one, base)):
+            raise disputed(f"{one} {base!r}", owners)
         if name in names:
             return names[name]
-        base, colon, _ = str(name).partition(":")
-        if kind == "scorer" and colon and base in names:
+        if colon and base in names:
             return with_options(names[base], name)
-        note = "".join(f"; perhaps it was in this: {failure}" for failure in self.failures)
+        left_out = ", ".join(repr(failure.plugin) for failure in self.failures)
+        note = f"; it may be of a plugin that was left out: {left_out}" if left_out else ""
         raise unknown_name(kind, name, [*names, *also], note)
+
+    def full_name(self, scorer: str) -> str:
+        """The name under which this scorer's scores stand: its options in their usual spelling."""
+        base, colon, _ = scorer.partition(":")
+        if not colon or base not in self.scorers:
+            return scorer
+        with suppress(EdificeError, ValueError):
+            return full_name(self.scorers[base], scorer)
+        return scorer
 
 
 _cache: tuple[Registry, Any] | None = None  # with the surroundings in which it is valid
@@ -130,10 +157,12 @@ def _ask_plugins() -> Registry:
         added: dict[str, Any] = {}
 
         def register(name: str, *arguments: Any, **options: Any) -> None:
-            if not isinstance(name, str) or not name:
-                raise PluginError(f"the name of a {kind} must be a non-empty str, given {name!r}")
+            check_name(kind, name)
             if (other := records.get(name) or added.get(name)) is not None:
+                if owner != other.owner != OWN_NAME:
+                    registry.disputed[kind, name] = f"{other.owner} and by {owner}"
                 raise name_taken(f"{kind} {name!r}", other.owner, owner)
+            check_arguments(kind, name, make, options, len(arguments))
             added[name] = make(name, *arguments, **options, owner=owner)
 
         return {"register": register}, lambda: records.update(added)

@@ -11,10 +11,11 @@ from functools import partial
 from inspect import Parameter, isclass, signature
 from typing import Any, get_args, get_type_hints
 
-from edifice_tt.contract.errors import unknown_name
+from edifice_tt.contract.errors import PluginError, unknown_name
+from edifice_tt.contract.factories import make_scorer
 from edifice_tt.contract.made import make_once
 from edifice_tt.contract.records import Scorer
-from edifice_tt.contract.tracing import blamed
+from edifice_tt.contract.tracing import blamed, subject_of
 
 _NEXT = re.compile(r":(?=[^\W\d]\w*=)")  # so a value may hold other colons, as an address does
 _KINDS: dict[type, tuple[str, Callable[[str], Any]]] = {
@@ -52,6 +53,25 @@ def with_options(record: Scorer, name: str) -> Scorer:
     else it is text. Raises `UnknownNameError` for another option, and `ValueError` for a value that
     it cannot have, or where one is missing.
     """
+    given = _given(record, name)
+    made = replace(
+        record, name=name_with(record.name, given), factory=partial(record.factory, **given)
+    )
+    check_complete(made)
+    if record.reads != "judge":  # it is made where its device is known
+        who, subject = f"scorer {made.name!r} of {record.owner}", subject_of("scorer", made)
+        with blamed(f"{who} failed", own=(ValueError, PluginError), subject=subject):
+            make_once(made, partial(make_scorer, made))  # what it refuses is told before sampling
+    return made
+
+
+def full_name(record: Scorer, name: str) -> str:
+    """The name with its options in their usual spelling and order. Raises as `with_options`."""
+    return name_with(record.name, _given(record, name))
+
+
+def _given(record: Scorer, name: str) -> dict[str, Any]:
+    """The options in a name, in the order of the factory's parameters."""
     known = _kinds(record)
     given: dict[str, Any] = {}
     for text in _NEXT.split(name.removeprefix(f"{record.name}:")):
@@ -68,12 +88,7 @@ def with_options(record: Scorer, name: str) -> Scorer:
             given[option] = read(value)
         except (ValueError, KeyError):
             raise ValueError(f"scorer {name!r}: {option}={value} must be {words}") from None
-    made = replace(record, name=name, factory=partial(record.factory, **given))
-    check_complete(made)
-    if record.reads != "judge":  # it is made where its device is known
-        with blamed(f"scorer {name!r} of {record.owner} failed", own=(ValueError,)):
-            make_once(made, made.factory)  # a value that it refuses is told before sampling
-    return made
+    return {option: given[option] for option in known if option in given}
 
 
 def check_complete(record: Scorer) -> None:
@@ -82,7 +97,8 @@ def check_complete(record: Scorer) -> None:
         if one.default is one.empty:
             raise ValueError(
                 f"scorer {record.name!r} needs the option {name}; give --scorer-option {name}=..., "
-                f'in Python scorer_options={{"{name}": ...}}'
+                f'in Python scorer_options={{"{name}": ...}}. If this is the scorer itself, '
+                "register a function that returns it"
             )
 
 

@@ -5,6 +5,7 @@ import os
 import reprlib
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FunctionType
@@ -13,8 +14,10 @@ from typing import Any, TypeVar
 import pluggy
 
 from edifice_tt.contract.errors import EdificeError, PluginError
+from edifice_tt.contract.places import place_of
 
 R = TypeVar("R")
+OWN_NAME = "edifice-tt"  # the owner of what the library registers
 TRACE = "EDIFICE_TT_TRACE_PLUGINS"
 
 # Foreign objects may have a repr of any length, or one that raises.
@@ -45,18 +48,38 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
+def with_place(error: BaseException) -> str:
+    """An error in one line, and where foreign code raised it; our own errors need no place."""
+    place = "" if isinstance(error, EdificeError) else place_of(error)
+    return one_line(error) + f" ({place})" * bool(place)
+
+
+def subject_of(kind: str, record: Any) -> str:
+    """How an error of a plugin's own begins; of the library's own, with nothing."""
+    owner = f" of {record.owner}" if record.owner else ""
+    return "" if record.owner == OWN_NAME else f"{kind} {record.name!r}{owner}"
+
+
 @contextmanager
-def blamed(who: str, own: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
+def blamed(
+    who: str, own: tuple[type[BaseException], ...] = (), subject: str = ""
+) -> Iterator[None]:
     """Foreign code: whatever it raises becomes a `PluginError` that tells whose it is.
 
-    Its `own` errors pass, which are its answer.
+    Its `own` errors pass, which are its answer. They begin with the `subject`, if there is one.
     """
     try:
         yield
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:
-        if isinstance(error, (KeyboardInterrupt, *own)):
+        if not isinstance(error, own):
+            raise PluginError(f"{who}: {with_place(error)}") from error
+        if not subject:
             raise
-        raise PluginError(f"{who}: {one_line(error)}") from error
+        ours = type(error).__module__.startswith("edifice_tt.")
+        kind: type[Exception] = EdificeError if isinstance(error, EdificeError) else ValueError
+        raise (type(error) if ours else kind)(f"{subject}: {message_of(error)}") from error
 
 
 def timed(what: str, call: Callable[[], R]) -> R:
@@ -105,6 +128,8 @@ def _print_call(
         # In call order: the last registered comes first.
         names = ", ".join(impl.plugin_name for impl in reversed(impls))
         _print(f"{names}: {hook}{_show_arguments((), arguments)}", result)
+        if error:
+            traceback.print_exception(error)
 
 
 def _show_arguments(values: tuple[Any, ...], options: Mapping[str, object]) -> str:

@@ -66,6 +66,8 @@ class Request:
         sampler = Sampler(self.temperature, self.top_k, self.top_p, self.seed)
         checked |= {"top_k": sampler.top_k, "seed": sampler.seed}
         if self.answer is not None:
+            if not isinstance(self.answer, str):
+                raise ValueError("the pool records answer=..., so it must be an extractor's name")
             find_answers(self.answer)
         vars(self).update(checked)
 

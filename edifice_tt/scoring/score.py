@@ -12,6 +12,7 @@ from edifice_tt.architectures.attached import has_head
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, PluginError
+from edifice_tt.contract.factories import make_scorer
 from edifice_tt.contract.made import make_once
 from edifice_tt.contract.scorer_options import check_complete, name_with
 from edifice_tt.contract.tracing import blamed, one_line, show
@@ -176,7 +177,7 @@ def _call_of(record: registry.Scorer, pool: Pool) -> Callable[[], Any]:
     """The call of a scorer with what it reads of a pool, and what it asks for beside the text."""
     inputs = _inputs(record, pool)
     with blamed(f"{_who(record)} failed"):
-        scorer = make_once(record, record.factory)
+        scorer = make_once(record, partial(make_scorer, record))
     asked = asked_for(scorer, pool) if record.reads == "text" else {}
     return lambda: scorer(*inputs, **asked)
 

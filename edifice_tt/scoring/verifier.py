@@ -213,7 +213,7 @@ def load_verifier(path: str | os.PathLike[str], device: str | None = None) -> Ve
     if isinstance(path, str):
         registered = registry.load_registry().verifiers
         if path in registered:
-            return open_verifier(registered[path], device)
+            return open_verifier(registry.scorer(path), device)
     file = open_safetensors(path, FORMAT)
     opened = open_device(device)
     try:

@@ -13,9 +13,10 @@ from typing import Any
 from edifice_tt.contract import records, registry
 from edifice_tt.contract.errors import PluginError
 from edifice_tt.contract.records import PATTERN
-from edifice_tt.contract.tracing import one_line, show
+from edifice_tt.contract.tracing import blamed, show
 
 Extractor = Callable[[str], str | None]
+Named = str | Extractor  # the name of an extractor, or a function that is one
 
 _BARE = (
     r"(?![A-Za-z]{2})(?=(?P<all>(?:\\(?!boxed|fbox)[A-Za-z]+"
@@ -34,8 +35,10 @@ _THOUGHT = re.compile(
 _LONGEST_SIGN = 24
 
 
-def extractor(name: str) -> Extractor:
+def extractor(name: Named) -> Extractor:
     r"""An extractor by name: `text`, `number`, `boxed`, a plugin's, or `regex:PATTERN`.
+
+    A function is one, too; it is then checked as a plugin's is.
 
     A pattern's first group is the answer (the whole match when it has none); the last match counts.
     Each reads the text `without_thinking`. Raises `UnknownNameError` for an unknown name and
@@ -87,8 +90,13 @@ class Answers:
         return merged
 
 
-def find_answers(name: str) -> Answers:
+def find_answers(name: Named) -> Answers:
     """The extractor of this name with its test for equal answers. Raises as `extractor` does."""
+    if callable(name):
+        named = getattr(name, "__name__", type(name).__name__)
+        return _in_use(records.Extractor(f"function {named}", name))
+    if not isinstance(name, str):
+        raise ValueError(f"answer={show(name):.60} is neither an extractor's name nor a function")
     if not name.startswith(PATTERN):
         also = (f"{PATTERN}PATTERN",)
         return _in_use(registry.load_registry().find("answer extractor", name, also))
@@ -102,16 +110,13 @@ def find_answers(name: str) -> Answers:
 @lru_cache(maxsize=64)
 def _in_use(record: records.Extractor) -> Answers:
     """The registered functions wrapped: they see no thinking, and their results are checked."""
-    who = f"answer extractor {record.name!r} of {record.owner}"
+    who = f"answer extractor {record.name!r}" + f" of {record.owner}" * bool(record.owner)
 
     def ask(function: Callable[..., Any], *texts: str) -> Any:
-        try:
+        part = ": equal" if function is record.equal else ""
+        on = " and ".join(f"{show(text):.60}" for text in texts)
+        with blamed(f"{who}{part} failed on {on}"):
             return function(*texts)
-        except KeyboardInterrupt:
-            raise
-        # Whatever it raises, the error names its owner.
-        except BaseException as error:
-            raise PluginError(f"{who} failed on {show(texts[0]):.60}: {one_line(error)}") from error
 
     def extract(text: str) -> str | None:
         answer = ask(record.function, without_thinking(text))

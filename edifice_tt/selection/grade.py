@@ -3,19 +3,22 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from edifice_tt.contract.errors import PluginError
+from edifice_tt.contract.shown import cut
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool
-from edifice_tt.selection.answers import find_answers, opened_thinking
+from edifice_tt.selection.answers import Named, find_answers, opened_thinking
 
 
-def grade(pool: Pool, answer: str = "text") -> Pool:
+def grade(pool: Pool, answer: Named = "text") -> Pool:
     """Set `answer` and `correct` of each candidate from its text and the gold answer.
 
-    `answer` names an extractor: `text`, `number`, `boxed`, `regex:PATTERN` or a plugin's. It also
+    `answer` names an extractor: `text`, `number`, `boxed`, `regex:PATTERN` or a plugin's; or it is
+    a function that takes a text and returns its answer, or None. It also
     reads the gold answer; if it finds nothing there, the gold answer is used unchanged. A candidate
     in which nothing is found gets the answer "" and is wrong. A candidate without a text keeps its
     answer. Raises `ValueError` for a pool without a gold answer, `UnknownNameError` for an unknown
-    extractor.
+    extractor. Raises `PluginError` for one that fails, with its owner, the problem and the texts.
 
     >>> pool = Pool("1 + 1?", (Candidate(0, "It is 2."), Candidate(1, "3.0")), gold="2.0")
     >>> [(c.answer, c.correct) for c in grade(pool, "number")]
@@ -25,12 +28,16 @@ def grade(pool: Pool, answer: str = "text") -> Pool:
         raise ValueError(
             f"problem {pool.problem!r} has no gold answer, so nothing can be graded; give it one"
         )
-    mark = grader(answer, pool.gold, pool.prompt)
-    return replace(pool, candidates=tuple(map(mark, pool)))
+    try:
+        mark = grader(answer, pool.gold, pool.prompt)
+        return replace(pool, candidates=tuple(map(mark, pool)))
+    except PluginError as error:
+        gold = f"its right answer is {cut(pool.gold, 40)!r}"
+        raise PluginError(f"problem {pool.problem!r} ({gold}): {error}") from error
 
 
 def grader(
-    answer: str | None, gold: str | None, prompt: str = ""
+    answer: Named | None, gold: str | None, prompt: str = ""
 ) -> Callable[[Candidate], Candidate]:
     """What gives a candidate its `answer`, and `correct` where the gold answer is known.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from edifice_tt.contract.options import check_seed
 from edifice_tt.pools.candidates import Candidate
-from edifice_tt.selection.answers import find_answers, whole_text, without_thinking
+from edifice_tt.selection.answers import Named, find_answers, whole_text, without_thinking
 from edifice_tt.selection.select import Choice, check_scores, scorer_of
 
 CUT_OFF = ("abstain", "vote")  # what an answer does that was cut off before its end
@@ -38,7 +38,7 @@ def best_of_n(candidates: Sequence[Candidate], scorer: str | None = None) -> Cho
 
 
 def majority(
-    candidates: Sequence[Candidate], answer: str | None = None, cut_off: str = "abstain"
+    candidates: Sequence[Candidate], answer: Named | None = None, cut_off: str = "abstain"
 ) -> Choice:
     """The candidate with the most common answer; the lowest index among those.
 
@@ -56,7 +56,7 @@ def majority(
 def weighted(
     candidates: Sequence[Candidate],
     scorer: str | None = None,
-    answer: str | None = None,
+    answer: Named | None = None,
     cut_off: str = "abstain",
 ) -> Choice:
     """The candidate whose answer has the largest sum of scores; the lowest index among those.
@@ -81,7 +81,7 @@ def weighted(
 def weighted_logit(
     candidates: Sequence[Candidate],
     scorer: str | None = None,
-    answer: str | None = None,
+    answer: Named | None = None,
     cut_off: str = "abstain",
 ) -> Choice:
     """`weighted` with the sigmoid of each score, for a scorer that declares logits.
@@ -102,7 +102,7 @@ def weighted_logit(
 def pessimistic(
     candidates: Sequence[Candidate],
     scorer: str | None = None,
-    answer: str | None = None,
+    answer: Named | None = None,
     delta: float = DELTA,
     cut_off: str = "abstain",
 ) -> Choice:
@@ -158,7 +158,7 @@ def oracle(candidates: Sequence[Candidate]) -> Choice:
     return Choice((right or ordered)[0], "oracle", tally)
 
 
-def answers_of(candidates: Sequence[Candidate], answer: str | None = None) -> list[str | None]:
+def answers_of(candidates: Sequence[Candidate], answer: Named | None = None) -> list[str | None]:
     """Each candidate's answer in canonical form, in the given order; None abstains.
 
     `answer` names an extractor (see `answers.extractor`). Where it has an `equal` of its own, an
@@ -188,7 +188,7 @@ def answers_of(candidates: Sequence[Candidate], answer: str | None = None) -> li
 
 
 def group_by_answer(
-    candidates: Sequence[Candidate], answer: str | None = None, cut_off: str = "abstain"
+    candidates: Sequence[Candidate], answer: Named | None = None, cut_off: str = "abstain"
 ) -> dict[str, list[Candidate]]:
     """Candidates grouped by answer, in the order of their indices; without those that abstain.
 
@@ -228,7 +228,7 @@ def check_cut_off(cut_off: str) -> None:
 def _elect(
     rule: str,
     candidates: Sequence[Candidate],
-    answer: str | None,
+    answer: Named | None,
     cut_off: str,
     weigh: Callable[[Sequence[Candidate]], float],
 ) -> Choice:

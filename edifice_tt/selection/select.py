@@ -20,7 +20,7 @@ from edifice_tt.contract.errors import (
 )
 from edifice_tt.contract.options import problem_seed, whole
 from edifice_tt.contract.shown import Shown, Table, first_of, number, quoted
-from edifice_tt.contract.tracing import blamed, show
+from edifice_tt.contract.tracing import blamed, show, subject_of
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.answers import opened_thinking
@@ -138,6 +138,7 @@ class Rule:
     def of(self, pool: Pool | Sequence[Candidate]) -> Callable[[Sequence[Candidate]], Choice]:
         """A function that chooses from a part of the pool; checks the pool's scores first."""
         options = dict(self.options)
+        where = f" on problem {pool.problem!r}" if isinstance(pool, Pool) else ""
         if self.record.needs is not None:
             scorer = scorer_of(tuple(pool), options.get("scorer"))
             ranges = pool.ranges if isinstance(pool, Pool) else {}
@@ -150,20 +151,24 @@ class Rule:
                 if seed is not None and 0 <= seed < 2**64:  # the rule refuses others, or not
                     options["seed"] = problem_seed(seed, pool.problem)
             if opened_thinking(pool.prompt):
-                return lambda candidates: self._ask_behind(pool.prompt, candidates, options)
-        return lambda candidates: self._ask(candidates, options)
+                return lambda candidates: self._ask_behind(pool.prompt, candidates, options, where)
+        return lambda candidates: self._ask(candidates, options, where)
 
     def _ask_behind(
-        self, prompt: str, candidates: Sequence[Candidate], options: Mapping[str, Any]
+        self, prompt: str, candidates: Sequence[Candidate], options: Mapping[str, Any], where: str
     ) -> Choice:
-        choice = self._ask(behind(prompt, candidates), options)
+        choice = self._ask(behind(prompt, candidates), options, where)
         (own,) = (candidate for candidate in candidates if candidate.index == choice.index)
         return replace(choice, candidate=own)
 
-    def _ask(self, candidates: Sequence[Candidate], options: Mapping[str, Any]) -> Choice:
+    def _ask(
+        self, candidates: Sequence[Candidate], options: Mapping[str, Any], where: str
+    ) -> Choice:
         owner = self.record.owner
         who = f"rule {self.record.name!r}" + (f" of {owner}" if owner else "")
-        with blamed(f"{who} failed", own=(EdificeError, ValueError)):
+        subject = subject_of("rule", self.record)
+        subject += where if subject else ""
+        with blamed(f"{who} failed{where}", own=(EdificeError, ValueError), subject=subject):
             choice = self.record.function(candidates, **options)
         if not isinstance(choice, Choice):
             raise PluginError(f"{who} gave {show(choice):.60}, expected a Choice")
@@ -262,5 +267,7 @@ def scorer_of(candidates: Sequence[Candidate], scorer: str | None) -> str:
             f"{', '.join(names)}"
         )
     if scorer is not None and scorer not in names:
+        if (full := registry.load_registry().full_name(scorer)) in names:
+            return full
         raise unknown_name("scorer in this pool", scorer, names)
     return scorer or names[0]

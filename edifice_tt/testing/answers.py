@@ -22,6 +22,8 @@ TEXTS = (
     "1,000 and 10^3",
 )
 
+UNREAD = ("unknown", "not known")  # where an extractor finds nothing, as in most
+
 
 def check_answers(
     name_or_function: str | Callable[[str], str | None],
@@ -33,7 +35,8 @@ def check_answers(
     Give the registered name, or a function and the `equal` that would be registered with it.
     `texts` are the texts to read; add your own. For each, the extractor must return a str or None,
     the same twice, and never raise. `equal` must return True or False for every pair of answers,
-    True for identical ones, and the same in both orders.
+    True for identical ones, and the same in both orders. A right answer in which the extractor
+    finds nothing reaches `equal` as it is, so texts of that kind are tried as its second argument.
 
     Raises `UnknownNameError` for an unknown name.
 
@@ -46,9 +49,16 @@ expected a str or None
     function: Any = name_or_function
     make = partial(records.Extractor, function=function, equal=equal)
     who, record = find("answer extractor", function, make)
-    answers = [answer for text in texts if (answer := _read(who, record, text)) is not None]
-    for one, other in product(answers, answers) if record.equal is not None else ():
+    read = {text: _read(who, record, text) for text in (*texts, *UNREAD)}
+    answers = [answer for answer in read.values() if answer is not None]
+    if record.equal is None:
+        return
+    for one, other in product(answers, answers):
         _check_pair(who, record.equal, one, other)
+    for text, other in product(answers, [text.strip() for text in read if read[text] is None]):
+        when = f"in equal on {text!r:.60} and {other!r:.60}, a right answer with nothing to extract"
+        if not isinstance(same := attempt(who, when, partial(record.equal, text, other)), bool):
+            raise BrokenPromise(f"{who} gives {same!r:.60} {when}, expected True or False")
 
 
 def _read(who: str, record: records.Extractor, text: str) -> str | None:
@@ -64,8 +74,8 @@ def _read(who: str, record: records.Extractor, text: str) -> str | None:
 
 def _check_pair(who: str, equal: Callable[[str, str], bool], one: str, other: str) -> None:
     pair = f"{one!r:.60} and {other!r:.60}"
-    same = attempt(who, f"on {pair}", lambda: equal(one, other))
-    back = attempt(who, f"on {pair}", lambda: equal(other, one))
+    same = attempt(who, f"in equal on {pair}", lambda: equal(one, other))
+    back = attempt(who, f"in equal on {pair}", lambda: equal(other, one))
     if not isinstance(same, bool):
         raise BrokenPromise(f"{who}: equal gives {same!r:.60} for {pair}, expected True or False")
     if one == other and not same:

@@ -1,12 +1,13 @@
 """Reports broken promises and compares numbers. Knows no kind of plugin."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 
 from edifice_tt.contract import registry
+from edifice_tt.contract.errors import unknown_name
+from edifice_tt.contract.factories import parameters
 from edifice_tt.contract.tracing import one_line
 from edifice_tt.machine.toolchain import list_devices
 
@@ -59,12 +60,20 @@ def find(kind: str, plugin: Any, make: Callable[[str], Any], **expected: Any) ->
     return who, record
 
 
+def check_options(kind: str, name: str, function: Callable[..., Any], given: Any) -> None:
+    """Raise `UnknownNameError` for an option that a function does not take, with the nearest."""
+    known = parameters(function)
+    for option in given:
+        if option not in accepted(function, {option: None}):
+            raise unknown_name(f"option of {kind} {name}", option, known)
+
+
 def accepted(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
     """The options that a function accepts as parameters; all if it takes any."""
-    parameters = inspect.signature(function).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    known = parameters(function)
+    if any(p.kind is p.VAR_KEYWORD for p in known.values()):
         return options
-    return {name: value for name, value in options.items() if name in parameters}
+    return {name: value for name, value in options.items() if name in known}
 
 
 def first_difference(one: Array, other: Array, tolerance: float) -> tuple[int, ...] | None:

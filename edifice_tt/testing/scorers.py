@@ -14,12 +14,14 @@ import numpy as np
 
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.factories import make_scorer
+from edifice_tt.contract.scorer_options import check_complete
 from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.judges.load import open_judge
 from edifice_tt.scoring.score import asked_for
 from edifice_tt.testing.examples import TEXTS
 from edifice_tt.testing.heads import check_head
-from edifice_tt.testing.promises import BrokenPromise, attempt, compare, find, orders
+from edifice_tt.testing.promises import BrokenPromise, attempt, check_options, compare, find, orders
 from edifice_tt.testing.reading import check_value
 from edifice_tt.testing.threads import check_threads
 from edifice_tt.testing.verifiers import check_verifier
@@ -79,6 +81,8 @@ def check_scorer(
     arguments = {k: v for k, v in declared.items() if v is not None}
     register = partial(registry.Scorer, factory=factory, **arguments)
     who, record = find("scorer", factory, register, **declared)
+    own = options.keys() - ({"hidden_size"} if record.reads == "hidden" else set())
+    check_options("scorer", record.name, record.factory, own)
     if record.reads == "hidden":
         name = record.name if isinstance(name_or_factory, str) else None
         return check_head(who, record, name, options)
@@ -105,7 +109,9 @@ def _ask_about(who: str, record: registry.Scorer, ask: Ask, number: int, item: s
 
 def _make(who: str, record: registry.Scorer, options: dict[str, Any]) -> Ask:
     """A new scorer, as a function of a question and a batch."""
-    scorer = attempt(who, "when it is made", lambda: record.factory(**options))
+    made = replace(record, factory=partial(record.factory, **options))
+    attempt(who, "when it is made", partial(check_complete, made))
+    scorer = attempt(who, "when it is made", partial(make_scorer, made))
 
     def ask(question: Pool, batch: list[Any]) -> Any:
         if record.reads != "text":

@@ -13,7 +13,7 @@ from typing import Any
 
 from edifice_tt.contract import registry
 from edifice_tt.search.method import Ask, Outcome, Row, Until
-from edifice_tt.testing.promises import BrokenPromise, attempt, find
+from edifice_tt.testing.promises import BrokenPromise, attempt, check_options, find
 
 MOST_ASKS = 1000
 SEEDS = range(6)
@@ -51,6 +51,7 @@ asks
         return registry.Search(name, make, needs=tuple(needs))
 
     who, record = find("search", make, record_of)
+    check_options("search", record.name, record.make, options)
     settings = {"n": N, **options}
     for seed in SEEDS:
         method, again = (

@@ -16,7 +16,7 @@ from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.selection.select import Choice
-from edifice_tt.testing.promises import BrokenPromise, attempt, find
+from edifice_tt.testing.promises import BrokenPromise, attempt, check_options, find
 
 NAN = float("nan")
 # Scores by what a rule needs. Sums of the first are exact, so rounding is no excuse; logits have
@@ -57,6 +57,7 @@ index
     function: Any = name_or_function
     make = partial(registry.Selector, function=function, needs=needs)
     who, record = find("selector", function, make, needs=needs)
+    check_options("rule", record.name, record.function, options)
     if record.needs is not None:
         options = {"scorer": "score", **options}
     rule = _Rule(who, record.function, options)

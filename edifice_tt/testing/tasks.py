@@ -11,7 +11,7 @@ from typing import Any
 from edifice_tt.contract import registry
 from edifice_tt.pools.tasks import SPLITS, Task, make_problems
 from edifice_tt.selection.answers import find_answers
-from edifice_tt.testing.promises import BrokenPromise, attempt, find
+from edifice_tt.testing.promises import BrokenPromise, attempt, check_options, find
 
 SEEDS = range(40)
 
@@ -36,6 +36,7 @@ def check_tasks(
 in the answer 'many', expected that answer
     """
     make: Any = name_or_make
+    check_options("task", str(getattr(make, "__name__", make)), Task, declared)
     who, record = find("task", make, partial(Task, make=make, **declared))
     task = Task(**vars(record))
     answers = attempt(who, f"with answer={task.answer!r}", lambda: find_answers(task.answer))

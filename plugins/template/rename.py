@@ -18,8 +18,13 @@ SECTION = re.compile(r"## Make it yours\n.*?(?=^## )", re.DOTALL | re.MULTILINE)
 def rename(name: str, folder: Path) -> None:
     """Write the template to `folder`, with `name` in place of my_scorer and my-scorer."""
     module = name.replace("-", "_")
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", module) or keyword.iskeyword(module):
-        raise ValueError(f"NAME={name!r} must be words of a-z and 0-9 joined by -, as in my-scorer")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", module):
+        raise ValueError(
+            f"NAME={name!r} must be words of a-z and 0-9 joined by - or _, the first with a letter "
+            "at its beginning, as in my-scorer"
+        )
+    if keyword.iskeyword(module):
+        raise ValueError(f"NAME={name!r} is a word of Python's own; take another")
     sources = list(TEMPLATE.glob("*/**/*.py"))
     if any(re.search(rf"\b{module}\b", path.read_text(encoding="utf-8")) for path in sources):
         raise ValueError(f"NAME={name!r} is a word that the template's code uses; take another")
@@ -40,7 +45,7 @@ def next_steps(name: str, folder: Path) -> str:
     """What to do with the copy."""
     module, package = name.replace("-", "_"), f"edifice-tt-{name.replace('_', '-')}"
     return f"""wrote {folder}: the package {package} with the scorer {module}
-next:
+next, where edifice_tt is installed already:
   cd {folder}
   pip install -e '.[test]'       # its edits take effect at the next start
   python -m pytest               # it keeps the contract as it is

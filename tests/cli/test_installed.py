@@ -143,6 +143,7 @@ def test_the_library_itself_is_shown_with_its_version(monkeypatch, capsys):
 def test_a_broken_plugin_is_reported_once_with_its_reason(site: Site, capsys, code, reason):
     site.install("broken", code)
     site.install_scorer("sound", "resounding")
+    reason += f" (broken.py, line {code.count(chr(10)) + 1})"
     line = f"FAILED plugin 'broken' of broken 1.0 was left out: {reason}"
     shown = show(capsys).splitlines()
     assert [one for one in shown if "broken" in one and "FAILED" in one] == [line]
@@ -175,6 +176,10 @@ def test_a_command_that_is_taken_is_named_with_both_owners(site: Site, capsys):
         "register_commands: command 'list' is registered by edifice-tt and claimed again by "
         "usurper 1.0; rename one of them",
     ]
+    assert cli.main(["speak"]) == 2
+    told = "error: command 'speak' is registered by one 1.0 and by two 1.0; uninstall one of them"
+    assert told in capsys.readouterr().err
+    assert cli.main(["list"]) == 0
 
 
 def test_a_plugin_that_fails_half_way_leaves_no_command_behind(site: Site, capsys):

@@ -12,11 +12,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from fake_plugins import open_site
 
 import edifice_tt as et
 from edifice_tt import cli
 from edifice_tt.cli.terminal import visible
 
+site = pytest.fixture(open_site, name="site")
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and streams as POSIX has them")
 FEW = ["--model", "tiny", "-n", "3", "--max-tokens", "4"]
 # Each of them moves the cursor, names the window, or turns the line around.
@@ -329,3 +331,27 @@ def test_a_signal_that_is_ignored_stays_so(monkeypatch, capsys):
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_what_a_plugin_prints_is_no_part_of_the_result(site, capsys, tmp_path):
+    code = """
+import edifice_tt
+print("imported")
+
+def noisy():
+    print("made")
+    def score(prompt, completions):
+        print("asked")
+        return [0.0 for _ in completions]
+    return score
+
+@edifice_tt.hookimpl
+def register_scorers(register):
+    print("registered")
+    register("noisy", noisy, reads="text", concurrency=2)
+"""
+    site.install("noisy", code)
+    et.Pool("q", (et.Candidate(0, "a"),)).save(tmp_path / "pool")
+    status, out, err = run(capsys, "score", tmp_path / "pool", "--scorer", "noisy", "--json")
+    assert (status, json.loads(out)[0]["prompt"]) == (0, "q")
+    assert {"imported", "registered", "made", "asked"} <= set(err.split())

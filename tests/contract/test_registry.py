@@ -11,7 +11,7 @@ from fake_plugins import Site, open_site
 
 import edifice_tt
 from edifice_tt.contract import plugins, registry
-from edifice_tt.contract.errors import PluginError, PluginWarning, UnknownNameError
+from edifice_tt.contract.errors import NameTakenError, PluginError, PluginWarning, UnknownNameError
 from edifice_tt.contract.registry import (
     Architecture,
     Scorer,
@@ -160,8 +160,8 @@ def test_a_scorer_record_checks_what_it_declares(options, message):
 # --- names that are taken
 
 
-def test_the_first_owner_keeps_a_name_that_two_plugins_claim(site: Site):
-    """Its neighbour is left out whole: what it had registered before the clash is gone too."""
+def test_nobody_is_given_a_name_that_two_plugins_claim(site: Site):
+    """The second is left out whole: what it had registered before the clash is gone too."""
     site.install_scorer("first", "contested")
     code = """
 import edifice_tt
@@ -183,7 +183,11 @@ def register_scorers(register):
         "plugin 'second' of second 2.0 was left out: register_scorers: scorer 'contested' is "
         "registered by first 1.0 and claimed again by second 2.0; rename one of them"
     ]
-    assert registry.scorers["contested"].owner == "first 1.0"
+    for name in ("contested", "contested:part=all"):
+        with pytest.raises(
+            NameTakenError, match=r"'contested' is registered by first 1\.0 and by se"
+        ):
+            registry.find("scorer", name)
     assert registry.scorers["uncontested"].owner == "third 1.0"
     assert "its_own" not in registry.scorers
     assert "its_own_net" not in registry.architectures

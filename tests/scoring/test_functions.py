@@ -64,7 +64,10 @@ def test_what_is_wrong_with_a_function_is_one_error_that_names_it():
     def broken(prompt, completions):
         raise KeyError("key")
 
-    with pytest.raises(PluginError, match=r"^scorer 'broken' failed: KeyError: 'key'$"):
+    with pytest.raises(
+        PluginError,
+        match=r"^scorer 'broken' failed: KeyError: 'key' \(test_functions\.py, line 65\)$",
+    ):
         et.score(None, POOL, broken)
     with pytest.raises(PluginError, match=r"'length' gave 3.0 for candidate 1, but declares range"):
         et.score(None, POOL, length, range="probability")

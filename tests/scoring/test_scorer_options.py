@@ -103,7 +103,7 @@ def test_options_need_a_scorer_that_has_them(plugin, tmp_path, capsys):
 
 
 def made(url: str = "", votes: int = 1, cold: bool = False, top: float = 1.0):
-    return url, votes, cold, top
+    return lambda: (url, votes, cold, top)
 
 
 @given(url=st.text(), votes=st.integers(), cold=st.booleans(), top=st.floats(allow_nan=False))
@@ -113,4 +113,27 @@ def test_what_a_name_takes_it_gives_back(url, votes, cold, top):
         name = name_with("made", options)
     except ValueError:
         return
-    assert with_options(Scorer("made", made, "text"), name).factory() == (url, votes, cold, top)
+    assert with_options(Scorer("made", made, "text"), name).factory()() == tuple(options.values())
+
+
+def test_the_same_options_are_the_same_scores_however_they_are_spelled(site: Site):
+    code = """
+import edifice_tt
+
+def asker(seconds=1.0, votes=3, kind="a"):
+    return lambda prompt, completions: [seconds for _ in completions]
+
+@edifice_tt.hookimpl
+def register_scorers(register):
+    register("asker", asker, reads="text")
+"""
+    site.install("askers", code)
+    full = "asker:seconds=2.0:votes=5"
+    spelled = ["asker:seconds=2:votes=5", "asker:votes=05:seconds=2.0", "asker:votes=5:seconds=2e0"]
+    for name in (full, *spelled):
+        scored = et.score(None, POOL, name)
+        assert list(scored.candidates[0].scores) == [full]
+        assert et.select(scored, scorer=name).tally == et.select(scored).tally
+    assert list(et.score(None, POOL, "asker", scorer_options={"seconds": 2})[0].scores) == [
+        "asker:seconds=2.0"
+    ]

@@ -1,6 +1,8 @@
 """Extractors of plugins: held to the rules of all, and whatever they do wrong is one error."""
 
 import sys
+from dataclasses import fields
+from inspect import signature
 
 import pytest
 from fake_plugins import open_site
@@ -9,8 +11,10 @@ import edifice_tt as et
 from edifice_tt import cli
 from edifice_tt.contract import plugins, registry
 from edifice_tt.contract.errors import PluginError, PluginWarning
+from edifice_tt.sampling.request import Request
 from edifice_tt.selection.answers import find_answers
 from edifice_tt.selection.rules import answers_of
+from edifice_tt.testing import BrokenPromise, check_answers
 
 site = pytest.fixture(open_site, name="site")
 
@@ -26,6 +30,8 @@ def near(answer, other):  # not transitive: 1 is near 2, 2 is near 3, 1 is not n
 def register_answers(register):
     register("odd", {function}, equal={equal}, summary="a number that may be off by one")
 """
+DEFAULTS = signature(et.generate).parameters.items()
+FIELDS = {field.name for field in fields(Request)}
 NUMBER = "lambda text: ''.join(filter(str.isdigit, text)) or None"
 
 
@@ -96,13 +102,16 @@ def test_the_command_line_takes_its_name(site, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("function", "equal", "message"),
     [
-        ("lambda text: 1 / 0", "None", r"failed on '6': ZeroDivisionError: division by zero$"),
+        (
+            "lambda text: 1 / 0",
+            "None",
+            r"failed on '6': ZeroDivisionError: division by zero \(odd\.py, line \d+\)$",
+        ),
         ("lambda text: exit()", "None", r"failed on '6': SystemExit"),
         ("lambda text: 5", "None", r"gave 5, expected a str or None$"),
         ("lambda text: b'5'", "None", r"gave b'5', expected a str or None$"),
-        (NUMBER, "lambda answer, other: 1 / 0", r"failed on '5': ZeroDivisionError"),
+        (NUMBER, "lambda answer, other: 1 / 0", r"equal failed on '5' and '6': ZeroDivisionError"),
         (NUMBER, "lambda answer, other: None", r": equal gave None, expected True or False$"),
-        (NUMBER, "lambda answer: True", r"failed on '5': TypeError"),
     ],
 )
 def test_whatever_goes_wrong_in_it_is_one_error_that_names_the_owner(
@@ -110,13 +119,51 @@ def test_whatever_goes_wrong_in_it_is_one_error_that_names_the_owner(
 ):
     install(site, function, equal)
     who = r"^answer extractor 'odd' of odd 1\.0:? ?"
-    with pytest.raises(PluginError, match=who + message):
+    with pytest.raises(PluginError, match=r"'6'\): " + who[1:] + message):
         et.grade(pool_of("5", gold="6"), "odd")
     with pytest.raises(PluginError, match=who):
         et.select(pool_of("5", "6"), "majority", answer="odd")
     marked = et.Pool("q", tuple(et.Candidate(i, t, correct=True) for i, t in enumerate("56")))
     with pytest.raises(PluginError, match=who):
         et.scaling_curve([marked], ["majority"], answer="odd")
+
+
+def test_a_right_answer_that_was_not_extracted_is_named_where_equal_fails(site, tmp_path, capsys):
+    """It is compared as it stands, which an `equal` of extracted answers may not expect."""
+    install(
+        site,
+        "lambda text: '2 kg' if 'kg' in text else None",
+        "lambda *both: dict(map(str.split, both)) != {}",
+    )
+    pool = et.Pool("q", (et.Candidate(0, "2 kg"),), problem="p7", gold="5")
+    words = r"problem 'p7' \(its right answer is '5'\): answer extractor 'odd' of odd 1\.0: "
+    words += r"equal failed on '2 kg' and '5': ValueError: dictionary .* \(odd\.py, line"
+    with pytest.raises(PluginError, match=words):
+        et.grade(pool, "odd")
+    pool.save(tmp_path / "pool")
+    assert cli.main(["grade", str(tmp_path / "pool"), "--answer", "odd"]) == 2
+    assert f"{tmp_path / 'pool'}, line 2: problem 'p7'" in capsys.readouterr().err
+    with pytest.raises(BrokenPromise, match="in equal on '2 kg' and 'unknown', a right answer"):
+        check_answers("odd", texts=["2 kg"])
+
+
+def test_a_function_is_an_extractor_wherever_a_name_is(site):
+    def last(text):
+        return text.split()[-1] if text.split() else None
+
+    pool = et.grade(et.Pool("q", pool_of("so 5", "5", "6").candidates, gold="it is 5"), last)
+    assert [one.correct for one in pool] == [True, True, False]
+    assert et.select(pool, "majority", answer=last).tally == {"5": 2.0, "6": 1.0}
+    assert list(et.group_by_answer(pool.candidates, last)) == ["5", "6"]
+    assert et.extractor(last)("<think>7</think> so 8") == "8"
+    with pytest.raises(PluginError, match=r"answer extractor 'function <lambda>' gave 3, expected"):
+        et.select(pool, "majority", answer=lambda text: 3)
+    with pytest.raises(ValueError, match="answer=7 is neither an extractor's name nor a function"):
+        et.select(pool, "majority", answer=7)
+    with pytest.raises(ValueError, match="so it must be an extractor's name"):
+        Request(
+            **{name: one.default for name, one in DEFAULTS if name in FIELDS} | {"answer": last}
+        )
 
 
 @pytest.mark.parametrize("found", ["''", "' \\n'"])
@@ -138,7 +185,7 @@ def test_equal_answers_are_asked_for_once_and_the_same_never(site):
     ("name", "reason"),
     [
         ("number", "extractor 'number' is registered by edifice-tt and claimed again by odd 1.0"),
-        ("regex:x", "extractor 'regex:x': regex: begins a pattern, not a name; rename it"),
+        ("regex:x", "extractor 'regex:x': a name must have no ':'; use letters, digits, - and _"),
     ],
 )
 def test_a_name_that_is_taken_leaves_its_plugin_out(site, name, reason):

@@ -229,7 +229,7 @@ def test_a_rule_that_needs_scores_is_told_whose(site: Site):
 def test_a_rule_that_fails_names_its_owner(site: Site):
     site.install("odd", RULES.replace("given.append(scorer)", "1 / 0").format(more=""))
     assert error_of(PluginError, et.select, said("x"), "first", scorer="s") == (
-        "rule 'first' of odd 1.0 failed: ZeroDivisionError: division by zero"
+        "rule 'first' of odd 1.0 failed: ZeroDivisionError: division by zero (odd.py, line 7)"
     )
 
 
