@@ -1,130 +1,120 @@
-"""What searches spend and get right on a task, beside plain sampling with the same model.
+"""What searches spend and get right on tasks, beside plain sampling at the same tokens.
 
-SmolLM2-135M and its shipped verifier on new problems of one task. Plain sampling chooses by votes,
-and by the verifier. Each row of the table is one way with one n: the share of problems that are
-right, and per problem the tokens drawn, kept and read, and seconds. The order of ways changes per
-problem, since machines are noisy.
+SmolLM2-135M and its shipped verifier on new problems, all tasks together. Each row of the table is
+one way with one n: the share of problems that are right, and per problem the tokens drawn and read.
+`plain` is what the first k of the plain candidates get right, where k costs as many tokens: by
+votes where the search reads answers, else by the verifier's best score. The difference has a paired
+interval over the problems. Where bits are the same, so are accuracy and tokens; seconds are not.
 """
 
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
-from math import sqrt
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import machine
 from timing import Report, arguments
 
 import edifice_tt as et
-from edifice_tt.contract.registry import load_registry
+from edifice_tt.pools.tasks import find_task
+from edifice_tt.study.beside import compare_search
 
 VERIFIER = "smollm2-verifier"
-Way = Callable[[Any, et.Problem, int, dict[str, Any]], tuple[bool, dict[str, float]]]
+RULES = {"majority": "votes", "best_of_n": "best by verifier"}
+COLUMNS = ("way", "right", "tokens", "read", "k", "plain", "difference", "from", "to")
+Asked = Sequence[tuple[et.Problem, Mapping[str, Any]]]  # each problem, and how to sample it
 
 
 def main() -> None:
     options = arguments(
         __doc__ or "",
-        task={"default": "largest", "help": "of `edifice-tt tasks` (default: %(default)s)"},
-        num={"type": int, "default": 100, "help": "problems (default: %(default)s)"},
-        rows={"type": int, "nargs": "+", "default": [4, 8, 16], "help": "n (default: 4 8 16)"},
+        tasks={"nargs": "+", "default": ["largest"], "help": "of `edifice-tt tasks`"},
+        num={"type": int, "default": 100, "help": "problems of each (default: %(default)s)"},
+        rows={"type": int, "nargs": "+", "default": [4, 16], "help": "n (default: 4 16)"},
         seed={"type": int, "default": 0, "help": "of the draws"},
     )
     if options.quick:
         options.num, options.rows = 2, [4]
-    task = load_registry().find("task", options.task)
-    lm = et.load_pretrained("smollm2-135m")
-    problems = et.make_problems(task.name, options.num, split="test")
-    how = {"max_tokens": task.max_tokens, "stop": task.stop, "answer": task.answer}
-    how["seed"] = options.seed
+    lm, verifier = et.load_pretrained("smollm2-135m"), et.load_verifier(VERIFIER)
     report = Report(
-        f"searches, SmolLM2-135M, {options.num} problems of {task.name}, at most "
-        f"{task.max_tokens} tokens a row",
+        f"searches, SmolLM2-135M, {options.num} problems of each of {', '.join(options.tasks)}",
         machine.versions(),
         machine.limits(options.peers),
         options.json,
-        note="right: share of problems, with its standard error; the rest: means per problem",
+        note="difference: right less plain, in 95 % of resamples of the problems from .. to ..",
     )
-    verifier = et.load_verifier(VERIFIER)
-    ways = ways_of(verifier, task.max_tokens)
-    for way in ways.values():  # what is compiled once is no part of any time
-        way(lm, problems[0], options.rows[0], how)
+    tasks = [find_task(name) for name in options.tasks]
+    asked: Asked = [
+        (problem, {**task.sampling, "seed": options.seed})
+        for task in tasks
+        for problem in et.make_problems(task, options.num, split="test")
+    ]
+    longest = max(task.max_tokens for task in tasks)
     for rows in options.rows:
-        found: dict[str, list[tuple[bool, dict[str, float]]]] = {name: [] for name in ways}
-        for turn, problem in enumerate(problems):
-            names = [*ways][turn % len(ways) :] + [*ways][: turn % len(ways)]
-            for name in names:
-                found[name].append(ways[name](lm, problem, rows, how))
-        for name, results in found.items():
-            report.rows.append({"case": f"n = {rows}", "way": name, **means(results)})
-        print(f"n = {rows} measured", file=sys.stderr)
-    columns = {"": "case", "way": "way", "right": "right", "+-": "error", "tokens": "spent"}
-    columns |= {"kept": "kept_tokens", "read": "computed", "s": "seconds"}
-    report.show(columns)
+        # A search that copies rows may spend a little more than so many rows do.
+        plain = list(sampled(lm, verifier, asked, rows * 5 // 4))
+        report.rows += ({"case": f"n = {rows}", **row} for row in plain_ways(plain, rows))
+        for way in ways_of(verifier, longest, rows):
+            report.rows.append({"case": f"n = {rows}", **searched(lm, plain, asked, *way)})
+            print(f"n = {rows}, {way[0]} measured", file=sys.stderr, flush=True)
+    report.show({"": "case", **{name: name for name in COLUMNS}})
 
 
-def ways_of(verifier: et.Verifier, most: int) -> dict[str, Way]:
-    """Plain sampling and searches; cuts and steps are parts of the longest answer."""
-    half = max(1, most // 2)
-    steps = {"step_tokens": half, "delimiter": None}
-    return {
-        "votes": partial(plain, None),
-        "best by verifier": partial(plain, verifier),
-        "adaptive": partial(searched, "adaptive", None, {"wave": 2}),
-        "rejection": partial(searched, "rejection", verifier, {"cuts": (half,)}),
-        "particles": partial(searched, "particles", verifier, steps),
-        "rebase": partial(searched, "rebase", verifier, steps),
-        "beam": partial(searched, "beam", verifier, {**steps, "expand": 2}),
-        "dvts": partial(searched, "dvts", verifier, {**steps, "expand": 2}),
-    }
+def ways_of(
+    verifier: et.Verifier, longest: int, rows: int
+) -> Iterator[tuple[str, et.Verifier | None, dict[str, Any]]]:
+    """Methods with their scorers and settings; cuts and steps are parts of the longest answer."""
+    half = max(1, longest // 2)
+    steps = {"n": rows, "step_tokens": half, "delimiter": None}
+    yield "adaptive", None, {"n": rows, "wave": 4}
+    yield "window", None, {"n": rows}
+    yield "doubling", None, {"n": rows}
+    yield "confidence", None, {"n": rows, "warmup": max(1, rows // 4), "wave": 4}
+    yield "rejection", verifier, {"n": rows, "cuts": (half,)}
+    yield "particles", verifier, steps
+    yield "rebase", verifier, steps
+    yield "beam", verifier, {**steps, "expand": 2}
+    yield "dvts", verifier, {**steps, "expand": 2}
 
 
-def plain(
-    verifier: et.Verifier | None, lm: Any, problem: et.Problem, rows: int, how: dict[str, Any]
-) -> tuple[bool, dict[str, float]]:
-    """All candidates, of which votes or the verifier choose one."""
-    begun = time.perf_counter()
-    asked = {"problem": problem.problem, "gold": problem.gold, "n": rows}
-    pool = et.generate(lm, problem.prompt, **asked, **how)
-    spent = sum(one.num_tokens for one in pool)
-    read = spent - len(pool)
-    if verifier is None:
-        rule: dict[str, Any] = {"rule": "majority", "cut_off": "vote"}
-    else:
-        pool, rule = et.score(lm, pool, verifier), {"scorer": VERIFIER}
-        read += spent  # a second pass
-    right = bool(et.select(pool, **rule).candidate.correct)
-    seconds = time.perf_counter() - begun
-    costs = {"spent": spent, "kept_tokens": spent, "computed": read, "seconds": seconds}
-    return right, costs
+def sampled(lm: Any, verifier: et.Verifier, asked: Asked, n: int) -> Iterator[et.Pool]:
+    """Plain candidates of every problem, with the verifier's scores."""
+    for problem, how in asked:
+        named = {"problem": problem.problem, "gold": problem.gold, "n": n}
+        yield et.score(lm, et.generate(lm, problem.prompt, **named, **how), verifier)
+
+
+def plain_ways(plain: list[et.Pool], rows: int) -> Iterator[dict[str, Any]]:
+    """Plain sampling: the mean over all choices of so many candidates."""
+    curve = et.scaling_curve(plain, list(RULES), [rows])
+    tokens = rows * (curve.cost.tokens_per_candidate or 0)
+    for rule in curve.rules:
+        costs = {"tokens": tokens, "read": tokens - rows}
+        yield {"way": RULES[rule.rule], "right": rule.accuracy[0], **costs}
 
 
 def searched(
+    lm: Any,
+    plain: list[et.Pool],
+    asked: Asked,
     method: str,
     verifier: et.Verifier | None,
-    settings: dict[str, Any],
-    lm: Any,
-    problem: et.Problem,
-    rows: int,
-    how: dict[str, Any],
-) -> tuple[bool, dict[str, float]]:
-    """A search, and whether the row that it chose is right."""
-    asked = {"problem": problem.problem, "gold": problem.gold, "settings": {**settings, "n": rows}}
-    pool = et.search(lm, problem.prompt, method, verifier, **asked, **how)
-    books = dict(pool.search or {})
-    chosen = [one for one in pool if one.index == books["row"]]
-    names = ("spent", "kept_tokens", "computed", "seconds")
-    return any(one.correct for one in chosen), {name: books[name] for name in names}
-
-
-def means(results: list[tuple[bool, dict[str, float]]]) -> dict[str, float]:
-    """The share that is right, its standard error, and the mean of each cost."""
-    count = len(results)
-    share = sum(right for right, _ in results) / count
-    costs = [cost for _, cost in results]
-    mean = {name: sum(cost[name] for cost in costs) / count for name in costs[0]}
-    return {"right": share, "error": sqrt(share * (1 - share) / count), **mean}
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """One search on every problem, beside plain candidates at the same tokens."""
+    begun, pools = time.perf_counter(), []
+    for problem, how in asked:
+        named = {"problem": problem.problem, "gold": problem.gold, "settings": settings}
+        pools.append(et.search(lm, problem.prompt, method, verifier, **named, **how))
+    seconds = time.perf_counter() - begun
+    beside = compare_search(plain, pools)
+    spent, same, gained = beside.spent, beside.same, beside.difference
+    read = fmean(dict(pool.search or {})["computed"] for pool in pools)
+    costs = {"tokens": spent.tokens, "read": read, "seconds": seconds / len(pools)}
+    interval = {"difference": gained.difference, "from": gained.low, "to": gained.high}
+    at = {"k": same.samples, "plain": same.accuracy}
+    return {"way": method, "right": spent.accuracy, **costs, **at, **interval}
 
 
 if __name__ == "__main__":

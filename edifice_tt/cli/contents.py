@@ -12,6 +12,7 @@ from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.contract.errors import UnknownNameError
+from edifice_tt.pools.descent import Branch, tree_of
 from edifice_tt.pools.pool import PoolFile
 from edifice_tt.pools.question import question_text, tell_apart
 
@@ -19,6 +20,7 @@ HEADING = "pool files"
 SPLIT = "pools.split:split_pools"
 _LINES = 6  # of each text, unless --all is given
 _INDENT = "    "
+_STEP, _DEEPEST = "  ", 8  # how far a copy stands behind its parent, and the last that does
 Styled = Iterator[tuple[str, str]]
 
 
@@ -111,12 +113,13 @@ def _problem(pool: Any, most: int | None) -> Styled:
     if pool.search is not None:
         yield "\n", ""
         yield _wrapped(_spent(pool.search), ""), "head"
-    for candidate in pool:
+    for branch in tree_of(pool):
         yield "\n", ""
+        candidate, indent = branch.candidate, _STEP * min(branch.depth, _DEEPEST)
         mark = {True: "right", False: "wrong", None: ""}[candidate.correct]
-        about = f"{_about(candidate, mark)}{_fate(candidate, pool.search)}"
-        yield _wrapped(about, "", indent_rest=_INDENT), mark
-        yield _wrapped(candidate.text, _INDENT, most), ""
+        about = _about(candidate, mark) + ("" if pool.search is None else _fate(branch))
+        yield _wrapped(about, indent, indent_rest=_INDENT), mark
+        yield _wrapped(candidate.text, indent + _INDENT, most), ""
 
 
 def _about(candidate: Any, mark: str) -> str:
@@ -136,14 +139,11 @@ def _spent(search: Mapping[str, Any]) -> str:
     return f"search {search['method']}{by}: {spent}; it chose {chosen}"
 
 
-def _fate(candidate: Any, search: Mapping[str, Any] | None) -> str:
-    """Whose copy a candidate is, and whether a search kept it; nothing where there was none."""
-    if search is None:
-        return ""
-    parent = candidate.parent
-    copied = "" if parent is None else f"  copy of #{parent} after {candidate.begun} tokens"
-    kept = "  kept" if candidate.index in search["kept"] else ""
-    return copied + ("  chosen" if candidate.index == search["row"] else kept)
+def _fate(branch: Branch) -> str:
+    """Whose copy a row of a search is, and whether it was kept."""
+    parent, begun = branch.candidate.parent, branch.candidate.begun
+    copied = "" if parent is None else f"  copy of #{parent} after {begun} tokens"
+    return copied + (f"  {branch.fate}" if branch.fate in ("chosen", "kept") else "")
 
 
 def _wrapped(text: str, indent: str, most: int | None = None, indent_rest: str = "") -> str:

@@ -108,11 +108,14 @@ def _curve(arguments: argparse.Namespace) -> None:
             pool=file.path.name,
             **{name: getattr(arguments, name) for name in SETTINGS},
         )
+    searched = [PoolFile(path).with_problems() for path in arguments.search]
+    searches = [_beside(arguments, file, one) for one in searched]
     if arguments.output:
         terminal.say(f"writing {arguments.output}")
-        page = render_report(curve, file, answer=arguments.answer, everything=arguments.all)
+        both = list(zip(searches, searched, strict=True))
+        how = {"answer": arguments.answer, "everything": arguments.all, "searches": both}
+        page = render_report(curve, file, **how)
         write_atomically(arguments.output, lambda out: out.write(page))
-    searches = [_beside(arguments, file, path) for path in arguments.search]
     plain = curve.to_dict()
     if searches:
         plain["searches"] = [one.to_dict() for one in searches]
@@ -122,18 +125,17 @@ def _curve(arguments: argparse.Namespace) -> None:
     terminal.show_result(arguments, plain, shown)
 
 
-def _beside(arguments: argparse.Namespace, file: "PoolFile", path: Path) -> "Beside":
-    from edifice_tt.pools.pool import PoolFile
+def _beside(arguments: argparse.Namespace, file: "PoolFile", searched: "PoolFile") -> "Beside":
     from edifice_tt.study.beside import compare_search
 
     return compare_search(
         file,
-        PoolFile(path).with_problems(),
+        searched,
         answer=arguments.answer,
         level=arguments.level,
         bootstrap=arguments.bootstrap,
         seed=arguments.seed,
-        pool=path.name,
+        pool=searched.path.name,
     )
 
 

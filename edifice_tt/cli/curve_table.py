@@ -8,7 +8,7 @@ from edifice_tt.cli.terminal import width as terminal_width
 from edifice_tt.study.beside import Beside
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
-from edifice_tt.study.remarks import advice, remarks
+from edifice_tt.study.remarks import advice, judged, remarks
 from edifice_tt.study.replay_records import Difference, Spending
 
 _GAP = 2
@@ -45,10 +45,11 @@ def difference_cells(one: Difference) -> tuple[str, ...]:
 def show_beside(one: Beside, level: float) -> str:
     """A search beside plain sampling at the same tokens."""
     interval = f"{level:.0%} interval"
+    head = f"{one.pool}: {one.spent.label} on {_count(one.problems, 'problem')}, beside the first "
+    head += f"candidates at the same tokens, by {one.rule}. {judged(one)}"
     return "\n\n".join(
         [
-            f"{one.pool}: {one.spent.label} on {_count(one.problems, 'problem')}, beside the first "
-            f"candidates at the same tokens, by {one.rule}",
+            textwrap.fill(head.rstrip(), terminal_width()),
             table(
                 ("per problem", "samples", "tokens", "accuracy", interval),
                 [spending_cells(one.spent), spending_cells(one.same)],
@@ -122,6 +123,14 @@ def _scorers(curve: Curve) -> Iterator[str]:
             for row, one in zip(rows, curve.scorers, strict=True):
                 row.insert(1, f"{one.trained_on} of {curve.problems}")
         yield table(header, rows)
+        cost = ("scoring, per candidate", "tokens read", "seconds")
+        yield table(cost, [(one.scorer, *scoring_cells(one)) for one in curve.scorers])
+
+
+def scoring_cells(one: ScorerQuality) -> tuple[str, str]:
+    """What a scorer has spent per candidate; a dash where a pool does not tell."""
+    tokens, seconds = one.tokens_per_candidate, one.seconds_per_candidate
+    return "-" if tokens is None else f"{tokens:,.1f}", "-" if seconds is None else f"{seconds:.3g}"
 
 
 def _quality(one: ScorerQuality) -> tuple[str, ...]:

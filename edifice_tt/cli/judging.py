@@ -1,7 +1,6 @@
 """Judges on the command line: what judge is this, and the judge to score with."""
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,20 +153,24 @@ def _in_words(value: Any) -> str:
 
 def open_work(arguments: argparse.Namespace, file: Any) -> Work:
     """The judge that is asked for, to score a file with."""
-    from edifice_tt.scoring.steps import check_reduce
-
     if arguments.concurrency:
         raise ValueError("--concurrency is for a scorer that reads text; leave it out")
     if arguments.model is not None:
         raise ValueError("--model is for a scorer that reads hidden states; a judge needs none")
-    judge = load_judge(arguments, alone=True)
-    check_reduce(judge, arguments.reduce)
-    how = arguments.reduce or judge.reduce
+    return work_of(load_judge(arguments, alone=True), arguments.reduce)
+
+
+def work_of(judge: Any, reduce: str | None) -> Work:
+    """A judge, ready to score."""
+    from edifice_tt.scoring.steps import check_reduce
+
+    check_reduce(judge, reduce)
+    how = reduce or judge.reduce
     return Work(
         judge.name,
         f"judge {judge.kind.name}",
         f"{judge.fingerprint}:{how}" if how else judge.fingerprint,
-        partial(judge.score, reduce=arguments.reduce),
+        lambda pool: et.score(None, pool, judge, reduce),
         judge.check,
         told=f": {judge.range}" + (f", {how} of the steps" if how else ""),
         rename="--judge-name",

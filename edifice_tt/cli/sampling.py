@@ -7,6 +7,7 @@ import edifice_tt as et
 from edifice_tt.cli import asking, judging, options, searching, terminal
 from edifice_tt.cli.choosing import Chooser, cut_off_lines, sample, table_of
 from edifice_tt.cli.options import Add
+from edifice_tt.cli.rating import RatedRun, Rating, wanted
 from edifice_tt.contract.wording import counted
 
 if TYPE_CHECKING:
@@ -31,8 +32,17 @@ def register(add: Add) -> None:
         "--task", help="ask a question of a task, after its examples (edifice-tt tasks NAME)"
     )
     options.add_output(best, "keep the scored pool in this file")
-    generate = add("generate", _generate, "sample candidates into a pool", options.add_sampling)
+    generate = add(
+        "generate",
+        _generate,
+        "sample candidates into a pool",
+        options.add_sampling,
+        options.add_scoring,
+        judging.add_judging,
+    )
     asking.add_problems(generate)
+    scorer = "score each problem's candidates when they are sampled, by the same model in one go"
+    generate.add_argument("--scorer", metavar="NAME", help=scorer)
     stop = "stop a problem when its vote is clear: adaptive:0.95 is a search, with that threshold"
     generate.add_argument("--stop-when", metavar="METHOD:VALUE", help=stop)
     resume = "make only what the file lacks"
@@ -41,30 +51,39 @@ def register(add: Add) -> None:
 
 def _generate(arguments: argparse.Namespace) -> int:
     asking.check_sources(arguments)
+    rating = wanted(arguments)
     if arguments.stop_when is not None:
+        if rating is not None:
+            raise ValueError(
+                "--stop-when is a search by answers, which has no scores; score its pool with "
+                "edifice-tt score"
+            )
         return searching.generate(arguments)
     if arguments.output:
-        return _generate_file(arguments)
+        return _generate_file(arguments, rating)
     if arguments.problems or arguments.task or arguments.resume or arguments.force:
         many = "--task" if arguments.task else "--problems"
         option = many if arguments.problems or arguments.task else "--resume and --force"
         raise ValueError(f"{option} need a pool file; name it with -o POOL")
     question = asking.read_question(arguments)
-    request = options.request_of(arguments, answer=arguments.answer)
+    reads = rating.reads if rating else None
+    request = options.request_of(arguments, answer=arguments.answer, reads=reads)
     lm = options.load(arguments, arguments.model, request.devices)
     pool = sample(lm, asking.prompt_of(arguments, question, lm), request)
+    if rating is not None:
+        pool = rating.rate(lm, pool)
     terminal.show_result(arguments, pool.to_dict(), table_of(pool, request.max_tokens))
     # What is finished is shown, yet whoever goes on by the status must know that it is not all.
     return 130 if pool.interrupted else 0
 
 
-def _generate_file(arguments: argparse.Namespace) -> int:
+def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
     from edifice_tt.sampling.runs import open_run
 
     options.check_new(arguments)
     task, problems = asking.problems_of(arguments)
     answer = arguments.answer or task.answer if task else arguments.answer
-    request = options.request_of(arguments, task, answer)
+    request = options.request_of(arguments, task, answer, rating.reads if rating else None)
     lm = options.load(arguments, arguments.model, request.devices)
     problems = [
         et.Problem(asking.prompt_of(arguments, p.prompt, lm, task), p.problem, p.gold)
@@ -74,13 +93,14 @@ def _generate_file(arguments: argparse.Namespace) -> int:
     with open_run(
         lm, problems, path, request, resume=arguments.resume, force=arguments.force
     ) as run:
+        rated = rating and RatedRun.of(rating, lm, run, arguments.resume)
         total = request.n * len(problems)
         done = total - run.num_missing
         if done:
             terminal.say(f"{done} of {total} candidates are in {path}")
         try:
             with terminal.sampling_progress(run.num_missing, done=done) as meter:
-                run.sample(meter)
+                (rated or run).sample(meter)
         except KeyboardInterrupt:
             status = 130
         done += run.num_made
@@ -91,9 +111,11 @@ def _generate_file(arguments: argparse.Namespace) -> int:
         )
     counts = {"problems": len(problems), "candidates": done, "made": run.num_made}
     counts |= {"tokens": meter.tokens, "cut_off": meter.cut_off}
+    counts |= {"scored": rated.scored} if rated else {}
     lines = [
         f"{done} candidates of {counted(len(problems), 'problem')} in {path}; {_made(meter)}",
         *cut_off_lines(meter.cut_off, meter.made, request.max_tokens),
+        *([rated.told] if rated else []),
     ]
     if arguments.json or not status:
         terminal.show_result(arguments, {"pool": str(path), **counts}, "\n".join(lines))

@@ -2,7 +2,7 @@
 
 import argparse
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -39,8 +39,7 @@ class Work:
 
 def open_work(arguments: argparse.Namespace, file: Any) -> Work:
     """The scorer that `--scorer`, `--verifier` and `--model` ask for."""
-    from edifice_tt.scoring.score import check_pool, check_scorer
-    from edifice_tt.scoring.steps import DEFAULT, check_reduce
+    from edifice_tt.scoring.steps import check_reduce
 
     scorer, model = options.scorer_of(arguments), ""
     if arguments.verifier is None:
@@ -51,27 +50,50 @@ def open_work(arguments: argparse.Namespace, file: Any) -> Work:
     verifier = options.open_verifier(arguments, scorer)
     model = arguments.model or (verifier and (model or options.DEFAULT_MODEL))
     lm = options.load(arguments, model) if model else None
-    if verifier is not None:
-        _check_concurrency(arguments, "states")
-        verifier.check(lm)
-        owner = verifier.owner or f"verifier {arguments.verifier}"
-        score = partial(_score_by_verifier, arguments, lm, verifier, _kept(arguments, lm, verifier))
-        seen = _seen(verifier, file)
-        return Work(verifier.name, _versioned(owner), verifier.fingerprint, score, seen=seen)
-    record = check_scorer(lm, str(scorer))
+    if verifier is None:
+        return work_of_scorer(arguments, lm, str(scorer), arguments.concurrency)
+    _check_concurrency(arguments.concurrency, "states")
+    prompts = {name: about["prompt"] for name, about in file.problems.items()}
+    verifier.check(lm)
+    kept = _kept(arguments, lm, verifier)
+    return work_of_verifier(arguments, lm, verifier, prompts, kept)
+
+
+def work_of_verifier(
+    arguments: argparse.Namespace,
+    lm: Any,
+    verifier: Any,
+    prompts: Mapping[str, str],
+    kept: Any = None,
+) -> Work:
+    """A verifier, with the model whose states it reads, for the problems of these prompts."""
+    verifier.check(lm)
+    owner = verifier.owner or f"verifier {arguments.verifier}"
+    score = partial(_score_by_verifier, arguments, lm, verifier, kept)
+    seen = _seen(verifier, prompts)
+    return Work(verifier.name, _versioned(owner), verifier.fingerprint, score, seen=seen)
+
+
+def work_of_scorer(
+    arguments: argparse.Namespace, lm: Any, scorer: str, concurrency: int | None = None
+) -> Work:
+    """A registered scorer, with the model that it is a head of, if it is one."""
+    from edifice_tt.scoring.score import check_pool, check_scorer
+    from edifice_tt.scoring.steps import DEFAULT
+
+    record = check_scorer(lm, scorer)
     fingerprint = lm.fingerprint if lm and record.reads == "hidden" else None
     if record.level == "step":
         fingerprint = arguments.reduce or DEFAULT
     owner, check = _versioned(record.owner), partial(check_pool, record)
     score = partial(_score, arguments, lm, scorer)
-    count = _check_concurrency(arguments, record.reads) or record.concurrency
+    count = _check_concurrency(concurrency, record.reads) or record.concurrency
     return Work(record.name, owner, fingerprint, score, check, concurrency=count)
 
 
-def _check_concurrency(arguments: argparse.Namespace, reads: str) -> int | None:
-    if arguments.concurrency and reads != "text":
+def _check_concurrency(count: int | None, reads: str) -> int | None:
+    if count and reads != "text":
         raise ValueError("--concurrency is for a scorer that reads text; leave it out")
-    count: int | None = arguments.concurrency
     return count
 
 
@@ -86,8 +108,10 @@ def _score(arguments: argparse.Namespace, lm: Any, scorer: Any, pool: Any) -> An
 def _score_by_verifier(
     arguments: argparse.Namespace, lm: Any, verifier: Any, kept: Any, pool: Any
 ) -> Any:
+    from edifice_tt.scoring.score import told_cost
+
     if kept is not None and arguments.reduce is None and kept.holds(pool):
-        return verifier.score_states(pool, kept.of(pool))
+        return told_cost(verifier.name, lambda: verifier.score_states(pool, kept.of(pool)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TrainedOnWarning)  # one line has told of all
         return _score(arguments, lm, verifier, pool)
@@ -114,13 +138,12 @@ def _kept(arguments: argparse.Namespace, lm: Any, verifier: Any) -> Any:
     return None
 
 
-def _seen(verifier: Any, file: Any) -> list[str]:
-    """The problems of a file that a verifier was trained on; warns in one line."""
-    problems = file.problems.items()
-    seen = [name for name, about in problems if verifier.has_seen(about["prompt"])]
+def _seen(verifier: Any, prompts: Mapping[str, str]) -> list[str]:
+    """The problems that a verifier was trained on; warns in one line."""
+    seen = [name for name, prompt in prompts.items() if verifier.has_seen(prompt)]
     if seen:
         terminal.warn(
-            f"verifier {verifier.name!r} was trained on {len(seen)} of these {len(file.problems)} "
+            f"verifier {verifier.name!r} was trained on {len(seen)} of these {len(prompts)} "
             "problems; how it scores them says nothing about new ones"
         )
     return seen
@@ -139,7 +162,7 @@ def score_file(
     with PoolWriter(arguments.pool) as writer:  # opened first: a mistake in it costs no loading
         file = writer.file.with_problems()
         work = open_work(arguments, file)
-        same = _is_same(file, work, arguments.resume)
+        same = is_same(file, work, arguments.resume)
         left = list(_left(file, work, arguments.resume))
         shown: list[Any] = []
         done = len(file.problems) - len(left)
@@ -206,7 +229,7 @@ def _at_line(file: Any, pool: Any, do: Callable[[Any], Any]) -> Any:
         raise EdificeError(f"{file.path}, {line}: {message_of(error)}") from error
 
 
-def _is_same(file: Any, work: Work, resume: bool) -> bool:
+def is_same(file: Any, work: Work, resume: bool) -> bool:
     """Whether new scores may stand beside those in the file.
 
     Raises `EdificeError` where those are known to be of another scorer and were to be completed.

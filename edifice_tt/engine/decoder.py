@@ -43,6 +43,7 @@ class Decoder:
         self.prefix: KVCache | None = None  # holds the prompt
         self._ids: list[int] | None = None  # those of the prompt, when it was read here
         self.team: Team | None = None  # whose members share the work of each step
+        self.computed = 0  # tokens of texts that it has read, those that it wrote apart
         self._of_long = False  # whether texts are read as long ones are, see `KVCache`
         # Keys hold the buffers, not their addresses: other buffers may get those later.
         self._steps: dict[Key, Step] = {}
@@ -238,6 +239,7 @@ class Decoder:
 
         Returns the logits (1, V) after the last; they are valid until the next step.
         """
+        self.computed += len(ids)
         for place, (chunk, count) in enumerate(chunks_of(ids)):
             behind = cache.holding(cache.length + place * CHUNK, cache.prefix)
             ends = (place + 1) * CHUNK >= len(ids)

@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.options import whole
+from edifice_tt.engine.counting import counted, uncounted
 from edifice_tt.engine.decoder import Decoder
 from edifice_tt.engine.held import Held
 from edifice_tt.engine.lockstep import devices_for, share_out
@@ -123,9 +124,10 @@ def _read_all(
         decoders = workspace.decoders(devices_for(lm, devices, rows, len(longest)))
         with _lent_by(workspace.by_device.values()) as held:
             if lm.config.long_rope_from:
-                yield from (_read_by_length(decoders, job, parts, held) for job in jobs)
+                by_length = (_read_by_length(decoders, job, parts, held) for job in jobs)
+                yield from counted(decoders, by_length)
             else:
-                yield from _read_with(decoders, jobs, parts, held)
+                yield from counted(decoders, _read_with(decoders, jobs, parts, held))
 
 
 @contextmanager
@@ -187,7 +189,8 @@ def _read_with(
     elif len(jobs) == 1:
         _share_prompt(decoders, longest)
         for decoder in decoders:  # captured one after the other, as in `lockstep`
-            read(decoder, longest, [Row([0], [0])])
+            with uncounted(decoder):
+                read(decoder, longest, [Row([0], [0])])
         yield _in_order(
             jobs[0],
             size,
@@ -200,7 +203,8 @@ def _read_with(
         decoders = decoders[: len(jobs)]
         for decoder in decoders:
             decoder.begin_prompt(longest)  # room for every prompt
-            read_job(decoder, Texts(longest[:1], [[0]]))
+            with uncounted(decoder):
+                read_job(decoder, Texts(longest[:1], [[0]]))
         yield from _side_by_side(decoders, read_job, jobs)
 
 

@@ -32,6 +32,7 @@ def prefill(decoders: Sequence[Decoder], ids: Sequence[int], cores: int = 1) -> 
             other.take_prompt(lead)
         parts = shares(lead.model.config.num_layers, len(decoders))
         logits = lead.end_prompt(ids, _read_in_stages(decoders, ids[start:], start, parts))
+        lead.computed += len(ids) - start
         for other, part in zip(others, parts[1:], strict=True):
             lead.take_layers(other, part)
     for other in others:

@@ -67,6 +67,7 @@ def read_rows(
             for i, (row, span) in enumerate(zip(rows, spans, strict=True)):
                 if asked := [place - start for place in row.places if place in span]:
                     states[i].append(own[i, asked].astype(np.float32))
+        decoder.computed += len(wanted)
         for known, row, span in zip(now.rows, rows, spans, strict=True):
             known += row.ids[span.start : span.stop]
     return [[np.concatenate(one) for one in states] for states in by_part]

@@ -17,10 +17,11 @@ from edifice_tt.engine.workspace import workspace_of
 from edifice_tt.live.plan import Plan
 from edifice_tt.live.rows import BudgetSpentError, LiveRows
 from edifice_tt.live.standing import Standing, as_far_as_it_came, books_of, standing
+from edifice_tt.machine.progress import Shows, showing
 from edifice_tt.nn.buffers import in_memory
 from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.pools.pool import Pool, Problem
-from edifice_tt.sampling.generate import Event
+from edifice_tt.sampling.generate import Event, counting_tokens
 from edifice_tt.sampling.prompts import TokenizedProblem, tokenize
 from edifice_tt.sampling.request import today
 from edifice_tt.sampling.stops import Stops
@@ -54,6 +55,7 @@ def search(
     devices: Sequence[str] | None = None,
     confidence: Sequence[str] = (),
     resume: Pool | None = None,
+    progress: Shows = False,
 ) -> Pool:
     """Search for an answer to one prompt, over rows that the model writes; returns all of them.
 
@@ -67,7 +69,8 @@ def search(
     `Pool.search` holds the books: `row` (the chosen one), the rows `kept`, the `tally` and whether
     it ended `early`. `spent` are the tokens drawn, `kept_tokens` those of kept rows, `computed`
     those that the model read, `padding` and `again` what it read besides. Ctrl-C gives back the
-    pool with `interrupted` set, and `resume` goes on from there.
+    pool with `interrupted` set, and `resume` goes on from there. `progress=True` shows how many
+    tokens are drawn, and a function is called with each `Progress`.
 
     Raises `ValueError` and `EdificeError` as `generate` and `score` do, `UnknownNameError` for an
     unknown method or setting, and `ValueError` for a scorer that the method lacks or does not read.
@@ -95,7 +98,9 @@ def search(
         )
         stops = Stops.of(lm, plan.request.stop, not isinstance(prompt, str))
         tokenized = tokenize(lm, Problem(prompt, problem, gold), plan.request)
-        return run_plan(plan, tokenized, stops, resume, on_token, on_step)
+        with showing(progress, budget, "tokens drawn") as add:
+            told = counting_tokens(add, on_token)
+            return run_plan(plan, tokenized, stops, resume, told, on_step)
 
 
 def run_plan(

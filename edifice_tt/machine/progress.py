@@ -4,7 +4,7 @@ Knows no work.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -58,6 +58,11 @@ def each(progress: Shows, items: Iterable[Item], total: int | None, what: str) -
         for item in items:
             yield item
             add(1, 0)
+
+
+def length_of(items: Iterable[object]) -> int | None:
+    """How many there are; None for a stream."""
+    return len(items) if isinstance(items, Sized) else None
 
 
 class _Told:

@@ -127,6 +127,11 @@ class PoolIndex:
         if kind == "search":
             self.searched[problem] = "progress" not in record
             return problem
+        scorer = record.get("scorer")
+        if kind in ("score", "scoring") and scorer not in self.scorers:
+            raise ValueError(f"a {kind} of {scorer!r:.40}, which no line before declares")
+        if kind == "scoring":
+            return problem
         index, present = record["index"], self.indices[problem]
         if kind == "candidate":
             if index in present:
@@ -136,8 +141,6 @@ class PoolIndex:
             return problem
         if index not in present:
             raise ValueError(f"a score for candidate {index}, which is not there")
-        if record["scorer"] not in self.scorers:
-            raise ValueError(f"a score of {record['scorer']!r:.40}, which no line before declares")
         return problem
 
     def with_problems(self) -> Self:
@@ -191,10 +194,15 @@ class PoolIndex:
         candidates: dict[int, dict[str, Any]] = {}
         scores: dict[int, dict[str, float]] = {}
         steps: dict[int, dict[str, tuple[float, ...]]] = {}
+        scoring: dict[str, dict[str, Any]] = {}
         search = None
         for record in records:
             if "method" in record:  # a later one replaces it
                 search = {n: value for n, value in record.items() if n not in ("kind", "problem")}
+                continue
+            if "candidates" in record:
+                cost = ("candidates", "tokens", "seconds")
+                scoring[record["scorer"]] = {name: record[name] for name in cost}
                 continue
             index = record["index"]
             if "text" in record:
@@ -203,6 +211,7 @@ class PoolIndex:
             scorer = record["scorer"]
             scores[index][scorer] = float(record["score"])
             steps[index].pop(scorer, None)
+            scoring.pop(scorer, None)  # what was spent on scores that this one replaces
             if "steps" in record:
                 steps[index][scorer] = tuple(map(float, record["steps"]))
         self._tell_none_from_nobody(list(candidates.values()))
@@ -217,6 +226,7 @@ class PoolIndex:
             "problem": problem,
             "ranges": {n: d["range"] for n, d in about.items() if d["range"] is not None},
             "seen_by": frozenset(seen_by),
+            "scoring": scoring,
             "search": search,
         }
 

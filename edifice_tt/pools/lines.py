@@ -30,6 +30,7 @@ OLDEST = 2  # the first schema of which files are read
 _SCHEMAS = range(OLDEST, SCHEMA + 1)
 _COUNT = Field("a whole number from 0 to 2^63 - 1", is_count)
 _NUMBER = Field("a finite number", is_number)
+_DURATION = Field("a finite number, at least 0", lambda x: is_number(x) and x >= 0)
 _TEXT = Field("text", is_text)
 _TEXT_OR_NULL = Field("text or null", or_null(is_text))
 
@@ -80,6 +81,13 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "scorer": _TEXT,
         "score": _NUMBER,
         "steps": Field("a list of finite numbers", all_are(is_number)),
+    },
+    "scoring": {
+        "problem": _TEXT,
+        "scorer": _TEXT,
+        "candidates": Field("a whole number of at least 1", lambda x: is_count(x) and x > 0),
+        "tokens": Field("a whole number from 0 to 2^63 - 1, or null", or_null(is_count)),
+        "seconds": _DURATION,
     },
     "search": {
         "problem": _TEXT,
@@ -250,6 +258,11 @@ def score_lines(problem: str, candidates: Iterable[Candidate], scorer: str) -> b
                 fields["steps"] = [float(x) for x in candidate.step_scores[scorer]]
             lines.append(encode("score", problem=problem, index=candidate.index, **fields))
     return b"".join(lines)
+
+
+def scoring_line(problem: str, scorer: str, cost: Mapping[str, Any]) -> bytes:
+    """The line of what a scorer has spent on a problem."""
+    return encode("scoring", problem=problem, scorer=scorer, **cost)
 
 
 def search_line(problem: str, search: Mapping[str, Any]) -> bytes:

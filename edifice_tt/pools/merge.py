@@ -76,7 +76,7 @@ def _unite(problem: str, files: list[PoolFile]) -> Pool:
     home = {candidate.index: first for candidate in pool}
     candidates = {candidate.index: candidate for candidate in pool}
     asked: dict[str, Any] = {name: getattr(pool, name) for name in _ASKED}
-    ranges, seen_by = dict(pool.ranges), pool.seen_by
+    ranges, seen_by, scoring = dict(pool.ranges), pool.seen_by, dict(pool.scoring)
     for file in others:
         more = file.pool(problem)
         for part, what in _ASKED.items():
@@ -88,7 +88,10 @@ def _unite(problem: str, files: list[PoolFile]) -> Pool:
                 )
             asked[part] = known[0] if known else None
         ranges |= more.ranges
-        seen_by = (seen_by - {name for c in more for name in c.scores}) | more.seen_by
+        theirs = {name for candidate in more for name in candidate.scores}
+        scoring = {name: cost for name, cost in scoring.items() if name not in theirs}
+        scoring |= more.scoring
+        seen_by = (seen_by - theirs) | more.seen_by
         for candidate in more:
             index = candidate.index
             earlier, source = candidates.get(index, candidate), home.setdefault(index, file)
@@ -100,7 +103,8 @@ def _unite(problem: str, files: list[PoolFile]) -> Pool:
                 )
             candidates[index] = _join(earlier, candidate)
     merged = tuple(candidates[index] for index in sorted(candidates))
-    return dataclasses.replace(pool, candidates=merged, ranges=ranges, seen_by=seen_by, **asked)
+    asked |= {"ranges": ranges, "seen_by": seen_by, "scoring": scoring}
+    return dataclasses.replace(pool, candidates=merged, **asked)
 
 
 def _conflict(one: Candidate, other: Candidate) -> str | None:

@@ -46,6 +46,9 @@ class Pool(Shown):
     declared: `logit`, `probability` or `unbounded`; `seen_by` names the scorers that were trained
     on this problem. `interrupted` says that Ctrl-C ended its sampling; files do not keep it, for
     there `num_missing` tells. `search` holds the books of a search, as `edifice_tt.search` says.
+    `scoring` holds what each scorer has spent here, where that is known. It says how many
+    `candidates` it scored, the `tokens` that a model read for that (None: not known), and the
+    `seconds`. It is ignored in comparisons.
 
     `pool[0]` is its first candidate. A slice is a pool of these candidates, whose settings hold no
     `n`, for none is missing.
@@ -61,6 +64,7 @@ class Pool(Shown):
     messages: tuple[Message, ...] | None = None
     interrupted: bool = False
     search: Mapping[str, Any] | None = None
+    scoring: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if self.messages is not None:
@@ -125,7 +129,7 @@ class Pool(Shown):
 
         `range` is the scorer's declared range, None if unknown. `steps` are a process scorer's
         numbers, one sequence per candidate, which may be empty. `seen` says that the scorer was
-        trained on this problem.
+        trained on this problem. What an earlier scoring by this scorer has spent is forgotten.
         """
         candidates: list[Candidate] = []
         for candidate, score in zip(self.candidates, scores, strict=True):
@@ -138,7 +142,14 @@ class Pool(Shown):
         if range is not None:
             ranges[scorer] = range
         seen_by = self.seen_by | {scorer} if seen else self.seen_by - {scorer}
-        return replace(self, candidates=tuple(candidates), ranges=ranges, seen_by=seen_by)
+        scoring = {name: cost for name, cost in self.scoring.items() if name != scorer}
+        changed: dict[str, Any] = {"ranges": ranges, "seen_by": seen_by, "scoring": scoring}
+        return replace(self, candidates=tuple(candidates), **changed)
+
+    def with_cost(self, scorer: str, tokens: int | None, seconds: float) -> "Pool":
+        """A pool that says what scoring all its candidates by a scorer has spent."""
+        cost = {"candidates": len(self), "tokens": tokens, "seconds": seconds}
+        return replace(self, scoring={**self.scoring, scorer: cost}) if len(self) else self
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON; `plain` is included if the prompt marks plain text."""
@@ -154,6 +165,7 @@ class Pool(Shown):
             "ranges": dict(self.ranges),
             "seen_by": sorted(self.seen_by),
             "candidates": [candidate.to_dict() for candidate in self.candidates],
+            **({"scoring": {n: dict(c) for n, c in self.scoring.items()}} if self.scoring else {}),
             **({} if self.search is None else {"search": dict(self.search)}),
         }
 

@@ -20,6 +20,7 @@ from edifice_tt.pools.lines import (
     problem_line,
     score_lines,
     scorer_line,
+    scoring_line,
     search_line,
 )
 
@@ -85,13 +86,19 @@ def _pool_lines(pools: Iterable["Pool"], scorers: Scorers) -> Iterator[bytes]:
                 yield scorer_line(*declared[scorer])
             if scorer in pool.seen_by:
                 trained_on.setdefault(scorer, []).append(pool.problem)
-            yield score_lines(pool.problem, pool, scorer)
+            yield score_lines(pool.problem, pool, scorer) + _cost_of(pool, scorer)
         if pool.search is not None:
             yield search_line(pool.problem, pool.search)
     if settings is None:
         raise ValueError("there are no pools to write")
     for scorer, problems in trained_on.items():  # known only now: pools may be a stream
         yield scorer_line(*declared[scorer], trained_on=problems)
+
+
+def _cost_of(pool: "Pool", scorer: str) -> bytes:
+    """The line of what a scorer has spent on a problem, if that is known."""
+    cost = pool.scoring.get(scorer)
+    return b"" if cost is None else scoring_line(pool.problem, scorer, cost)
 
 
 def differing(
@@ -198,7 +205,10 @@ class PoolWriter:
         if self._declared.get(scorer) != trained_on:
             range = pool.ranges.get(scorer)
             lines = scorer_line(scorer, range, owner, fingerprint, sorted(trained_on))
-        self._append(lines + score_lines(pool.problem, pool, scorer))
+        lines += score_lines(pool.problem, pool, scorer)
+        if self.file.schema == SCHEMA:
+            lines += _cost_of(pool, scorer)
+        self._append(lines)
         self._declared[scorer] = trained_on
 
     def add_searched(self, pool: "Pool") -> None:

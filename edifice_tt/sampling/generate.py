@@ -128,13 +128,23 @@ def generate(
 
 def counting(add: Add, on_token: Callable[[Event], None] | None) -> Callable[[Event], None]:
     """A callback that counts tokens and candidates, and then calls another."""
+    return _before(on_token, lambda event: add(int(event.finish_reason is not None), 1))
 
-    def count(event: Event) -> None:
-        add(int(event.finish_reason is not None), 1)
+
+def counting_tokens(add: Add, on_token: Callable[[Event], None] | None) -> Callable[[Event], None]:
+    """A callback whose work is tokens, and which then calls another."""
+    return _before(on_token, lambda event: add(1, 1))
+
+
+def _before(
+    on_token: Callable[[Event], None] | None, count: Callable[[Event], object]
+) -> Callable[[Event], None]:
+    def both(event: Event) -> None:
+        count(event)
         if on_token is not None:
             on_token(event)
 
-    return count
+    return both
 
 
 def make_request(**options: Any) -> Request:

@@ -20,7 +20,7 @@ from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.filling import Filling, check_distinct, fill_pool
 from edifice_tt.pools.index import PoolIndex, header_settings
-from edifice_tt.pools.pool import Problem
+from edifice_tt.pools.pool import Pool, Problem
 from edifice_tt.sampling.generate import (
     Event,
     check_memory,
@@ -80,18 +80,31 @@ class Run:
     def num_missing(self) -> int:
         return self.filling.num_missing
 
-    def sample(self, on_token: Callable[[Event], None] | None = None) -> int:
-        """Sample what is missing; returns the number of new candidates."""
+    def sample(
+        self,
+        on_token: Callable[[Event], None] | None = None,
+        on_problem: Callable[[Pool], object] | None = None,
+    ) -> int:
+        """Sample what is missing; returns the number of new candidates.
+
+        `on_problem` is called with each problem's new candidates before the next one is sampled.
+        """
         with one_registry():
             for problem, indices in self.missing:
                 check_unchanged(self.lm)
-                write = partial(self._write, problem)
+                made: list[Candidate] = []
+                write = partial(self._write, problem, made)
                 sample(self.lm, problem, self.request, self.stops, indices, write, on_token)
+                if on_problem is not None:
+                    on_problem(replace(problem.empty_pool(), candidates=tuple(made)))
         return self.num_made
 
-    def _write(self, problem: TokenizedProblem, candidate: Candidate) -> None:
+    def _write(
+        self, problem: TokenizedProblem, made: list[Candidate], candidate: Candidate
+    ) -> None:
         self.filling.add(replace(problem.empty_pool(), candidates=(candidate,)))
         self.num_made += 1
+        made.append(candidate)
 
 
 @contextmanager

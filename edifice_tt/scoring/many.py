@@ -1,6 +1,6 @@
 """Many pools -> the same with scores, several at once where the scorer waits for answers."""
 
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -9,7 +9,7 @@ from edifice_tt.contract import registry
 from edifice_tt.contract.options import check_count
 from edifice_tt.contract.scorer_options import name_with
 from edifice_tt.contract.spelled import takes_options_of
-from edifice_tt.machine.progress import Shows, each
+from edifice_tt.machine.progress import Shows, each, length_of
 from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.at_once import call_at_once
 from edifice_tt.scoring.judges.judge import Judge
@@ -44,8 +44,7 @@ def score_pools(
             "leave it out"
         )
     scored = call_at_once(partial(_score, lm, scorer, options), pools, count)
-    total = len(pools) if isinstance(pools, Sized) else None
-    return each(progress, scored, total, "problems scored")
+    return each(progress, scored, length_of(pools), "problems scored")
 
 
 def _about(scorer: Any, options: dict[str, Any]) -> tuple[str, int]:

@@ -1,6 +1,7 @@
 """Pool -> pool with scores. Gives each scorer its input and checks its output."""
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import signature
@@ -14,6 +15,7 @@ from edifice_tt.contract.errors import EdificeError, PluginError
 from edifice_tt.contract.made import make_once
 from edifice_tt.contract.scorer_options import check_complete, name_with
 from edifice_tt.contract.tracing import blamed, one_line, show
+from edifice_tt.engine.counting import counting
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.machine.progress import Shows, showing
 from edifice_tt.pools.pool import Pool
@@ -49,6 +51,7 @@ def score(
     A scorer of steps fills `step_scores`, and `reduce` makes one score of them (default: `last`, or
     the judge's own; see `steps.reduce_steps`).
     `progress=True` shows how far it is, and a function is called with each `Progress`.
+    `Pool.scoring` says what it has spent: tokens that a model has read for it, and seconds.
 
     Raises `UnknownNameError` for an unknown scorer or reduction. Raises `ValueError` for a
     reduction of a scorer without steps, and for a function with the name of a registered scorer.
@@ -75,16 +78,25 @@ def score(
         given = opened(registry.scorer(name), reduce, None if lm is None else lm.device)
     with showing(progress, len(pool), "candidates scored") as add:
         if isinstance(given, Judge):
-            return given.score(pool, reduce, add)
+            return told_cost(given.name, lambda: given.score(pool, reduce, add))
         if isinstance(given, Verifier):
             if reduce is not None:
                 raise ValueError(f"a verifier has no steps to reduce; leave out reduce={reduce!r}")
-            scored = given.score(lm, pool)
+            scored = told_cost(given.name, lambda: given.score(lm, pool))
         else:
             record = check_scorer(lm, given) if isinstance(given, str) else given
-            scored = _score_by(record, lm, pool, reduce)
+            by, known = partial(_score_by, record, lm, pool, reduce), record.reads != "text"
+            scored = told_cost(record.name, by, known)
         add(len(pool), 0)
     return scored
+
+
+def told_cost(scorer: str, score: Callable[[], Pool], known: bool = True) -> Pool:
+    """The scored pool, with what the scoring has spent; whether its tokens are `known`."""
+    begun = time.perf_counter()
+    with counting() as count:
+        pool = score()
+    return pool.with_cost(scorer, count.tokens if known else None, time.perf_counter() - begun)
 
 
 def _score_by(record: registry.Scorer, lm: CausalLM | None, pool: Pool, reduce: str | None) -> Pool:

@@ -1,7 +1,7 @@
 """Searches beside plain sampling of the same model: accuracy at the same tokens. Runs no model."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil, floor
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.rules import answers_of
 from edifice_tt.study.intervals import bootstrap_means, interval_of_means
-from edifice_tt.study.problems import check_fair, check_marked
+from edifice_tt.study.problems import check_fair, check_marked, spent_per_candidate
 from edifice_tt.study.replay_records import Difference, Spending
 from edifice_tt.study.statistics import best_of_k
 from edifice_tt.study.voting import majority_at_k
@@ -22,7 +22,10 @@ class Beside:
     """What a search spent and got right, and plain sampling at the same tokens by `rule`.
 
     Over the problems that both pools hold. `same` is the first k candidates of each, where k may be
-    a fraction, or all where those cost less.
+    a fraction, or all where those cost less. Tokens are those that were drawn, and with a `judge`
+    those that it read too: `judge` per problem of the search, and `judge_each` per plain candidate.
+    Both are None where the plain pool does not tell what its judge has read. `scorer` is the one
+    whose scores the search read.
     """
 
     pool: str
@@ -31,6 +34,9 @@ class Beside:
     spent: Spending
     same: Spending
     difference: Difference
+    judge: float | None = 0.0
+    judge_each: float | None = 0.0
+    scorer: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON."""
@@ -48,7 +54,7 @@ def compare_search(
     seed: int = 0,
     pool: str = "",
 ) -> Beside:
-    """Compare a search with plain sampling at the same mean tokens per problem.
+    """Compare a search with plain sampling at the same mean tokens per problem, judge included.
 
     Plain sampling takes the most common answer, or the best score of the scorer that the search
     read, where its candidates have it. Raises `ValueError` for pools of different models, without a
@@ -70,8 +76,12 @@ def compare_search(
         ],
         np.float64,
     )
-    tokens = np.array([book["spent"] for book in books], np.float64)
+    judge, judge_each = _judged([one for one, _ in pairs], books, scorer if scored else None)
+    tokens = np.array([book["spent"] for book in books], np.float64) + (judge or 0.0)
     each = np.array([np.mean([c.num_tokens for c in one]) for one, _ in pairs])
+    if not each.all():
+        raise ValueError("the plain pool does not count its tokens, so nothing costs the same")
+    each = each + (judge_each or 0.0)
     k = max(1.0, float(tokens.sum() / each.sum()))
     by_k = [_accuracy(one, scorer if scored else None, answer) for one, _ in pairs]
     same = np.array([_at(of, k, len(one)) for of, (one, _) in zip(by_k, pairs, strict=True)])
@@ -90,7 +100,22 @@ def compare_search(
     )
     difference = Difference(label, float(table[:, 2].mean()), _maybe(below[0]), _maybe(above[0]))
     rule = "best_of_n" if scored else "majority"
-    return Beside(pool, len(pairs), rule, search, first, difference)
+    ways = search, first, difference
+    return Beside(pool, len(pairs), rule, *ways, judge, judge_each, scorer)
+
+
+def _judged(
+    plain: Sequence[Pool], books: Sequence[Mapping[str, Any]], scorer: str | None
+) -> tuple[float | None, float | None]:
+    """The tokens that a judge read: per problem of a search, and per plain candidate.
+
+    A scorer that reads the states of what is written has no tokens of its own, then and there.
+    """
+    judge = float(np.mean([book.get("judge_tokens", 0) for book in books]))
+    if not judge or scorer is None:
+        return judge, 0.0
+    each = spent_per_candidate([one.scoring for one in plain], scorer, "tokens")
+    return (None, None) if each is None else (judge, each)
 
 
 def _check(plain: Pool, searched: Pool) -> None:

@@ -16,8 +16,10 @@ import numpy as np
 
 from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.contract.registry import one_registry
+from edifice_tt.machine.progress import Shows, each, length_of
 from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.rules import CUT_OFF, check_cut_off
+from edifice_tt.study.advice import advice_on
 from edifice_tt.study.estimates import (
     VOTES,
     RuleValues,
@@ -31,12 +33,10 @@ from edifice_tt.study.intervals import (
     bootstrap_means,
     check_level,
     interval_of_means,
-    problems_needed,
 )
-from edifice_tt.study.problems import Problem, read_problems
-from edifice_tt.study.quality import assess_scorer
+from edifice_tt.study.problems import Problem, read_problems, spent_per_candidate
+from edifice_tt.study.quality import ScorerQuality, assess_scorer
 from edifice_tt.study.records import (
-    Advice,
     Comparison,
     Cost,
     Curve,
@@ -48,7 +48,6 @@ from edifice_tt.study.remarks import has_some_of, unfinished_of
 from edifice_tt.study.statistics import Floats, kl_best_of_n
 
 UNFINISHED = ("leave_out", "use")
-_DIFFERENCE = 0.02  # in accuracy, for the advice on the number of problems
 _DRAWS = 40_000  # subsets per size over all problems: a standard error of at most 0.0025
 _DOUBLINGS = 4  # beyond the largest pool: how far a forecast reaches
 
@@ -66,6 +65,7 @@ def scaling_curve(
     unfinished: str = "leave_out",
     cut_off: str = "abstain",
     pool: str = "",
+    progress: Shows = False,
 ) -> Curve:
     """The accuracy of each rule with k candidates, over problems, with intervals.
 
@@ -80,7 +80,8 @@ def scaling_curve(
     `answer` names an extractor; `pool` is a name for the record. Problems with fewer candidates
     than the `n` of their settings are left out, unless `unfinished="use"`. The record and a
     `PoolWarning` say so. Answers that were cut off `abstain` from votes or `vote`, as `cut_off`
-    says; the record has both.
+    says; the record has both. `progress=True` shows problems that are read and rules measured; a
+    function is called with each `Progress`.
 
     Raises `ValueError` for unmarked candidates, missing or unusable scores, or a k above the size
     of a pool. Raises `UnknownNameError` for an unknown rule or scorer.
@@ -104,7 +105,7 @@ def scaling_curve(
     short: Unfinished | None = None
     with one_registry():
         foreign = [rule for rule in names if reads_candidates(rule)]
-        for one in pools:
+        for one in each(progress, pools, length_of(pools), "problems read"):
             settings = settings or dict(one.settings)
             if one.num_missing:
                 n = len(one) + one.num_missing
@@ -123,7 +124,7 @@ def scaling_curve(
             given = (problems, sizes, ranges, answer, draws, seed, cut_off)
             return [one for rule in rules for one in evaluate_rule(rule, *given)]
 
-        values = evaluate(names, cut_off)
+        values = evaluate(each(progress, names, len(names), "rules measured"), cut_off)
         was_cut = any(problem.cut_off.any() for problem in problems)
         (other,) = (one for one in CUT_OFF if one != cut_off)
         others = evaluate((rule for rule in names if rule in VOTES), other) if was_cut else []
@@ -153,23 +154,27 @@ def scaling_curve(
         cost=_cost(problems),
         forecast=_forecast(problems),
         kl=tuple(map(kl_best_of_n, sizes)),
-        advice=_advice([values[i].accuracy - values[j].accuracy for i, j in pairs], level),
-        scorers=tuple(
-            assess_scorer(
-                name,
-                [problem.scores[name] for problem in problems],
-                [problem.correct for problem in problems],
-                [problem.num_tokens for problem in problems],
-                ranges.get(name),
-                sum(name in problem.seen_by for problem in problems),
-            )
-            for name in problems[0].scores
-        ),
+        advice=advice_on([values[i].accuracy - values[j].accuracy for i, j in pairs], level),
+        scorers=tuple(_assess(problems, name, ranges.get(name)) for name in problems[0].scores),
         abstentions=int(sum((problem.answers < 0).sum() for problem in problems)),
         left_out=without,
         unfinished=short,
         cut_off=_cut_off(problems, cut_off, curves[len(values) :]) if was_cut else None,
     )
+
+
+def _assess(problems: Sequence[Problem], scorer: str, score_range: str | None) -> ScorerQuality:
+    quality = assess_scorer(
+        scorer,
+        [problem.scores[scorer] for problem in problems],
+        [problem.correct for problem in problems],
+        [problem.num_tokens for problem in problems],
+        score_range,
+        sum(scorer in problem.seen_by for problem in problems),
+    )
+    scoring = [problem.scoring for problem in problems]
+    tokens, seconds = (spent_per_candidate(scoring, scorer, of) for of in ("tokens", "seconds"))
+    return replace(quality, tokens_per_candidate=tokens, seconds_per_candidate=seconds)
 
 
 def _cut_off(problems: Sequence[Problem], votes: str, others: tuple[RuleCurve, ...]) -> CutOff:
@@ -260,22 +265,6 @@ def _plain(values: Floats) -> tuple[float, ...]:
 
 def _maybe(values: Floats) -> tuple[float | None, ...]:
     return tuple(None if isnan(value) else value for value in _plain(values))
-
-
-def _advice(differences: Sequence[Floats], level: float) -> Advice:
-    """The number of problems for the pair whose difference varies most at the largest k."""
-    last = [one[:, -1].round(12) for one in differences]
-    if not last:
-        return Advice(_DIFFERENCE, None, "there are no two rules to compare")
-    if len(last[0]) == 1:
-        return Advice(_DIFFERENCE, None, "a variance needs two problems, here is one")
-    variance = round(max(float(one.var(ddof=1)) for one in last), 12)
-    needed, reason = problems_needed(variance, _DIFFERENCE, level), None
-    if not any(one.any() for one in last):
-        reason = "the rules compared do not differ in any of these problems"
-    elif needed is None:
-        reason = "each difference is the same in all problems, so it has no variance"
-    return Advice(_DIFFERENCE, needed, reason)
 
 
 def _cost(problems: Sequence[Problem]) -> Cost:

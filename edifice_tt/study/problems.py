@@ -1,7 +1,8 @@
 """Pools -> arrays for a study. Knows pools and answers; no rule, no estimate."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ class Problem:
 
     `answers` numbers the answers from 0; -1 abstains. `cut_off` says which were cut off. `seconds`
     is NaN where unknown. `candidates` is filled only for rules that read them. `seen_by` names the
-    scorers that were trained on this problem.
+    scorers that were trained on this problem, and `scoring` holds what scorers have spent on it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Problem:
     candidates: tuple[Candidate, ...] = ()
     seen_by: frozenset[str] = frozenset()
     cut_off: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    scoring: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.correct)
@@ -72,7 +74,21 @@ def read_problems(
             candidates=behind(pool.prompt, pool) if keep_candidates else (),
             seen_by=pool.seen_by,
             cut_off=np.array([not candidate.is_whole for candidate in pool], np.bool_),
+            scoring=pool.scoring,
         )
+
+
+def spent_per_candidate(
+    scoring: Sequence[Mapping[str, Mapping[str, Any]]], scorer: str, of: str
+) -> float | None:
+    """The `tokens` or `seconds` that a scorer has spent per candidate, by the books of problems.
+
+    None unless that is known of every problem.
+    """
+    costs = [books.get(scorer, {}) for books in scoring]
+    known = [cost[of] for cost in costs if cost.get(of) is not None]
+    count = sum(cost.get("candidates", 0) for cost in costs)
+    return sum(known) / count if len(known) == len(costs) else None
 
 
 def check_marked(

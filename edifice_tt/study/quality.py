@@ -48,7 +48,8 @@ class ScorerQuality(Shown):
     `best_k` is the smallest k with the highest mean best-of-k, for k up to 1000 and the smallest
     problem; `peak_accuracy` is that mean. Beyond it, wrong candidates with high scores win more
     often. `trained_on` counts the problems that the scorer was trained on; on these its scores are
-    too optimistic.
+    too optimistic. `tokens_per_candidate` were read by a model for its scores, which took
+    `seconds_per_candidate`; None where a pool does not tell.
     """
 
     scorer: str
@@ -64,13 +65,18 @@ class ScorerQuality(Shown):
     best_k: int
     peak_accuracy: float
     trained_on: int = 0
+    tokens_per_candidate: float | None = None
+    seconds_per_candidate: float | None = None
 
     def _line(self) -> str:
         within = number(self.auroc_within) or "unknown"
         return f"of {self.scorer}: right above wrong {within} in {self.mixed_problems} problems"
 
     def _table(self) -> Table:
-        names = ("auroc_within", "auroc_pooled", "ece", "brier", "length_correlation")
+        names = (
+            *("auroc_within", "auroc_pooled", "ece", "brier", "length_correlation"),
+            *("tokens_per_candidate", "seconds_per_candidate"),
+        )
         return (), ((name, number(getattr(self, name))) for name in names)
 
 

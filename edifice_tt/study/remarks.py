@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from edifice_tt.contract.wording import counted, cut_off_of
+from edifice_tt.study.beside import Beside
 from edifice_tt.study.records import Curve, Unfinished
 
 _SEEN = "how it does there says nothing about new ones."
@@ -80,3 +81,15 @@ def advice(curve: Curve) -> str:
         f"To see a difference of {points} between two rules takes about "
         f"{curve.advice.problems:,} problems; here are {curve.problems:,}."
     )
+
+
+def judged(one: Beside) -> str:
+    """Whether the tokens of a search beside plain sampling are those of a judge as well."""
+    if one.judge is None:
+        return (
+            "Tokens are without those of the judge: the plain pool does not tell what it has "
+            "read; score it again for that."
+        )
+    if not one.judge:
+        return ""
+    return f"Tokens are with those that the judge read: {one.judge:,.0f} per problem of the search."

@@ -15,6 +15,7 @@ import numpy as np
 from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.contract.options import check_count
 from edifice_tt.contract.registry import Search, load_registry, one_registry
+from edifice_tt.machine.progress import Shows, each
 from edifice_tt.pools.pool import Pool
 from edifice_tt.search.loop import check_options, make_search
 from edifice_tt.search.method import Method
@@ -39,6 +40,7 @@ def replay(
     seed: int = 0,
     orders: int | None = None,
     pool: str = "",
+    progress: Shows = False,
     **settings: Any,
 ) -> Replay:
     """What a search that stops or drops rows would have spent and gained on finished pools.
@@ -49,7 +51,8 @@ def replay(
     tokens. Both take the most common answer, or for a search without answers the best score. A
     search that stops by counts is computed exactly. For others `orders` of the candidates are drawn
     per problem (default: from 16 to 1,000, for 200,000 rows in all). Intervals are a percentile
-    bootstrap over problems. Unfinished problems are left out with a `PoolWarning`.
+    bootstrap over problems. Unfinished problems are left out with a `PoolWarning`. `progress=True`
+    shows how many problems are replayed, and a function is called with each `Progress`.
 
     Raises `ValueError` for unmarked candidates, for a pool that lacks what the search reads, and
     for a search that copies rows. Raises `UnknownNameError` for an unknown search or setting.
@@ -74,7 +77,7 @@ def replay(
         usual = min(max(_ORDERS[0], ceil(_ROWS / sum(map(len, finished)))), _ORDERS[1])
         drawn = usual if orders is None else _check_orders(orders)
         runs = []
-        for at, one in enumerate(finished):
+        for at, one in enumerate(each(progress, finished, len(finished), "problems replayed")):
             reader = Reader(record, settings, answer, scorer, confidence)
             runs.append(reader.run(one, drawn, (seed, at)))
     settings = _settings_of(make_search(search, **{"n": runs[0].n, **settings}), settings)

@@ -130,6 +130,32 @@ def test_an_unknown_problem_names_the_nearest(run, pool):
     check_mistake(run("show", pool, "sun"), "no problem 'sun'; did you mean 'sum'?", "lists them")
 
 
+def test_a_search_is_shown_as_the_tree_that_it_was(run, tmp_path):
+    rows = (
+        et.Candidate(0, "first", finish_reason="dropped", num_tokens=3, scores={"prm": 0.25}),
+        et.Candidate(1, "second", finish_reason="eos", num_tokens=5, scores={"prm": 0.5}),
+        et.Candidate(2, "third", (1,) * 7, (), "eos", scores={"prm": 0.75}, parent=0, begun=2),
+    )
+    books = {"method": "beam", "scorer": "prm", "row": 2, "kept": [1, 2], "tally": {}}
+    costs = ("spent", "kept_tokens", "computed", "padding", "again", "judge_tokens")
+    books |= {"early": False, "judge_seconds": 0.0, "seconds": 1.0, **dict.fromkeys(costs, 13)}
+    et.Pool("q", rows, {"search": {}}, search=books).save(tmp_path / "pool")
+    status, out, _ = run("show", tmp_path / "pool")
+    assert status == 0
+    assert out.split("\n\n", 1)[1].splitlines() == [
+        "search beam by prm: 13 tokens spent, 13 of them kept; it chose #2",
+        "",
+        "#0  prm 0.2500  3 tokens  dropped",
+        "    first",
+        "",
+        "  #2  prm 0.7500  7 tokens  copy of #0 after 2 tokens  chosen",
+        "      third",
+        "",
+        "#1  prm 0.5000  5 tokens  kept",
+        "    second",
+    ]
+
+
 # --- split and export
 
 

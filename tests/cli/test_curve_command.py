@@ -100,6 +100,29 @@ def test_the_table_says_what_was_measured(run, tmp_path, monkeypatch):
     assert max(map(len, lines)) <= 80
 
 
+def test_the_table_tells_what_each_scorer_has_spent_per_candidate(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    path = write(tmp_path / "a.jsonl")
+    pools = [pool.with_cost("judge", 33, 0.75) for pool in et.read_pools(path)]
+    et.write_pools(path, pools)
+    report = tmp_path / "a.html"
+    status, out, err = run(path, "--html", report)
+    assert (status, err) == (0, "")
+    assert re.search(r"\nscoring, per candidate +tokens read +seconds\n", out)
+    assert re.search(r"^judge +11\.0 +0\.25$", out, re.MULTILINE)
+    assert re.search(r"^odds +- +-$", out, re.MULTILINE)
+    assert max(map(len, out.splitlines())) <= 80
+    found = {one["scorer"]: one for one in json.loads(run(path, "--json")[1])["scorers"]}
+    assert found["judge"]["tokens_per_candidate"] == 11.0
+    assert found["judge"]["seconds_per_candidate"] == 0.25
+    assert found["odds"]["tokens_per_candidate"] is found["odds"]["seconds_per_candidate"] is None
+    rows = dict(
+        re.findall(r'<th scope="row">(\w[\w ]*)<small>.*?</th>(.*?)</tr>', report.read_text())
+    )
+    assert rows["Tokens read"] == "<td>11</td><td>&ndash;</td>"
+    assert rows["Seconds"] == "<td>0.25</td><td>&ndash;</td>"
+
+
 def test_one_problem_has_dashes_for_intervals_in_the_table_and_in_the_report(run, tmp_path):
     path, report = write(tmp_path / "a.jsonl", ["RWW"]), tmp_path / "a.html"
     status, out, err = run(path, "--html", report)

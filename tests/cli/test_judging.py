@@ -76,11 +76,11 @@ def test_steps_are_reduced_as_the_kind_says_or_as_asked(run, folders, pool):
 def test_an_interrupted_judge_goes_on_where_it_was(run, folders, pool, monkeypatch):
     score, asked = Judge.score, []
 
-    def interrupted(self, one, reduce=None):
+    def interrupted(self, one, reduce=None, add=None):
         asked.append(one.problem)
         if len(asked) == 2:
             raise KeyboardInterrupt
-        return score(self, one, reduce)
+        return score(self, one, reduce, add)
 
     monkeypatch.setattr(Judge, "score", interrupted)
     status, _, err = run("score", pool, "--judge", folders / "rm")

@@ -226,14 +226,16 @@ def test_a_curve_shows_a_search_beside_it(run, tmp_path, problems):
     assert "searched.jsonl: adaptive on 3 problems" in out
 
 
-def test_show_tells_who_was_copied_kept_and_dropped(run, tmp_path):
+def test_show_tells_who_was_copied_kept_and_dropped(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     path = tmp_path / "pool.jsonl"
     given = ["--scorer", "logprob", "-n", 4, "--option", "step_tokens=4", *SMALL, "-o", path]
     assert run("search", "rebase", "ask", *given)[0] == 0
     pool = et.Pool.load(path)
     shown = run("show", path, "0")[1]
     assert f"search rebase by logprob: {pool.search['spent']} tokens spent" in shown
-    lines = {int(line[1:].split()[0]): line for line in shown.splitlines() if line[:1] == "#"}
+    rows = [line.strip() for line in shown.splitlines() if line.strip()[:1] == "#"]
+    lines = {int(row[1:].split()[0]): row for row in rows}
     for one in pool:
         line = lines[one.index]
         assert (f"copy of #{one.parent} after {one.begun} tokens" in line) == (

@@ -55,6 +55,35 @@ def test_scoring_counts_candidates_and_many_pools_count_problems(tiny_lm, edific
     assert told(stream) == [("problems scored", done, None) for done in (0, 1)]
 
 
+def marked(count):
+    """Graded pools of four candidates."""
+    for i in range(count):
+        four = (et.Candidate(k, "7", answer="7", correct=True, num_tokens=5) for k in range(4))
+        yield et.Pool("3 + 4 =", tuple(four), problem=str(i))
+
+
+def test_a_curve_counts_problems_and_rules_and_a_replay_problems():
+    rules = ["majority", "oracle"]
+    read = [("problems read", done, 2) for done in range(3)]
+    measured = [("rules measured", done, 2) for done in range(3)]
+    how = {"rules": rules, "bootstrap": 5}
+    pools = list(marked(2))
+    assert told(lambda tell: et.scaling_curve(pools, progress=tell, **how)) == read + measured
+    stream = told(lambda tell: et.scaling_curve(marked(2), progress=tell, **how))
+    assert stream[:3] == [(what, done, None) for what, done, _ in read]
+    replayed = told(lambda tell: et.replay(marked(2), progress=tell, bootstrap=5))
+    assert replayed == [("problems replayed", done, 2) for done in range(3)]
+
+
+def test_a_search_counts_the_tokens_of_its_budget(tiny_lm):
+    seen, tokens, how = [], [], {"settings": {"k": 2}, "max_tokens": 5, "budget": 8}
+    pool = et.search(
+        tiny_lm, "abc", "first", answer="text", progress=seen.append, on_token=tokens.append, **how
+    )
+    assert (seen[0].what, seen[0].done, seen[0].total) == ("tokens drawn", 0, 8)
+    assert seen[-1].done == seen[-1].tokens == len(tokens) == pool.search["spent"]
+
+
 def test_a_function_that_fails_ends_the_call(tiny_lm):
     def stop(progress):
         raise RuntimeError("enough")

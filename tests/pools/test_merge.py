@@ -51,6 +51,17 @@ def test_the_scores_of_the_later_file_count(merge):
     assert [dict(c.step_scores) for c in merged] == [{"x": (1.0,)}, {}, {"x": (1.0,)}]
 
 
+def test_the_cost_of_scoring_is_that_of_the_file_whose_scores_count(merge):
+    scored = A.with_scores("x", [1.0] * 3).with_cost("x", 7, 0.5)
+    scored = scored.with_scores("y", [2.0] * 3).with_cost("y", 8, 0.5)
+    untold, told = part(A, 1).with_scores("x", [9.0]), part(A, 1).with_scores("y", [9.0])
+    (merged,) = merge([scored], [untold])
+    assert set(merged.scoring) == {"y"}
+    (merged,) = merge([scored], [told.with_cost("y", 3, 0.25)])
+    assert merged.scoring["x"] == scored.scoring["x"]
+    assert merged.scoring["y"] == {"candidates": 1, "tokens": 3, "seconds": 0.25}
+
+
 def test_what_only_one_file_knows_is_kept(merge):
     graded = replace(B, candidates=tuple(replace(c, answer="4", correct=True) for c in B))
     ungraded = replace(B, gold=None)

@@ -593,6 +593,43 @@ def test_a_file_without_what_a_scorer_was_trained_on_is_read_as_ever(path):
     assert seen(path) == [[]]
 
 
+COST = {"candidates": 3, "tokens": 37, "seconds": 0.625}
+
+
+def test_a_file_keeps_what_scoring_has_spent(path):
+    pool = POOL.with_scores("v", [0.5] * 3).with_cost("v", 37, 0.625)
+    pool = pool.with_scores("w", [0.25] * 3).with_cost("w", None, 2.0)
+    pool.save(path)
+    back = et.Pool.load(path)
+    assert back.scoring == {"v": COST, "w": {"candidates": 3, "tokens": None, "seconds": 2.0}}
+    back.save(path)
+    assert (
+        et.Pool.load(path).scoring
+        == pool.scoring
+        == json.loads(json.dumps(pool.to_dict()))["scoring"]
+    )
+
+
+def test_what_was_spent_on_scores_that_others_replaced_is_forgotten(path):
+    POOL.with_scores("v", [0.5] * 3).with_scores("w", [1.0] * 3).with_cost("v", 1, 1.0).with_cost(
+        "w", 37, 0.625
+    ).save(path)
+    again = et.Pool.load(path).with_scores("v", [0.75] * 3)
+    assert again.scoring == {"w": COST}
+    again.append_scores(path, "v")
+    assert et.Pool.load(path).scoring == {"w": COST}
+    again.with_cost("v", 37, 0.625).append_scores(path, "v")
+    assert et.Pool.load(path).scoring == {"v": COST, "w": COST}
+
+
+def test_a_file_of_an_older_schema_gets_no_line_that_it_does_not_know(path):
+    older(path, {}, [("7", True)])
+    (pool,) = et.read_pools(path)
+    pool.with_scores("v", [0.5]).with_cost("v", 1, 1.0).append_scores(path, "v")
+    assert b'"scoring"' not in path.read_bytes()
+    assert et.Pool.load(path).scoring == {}
+
+
 # --- what others do to a file while it is read
 
 

@@ -48,6 +48,28 @@ def values(pool, scorer):
     return [candidate.scores[scorer] for candidate in pool]
 
 
+# --- what it costs
+
+
+def test_scoring_tells_the_tokens_that_its_model_has_read(tiny_lm):
+    """The prompt once; of answers that this model has just sampled, the last token of each."""
+    prompt = "What is 2 + 3?"
+    pool = et.generate(tiny_lm, prompt, n=3, max_tokens=7, seed=5)
+    assert et.score(None, pool).scoring["logprob"]["tokens"] == 0
+    sampled = et.score(tiny_lm, pool, "linear").scoring["linear"]
+    assert (sampled["candidates"], sampled["tokens"]) == (3, 3)
+    assert sampled["seconds"] > 0
+    written = tuple(et.Candidate(i, "", (i + 3,) * (i + 2)) for i in range(3))
+    anew = et.score(tiny_lm, et.Pool("of seven", written), "linear").scoring["linear"]
+    assert anew["tokens"] == len(tiny_lm.tokenizer.encode("of seven")) + 2 + 3 + 4
+
+
+def test_what_a_function_reads_is_not_known():
+    scored = et.score(None, POOL, lambda prompt, completions: [1.0] * 3)
+    assert scored.scoring["<lambda>"]["tokens"] is None
+    assert scored.scoring["<lambda>"]["candidates"] == 3
+
+
 # --- logprob
 
 

@@ -1,9 +1,12 @@
 """A search beside plain sampling at the same tokens, on pools that a pencil can follow."""
 
+from dataclasses import replace
+
 import pytest
 
 import edifice_tt as et
 from edifice_tt.study.beside import compare_search
+from edifice_tt.study.remarks import judged as remark
 
 MODEL = {"fingerprint": "f"}
 
@@ -55,3 +58,47 @@ def test_a_search_that_chose_none_is_wrong():
 def test_what_cannot_be_compared_is_told(one, other, told):
     with pytest.raises(ValueError, match=told):
         compare_search([one], [other])
+
+
+def judged(pool, tokens=None):
+    """The pool with scores that agree with the marks; `tokens` were read for all of them."""
+    scored = pool.with_scores("prm", [float(one.correct) for one in pool])
+    return scored if tokens is None else scored.with_cost("prm", tokens, 1.0)
+
+
+def by_judge(name, letters, row, spent, read):
+    pool = searched(name, letters, row, spent)
+    return replace(pool, search={**pool.search, "scorer": "prm", "judge_tokens": read})
+
+
+def test_what_a_judge_reads_is_spent_on_both_sides():
+    """Two tokens a candidate and three for its judge make five; the search spent 6 + 4 of them."""
+    plain_pool = judged(plain("p", "bbab"), 4 * 3)
+    found = compare_search([plain_pool], [by_judge("p", "ab", 0, 6, 4)])
+    assert (found.rule, found.scorer, found.judge, found.judge_each) == (
+        "best_of_n",
+        "prm",
+        4.0,
+        3.0,
+    )
+    assert (found.spent.tokens, found.same.samples, found.same.tokens) == (10.0, 2.0, 10.0)
+
+
+def test_a_judge_whose_reading_is_not_told_is_left_out_on_both_sides():
+    found = compare_search([judged(plain("p", "bbab"))], [by_judge("p", "ab", 0, 6, 4)])
+    assert (found.judge, found.judge_each) == (None, None)
+    assert (found.spent.tokens, found.same.samples) == (6.0, 3.0)
+    assert "without those of the judge" in remark(found)
+
+
+def test_a_vote_beside_a_search_by_a_judge_costs_its_own_tokens_alone():
+    found = compare_search([plain("p", "bbabbb")], [by_judge("p", "ab", 0, 6, 4)])
+    assert (found.rule, found.judge, found.judge_each) == ("majority", 4.0, 0.0)
+    assert (found.spent.tokens, found.same.samples) == (10.0, 5.0)
+
+
+def test_a_pool_that_counts_no_tokens_is_refused():
+    pool = plain("p", "ab")
+    bare = replace(pool, candidates=tuple(replace(one, num_tokens=0) for one in pool))
+    with pytest.raises(ValueError, match="does not count its tokens"):
+        compare_search([bare], [searched("p", "ab", 0, 4)])

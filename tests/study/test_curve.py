@@ -188,7 +188,8 @@ def test_the_dict_is_the_json(curve):
     rest = {
         "kind": " comparisons cost forecast kl advice scorers abstentions left_out unfinished "
         "cut_off",
-        "scorer": " reliability histogram length_correlation best_k peak_accuracy trained_on",
+        "scorer": " reliability histogram length_correlation best_k peak_accuracy trained_on "
+        "tokens_per_candidate seconds_per_candidate",
     }
     for names, record in fields.items():
         assert " ".join(record) == names + rest.get(next(iter(record)), "")

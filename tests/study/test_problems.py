@@ -5,7 +5,7 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt.contract.errors import UnknownNameError
-from edifice_tt.study.problems import read_problems
+from edifice_tt.study.problems import read_problems, spent_per_candidate
 
 
 def pool(*candidates, problem="p7"):
@@ -87,3 +87,22 @@ def test_pools_are_read_one_at_a_time():
 def test_what_cannot_be_studied_is_an_error_that_names_the_problem(candidates, message):
     with pytest.raises(ValueError, match=message):
         read(*candidates)
+
+
+def test_the_cost_of_scoring_is_a_mean_over_candidates_or_not_known():
+    """Seven candidates for 35 tokens and 3.5 seconds, two and five of them in the two problems."""
+    sizes = ((2, 5, 1.0), (5, 30, 2.5))
+    scored = [
+        pool(
+            *(et.Candidate(i, "a", correct=True, scores={"s": 0.5}) for i in range(count))
+        ).with_cost("s", tokens, seconds)
+        for count, tokens, seconds in sizes
+    ]
+
+    def spent(*pools):
+        books = [problem.scoring for problem in read_problems(pools)]
+        return [spent_per_candidate(books, "s", of) for of in ("tokens", "seconds")]
+
+    assert spent(*scored) == [5.0, 0.5]
+    assert spent(scored[0], scored[1].with_cost("s", None, 2.5)) == [None, 0.5]
+    assert spent(scored[0], pool(*scored[1])) == [None, None]

@@ -34,11 +34,11 @@ def shade(rule: RuleCurve, number: int) -> str:
 
 def accuracy_chart(curve: Curve, wide: bool) -> str:
     """Accuracy against k by rule, with whiskers; a wide chart labels its lines at the end."""
-    ys, ticks = _shares([value for rule in curve.rules for value in _reach(rule)])
+    ys, ticks = shares([value for rule in curve.rules for value in reach(rule)])
     names = 8.6 * max(len(_end_label(curve, rule)) for rule in curve.rules) + 32
     tall = max(470, _LINE * len(curve.rules) + 60)
     width, height, right = (960, tall, names) if wide else (360, 340, 22)
-    frame = Frame(width, height, 46, right, 14, 50, _span(curve.ks), ys, True)
+    frame = Frame(width, height, 46, right, 14, 50, span(curve.ks), ys, True)
     parts = [*frame.rows(ticks)]
     for unit, cost in costs_of(curve).items():
         labels = [str(k) if unit == "k" else brief(k * cost) for k in curve.ks]
@@ -49,7 +49,7 @@ def accuracy_chart(curve: Curve, wide: bool) -> str:
     for i, rule in enumerate(curve.rules):
         # However many there are, they stay away from the names behind the last k.
         aside = (i - middle) * min(3 if wide else 2, _ASIDE / max(middle, 1))
-        parts.extend(_line(frame, curve.ks, rule, i, shade(rule, i), aside))
+        parts.extend(rule_line(frame, curve.ks, rule, i, shade(rule, i), aside))
     if wide:
         parts.extend(_end_labels(frame, curve))
     changes = "; ".join(
@@ -60,33 +60,41 @@ def accuracy_chart(curve: Curve, wide: bool) -> str:
     return draw(frame, f"Accuracy {many}: {changes}", parts, "wide" if wide else "narrow")
 
 
-def _reach(rule: RuleCurve) -> list[float]:
+def reach(rule: RuleCurve) -> list[float]:
     """All numbers of a rule that the chart's axis must cover."""
     return [v for v in (*rule.accuracy, *rule.low, *rule.high) if v is not None]
 
 
-def _line(
-    frame: Frame, ks: Sequence[int], rule: RuleCurve, number: int, style: str, aside: float = 0
+def rule_line(
+    frame: Frame,
+    xs: Sequence[float],
+    rule: RuleCurve,
+    number: int,
+    style: str,
+    aside: float = 0,
+    unit: str = "",
 ) -> Iterator[str]:
     """A rule's band and line, with markers that have their numbers as tooltips.
 
-    Whiskers stand `aside`, so that those of several rules can be told apart.
+    `xs` are numbers of candidates, or of a `unit`. Whiskers stand `aside`, so that those of several
+    rules can be told apart.
     """
     yield f'<g class="rule {style}">'
     low, high = ([v for v in side if v is not None] for side in (rule.low, rule.high))
     if low and high:
-        back = frame.path(ks[::-1], low[::-1]).replace("M", "L", 1)
-        yield f'<path class="band" d="{frame.path(ks, high)}{back}z"/>'
-    yield f'<path class="line" d="{frame.path(ks, rule.accuracy)}"/>'
-    for at, (k, value) in enumerate(zip(ks, rule.accuracy, strict=True)):
-        x, about, line = frame.x(k), f"{rule.label}, k = {k}: {percent(value)}", ""
+        back = frame.path(xs[::-1], low[::-1]).replace("M", "L", 1)
+        yield f'<path class="band" d="{frame.path(xs, high)}{back}z"/>'
+    yield f'<path class="line" d="{frame.path(xs, rule.accuracy)}"/>'
+    for at, (value, accuracy) in enumerate(zip(xs, rule.accuracy, strict=True)):
+        where = f"{brief(value)} {unit}" if unit else f"k = {value}"
+        x, about, line = frame.x(value), f"{rule.label}, {where}: {percent(accuracy)}", ""
         if low and high:
             about += f", {percent(low[at])} to {percent(high[at])}"
             ends = f"M{x + aside:g},{frame.y(low[at]):g}V{frame.y(high[at]):g}"
             line = f'<path class="whisker" d="{ends}"/>'
         if rule.monte_carlo_error and rule.monte_carlo_error[at]:
             about += f"; error of drawing {percent(rule.monte_carlo_error[at])}"
-        yield tip(about, line, marker(number, x, frame.y(value)))
+        yield tip(about, line, marker(number, x, frame.y(accuracy)))
     yield "</g>"
 
 
@@ -120,11 +128,11 @@ def _end_label(curve: Curve, rule: RuleCurve) -> str:
 def forecast_chart(curve: Curve, forecast: Forecast, measured: RuleCurve | None) -> str:
     """Measured coverage, and its forecast."""
     ks = sorted({*(curve.ks if measured else ()), *forecast.ks})
-    ys, ticks = _shares([*(_reach(measured) if measured else ()), *forecast.coverage, 1.0])
-    frame = _small(_span(ks), ys, True)
+    ys, ticks = shares([*(reach(measured) if measured else ()), *forecast.coverage, 1.0])
+    frame = _small(span(ks), ys, True)
     parts = [*frame.rows(ticks), *frame.columns(ks, list(map(str, ks))), frame.title("candidates")]
     if measured:
-        parts.extend(_line(frame, curve.ks, measured, 0, "c0"))
+        parts.extend(rule_line(frame, curve.ks, measured, 0, "c0"))
     ahead = frame.path(forecast.ks, forecast.coverage)
     parts.append(f'<g class="rule c1 ahead"><path class="line" d="{ahead}"/>')
     values = []
@@ -202,13 +210,13 @@ def _small(
     return Frame(400, 290, 46, 22, top, 50, xs, ys, log)
 
 
-def _span(ks: Sequence[int]) -> tuple[float, float]:
+def span(ks: Sequence[float]) -> tuple[float, float]:
     """The first and the last value, with margins for a logarithmic axis."""
     room = (ks[-1] / ks[0]) ** 0.03 if ks[-1] > ks[0] else 2.0
     return ks[0] / room, ks[-1] * room
 
 
-def _shares(values: Sequence[float]) -> tuple[tuple[float, float], list[float]]:
+def shares(values: Sequence[float]) -> tuple[tuple[float, float], list[float]]:
     """A range that covers these shares, and its ticks."""
     low, high = min(values), max(values)
     step = next((step for step in (0.02, 0.05, 0.1) if high - low <= 6 * step), 0.2)

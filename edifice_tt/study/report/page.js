@@ -62,6 +62,38 @@ function candidateElement(problem, candidate) {
   return add(make("details", "candidate"), row, make("pre", "", candidate.text));
 }
 
+const fates = { chosen: "chosen", kept: "kept", dropped: "dropped", left: "not kept" };
+
+function branchElement(row) {
+  const line = make(row.text ? "summary" : "div", "row");
+  const about = [];
+  if (row.score !== null) about.push("score " + row.score.toFixed(3));
+  about.push(row.tokens + " tokens");
+  if (row.parent !== null) about.push(`copy of #${row.parent} after ${row.begun}`);
+  add(line, make("span", "number", "#" + row.index), make("span", "fate " + row.fate, fates[row.fate]));
+  if (row.right !== null) add(line, verdict(row.right));
+  if (row.answer !== null) add(line, make("span", "answer", row.answer));
+  add(line, make("span", "about", about.join(" \u00b7 ")));
+  const box = add(make(row.text ? "details" : "div", "branch"), line);
+  return row.text ? add(box, make("pre", "", row.text)) : box;
+}
+
+function treeElement(search) {
+  const chosen = search.row === null ? "it chose none" : "it chose #" + search.row;
+  const judged = search.judge_tokens ? `, ${search.judge_tokens} read by the judge` : "";
+  const spent = `${search.spent} tokens drawn, ${search.kept_tokens} of them kept${judged}; ${chosen}`;
+  const box = add(make("section", "tree"), make("h3", "", search.name), make("p", "about", spent));
+  const lists = [make("ul")];
+  for (const row of search.rows) {
+    lists.length = row.depth + 1;
+    const item = add(make("li"), branchElement(row), make("ul"));
+    add(lists[row.depth], item);
+    lists.push(item.lastChild);
+  }
+  for (const list of lists[0].querySelectorAll("ul:empty")) list.remove();
+  return add(box, lists[0]);
+}
+
 function inside(problem) {
   const box = make("div", "inside");
   for (const [role, text] of problem.turns) {
@@ -83,6 +115,7 @@ function inside(problem) {
   for (const candidate of ordered(problem, Number(byId("order").value))) add(box, candidateElement(problem, candidate));
   const missing = problem.total - problem.candidates.length;
   if (missing) add(box, make("p", "about", `${missing} more candidates are left out.`));
+  add(box, ...problem.searches.map(treeElement));
   return box;
 }
 

@@ -11,7 +11,8 @@ from typing import Any
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, PluginError
 from edifice_tt.pools.candidates import Candidate
-from edifice_tt.pools.pool import Pool
+from edifice_tt.pools.descent import Branch, tree_of
+from edifice_tt.pools.pool import Pool, PoolFile
 from edifice_tt.pools.question import question_text, tell_apart, turns_of
 from edifice_tt.selection.select import Rule
 from edifice_tt.study.records import Curve, RuleCurve
@@ -40,9 +41,16 @@ class Listing:
 
 
 def collect(
-    pools: Iterable[Pool], curve: Curve, answer: str | None = None, everything: bool = False
+    pools: Iterable[Pool],
+    curve: Curve,
+    answer: str | None = None,
+    everything: bool = False,
+    searches: Sequence[tuple[str, PoolFile]] = (),
 ) -> Listing:
-    """Collect the problems of a report; stops reading `pools` at the limit."""
+    """Collect the problems of a report; stops reading `pools` at the limit.
+
+    Each has the trees of those `searches` that were made on it, by their names.
+    """
     # The ceiling knows the answer and the baseline is random: their choices show nothing.
     rules = [rule for rule in curve.rules if rule.rule not in ("oracle", "random")]
     registered = registry.load_registry()
@@ -67,7 +75,15 @@ def collect(
         candidates = _kept(pool, limits[0], {index for index in choices if index is not None})
         used += _size(candidates) + sum(min(len(text), limits[1]) for text in asked)
         left_out += len(pool) - len(candidates)
-        texts = (*asked, *(candidate.text for candidate in candidates))
+        found = [
+            (name, file.pool(pool.problem))
+            for name, file in searches
+            if pool.problem in file.problems
+        ]
+        trees = [_tree(name, searched, limits[1]) for name, searched in found]
+        used += sum(_size(searched.candidates) for _, searched in found)
+        rows = (row.text for _, searched in found for row in searched)
+        texts = (*asked, *(candidate.text for candidate in candidates), *rows)
         cut += sum(len(text) > limits[1] for text in texts)
         questions.append(question_text(pool))
         problems.append(
@@ -80,6 +96,7 @@ def collect(
                 "right": sum(candidate.correct is True for candidate in pool),
                 "chosen": choices,
                 "candidates": [_plain(candidate, limits[1], curve) for candidate in candidates],
+                "searches": trees,
             }
         )
     for problem, question in zip(problems, tell_apart(questions), strict=True):
@@ -144,4 +161,29 @@ def _plain(candidate: Candidate, most: int, curve: Curve) -> dict[str, Any]:
         "seconds": candidate.seconds,
         "end": None if candidate.finish_reason == "unknown" else candidate.finish_reason,
         "scores": [candidate.scores.get(one.scorer) for one in curve.scorers],
+    }
+
+
+def _tree(name: str, pool: Pool, most: int) -> dict[str, Any]:
+    """What a search did on a problem: its costs, and its rows in the order of their tree."""
+    books = dict(pool.search or {})
+    costs = ("spent", "kept_tokens", "judge_tokens", "row")
+    told = {cost: books.get(cost) for cost in costs}
+    rows = [_branch(branch, books.get("scorer"), most) for branch in tree_of(pool)]
+    return {"name": name, "by": books.get("scorer"), **told, "rows": rows}
+
+
+def _branch(branch: Branch, scorer: str | None, most: int) -> dict[str, Any]:
+    row = branch.candidate
+    return {
+        "index": row.index,
+        "depth": branch.depth,
+        "fate": branch.fate,
+        "parent": row.parent,
+        "begun": row.begun,
+        "tokens": row.num_tokens,
+        "score": row.scores.get(scorer or ""),
+        "answer": row.answer or None,
+        "right": row.correct,
+        "text": _cut(row.text, most),
     }

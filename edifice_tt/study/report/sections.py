@@ -13,7 +13,7 @@ from edifice_tt.study.records import Curve, RuleCurve
 from edifice_tt.study.remarks import advice, remarks, trained_on
 from edifice_tt.study.report import charts
 from edifice_tt.study.report.problems import Listing
-from edifice_tt.study.report.svg import marker, percent
+from edifice_tt.study.report.svg import brief, marker, percent
 
 
 def _best(curve: Curve) -> RuleCurve | None:
@@ -114,7 +114,7 @@ def exactness(curve: Curve) -> str:
     )
 
 
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]], name: str, style: str = "") -> str:
+def table(header: Iterable[str], rows: Iterable[Iterable[str]], name: str, style: str = "") -> str:
     """A table that scrolls if it is too wide; its cells are HTML."""
     head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
     body = "".join(
@@ -134,20 +134,20 @@ def numbers(curve: Curve) -> str:
         errors = rule.monte_carlo_error or [0.0] * len(curve.ks)
         columns = zip(rule.accuracy, rule.low, rule.high, errors, strict=True)
         cells = (
-            f"{percent(value)}{'~' if error else ''}{_interval(low, high, percent)}"
+            f"{percent(value)}{'~' if error else ''}{interval(low, high, percent)}"
             for value, low, high, error in columns
         )
         rows.append([_label(curve, rule.label), *cells])
-    return _table(["rule", *(f"k = {k}" for k in curve.ks)], rows, "accuracy in numbers")
+    return table(["rule", *(f"k = {k}" for k in curve.ks)], rows, "accuracy in numbers")
 
 
-def _interval(low: float | None, high: float | None, show: Callable[[float], str]) -> str:
+def interval(low: float | None, high: float | None, show: Callable[[float], str]) -> str:
     if low is None or high is None:
         return "<small>no interval</small>"
     return f"<small>{show(low)} to {show(high)}</small>"
 
 
-def _points(value: float) -> str:
+def points(value: float) -> str:
     return f"{value * 100:+.1f}"
 
 
@@ -161,7 +161,7 @@ def comparisons(curve: Curve) -> str:
         (
             _label(curve, one.label),
             charts.whisker(one.low, one.difference, one.high, edge),
-            f"{_points(one.difference)}{_interval(one.low, one.high, _points)}",
+            f"{points(one.difference)}{interval(one.low, one.high, points)}",
         )
         for one in last
     ]
@@ -169,7 +169,7 @@ def comparisons(curve: Curve) -> str:
     return (
         f'<section><h3>Against {against}, with {many}</h3><div class="text">'
         f"<p>In points of accuracy, on the same problems. {escape(advice(curve))}</p></div>"
-        + _table(("rule", "", "difference"), rows, "differences", "tight")
+        + table(("rule", "", "difference"), rows, "differences", "tight")
         + "</section>"
     )
 
@@ -203,7 +203,7 @@ def scorers(curve: Curve) -> str:
     )
     return (
         '<section aria-labelledby="scorers"><h2 id="scorers">Can the scorers tell?</h2>'
-        + _table(["", *names], rows, "scorers", "tight measures")
+        + table(["", *names], rows, "scorers", "tight measures")
         + f"{figures}</section>"
     )
 
@@ -212,12 +212,18 @@ def _number(value: float | None) -> str:
     return "&ndash;" if value is None else f"{value:.3f}"
 
 
+def _cost(value: float | None) -> str:
+    return "&ndash;" if value is None else brief(value)
+
+
 _QUALITIES = {
     "AUROC": "how often a right candidate scores above a wrong one, of any problem",
     "AUROC within a problem": "of the same problem, as a choice needs it; mean over mixed problems",
     "Calibration error (ECE)": "mean distance of score and share of right ones; 0 is best",
     "Brier score": "mean squared distance of score and truth; 0 is best",
     "Correlation with length": "Spearman's, of score and number of tokens",
+    "Tokens read": "by a model for a candidate's score, what several share once",
+    "Seconds": "for a candidate's score",
     "Best n": "more candidates do not help best-of-n; its accuracy there",
 }
 
@@ -229,6 +235,7 @@ def _qualities(one: ScorerQuality) -> tuple[str, ...]:
         _number(one.ece),
         _number(one.brier),
         _number(one.length_correlation),
+        *map(_cost, (one.tokens_per_candidate, one.seconds_per_candidate)),
         f"{one.best_k}<small>{percent(one.peak_accuracy)}</small>",
     )
 

@@ -102,6 +102,17 @@ def round_ticks(low: float, high: float) -> list[float]:
     return [float(f"{i * step:.12g}") for i in range(first, last + 1)] or [low, high]
 
 
+def round_logs(low: float, high: float) -> list[float]:
+    """A few powers of two between two values; the values themselves if there are none.
+
+    >>> round_logs(3, 70), round_logs(5, 7)
+    ([4.0, 8.0, 16.0, 32.0, 64.0], [5, 7])
+    """
+    first, last = math.ceil(math.log2(low) - 1e-9), math.floor(math.log2(high) + 1e-9)
+    step = 1 + (last - first) // 8
+    return [2.0**i for i in range(first, last + 1, step)] or [low, high]
+
+
 def marker(number: int, x: float = 0, y: float = 0) -> str:
     shape = MARKERS[number % len(MARKERS)]
     return f'<path class="dot" transform="translate({x:g},{y:g})" d="{shape}"/>'

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from searched import searched
 
 import edifice_tt as et
 from edifice_tt.study.report.page import render_report
@@ -50,7 +51,8 @@ def address(tmp_path_factory):
     rules = ("oracle", "best_of_n", "majority", "weighted", "random")
     curve = et.scaling_curve(pools, rules, bootstrap=20, pool="pool" * 30 + ".jsonl")
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_bytes(render_report(curve, pools))
+    found = searched(pools[:2], path.with_name("s.jsonl"))
+    path.write_bytes(render_report(curve, pools, searches=[found]))
     return path.as_uri()
 
 
@@ -274,3 +276,30 @@ def test_without_scripts_the_charts_and_the_numbers_are_there(open_page):
     assert page.locator("svg.chart:visible").count() >= 3
     assert page.get_by_text("needs this page's own script").is_visible()
     assert not page.get_by_label("Search").is_visible()
+
+
+def test_a_problem_shows_the_tree_of_its_search(open_page):
+    page = open_page()
+    page.locator(".problem > summary").first.click()
+    tree = page.locator(".tree")
+    assert "rebase" in tree.locator("h3").inner_text()
+    rows = [" ".join(row.split()) for row in tree.locator(".row").all_inner_texts()]
+    assert [row.split()[:2] for row in rows] == [
+        *(["#0", "dropped"], ["#2", "chosen"], ["#3", "not"], ["#1", "kept"]),
+    ]
+    assert "score 0.750" in rows[1]
+    assert "copy of #0 after 4" in rows[1]
+    left = [row.bounding_box()["x"] for row in tree.locator(".row").all()]
+    assert left[0] == left[3] < left[1] < left[2]
+    tree.locator("summary.row").first.click()
+    assert tree.locator("pre").first.inner_text() == "first step </script>\nthe rest"
+    page.locator(".problem > summary").nth(2).click()
+    assert page.locator(".tree").count() == 1  # no search was made on the third
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_figure_of_searches_fits_its_page(open_page, width):
+    page = open_page(viewport={"width": width, "height": 900})
+    figure = page.locator("figure.searched")
+    assert figure.locator("svg.chart:visible").count() == 1
+    assert overflow(page) <= 0
