@@ -69,6 +69,7 @@ def register(add: Add) -> None:
     take.add_argument("--answer", help=f"extract answers and mark them: {options.EXTRACTORS}")
     merge = add("merge", _merge, "unite pool files of one model and one sampling")
     merge.add_argument("pools", type=Path, nargs="+", help="pool files; later scores count")
+    merge.set_defaults(holds_what_it_reads=True)
     for command in (take, merge):
         options.add_output(command, "pool file to write", required=True)
 
