@@ -48,7 +48,7 @@ def search_problems(
     exists, or one with another model, settings or problems.
     """
     problems, told = list(problems), listeners or Listeners()
-    chat = check_problems(problems)
+    chat = check_problems(problems, plan.request.answer)
     stops = Stops.of(plan.lm, plan.request.stop, chat)
     tokenized = tokenize_all(plan.lm, problems, plan.request)
     plan.check_memory(tokenized)

@@ -1,32 +1,93 @@
 """Grades candidates: compares extracted answers with the gold answer. Knows text only."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
+from edifice_tt.contract.errors import PoolWarning
+from edifice_tt.contract.wording import counted
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.answers import find_answers, opened_thinking
+
+GRADED = "graded"  # the setting that names the extractor of the marks
 
 
 def grade(pool: Pool, answer: str = "text") -> Pool:
     """Set `answer` and `correct` of each candidate from its text and the gold answer.
 
-    `answer` names an extractor: `text`, `number`, `boxed`, `regex:PATTERN` or a plugin's. It also
-    reads the gold answer; if it finds nothing there, the gold answer is used unchanged. A candidate
-    in which nothing is found gets the answer "" and is wrong. A candidate without a text keeps its
-    answer. Raises `ValueError` for a pool without a gold answer, `UnknownNameError` for an unknown
-    extractor.
+    `answer` names an extractor: `text`, `number`, `final_number`, `boxed`, `regex:PATTERN` or a
+    plugin's. The settings keep its name as `graded`. It also reads the gold answer; if it finds
+    nothing there, the gold answer is used unchanged. A `PoolWarning` tells where that is no answer
+    of its kind. A candidate in which nothing is found gets the answer "" and is wrong. A candidate
+    without a text keeps its answer. Raises `ValueError` for a pool without a gold answer,
+    `UnknownNameError` for an unknown extractor.
 
     >>> pool = Pool("1 + 1?", (Candidate(0, "It is 2."), Candidate(1, "3.0")), gold="2.0")
     >>> [(c.answer, c.correct) for c in grade(pool, "number")]
     [('2', True), ('3', False)]
     """
+    graded = mark_pool(pool, answer)
+    warn_of_golds({pool.problem: pool.gold}, answer)
+    return graded
+
+
+def mark_pool(pool: Pool, answer: str) -> Pool:
+    """`grade`, for whoever has looked at all gold answers."""
     if pool.gold is None:
         raise ValueError(
             f"problem {pool.problem!r} has no gold answer, so nothing can be graded; give it one"
         )
     mark = grader(answer, pool.gold, pool.prompt)
-    return replace(pool, candidates=tuple(map(mark, pool)))
+    settings = {**pool.settings, GRADED: answer}
+    return replace(pool, candidates=tuple(map(mark, pool)), settings=settings)
+
+
+def unread_golds(golds: Mapping[str, str | None], answer: str) -> dict[str, str]:
+    """The gold answers by problem that are no answer of the extractor's kind.
+
+    None for an extractor that finds nothing in a bare answer, as `boxed`, for which a gold answer
+    stands as it is.
+
+    >>> unread_golds({"a": "7", "b": "four"}, "number"), unread_golds({"a": "7"}, "boxed")
+    ({'b': 'four'}, {})
+    """
+    answers = find_answers(answer)
+    found = {name: answers.read_gold(gold) for name, gold in golds.items() if gold is not None}
+    forms = [form for form in (*found.values(), answers.extract("1")) if form]
+    if not any(answers.extract(form) == form for form in forms):
+        return {}
+    return {name: str(golds[name]) for name, form in found.items() if form is None}
+
+
+def warn_of_golds(golds: Mapping[str, str | None], answer: str | None) -> None:
+    """Warn of gold answers, by problem, that are no answer of the extractor's kind."""
+    if answer is None or not (unread := unread_golds(golds, answer)):
+        return
+    name, gold = next(iter(unread.items()))
+    many = f"{len(unread):,} of {counted(len(golds), 'gold answer')}"
+    told = f"{answer!r} finds nothing in {many}, as in {gold!r:.60} of {name!r:.60}: it counts as"
+    warnings.warn(
+        f"{told} it stands; correct it, or name another extractor", PoolWarning, stacklevel=3
+    )
+
+
+def warn_of_two(settings: Mapping[str, Any], answer: str | None) -> None:
+    """Warn if votes compare answers by another extractor than the one that marked them."""
+    marked = graded_with(settings)
+    if answer is not None and marked not in (None, answer):
+        warnings.warn(
+            f"the candidates were marked by {marked!r}, and votes compare answers by {answer!r}; "
+            "grade them with the extractor of the votes, or leave that one out",
+            PoolWarning,
+            stacklevel=3,
+        )
+
+
+def graded_with(settings: Mapping[str, Any]) -> str | None:
+    """The extractor of the marks, by the settings of their pool; None where that is not known."""
+    return settings.get(GRADED, settings.get("answer"))
 
 
 def grader(
