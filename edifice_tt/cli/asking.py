@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import edifice_tt as et
-from edifice_tt.cli import options
+from edifice_tt.cli import options, terminal
 from edifice_tt.cli.parser import add_option, default_of
 from edifice_tt.contract.records import Task
 from edifice_tt.pools.problems import FORMATS
@@ -27,12 +27,7 @@ def add_problems(command: argparse.ArgumentParser) -> None:
         help='many questions: JSON lines of {"prompt" or "messages", "problem", "gold"}, a .csv or '
         "a .parquet; needs -o",
     )
-    command.add_argument(
-        "--format", metavar="NAME", help=f"of the problems: {', '.join(sorted(FORMATS))}"
-    )
-    for part, what in FIELDS.items():
-        name = f"the field of the problems that is {what} (default: {part}, or the format's)"
-        command.add_argument(f"--{part}-field", metavar="NAME", help=name)
+    add_reading(command)
     command.add_argument("--task", help="problems of a task (edifice-tt tasks); needs -o")
     command.add_argument(
         "--num", type=int, help=f"how many problems of the task (default: {NUM_PROBLEMS})"
@@ -44,6 +39,16 @@ def add_problems(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_reading(command: argparse.ArgumentParser) -> None:
+    """Add how a file of problems is to be read."""
+    command.add_argument(
+        "--format", metavar="NAME", help=f"of the problems: {', '.join(sorted(FORMATS))}"
+    )
+    for part, what in FIELDS.items():
+        name = f"the field of the problems that is {what} (default: {part}, or the format's)"
+        command.add_argument(f"--{part}-field", metavar="NAME", help=name)
+
+
 def check_sources(arguments: argparse.Namespace) -> None:
     """Raise `ValueError` unless one source of questions is given, with options of its own."""
     sources = [arguments.prompt, arguments.problems, arguments.task]
@@ -53,6 +58,11 @@ def check_sources(arguments: argparse.Namespace) -> None:
         )
     if arguments.task is None and (arguments.num or arguments.split):
         raise ValueError("--num and --split are for --task; leave them out")
+    check_reading(arguments)
+
+
+def check_reading(arguments: argparse.Namespace) -> None:
+    """Raise `ValueError` for what says how to read problems, where no file of them is given."""
     if arguments.problems is None and (given := reading(arguments)):
         name = next(iter(given)).replace("_", "-")
         raise ValueError(f"--{name} is for --problems; leave it out")
@@ -69,6 +79,11 @@ def problems_of(arguments: argparse.Namespace) -> tuple[Task | None, list[et.Pro
         problems = et.make_problems(task.name, num, split=split)
     elif arguments.problems:
         problems = et.read_problems(arguments.problems, **reading(arguments))
+        if not arguments.format and all(one.gold is None for one in problems):
+            terminal.warn(
+                f"no problem of {arguments.problems} has a right answer (gold), so grade and curve "
+                "cannot tell what is right; name its field with --gold-field, or a --format"
+            )
     else:
         problems = [et.Problem(read_question(arguments))]
     return task, list(problems)

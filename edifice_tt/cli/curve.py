@@ -135,6 +135,7 @@ def _beside(arguments: argparse.Namespace, file: "PoolFile", searched: "PoolFile
         level=arguments.level,
         bootstrap=arguments.bootstrap,
         seed=arguments.seed,
+        cut_off=arguments.cut_off,
         pool=searched.path.name,
     )
 

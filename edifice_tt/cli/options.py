@@ -15,13 +15,14 @@ from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.records import CONFIDENCES, Task
 from edifice_tt.contract.registry import list_verifiers
 from edifice_tt.contract.scorer_options import name_with
-from edifice_tt.machine.files import find_target
+from edifice_tt.machine.files import check_other_file, find_target
 
 if TYPE_CHECKING:
     from edifice_tt.sampling.request import Request
 
 DEFAULT_MODEL = "smollm2-135m"
 SCORE = "scoring.score:score"
+WRITTEN, MODELS = ("output", "csv", "parquet"), ("model", "verifier", "judge", "scorer")
 EXTRACTORS = "text, number, boxed, regex:PATTERN, or a plugin's"
 # (name, function, summary, *groups of arguments) -> the command's parser
 Add = Callable[..., argparse.ArgumentParser]
@@ -217,6 +218,22 @@ def check_absent(path: Path, may_exist: bool, resume: str = "") -> None:
     """Raise `EdificeError` for a file that is there, unless it may be."""
     if path.exists() and not may_exist:
         raise EdificeError(f"{path} exists; use {resume}--force to replace it, or another name")
+
+
+def check_apart(arguments: argparse.Namespace) -> None:
+    """Raise `EdificeError` if the file to write is one of those to read, with `--force` or not."""
+    values = vars(arguments)
+    if values.get("holds_what_it_reads"):
+        return
+    written = [values[name] for name in WRITTEN if values.get(name) is not None]
+    read = [
+        one
+        for name, value in values.items()
+        for one in (value if isinstance(value, list) else [value])
+        if name not in WRITTEN and (isinstance(one, Path) or (one and name in MODELS))
+    ]
+    for path in written:
+        check_other_file(path, read)
 
 
 def request_of(

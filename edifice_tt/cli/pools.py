@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import edifice_tt as et
-from edifice_tt.cli import judging, options, scoring, terminal, totals, votes, work, workers
+from edifice_tt.cli import asking, judging, options, scoring, terminal, totals, votes, work, workers
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.cli.rule_options import rule_options
@@ -52,6 +52,9 @@ def register(add: Add) -> None:
     grade.add_argument(
         "--answer", required=True, help=f"how to extract answers: {options.EXTRACTORS}"
     )
+    golds = "the problems again, for right answers that the pool file lacks"
+    grade.add_argument("--problems", type=Path, metavar="FILE", help=golds)
+    asking.add_reading(grade)
     take = add("import-pool", _import, "make a pool file of candidates sampled elsewhere")
     take.add_argument(
         "source",
@@ -70,6 +73,7 @@ def register(add: Add) -> None:
     take.add_argument("--answer", help=f"extract answers and mark them: {options.EXTRACTORS}")
     merge = add("merge", _merge, "unite pool files of one model and one sampling")
     merge.add_argument("pools", type=Path, nargs="+", help="pool files; later scores count")
+    merge.set_defaults(holds_what_it_reads=True)
     for command in (take, merge):
         options.add_output(command, "pool file to write", required=True)
 
@@ -82,6 +86,7 @@ def _score(arguments: argparse.Namespace) -> int:
 
 def _select(arguments: argparse.Namespace) -> None:
     from edifice_tt.pools.pool import PoolFile
+    from edifice_tt.selection.grade import warn_of_two
     from edifice_tt.selection.select import Rule, unfinished
 
     registered = registry.load_registry()  # once, not for each problem
@@ -93,6 +98,7 @@ def _select(arguments: argparse.Namespace) -> None:
     remarks: list[str] = []
     reason: Exception | None = None
     file = PoolFile(arguments.pool).with_problems()
+    warn_of_two(file.settings, rule_settings.get("answer"))
     for pool in _telling(file):
         if pool.num_missing:
             remarks.append(unfinished(pool))
@@ -149,19 +155,26 @@ def _check_looked_at(file: Any, pool: Any) -> None:
 
 
 def _grade(arguments: argparse.Namespace) -> None:
+    from edifice_tt.pools.golds import add_gold
     from edifice_tt.pools.pool import PoolFile, rewrite_pools
 
     sums, settings = totals.Totals(), dict[str, Any]()
+    asking.check_reading(arguments)
+    how = asking.reading(arguments)
+    problems = et.read_problems(arguments.problems, **how) if arguments.problems else []
+    given = {one.problem: one for one in problems}
 
     def graded(file: PoolFile) -> Iterator[Any]:
         settings.update(file.settings)
         for name, about in file.problems.items():
-            if about["gold"] is None:
+            if about["gold"] is None and (name not in given or given[name].gold is None):
                 raise EdificeError(
                     f"{arguments.pool}, line {file.lines[name]}: problem {name!r} has no gold "
-                    "answer, so its candidates cannot be graded"
+                    "answer, so its candidates cannot be graded; --problems FILE, with the options "
+                    "of generate, fills it in"
                 )
-        yield from _graded(file, arguments.answer, sums)
+        pools = (add_gold(pool, given) for pool in file)
+        yield from _graded(pools, arguments.answer, sums)
 
     rewrite_pools(arguments.pool, graded)
     text = "\n".join(totals.of_graded(sums, arguments.pool, settings.get("max_tokens")))
@@ -169,15 +182,22 @@ def _grade(arguments: argparse.Namespace) -> None:
 
 
 def _graded(pools: Iterable[Any], answer: str | None, sums: totals.Totals) -> Iterator[Any]:
-    """Yield the pools, graded if requested and possible, and count them."""
+    """Yield the pools, graded if requested and possible, and count them; warn of the extractor."""
+    from edifice_tt.selection.grade import mark_pool, warn_of_golds
+
+    golds: dict[str, str] = {}
     for pool in _telling(pools):
         if answer is not None and pool.gold is not None:
+            golds[pool.problem] = pool.gold
             try:
-                pool = et.grade(pool, answer)
+                pool = mark_pool(pool, answer)
             except PluginError as error:
                 raise _at_line(pools, pool, error) from error
         sums.add(pool)
         yield pool
+    warn_of_golds(golds, answer)
+    if golds and (told := totals.few_answers(sums, answer)):
+        terminal.warn(told)
 
 
 def _at_line(pools: Any, pool: Any, error: Exception) -> EdificeError:

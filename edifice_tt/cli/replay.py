@@ -14,13 +14,14 @@ from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.cli.rule_options import search_options
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.selection.answers import extractor
+from edifice_tt.selection.rules import CUT_OFF
 
 if TYPE_CHECKING:
     from edifice_tt.study.replay_records import Replay
 
 HEADING = curve.HEADING
 REPLAY = "study.replay:replay"
-SETTINGS = ("answer", "scorer", "confidence", "level", "bootstrap", "seed", "orders")
+SETTINGS = ("answer", "scorer", "confidence", "level", "bootstrap", "seed", "orders", "cut_off")
 
 
 def register(add: Add) -> None:
@@ -53,6 +54,7 @@ def register(add: Add) -> None:
     orders = "orders of the candidates to draw per problem, where a method is not exact; "
     orders += "default: from 16 to 1,000, for 200,000 rows in all"
     replay.add_argument("--orders", type=whole_number(2, "200"), metavar="N", help=orders)
+    option("--cut-off", "what answers do that were cut off (default: {})", choices=CUT_OFF)
     option("--seed", type=whole_number(0, "7"))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from edifice_tt.contract.wording import counted, cut_off_of
 
 LEVEL = 0.95
+_TOLD = ("problems", "candidates", "right", "without_answer", "cut_off", "cut_off_right")
 
 
 @dataclass
@@ -19,6 +20,7 @@ class Totals:
     without_answer: int = 0
     cut_off: int = 0
     cut_off_right: int = 0
+    cut_off_without: int = 0
     shares: list[float] = field(default_factory=list)
 
     def add(self, pool: Any) -> None:
@@ -32,11 +34,12 @@ class Totals:
         self.without_answer += sum(not candidate.answer for candidate in pool)
         self.cut_off += len(cut)
         self.cut_off_right += sum(cut)
+        self.cut_off_without += sum(one.is_cut_off and not one.answer for one in pool)
         self.shares += [sum(marks) / len(marks)] if marks and is_marked else []
 
     def to_dict(self) -> dict[str, Any]:
         """The counts, and the mean share of right ones with its interval, for JSON."""
-        counts = {name: value for name, value in vars(self).items() if name != "shares"}
+        counts = {name: value for name, value in vars(self).items() if name in _TOLD}
         return counts | rate_of(self.shares)
 
 
@@ -56,6 +59,15 @@ def show_rate(rate: dict[str, Any]) -> str:
         return f"{rate['accuracy']:.3f}"
     interval = f"{rate['low']:.3f} to {rate['high']:.3f}"
     return f"{rate['accuracy']:.3f} ({LEVEL:.0%} interval over problems {interval})"
+
+
+def few_answers(totals: Totals, answer: str | None) -> str:
+    """That most candidates have no answer of a kind, which may be the wrong one; or nothing."""
+    if 2 * totals.without_answer <= totals.candidates:
+        return ""
+    cut = f", {totals.cut_off_without} of them cut off" if totals.cut_off_without else ""
+    many = f"{totals.without_answer:,} of {counted(totals.candidates, 'candidate')}"
+    return f"{answer!r} finds no answer in {many}{cut}; look at some with edifice-tt show"
 
 
 def of_graded(totals: Totals, path: Any, max_tokens: object) -> Iterator[str]:

@@ -79,7 +79,7 @@ def open_searches(
 ) -> Iterator[Searches]:
     """Check problems against the model, and open the file."""
     problems = list(problems)
-    chat = check_problems(problems)
+    chat = check_problems(problems, plan.request.answer)
     stops = Stops.of(plan.lm, plan.request.stop, chat)
     tokenized = tokenize_all(plan.lm, problems, plan.request)
     plan.check_memory(tokenized)

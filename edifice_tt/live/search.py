@@ -27,6 +27,7 @@ from edifice_tt.sampling.request import today
 from edifice_tt.sampling.stops import Stops
 from edifice_tt.search.loop import Progress, run_search
 from edifice_tt.search.method import Outcome
+from edifice_tt.selection.grade import warn_of_golds
 
 
 def search(
@@ -97,6 +98,7 @@ def search(
             confidence=confidence,
         )
         stops = Stops.of(lm, plan.request.stop, not isinstance(prompt, str))
+        warn_of_golds({problem: gold}, answer)
         tokenized = tokenize(lm, Problem(prompt, problem, gold), plan.request)
         with showing(progress, budget, "tokens drawn") as add:
             told = counting_tokens(add, on_token)

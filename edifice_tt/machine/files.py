@@ -4,11 +4,13 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
+
+from edifice_tt.contract.errors import EdificeError
 
 Write = Callable[[BinaryIO], object]
 
@@ -90,6 +92,16 @@ def find_target(path: Path) -> Path:
         reason = f"it is {kind}; give the name of a regular file"
         raise OSError(errno.EINVAL, reason, str(path))
     return target
+
+
+def check_other_file(path: str | os.PathLike[str], sources: Iterable[object]) -> None:
+    """Raise `EdificeError` if a file to be written is one of those it is made of, by any name."""
+    for source in sources:
+        with suppress(OSError, ValueError):  # there is no such file, or it is a name of something
+            if os.path.samefile(path, str(source)):
+                raise EdificeError(
+                    f"{path} is read here, so it cannot be written over; give another name"
+                )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from edifice_tt.contract.errors import unknown_name
 from edifice_tt.machine.extras import require
-from edifice_tt.machine.files import write_atomically
+from edifice_tt.machine.files import check_other_file, write_atomically
 from edifice_tt.pools.pool import PoolFile
 
 KINDS = ("csv", "parquet")
@@ -45,6 +45,7 @@ def export_pools(
     """
     if kind not in KINDS:
         raise unknown_name("kind of table", kind, KINDS)
+    check_other_file(path, [source])
     file = PoolFile(source).with_problems()
     write = _write_csv if kind == "csv" else _write_parquet
     write_atomically(path, lambda out: write(file, out), overwrite=overwrite)

@@ -3,12 +3,13 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.machine.files import write_atomically
+from edifice_tt.pools.golds import write_golds
 from edifice_tt.pools.index import PoolIndex
 from edifice_tt.pools.lines import header_line
 from edifice_tt.pools.writer import PoolWriter, differing, raise_n
@@ -51,7 +52,8 @@ def fill_pool(
 
     The problems are pools without candidates. Whoever samples them adds each candidate when it is
     finished, so a killed run loses at most one line. `resume` opens a file that is there, for what
-    it lacks; a larger `n` asks for more candidates per problem. `force` replaces a file.
+    it lacks; a larger `n` asks for more candidates per problem. It fills in right answers that the
+    file lacks. `force` replaces a file.
 
     Raises `EdificeError` for a file that exists, or one with other settings or problems. Where the
     settings have a `fingerprint` of the model, its name may differ.
@@ -61,13 +63,26 @@ def fill_pool(
     begin_file(path, settings, resume=resume, force=force)
     with PoolWriter(path) as writer:
         # Also of a new file: before it was locked, another process may have put its own there.
-        check_same(writer.file, settings, problems)
-        if writer.file.settings["n"] == settings["n"]:
+        file = writer.file
+        new = _new_golds(file, problems)
+        asked = [replace(one, gold=None) if one.problem in new else one for one in problems]
+        check_same(file, settings, asked)
+        if file.settings["n"] == settings["n"] and not new:
             yield Filling(writer, list(_missing(writer, problems, settings["n"])))
             return
-    raise_n(path, settings["n"])  # only now: what cannot be resumed stays as it is
+    # Only now: what cannot be resumed stays as it is.
+    if new:
+        write_golds(path, new)
+    if file.settings["n"] != settings["n"]:
+        raise_n(path, settings["n"])
     with fill_pool(path, problems, settings, resume=True) as filling:
         yield filling
+
+
+def _new_golds(file: PoolIndex, problems: Iterable["Pool"]) -> dict[str, str | None]:
+    """The right answers that the file lacks, by problem."""
+    lacking = {name for name, about in file.problems.items() if about["gold"] is None}
+    return {p.problem: p.gold for p in problems if p.problem in lacking and p.gold is not None}
 
 
 def begin_file(path: Path, settings: Mapping[str, Any], *, resume: bool, force: bool) -> bool:
@@ -111,7 +126,7 @@ def check_same(file: PoolIndex, settings: Mapping[str, Any], problems: Iterable[
     It may ask for fewer candidates: those are the first of more.
     """
     path = file.path
-    told_otherwise = {"model"} if "fingerprint" in settings else set()
+    told_otherwise = {"graded"} | ({"model"} if "fingerprint" in settings else set())
     recorded, expected = (
         {name: value for name, value in one.items() if name not in told_otherwise}
         for one in (file.settings, settings)

@@ -67,7 +67,10 @@ def _common_settings(files: list[PoolFile]) -> dict[str, Any]:
                     f"{ranges[1]!r} in {file.path}; score one of them again"
                 )
     sizes = [n for file in files if type(n := file.settings.get("n")) is int]
-    return {**first.settings, "n": max(sizes)} if sizes else first.settings
+    settings = dict(first.settings)
+    for file in others:
+        settings = {**settings, **file.settings, **settings}  # one alone may be graded
+    return {**settings, "n": max(sizes)} if sizes else settings
 
 
 def _unite(problem: str, files: list[PoolFile]) -> Pool:

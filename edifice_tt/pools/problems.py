@@ -30,8 +30,9 @@ def read_problems(
     right answer `gold`. A problem without an id gets its position, from 0 on. `prompt_field`,
     `gold_field` and `problem_field` are the names of these fields in the file. `format` names a
     common shape: `gsm8k`, `math`, `mmlu` or `humaneval-like`. Other fields are left out, with one
-    `PoolWarning` unless a format is named. Raises `CheckpointError` with file and line for anything
-    else, and `ToolchainError` for Parquet without `pyarrow`.
+    `PoolWarning` unless a format is named. Another tells of right answers that are whole
+    solutions. Raises `CheckpointError` with file and line for anything else, and `ToolchainError`
+    for Parquet without `pyarrow`.
     """
     shape = _OWN if format is None else _find(format)
     names = {"prompt": prompt_field, "gold": gold_field, "problem": problem_field}
@@ -55,8 +56,13 @@ def read_problems(
 
     problems = list(read_each(path, read))
     if left_out and format is None:
+        told = f"fields that were not asked for were left out: {', '.join(left_out)}"
+        warnings.warn(f"{path}: {told}", PoolWarning, stacklevel=2)
+    if whole := [one for one in problems if one.gold is not None and _MARK in one.gold]:
         warnings.warn(
-            f"{path}: fields that were not asked for were left out: {', '.join(left_out)}",
+            f"{path}: {len(whole):,} of {len(problems):,} right answers hold {_MARK}, as whole "
+            "solutions of GSM8K do; --format gsm8k takes what is behind it (format='gsm8k' in "
+            "Python)",
             PoolWarning,
             stacklevel=2,
         )

@@ -104,8 +104,13 @@ def _cost_of(pool: "Pool", scorer: str) -> bytes:
 def differing(
     settings: Mapping[str, Any], others: Mapping[str, Any]
 ) -> tuple[str, Any, Any] | None:
-    """The first setting that differs, with both values; None if all agree."""
+    """The first setting that differs, with both values; None if all agree.
+
+    What has not been graded agrees with any extractor.
+    """
     for name in (*settings, *others):
+        if name == "graded" and not (name in settings and name in others):
+            continue
         if (one := settings.get(name)) != (other := others.get(name)):
             return name, one, other
     return None

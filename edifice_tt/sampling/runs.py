@@ -33,6 +33,7 @@ from edifice_tt.sampling.prompts import TokenizedProblem, tokenize
 from edifice_tt.sampling.request import Request, today
 from edifice_tt.sampling.settings import describe_sampling
 from edifice_tt.sampling.stops import Stops
+from edifice_tt.selection.grade import warn_of_golds
 
 
 @takes_options_of(generate, {field.name for field in fields(Request)})
@@ -125,7 +126,7 @@ def open_run(
     if request.date is None:  # a run that goes on another day tells the day of its beginning
         request = replace(request, date=recorded.get("date") or today())
     request = request.on(lm.device)
-    chat = check_problems(problems)
+    chat = check_problems(problems, request.answer)
     stops = Stops.of(lm, request.stop, chat)
     tokenized = tokenize_all(lm, problems, request)
     check_memory(lm, request, tokenized, request.n)
@@ -142,9 +143,13 @@ def open_run(
         yield Run(lm, filling, request, stops, missing)
 
 
-def check_problems(problems: Sequence[Problem]) -> bool:
-    """Whether all are chats; raises `ValueError` when some are, or two have one name."""
+def check_problems(problems: Sequence[Problem], answer: str | None) -> bool:
+    """Whether all are chats; raises `ValueError` when some are, or two have one name.
+
+    Warns of right answers in which the extractor of that name finds none.
+    """
     check_distinct(problems)
+    warn_of_golds({one.problem: one.gold for one in problems}, answer)
     for problem in problems:
         if isinstance(problem.prompt, str) != isinstance(problems[0].prompt, str):
             raise ValueError("some prompts are texts and some are chats; make them all of one kind")

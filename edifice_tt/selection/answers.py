@@ -33,6 +33,7 @@ _THOUGHT = re.compile(
 )
 
 _LONGEST_SIGN = 24
+NUMBERS = ("number", "final_number")  # extractors of numbers
 
 
 def extractor(name: Named) -> Extractor:
@@ -69,8 +70,12 @@ class Answers:
         >>> [find_answers("number").gold(gold) for gold in ("so 7.0", "no idea", "1, 2")]
         ['7', 'no idea', '1, 2']
         """
-        several = self.name == "number" and _LIST.search(gold) and not _SAID.search(gold)
-        return (None if several else self.extract(gold)) or gold.strip()
+        return self.read_gold(gold) or gold.strip()
+
+    def read_gold(self, gold: str) -> str | None:
+        """What it finds in a gold answer, None where that stands as it is."""
+        several = self.name in NUMBERS and _LIST.search(gold) and not _SAID.search(gold)
+        return None if several else self.extract(gold)
 
     def same(self, answer: str, other: str) -> bool:
         """Whether two answers are equal."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.rules import answers_of
+from edifice_tt.selection.select import behind
 from edifice_tt.study.intervals import bootstrap_means, interval_of_means
 from edifice_tt.study.problems import check_fair, check_marked, spent_per_candidate
 from edifice_tt.study.replay_records import Difference, Spending
@@ -52,12 +53,14 @@ def compare_search(
     level: float = 0.95,
     bootstrap: int = 1000,
     seed: int = 0,
+    cut_off: str = "abstain",
     pool: str = "",
 ) -> Beside:
     """Compare a search with plain sampling at the same mean tokens per problem, judge included.
 
     Plain sampling takes the most common answer, or the best score of the scorer that the search
-    read, where its candidates have it. Raises `ValueError` for pools of different models, without a
+    read, where its candidates have it. `cut_off` says whether answers that were cut off `vote` or
+    `abstain` in it. Raises `ValueError` for pools of different models, without a
     problem in common, without marks, and for a pool that is of the other kind.
     """
     found = {one.problem: one for one in searched}
@@ -83,7 +86,7 @@ def compare_search(
         raise ValueError("the plain pool does not count its tokens, so nothing costs the same")
     each = each + (judge_each or 0.0)
     k = max(1.0, float(tokens.sum() / each.sum()))
-    by_k = [_accuracy(one, scorer if scored else None, answer) for one, _ in pairs]
+    by_k = [_accuracy(one, scorer if scored else None, answer, cut_off) for one, _ in pairs]
     same = np.array([_at(of, k, len(one)) for of, (one, _) in zip(by_k, pairs, strict=True)])
     table = np.stack([right, same, right - same], axis=1)
     means = bootstrap_means(table, bootstrap, seed)
@@ -131,13 +134,15 @@ def _check(plain: Pool, searched: Pool) -> None:
         )
 
 
-def _accuracy(pool: Pool, scorer: str | None, answer: str | None) -> Callable[[int], float]:
+def _accuracy(
+    pool: Pool, scorer: str | None, answer: str | None, cut_off: str
+) -> Callable[[int], float]:
     correct = np.array([c.correct for c in pool], np.float64)
     if scorer is not None:
         scores = [c.scores[scorer] for c in pool]
         return lambda k: best_of_k(scores, correct, k)
-    whole = zip(answers_of(pool.candidates, answer), pool, strict=True)
-    answers = [form if candidate.is_whole else None for form, candidate in whole]
+    found = zip(answers_of(behind(pool.prompt, pool), answer), pool, strict=True)
+    answers = [form if one.is_whole or cut_off == "vote" else None for form, one in found]
     return lambda k: majority_at_k(answers, correct, k)
 
 

@@ -18,7 +18,9 @@ from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.contract.registry import one_registry
 from edifice_tt.machine.progress import Shows, each, length_of
 from edifice_tt.pools.pool import Pool
+from edifice_tt.selection.grade import graded_with, warn_of_two
 from edifice_tt.selection.rules import CUT_OFF, check_cut_off
+from edifice_tt.study.advice import advice_on
 from edifice_tt.study.estimates import (
     VOTES,
     RuleValues,
@@ -32,12 +34,10 @@ from edifice_tt.study.intervals import (
     bootstrap_means,
     check_level,
     interval_of_means,
-    problems_needed,
 )
 from edifice_tt.study.problems import Problem, read_problems, spent_per_candidate
 from edifice_tt.study.quality import ScorerQuality, assess_scorer
 from edifice_tt.study.records import (
-    Advice,
     Comparison,
     Cost,
     Curve,
@@ -49,7 +49,6 @@ from edifice_tt.study.remarks import has_some_of, unfinished_of
 from edifice_tt.study.statistics import Floats, kl_best_of_n
 
 UNFINISHED = ("leave_out", "use")
-_DIFFERENCE = 0.02  # in accuracy, for the advice on the number of problems
 _DRAWS = 40_000  # subsets per size over all problems: a standard error of at most 0.0025
 
 
@@ -116,6 +115,7 @@ def scaling_curve(
                 ranges.update(one.ranges)
                 problems += read_problems([one], scorers, answer, bool(foreign))
         _check_finished(len(problems), short)
+        warn_of_two(settings, answer)
         _check_scorers(problems)
         names = names or default_rules(problems, ranges)
         sizes = _subset_sizes(ks, problems)
@@ -155,12 +155,13 @@ def scaling_curve(
         cost=_cost(problems),
         forecast=forecast_coverage([*map(len, problems)], [int(p.correct.sum()) for p in problems]),
         kl=tuple(map(kl_best_of_n, sizes)),
-        advice=_advice([values[i].accuracy - values[j].accuracy for i, j in pairs], level),
+        advice=advice_on([values[i].accuracy - values[j].accuracy for i, j in pairs], level),
         scorers=tuple(_assess(problems, name, ranges.get(name)) for name in problems[0].scores),
         abstentions=int(sum((problem.answers < 0).sum() for problem in problems)),
         left_out=without,
         unfinished=short,
         cut_off=_cut_off(problems, cut_off, curves[len(values) :]) if was_cut else None,
+        graded=graded_with(settings),
     )
 
 
@@ -266,22 +267,6 @@ def _plain(values: Floats) -> tuple[float, ...]:
 
 def _maybe(values: Floats) -> tuple[float | None, ...]:
     return tuple(None if isnan(value) else value for value in _plain(values))
-
-
-def _advice(differences: Sequence[Floats], level: float) -> Advice:
-    """The number of problems for the pair whose difference varies most at the largest k."""
-    last = [one[:, -1].round(12) for one in differences]
-    if not last:
-        return Advice(_DIFFERENCE, None, "there are no two rules to compare")
-    if len(last[0]) == 1:
-        return Advice(_DIFFERENCE, None, "a variance needs two problems, here is one")
-    variance = round(max(float(one.var(ddof=1)) for one in last), 12)
-    needed, reason = problems_needed(variance, _DIFFERENCE, level), None
-    if not any(one.any() for one in last):
-        reason = "the rules compared do not differ in any of these problems"
-    elif needed is None:
-        reason = "each difference is the same in all problems, so it has no variance"
-    return Advice(_DIFFERENCE, needed, reason)
 
 
 def _cost(problems: Sequence[Problem]) -> Cost:

@@ -108,7 +108,8 @@ class Curve(Shown):
 
     `pool` and `settings` say what was measured; `problems`, `candidates` and `abstentions` are
     counts. `kl` is the divergence of best-of-k in nats; `forecast` is coverage beyond the sampled
-    candidates. `cut_off` is None if no candidate was cut off.
+    candidates. `cut_off` is None if no candidate was cut off. `graded` names the extractor by which
+    candidates were marked, where the pool tells.
     """
 
     pool: str
@@ -130,6 +131,7 @@ class Curve(Shown):
     left_out: tuple[LeftOut, ...] = ()
     unfinished: Unfinished | None = None
     cut_off: CutOff | None = None
+    graded: str | None = None
 
     def trained_on(self, scorer: str | None) -> int:
         """How many of these problems a scorer was trained on."""

@@ -11,6 +11,8 @@ _SEEN = "how it does there says nothing about new ones."
 
 def remarks(curve: Curve) -> Iterator[str]:
     """The caveats to the figures of a curve."""
+    if curve.graded is not None:
+        yield f"Graded with: {curve.graded}."
     if curve.unfinished is not None:
         total = curve.problems + (0 if curve.unfinished.used else curve.unfinished.problems)
         yield unfinished_of(curve.unfinished, total) + "."

@@ -19,6 +19,8 @@ from edifice_tt.machine.progress import Shows, each
 from edifice_tt.pools.pool import Pool
 from edifice_tt.search.loop import check_options, make_search
 from edifice_tt.search.method import Method
+from edifice_tt.selection.grade import warn_of_two
+from edifice_tt.selection.rules import check_cut_off
 from edifice_tt.study.intervals import bootstrap_means, check_level, interval_of_means
 from edifice_tt.study.replay_records import Difference, MonteCarlo, OneProblem, Replay, Spending
 from edifice_tt.study.replay_runs import Reader, Runs
@@ -39,6 +41,7 @@ def replay(
     bootstrap: int = 1000,
     seed: int = 0,
     orders: int | None = None,
+    cut_off: str = "abstain",
     pool: str = "",
     progress: Shows = False,
     **settings: Any,
@@ -48,11 +51,12 @@ def replay(
     `settings` go to the search; without `n` it may spend all candidates of a problem. `answer`
     names an extractor, `scorer` whose scores to use, `confidence` a measure of the pool. It is
     compared with all candidates, and with the first candidates of each problem at the same cost in
-    tokens. Both take the most common answer, or for a search without answers the best score. A
-    search that stops by counts is computed exactly. For others `orders` of the candidates are drawn
-    per problem (default: from 16 to 1,000, for 200,000 rows in all). Intervals are a percentile
-    bootstrap over problems. Unfinished problems are left out with a `PoolWarning`. `progress=True`
-    shows how many problems are replayed, and a function is called with each `Progress`.
+    tokens. Both take the most common answer, or for a search without answers the best score.
+    Answers that were cut off `abstain` in all three or `vote`, as `cut_off` says. A search that
+    stops by counts is computed exactly. For others `orders` of the candidates are drawn per problem
+    (default: from 16 to 1,000, for 200,000 rows in all). Intervals are a percentile bootstrap over
+    problems. Unfinished problems are left out with a `PoolWarning`. `progress=True` shows how many
+    problems are replayed, and a function is called with each `Progress`.
 
     Raises `ValueError` for unmarked candidates, for a pool that lacks what the search reads, and
     for a search that copies rows. Raises `UnknownNameError` for an unknown search or setting.
@@ -64,6 +68,7 @@ def replay(
     (4.0, 0.5, 0.0)
     """
     check_level(level)
+    check_cut_off(cut_off)
     with one_registry():
         record = check_options(search, settings)
         if record.gathers:
@@ -73,12 +78,13 @@ def replay(
                 f"replay one of {', '.join(sorted(others))}"
             )
         finished = _finished(pools)
+        warn_of_two(finished[0].settings, answer)
         make_search(search, **{"n": min(map(len, finished)) or 1, **settings})  # refuses settings
         usual = min(max(_ORDERS[0], ceil(_ROWS / sum(map(len, finished)))), _ORDERS[1])
         drawn = usual if orders is None else _check_orders(orders)
         runs = []
         for at, one in enumerate(each(progress, finished, len(finished), "problems replayed")):
-            reader = Reader(record, settings, answer, scorer, confidence)
+            reader = Reader(record, settings, answer, scorer, confidence, cut_off)
             runs.append(reader.run(one, drawn, (seed, at)))
     settings = _settings_of(make_search(search, **{"n": runs[0].n, **settings}), settings)
     return _record(runs, record, settings, drawn, (pool, level, seed, bootstrap))

@@ -59,6 +59,7 @@ class Reader(NamedTuple):
     answer: str | None
     scorer: str | None
     confidence: str
+    cut_off: str = "abstain"
 
     def run(self, pool: Pool, orders: int, seed: tuple[int, int]) -> Runs:
         """The search on one problem. Raises `ValueError` where the pool lacks something."""
@@ -114,6 +115,9 @@ class Reader(NamedTuple):
             for candidate in candidates:
                 confidences_of(candidate, measure)  # the first that lacks them is told
         answers = answers_of(candidates, self.answer) if votes else [None] * len(candidates)
+        if self.cut_off == "abstain":
+            whole = zip(answers, candidates, strict=True)
+            answers = [form if candidate.is_whole else None for form, candidate in whole]
         return Finished(candidates, answers, score, measure)
 
     def _of_first(self, rows: Finished, right: Floats) -> Callable[[int], float]:

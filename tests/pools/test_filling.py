@@ -49,6 +49,29 @@ def test_a_larger_n_adds_to_each_problem_and_a_smaller_one_is_refused(path):
         lacks(path)
 
 
+def test_a_gold_answer_that_the_file_lacks_is_filled_in(path):
+    asked = [PROBLEMS[0], replace(PROBLEMS[1], gold="7")]
+    with et.fill_pool(path, PROBLEMS, SETTINGS, resume=True) as filling:
+        filling.add(replace(PROBLEMS[1], candidates=(et.Candidate(1, "7"),)))
+    before = list(et.read_pools(path))
+    assert lacks(path, {**SETTINGS, "n": 4}, asked) == {"p": [1, 3], "q": [0, 2, 3]}
+    after = list(et.read_pools(path))
+    assert [one.gold for one in after] == ["5", "7"]
+    assert [one.candidates for one in after] == [one.candidates for one in before]
+    assert lacks(path, {**SETTINGS, "n": 4}, (*PROBLEMS[:1], asked[1])) == {
+        "p": [1, 3],
+        "q": [0, 2, 3],
+    }
+    for other in ("8", None):
+        with pytest.raises(et.EdificeError, match="problem 'q' has gold='7', given"):
+            lacks(path, {**SETTINGS, "n": 4}, [PROBLEMS[0], replace(PROBLEMS[1], gold=other)])
+
+
+def test_a_file_that_was_graded_is_completed_as_before(path):
+    et.write_pools(path, [et.grade(one, "number") for one in et.read_pools(path)])
+    assert lacks(path) == {"p": [1], "q": [0, 1, 2]}
+
+
 def test_another_model_of_which_only_the_name_is_known_is_refused(path):
     with pytest.raises(et.EdificeError, match="made with model='served', given model='other'"):
         lacks(path, {**SETTINGS, "model": "other"})

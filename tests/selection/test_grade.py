@@ -11,6 +11,7 @@ def graded(gold, answer, *texts):
     return [(c.answer, c.correct) for c in pool]
 
 
+@pytest.mark.filterwarnings("ignore:'number' finds nothing in")
 @pytest.mark.parametrize(
     ("gold", "answer", "texts", "expected"),
     [

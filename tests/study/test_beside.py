@@ -40,6 +40,16 @@ def test_both_spend_the_same_tokens():
     assert found.difference.difference == pytest.approx(-0.25)
 
 
+@pytest.mark.parametrize(("cut_off", "right"), [("abstain", 1.0), ("vote", 0.0)])
+def test_answers_that_were_cut_off_do_in_plain_sampling_what_the_curve_says(cut_off, right):
+    cut = [
+        replace(c, finish_reason="length" if c.text == "b" else "eos") for c in plain("p", "bba")
+    ]
+    pools = [replace(plain("p", "bba"), candidates=tuple(cut))]
+    found = compare_search(pools, [searched("p", "a", 0, 6)], cut_off=cut_off)
+    assert found.same.accuracy == right
+
+
 def test_a_search_that_chose_none_is_wrong():
     found = compare_search([plain("p", "aa")], [searched("p", "ab", None, 4)])
     assert (found.spent.accuracy, found.same.accuracy) == (0.0, 1.0)

@@ -60,6 +60,23 @@ def test_the_rest_of_the_figures_are_those_of_the_exact_means():
     assert found.saved_samples == pytest.approx(saved)
 
 
+@pytest.mark.parametrize("search", ["adaptive", "first", "window"])
+@pytest.mark.parametrize("cut_off", ["abstain", "vote"])
+def test_all_candidates_of_a_replay_are_the_majority_of_the_curve(search, cut_off):
+    """A cut-off answer votes in both or in neither."""
+    ends = ["length", "stop", "length", "stop", "length", "stop", "stop"]
+    pools = [make_pool(letters, letters, finish_reason=ends) for letters in ("bababba", "bbbabaa")]
+    found = et.replay(pools, search, cut_off=cut_off, orders=2, bootstrap=20)
+    curve = et.scaling_curve(pools, ["majority"], [7], cut_off=cut_off, bootstrap=20)
+    assert found.all.accuracy == pytest.approx(curve.rules[0].accuracy[-1])
+    assert found.all.accuracy == pytest.approx({"abstain": 1, "vote": 0}[cut_off])
+
+
+def test_what_cut_off_answers_do_in_a_replay_is_checked():
+    with pytest.raises(ValueError, match="cut_off='drop' must be one of abstain, vote"):
+        et.replay(POOLS, cut_off="drop")
+
+
 def test_the_first_k_cost_as_many_tokens_as_the_search():
     found = et.replay(POOLS, "adaptive", threshold=0.8)
     assert found.same.tokens == pytest.approx(found.spent.tokens)

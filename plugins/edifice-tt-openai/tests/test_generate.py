@@ -408,6 +408,14 @@ def test_what_is_complete_is_not_asked_for(fill, server):
     assert len(server.bodies) == 3
 
 
+def test_a_pool_never_takes_the_place_of_its_problems(generate, problems, server):
+    before = problems.read_bytes()
+    for how in ("--force", "--resume"):
+        status, _, err = generate("--problems", problems, "-o", problems, how)
+        assert (status, problems.read_bytes(), server.bodies) == (2, before, [])
+        assert "holds the problems; give the pool file another name" in one_line(err)
+
+
 def test_another_model_or_other_settings_do_not_complete_a_pool(fill, server):
     fill("-n", 2)
     server.models = ["other"]

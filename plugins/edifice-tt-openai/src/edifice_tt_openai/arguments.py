@@ -133,7 +133,9 @@ def check(arguments: Namespace) -> None:
         raise ValueError(f"temperature={arguments.temperature} must be a number, at least 0")
     if not 0 < arguments.top_p <= 1:
         raise ValueError(f"top_p={arguments.top_p} must be above 0 and at most 1")
-    path = arguments.output
+    path, problems = arguments.output, arguments.problems
+    if path and problems and path.exists() and problems.exists() and path.samefile(problems):
+        raise et.EdificeError(f"{path} holds the problems; give the pool file another name")
     if path and path.exists() and not (arguments.resume or arguments.force):
         raise et.EdificeError(
             f"{path} exists; use --resume to complete it, --force to replace it, or another name"
