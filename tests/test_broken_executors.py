@@ -59,10 +59,6 @@ class Breaks(Sound):
         raise ConnectionError("no cluster")
 
 
-def test_the_processes_of_this_machine_are_sound():
-    check_executor("processes", workers=2)
-
-
 def test_an_executor_that_keeps_the_contract_is_sound():
     check_executor(Sound)
 

@@ -37,6 +37,22 @@ def pool(tmp_path):
     return tmp_path / "pool"
 
 
+@pytest.mark.slow
+def test_workers_score_by_the_same_judge_with_its_prompt_and_from_any_folder(
+    run, folders, pool, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(folders)
+    (tmp_path / "prompt").write_text("Question: {question}\nAnswer: {answer}\nRight?")
+    asks = ["--judge", "lm", "--judge-kind", "yes_no", "--judge-prompt", tmp_path / "prompt"]
+    labels = ["--judge-labels", "a,b", "--judge-name", "mine"]
+    assert run("score", pool, *asks, *labels)[0] == 0
+    alone = scores(pool, "mine")
+    status, out, err = run("score", pool, *asks, *labels, "--workers", 2)
+    assert (status, err) == (0, "")
+    assert out == f"9 candidates of 3 problems in {pool} have a score by mine: probability\n"
+    assert scores(pool, "mine") == alone == [[*row] for row in alone if None not in row]
+
+
 def scores(path, name):
     return [[one.scores.get(name) for one in pool] for pool in et.read_pools(path)]
 

@@ -82,6 +82,24 @@ def test_an_address_that_is_none_is_one_line(address, message):
         make(address)
 
 
+def test_gpus_that_no_worker_has_are_refused(cluster):
+    with pytest.raises(et.EdificeError, match="no worker has 1 GPUs; begin one with --resources"):
+        make(cluster.scheduler_address, gpus=1)
+
+
+def test_a_scheduler_that_goes_is_one_line_and_the_file_stays(folder):
+    how = {"threads_per_worker": 1, "dashboard_address": None}
+    with LocalCluster(n_workers=1, **how) as cluster:
+        share = ["--executor", "dask", "--address", cluster.scheduler_address]
+        driver = folder.generate(folder.pool, *share)
+        folder.wait_for_lines(driver, 20)
+    told = folder.finish(driver, 2)
+    assert told.count("edifice-tt: error: ") == 1
+    made = folder.contents("pool.jsonl")
+    alone = folder.contents("alone.jsonl")
+    assert all(one in alone[name].candidates for name, pool in made.items() for one in pool)
+
+
 def test_an_address_where_somebody_else_listens_is_one_line(monkeypatch):
     monkeypatch.setattr("edifice_tt_dask.executor.REACH_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:

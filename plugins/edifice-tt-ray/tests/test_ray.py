@@ -63,17 +63,6 @@ def test_scores_are_those_of_one_process(folder, share):
     assert all(pool.scorers == ["linear"] for pool in et.read_pools(folder.pool))
 
 
-def test_a_model_that_is_not_the_drivers_is_refused_in_one_line(folder, cluster, share):
-    """On a machine of its own the file would be another; here it goes while Ray begins."""
-    driver = folder.generate(folder.pool, *share)
-    while not folder.pool.exists():
-        assert driver.poll() is None
-    (folder.path / "tiny.safetensors").unlink()
-    told = folder.finish(driver, 2)
-    assert "no worker is left" in told
-    assert "tiny.safetensors: there is no such file or folder" in told
-
-
 def test_an_actor_and_a_node_that_are_killed_change_nothing(folder, cluster, share):
     driver = folder.generate(folder.pool, *share)
     folder.wait_for_lines(driver, 20)

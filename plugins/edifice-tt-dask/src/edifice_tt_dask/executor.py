@@ -6,6 +6,7 @@ Knows the scheduler and its workers; knows no work.
 import logging
 import os
 import time
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -50,6 +51,13 @@ class Dask:
         self._most = workers
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # faults are told by us
         self._client = _connect(address)
+        about = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        if gpus and not any(one["resources"].get("GPU", 0) >= gpus for one in about):
+            self._client.close()
+            raise EdificeError(
+                f"Dask at {address}: no worker has {gpus} GPUs; begin one with "
+                f"--resources GPU={gpus}"
+            )
         self._refused: set[str] = set()
         self._run = f"edifice-tt-{os.urandom(8).hex()}"
 
@@ -62,7 +70,14 @@ class Dask:
 
     def map_unordered(self, start: Callable[[], Any], items: Any) -> Iterator[Any]:
         """What the workers make of the items, as each of them is done."""
-        given: dict[Any, tuple[int, Any]] = {}
+        try:
+            yield from self._map(start, items)
+        except (Exception, CancelledError) as error:  # whatever breaks when the scheduler goes
+            told = " ".join(str(error).split())[:200] or type(error).__name__
+            raise EdificeError(f"Dask at {self.address} answers no more ({told})") from error
+
+    def _map(self, start: Callable[[], Any], items: Any) -> Iterator[Any]:
+        given: dict[Any, tuple[int, Any, list[str]]] = {}  # with the only workers that may do it
         seen = time.monotonic()  # when a worker was there
         while items.waiting or given:
             there = self._there()
@@ -70,12 +85,16 @@ class Dask:
             seen = now if there else seen
             most = min(len(there), self._most or len(there))
             while len(given) < most and (taken := items.take()) is not None:
-                given[self._submit(start, taken[1], there)] = taken
+                self._submit(start, *taken, there, given)
             if not there and (self._refused or now - seen > GONE_S):
                 items.refuse(f"Dask at {self.address} has no worker that can be used")
                 return
+            for task in [
+                one for one, (*_, only) in given.items() if only and not {*only} & {*there}
+            ]:
+                items.lost(given.pop(task)[0], "its workers have ended")  # Dask would wait for ever
             for task in self._done([*given]):
-                number, item = given.pop(task)
+                number, item, _ = given.pop(task)
                 if task.status != "finished":
                     self._lost(task, number, items)
                     continue
@@ -84,7 +103,7 @@ class Dask:
                     self._refused.add(address)
                     items.refuse(refused)
                     if others := self._there():
-                        given[self._submit(start, item, others)] = number, item
+                        self._submit(start, number, item, others, given)
                     continue
                 yield from results
                 items.done(number)
@@ -93,11 +112,19 @@ class Dask:
         """The addresses of the workers that are there and not refused."""
         return [one for one in self._client.nthreads() if one not in self._refused]
 
-    def _submit(self, start: Callable[[], Any], item: Any, there: list[str]) -> Any:
+    def _submit(
+        self,
+        start: Callable[[], Any],
+        number: int,
+        item: Any,
+        there: list[str],
+        given: dict[Any, tuple[int, Any, list[str]]],
+    ) -> None:
+        only = there if self._refused else []  # else any, also one that comes
         how: dict[str, Any] = {"resources": {"GPU": self.gpus}} if self.gpus else {}
-        if self._refused:  # else any, also one that comes
-            how["workers"] = there
-        return self._client.submit(work, self._run, start, item, pure=False, **how)
+        how |= {"workers": only} if only else {}
+        task = self._client.submit(work, self._run, start, item, pure=False, **how)
+        given[task] = number, item, only
 
     def _done(self, tasks: list[Any]) -> list[Any]:
         """The tasks that have ended; after a second none, for workers may have gone or come."""

@@ -120,7 +120,8 @@ class Ray:
                 elif isinstance(result, str) and result:
                     items.refuse(result)
                     self._hands.discard(hand)
-                    ray.kill(hand.actor)
+                    with suppress(RayError):
+                        ray.kill(hand.actor)
                 else:
                     yield from result
                     if hand.has is not None:
