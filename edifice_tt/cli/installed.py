@@ -33,6 +33,10 @@ def register(add: Add) -> None:
         options.add_device,
     )
     doctor.add_argument("--quick", action="store_true", help="leave out the speed")
+    doctor.add_argument(
+        "--model",
+        help="also say whether this model fits, and with how many candidates, before it is loaded",
+    )
     add("models", _models, "show the models that are here, and those to pull")
     pull = add("pull", _pull, "download a model")
     pull.add_argument(
@@ -151,7 +155,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     settings, found = _settings()
     device = arguments.device or settings.get("device")
-    checks = [*doctor.diagnose(device, arguments.quick, terminal.say), *found]
+    checks = [*doctor.diagnose(device, arguments.quick, terminal.say, arguments.model), *found]
     marks = {True: "ok", False: "FAIL", None: ""}
     table = terminal.table(("", "", ""), [(marks[one.ok], one.name, one.found) for one in checks])
     advice = [f"{one.name}: {one.advice}" for one in checks if one.advice]

@@ -29,6 +29,10 @@ class Leader:
         self._draws = can_redraw()
 
     def __enter__(self) -> Self:
+        if self._draws:
+            self._draw(f"({self._meter.first})")
+        else:
+            self._meter.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -43,8 +43,8 @@ def add_loading(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--dtype",
-        help="store the weights as float32, float16 or bfloat16 (default: a CPU keeps the blocks "
-        "of a GGUF file, else float32)",
+        help="store the weights as float32, float16 or bfloat16 (default: the blocks of a GGUF "
+        "file stay where the device has kernels for them, else float32)",
     )
     take_settings(command, LOADING)
 

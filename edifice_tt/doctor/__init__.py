@@ -16,11 +16,14 @@ from edifice_tt.machine.toolchain import open_device
 
 
 def diagnose(
-    device: str | None = None, quick: bool = False, say: Callable[[str], None] = lambda line: None
+    device: str | None = None,
+    quick: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    model: str | None = None,
 ) -> list[Check]:
     """Check versions, compiler, devices, plugins, memory, numbers and, unless `quick`, speed.
 
-    `say` is called with one line before each slow check.
+    `say` is called with one line before each slow check. A `model` is checked for whether it fits.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)  # failed plugins are among the checks
@@ -32,11 +35,13 @@ def diagnose(
             checks.append(Check("device", device or "none", False, str(error)))
             return checks + machine.check_plugins()
         checks.append(Check("device", f"{opened}, {_why(device)}", True))
-        model = speed.find_model()
-        checks += [machine.check_memory(opened), model, *machine.check_plugins()]
+        default = speed.find_model()
+        checks += [machine.check_memory(opened), default, *machine.check_plugins()]
+        if model is not None:
+            checks.append(machine.check_fit(model, opened))
         checks += numbers.check_numbers(opened, say)
         if not quick and passed(checks):  # the speed of wrong results is of no interest
-            checks.append(speed.check_speed(opened, say, bool(model.ok)))
+            checks.append(speed.check_speed(opened, say, bool(default.ok)))
         return checks
 
 

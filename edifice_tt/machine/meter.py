@@ -12,6 +12,7 @@ from typing import Any, Self
 
 SECONDS = 10.0  # between two lines where no terminal is
 _MOVES = 0.1  # between two states of a line on a terminal
+_KERNELS = "compiling kernels, if none are kept from an earlier run"
 clock = time.monotonic
 
 
@@ -19,20 +20,28 @@ class Meter:
     """Counts work against its total, and tells how far it is.
 
     `total` is None where nobody knows it. A context: at its end the line that moves is ended. Work
-    that takes less than ten seconds prints nothing where no terminal is.
+    that takes less than ten seconds prints nothing where no terminal is. Until something is done
+    the line says what comes `first`, if that may take long.
     """
+
+    first = ""
 
     def __init__(self, total: int | None, what: str, done: int = 0) -> None:
         self.total, self.what, self.done, self.tokens = total, what, done, 0
         self._before, self._moves = done, sys.stderr.isatty()
         self._begun = self._told = clock()
+        self._waiting = Working()
 
     def __enter__(self) -> Self:
+        first = f"{self.line()}, {self.first}" if self.first else ""
         if self._moves:
-            self._write()
+            self._write(text=first)
+        elif first:
+            self._waiting.begin(first)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
+        self._waiting.__exit__(*error)
         if self._moves:
             self._write("\n")
 
@@ -43,6 +52,7 @@ class Meter:
 
     def add(self, done: int = 0, tokens: int = 0) -> None:
         """Count work that was done."""
+        self._waiting.__exit__()
         self.done += done
         self.tokens += tokens
         now = clock()
@@ -61,8 +71,8 @@ class Meter:
             parts.append(f"about {_words(self.seconds / made * left)} left")
         return ", ".join(parts)
 
-    def _write(self, end: str = "") -> None:
-        text = self.line()
+    def _write(self, end: str = "", text: str = "") -> None:
+        text = text or self.line()
         if self._moves:
             text = f"\r\x1b[K{text[: get_terminal_size().columns - 1]}"
         _print(text, end)
@@ -73,6 +83,8 @@ class SamplingMeter(Meter):
 
     `cut_off` counts the candidates that ended because they were long.
     """
+
+    first = _KERNELS
 
     def __init__(self, total: int, done: int = 0) -> None:
         super().__init__(total, "finished", done)
@@ -90,6 +102,8 @@ class SearchMeter(Meter):
 
     `on_token`, `on_step` and `on_problem` are what a search tells.
     """
+
+    first = _KERNELS
 
     def __init__(self, problems: int = 1, budget: int | None = None) -> None:
         super().__init__(problems, "problems")

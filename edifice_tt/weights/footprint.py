@@ -1,7 +1,7 @@
 """How much memory the weights of a file will take, said before one is read. Knows no format."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edifice_tt.machine.memory import available_bytes, check_room
@@ -9,6 +9,7 @@ from edifice_tt.nn.stored.halves import narrows
 
 # The bytes of work per number, with what tinygrad takes at its first use; the most numbers at once.
 _WORK, _PART = 100, 1 << 19
+_NARROW = ("float16", "bfloat16")
 
 
 def check_weights(
@@ -37,10 +38,15 @@ def needed_bytes(
     shapes: Sequence[tuple[int, ...]], dtype: str | None, beside: int = 0, device: str = "CPU"
 ) -> int:
     """The bytes at the most, with the one matrix that is being rounded and the part in work."""
-    narrow, largest = dtype in ("float16", "bfloat16"), max(map(math.prod, shapes), default=0)
-    sizes = [math.prod(s) * (2 if narrow and narrows(s, device) else 4) for s in shapes]
-    rounding = 4 * largest if narrow else 0
-    return sum(sizes) + beside + rounding + work_bytes(largest)
+    largest = max(map(math.prod, shapes), default=0)
+    rounding = 4 * largest if dtype in _NARROW else 0
+    return stored_bytes(shapes, dtype, device) + beside + rounding + work_bytes(largest)
+
+
+def stored_bytes(shapes: Iterable[tuple[int, ...]], dtype: str | None, device: str) -> int:
+    """The bytes of the weights themselves."""
+    narrow = dtype in _NARROW
+    return sum(math.prod(s) * (2 if narrow and narrows(s, device) else 4) for s in shapes)
 
 
 def work_bytes(largest: int) -> int:

@@ -6,6 +6,7 @@ Which of the file's names and layouts are which weights of ours stands in `famil
 import os
 from collections.abc import Collection, Mapping
 from functools import partial
+from typing import NamedTuple
 
 from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
@@ -23,7 +24,7 @@ from edifice_tt.nn.stored.blocks import QuantizedLinear, keeps_blocks, layer_at
 from edifice_tt.nn.stored.halves import choose_dtype, hold, store
 from edifice_tt.nn.stored.int8 import KINDS, ROWS, Int8Linear
 from edifice_tt.weights.families.family import GGUF, found_in, reorder_rows
-from edifice_tt.weights.footprint import check_weights, work_bytes
+from edifice_tt.weights.footprint import check_weights, stored_bytes, work_bytes
 from edifice_tt.weights.gguf import read_arrays
 from edifice_tt.weights.gguf_blocks import BlockRows
 from edifice_tt.weights.gguf_config import (
@@ -56,6 +57,85 @@ def load_gguf(
     unknown architecture, and with all differences in the weights at once; `ValueError` where
     activations cannot be rounded.
     """
+    plan = _plan(path, apart)
+    header, config, model, weights = plan.header, plan.config, plan.model, plan.weights
+    opened = open_device(device)
+    int8 = check_activations(activations) == "int8"
+    if int8 and not compiles_c(opened):
+        raise ValueError(
+            f"activations='int8' needs tinygrad's CPU device with clang, given {opened}; use "
+            "device='CPU', or leave it out"
+        )
+    if int8 and dtype is not None:
+        raise ValueError(
+            f"activations='int8' reads the file's own blocks, so dtype={dtype!r} has nothing to "
+            "store; leave one of them out"
+        )
+    dtype = choose_dtype(dtype, opened)
+    kept = plan.kept(opened, dtype)
+    _check_room(plan, kept, opened, dtype, int8)
+    for name, blocks in kept.items():
+        layer, form = name.removesuffix(".weight"), blocks.form
+        assert form is not None
+        bias = layer_at(model, layer).bias  # filled below
+        quantized: QuantizedLinear
+        if int8 and form.whole_numbers and _groups(name, blocks, config):
+            quantized = Int8Linear(wrap(blocks.grouped(), opened), form.name, blocks.count, bias)
+            model.activations = "int8"
+        else:
+            raw = blocks.mapped() if in_memory(opened) else blocks.read()
+            quantized = QuantizedLinear(put(raw, opened), form.name, bias)
+            del raw  # before the next is read
+            if not blocks.num_heads and in_memory(opened):
+                model.mapped_file = MappedFile(header.check_unchanged)
+        parent, _, attribute = layer.rpartition(".")
+        setattr(layer_at(model, parent) if parent else model, attribute, quantized)
+    rest = {name: one for name, one in plan.rows.items() if name not in kept}
+    names = {one.where.name for one in rest.values()}
+    for theirs, whole in read_arrays(header, opened, names):
+        for name, one in rest.items():
+            if one.where.name != theirs:
+                continue
+            flat = whole.reshape(-1, whole.shape[-1]) if whole.ndim > 2 else whole
+            exact = flat[one.where.rows]
+            if one.num_heads:
+                reorder_rows(exact, one.num_heads)
+            weights[name].replace(hold(name, exact, dtype, opened))
+        del whole, flat, exact  # before the next is read
+    if int8 and model.activations != "int8":
+        raise header.error(
+            f"activations='int8' is for weights in blocks of type {', '.join(KINDS)}, and "
+            "this file has none; leave it out"
+        )
+    model.tokenizer = plan.tokenizer
+    model.dtype = dtype
+    model = place(store(model, dtype), opened)
+    give_back(opened)
+    header.check_unchanged()
+    identify(model, partial(_stored, header))
+    return model
+
+
+class _Plan(NamedTuple):
+    """What a file holds, and where each weight stands in it; none is read yet."""
+
+    header: Header
+    config: CausalLMConfig
+    model: CausalLM
+    tokenizer: Tokenizer
+    weights: Mapping[str, Tensor]
+    rows: Mapping[str, BlockRows]
+
+    def kept(self, device: str, dtype: str | None) -> dict[str, BlockRows]:
+        """The weights that stay in their blocks."""
+        return {name: one for name, one in self.rows.items() if _stays(one, device, dtype)}
+
+    def left(self, kept: Collection[str]) -> list[tuple[int, ...]]:
+        """The shapes of the others."""
+        return [tuple(weight.shape) for name, weight in self.weights.items() if name not in kept]
+
+
+def _plan(path: str | os.PathLike[str], apart: Collection[str]) -> _Plan:
     header = open_gguf(path)
     try:
         family, config = read_config(header)
@@ -78,61 +158,24 @@ def load_gguf(
     shapes = found_in(shapes, placed, config.experts)
     found = {name: (shape, dtypes.float32) for name, shape in shapes.items()}
     check_fit(header.path, differences(weights, found))
-    opened = open_device(device)
-    int8 = check_activations(activations) == "int8"
-    if int8 and not compiles_c(opened):
-        raise ValueError(
-            f"activations='int8' needs tinygrad's CPU device with clang, given {opened}; use "
-            "device='CPU', or leave it out"
-        )
-    if int8 and dtype is not None:
-        raise ValueError(
-            f"activations='int8' reads the file's own blocks, so dtype={dtype!r} has nothing to "
-            "store; leave one of them out"
-        )
-    dtype = choose_dtype(dtype, opened)
     heads = {name: _heads(name, config) if family.rotary_pairs else 0 for name in places}
     rows = {name: BlockRows(header, where, heads[name]) for name, where in places.items()}
-    kept = {name: one for name, one in rows.items() if _stays(one, opened, dtype)}
-    _check_room(header, weights, kept, opened, dtype, int8)
-    for name, blocks in kept.items():
-        layer, form = name.removesuffix(".weight"), blocks.form
-        assert form is not None
-        bias = layer_at(model, layer).bias  # filled below
-        quantized: QuantizedLinear
-        if int8 and form.whole_numbers and _groups(name, blocks, config):
-            quantized = Int8Linear(wrap(blocks.grouped(), opened), form.name, blocks.count, bias)
-            model.activations = "int8"
-        else:
-            raw = blocks.mapped() if in_memory(opened) else blocks.read()
-            quantized = QuantizedLinear(put(raw, opened), form.name, bias)
-            del raw  # before the next is read
-            if not blocks.num_heads and in_memory(opened):
-                model.mapped_file = MappedFile(header.check_unchanged)
-        parent, _, attribute = layer.rpartition(".")
-        setattr(layer_at(model, parent) if parent else model, attribute, quantized)
-    rest = {name: one for name, one in places.items() if name not in kept}
-    for theirs, whole in read_arrays(header, opened, {one.name for one in rest.values()}):
-        for name, where in rest.items():
-            if where.name != theirs:
-                continue
-            exact = (whole.reshape(-1, whole.shape[-1]) if whole.ndim > 2 else whole)[where.rows]
-            if heads[name]:
-                reorder_rows(exact, heads[name])
-            weights[name].replace(hold(name, exact, dtype, opened))
-        del whole, exact  # before the next is read
-    if int8 and model.activations != "int8":
-        raise header.error(
-            f"activations='int8' is for weights in blocks of type {', '.join(KINDS)}, and "
-            "this file has none; leave it out"
-        )
-    model.tokenizer = tokenizer
-    model.dtype = dtype
-    model = place(store(model, dtype), opened)
-    give_back(opened)
-    header.check_unchanged()
-    identify(model, partial(_stored, header))
-    return model
+    return _Plan(header, config, model, tokenizer, weights, rows)
+
+
+def size_gguf(
+    path: str | os.PathLike[str], device: str, dtype: str | None = None
+) -> tuple[CausalLM, int]:
+    """The model of a file, not filled, and the bytes of its weights on a device that is open.
+
+    Raises as `load_gguf` does for what is wrong in the file's header.
+    """
+    plan, dtype = _plan(path, ()), choose_dtype(dtype, device)
+    kept = plan.kept(device, dtype)
+    blocks = sum(
+        one.copied_bytes if in_memory(device) else one.stored_bytes for one in kept.values()
+    )
+    return plan.model, blocks + stored_bytes(plan.left(kept), dtype, device)
 
 
 def _stored(header: Header) -> Stored:
@@ -168,14 +211,8 @@ def _groups(name: str, rows: BlockRows, config: CausalLMConfig) -> bool:
 
 
 def _check_room(
-    header: Header,
-    weights: Mapping[str, Tensor],
-    kept: Mapping[str, BlockRows],
-    device: str,
-    dtype: str | None,
-    int8: bool,
+    plan: _Plan, kept: Mapping[str, BlockRows], device: str, dtype: str | None, int8: bool
 ) -> None:
-    shapes = [tuple(weight.shape) for name, weight in weights.items() if name not in kept]
     blocks, parts = [0], [0]
     for one in kept.values():
         if int8 and one.form and one.form.whole_numbers:
@@ -188,4 +225,4 @@ def _check_room(
             parts.append(one.stored_bytes)
     # With what is there while one is looked at, and while one is grouped or on its way.
     beside = sum(blocks) + work_bytes(max(blocks)) + max(parts)
-    check_weights(header.path, shapes, device, dtype, beside=beside)
+    check_weights(plan.header.path, plan.left(kept), device, dtype, beside=beside)

@@ -222,6 +222,11 @@ class Parity:
         """The same of a layer with a state, and one whose attention is gated."""
         return Parity(self.device, **RECURRENT).generate(dtype)
 
+    def experts(self, kind):
+        """Logits of a mixture, whose matrices are in blocks: products of parts are added up."""
+        sizes = {"experts": 4, "experts_used": 2, "expert_size": 256}
+        return Parity(self.device, **sizes).logits(kind)
+
     def recurrent_forks(self, dtype):
         """The same of a layer with a state."""
         return Parity(self.device, **RECURRENT).forks(dtype)
@@ -435,6 +440,7 @@ CHECKS = [
     *(("groups", kind) for kind in FORMATS),
     *(("logits", kind) for kind in FORMATS),
     *(("generate", kind) for kind in FORMATS),
+    ("experts", "Q8_0"),
     ("read_gguf", ""),
     ("save", ""),
     ("select", ""),

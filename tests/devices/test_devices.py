@@ -41,6 +41,7 @@ TOLERANCES = {
     "recurrent_forks": 2e-5,
     "logits": 2e-5,  # with matrices in blocks
     "generate": 2e-5,
+    "experts": 2e-5,
     "groups": 5e-6,  # of the largest result; sums of up to 1536 products
     "quantized": 2e-3,  # sums of up to 256 products, up to 270, where float32 resolves 2e-5
     "read_gguf": 1e-5,  # numbers up to 30 of a product and a sum
@@ -73,6 +74,7 @@ ONLY = {
         *(f"quantized {kind}" for kind in FORMATS),
         "logits Q4_K",
         "generate Q8_0",
+        "experts Q8_0",
         "read_gguf",
         "save",
         "select",

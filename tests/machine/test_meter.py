@@ -77,6 +77,29 @@ def test_on_a_terminal_one_line_moves_and_fits(clock, monkeypatch, capsys):
     assert max(map(len, states)) == 49
 
 
+def test_until_a_first_token_a_line_says_that_kernels_are_compiled(clock, monkeypatch, capsys):
+    watch(monkeypatch)
+    with terminal.sampling_progress(3) as on_token:
+        states = [capsys.readouterr().err]
+        clock.seconds += 20
+        on_token(event())
+        states.append(capsys.readouterr().err)
+    assert "0/3 finished, compiling kernels" in states[0]
+    assert "compiling" not in states[1]
+
+
+def test_without_a_terminal_that_line_comes_every_ten_seconds_until_a_first_token(
+    clock, monkeypatch, capsys
+):
+    monkeypatch.setattr(meter, "SECONDS", 0.001)
+    with terminal.sampling_progress(3) as on_token:
+        while not (said := capsys.readouterr().err):
+            pass
+        on_token(event())
+        assert on_token._waiting._ended.is_set()
+    assert said.startswith("0/3 finished, compiling kernels, if none are kept from an earlier run")
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(7.4, "7 s"), (99, "99 s"), (130, "2 min"), (9000, "2 h 30 min")]
 )

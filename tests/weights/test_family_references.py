@@ -15,6 +15,7 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt.engine.decoder import Decoder
+from edifice_tt.machine.toolchain import list_devices
 from edifice_tt.nn.cpu import team
 
 PACKED = Path(__file__).parent.parent / "references" / "models"
@@ -86,6 +87,14 @@ def check_decoding(lm, ids):
 @pytest.mark.parametrize("name", LOGITS)
 def test_a_family_computes_what_transformers_does(unpacked, name):
     check(et.load_pretrained(unpacked(name)), LOGITS[name])
+
+
+@pytest.mark.slow
+def test_a_family_in_blocks_computes_what_transformers_does_on_a_gpu(unpacked, monkeypatch):
+    if "CL" not in list_devices():
+        pytest.skip("there is no OpenCL, which stands for a GPU here")
+    monkeypatch.setenv("POCL_EXTRA_BUILD_FLAGS", "-cl-opt-disable")  # compiles in half the time
+    check(et.load_pretrained(unpacked("qwen2-tied"), device="CL"), LOGITS["qwen2-tied"][:1])
 
 
 @pytest.mark.slow
