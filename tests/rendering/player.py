@@ -7,7 +7,6 @@ accesses outside of a buffer. Knows no speed, no driver and no rounding but the 
 
 import ctypes
 import hashlib
-import platform
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ HEADERS = Path(__file__).parent / "played"
 LANES, MOST_THREADS = 32, 1024  # of a SIMD group, of a group
 STACK_BYTES, GAP, CELL_BYTES = 1 << 16, 1 << 17, 24
 BASE = ["-x", "c++", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-nostdinc", f"-I{HEADERS}"]
-BASE += ["-mf16c", "-mfma"] if platform.machine() == "x86_64" else []
+BASE += ["-mf16c", "-mfma"]
 # A product and a sum are rounded once, as compilers for GPUs do it (`-ffp-contract`).
 # Every access to memory calls `played/races.cpp`, where no larger one takes its place.
 SEEN = ["-O1", "-fsanitize=thread", "-mllvm", "-tsan-instrument-func-entry-exit=0"]
