@@ -72,22 +72,27 @@ def _of_metal(parameter):
 
 
 def _entry(name, parameters):
-    """A function that calls a kernel with an array of arguments."""
-    words, at, copies = [], 0, ""
+    """A function that calls a kernel with an array of arguments, and which it only reads."""
+    words, read_only, copies = [], [], ""
     for kind, given in parameters:
         if given:
             words.append(f"metal::given<{kind}>({given})")
             continue
+        at = len(read_only)
         if "*" in kind:
             words.append(f"({kind})arguments[{at}]")
         else:  # on the thread's own stack, where a reference may point
             plain = kind.rstrip("& ")
             copies += f" {plain} given_{at} = *({plain} *)arguments[{at}];"
             words.append(f"given_{at}")
-        at += 1
-    head = 'extern "C" __attribute__((visibility("default"), disable_sanitizer_instrumentation))'
-    head += f" void player_entry_{name}(void **arguments)"
-    return f"{head} {{{copies} {name}({', '.join(words)}); }}"
+        read_only.append(str(int(bool(re.search(r"\bconst\b.*\*", kind)))))
+    return f"""\
+extern "C" {{
+__attribute__((visibility("default"), disable_sanitizer_instrumentation))
+void player_entry_{name}(void **arguments) {{{copies} {name}({", ".join(words)}); }}
+__attribute__((visibility("default")))
+extern const unsigned char player_reads_{name}[] = {{{", ".join([*read_only, "0"])}}};
+}}"""
 
 
 def _mma(found):

@@ -7,7 +7,6 @@ accesses outside of a buffer. Knows no speed, no driver and no rounding but the 
 
 import ctypes
 import hashlib
-import platform
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,13 +20,14 @@ HEADERS = Path(__file__).parent / "played"
 LANES, MOST_THREADS = 32, 1024  # of a SIMD group, of a group
 STACK_BYTES, GAP, CELL_BYTES = 1 << 16, 1 << 17, 24
 BASE = ["-x", "c++", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-nostdinc", f"-I{HEADERS}"]
-BASE += ["-mf16c"] if platform.machine() == "x86_64" else []
+BASE += ["-mf16c", "-mfma"]
+# A product and a sum are rounded once, as compilers for GPUs do it (`-ffp-contract`).
 # Every access to memory calls `played/races.cpp`, where no larger one takes its place.
 SEEN = ["-O1", "-fsanitize=thread", "-mllvm", "-tsan-instrument-func-entry-exit=0"]
 SEEN += ["-mllvm", "-tsan-instrument-read-before-write"]
 SEEN += ["-fsanitize=alignment,array-bounds,local-bounds,shift,integer-divide-by-zero"]
 SEEN += ["-fno-sanitize-recover=all", "-fno-sanitize-trap=all"]
-SEEN += ["-fno-vectorize", "-fno-slp-vectorize", "-ffp-contract=off", "-Wno-everything"]
+SEEN += ["-fno-vectorize", "-fno-slp-vectorize", "-ffp-contract=fast", "-Wno-everything"]
 SEEN += [f"-Wframe-larger-than={STACK_BYTES // 4}", "-Werror=frame-larger-than"]
 KINDS = ["", "race", "outside", "unwritten", "parted", "lane", "read only"]
 KINDS += ["bounds", "misaligned", "shift", "division"]
@@ -103,7 +103,6 @@ class Given:
     address: int
     bytes: int
     grain: int
-    written: bool = True
 
 
 def orders(threads: int) -> list[np.ndarray]:
@@ -171,8 +170,7 @@ class Program:
     ) -> list[np.ndarray]:
         """The arrays as the kernel leaves them, each after the other of its arguments.
 
-        It is played in several orders, which must all give the same bits. An array that is not
-        writeable is read only. A Python int is an `int`.
+        It is played in several orders, which must all give the same bits. A Python int is an `int`.
         """
         results = []
         for number, order in enumerate(orders(prod(threads))):
@@ -200,12 +198,14 @@ class Program:
             raise ValueError(f"a group of {count} threads, expected {MOST_THREADS} at most")
         if order is None:
             order = np.arange(count, dtype=np.uint32)
-        memory = [self.shared, *(one for one in given if isinstance(one, Given))]
-        cells = [np.zeros(-(-one.bytes // one.grain) * CELL_BYTES, np.uint8) for one in memory]
+        reads = (ctypes.c_ubyte * len(given)).in_dll(self._library, f"player_reads_{name}")
+        memory = [(self.shared, False), *zip(given, reads, strict=True)]
+        memory = [(one, is_read) for one, is_read in memory if isinstance(one, Given)]
+        cells = [np.zeros(-(-one.bytes // one.grain) * CELL_BYTES, np.uint8) for one, _ in memory]
         regions = (Region * len(memory))(
             *(
-                Region(one.address, one.bytes, one.grain, cell.ctypes.data if one.written else None)
-                for one, cell in zip(memory, cells, strict=True)
+                Region(one.address, one.bytes, one.grain, None if is_read else cell.ctypes.data)
+                for (one, is_read), cell in zip(memory, cells, strict=True)
             )
         )
         pointers = (ctypes.c_void_p * len(given))(
@@ -239,7 +239,7 @@ def _copied(arguments):
             part = memory[begin : begin + one.nbytes].view(one.dtype).reshape(one.shape)
             part[...] = one
             parts.append(part)
-            given.append(Given(part.ctypes.data, part.nbytes, one.itemsize, one.flags.writeable))
+            given.append(Given(part.ctypes.data, part.nbytes, one.itemsize))
             begin += -(-one.nbytes // 64) * 64 + GAP
         else:
             given.append(np.array([one], np.int32 if isinstance(one, int) else None))

@@ -32,8 +32,6 @@ def changed(kernel, old, new):
 
 def play(player, dialect, kernel, shape, *given):
     program = getattr(player, dialect)(render(dialect, kernel))
-    for one in given:
-        one.flags.writeable = False
     out = np.full(shape, np.nan, np.float32)
     return program.play(
         kernel.name, out, *given, groups=kernel.groups, threads=(kernel.threads, 1, 1)

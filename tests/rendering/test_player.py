@@ -57,10 +57,8 @@ def play(player):
 
 def total(play, dialect, old="", new=""):
     assert old in SUM[dialect]
-    x = X.copy()
-    x.flags.writeable = False
     source = SUM[dialect].replace(old, new) if old else SUM[dialect]
-    return play(dialect, source, np.full(3, np.nan, np.float32), x, 101, groups=3)[0]
+    return play(dialect, source, np.full(3, np.nan, np.float32), X, 101, groups=3)[0]
 
 
 def tried(play, dialect, body, *arguments, threads=64):
@@ -93,6 +91,26 @@ def test_a_missing_barrier_is_found(play, dialect):
 def test_a_barrier_for_other_memory_is_none(play):
     with pytest.raises(Misplayed, match=r"race: thread 0 .* thread 32 .* no barrier between"):
         total(play, "metal", "mem_threadgroup", "mem_device")
+    body = "out[t] = t; threadgroup_barrier(mem_flags::%s); float x = out[63 - t]; "
+    body += "threadgroup_barrier(mem_flags::%s); out[t] = x;"
+    found = tried(play, "metal", body % ("mem_device", "mem_device"))
+    assert found.tolist() == list(range(63, -1, -1))
+    with pytest.raises(Misplayed, match=r"race: thread 0 of group 0 reads buffer 0, .* thread 63"):
+        tried(play, "metal", body % ("mem_threadgroup", "mem_device"))
+
+
+@dialects
+def test_a_barrier_of_a_simd_group_is_for_its_threads_alone(play, dialect):
+    shared, barrier = {
+        "metal": ("threadgroup", "simdgroup_barrier(mem_flags::mem_threadgroup);"),
+        "cuda": ("__shared__", "__syncwarp();"),
+    }[dialect]
+    body = f"{shared} float part[64]; part[t] = t; {barrier} out[t] = part[t ^ %d];"
+    assert tried(play, dialect, body % 31).tolist() == [t ^ 31 for t in range(64)]
+    with pytest.raises(Misplayed, match="unwritten: thread 0 of group 0"):
+        tried(play, dialect, body % 32)
+    with pytest.raises(Misplayed, match="unwritten: thread 0 of group 0"):
+        tried(play, dialect, body.replace(barrier, "") % 31)
 
 
 @dialects
@@ -117,7 +135,7 @@ def test_a_barrier_before_the_memory_is_used_again_is_missed(play, dialect):
         ("part[64]", "part[63]", "bounds: thread 63"),
         ("part[t] = mine", "if (t) part[t] = mine", "unwritten: thread 0 of group 0"),
         ("if (t == 0) out", "out", "race: thread 1 of group 0 reads shared memory, at byte 0"),
-        ("if (t == 0) out", "if (t % 64 == 0) ((float*)x)", "read only: thread 0"),
+        ("if (t == 0) out", "if (t == 0) ((float*)x)", "read only: thread 0"),
     ],
 )
 def test_a_mistake_is_found(play, dialect, old, new, message):

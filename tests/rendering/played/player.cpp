@@ -21,9 +21,8 @@ static unsigned count, now, group;
 static void *scheduler;
 static char brought[MAX_THREADS / LANES][2][LANES][LANE_BYTES];
 
-// Saves the registers that a function must keep, and goes on where another stack stopped.
+// Saves the registers that a function of x86-64 must keep, and goes on where another stack stopped.
 extern "C" void player_switch(void **from, void *to);
-#if defined(__x86_64__)
 enum { SAVED = 7, RETURNS_TO = 6 };
 asm(R"(
 .text
@@ -34,25 +33,6 @@ player_switch:
   popq %r15; popq %r14; popq %r13; popq %r12; popq %rbx; popq %rbp
   retq
 )");
-#elif defined(__aarch64__)
-enum { SAVED = 20, RETURNS_TO = 11 };
-asm(R"(
-.text
-player_switch:
-  sub sp, sp, #160
-  stp x19, x20, [sp]; stp x21, x22, [sp, #16]; stp x23, x24, [sp, #32]; stp x25, x26, [sp, #48]
-  stp x27, x28, [sp, #64]; stp x29, x30, [sp, #80]
-  stp d8, d9, [sp, #96]; stp d10, d11, [sp, #112]; stp d12, d13, [sp, #128]; stp d14, d15, [sp, #144]
-  mov x9, sp
-  str x9, [x0]
-  mov sp, x1
-  ldp x19, x20, [sp]; ldp x21, x22, [sp, #16]; ldp x23, x24, [sp, #32]; ldp x25, x26, [sp, #48]
-  ldp x27, x28, [sp, #64]; ldp x29, x30, [sp, #80]
-  ldp d8, d9, [sp, #96]; ldp d10, d11, [sp, #112]; ldp d12, d13, [sp, #128]; ldp d14, d15, [sp, #144]
-  add sp, sp, #160
-  ret
-)");
-#endif
 
 static char *stack_of(unsigned thread) { return play->stacks + thread * play->stack_bytes; }
 
@@ -76,6 +56,7 @@ static void go_on(unsigned thread) {
 void fail(Fault fault) {
   play->fault = fault;
   player_switch(&threads[now].stack, scheduler);
+  __builtin_unreachable();
 }
 
 // What threads[first, last) all wait at; false when they part.
@@ -181,6 +162,5 @@ void player_refuse(int line) {
   Fault fault = {REFUSED, now, group};
   fault.line = line;
   fail(fault);
-  __builtin_unreachable();
 }
 }
