@@ -18,6 +18,7 @@ from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.program import gradient_of
 
 GROUP, QUERY_ROWS, MOST_COLUMNS = 96, 8, 8  # what they hold stands in c/vectors.c
+GAP = 16  # floats between two columns of a panel; in c/products.c
 MEMBERS, PARTS_EACH = 16, 4  # of a team, at most; parts of a job per member
 HEADER = 5  # numbers of `rows` (see `KVCache`) before those that it lists
 ROUNDED_BYTES = 48  # of 32 activations; in c/int8.c
@@ -32,6 +33,7 @@ def library(*kinds: str) -> str:
     """The C of every kernel, for weights of these kinds."""
     sizes = {"GROUP": GROUP, "QUERY_ROWS": QUERY_ROWS, "MOST_COLUMNS": MOST_COLUMNS}
     sizes |= {"ROUNDED_BYTES": ROUNDED_BYTES, "MEMBERS": MEMBERS, "PARTS_EACH": PARTS_EACH}
+    sizes |= {"GAP": GAP}
     folder = Path(__file__).with_name("c")
     first, *rooms = ((folder / f"{room}.c").read_text(encoding="utf-8") for room in C_ROOMS)
     defines = [f"#define {name} {size}" for name, size in sizes.items()]
@@ -104,14 +106,15 @@ def linear(
     if rows is not None:
         at, wanted, team, members = f"rows + {HEADER}", "rows[2]", "team_at(rows + 3)", MEMBERS
     out = Tensor.invalids(*x.shape[:-1], columns, dtype=dtypes.float32, device=x.device)
-    panels = members * MOST_COLUMNS * depth
+    deepest = depth + GAP
+    panels = members * MOST_COLUMNS * deepest
     room = panels + (rounded_floats(depth) if weight.out else 0)
     written, body = {"out": out}, f"target to = {{out, {w}, {columns}}};\n"
-    if room > MOST_COLUMNS * depth:
+    if room > MOST_COLUMNS * deepest:
         written["room"] = Tensor.invalids(room, dtype=dtypes.float32, device=x.device)
     else:
         body += f"_Alignas(LINE) float room[{room}];\n"
-    body += f"workers by = {{{team}, room, {depth}}};\n"
+    body += f"workers by = {{{team}, room, {deepest}}};\n"
     if weight.out is None:
         body += f"multiply_all((products){{x, 0, {at}, {wanted}, {depth}, &to, 1, .by = by}});"
     else:

@@ -11,6 +11,7 @@ from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.cpu import kernels
 from edifice_tt.nn.cpu.kernels import (
+    GAP,
     GROUP,
     HEADER,
     MEMBERS,
@@ -57,7 +58,7 @@ def scratch_floats(
         "shares": GROUP * n,
         "expert": GROUP * D if n else 0,
         "all_experts": GROUP * D if n else 0,
-        "panel": members * MOST_COLUMNS * widest,
+        "panel": members * MOST_COLUMNS * (widest + GAP),
     }
 
 

@@ -127,7 +127,11 @@ static inline long blocks_of(long rows) { return (rows + QUERY_ROWS - 1) / QUERY
 static WIDE void attend_part(const void *of, long part, long member) {
   attention a = *(const attention *)of;
   long E = a.E, rep = a.H / a.K, stride = a.K * E, width = a.width, shared = a.shared;
-  long g = part / blocks_of(a.rows), first = part % blocks_of(a.rows) * QUERY_ROWS;
+  // Rows of several texts read each its own memory, which then stays near for the next head; rows of
+  // one text read the same, and a head's stays near for the next rows.
+  long blocks = blocks_of(a.rows), several = a.batch[0] != a.batch[a.rows - 1];
+  long g = several ? part % a.K : part / blocks;
+  long first = (several ? part / a.K : part % blocks) * QUERY_ROWS;
   float *p = a.p + member * QUERY_ROWS * rep * width;
   long count = MIN(QUERY_ROWS, a.rows - first);
   const float *qs[QUERY_ROWS * rep];

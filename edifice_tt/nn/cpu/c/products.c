@@ -111,8 +111,9 @@ typedef struct {
 // out (rows, columns) = x (rows, depth) W^T + b, added to what `out` holds if `add`; of both only the
 // rows that `at` lists, if it is given, and only some columns. Behind the last row or column the last
 // one is computed again, and not stored. The panel of one tile's columns is unpacked once and serves
-// all rows; it has room for TILE_COLUMNS x depth. Meanwhile the weights of the next come nearer, some
-// a tile.
+// all rows; it has room for TILE_COLUMNS x (depth + GAP). Without the gap columns of some depths, as of
+// 2048, would push each other out of the nearest memory. Meanwhile the weights of the next panel come
+// nearer, some a tile.
 static WIDE void product(float *out, const float *x, const int *at, long rows, weight w,
                          long columns, range some, long depth, float *panel, int add) {
   for (long first = 0; first < rows; first += GROUP) {
@@ -128,8 +129,9 @@ static WIDE void product(float *out, const float *x, const int *at, long rows, w
       long wide = MIN(TILE_COLUMNS, some.end - n);
       for (int j = 0; j < TILE_COLUMNS; j++) {
         long row = MIN(n + j, some.end - 1);
-        wp[j] = w.kind == F32 ? (const float *)w.data + row * depth : panel + j * depth;
-        if (!alone && w.kind != F32 && j < wide) unpack_row(panel + j * depth, w, row, depth);
+        float *column = panel + j * (depth + GAP);
+        wp[j] = w.kind == F32 ? (const float *)w.data + row * depth : column;
+        if (!alone && w.kind != F32 && j < wide) unpack_row(column, w, row, depth);
       }
       const unsigned char *next = row_of(w, n + wide, depth),
                           *end = row_of(w, MIN(n + wide + TILE_COLUMNS, some.end), depth);

@@ -2,8 +2,8 @@
 
 typedef struct {
   team *team;   // or none
-  float *panel; // of the first member; each has one of its own, for MOST_COLUMNS x `deepest`
-  long deepest;
+  float *panel; // of the first member; each has its own, for MOST_COLUMNS x `deepest`
+  long deepest; // of all columns, with a gap behind
 } workers;
 
 typedef struct {
