@@ -14,7 +14,7 @@ from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.alone import score_alone
 from edifice_tt.scoring.at_once import call_at_once
 from edifice_tt.scoring.judges.judge import Judge
-from edifice_tt.scoring.score import score
+from edifice_tt.scoring.score import check_model, score
 from edifice_tt.scoring.verifier import Verifier
 
 
@@ -38,6 +38,10 @@ def score_pools(
     Raises as `score` does; pools whose scoring had begun are yielded first. Raises `ValueError` for
     a `concurrency` that the scorer cannot have.
     """
+    check_model(lm)
+    given: Any = pools
+    if isinstance(given, Pool):
+        raise ValueError("given one Pool, expected several; edifice_tt.score scores one")
     reads, declared, per = _about(scorer, options)
     count = declared if concurrency is None else check_count("concurrency", concurrency)
     if count > 1 and reads != "text":

@@ -1,7 +1,7 @@
 """Pool -> pool with scores. Gives each scorer its input and checks its output."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -17,7 +17,7 @@ from edifice_tt.contract.scorer_options import check_complete, name_with
 from edifice_tt.contract.tracing import blamed, one_line, show
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.machine.progress import Shows, showing
-from edifice_tt.pools.pool import Pool
+from edifice_tt.pools.pool import Pool, check_one_pool
 from edifice_tt.scoring.alone import each_alone
 from edifice_tt.scoring.at_once import call_at_once
 from edifice_tt.scoring.heads import looks_back, read_head
@@ -59,6 +59,8 @@ def score(
     Raises `EdificeError` when the pool or the model lacks the scorer's input. Raises `PluginError`,
     naming the owner, when the scorer fails or leaves its declared range.
     """
+    check_model(lm)
+    check_one_pool(pool, "edifice_tt.score_pools(lm, pools, scorer) scores several")
     declared = {
         option: value
         for option, value in {"reads": reads, "range": range, "level": level, "per": per}.items()
@@ -89,6 +91,15 @@ def score(
             scored = _score_by(record, lm, pool, reduce)
         add(len(pool), 0)
     return scored
+
+
+def check_model(lm: object) -> None:
+    """Raise `ValueError` for a pool, or several, in place of the model."""
+    if isinstance(lm, Pool | list | tuple):
+        raise ValueError(
+            f"the model comes first, given a {type(lm).__name__}; give lm=None where no model is "
+            "needed, as in edifice_tt.score(None, pool, scorer)"
+        )
 
 
 def _score_by(record: registry.Scorer, lm: CausalLM | None, pool: Pool, reduce: str | None) -> Pool:
@@ -228,7 +239,8 @@ def _check(record: registry.Scorer, values: Any, pool: Pool) -> list[tuple[float
     """The numbers of each candidate: those of its steps, or its score alone."""
     by_step = record.level == "step"
     try:
-        rows = [tuple(map(float, value)) if by_step else (float(value),) for value in values]
+        listed = _numbers(values)
+        rows = [tuple(map(float, _numbers(v))) if by_step else (float(v),) for v in listed]
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # foreign too, where values are computed as they are read
@@ -253,6 +265,16 @@ def _check(record: registry.Scorer, values: Any, pool: Pool) -> list[tuple[float
             if record.range == "probability" and not 0 <= value <= 1:
                 raise PluginError(f"{gave}, but declares range='probability': within 0 and 1")
     return rows
+
+
+def _numbers(values: Any) -> Any:
+    """The values in their order; raises `TypeError` for what has none, or holds texts."""
+    if isinstance(values, str | bytes | Mapping | Set):
+        raise TypeError(f"a {type(values).__name__} is no list")
+    values = list(values)
+    if texts := [value for value in values if isinstance(value, str | bytes)]:
+        raise TypeError(f"{show(texts[0]):.30} is no number")
+    return values
 
 
 def _who(record: registry.Scorer) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from edifice_tt.contract.errors import PluginError
 from edifice_tt.contract.shown import cut
 from edifice_tt.pools.candidates import Candidate
-from edifice_tt.pools.pool import Pool
+from edifice_tt.pools.pool import Pool, check_one_pool
 from edifice_tt.selection.answers import Named, find_answers, opened_thinking
 
 
@@ -24,6 +24,7 @@ def grade(pool: Pool, answer: Named = "text") -> Pool:
     >>> [(c.answer, c.correct) for c in grade(pool, "number")]
     [('2', True), ('3', False)]
     """
+    check_one_pool(pool, "grade each of several pools: [grade(pool, ...) for pool in pools]")
     if pool.gold is None:
         raise ValueError(
             f"problem {pool.problem!r} has no gold answer, so nothing can be graded; give it one"

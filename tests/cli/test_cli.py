@@ -822,6 +822,8 @@ def test_best_of_whose_scorer_fails_still_keeps_what_it_sampled(run, site: Site,
     assert found.status == 2
     assert found.err.count("\n") == 1
     assert "scorer 'failing' of failing 1.0 failed: RuntimeError: no key" in found.err
+    do = f"the candidates are kept; `edifice-tt score {path} --scorer failing` scores them"
+    assert do in found.err
     assert len(found.json["pool"]["candidates"]) == len(et.Pool.load(path)) == 4
 
 
