@@ -6,6 +6,7 @@ from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
+from edifice_tt.contract.errors import PluginError
 from edifice_tt.contract.options import check_count
 from edifice_tt.contract.scorer_options import name_with
 from edifice_tt.contract.spelled import takes_options_of
@@ -65,4 +66,7 @@ def _about(scorer: Any, options: dict[str, Any]) -> tuple[str, int, str]:
 
 
 def _score(lm: CausalLM | None, scorer: Any, options: dict[str, Any], pool: Pool) -> Pool:
-    return score(lm, pool, scorer, **options)
+    try:
+        return score(lm, pool, scorer, **options)
+    except PluginError as error:
+        raise PluginError(f"problem {pool.problem!r}: {error}") from error
