@@ -8,6 +8,7 @@ import doctest
 import re
 import runpy
 import shlex
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -81,6 +82,9 @@ class Runner:
             self.capsys.readouterr()
             assert main(words) == 0
             return self.capsys.readouterr().out
+        if program == "cp":
+            shutil.copy(*words)
+            return ""
         assert program in ("python", "python3"), line
         if len(words) == 1:
             self.capsys.readouterr()

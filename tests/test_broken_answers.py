@@ -44,7 +44,7 @@ def test_an_extractor_with_an_equality_is_sound():
         (last, lambda one, other: None, "equal gives None for '8.' and '8.', expected True or Fal"),
         (last, lambda one, other: False, "says that '8.' is not equal to itself"),
         (last, lambda one, other: one <= other, "are equal depends on their order"),
-        (last, lambda one: True, "raises on '8.' and '8.': TypeError"),
+        (last, lambda one, other: 1 / 0, "raises in equal on '8.' and '8.': ZeroDivisionError"),
     ],
 )
 def test_an_extractor_that_breaks_a_promise_is_told_which(function, equal, message):

@@ -45,7 +45,7 @@ def test_a_scorer_grows_as_its_page_says(runner, monkeypatch):
 
     page.install = install_and_load
     counts = page.run(PAGES["write-a-scorer.md"])
-    assert counts == {"toml": 1, "python": 5, "sh": 4, "text": 3, "pycon": 7}
+    assert counts == {"toml": 1, "python": 6, "sh": 4, "text": 3, "pycon": 7}
 
 
 @pytest.mark.parametrize(

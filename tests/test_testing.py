@@ -355,3 +355,42 @@ def test_what_would_end_the_tests_is_a_broken_promise():
 
     with pytest.raises(BrokenPromise, match=r"raises on the completion .*: SystemExit: no key"):
         check_scorer(leaves, "text")
+
+
+# --- choices
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"tally": {"4": "many"}}, "tally={'4': 'many'}, expected numbers by name"),
+        ({"tally": {4: 1.0}}, "tally={4: 1.0}, expected numbers by name"),
+        ({"tally": None}, "tally=None, expected numbers by name"),
+        ({"rule": 3}, "rule=3, expected the name of the rule"),
+        ({"abstained": "none"}, "abstained='none', expected how many"),
+        ({"candidate": "4"}, "candidate='4', expected one of those given"),
+    ],
+)
+def test_a_choice_of_the_wrong_types_is_refused_by_kit_and_select(wrong, words):
+    def rule(candidates):
+        first = min(candidates, key=lambda one: one.index)
+        return et.Choice(**{"candidate": first, "rule": "rule", "tally": {}, **wrong})
+
+    with pytest.raises(BrokenPromise, match=f"gives a Choice on one candidate with {words}"):
+        check_selector(rule)
+    with pytest.raises(et.PluginError, match=f"rule 'rule' gave a Choice with {words}"):
+        et.select(small_pool(), rule)
+
+
+def test_a_rule_is_tried_on_texts_of_its_author():
+    def measured(candidates, answer=None):
+        groups = et.group_by_answer(candidates, answer)
+        most = max(groups.values(), key=lambda group: (len(group), -group[0].index))
+        return et.Choice(most[0], "measured", {})
+
+    def kilos(text):
+        return text.partition(" kg")[0] if " kg" in text else None
+
+    with pytest.raises(BrokenPromise, match="no candidate has an answer"):
+        check_selector(measured, answer=kilos)
+    check_selector(measured, answer=kilos, texts=["2 kg", "3 kg"])

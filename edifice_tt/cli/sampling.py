@@ -1,6 +1,7 @@
 """Commands that sample: best-of, generate."""
 
 import argparse
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import edifice_tt as et
@@ -8,6 +9,8 @@ from edifice_tt.cli import asking, judging, options, searching, terminal, worker
 from edifice_tt.cli.choosing import Chooser, cut_off_lines, sample, table_of
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.rating import RatedRun, Rating, wanted
+from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.tracing import message_of
 from edifice_tt.contract.wording import counted
 
 if TYPE_CHECKING:
@@ -154,6 +157,19 @@ def _made(meter: "SamplingMeter") -> str:
     return f"this run made {meter.made}, of {counted(meter.tokens, 'token')}{speed}"
 
 
+def _scored(arguments: argparse.Namespace, chooser: Chooser, lm: Any, pool: Any) -> Any:
+    """The pool with scores; where there are none, the error says how to add them to the file."""
+    try:
+        return chooser.score(lm, pool)
+    except EdificeError as error:
+        if not arguments.output:
+            raise
+        words = ["edifice-tt", "score", str(arguments.output)]
+        words += ["--scorer", chooser.scorer] if chooser.scorer else []
+        do = f"the candidates are kept; `{shlex.join(words)}` scores them"
+        raise type(error)(f"{message_of(error)}; {do}") from error
+
+
 def _best_of(arguments: argparse.Namespace) -> int:
     from edifice_tt.pools.tasks import find_task
 
@@ -167,7 +183,7 @@ def _best_of(arguments: argparse.Namespace) -> int:
     lm = chooser.load(request.devices)
     pool, choice = sample(lm, asking.prompt_of(arguments, question, lm, task), request), None
     try:
-        pool = chooser.score(lm, pool)
+        pool = _scored(arguments, chooser, lm, pool)
         choice = chooser.select(pool)
     finally:  # what was sampled is not lost when the scorer fails or the rule chooses nobody
         try:

@@ -3,7 +3,8 @@
 Knows heads and states; no model, no file and no calibration.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
+from edifice_tt.contract.options import check_dropout, check_seed, check_size
 from edifice_tt.engine.hidden import ROWS
 from edifice_tt.engine.rows import States
 from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.nn.heads import make_head
 
 
 @exclusive
@@ -53,3 +56,14 @@ def read_head(head: Any, states: Sequence[States], device: str) -> list[States]:
             for row, i in enumerate(some):
                 values[i] = scores[row, : len(states[i]), 0]
     return values
+
+
+def new_head(scorer: str, hidden_size: int, options: Mapping[str, Any]) -> Any:
+    """A new registered head; raises `ValueError` for missing or wrong options."""
+    if missing := {"scorer_hidden", "dropout", "seed"} - options.keys():
+        raise ValueError(f"the option {min(missing)} is missing")
+    check_size("scorer_hidden", options["scorer_hidden"])
+    check_dropout(options["dropout"])
+    check_seed(options["seed"])
+    config: Any = {**options, "scorer": scorer, "hidden_size": hidden_size}
+    return make_head(SimpleNamespace(**config))

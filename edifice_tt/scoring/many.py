@@ -6,6 +6,7 @@ from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
+from edifice_tt.contract.errors import PluginError
 from edifice_tt.contract.options import check_count
 from edifice_tt.contract.scorer_options import name_with
 from edifice_tt.contract.spelled import takes_options_of
@@ -14,7 +15,7 @@ from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.alone import score_alone
 from edifice_tt.scoring.at_once import call_at_once
 from edifice_tt.scoring.judges.judge import Judge
-from edifice_tt.scoring.score import score
+from edifice_tt.scoring.score import check_model, score
 from edifice_tt.scoring.verifier import Verifier
 
 
@@ -38,6 +39,10 @@ def score_pools(
     Raises as `score` does; pools whose scoring had begun are yielded first. Raises `ValueError` for
     a `concurrency` that the scorer cannot have.
     """
+    check_model(lm)
+    given: Any = pools
+    if isinstance(given, Pool):
+        raise ValueError("given one Pool, expected several; edifice_tt.score scores one")
     reads, declared, per = _about(scorer, options)
     count = declared if concurrency is None else check_count("concurrency", concurrency)
     if count > 1 and reads != "text":
@@ -60,4 +65,7 @@ def _about(scorer: Any, options: dict[str, Any]) -> tuple[str, int, str]:
 
 
 def _score(lm: CausalLM | None, scorer: Any, options: dict[str, Any], pool: Pool) -> Pool:
-    return score(lm, pool, scorer, **options)
+    try:
+        return score(lm, pool, scorer, **options)
+    except PluginError as error:
+        raise PluginError(f"problem {pool.problem!r}: {error}") from error

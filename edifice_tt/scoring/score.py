@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -19,7 +19,7 @@ from edifice_tt.contract.tracing import blamed, one_line, show
 from edifice_tt.engine.counting import counting
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.machine.progress import Shows, showing
-from edifice_tt.pools.pool import Pool
+from edifice_tt.pools.pool import Pool, check_one_pool
 from edifice_tt.scoring.alone import each_alone
 from edifice_tt.scoring.at_once import call_at_once
 from edifice_tt.scoring.heads import looks_back, read_head
@@ -62,6 +62,8 @@ def score(
     Raises `EdificeError` when the pool or the model lacks the scorer's input. Raises `PluginError`,
     naming the owner, when the scorer fails or leaves its declared range.
     """
+    check_model(lm)
+    check_one_pool(pool, "edifice_tt.score_pools(lm, pools, scorer) scores several")
     declared = {
         option: value
         for option, value in {"reads": reads, "range": range, "level": level, "per": per}.items()
@@ -101,6 +103,15 @@ def told_cost(scorer: str, score: Callable[[], Pool], known: bool = True) -> Poo
     with counting() as count:
         pool = score()
     return pool.with_cost(scorer, count.tokens if known else None, time.perf_counter() - begun)
+
+
+def check_model(lm: object) -> None:
+    """Raise `ValueError` for a pool, or several, in place of the model."""
+    if isinstance(lm, Pool | list | tuple):
+        raise ValueError(
+            f"the model comes first, given a {type(lm).__name__}; give lm=None where no model is "
+            "needed, as in edifice_tt.score(None, pool, scorer)"
+        )
 
 
 def _score_by(record: registry.Scorer, lm: CausalLM | None, pool: Pool, reduce: str | None) -> Pool:
@@ -240,7 +251,8 @@ def _check(record: registry.Scorer, values: Any, pool: Pool) -> list[tuple[float
     """The numbers of each candidate: those of its steps, or its score alone."""
     by_step = record.level == "step"
     try:
-        rows = [tuple(map(float, value)) if by_step else (float(value),) for value in values]
+        listed = _numbers(values)
+        rows = [tuple(map(float, _numbers(v))) if by_step else (float(v),) for v in listed]
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # foreign too, where values are computed as they are read
@@ -265,6 +277,16 @@ def _check(record: registry.Scorer, values: Any, pool: Pool) -> list[tuple[float
             if record.range == "probability" and not 0 <= value <= 1:
                 raise PluginError(f"{gave}, but declares range='probability': within 0 and 1")
     return rows
+
+
+def _numbers(values: Any) -> Any:
+    """The values in their order; raises `TypeError` for what has none, or holds texts."""
+    if isinstance(values, str | bytes | Mapping | Set):
+        raise TypeError(f"a {type(values).__name__} is no list")
+    values = list(values)
+    if texts := [value for value in values if isinstance(value, str | bytes)]:
+        raise TypeError(f"{show(texts[0]):.30} is no number")
+    return values
 
 
 def _who(record: registry.Scorer) -> str:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -30,7 +29,8 @@ from edifice_tt.contract.errors import (
     ToolchainError,
     TrainedOnWarning,
 )
-from edifice_tt.contract.options import check_dropout, check_seed, check_size
+from edifice_tt.contract.options import check_size
+from edifice_tt.contract.providers import NotThereError, asked_for_by, check_present, provided_by
 from edifice_tt.contract.shown import Shown, Table, counted, number
 from edifice_tt.contract.tracing import blamed, show
 from edifice_tt.engine.hidden import read_hidden
@@ -39,9 +39,9 @@ from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.json_text import parse_record, take, take_all
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import held_to, place
-from edifice_tt.nn.heads import make_head
 from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.heads import in_half, looks_back, read_head
+from edifice_tt.scoring.heads import new_head as new_head
 from edifice_tt.version import __version__
 from edifice_tt.weights.safetensors import (
     check_finite,
@@ -192,7 +192,7 @@ class Verifier(Shown):
         described = {name: getattr(self, name) for name in _DESCRIBED}
         described |= {"options": dict(self.options), "figures": dict(self.figures)}
         described |= {"trained_on": sorted(self.trained_on), "tokenizer": self.tokenizer}
-        metadata = {**FORMAT.metadata, "edifice_tt": __version__}
+        metadata = {**FORMAT.metadata, "edifice_tt": __version__, **provided_by(self.scorer)}
         write_safetensors(path, tensors, {**metadata, "verifier": json.dumps(described)})
 
 
@@ -218,7 +218,8 @@ def load_verifier(path: str | os.PathLike[str], device: str | None = None) -> Ve
     opened = open_device(device)
     try:
         fields = _read_description(file.metadata)
-        with held_to(entry.shape for entry in file.entries.values()):
+        held = held_to(entry.shape for entry in file.entries.values())
+        with asked_for_by(path, file.metadata), held:
             head = new_head(fields["scorer"], fields["hidden_size"], fields["options"])
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: its description is damaged ({error})") from error
@@ -259,26 +260,17 @@ def open_verifier(record: registry.Scorer, device: str | None = None) -> Verifie
     try:
         with blamed(f"{who} failed", own=(ToolchainError, CheckpointError)):
             verifier = record.factory()
+            check_present(record, verifier)
             if isinstance(verifier, str | os.PathLike):
                 verifier = load_verifier(Path(verifier), device)
     except CheckpointError as error:
-        raise CheckpointError(f"{who}: {error}; install it anew") from error
+        do = "" if isinstance(error, NotThereError) else "; install it anew"
+        raise CheckpointError(f"{who}: {error}{do}") from error
     if not isinstance(verifier, Verifier):
         raise PluginError(
             f"{who} gave {show(verifier):.60}, expected a Verifier or its file's path"
         )
     return replace(verifier, name=record.name, owner=record.owner)
-
-
-def new_head(scorer: str, hidden_size: int, options: Mapping[str, Any]) -> Any:
-    """A new registered head; raises `ValueError` for missing or wrong options."""
-    if missing := {"scorer_hidden", "dropout", "seed"} - options.keys():
-        raise ValueError(f"the option {min(missing)} is missing")
-    check_size("scorer_hidden", options["scorer_hidden"])
-    check_dropout(options["dropout"])
-    check_seed(options["seed"])
-    config: Any = {**options, "scorer": scorer, "hidden_size": hidden_size}
-    return make_head(SimpleNamespace(**config))
 
 
 def digest_of(text: str) -> str:

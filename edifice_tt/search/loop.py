@@ -8,7 +8,7 @@ from typing import Any
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, PluginError, unknown_name
 from edifice_tt.contract.shown import Shown, Table, counted, first_of, number
-from edifice_tt.contract.tracing import blamed, show
+from edifice_tt.contract.tracing import blamed, show, subject_of
 from edifice_tt.search.books import Books
 from edifice_tt.search.method import Ask, Method, Outcome, Row, State, in_order
 from edifice_tt.selection.answers import Answers, find_answers
@@ -26,7 +26,8 @@ def make_search(name: str, **options: Any) -> Method:
     (2,)
     """
     record = check_options(name, options)
-    with blamed(f"search {name!r} of {record.owner} failed", own=(EdificeError, ValueError)):
+    who, subject = f"search {name!r} of {record.owner}", subject_of("search", record)
+    with blamed(f"{who} failed", own=(EdificeError, ValueError), subject=subject):
         method: Method = record.make(**options)
     return method
 

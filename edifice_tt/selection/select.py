@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 from edifice_tt.contract import registry
@@ -130,6 +131,10 @@ class Rule:
         candidates = tuple(pool)
         if not candidates:
             raise ValueError("the pool is empty: there is nothing to choose from")
+        first: Any = candidates[0]
+        if not isinstance(first, Candidate):
+            kind = type(first).__name__
+            raise ValueError(f"expected candidates of one problem, given a {kind}; give one Pool")
         counts = Counter(candidate.index for candidate in candidates)
         if twice := [index for index, count in counts.items() if count > 1]:
             raise ValueError(f"two candidates have index {min(twice)}; give each one of its own")
@@ -172,9 +177,30 @@ class Rule:
             choice = self.record.function(candidates, **options)
         if not isinstance(choice, Choice):
             raise PluginError(f"{who} gave {show(choice):.60}, expected a Choice")
+        if flaw := flaw_of(choice):
+            raise PluginError(f"{who} gave a Choice with {flaw}")
         if all(choice.index != candidate.index for candidate in candidates):
             raise PluginError(f"{who} chose candidate {choice.index}, which it was not given")
         return choice
+
+
+def flaw_of(choice: Any) -> str:
+    """What is of the wrong type in a choice; empty if nothing is.
+
+    >>> flaw_of(Choice(Candidate(0, "4"), "mine", {"4": "many"}))
+    "tally={'4': 'many'}, expected numbers by name"
+    """
+    if not isinstance(choice.candidate, Candidate):
+        return f"candidate={show(choice.candidate):.60}, expected one of those given"
+    if not isinstance(choice.rule, str):
+        return f"rule={show(choice.rule):.60}, expected the name of the rule"
+    if not isinstance(choice.tally, Mapping) or not all(
+        isinstance(name, str) and isinstance(weight, Real) for name, weight in choice.tally.items()
+    ):
+        return f"tally={show(choice.tally):.60}, expected numbers by name"
+    if whole(choice.abstained) is None:
+        return f"abstained={show(choice.abstained):.60}, expected how many candidates abstained"
+    return ""
 
 
 def behind(prompt: str, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:

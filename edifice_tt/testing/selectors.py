@@ -6,7 +6,7 @@ not matter. Does not know how the rule chooses.
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial
@@ -15,7 +15,7 @@ from typing import Any
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.pools.candidates import Candidate
-from edifice_tt.selection.select import Choice
+from edifice_tt.selection.select import Choice, flaw_of
 from edifice_tt.testing.promises import BrokenPromise, attempt, check_options, find
 
 NAN = float("nan")
@@ -28,17 +28,25 @@ _ADVICE = {
     "missing scores": "treat a candidate without a score alike wherever it stands",
     "NaN scores": "sort NaN out first, for no comparison with it is true",
 }
+TEXTS = ("so it is A", "so it is B", "so it is C")
 _REFUSAL = object()
 
 
 def check_selector(
-    name_or_function: str | Callable[..., Any], needs: str | None = None, **options: Any
+    name_or_function: str | Callable[..., Any],
+    needs: str | None = None,
+    texts: Sequence[str] = TEXTS,
+    **options: Any,
 ) -> None:
     """Raise `BrokenPromise` unless a rule keeps the contract of `register_selectors`.
 
     Give the registered name, or the function and its `needs` (with a name the two are compared);
-    `options` go to the rule. It must return a `Choice` of one of the candidates, the same each time
-    and in every order of the candidates. Fewer than all may abstain, and the input must not change.
+    `options` go to the rule. `texts` are what the candidates say; give your own if the rule, or the
+    extractor in its options, finds no answer in "so it is A".
+
+    It must return a `Choice` of one of the candidates, under its registered name, the same each
+    time and in every order of the candidates. Fewer than all may abstain, and the input must not
+    change.
     Of candidates that differ only in their index it must take the lowest, unless it draws by an
     option `seed`. It must handle one candidate, missing scores and NaN; NaN must not win over a
     number in a rule that follows scores. It may also refuse missing or NaN scores with a
@@ -60,9 +68,9 @@ index
     check_options("rule", record.name, record.function, options)
     if record.needs is not None:
         options = {"scorer": "score", **options}
-    rule = _Rule(who, record.function, options)
-    rule.check([_candidate(7, 0.5)], "one candidate")
-    same = [_candidate(index, 0.5) for index in (2, 3, 5, 9)]
+    rule = _Rule(who, record, options)
+    rule.check([_candidate(7, 0.5, texts[0])], "one candidate")
+    same = [_candidate(index, 0.5, texts[0]) for index in (2, 3, 5, 9)]
     index = rule.check(same, "equal candidates")
     if index != 2 and "seed" not in record.options:
         raise BrokenPromise(
@@ -77,25 +85,25 @@ index
             scores = [draw.choice(numbers) for _ in range(draw.randint(2, 6))]
             indices = draw.sample(range(20), len(scores))
             pairs = zip(indices, scores, strict=True)
-            pool = [_candidate(i, score, draw.choice("ABC")) for i, score in pairs]
+            pool = [_candidate(i, score, draw.choice(texts)) for i, score in pairs]
             rule.check(pool, f"{kind} scores" if extra else kind, may_refuse=bool(extra))
     if record.needs is None:
-        _check_nan(rule)
+        _check_nan(rule, texts[0])
 
 
-def _candidate(index: int, score: float | None, answer: str = "A") -> Candidate:
+def _candidate(index: int, score: float | None, text: str) -> Candidate:
     scores = {} if score is None else {"score": score}
-    text, correct = f"so it is {answer}", answer == "A"
-    return Candidate(index, text, answer=answer, correct=correct, scores=scores)
+    answer = text.split()[-1] if text.split() else ""
+    return Candidate(index, text, answer=answer, correct=answer == "A", scores=scores)
 
 
-def _check_nan(rule: "_Rule") -> None:
+def _check_nan(rule: "_Rule", text: str) -> None:
     """Check that NaN does not win over numbers, if the rule follows the scores."""
     for best in range(3):
         scores = [0.75 if i == best else 0.25 for i in range(3)]
-        if rule.check([_candidate(i, s) for i, s in enumerate(scores)], "scored") != best:
+        if rule.check([_candidate(i, s, text) for i, s in enumerate(scores)], "scored") != best:
             return
-    pool = [_candidate(0, NAN), _candidate(1, 0.25), _candidate(2, 0.75)]
+    pool = [_candidate(i, score, text) for i, score in enumerate((NAN, 0.25, 0.75))]
     index = rule.check(pool, "NaN scores", may_refuse=True)
     if index is not None and math.isnan(pool[index].scores["score"]):
         raise BrokenPromise(
@@ -107,8 +115,9 @@ def _check_nan(rule: "_Rule") -> None:
 class _Rule:
     """A rule under test."""
 
-    def __init__(self, who: str, function: Callable[..., Any], options: dict[str, Any]) -> None:
-        self.who, self.function, self.options = who, function, options
+    def __init__(self, who: str, record: registry.Selector, options: dict[str, Any]) -> None:
+        self.who, self.function, self.options = who, record.function, options
+        self.name = record.name if record.owner else ""  # a function alone may have any
 
     def check(self, pool: list[Candidate], kind: str, may_refuse: bool = False) -> int | None:
         """The chosen index, checked in several orders of the candidates; None for a refusal."""
@@ -149,6 +158,12 @@ class _Rule:
         if not isinstance(choice, Choice):
             kind_of_choice = "None" if choice is None else f"a {type(choice).__name__}"
             raise BrokenPromise(f"{self.who} gives {kind_of_choice} on {kind}, expected a Choice")
+        if flaw := flaw_of(choice):
+            raise BrokenPromise(f"{self.who} gives a Choice on {kind} with {flaw}")
+        if self.name not in ("", choice.rule):
+            raise BrokenPromise(
+                f"{self.who} gives a Choice with rule={choice.rule!r}, expected its own name"
+            )
         if choice.candidate not in candidates:
             raise BrokenPromise(
                 f"{self.who} chooses index {choice.index} with other contents, none of the "

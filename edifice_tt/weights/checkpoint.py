@@ -17,6 +17,7 @@ from edifice_tt.architectures.attached import config_to_save
 from edifice_tt.architectures.model import Model
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import CheckpointError, EdificeError
+from edifice_tt.contract.providers import asked_for_by, provided_by
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.json_text import parse_record
 from edifice_tt.machine.toolchain import open_device
@@ -61,7 +62,8 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
         **FORMAT.metadata,
         "edifice_tt": __version__,
         "architecture": model.architecture,
-        "options": json.dumps(asdict(config_to_save(model))),
+        "options": json.dumps(asdict(config := config_to_save(model))),
+        **provided_by(getattr(config, "scorer", None), model.architecture),
     }
     if (tokenizer := getattr(model, "tokenizer", None)) is not None:
         metadata["tokenizer"] = tokenizer.to_json()
@@ -96,7 +98,7 @@ def load(
     largest = max(map(math.prod, shapes), default=0)
     check_weights(file.path, shapes, open_device(device), beside=8 * largest)
     try:
-        with held_to(shapes):
+        with asked_for_by(path, file.metadata), held_to(shapes):
             model: Any = registry.build(name, device=device, **options)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error

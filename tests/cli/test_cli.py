@@ -823,6 +823,8 @@ def test_best_of_whose_scorer_fails_still_keeps_what_it_sampled(run, site: Site,
     assert found.status == 2
     assert found.err.count("\n") == 1
     assert "scorer 'failing' of failing 1.0 failed: RuntimeError: no key" in found.err
+    do = f"the candidates are kept; `edifice-tt score {path} --scorer failing` scores them"
+    assert do in found.err
     assert len(found.json["pool"]["candidates"]) == len(et.Pool.load(path)) == 4
 
 
@@ -1114,10 +1116,10 @@ def test_a_command_of_a_plugin_that_fails_is_one_line_naming_the_plugin(
     site.install("speaker", FAILING.format(body=body))
     found = run("speak")
     assert (found.status, found.out) == (1, "")
-    assert found.err == (
-        f"edifice-tt: error: command 'speak' of speaker 1.0 failed: {reason}; "
-        "EDIFICE_TT_TRACE_PLUGINS=1 shows where\n"
-    )
+    place = "" if "returned" in reason else r" \(speaker\.py, line 5\)"
+    failed = re.escape(f"edifice-tt: error: command 'speak' of speaker 1.0 failed: {reason}")
+    trace = "; EDIFICE_TT_TRACE_PLUGINS=1 shows where\n"
+    assert re.fullmatch(failed + place + trace, found.err)
 
 
 def test_the_trace_shows_where_a_command_failed(run, site: Site, monkeypatch):
@@ -1138,7 +1140,10 @@ def test_an_option_of_a_plugin_that_fails_is_one_line_naming_the_plugin(run, sit
     )
     found = run("speak", "hello")
     assert found.status == 1
-    assert "command 'speak' of speaker 1.0 failed: RuntimeError: no dictionary; " in found.err
+    assert (
+        "command 'speak' of speaker 1.0 failed: RuntimeError: no dictionary (speaker.py, line 4); "
+        in found.err
+    )
     assert found.err.count("\n") == 1
 
 

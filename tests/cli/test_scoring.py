@@ -105,7 +105,10 @@ def test_scores_that_were_whole_stay_whole_when_new_ones_fail(run, site: Site, p
     install(site, score="-1.0").fails["q3"] = RuntimeError("no key")
     status, _, err = run("score", pool, "--scorer", "length")
     assert status == 2
-    assert "no key; the scores by length that were there before stay as they were" in err
+    assert (
+        "no key (lengths.py, line 9); the scores by length that were there before stay as they were"
+        in err
+    )
     assert pool.read_bytes() == before
 
 

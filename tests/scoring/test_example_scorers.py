@@ -81,7 +81,7 @@ def test_a_judge_over_http_scores_by_what_it_was_told(judge, monkeypatch):
 def test_a_judge_over_http_keeps_the_contract_of_a_scorer(judge):
     judge.says = lambda question, answer: str(len(answer) % 11)
     factory = partial(example("over_http"), url=judge.url)
-    check_scorer(factory, reads="text", range="probability")
+    check_scorer(factory, "text", "probability", concurrency=8, per="answer")
 
 
 @pytest.mark.parametrize("said", ["eleven", "11", "-1", "0 to 10: 7", ""])

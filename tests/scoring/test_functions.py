@@ -108,3 +108,45 @@ def test_what_is_wrong_with_a_rule_is_one_error_that_names_it():
         et.select(small_pool(), nobody)
     with pytest.raises(EdificeError, match="unknown selector 5"):
         et.select(small_pool(), 5)
+
+
+POOLS = [et.Pool("q", (et.Candidate(0, "a"),), problem=name) for name in "ab"]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: et.score(POOLS[0], len), "the model comes first, given a Pool; give lm=None"),
+        (lambda: et.score_pools(POOLS, POOLS, len), "the model comes first, given a list"),
+        (
+            lambda: et.score(None, POOLS, len),
+            "given a list; edifice_tt.score_pools.* scores several",
+        ),
+        (lambda: et.score(None, "pool.jsonl", len), "expected one Pool, given a str; give a Pool"),
+        (
+            lambda: et.score_pools(None, POOLS[0], len),
+            "given one Pool, expected several; edifice_t",
+        ),
+        (lambda: et.grade(POOLS), "expected one Pool, given a list; grade each of several"),
+        (lambda: et.select(POOLS), "expected candidates of one problem, given a Pool; give one"),
+    ],
+)
+def test_what_stands_in_a_wrong_place_is_told_with_the_right_one(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+@pytest.mark.parametrize(
+    "given", [["0.5"], "7", b"7", {0.5: 1}, {0.5}, [b"1"]], ids=lambda given: repr(given)
+)
+def test_a_score_that_is_a_text_or_has_no_order_is_refused(given):
+    with pytest.raises(
+        PluginError, match=r"gave .*, expected one float per candidate \(TypeError:"
+    ):
+        et.score(None, POOLS[0], lambda prompt, completions: given)
+
+
+@pytest.mark.parametrize("given", [[1], (0.5,), [True]])
+def test_other_numbers_in_a_list_are_taken_as_they_are(given):
+    (scored,) = et.score(None, POOLS[0], lambda prompt, completions: iter(given))
+    assert [*scored.scores.values()] == [float(given[0])]

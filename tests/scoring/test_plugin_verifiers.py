@@ -173,13 +173,61 @@ def test_a_damaged_file_is_one_error_that_names_the_owner(shipped, tiny_lm, cont
 
 def test_a_missing_file_is_one_error_that_names_the_owner(shipped, tiny_lm):
     (shipped.folder / "judge.safetensors").unlink()
-    with pytest.raises(EdificeError, match=r"scorer 'judge' of judges 1\.0: .*No such file"):
+    with pytest.raises(EdificeError, match=r"scorer 'judge' of judges 1\.0: .*is not there; put"):
         et.score(tiny_lm, POOL, "judge")
+
+
+@pytest.mark.parametrize(
+    ("files", "known"),
+    [
+        (["judges.py"], "judges was installed without it, so its wheel does not hold it"),
+        (["judges.py", "judge.safetensors"], "judges was installed with it; install that anew"),
+        (["__editable__/judges.pth"], "judges was installed in place; put it there"),
+    ],
+)
+@pytest.mark.parametrize("reads", ["states", "judge"])
+def test_a_missing_file_is_told_with_what_its_package_holds(site, tiny_lm, files, known, reads):
+    code = PLUGIN.format(made=IN_THE_PACKAGE, more="").replace("states", reads)
+    site.install("judges", code)
+    record = site.folder / "judges-1.0.dist-info" / "RECORD"
+    record.write_text("".join(f"{one},,\n" for one in files))
+    words = rf"scorer 'judge' of judges 1\.0: .*judge\.safetensors is not there; {known}"
+    with pytest.raises(CheckpointError, match=words):
+        et.score(tiny_lm, POOL, "judge")
+
+
+OTHER = """
+import edifice_tt
+
+def other(hidden_size, seed=0):
+    from edifice_tt.nn.heads import LinearScorer
+    return LinearScorer(hidden_size, seed)
+
+@edifice_tt.hookimpl
+def register_scorers(register):
+    register("other", other, reads="hidden", range="logit")
+"""
+
+
+def test_a_file_says_which_package_its_head_is_from(site, verifier, tmp_path):
+    site.install("my-heads", OTHER)
+    model = et.build("test_time_compute", embed_dim=3, hidden_size=8, num_layers=1, scorer="other")
+    et.save(model, tmp_path / "model")
+    named = replace(verifier, scorer="other", head=new_head("other", SIZE, OPTIONS))
+    named.save(tmp_path / "verifier")
+    assert et.load_verifier(tmp_path / "verifier").scorer == "other"
+    site.remove("my-heads")
+    for name, load in (("model", et.load), ("verifier", et.load_verifier)):
+        words = (
+            rf"{name} asks for what is not here: unknown scorer 'other'.*; it was saved with my-he"
+        )
+        with pytest.raises(et.UnknownNameError, match=words):
+            load(tmp_path / name)
 
 
 def test_a_head_that_is_not_installed_is_one_error_that_names_the_owner(shipped, tiny_lm, verifier):
     replace(verifier, scorer="mpl").save(shipped.folder / "judge.safetensors")
-    with pytest.raises(PluginError, match=r"'judge' of judges 1\.0 failed: unknown scorer 'mpl'"):
+    with pytest.raises(PluginError, match=r"'judge' of judges 1\.0 failed: .*unknown scorer 'mpl'"):
         et.score(tiny_lm, POOL, "judge")
 
 

@@ -282,7 +282,10 @@ def test_a_foreign_rule_that_can_never_choose_is_an_error(foreign, rng):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("1 / 0", "rule 'odd' of odd-rules 1.0 failed: ZeroDivisionError: division by zero"),
+        (
+            "1 / 0",
+            "rule 'odd' of odd-rules 1.0 failed on problem 'p0': ZeroDivisionError: division by zero",
+        ),
         (
             "edifice_tt.Choice(edifice_tt.Candidate(9, ''), 'odd', {})",
             "rule 'odd' of odd-rules 1.0 chose candidate 9, which it was not given",

@@ -11,6 +11,7 @@ from tinygrad import Tensor
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import CheckpointError, EdificeError, PluginError
+from edifice_tt.contract.providers import check_present
 from edifice_tt.contract.records import Scorer
 from edifice_tt.contract.scorer_options import check_complete
 from edifice_tt.contract.tracing import blamed, show
@@ -134,6 +135,7 @@ def open_judge(record: Scorer, device: str | None = None) -> Judge:
     try:
         with blamed(f"{who} failed", own=(EdificeError,)):
             judge = record.factory()
+            check_present(record, judge)
             if isinstance(judge, str | os.PathLike):
                 judge = load_reward(judge, device)
     except CheckpointError as error:
