@@ -2,7 +2,7 @@
 
 import argparse
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from edifice_tt.pools.question import question_text, tell_apart
 HEADING = "pool files"
 SPLIT = "pools.split:split_pools"
 _LINES = 6  # of each text, unless --all is given
+_AROUND = 24  # characters beside an answer
 _INDENT = "    "
 _STEP, _DEEPEST = "  ", 8  # how far a copy stands behind its parent, and the last that does
 Styled = Iterator[tuple[str, str]]
@@ -113,18 +114,37 @@ def _problem(pool: Any, most: int | None) -> Styled:
     if pool.search is not None:
         yield "\n", ""
         yield _wrapped(_spent(pool.search), ""), "head"
+    read = _reader(pool)
     for branch in tree_of(pool):
         yield "\n", ""
         candidate, indent = branch.candidate, _STEP * min(branch.depth, _DEEPEST)
         mark = {True: "right", False: "wrong", None: ""}[candidate.correct]
-        about = _about(candidate, mark) + ("" if pool.search is None else _fate(branch))
+        about = _about(candidate, mark, read(candidate)) + (
+            "" if pool.search is None else _fate(branch)
+        )
         yield _wrapped(about, indent, indent_rest=_INDENT), mark
         yield _wrapped(candidate.text, indent + _INDENT, most), ""
 
 
-def _about(candidate: Any, mark: str) -> str:
+def _reader(pool: Any) -> Callable[[Any], str]:
+    """What tells where in a candidate's text its answer was read."""
+    from edifice_tt.selection.places import reader_of
+
+    place_of = reader_of(pool)
+
+    def told(candidate: Any) -> str:
+        if (place := place_of(candidate)) is None:
+            return ""
+        text, (begin, end) = candidate.text, place
+        before, after = text[max(begin - _AROUND, 0) : begin], text[end : end + _AROUND]
+        return f' (in "{" ".join(f"{before}[{text[begin:end]}]{after}".split())}")'
+
+    return told
+
+
+def _about(candidate: Any, mark: str, read: str) -> str:
     """What is known of a candidate, in one line."""
-    answer = {None: "", "": "no answer"}.get(candidate.answer, f"answer {candidate.answer}")
+    answer = {None: "", "": "no answer"}.get(candidate.answer, f"answer {candidate.answer}{read}")
     scores = (f"{name} {score:.4f}" for name, score in sorted(candidate.scores.items()))
     end = {"length": "cut off", "dropped": "dropped"}.get(candidate.finish_reason, "")
     tokens = f"{candidate.num_tokens} tokens" if candidate.num_tokens else ""

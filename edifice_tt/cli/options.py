@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "smollm2-135m"
 SCORE = "scoring.score:score"
 WRITTEN, MODELS = ("output", "csv", "parquet"), ("model", "verifier", "judge", "scorer")
-EXTRACTORS = "text, number, boxed, regex:PATTERN, or a plugin's"
+EXTRACTORS = "text, number, final_number, boxed, regex:PATTERN, or a plugin's"
 # (name, function, summary, *groups of arguments) -> the command's parser
 Add = Callable[..., argparse.ArgumentParser]
 

@@ -18,7 +18,7 @@ from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.contract.registry import one_registry
 from edifice_tt.machine.progress import Shows, each, length_of
 from edifice_tt.pools.pool import Pool
-from edifice_tt.selection.grade import graded_with, warn_of_two
+from edifice_tt.selection.grade import warn_of_two
 from edifice_tt.selection.rules import CUT_OFF, check_cut_off
 from edifice_tt.study.advice import advice_on
 from edifice_tt.study.estimates import (
@@ -162,7 +162,6 @@ def scaling_curve(
         left_out=without,
         unfinished=short,
         cut_off=_cut_off(problems, cut_off, curves[len(values) :]) if was_cut else None,
-        graded=graded_with(settings),
     )
 
 

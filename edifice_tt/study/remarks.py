@@ -74,6 +74,18 @@ def trained_on(curve: Curve, scorer: str | None) -> str:
     return f"was trained on {count:,} of these {many}" if count else ""
 
 
+def none_is_better(curve: Curve) -> str:
+    """That no rule is shown to be better than the one they are compared with; or nothing."""
+    last = [one for one in curve.comparisons if one.k == curve.ks[-1]]
+    if not last or any(one.low is None or one.low > 0 for one in last):
+        return ""
+    return (
+        f"No rule is shown to be better than {last[0].against} with "
+        f"{counted(curve.ks[-1], 'candidate')}: no {curve.level:.0%} interval of a difference lies "
+        "above 0. The best of several is picked on these same problems."
+    )
+
+
 def advice(curve: Curve) -> str:
     """How many problems would tell the rules apart, or why that is unknown."""
     points = f"{curve.advice.difference * 100:g} points"

@@ -52,6 +52,20 @@ def check_mistake(found, *words):
 # --- show
 
 
+def test_show_tells_where_an_answer_was_read(run, tmp_path):
+    texts = (
+        "Well, then: It is 30 pages in 3 days, that is all of it. Right?",
+        "none",
+        "#### 30\n3 days",
+    )
+    pool = et.Pool("q", tuple(map(et.Candidate, range(3), texts)), gold="30")
+    et.grade(pool, "final_number").save(tmp_path / "pool")
+    out = " ".join(run("show", tmp_path / "pool")[1].split())
+    assert '#0 wrong answer 3 (in "then: It is 30 pages in [3] days, that is all of it")' in out
+    assert "#1 wrong no answer" in out
+    assert '#2 right answer 30 (in "#### [30] 3 days")' in out
+
+
 def test_a_list_shows_where_questions_differ_and_no_template(run, tmp_path):
     shown = "".join(f"{i} + {i} = {2 * i}\n" for i in range(9))
     chat = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n"

@@ -63,7 +63,7 @@ def test_marks_of_two_extractors_are_not_merged(tmp_path):
 def test_a_curve_says_by_which_extractor_its_candidates_were_marked():
     graded = [et.grade(pool("7", "7", "so 8"), "number")]
     curve = et.scaling_curve(graded, ["majority"], bootstrap=10)
-    assert (curve.graded, curve.to_dict()["graded"]) == ("number", "number")
+    assert (curve.graded, curve.settings) == ("number", {"graded": "number"})
     sampled = [replace(graded[0], settings={"answer": "boxed"})]
     assert et.scaling_curve(sampled, ["majority"], bootstrap=10).graded == "boxed"
 
