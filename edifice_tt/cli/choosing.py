@@ -77,7 +77,10 @@ class Chooser:
 
     def select(self, pool: Any) -> Any:
         """The rule's choice."""
-        return et.select(pool, self.rule.name, **self.options)
+        choice = et.select(pool, self.rule.name, **self.options)
+        if votes.all_differ(self.rule, self.options, pool, choice):
+            terminal.warn(votes.ALL_DIFFER)
+        return choice
 
     def show(self, pool: Any, choice: Any, max_tokens: int) -> str:
         """All candidates with their scores and answers, and the votes if the rule votes."""

@@ -96,6 +96,10 @@ def _list(arguments: argparse.Namespace, file: Any) -> None:
         about = {"problem": pool.problem, "question": question, "gold": pool.gold}
         found.append({**about, "candidates": len(pool), "marked": len(marked), "right": right})
         share = f"{right} of {len(marked)}" if marked else f"? of {len(pool)}"
+        if 0 < len(marked) < len(pool):
+            share += f", {len(pool) - len(marked)} not marked"
+        if pool.num_missing:
+            share += f", {pool.num_missing} missing"
         rows.append((_short(pool.problem, width * 3 // 8), share, _short(pool.gold or "", 12)))
     header = ("problem", "right", "gold", "question")
     room = width - sum(max(map(len, column)) + 2 for column in zip(header, *rows, strict=False))
@@ -108,6 +112,10 @@ def _problem(pool: Any, most: int | None) -> Styled:
     """A problem with its candidates, as wide as the terminal."""
     marked = [c.correct for c in pool if c.correct is not None]
     known = f"{marked.count(True)} of {len(marked)} right" if marked else "not marked"
+    if 0 < len(marked) < len(pool):
+        known += f", {len(pool) - len(marked)} not marked"
+    if pool.num_missing:
+        known += f", {pool.num_missing} missing"
     gold = "" if pool.gold is None else f", gold answer {pool.gold}"
     yield _wrapped(f"problem {pool.problem}: {known}{gold}", ""), "head"
     yield _wrapped(question_text(pool), _INDENT, most), ""

@@ -154,6 +154,17 @@ def _check_sizes(file: "PoolFile", ks: Sequence[int] | None, use: bool) -> None:
             )
 
 
+def _half_filled(file: "PoolFile") -> str:
+    """That a file lacks candidates, for whoever looks for those that are not marked; or nothing."""
+    n, there = file.settings.get("n"), sum(map(len, file.indices.values()))
+    if type(n) is not int or there >= n * len(file.problems):
+        return ""
+    return (
+        f"; the file has {there:,} of {n * len(file.problems):,} candidates (n={n}), as after an "
+        "interruption: `edifice-tt generate ... --resume` makes the others, to be graded then"
+    )
+
+
 def read_marked(
     file: "PoolFile", scorers: Sequence[str], use: bool, then: Callable[[], None]
 ) -> Iterator[Any]:
@@ -164,7 +175,7 @@ def read_marked(
                 do = f"mark it with `edifice-tt grade {file.path} --answer ...`"
                 if pool.gold is None:
                     do = "give its problem a right answer (gold), and grade the file"
-                unmarked = f"is not marked right or wrong; {do}"
+                unmarked = f"is not marked right or wrong; {do}{_half_filled(file)}"
                 raise options.at_candidate(file, pool, candidate, unmarked)
             if missing := [name for name in scorers if name not in candidate.scores]:
                 do = "score the file again, or name other scorers with --scorer"

@@ -8,7 +8,7 @@ from edifice_tt.cli.terminal import width as terminal_width
 from edifice_tt.study.beside import Beside
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
-from edifice_tt.study.remarks import advice, judged, none_is_better, remarks
+from edifice_tt.study.remarks import abstaining, advice, judged, none_is_better, remarks
 from edifice_tt.study.replay_records import Difference, Spending
 
 _GAP = 2
@@ -160,8 +160,8 @@ def _remarks(curve: Curve) -> Iterator[str]:
         ahead = zip(curve.forecast.ks, curve.forecast.coverage, strict=True)
         shown = ", ".join(f"{coverage:.3f} at k={k}" for k, coverage in ahead)
         yield f"Forecast of the oracle: {shown}."
-    if curve.abstentions:
-        yield f"{curve.abstentions} of {curve.candidates} candidates have no answer: they abstain."
+    if told := abstaining(curve):
+        yield told
     yield from remarks(curve)
     if told := none_is_better(curve):
         yield told

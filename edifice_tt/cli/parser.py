@@ -10,7 +10,7 @@ from pkgutil import resolve_name
 from typing import Any, NoReturn
 
 from edifice_tt.cli.examples import EXAMPLES
-from edifice_tt.cli.settings import defaults_apart, fill
+from edifice_tt.cli.settings import defaults_apart, defaults_of, fill
 from edifice_tt.cli.terminal import visible
 from edifice_tt.contract.errors import PluginError, name_taken, unknown_name
 
@@ -26,8 +26,12 @@ class Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         commands = next((one for one in self._actions if isinstance(one, Commands)), None)
         if commands is None:
-            examples = "".join(f"  {one}\n" for one in self.examples)
-            return super().format_help() + (f"\nexamples:\n{examples}" if examples else "")
+            parts = {"defaults in force": defaults_of(self), "examples": self.examples}
+            return super().format_help() + "".join(
+                f"\n{heading}:\n" + "".join(f"  {visible(one)}\n" for one in lines)
+                for heading, lines in parts.items()
+                if lines
+            )
         sections: dict[str, list[argparse.Action]] = {}
         for action in commands._choices_actions:
             sections.setdefault(commands.headings[action.dest], []).append(action)

@@ -81,6 +81,7 @@ def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
     from edifice_tt.sampling.runs import open_run
 
     options.check_new(arguments)
+    options.keep_n(arguments)
     task, problems = asking.problems_of(arguments)
     answer = arguments.answer or task.answer if task else arguments.answer
     request = options.request_of(arguments, task, answer, rating.reads if rating else None)
@@ -90,9 +91,8 @@ def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
         for p in problems
     ]
     path, status = arguments.output, 0
-    with open_run(
-        lm, problems, path, request, resume=arguments.resume, force=arguments.force
-    ) as run:
+    how = {"resume": arguments.resume, "force": arguments.force}
+    with options.naming_sources(arguments), open_run(lm, problems, path, request, **how) as run:
         rated = rating and RatedRun.of(rating, lm, run, arguments.resume)
         total = request.n * len(problems)
         done = total - run.num_missing

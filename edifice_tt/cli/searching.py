@@ -134,15 +134,10 @@ def _to_file(
 
     with SearchMeter(len(problems), arguments.budget) as meter:
         listeners = Listeners(meter.on_token, meter.on_step, ended)
+        how_to_open = {"resume": arguments.resume, "force": arguments.force}
         try:
-            search_problems(
-                plan,
-                problems,
-                path,
-                resume=arguments.resume,
-                force=arguments.force,
-                listeners=listeners,
-            )
+            with options.naming_sources(arguments):
+                search_problems(plan, problems, path, listeners=listeners, **how_to_open)
         except KeyboardInterrupt:
             status = 130
     if status:

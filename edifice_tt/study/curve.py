@@ -183,8 +183,17 @@ def _cut_off(problems: Sequence[Problem], votes: str, others: tuple[RuleCurve, .
     """Counts of the candidates that were cut off, and of those that ended."""
     cut = np.concatenate([problem.cut_off for problem in problems])
     right = np.concatenate([problem.correct for problem in problems]) > 0.5
+    none = np.concatenate([problem.answers < 0 for problem in problems])
     right_of_cut, right_of_others = int(right[cut].sum()), int(right[~cut].sum())
-    return CutOff(int(cut.sum()), right_of_cut, int((~cut).sum()), right_of_others, votes, others)
+    return CutOff(
+        int(cut.sum()),
+        right_of_cut,
+        int((~cut).sum()),
+        right_of_others,
+        votes,
+        others,
+        int(none[cut].sum()),
+    )
 
 
 def _check_finished(num_problems: int, unfinished: Unfinished | None) -> None:

@@ -90,6 +90,8 @@ class Unfinished:
 class CutOff:
     """The candidates that were cut off, how many of them are right, and of the finished ones.
 
+    `without_answer` is how many that were cut off have no answer.
+
     `votes` says what they do in the curve: `vote` or `abstain`. `others` are the rules that vote as
     they are when these candidates do the opposite.
     """
@@ -100,6 +102,7 @@ class CutOff:
     finished_right: int
     votes: str
     others: tuple[RuleCurve, ...]
+    without_answer: int = 0
 
 
 @dataclass(frozen=True, repr=False)

@@ -29,6 +29,16 @@ def remarks(curve: Curve) -> Iterator[str]:
         )
 
 
+def abstaining(curve: Curve) -> str:
+    """How many candidates abstain in votes, and why; or nothing."""
+    if (cut := curve.cut_off) is None or cut.votes == "vote":
+        many = f"{curve.abstentions:,} of {counted(curve.candidates, 'candidate')}"
+        return f"{many} have no answer: they abstain." if curve.abstentions else ""
+    others = curve.abstentions - cut.without_answer
+    many = f"{cut.candidates + others:,} of {counted(curve.candidates, 'candidate')}"
+    return f"{many} abstain in votes: {cut.candidates:,} cut off, {others:,} without an answer."
+
+
 def _cut_off(curve: Curve) -> Iterator[str]:
     """How many answers were cut off, what they are worth, and what they would change."""
     if (cut := curve.cut_off) is None:

@@ -10,7 +10,7 @@ from html import escape
 from edifice_tt.contract.wording import counted
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
-from edifice_tt.study.remarks import advice, none_is_better, remarks, trained_on
+from edifice_tt.study.remarks import abstaining, advice, none_is_better, remarks, trained_on
 from edifice_tt.study.report import charts
 from edifice_tt.study.report.problems import Listing
 from edifice_tt.study.report.svg import brief, marker, percent
@@ -67,9 +67,7 @@ def standfirst(curve: Curve) -> str:
         for rule in curve.rules
         if rule.rule == "oracle"
     )
-    if curve.abstentions:
-        many = counted(curve.abstentions, "candidate")
-        parts.append(f"{many} without an answer abstain in every vote.")
+    parts += filter(None, [abstaining(curve)])
     if told := none_is_better(curve):
         parts += [told, advice(curve)]
     return escape(" ".join(parts))
