@@ -19,6 +19,7 @@ from edifice_tt.pools.question import question_text, tell_apart
 HEADING = "pool files"
 SPLIT = "pools.split:split_pools"
 _LINES = 6  # of each text, unless --all is given
+_KEPT = "\N{NO-BREAK SPACE}"  # in what is not to be broken at the end of a line
 _AROUND = 24  # characters beside an answer
 _INDENT = "    "
 _STEP, _DEEPEST = "  ", 8  # how far a copy stands behind its parent, and the last that does
@@ -156,7 +157,8 @@ def _about(candidate: Any, mark: str, read: str) -> str:
     scores = (f"{name} {score:.4f}" for name, score in sorted(candidate.scores.items()))
     end = {"length": "cut off", "dropped": "dropped"}.get(candidate.finish_reason, "")
     tokens = f"{candidate.num_tokens} tokens" if candidate.num_tokens else ""
-    return "  ".join(filter(None, (f"#{candidate.index}", mark, answer, *scores, tokens, end)))
+    parts = filter(None, (f"#{candidate.index}", mark, answer, *scores, tokens, end))
+    return "  ".join(part.replace(" ", _KEPT) for part in parts)
 
 
 def _spent(search: Mapping[str, Any]) -> str:
@@ -186,7 +188,7 @@ def _wrapped(text: str, indent: str, most: int | None = None, indent_rest: str =
         head, tail = lines[: most // 2], lines[most // 2 - most :]
         lines = [*head, f"... {len(lines) - most} more lines (--all) ...", *tail]
     rest = f"\n{indent}{indent_rest}"
-    return f"{indent}{rest.join(lines)}\n"
+    return f"{indent}{rest.join(lines)}\n".replace(_KEPT, " ")
 
 
 def _short(text: str, width: int) -> str:

@@ -30,7 +30,7 @@ def register(add: Add) -> None:
     curve = add("curve", _curve, "accuracy against the number of candidates, by rule")
     curve.add_argument("pool", type=Path, help="pool file whose candidates are marked")
     curve.add_argument(
-        "--rules",
+        *("--rules", "--rule"),
         type=lambda text: list(filter(None, map(str.strip, text.split(",")))),
         action="extend",
         metavar="A,B",
@@ -86,9 +86,7 @@ def _curve(arguments: argparse.Namespace) -> None:
         load_registry().find("selector", rule)
     if arguments.answer is not None:
         extractor(arguments.answer)
-    if arguments.output:
-        options.check_new(arguments)
-    elif arguments.all:
+    if arguments.all and not arguments.output:
         raise ValueError("--all is for the report; add --html FILE, or leave it out")
     terminal.say(f"checking {arguments.pool}")
     file = PoolFile(arguments.pool).with_problems()
@@ -97,6 +95,8 @@ def _curve(arguments: argparse.Namespace) -> None:
             raise unknown_name(f"scorer in {file.path}", name, file.scorers)
     use = arguments.unfinished == "use"
     _check_sizes(file, arguments.ks, use)
+    if arguments.output:
+        options.check_new(arguments)
     scorers = list(dict.fromkeys(arguments.scorer or sorted(file.scorers)))
     measuring = f"measuring {', '.join(arguments.rules)}" if arguments.rules else "measuring"
     with terminal.Working() as working:

@@ -12,6 +12,11 @@ from edifice_tt.study.remarks import abstaining, advice, judged, none_is_better,
 from edifice_tt.study.replay_records import Difference, Spending
 
 _GAP = 2
+_COLUMNS = (
+    "AUROC: how often a right candidate scores above a wrong one; within: of the same problem, mean "
+    "over the (mixed) ones. Length: rank correlation of score and tokens. Best n: more candidates "
+    "do not help best_of_n; its accuracy there."
+)
 
 
 def show_curve(curve: Curve) -> str:
@@ -123,6 +128,7 @@ def _scorers(curve: Curve) -> Iterator[str]:
             for row, one in zip(rows, curve.scorers, strict=True):
                 row.insert(1, f"{one.trained_on} of {curve.problems}")
         yield table(header, rows)
+        yield textwrap.fill(_COLUMNS, terminal_width())
         cost = ("scoring, per candidate", "tokens read", "seconds")
         yield table(cost, [(one.scorer, *scoring_cells(one)) for one in curve.scorers])
 

@@ -118,7 +118,7 @@ def add_selection(command: argparse.ArgumentParser) -> None:
     add_option(
         command,
         "selection.select:select",
-        "--rule",
+        ("--rule", "--rules"),
         "{} (default), majority, weighted, weighted_logit, pessimistic, random, oracle, or a "
         "plugin's",
     )

@@ -1,6 +1,7 @@
 """The parser of the command line: its commands, who owns each, defaults from public signatures."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
@@ -14,6 +15,18 @@ from edifice_tt.cli.settings import defaults_apart, defaults_of, fill
 from edifice_tt.cli.terminal import visible
 from edifice_tt.contract.errors import PluginError, name_taken, unknown_name
 
+_NEAR = 0.7  # of 1: how like two names must be, so that one may stand for the other
+# Options as other programs call them.
+ELSEWHERE = {
+    **dict.fromkeys(
+        ("--samples", "--num-samples", "--candidates", "--num-return-sequences"), ["-n"]
+    ),
+    **dict.fromkeys(("--max-new-tokens", "--max-length"), ["--max-tokens"]),
+    **dict.fromkeys(("--out", "--output-file"), ["-o", "--html"]),
+    **dict.fromkeys(("--extractor", "--extract"), ["--answer"]),
+    **dict.fromkeys(("--input", "--data", "--dataset", "--questions"), ["--problems"]),
+}
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports a mistake in one line, without the usage.
@@ -22,6 +35,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     examples: Sequence[str] = ()
+    commands: "Commands | None" = None  # that this is one of
 
     def format_help(self) -> str:
         commands = next((one for one in self._actions if isinstance(one, Commands)), None)
@@ -62,10 +76,20 @@ class Parser(argparse.ArgumentParser):
             if name.startswith("--") and " " not in word and len(name) > 2:
                 if any(one.startswith(name) for one in known):
                     continue
-                near = get_close_matches(name, known, n=1)
-                self.error(
-                    f"unknown option {name}" + (f"; did you mean {near[0]}?" if near else "")
-                )
+                self.error(f"unknown option {name}{self._guess(name)}")
+
+    def _guess(self, name: str) -> str:
+        """What an option that is none of this command may have meant, if anything comes near."""
+        mine = {
+            one.removeprefix("--"): one for one in self._option_string_actions if one[1:2] == "-"
+        }
+        near = get_close_matches(name.removeprefix("--"), mine, n=1, cutoff=_NEAR)
+        same = [one for one in ELSEWHERE.get(name, ()) if one in self._option_string_actions]
+        if near or same:
+            return f"; did you mean {same[0] if same else mine[near[0]]}?"
+        all_commands = self.commands.choices.items() if self.commands else ()
+        having = [one for one, parser in all_commands if name in parser._option_string_actions]
+        return f"; it is an option of {', '.join(having)}" if having else ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
@@ -74,6 +98,8 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(None if is_command else action, str(wrong))
 
     def error(self, message: str) -> NoReturn:
+        if ambiguous := re.match(r"ambiguous option: ([^ =]+)", message):
+            message = f"unknown option {ambiguous[1]}{self._guess(ambiguous[1])}"
         if "required" in message:  # perhaps an option is missing because it is misspelt
             given, self._given = self._given, []
             self._check_options(takewhile(lambda word: word != "--", given))
@@ -189,6 +215,8 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
                 f"command {name!r}: help={options['help']!r} holds a bare %; write %%"
             ) from error
         command = super().add_parser(name, **options)
+        if isinstance(command, Parser):
+            command.commands = self
         self.owners |= dict.fromkeys(names, self.owner)
         self.headings |= dict.fromkeys(names, self.heading)
         self.added += names

@@ -80,11 +80,11 @@ def _generate(arguments: argparse.Namespace) -> int:
 def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
     from edifice_tt.sampling.runs import open_run
 
-    options.check_new(arguments)
     options.keep_n(arguments)
     task, problems = asking.problems_of(arguments)
     answer = arguments.answer or task.answer if task else arguments.answer
     request = options.request_of(arguments, task, answer, rating.reads if rating else None)
+    options.check_new(arguments)  # last, so that it hides no other mistake
     lm = options.load(arguments, arguments.model, request.devices)
     problems = [
         et.Problem(asking.prompt_of(arguments, p.prompt, lm, task), p.problem, p.gold)
@@ -105,9 +105,10 @@ def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
             status = 130
         done += run.num_made
     if status:
+        how = "" if arguments.resume else " with --resume"
         terminal.tell(
-            f"interrupted; {done} of {total} candidates are in {path}; the same command with "
-            "--resume makes the others"
+            f"interrupted; {done} of {total} candidates are in {path}; the same command{how} makes "
+            "the others"
         )
     counts = {"problems": len(problems), "candidates": done, "made": run.num_made}
     counts |= {"tokens": meter.tokens, "cut_off": meter.cut_off}
@@ -134,10 +135,10 @@ def _best_of(arguments: argparse.Namespace) -> int:
     # What can be wrong is found before minutes of sampling.
     chooser = Chooser(arguments)
     task = find_task(arguments.task) if arguments.task else None
-    if arguments.output:
-        options.check_new(arguments)
     question = (task.examples if task else "") + asking.read_question(arguments)
     request = options.request_of(arguments, task, reads=chooser.reads)
+    if arguments.output:
+        options.check_new(arguments)
     lm = chooser.load(request.devices)
     pool, choice = sample(lm, asking.prompt_of(arguments, question, lm, task), request), None
     try:

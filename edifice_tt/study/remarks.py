@@ -22,11 +22,23 @@ def remarks(curve: Curve) -> Iterator[str]:
             yield f"{scorer.scorer} {trained_on(curve, scorer.scorer)}: {_SEEN}"
     if curve.problems == 1:
         yield "One problem has no interval: it says nothing of others."
+    yield from _alike(curve)
     for one in curve.left_out:
         range_ = "range unknown" if one.range is None else one.range
         yield (
             f"{one.rule} leaves out {one.scorer} ({range_}): it needs scores that are {one.needs}."
         )
+
+
+def _alike(curve: Curve) -> Iterator[str]:
+    """Which scorers choose alike at every k, so that their lines lie on each other."""
+    alike: dict[tuple[str, tuple[float, ...]], list[str]] = {}
+    for rule in curve.rules:
+        if rule.scorer is not None:
+            alike.setdefault((rule.rule, rule.accuracy), []).append(rule.scorer)
+    for (name, _), scorers in alike.items():
+        if len(scorers) > 1:
+            yield f"{name} is as often right with {' as with '.join(scorers)}: one line hides another."
 
 
 def abstaining(curve: Curve) -> str:
