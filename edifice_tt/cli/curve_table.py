@@ -13,8 +13,8 @@ from edifice_tt.study.replay_records import Difference, Spending
 
 _GAP = 2
 _COLUMNS = (
-    "AUROC: how often a right candidate scores above a wrong one; within: of the same problem, mean "
-    "over the (mixed) ones. Length: rank correlation of score and tokens. Best n: more candidates "
+    "AUROC: how often a right candidate scores above a wrong one; within: of the same problem, the "
+    "mean over (mixed) ones. Length: rank correlation of score and tokens. Best n: more candidates "
     "do not help best_of_n; its accuracy there."
 )
 

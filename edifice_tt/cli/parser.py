@@ -18,13 +18,11 @@ from edifice_tt.contract.errors import PluginError, name_taken, unknown_name
 _NEAR = 0.7  # of 1: how like two names must be, so that one may stand for the other
 # Options as other programs call them.
 ELSEWHERE = {
-    **dict.fromkeys(
-        ("--samples", "--num-samples", "--candidates", "--num-return-sequences"), ["-n"]
-    ),
-    **dict.fromkeys(("--max-new-tokens", "--max-length"), ["--max-tokens"]),
-    **dict.fromkeys(("--out", "--output-file"), ["-o", "--html"]),
-    **dict.fromkeys(("--extractor", "--extract"), ["--answer"]),
-    **dict.fromkeys(("--input", "--data", "--dataset", "--questions"), ["--problems"]),
+    **dict.fromkeys(("--samples", "--num-samples", "--candidates", "--num-return-sequences"), "-n"),
+    **dict.fromkeys(("--max-new-tokens", "--max-length"), "--max-tokens"),
+    **dict.fromkeys(("--out", "--output-file"), "--output"),
+    **dict.fromkeys(("--extractor", "--extract"), "--answer"),
+    **dict.fromkeys(("--input", "--data", "--dataset", "--questions"), "--problems"),
 }
 
 
@@ -80,13 +78,11 @@ class Parser(argparse.ArgumentParser):
 
     def _guess(self, name: str) -> str:
         """What an option that is none of this command may have meant, if anything comes near."""
-        mine = {
-            one.removeprefix("--"): one for one in self._option_string_actions if one[1:2] == "-"
-        }
-        near = get_close_matches(name.removeprefix("--"), mine, n=1, cutoff=_NEAR)
-        same = [one for one in ELSEWHERE.get(name, ()) if one in self._option_string_actions]
-        if near or same:
-            return f"; did you mean {same[0] if same else mine[near[0]]}?"
+        if (usual := ELSEWHERE.get(name)) in self._option_string_actions:
+            return f"; did you mean {usual}?"
+        mine = [one[2:] for one in self._option_string_actions if one.startswith("--")]
+        if near := get_close_matches(name[2:], mine, n=1, cutoff=_NEAR):
+            return f"; did you mean --{near[0]}?"
         all_commands = self.commands.choices.items() if self.commands else ()
         having = [one for one, parser in all_commands if name in parser._option_string_actions]
         return f"; it is an option of {', '.join(having)}" if having else ""

@@ -105,9 +105,9 @@ def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
             status = 130
         done += run.num_made
     if status:
-        how = "" if arguments.resume else " with --resume"
+        again = "" if arguments.resume else " with --resume"
         terminal.tell(
-            f"interrupted; {done} of {total} candidates are in {path}; the same command{how} makes "
+            f"interrupted; {done} of {total} candidates are in {path}; the same command{again} makes "
             "the others"
         )
     counts = {"problems": len(problems), "candidates": done, "made": run.num_made}

@@ -38,7 +38,8 @@ def _alike(curve: Curve) -> Iterator[str]:
             alike.setdefault((rule.rule, rule.accuracy), []).append(rule.scorer)
     for (name, _), scorers in alike.items():
         if len(scorers) > 1:
-            yield f"{name} is as often right with {' as with '.join(scorers)}: one line hides another."
+            names = " as with ".join(scorers)
+            yield f"{name} is as often right with {names}: one line hides another."
 
 
 def abstaining(curve: Curve) -> str:

@@ -1,4 +1,4 @@
-"""What a newcomer stumbled over: mistakes that hide others, remarks out of place, lines that break."""
+"""Where newcomers stumble: mistakes that hide others, remarks out of place, lines that break."""
 
 import io
 import json
