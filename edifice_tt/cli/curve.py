@@ -14,6 +14,7 @@ from edifice_tt.contract.errors import EdificeError, unknown_name
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.machine.files import write_atomically
 from edifice_tt.selection.answers import extractor
+from edifice_tt.selection.grade import warn_of_two
 from edifice_tt.selection.rules import CUT_OFF
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def _curve(arguments: argparse.Namespace) -> None:
         raise ValueError("--all is for the report; add --html FILE, or leave it out")
     terminal.say(f"checking {arguments.pool}")
     file = PoolFile(arguments.pool).with_problems()
+    warn_of_two(file.settings, arguments.answer)
     for name in arguments.scorer or ():
         if name not in file.scorers:
             raise unknown_name(f"scorer in {file.path}", name, file.scorers)

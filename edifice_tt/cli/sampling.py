@@ -106,10 +106,8 @@ def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
         done += run.num_made
     if status:
         again = "" if arguments.resume else " with --resume"
-        terminal.tell(
-            f"interrupted; {done} of {total} candidates are in {path}; the same command{again} makes "
-            "the others"
-        )
+        made = f"interrupted; {done} of {total} candidates are in {path}"
+        terminal.tell(f"{made}; the same command{again} makes the others")
     counts = {"problems": len(problems), "candidates": done, "made": run.num_made}
     counts |= {"tokens": meter.tokens, "cut_off": meter.cut_off}
     counts |= {"scored": rated.scored} if rated else {}

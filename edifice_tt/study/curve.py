@@ -18,7 +18,6 @@ from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.contract.registry import one_registry
 from edifice_tt.machine.progress import Shows, each, length_of
 from edifice_tt.pools.pool import Pool
-from edifice_tt.selection.grade import warn_of_two
 from edifice_tt.selection.rules import CUT_OFF, check_cut_off
 from edifice_tt.study.advice import advice_on
 from edifice_tt.study.estimates import (
@@ -116,7 +115,6 @@ def scaling_curve(
                 ranges.update(one.ranges)
                 problems += read_problems([one], scorers, answer, bool(foreign))
         _check_finished(len(problems), short)
-        warn_of_two(settings, answer)
         _check_scorers(problems)
         names = names or default_rules(problems, ranges)
         sizes = _subset_sizes(ks, problems)

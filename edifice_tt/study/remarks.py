@@ -6,6 +6,7 @@ from edifice_tt.contract.wording import counted, cut_off_of
 from edifice_tt.study.beside import Beside
 from edifice_tt.study.records import Curve, Unfinished
 
+_FEW = 10  # candidates, right or wrong, below which nothing is said of a scorer
 _SEEN = "how it does there says nothing about new ones."
 
 
@@ -22,12 +23,23 @@ def remarks(curve: Curve) -> Iterator[str]:
             yield f"{scorer.scorer} {trained_on(curve, scorer.scorer)}: {_SEEN}"
     if curve.problems == 1:
         yield "One problem has no interval: it says nothing of others."
+    yield from _few_right(curve)
     yield from _alike(curve)
     for one in curve.left_out:
         range_ = "range unknown" if one.range is None else one.range
         yield (
             f"{one.rule} leaves out {one.scorer} ({range_}): it needs scores that are {one.needs}."
         )
+
+
+def _few_right(curve: Curve) -> Iterator[str]:
+    """That the quality of scorers rests on few candidates of one kind."""
+    for one in curve.scorers[:1]:
+        kinds = {"right": sum(one.histogram.right), "wrong": sum(one.histogram.wrong)}
+        kind, few = min(kinds.items(), key=lambda kind: kind[1])
+        if few < _FEW:
+            many = counted(few, f"{kind} candidate")
+            yield f"Here {'is' if few == 1 else 'are'} {many}: too few to tell how good a scorer is."
 
 
 def _alike(curve: Curve) -> Iterator[str]:

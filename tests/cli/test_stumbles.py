@@ -84,6 +84,7 @@ def test_scorers_that_choose_alike_are_told(run, tmp_path):
     et.Pool("q", made, {}).save(tmp_path / "pool")
     out = " ".join(run("curve", tmp_path / "pool")[1].split())
     assert "best_of_n is as often right with s as with t: one line hides another." in out
+    assert "Here is 1 right candidate: too few to tell how good a scorer is." in out
     assert "AUROC: how often a right candidate scores above a wrong one" in out
 
 

@@ -66,15 +66,3 @@ def test_a_curve_says_by_which_extractor_its_candidates_were_marked():
     assert (curve.graded, curve.settings) == ("number", {"graded": "number"})
     sampled = [replace(graded[0], settings={"answer": "boxed"})]
     assert et.scaling_curve(sampled, ["majority"], bootstrap=10).graded == "boxed"
-
-
-@pytest.mark.parametrize("measure", [et.scaling_curve, et.replay])
-def test_votes_by_another_extractor_than_that_of_the_marks_are_told(measure):
-    graded = [et.grade(pool("7", "7", "so 8"), "number")]
-    with pytest.warns(PoolWarning, match="marked by 'number', and votes compare .* by 'text'"):
-        measure(graded, answer="text", bootstrap=10)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        measure(graded, answer="number", bootstrap=10)
-        measure(graded, bootstrap=10)
-        measure([replace(graded[0], settings={})], answer="text", bootstrap=10)
