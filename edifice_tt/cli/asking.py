@@ -127,7 +127,9 @@ def _chat(arguments: argparse.Namespace, messages: Any) -> list[dict[str, str]]:
 def read_question(arguments: argparse.Namespace) -> str:
     """The question, from the command line or from standard input."""
     try:
-        prompt: str = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+        prompt: str = arguments.prompt
+        if prompt == "-":  # the end of its last line is no part of a question
+            prompt = sys.stdin.read().removesuffix("\n").removesuffix("\r")
         prompt.encode()
     except UnicodeError as error:
         raise ValueError("the prompt is no UTF-8 text; convert it") from error

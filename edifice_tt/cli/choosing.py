@@ -77,13 +77,19 @@ class Chooser:
 
     def select(self, pool: Any) -> Any:
         """The rule's choice."""
-        return et.select(pool, self.rule.name, **self.options)
+        choice = et.select(pool, self.rule.name, **self.options)
+        if votes.all_differ(self.rule, self.options, pool, choice):
+            terminal.warn(votes.ALL_DIFFER)
+        if choice.candidate.is_cut_off:
+            terminal.warn("the chosen answer was cut off before its end")
+        return choice
 
     def show(self, pool: Any, choice: Any, max_tokens: int) -> str:
         """All candidates with their scores and answers, and the votes if the rule votes."""
         counted = [votes.tally(choice)] if choice and votes.votes(self.rule) else []
         answers = votes.answers_of(pool, self.rule, self.options) if choice else []
-        return table_of(pool, max_tokens, choice and choice.index, answers, counted)
+        index, votes_on = choice and choice.index, votes.votes(self.rule)
+        return table_of(pool, max_tokens, index, answers, counted, votes_on)
 
 
 def _usual_scorer(arguments: argparse.Namespace) -> str:
@@ -101,17 +107,19 @@ def table_of(
     chosen: int | None = None,
     answers: Any = (),
     counted: Any = (),
+    votes_on: bool = False,
 ) -> str:
     """The candidates, what was counted, and how many of them were cut off."""
     cut = sum(candidate.is_cut_off for candidate in pool)
     table = terminal.show_candidates(pool, chosen, answers)
-    return "\n\n".join([table, *counted, *cut_off_lines(cut, len(pool), max_tokens)])
+    return "\n\n".join([table, *counted, *cut_off_lines(cut, len(pool), max_tokens, votes_on)])
 
 
-def cut_off_lines(cut: int, made: int, max_tokens: int) -> list[str]:
-    """The line about answers that were cut off, if there are any."""
-    told = cut_off_of(cut, made, max_tokens) if cut else ""
-    return [f"{told} In votes they abstain, unless --cut-off vote is given."] if cut else []
+def cut_off_lines(cut: int, made: int, max_tokens: int, votes_on: bool = False) -> list[str]:
+    """The line about answers that were cut off, if there are any, and what they do in a vote."""
+    told = [cut_off_of(cut, made, max_tokens)] if cut else []
+    told += ["In votes they abstain, unless --cut-off vote is given."] if cut and votes_on else []
+    return [" ".join(told)] if told else []
 
 
 def sample(lm: Any, prompt: str | list[dict[str, str]], request: "Request") -> Any:

@@ -2,7 +2,7 @@
 
 import argparse
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from edifice_tt.pools.question import question_text, tell_apart
 HEADING = "pool files"
 SPLIT = "pools.split:split_pools"
 _LINES = 6  # of each text, unless --all is given
+_KEPT = "\N{NO-BREAK SPACE}"  # in what is not to be broken at the end of a line
+_AROUND = 24  # characters beside an answer
 _INDENT = "    "
 _STEP, _DEEPEST = "  ", 8  # how far a copy stands behind its parent, and the last that does
 Styled = Iterator[tuple[str, str]]
@@ -95,6 +97,10 @@ def _list(arguments: argparse.Namespace, file: Any) -> None:
         about = {"problem": pool.problem, "question": question, "gold": pool.gold}
         found.append({**about, "candidates": len(pool), "marked": len(marked), "right": right})
         share = f"{right} of {len(marked)}" if marked else f"? of {len(pool)}"
+        if 0 < len(marked) < len(pool):
+            share += f", {len(pool) - len(marked)} not marked"
+        if pool.num_missing:
+            share += f", {pool.num_missing} missing"
         rows.append((_short(pool.problem, width * 3 // 8), share, _short(pool.gold or "", 12)))
     header = ("problem", "right", "gold", "question")
     room = width - sum(max(map(len, column)) + 2 for column in zip(header, *rows, strict=False))
@@ -107,28 +113,52 @@ def _problem(pool: Any, most: int | None) -> Styled:
     """A problem with its candidates, as wide as the terminal."""
     marked = [c.correct for c in pool if c.correct is not None]
     known = f"{marked.count(True)} of {len(marked)} right" if marked else "not marked"
+    if 0 < len(marked) < len(pool):
+        known += f", {len(pool) - len(marked)} not marked"
+    if pool.num_missing:
+        known += f", {pool.num_missing} missing"
     gold = "" if pool.gold is None else f", gold answer {pool.gold}"
     yield _wrapped(f"problem {pool.problem}: {known}{gold}", ""), "head"
     yield _wrapped(question_text(pool), _INDENT, most), ""
     if pool.search is not None:
         yield "\n", ""
         yield _wrapped(_spent(pool.search), ""), "head"
+    read = _reader(pool)
     for branch in tree_of(pool):
         yield "\n", ""
         candidate, indent = branch.candidate, _STEP * min(branch.depth, _DEEPEST)
         mark = {True: "right", False: "wrong", None: ""}[candidate.correct]
-        about = _about(candidate, mark) + ("" if pool.search is None else _fate(branch))
+        about = _about(candidate, mark, read(candidate)) + (
+            "" if pool.search is None else _fate(branch)
+        )
         yield _wrapped(about, indent, indent_rest=_INDENT), mark
         yield _wrapped(candidate.text, indent + _INDENT, most), ""
 
 
-def _about(candidate: Any, mark: str) -> str:
+def _reader(pool: Any) -> Callable[[Any], str]:
+    """What tells where in a candidate's text its answer was read."""
+    from edifice_tt.selection.places import reader_of
+
+    place_of = reader_of(pool)
+
+    def told(candidate: Any) -> str:
+        if (place := place_of(candidate)) is None:
+            return ""
+        text, (begin, end) = candidate.text, place
+        before, after = text[max(begin - _AROUND, 0) : begin], text[end : end + _AROUND]
+        return f' (in "{" ".join(f"{before}[{text[begin:end]}]{after}".split())}")'
+
+    return told
+
+
+def _about(candidate: Any, mark: str, read: str) -> str:
     """What is known of a candidate, in one line."""
-    answer = {None: "", "": "no answer"}.get(candidate.answer, f"answer {candidate.answer}")
+    answer = {None: "", "": "no answer"}.get(candidate.answer, f"answer {candidate.answer}{read}")
     scores = (f"{name} {score:.4f}" for name, score in sorted(candidate.scores.items()))
     end = {"length": "cut off", "dropped": "dropped"}.get(candidate.finish_reason, "")
     tokens = f"{candidate.num_tokens} tokens" if candidate.num_tokens else ""
-    return "  ".join(filter(None, (f"#{candidate.index}", mark, answer, *scores, tokens, end)))
+    parts = filter(None, (f"#{candidate.index}", mark, answer, *scores, tokens, end))
+    return "  ".join(part.replace(" ", _KEPT) for part in parts)
 
 
 def _spent(search: Mapping[str, Any]) -> str:
@@ -158,7 +188,7 @@ def _wrapped(text: str, indent: str, most: int | None = None, indent_rest: str =
         head, tail = lines[: most // 2], lines[most // 2 - most :]
         lines = [*head, f"... {len(lines) - most} more lines (--all) ...", *tail]
     rest = f"\n{indent}{indent_rest}"
-    return f"{indent}{rest.join(lines)}\n"
+    return f"{indent}{rest.join(lines)}\n".replace(_KEPT, " ")
 
 
 def _short(text: str, width: int) -> str:

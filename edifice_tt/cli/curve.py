@@ -14,6 +14,7 @@ from edifice_tt.contract.errors import EdificeError, unknown_name
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.machine.files import write_atomically
 from edifice_tt.selection.answers import extractor
+from edifice_tt.selection.grade import warn_of_two
 from edifice_tt.selection.rules import CUT_OFF
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def register(add: Add) -> None:
     curve = add("curve", _curve, "accuracy against the number of candidates, by rule")
     curve.add_argument("pool", type=Path, help="pool file whose candidates are marked")
     curve.add_argument(
-        "--rules",
+        *("--rules", "--rule"),
         type=lambda text: list(filter(None, map(str.strip, text.split(",")))),
         action="extend",
         metavar="A,B",
@@ -86,17 +87,18 @@ def _curve(arguments: argparse.Namespace) -> None:
         load_registry().find("selector", rule)
     if arguments.answer is not None:
         extractor(arguments.answer)
-    if arguments.output:
-        options.check_new(arguments)
-    elif arguments.all:
+    if arguments.all and not arguments.output:
         raise ValueError("--all is for the report; add --html FILE, or leave it out")
     terminal.say(f"checking {arguments.pool}")
     file = PoolFile(arguments.pool).with_problems()
+    warn_of_two(file.settings, arguments.answer)
     for name in arguments.scorer or ():
         if name not in file.scorers:
             raise unknown_name(f"scorer in {file.path}", name, file.scorers)
     use = arguments.unfinished == "use"
     _check_sizes(file, arguments.ks, use)
+    if arguments.output:
+        options.check_new(arguments)
     scorers = list(dict.fromkeys(arguments.scorer or sorted(file.scorers)))
     measuring = f"measuring {', '.join(arguments.rules)}" if arguments.rules else "measuring"
     with terminal.Working() as working:
@@ -154,6 +156,17 @@ def _check_sizes(file: "PoolFile", ks: Sequence[int] | None, use: bool) -> None:
             )
 
 
+def _half_filled(file: "PoolFile") -> str:
+    """That a file lacks candidates, for whoever looks for those that are not marked; or nothing."""
+    n, there = file.settings.get("n"), sum(map(len, file.indices.values()))
+    if type(n) is not int or there >= n * len(file.problems):
+        return ""
+    return (
+        f"; the file has {there:,} of {n * len(file.problems):,} candidates (n={n}), as after an "
+        "interruption: `edifice-tt generate ... --resume` makes the others, to be graded then"
+    )
+
+
 def read_marked(
     file: "PoolFile", scorers: Sequence[str], use: bool, then: Callable[[], None]
 ) -> Iterator[Any]:
@@ -164,7 +177,7 @@ def read_marked(
                 do = f"mark it with `edifice-tt grade {file.path} --answer ...`"
                 if pool.gold is None:
                     do = "give its problem a right answer (gold), and grade the file"
-                unmarked = f"is not marked right or wrong; {do}"
+                unmarked = f"is not marked right or wrong; {do}{_half_filled(file)}"
                 raise options.at_candidate(file, pool, candidate, unmarked)
             if missing := [name for name in scorers if name not in candidate.scores]:
                 do = "score the file again, or name other scorers with --scorer"

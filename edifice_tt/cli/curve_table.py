@@ -8,10 +8,15 @@ from edifice_tt.cli.terminal import width as terminal_width
 from edifice_tt.study.beside import Beside
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
-from edifice_tt.study.remarks import advice, judged, remarks
+from edifice_tt.study.remarks import abstaining, advice, judged, none_is_better, remarks
 from edifice_tt.study.replay_records import Difference, Spending
 
 _GAP = 2
+_COLUMNS = (
+    "AUROC: how often a right candidate scores above a wrong one; within: of the same problem, the "
+    "mean over (mixed) ones. Length: rank correlation of score and tokens. Best n: more candidates "
+    "do not help best_of_n; its accuracy there."
+)
 
 
 def show_curve(curve: Curve) -> str:
@@ -123,6 +128,7 @@ def _scorers(curve: Curve) -> Iterator[str]:
             for row, one in zip(rows, curve.scorers, strict=True):
                 row.insert(1, f"{one.trained_on} of {curve.problems}")
         yield table(header, rows)
+        yield textwrap.fill(_COLUMNS, terminal_width())
         cost = ("scoring, per candidate", "tokens read", "seconds")
         yield table(cost, [(one.scorer, *scoring_cells(one)) for one in curve.scorers])
 
@@ -160,8 +166,10 @@ def _remarks(curve: Curve) -> Iterator[str]:
         ahead = zip(curve.forecast.ks, curve.forecast.coverage, strict=True)
         shown = ", ".join(f"{coverage:.3f} at k={k}" for k, coverage in ahead)
         yield f"Forecast of the oracle: {shown}."
-    if curve.abstentions:
-        yield f"{curve.abstentions} of {curve.candidates} candidates have no answer: they abstain."
+    if told := abstaining(curve):
+        yield told
     yield from remarks(curve)
+    if told := none_is_better(curve):
+        yield told
     if curve.comparisons:
         yield advice(curve)

@@ -2,14 +2,22 @@
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edifice_tt.cli import terminal
 from edifice_tt.cli.parser import add_option, whole_number
-from edifice_tt.cli.settings import LOADING, SAMPLING, take_settings
+from edifice_tt.cli.settings import (
+    FROM_FILES,
+    GIVEN,
+    LOADING,
+    SAMPLING,
+    take_settings,
+    told_sources,
+)
 from edifice_tt.cli.texts import json_or_text, named_values, stop_text
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.records import CONFIDENCES, Task
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "smollm2-135m"
 SCORE = "scoring.score:score"
 WRITTEN, MODELS = ("output", "csv", "parquet"), ("model", "verifier", "judge", "scorer")
-EXTRACTORS = "text, number, boxed, regex:PATTERN, or a plugin's"
+EXTRACTORS = "text, number, final_number, boxed, regex:PATTERN, or a plugin's"
 # (name, function, summary, *groups of arguments) -> the command's parser
 Add = Callable[..., argparse.ArgumentParser]
 
@@ -110,7 +118,7 @@ def add_selection(command: argparse.ArgumentParser) -> None:
     add_option(
         command,
         "selection.select:select",
-        "--rule",
+        ("--rule", "--rules"),
         "{} (default), majority, weighted, weighted_logit, pessimistic, random, oracle, or a "
         "plugin's",
     )
@@ -234,6 +242,28 @@ def check_apart(arguments: argparse.Namespace) -> None:
     ]
     for path in written:
         check_other_file(path, read)
+
+
+def keep_n(arguments: argparse.Namespace) -> None:
+    """Let `--resume` without `-n` ask for as many candidates as the file was made with."""
+    from edifice_tt.pools.index import header_settings
+
+    if arguments.resume and "n" not in vars(arguments).get(GIVEN, ()):
+        n = header_settings(arguments.output).get("n")
+        if type(n) is int:
+            arguments.n = n
+            vars(arguments).get(FROM_FILES, {}).pop("n", None)
+
+
+@contextmanager
+def naming_sources(arguments: argparse.Namespace) -> Iterator[None]:
+    """Let the error for a file that cannot be resumed say which settings are from which file."""
+    try:
+        yield
+    except EdificeError as error:
+        if not (arguments.resume and type(error) is EdificeError):
+            raise
+        raise EdificeError(f"{error}{told_sources(arguments)}") from error
 
 
 def request_of(

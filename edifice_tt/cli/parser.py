@@ -1,6 +1,7 @@
 """The parser of the command line: its commands, who owns each, defaults from public signatures."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
@@ -10,10 +11,20 @@ from pkgutil import resolve_name
 from typing import Any, NoReturn
 
 from edifice_tt.cli.examples import EXAMPLES
-from edifice_tt.cli.settings import defaults_apart, fill
+from edifice_tt.cli.settings import defaults_apart, defaults_of, fill
 from edifice_tt.cli.terminal import visible
 from edifice_tt.contract.errors import PluginError, disputed, name_taken, unknown_name
 from edifice_tt.contract.tracing import OWN_NAME
+
+_NEAR = 0.7  # of 1: how like two names must be, so that one may stand for the other
+# Options as other programs call them.
+ELSEWHERE = {
+    **dict.fromkeys(("--samples", "--num-samples", "--candidates", "--num-return-sequences"), "-n"),
+    **dict.fromkeys(("--max-new-tokens", "--max-length"), "--max-tokens"),
+    **dict.fromkeys(("--out", "--output-file"), "--output"),
+    **dict.fromkeys(("--extractor", "--extract"), "--answer"),
+    **dict.fromkeys(("--input", "--data", "--dataset", "--questions"), "--problems"),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,12 +34,17 @@ class Parser(argparse.ArgumentParser):
     """
 
     examples: Sequence[str] = ()
+    commands: "Commands | None" = None  # that this is one of
 
     def format_help(self) -> str:
         commands = next((one for one in self._actions if isinstance(one, Commands)), None)
         if commands is None:
-            examples = "".join(f"  {one}\n" for one in self.examples)
-            return super().format_help() + (f"\nexamples:\n{examples}" if examples else "")
+            parts = {"defaults in force": defaults_of(self), "examples": self.examples}
+            return super().format_help() + "".join(
+                f"\n{heading}:\n" + "".join(f"  {visible(one)}\n" for one in lines)
+                for heading, lines in parts.items()
+                if lines
+            )
         sections: dict[str, list[argparse.Action]] = {}
         for action in commands._choices_actions:
             sections.setdefault(commands.headings[action.dest], []).append(action)
@@ -59,10 +75,18 @@ class Parser(argparse.ArgumentParser):
             if name.startswith("--") and " " not in word and len(name) > 2:
                 if any(one.startswith(name) for one in known):
                     continue
-                near = get_close_matches(name, known, n=1)
-                self.error(
-                    f"unknown option {name}" + (f"; did you mean {near[0]}?" if near else "")
-                )
+                self.error(f"unknown option {name}{self._guess(name)}")
+
+    def _guess(self, name: str) -> str:
+        """What an option that is none of this command may have meant, if anything comes near."""
+        if (usual := ELSEWHERE.get(name)) in self._option_string_actions:
+            return f"; did you mean {usual}?"
+        mine = [one[2:] for one in self._option_string_actions if one.startswith("--")]
+        if near := get_close_matches(name[2:], mine, n=1, cutoff=_NEAR):
+            return f"; did you mean --{near[0]}?"
+        all_commands = self.commands.choices.items() if self.commands else ()
+        having = [one for one, parser in all_commands if name in parser._option_string_actions]
+        return f"; it is an option of {', '.join(having)}" if having else ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
@@ -71,6 +95,8 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(None if is_command else action, str(wrong))
 
     def error(self, message: str) -> NoReturn:
+        if ambiguous := re.match(r"ambiguous option: ([^ =]+)", message):
+            message = f"unknown option {ambiguous[1]}{self._guess(ambiguous[1])}"
         if "required" in message:  # perhaps an option is missing because it is misspelt
             given, self._given = self._given, []
             self._check_options(takewhile(lambda word: word != "--", given))
@@ -191,6 +217,8 @@ class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
                 f"command {name!r}: help={options['help']!r} holds a bare %; write %%"
             ) from error
         command = super().add_parser(name, **options)
+        if isinstance(command, Parser):
+            command.commands = self
         self.owners |= dict.fromkeys(names, self.owner)
         self.headings |= dict.fromkeys(names, self.heading)
         self.added += names

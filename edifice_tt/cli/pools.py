@@ -95,7 +95,7 @@ def _select(arguments: argparse.Namespace) -> None:
         rule_settings["scorer"] = arguments.scorer
     rule = Rule.find(registered, arguments.rule, rule_settings)
     rows: list[tuple[Any, bool, Any]] = []
-    remarks: list[str] = []
+    remarks, alone, cuts = list[str](), list[str](), list[int]()
     reason: Exception | None = None
     file = PoolFile(arguments.pool).with_problems()
     warn_of_two(file.settings, rule_settings.get("answer"))
@@ -108,8 +108,14 @@ def _select(arguments: argparse.Namespace) -> None:
             choice = rule.choose(pool)
         except (EdificeError, ValueError) as error:
             reason, choice = reason or error, None
+        if choice and rule_settings.get("cut_off") != "vote":
+            cuts.append(min(sum(not one.is_whole for one in pool), choice.abstained))
+        if choice and votes.all_differ(rule.record, rule_settings, pool, choice):
+            alone.append(pool.problem)
         is_marked = all(candidate.correct is not None for candidate in pool)
         rows.append((replace(pool, candidates=()), is_marked, choice))
+    if alone and len(alone) == sum(choice is not None for *_, choice in rows):
+        terminal.warn(votes.ALL_DIFFER)
     if remarks:
         many = f"{len(remarks)} of {len(rows)} problems {'is' if len(remarks) == 1 else 'are'}"
         terminal.warn(f"{many} unfinished: {remarks[0]}")
@@ -131,7 +137,8 @@ def _select(arguments: argparse.Namespace) -> None:
             terminal.tell(votes.tally(choice))
     else:
         table = votes.show_choices(rule.record, [(pool, choice) for pool, _, choice in rows])
-        text = "\n".join([table, "", *totals.of_choices(rows)])
+        cut = sum(cuts) if rule.record.takes("cut_off") else None
+        text = "\n".join([table, "", *totals.of_choices(rows, cut)])
     terminal.show_result(arguments, plain, text)
     if cut := sum(choice.candidate.is_cut_off for *_, choice in rows if choice):
         terminal.warn(f"cut off before their end: {cut} of {len(rows)} chosen answers")

@@ -14,6 +14,7 @@ from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.cli.rule_options import search_options
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.selection.answers import extractor
+from edifice_tt.selection.grade import warn_of_two
 from edifice_tt.selection.rules import CUT_OFF
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def _replay(arguments: argparse.Namespace) -> None:
         extractor(arguments.answer)
     terminal.say(f"checking {arguments.pool}")
     file = PoolFile(arguments.pool).with_problems()
+    warn_of_two(file.settings, arguments.answer)
     with terminal.Working() as working:
         replayed = et.replay(
             curve.read_marked(file, [], False, lambda: working.begin(f"replaying {record.name}")),

@@ -91,10 +91,11 @@ def _generate(arguments: argparse.Namespace) -> int:
 def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
     from edifice_tt.sampling.runs import open_run
 
-    options.check_new(arguments)
+    options.keep_n(arguments)
     task, problems = asking.problems_of(arguments)
     answer = arguments.answer or task.answer if task else arguments.answer
     request = options.request_of(arguments, task, answer, rating.reads if rating else None)
+    options.check_new(arguments)  # last, so that it hides no other mistake
     lm = options.load(arguments, arguments.model, request.devices)
     problems = [
         et.Problem(asking.prompt_of(arguments, p.prompt, lm, task), p.problem, p.gold)
@@ -104,6 +105,7 @@ def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
     how = {"resume": arguments.resume, "force": arguments.force}
     with (
         workers.executor_of(arguments) as executor,
+        options.naming_sources(arguments),
         open_run(lm, problems, path, request, **how) as run,
     ):
         rated = rating and RatedRun.of(rating, lm, run, arguments.resume)
@@ -121,10 +123,9 @@ def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
             status = 130
         done += run.num_made
     if status:
-        terminal.tell(
-            f"interrupted; {done} of {total} candidates are in {path}; the same command with "
-            "--resume makes the others"
-        )
+        again = "" if arguments.resume else " with --resume"
+        made = f"interrupted; {done} of {total} candidates are in {path}"
+        terminal.tell(f"{made}; the same command{again} makes the others")
     if failed:
         workers.tell_failed(failed, len(problems), "lack candidates")
         status = workers.FAILED
@@ -176,10 +177,10 @@ def _best_of(arguments: argparse.Namespace) -> int:
     # What can be wrong is found before minutes of sampling.
     chooser = Chooser(arguments)
     task = find_task(arguments.task) if arguments.task else None
-    if arguments.output:
-        options.check_new(arguments)
     question = (task.examples if task else "") + asking.read_question(arguments)
     request = options.request_of(arguments, task, reads=chooser.reads)
+    if arguments.output:
+        options.check_new(arguments)
     lm = chooser.load(request.devices)
     pool, choice = sample(lm, asking.prompt_of(arguments, question, lm, task), request), None
     try:

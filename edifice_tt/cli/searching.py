@@ -81,15 +81,17 @@ def generate(arguments: argparse.Namespace) -> int:
 def _run(
     arguments: argparse.Namespace, method: str, settings: dict[str, Any], scored: bool = True
 ) -> int:
-    if arguments.output:
-        options.check_new(arguments)
-    elif arguments.problems or arguments.task or arguments.resume or arguments.force:
+    if not arguments.output and (
+        arguments.problems or arguments.task or arguments.resume or arguments.force
+    ):
         many = "--task" if arguments.task else "--problems"
         option = many if arguments.problems or arguments.task else "--resume and --force"
         raise ValueError(f"{option} need a pool file; name it with -o POOL")
     task, problems = asking.problems_of(arguments)
     answer = arguments.answer or (task.answer if task else None)
     request = options.request_of(arguments, task, answer)
+    if arguments.output:
+        options.check_new(arguments)
     lm = options.load(arguments, arguments.model, request.devices)
     scorer = _scorer(arguments, lm) if scored else None
     problems = [
@@ -142,16 +144,18 @@ def _to_file(
             if workers.are_asked_for(arguments):
                 failed = _search_by(arguments, plan, problems, how, ended)
             else:
-                search_problems(plan, problems, path, **file, listeners=listeners)
+                with options.naming_sources(arguments):
+                    search_problems(plan, problems, path, **file, listeners=listeners)
         except KeyboardInterrupt:
             status = 130
     if failed:
         workers.tell_failed(failed, len(problems), "have no search that ended")
         status = workers.FAILED
     if status == 130:
+        again = "" if arguments.resume else " with --resume"
         terminal.tell(
             f"interrupted; {len(made)} problems have ended in this run, and what was drawn is in "
-            f"{path}; the same command with --resume goes on"
+            f"{path}; the same command{again} goes on"
         )
     totals = _totals(made)
     lines = f"{counted(len(problems), 'problem')} in {path}; this run: {_in_words(totals)}"

@@ -31,6 +31,10 @@ _OF_TASKS = ("max_tokens", "stop")
 _OPTIONS = {"template_options": "template_option"}  # where the option is named otherwise
 
 
+# Where a parsed command line keeps which options were given, and the file of each that was not.
+GIVEN, FROM_FILES = "_given", "_from_files"
+
+
 class Settings(NamedTuple):
     """The values by key, and the file that each is from."""
 
@@ -124,7 +128,9 @@ def fill(parsed: argparse.Namespace, defaults: Mapping[str, tuple[str, Any]]) ->
     """
     if not defaults:
         return
-    values, namespace = read_settings().values, vars(parsed)
+    (values, files), namespace = read_settings(), vars(parsed)
+    namespace[FROM_FILES] = sources = {}
+    namespace[GIVEN] = [name for name in defaults if name in namespace]
     has_task = bool(namespace.get("task"))
     out = {*_OF_TASKS} if has_task else set()
     out |= {*_OF_CHATS} if has_task or namespace.get("raw") else set()
@@ -140,3 +146,22 @@ def fill(parsed: argparse.Namespace, defaults: Mapping[str, tuple[str, Any]]) ->
             value = values[key] if is_set else default
             joined = is_set and key in ("confidence", "devices")
             namespace[name] = ",".join(value) if joined else value
+            if is_set:
+                sources[name] = files[key]
+
+
+def told_sources(parsed: argparse.Namespace) -> str:
+    """Which options have their values from which file, in brackets; or nothing."""
+    sources = vars(parsed).get(FROM_FILES, {})
+    told = (f"{name.replace('_', '-')} is from {path}" for name, path in sources.items())
+    return f" ({', '.join(told)})" if sources else ""
+
+
+def defaults_of(command: argparse.ArgumentParser) -> list[str]:
+    """The defaults of a command that a file sets, a line each; none where a file is wrong."""
+    keys = [action.setting for action in command._actions if hasattr(action, "setting")]
+    try:
+        values, files = read_settings()
+    except EdificeError:
+        return []
+    return [f"{key} = {values[key]!r}, from {files[key]}" for key in keys if key in values]

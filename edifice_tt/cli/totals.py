@@ -73,6 +73,8 @@ def few_answers(totals: Totals, answer: str | None) -> str:
 def of_graded(totals: Totals, path: Any, max_tokens: object) -> Iterator[str]:
     """The lines below a file that was graded."""
     none = f", {totals.without_answer} have no answer" if totals.without_answer else ""
+    if totals.cut_off_without:
+        none += f" ({totals.cut_off_without} of them cut off)"
     right = (
         f"{totals.right} of {totals.candidates} candidates of {counted(totals.problems, 'problem')}"
     )
@@ -85,8 +87,11 @@ def of_graded(totals: Totals, path: Any, max_tokens: object) -> Iterator[str]:
         )
 
 
-def of_choices(rows: Iterable[tuple[Any, bool, Any]]) -> Iterator[str]:
-    """The lines below choices: each a pool, whether it is marked, and its choice or None."""
+def of_choices(rows: Iterable[tuple[Any, bool, Any]], cut: int | None = None) -> Iterator[str]:
+    """The lines below choices: each a pool, whether it is marked, and its choice or None.
+
+    `cut` is how many of those that abstained were cut off, None where the rule does not ask.
+    """
     rows = list(rows)
     marked = [
         bool(choice and choice.candidate.correct) for _, is_marked, choice in rows if is_marked
@@ -99,4 +104,5 @@ def of_choices(rows: Iterable[tuple[Any, bool, Any]]) -> Iterator[str]:
     if none := sum(choice is None for *_, choice in rows):
         yield f"no choice: {counted(none, 'problem')}" + " (as wrong)" * bool(marked)
     if abstained := sum(choice.abstained for *_, choice in rows if choice):
-        yield f"abstained: {counted(abstained, 'candidate')}"
+        why = "" if cut is None else f" ({cut:,} cut off, {abstained - cut:,} without an answer)"
+        yield f"abstained: {counted(abstained, 'candidate')}{why}"

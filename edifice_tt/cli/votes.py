@@ -6,6 +6,9 @@ from typing import Any
 from edifice_tt.cli.terminal import shortened, table_with_texts
 
 _MOST = 5  # answers that are listed
+ALL_DIFFER = (
+    "whole texts voted, and no two are the same; name what an answer is, as with --answer number"
+)
 
 
 def votes(rule: Any) -> bool:
@@ -29,6 +32,13 @@ def answers_of(pool: Any, rule: Any, options: Mapping[str, Any]) -> list[str]:
         f"({form})" if form and one.is_cut_off and abstains else form or "-"
         for form, one in zip(found, pool, strict=True)
     ]
+
+
+def all_differ(rule: Any, options: Mapping[str, Any], pool: Any, choice: Any) -> bool:
+    """Whether whole texts were compared, and each of several had a vote of its own."""
+    whole = options.get("answer") is None and all(one.answer is None for one in pool)
+    alone = len(choice.tally) == len(pool) - choice.abstained
+    return votes(rule) and whole and alone and len(choice.tally) > 1
 
 
 def elected(choice: Any) -> str:

@@ -25,8 +25,11 @@ def register_selectors(register: Callable[..., None]) -> None:
 @hookimpl
 def register_answers(register: Callable[..., None]) -> None:
     from edifice_tt.selection.answers import boxed, whole_text
+    from edifice_tt.selection.finals import final_number
     from edifice_tt.selection.numerals import last_number
 
     register("text", whole_text, summary="the whole text")
     register("number", last_number, summary="the last number, in its shortest form")
+    final = r"the number behind the last ####, \boxed or 'answer is', else the last number"
+    register("final_number", final_number, summary=final)
     register("boxed", boxed, summary=r"what stands in the last \boxed{...}")

@@ -37,7 +37,8 @@ NUMBERS = ("number", "final_number")  # extractors of numbers
 
 
 def extractor(name: Named) -> Extractor:
-    r"""An extractor by name: `text`, `number`, `boxed`, a plugin's, or `regex:PATTERN`.
+    r"""An extractor by name: `text`, `number`, `final_number`, `boxed`, a plugin's, or
+    `regex:PATTERN`.
 
     A function is one, too; it is then checked as a plugin's is.
 

@@ -253,7 +253,18 @@ rule weighted_logit, or calibrate the scorer
         raise ValueError(
             f"rule {record.name!r} needs {_PLURALS[record.needs]}, but scorer {scorer!r} declares "
             f"range={declared!r}; {_INSTEAD[record.needs, str(declared)]}"
+            f"{_scorers_instead(scorer, record.needs)}"
         )
+
+
+def _scorers_instead(scorer: str, needs: str) -> str:
+    """The installed scorers that read the same and give what a rule needs; or nothing."""
+    scorers = registry.load_registry().scorers
+    if scorer not in scorers:
+        return ""
+    reads = scorers[scorer].reads
+    fit = [name for name, one in scorers.items() if (one.reads, one.range) == (reads, needs)]
+    return f"; scorer {' or '.join(fit)} gives {_PLURALS[needs]}" if fit else ""
 
 
 def check_scores(rule: str, needs: str, candidates: Sequence[Candidate], scorer: str) -> None:

@@ -18,7 +18,6 @@ from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.contract.registry import one_registry
 from edifice_tt.machine.progress import Shows, each, length_of
 from edifice_tt.pools.pool import Pool
-from edifice_tt.selection.grade import graded_with, warn_of_two
 from edifice_tt.selection.rules import CUT_OFF, check_cut_off
 from edifice_tt.study.advice import advice_on
 from edifice_tt.study.estimates import (
@@ -115,7 +114,6 @@ def scaling_curve(
                 ranges.update(one.ranges)
                 problems += read_problems([one], scorers, answer, bool(foreign))
         _check_finished(len(problems), short)
-        warn_of_two(settings, answer)
         _check_scorers(problems)
         names = names or default_rules(problems, ranges)
         sizes = _subset_sizes(ks, problems)
@@ -161,7 +159,6 @@ def scaling_curve(
         left_out=without,
         unfinished=short,
         cut_off=_cut_off(problems, cut_off, curves[len(values) :]) if was_cut else None,
-        graded=graded_with(settings),
     )
 
 
@@ -183,8 +180,17 @@ def _cut_off(problems: Sequence[Problem], votes: str, others: tuple[RuleCurve, .
     """Counts of the candidates that were cut off, and of those that ended."""
     cut = np.concatenate([problem.cut_off for problem in problems])
     right = np.concatenate([problem.correct for problem in problems]) > 0.5
+    none = np.concatenate([problem.answers < 0 for problem in problems])
     right_of_cut, right_of_others = int(right[cut].sum()), int(right[~cut].sum())
-    return CutOff(int(cut.sum()), right_of_cut, int((~cut).sum()), right_of_others, votes, others)
+    return CutOff(
+        int(cut.sum()),
+        right_of_cut,
+        int((~cut).sum()),
+        right_of_others,
+        votes,
+        others,
+        int(none[cut].sum()),
+    )
 
 
 def _check_finished(num_problems: int, unfinished: Unfinished | None) -> None:

@@ -90,6 +90,8 @@ class Unfinished:
 class CutOff:
     """The candidates that were cut off, how many of them are right, and of the finished ones.
 
+    `without_answer` is how many that were cut off have no answer.
+
     `votes` says what they do in the curve: `vote` or `abstain`. `others` are the rules that vote as
     they are when these candidates do the opposite.
     """
@@ -100,6 +102,7 @@ class CutOff:
     finished_right: int
     votes: str
     others: tuple[RuleCurve, ...]
+    without_answer: int = 0
 
 
 @dataclass(frozen=True, repr=False)
@@ -108,8 +111,7 @@ class Curve(Shown):
 
     `pool` and `settings` say what was measured; `problems`, `candidates` and `abstentions` are
     counts. `kl` is the divergence of best-of-k in nats; `forecast` is coverage beyond the sampled
-    candidates. `cut_off` is None if no candidate was cut off. `graded` names the extractor by which
-    candidates were marked, where the pool tells.
+    candidates. `cut_off` is None if no candidate was cut off.
     """
 
     pool: str
@@ -131,7 +133,12 @@ class Curve(Shown):
     left_out: tuple[LeftOut, ...] = ()
     unfinished: Unfinished | None = None
     cut_off: CutOff | None = None
-    graded: str | None = None
+
+    @property
+    def graded(self) -> str | None:
+        """The extractor by which candidates were marked, where the pool tells."""
+        name: str | None = self.settings.get("graded", self.settings.get("answer"))
+        return name
 
     def trained_on(self, scorer: str | None) -> int:
         """How many of these problems a scorer was trained on."""

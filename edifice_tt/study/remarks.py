@@ -6,6 +6,7 @@ from edifice_tt.contract.wording import counted, cut_off_of
 from edifice_tt.study.beside import Beside
 from edifice_tt.study.records import Curve, Unfinished
 
+_FEW = 10  # candidates, right or wrong, below which nothing is said of a scorer
 _SEEN = "how it does there says nothing about new ones."
 
 
@@ -22,11 +23,46 @@ def remarks(curve: Curve) -> Iterator[str]:
             yield f"{scorer.scorer} {trained_on(curve, scorer.scorer)}: {_SEEN}"
     if curve.problems == 1:
         yield "One problem has no interval: it says nothing of others."
+    yield from _few_right(curve)
+    yield from _alike(curve)
     for one in curve.left_out:
         range_ = "range unknown" if one.range is None else one.range
         yield (
             f"{one.rule} leaves out {one.scorer} ({range_}): it needs scores that are {one.needs}."
         )
+
+
+def _few_right(curve: Curve) -> Iterator[str]:
+    """That the quality of scorers rests on few candidates of one kind."""
+    for one in curve.scorers[:1]:
+        kinds = {"right": sum(one.histogram.right), "wrong": sum(one.histogram.wrong)}
+        kind, few = min(kinds.items(), key=lambda kind: kind[1])
+        if few < _FEW:
+            many = counted(few, f"{kind} candidate")
+            is_are = "is" if few == 1 else "are"
+            yield f"Here {is_are} {many}: too few to tell how good a scorer is."
+
+
+def _alike(curve: Curve) -> Iterator[str]:
+    """Which scorers choose alike at every k, so that their lines lie on each other."""
+    alike: dict[tuple[str, tuple[float, ...]], list[str]] = {}
+    for rule in curve.rules:
+        if rule.scorer is not None:
+            alike.setdefault((rule.rule, rule.accuracy), []).append(rule.scorer)
+    for (name, _), scorers in alike.items():
+        if len(scorers) > 1:
+            names = " as with ".join(scorers)
+            yield f"{name} is as often right with {names}: one line hides another."
+
+
+def abstaining(curve: Curve) -> str:
+    """How many candidates abstain in votes, and why; or nothing."""
+    if (cut := curve.cut_off) is None or cut.votes == "vote":
+        many = f"{curve.abstentions:,} of {counted(curve.candidates, 'candidate')}"
+        return f"{many} have no answer: they abstain." if curve.abstentions else ""
+    others = curve.abstentions - cut.without_answer
+    many = f"{cut.candidates + others:,} of {counted(curve.candidates, 'candidate')}"
+    return f"{many} abstain in votes: {cut.candidates:,} cut off, {others:,} without an answer."
 
 
 def _cut_off(curve: Curve) -> Iterator[str]:
@@ -72,6 +108,18 @@ def trained_on(curve: Curve, scorer: str | None) -> str:
     count = curve.trained_on(scorer)
     many = counted(curve.problems, "problem")
     return f"was trained on {count:,} of these {many}" if count else ""
+
+
+def none_is_better(curve: Curve) -> str:
+    """That no rule is shown to be better than the one they are compared with; or nothing."""
+    last = [one for one in curve.comparisons if one.k == curve.ks[-1]]
+    if not last or any(one.low is None or one.low > 0 for one in last):
+        return ""
+    return (
+        f"No rule is shown to be better than {last[0].against} with "
+        f"{counted(curve.ks[-1], 'candidate')}: no {curve.level:.0%} interval of a difference lies "
+        "above 0. The best of several is picked on these same problems."
+    )
 
 
 def advice(curve: Curve) -> str:

@@ -19,7 +19,6 @@ from edifice_tt.machine.progress import Shows, each
 from edifice_tt.pools.pool import Pool
 from edifice_tt.search.loop import check_options, make_search
 from edifice_tt.search.method import Method
-from edifice_tt.selection.grade import warn_of_two
 from edifice_tt.selection.rules import check_cut_off
 from edifice_tt.study.intervals import bootstrap_means, check_level, interval_of_means
 from edifice_tt.study.replay_records import Difference, MonteCarlo, OneProblem, Replay, Spending
@@ -78,7 +77,6 @@ def replay(
                 f"replay one of {', '.join(sorted(others))}"
             )
         finished = _finished(pools)
-        warn_of_two(finished[0].settings, answer)
         make_search(search, **{"n": min(map(len, finished)) or 1, **settings})  # refuses settings
         usual = min(max(_ORDERS[0], ceil(_ROWS / sum(map(len, finished)))), _ORDERS[1])
         drawn = usual if orders is None else _check_orders(orders)

@@ -52,6 +52,20 @@ def check_mistake(found, *words):
 # --- show
 
 
+def test_show_tells_where_an_answer_was_read(run, tmp_path):
+    texts = (
+        "Well, then: It is 30 pages in 3 days, that is all of it. Right?",
+        "none",
+        "#### 30\n3 days",
+    )
+    pool = et.Pool("q", tuple(map(et.Candidate, range(3), texts)), gold="30")
+    et.grade(pool, "final_number").save(tmp_path / "pool")
+    out = " ".join(run("show", tmp_path / "pool")[1].split())
+    assert '#0 wrong answer 3 (in "then: It is 30 pages in [3] days, that is all of it")' in out
+    assert "#1 wrong no answer" in out
+    assert '#2 right answer 30 (in "#### [30] 3 days")' in out
+
+
 def test_a_list_shows_where_questions_differ_and_no_template(run, tmp_path):
     shown = "".join(f"{i} + {i} = {2 * i}\n" for i in range(9))
     chat = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n"
@@ -253,3 +267,43 @@ def test_resuming_with_a_larger_n_makes_those_that_are_missing(run, tmp_path):
     assert et.Pool.load(path) == et.Pool.load(whole)
     assert et.Pool.load(path).candidates[:2] == two.candidates
     check_mistake(run(*given, "-n", "4", "-o", path, "--resume"), "made with n=5, given n=4")
+
+
+def test_resuming_without_n_completes_what_was_asked_for(run, tmp_path, monkeypatch):
+    """Neither the usual number nor that of a settings file replaces the pool's own."""
+    path = tmp_path / "pool"
+    given = ["generate", "q", "--model", "tiny", "--max-tokens", "4"]
+    run(*given, "-n", "3", "-o", path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-1]))
+    home = tmp_path / "home" / "edifice-tt" / "config.toml"
+    home.parent.mkdir(parents=True)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home.parents[1]))
+    home.write_text("n = 2\ntemperature = 0.5\n")
+    status, _, err = run(*given, "-o", path, "--resume")
+    told = f"temperature=0.8, given temperature=0.5; .* \\(temperature is from {home}\\)"
+    assert (status, bool(re.search(told, err))) == (2, True)
+    home.write_text("n = 2\n")
+    assert run(*given, "-o", path, "--resume")[0] == 0
+    assert len(et.Pool.load(path)) == 3
+    home.unlink()
+    assert run(*given, "-o", path, "--resume")[0] == 0
+    assert len(et.Pool.load(path)) == 3
+    assert run(*given, "-o", path, "--resume", "-n", "5")[0] == 0
+    assert len(et.Pool.load(path)) == 5
+
+
+def test_a_file_that_is_half_extended_says_so(run, tmp_path):
+    marked = tuple(et.Candidate(i, "7", answer="7", correct=True) for i in range(2))
+    first = et.Pool("q", (*marked, et.Candidate(2, "8"), et.Candidate(3, "9")), {"n": 4}, "a", "7")
+    second = et.Pool("q", marked, {"n": 4}, "b", "7")
+    et.write_pools(tmp_path / "pool", [first, second])
+    status, _, err = run("curve", tmp_path / "pool")
+    assert status == 2
+    assert "candidate 2 of problem 'a' is not marked" in err
+    assert "the file has 6 of 8 candidates (n=4), as after an interruption: `edifice-tt gen" in err
+    out = run("show", tmp_path / "pool")[1]
+    assert "2 of 2, 2 not marked" in out
+    assert "2 of 2, 2 missing" in out
+    out = run("show", tmp_path / "pool", "a")[1]
+    assert "problem a: 2 of 2 right, 2 not marked, gold answer 7" in out

@@ -41,6 +41,17 @@ def test_without_a_command_the_help_is_shown(run):
         (["best-of", "q", "--modle", "x"], "unknown option --modle; did you mean --model?"),
         (["best-of", "q", "--modle=x"], "unknown option --modle; did you mean --model?"),
         (["generate", "q", "--zzz"], "unknown option --zzz; see"),
+        (["generate", "q", "--samples", "4"], "unknown option --samples; did you mean -n?"),
+        (["generate", "--problem", "p"], "unknown option --problem; did you mean --problems?"),
+        (["generate", "q", "--max_tokens", "4"], "--max_tokens; did you mean --max-tokens?"),
+        (
+            ["score", "p", "--rule", "majority"],
+            "--rule; it is an option of best-of, chat, select, c",
+        ),
+        (
+            ["score", "p", "--answer", "number"],
+            "--answer; it is an option of best-of, generate, search, ",
+        ),
         (["train", "p", "--outptu", "f"], "unknown option --outptu; did you mean --output?"),
         (["curve", "p", "--cut-off", "vot"], "unknown value 'vot'; did you mean 'vote'?"),
         (["select", "p", "--rule", "majorty"], "did you mean 'majority'"),

@@ -196,3 +196,15 @@ def test_without_a_home_there_is_no_file_of_the_user(monkeypatch):
 
     monkeypatch.setattr(Path, "expanduser", nowhere)
     assert settings.read_settings().values == {}
+
+
+def test_the_help_shows_the_defaults_that_are_in_force(run):
+    assert "in force" not in run("generate", "--help")[1]
+    user("n = 4\nmodel = 'mine'")
+    project("n = 3")
+    told = run("generate", "--help")[1].partition("defaults in force:\n")[2].partition("\n\n")[0]
+    config = Path(os.environ["XDG_CONFIG_HOME"], "edifice-tt", "config.toml")
+    lines = [line.strip() for line in told.splitlines()]
+    assert lines == [f"model = 'mine', from {config}", "n = 3, from pyproject.toml"]
+    user("n = 'four'")
+    assert run("generate", "--help")[0] == 0  # what is wrong is told when a command runs

@@ -1,6 +1,7 @@
 """What select and grade end with: right, of how many, with an interval; abstained; cut off."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_select_ends_with_what_is_right_and_who_abstained(run, path):
     assert out.splitlines()[-3:] == [
         "right: 2 of 3 problems, 0.667 (95% interval over problems 0.000 to 1.000)",
         "no choice: 1 problem (as wrong)",
-        "abstained: 3 candidates",
+        "abstained: 3 candidates (3 cut off, 0 without an answer)",
     ]
     assert "no choice for 1 of 3 problems; of the first: no candidate that reached its end" in err
     out, err = run(*given, "--cut-off", "vote")
@@ -88,7 +89,7 @@ def test_select_counts_what_nobody_has_marked(run, path):
         "right: 1 of 1 problem, 1.000",
         "not marked: 2 problems (edifice-tt grade marks what is right)",
         "no choice: 1 problem (as wrong)",
-        "abstained: 3 candidates",
+        "abstained: 3 candidates (3 cut off, 0 without an answer)",
     ]
 
 
@@ -113,3 +114,42 @@ def test_a_curve_shows_both_ways_to_count_what_was_cut_off(run, path):
 def test_what_a_command_has_made_and_where_is_its_last_line(run, path, tmp_path):
     out, _ = run("merge", path, "-o", tmp_path / "merged")
     assert out == f"6 candidates of 3 problems in {tmp_path / 'merged'}\n"
+
+
+def test_abstentions_add_up_in_every_command(run, path):
+    """In all 6 candidates, 4 cut off; one of those, and one that ended, has no answer."""
+    pools = list(et.read_pools(path))
+    texts = {("b", 1): "none", ("b", 0): "7", ("a", 0): "none", ("a", 1): "8"}
+    changed = [
+        replace(
+            one,
+            candidates=tuple(
+                replace(c, text=texts.get((one.problem, c.index), c.text)) for c in one
+            ),
+        )
+        for one in pools
+    ]
+    extra = (candidate(2, "7"),)
+    changed[0] = replace(changed[0], candidates=changed[0].candidates + extra)
+    et.write_pools(path, changed)
+    out = run("grade", path, "--answer", "number").out
+    assert "of 3 problems in" in out
+    assert "are right, 2 have no answer (1 of them cut off)" in out
+    out = run("select", path, "--rule", "majority").out
+    assert "abstained: 4 candidates (3 cut off, 1 without an answer)" in out  # of two problems
+    out = " ".join(run("curve", path, "--rules", "majority", "--ks", "1").out.split())
+    assert "5 of 7 candidates abstain in votes: 4 cut off, 1 without an answer." in out
+    out = " ".join(run("curve", path, "--ks", "1", "--cut-off", "vote").out.split())
+    assert "2 of 7 candidates have no answer: they abstain." in out
+
+
+def test_votes_of_whole_texts_that_all_differ_name_the_option(run, path):
+    texts = ("so 7", "it is 7", "7!")
+    pool = et.Pool("q", tuple(candidate(i, text) for i, text in enumerate(texts)), {}, "p", "7")
+    et.write_pools(path, [pool, replace(pool, problem="r")])
+    told = "no two are the same; name what an answer is, as with --answer number"
+    assert told in run("select", path, "--rule", "majority").err
+    assert told not in run("select", path, "--rule", "majority", "--answer", "number").err
+    same = replace(pool, candidates=(*pool.candidates, candidate(3, "7!")))
+    et.write_pools(path, [pool, replace(same, problem="r")])
+    assert told not in run("select", path, "--rule", "majority").err

@@ -63,18 +63,6 @@ def test_marks_of_two_extractors_are_not_merged(tmp_path):
 def test_a_curve_says_by_which_extractor_its_candidates_were_marked():
     graded = [et.grade(pool("7", "7", "so 8"), "number")]
     curve = et.scaling_curve(graded, ["majority"], bootstrap=10)
-    assert (curve.graded, curve.to_dict()["graded"]) == ("number", "number")
+    assert (curve.graded, curve.settings) == ("number", {"graded": "number"})
     sampled = [replace(graded[0], settings={"answer": "boxed"})]
     assert et.scaling_curve(sampled, ["majority"], bootstrap=10).graded == "boxed"
-
-
-@pytest.mark.parametrize("measure", [et.scaling_curve, et.replay])
-def test_votes_by_another_extractor_than_that_of_the_marks_are_told(measure):
-    graded = [et.grade(pool("7", "7", "so 8"), "number")]
-    with pytest.warns(PoolWarning, match="marked by 'number', and votes compare .* by 'text'"):
-        measure(graded, answer="text", bootstrap=10)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        measure(graded, answer="number", bootstrap=10)
-        measure(graded, bootstrap=10)
-        measure([replace(graded[0], settings={})], answer="text", bootstrap=10)

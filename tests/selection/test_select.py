@@ -332,3 +332,16 @@ def test_a_pool_that_lacks_candidates_is_told_and_one_that_ctrl_c_ended_is_not()
         et.select(replace(pool, interrupted=True), "majority")
         for settings in ({"n": 1}, {"n": True}, {"n": "3"}, {}):
             et.select(et.Pool("q", pool.candidates, settings, "p"), "majority")
+
+
+@pytest.mark.parametrize(
+    ("scorer", "told"),
+    [
+        ("logprob", "majority; scorer perplexity gives probabilities"),
+        ("deepconf", "majority; scorer deepconf_weight gives probabilities"),
+    ],
+)
+def test_a_rule_names_the_scorer_that_reads_the_same_and_fits(scorer, told):
+    pool = et.Pool("q", (et.Candidate(0, "7", scores={scorer: -1.0}),))
+    with pytest.raises(ValueError, match=f"{told}$"):
+        et.select(pool, "weighted")

@@ -43,6 +43,13 @@ function strip(problem) {
   return box.firstChild;
 }
 
+function readText({ text, read }) {
+  if (!read) return make("pre", "", text);
+  const box = make("pre", ""), [from, to] = read;
+  box.append(text.slice(0, from), make("b", "read", text.slice(from, to)), text.slice(to));
+  return box;
+}
+
 function candidateElement(problem, candidate) {
   const row = make(candidate.text ? "summary" : "div", "row");
   const about = ["#" + candidate.index];
@@ -59,7 +66,7 @@ function candidateElement(problem, candidate) {
     if (problem.chosen[i] === candidate.index) add(row, make("span", "chosen", "chosen by " + label));
   });
   if (!candidate.text) return add(make("div", "candidate"), row);
-  return add(make("details", "candidate"), row, make("pre", "", candidate.text));
+  return add(make("details", "candidate"), row, readText(candidate));
 }
 
 const fates = { chosen: "chosen", kept: "kept", dropped: "dropped", left: "not kept" };

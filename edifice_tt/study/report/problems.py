@@ -14,6 +14,7 @@ from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.descent import Branch, tree_of
 from edifice_tt.pools.pool import Pool, PoolFile
 from edifice_tt.pools.question import question_text, tell_apart, turns_of
+from edifice_tt.selection.places import reader_of
 from edifice_tt.selection.select import Rule
 from edifice_tt.study.records import Curve, RuleCurve
 
@@ -71,6 +72,7 @@ def collect(
             limits = (_size(pool.candidates), longest)
         elif len(problems) == MOST_PROBLEMS or used >= MOST_CHARACTERS:
             break
+        place_of = reader_of(pool)
         choices = [choose(pool) for choose in choosers]
         candidates = _kept(pool, limits[0], {index for index in choices if index is not None})
         used += _size(candidates) + sum(min(len(text), limits[1]) for text in asked)
@@ -95,7 +97,10 @@ def collect(
                 "total": len(pool),
                 "right": sum(candidate.correct is True for candidate in pool),
                 "chosen": choices,
-                "candidates": [_plain(candidate, limits[1], curve) for candidate in candidates],
+                "candidates": [
+                    _plain(candidate, limits[1], curve, place_of(candidate))
+                    for candidate in candidates
+                ],
                 "searches": trees,
             }
         )
@@ -151,7 +156,10 @@ def _cut(text: str, most: int) -> str:
     return text[:most] + (f"\n[... {over} characters left out]" if over > 0 else "")
 
 
-def _plain(candidate: Candidate, most: int, curve: Curve) -> dict[str, Any]:
+def _plain(
+    candidate: Candidate, most: int, curve: Curve, place: tuple[int, int] | None
+) -> dict[str, Any]:
+    shown = place if place and place[1] <= most else ()
     return {
         "index": candidate.index,
         "text": _cut(candidate.text, most),
@@ -161,7 +169,13 @@ def _plain(candidate: Candidate, most: int, curve: Curve) -> dict[str, Any]:
         "seconds": candidate.seconds,
         "end": None if candidate.finish_reason == "unknown" else candidate.finish_reason,
         "scores": [candidate.scores.get(one.scorer) for one in curve.scorers],
+        **({"read": [_units(candidate.text[:at]) for at in shown]} if shown else {}),
     }
+
+
+def _units(text: str) -> int:
+    """The length of a text where a page's script counts it: in units of 16 bits."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _tree(name: str, pool: Pool, most: int) -> dict[str, Any]:

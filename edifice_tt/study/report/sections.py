@@ -10,7 +10,7 @@ from html import escape
 from edifice_tt.contract.wording import counted
 from edifice_tt.study.quality import ScorerQuality
 from edifice_tt.study.records import Curve, RuleCurve
-from edifice_tt.study.remarks import advice, remarks, trained_on
+from edifice_tt.study.remarks import abstaining, advice, none_is_better, remarks, trained_on
 from edifice_tt.study.report import charts
 from edifice_tt.study.report.problems import Listing
 from edifice_tt.study.report.svg import brief, marker, percent
@@ -38,6 +38,16 @@ def headline(curve: Curve) -> str:
     return f"{of} with {counted(last, 'candidate')}" + (f", {gain}" if last > curve.ks[0] else "")
 
 
+def _how_sure(curve: Curve, best: RuleCurve) -> str:
+    """On how many problems, and the interval, of the best rule at the largest k."""
+    count = round(best.accuracy[-1] * curve.problems, 1)
+    right = f"That is {count:,g} of {counted(curve.problems, 'problem')}"
+    low, high = best.low[-1], best.high[-1]
+    if low is None or high is None:
+        return f"{right}."
+    return f"{right} ({curve.level:.0%} interval {percent(low)} to {percent(high)})."
+
+
 def _label(curve: Curve, label: str) -> str:
     """A rule's name, with a note if its scorer was trained on these problems."""
     scorer = next((rule.scorer for rule in curve.rules if rule.label == label), None)
@@ -48,16 +58,18 @@ def _label(curve: Curve, label: str) -> str:
 def standfirst(curve: Curve) -> str:
     model = curve.settings.get("model")
     by = f" of {model}" if isinstance(model, str) else ""
-    parts = [f"{counted(curve.problems, 'problem')}, {counted(curve.candidates, 'candidate')}{by}."]
+    best, sampled = _best(curve), counted(curve.candidates, "candidate")
+    parts = [] if best is None else [_how_sure(curve, best)]
+    parts.append(f"{counted(curve.problems, 'problem')}, {sampled}{by}.")
     parts += (
         f"In {percent(rule.accuracy[-1])} of the problems a right one is among {curve.ks[-1]:,}: "
         "no rule can do better."
         for rule in curve.rules
         if rule.rule == "oracle"
     )
-    if curve.abstentions:
-        many = counted(curve.abstentions, "candidate")
-        parts.append(f"{many} without an answer abstain in every vote.")
+    parts += filter(None, [abstaining(curve)])
+    if told := none_is_better(curve):
+        parts += [told, advice(curve)]
     return escape(" ".join(parts))
 
 
@@ -109,8 +121,8 @@ def exactness(curve: Curve) -> str:
     if not errors:
         return "Every line is exact: the mean over all subsets of the candidates."
     return (
-        "Lines are exact, the mean over all subsets of the candidates, but for those estimated "
-        f"from drawn subsets, here with their largest standard error: {errors}."
+        "Most lines are exact: the mean over all subsets of the candidates. These are estimated "
+        f"from drawn subsets, with a standard error of at most: {errors}."
     )
 
 

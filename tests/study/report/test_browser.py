@@ -31,7 +31,7 @@ def make_pools():
                 index,
                 texts[index],
                 finish_reason="eos",
-                answer=f"answer{i}" if right[index] else None,
+                answer=f"{i}" if right[index] else None,
                 correct=right[index],
                 num_tokens=13,
                 scores={"judge": (index + 1) / 3, "a judge of quite a long name": -index * 1e-3},
@@ -41,7 +41,8 @@ def make_pools():
         ranges = {"judge": "probability"}
         name = "a-name-without-any-space-" * 4 + str(i) if i == 1 else f"p{i}"
         asked = f"Question {i}? {EVIL}"
-        pool = et.Pool(asked, candidates, {"model": "m" * 99}, name, "7", ranges)
+        settings = {"model": "m" * 99, "graded": "regex:to (.+)"}
+        pool = et.Pool(asked, candidates, settings, name, "7", ranges)
         yield replace(pool, prompt=f"<s>{asked}</s>", messages=[{"role": "user", "content": asked}])
 
 
@@ -167,6 +168,7 @@ def test_a_problem_and_a_candidate_open_by_keyboard_and_tell_everything(open_pag
     second.locator("summary").press("Enter")
     second.locator("pre").wait_for()
     assert second.locator("pre").inner_text() == f"the long way to 4\n{EVIL}"
+    assert second.locator("pre .read").all_inner_texts() == ["4"]
 
 
 def test_markup_in_a_pool_stays_text(open_page):

@@ -136,6 +136,12 @@ def test_the_data_hold_the_curve_and_every_candidate():
     }
 
 
+def test_the_report_marks_where_an_answer_was_read():
+    pools = [et.grade(pool, "number") for pool in make_pools(1, text="\N{GRINNING FACE} 5 or {}.")]
+    found = data_of(render(pools))["problems"][0]["candidates"]
+    assert [one["read"] for one in found] == [[8, 9]] * 3  # a face counts as two in a script
+
+
 def test_a_rule_without_a_choice_is_null_and_the_extractor_is_the_curves():
     pools = list(make_pools(text="so {}"))
     curve = et.scaling_curve(pools, ["majority", "random"], bootstrap=10, answer="number")
@@ -150,6 +156,24 @@ def test_the_headline_names_the_best_rule_that_does_not_know_what_is_right():
     heading = re.search(r"<h1>(.*?)</h1>", page)[1]
     assert "<em>majority</em> is right 33.3% of the time with 3 candidates" in heading
     assert "66.7% of the problems" in page  # the oracle's, in the words below
+    assert re.search(r"</h1>\n<p .*>That is 1 of 3 problems \(95% interval \S+% to \S+%\)\.", page)
+
+
+def test_a_report_says_when_no_rule_is_shown_to_be_better():
+    page = render(make_pools())
+    told = "No rule is shown to be better than majority with 3 candidates: no 95% interval"
+    assert told in page
+    assert page.index(told) < page.index("To see a difference of 2 points") < page.index("<main>")
+    best = [
+        et.Pool(
+            "q",
+            tuple(replace(c, answer=str(c.index), correct=c.index == 2) for c in pool),
+            {},
+            str(i),
+        )
+        for i, pool in enumerate([*make_pools()] * 9)
+    ]
+    assert "No rule is shown" not in render(best)  # where the best score is always right
 
 
 def test_the_report_is_bounded_and_says_what_is_left_out(monkeypatch):
