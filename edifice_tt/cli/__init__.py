@@ -141,6 +141,8 @@ def _run(argv: Sequence[str] | None) -> int:
     warnings.showwarning = told = terminal.Warnings()
     for kind in (errors.PluginWarning, errors.PoolWarning, errors.PrecisionWarning):
         warnings.simplefilter("always", kind)
+    # A command says so itself, and more.
+    warnings.filterwarnings("ignore", "interrupted: ", errors.PoolWarning)
     arguments = argparse.Namespace(command="")
     try:
         with redirect_stdout(sys.stderr):  # what plugins print when they are imported is no result

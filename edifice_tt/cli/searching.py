@@ -191,10 +191,7 @@ def _search_by(
 def _totals(pools: list[et.Pool]) -> dict[str, Any]:
     """What the searches of this run came to."""
     books = [dict(pool.search or {}) for pool in pools]
-    chosen = [
-        next((one for one in pool if one.index == book["row"]), None)
-        for pool, book in zip(pools, books, strict=True)
-    ]
+    chosen = [pool.chosen for pool in pools]
     right = [one.correct for one in chosen if one is not None and one.correct is not None]
     marked = any(one.correct is not None for pool in pools for one in pool)
     sums = ("spent", "kept_tokens", "computed", "judge_tokens", "seconds")

@@ -4,12 +4,14 @@ Knows methods by their interface, and scorers by what they read. Every method ru
 """
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
+from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.contract.registry import one_registry
 from edifice_tt.engine.decoder import ROWS
 from edifice_tt.engine.lockstep import devices_for
@@ -69,9 +71,10 @@ def search(
 
     `Pool.search` holds the books: `row` (the chosen one), the rows `kept`, the `tally` and whether
     it ended `early`. `spent` are the tokens drawn, `kept_tokens` those of kept rows, `computed`
-    those that the model read, `padding` and `again` what it read besides. Ctrl-C gives back the
-    pool with `interrupted` set, and `resume` goes on from there. `progress=True` shows how many
-    tokens are drawn, and a function is called with each `Progress`.
+    those that the model read, `padding` and `again` what it read besides. `Pool.chosen` is the
+    chosen candidate. Ctrl-C gives back the pool with `interrupted` set and a `PoolWarning`;
+    `resume` goes on from there. Another tells where whole texts were compared and no two are equal.
+    `progress=True` shows how many tokens are drawn. A function is called with each `Progress`.
 
     Raises `ValueError` and `EdificeError` as `generate` and `score` do, `UnknownNameError` for an
     unknown method or setting, and `ValueError` for a scorer that the method lacks or does not read.
@@ -102,7 +105,24 @@ def search(
         tokenized = tokenize(lm, Problem(prompt, problem, gold), plan.request)
         with showing(progress, budget, "tokens drawn") as add:
             told = counting_tokens(add, on_token)
-            return run_plan(plan, tokenized, stops, resume, told, on_step)
+            found = run_plan(plan, tokenized, stops, resume, told, on_step)
+    if warning := _sign(found, answer):
+        warnings.warn(warning, PoolWarning, stacklevel=3)  # the room's name is called first
+    return found
+
+
+def _sign(pool: Pool, answer: str | None) -> str:
+    """What a result does not show by itself: that it is not over, or that no answers met."""
+    books = pool.search or {}
+    if pool.interrupted:
+        return f"interrupted: {len(pool)} rows are begun, and none is chosen; resume=pool goes on"
+    votes = [*books["tally"].values()] if books["scorer"] is None and answer is None else []
+    if len(votes) < 2 or max(votes) > 1:
+        return ""
+    return (
+        f"search {books['method']!r} compared whole texts, and no two of {len(votes)} are equal; "
+        "name what to compare, such as answer='number' (--answer number)"
+    )
 
 
 def run_plan(

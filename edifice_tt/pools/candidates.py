@@ -55,6 +55,11 @@ class Candidate(Shown):
         return self.finish_reason == "length"
 
     @property
+    def is_dropped(self) -> bool:
+        """Whether a search went on without it."""
+        return self.finish_reason == "dropped"
+
+    @property
     def is_whole(self) -> bool:
         """Whether it was neither cut off nor dropped, as far as that is known."""
         return self.finish_reason not in ("length", "dropped")

@@ -56,4 +56,4 @@ def _fate(row: Candidate, chosen: int | None, kept: tuple[int, ...]) -> str:
         return "chosen"
     if row.index in kept:
         return "kept"
-    return "dropped" if row.finish_reason == "dropped" else "left"
+    return "dropped" if row.is_dropped else "left"

@@ -54,7 +54,8 @@ class Pool(Shown):
     problem's id, `gold` its right answer where that is known. `ranges` holds what each scorer
     declared: `logit`, `probability` or `unbounded`; `seen_by` names the scorers that were trained
     on this problem. `interrupted` says that Ctrl-C ended its sampling; files do not keep it, for
-    there `num_missing` tells. `search` holds the books of a search, as `edifice_tt.search` says.
+    there `num_missing` tells. `search` holds the books of a search, as `edifice_tt.search` says,
+    and `chosen` is the candidate that it chose.
     `scoring` holds what each scorer has spent here, where that is known. It says how many
     `candidates` it scored, the `tokens` that a model read for that (None: not known), and the
     `seconds`. It is ignored in comparisons.
@@ -100,8 +101,18 @@ class Pool(Shown):
         parts = [counted(len(self), "candidate")]
         parts += [f"{marks.count(mark)} {RIGHT[mark]}" for mark in (True, False) if mark in marks]
         parts += [f"{self.num_missing} missing"] if self.num_missing else []
+        parts += ["interrupted"] if self.interrupted else []
         scores = f"; scored by {', '.join(self.scorers)}" if self.scorers else ""
-        return f"{quoted(self.problem, 40)}: {', '.join(parts)}{scores}"
+        return f"{quoted(self.problem, 40)}: {', '.join(parts)}{self._searched()}{scores}"
+
+    def _searched(self) -> str:
+        """What a search came to, and what it has drawn."""
+        if self.search is None:
+            return ""
+        chosen = "no row" if self.search.get("row") is None else f"row {self.search['row']}"
+        found = "is not over" if "progress" in self.search else f"chose {chosen}"
+        spent = counted(self.search.get("spent", 0), "token")
+        return f"; {self.search.get('method')} {found}, {spent} drawn"
 
     def _table(self) -> Table:
         rows = (
@@ -112,6 +123,12 @@ class Pool(Shown):
             for c in self
         )
         return ("", "text", "answer", "marked", "ended by", "tokens", *self.scorers), rows
+
+    @property
+    def chosen(self) -> Candidate | None:
+        """The candidate that a search chose; None where it chose none, or nothing was searched."""
+        row = (self.search or {}).get("row")
+        return next((c for c in self.candidates if c.index == row), None)
 
     @property
     def num_missing(self) -> int:

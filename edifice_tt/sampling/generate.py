@@ -5,6 +5,7 @@ Knows no scorer and no rule.
 """
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from inspect import signature
@@ -12,7 +13,7 @@ from threading import Lock
 from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
-from edifice_tt.contract.errors import unknown_name
+from edifice_tt.contract.errors import PoolWarning, unknown_name
 from edifice_tt.contract.options import whole
 from edifice_tt.engine.capacity import check_capacity
 from edifice_tt.engine.decoder import ROWS, Logits
@@ -81,9 +82,10 @@ def generate(
     (`entropy`, `self_certainty`, `deepconf`), which the scorers of these names read.
     `progress=True` shows how far it is, and a function is called with each `Progress`.
 
-    Ctrl-C returns the finished candidates, and sets `Pool.interrupted`; with none finished it
-    raises KeyboardInterrupt. Raises `ValueError` for an empty prompt, a prompt that exceeds the
-    context, and invalid settings. Raises `EdificeError` if the free memory is too small.
+    Ctrl-C returns the finished candidates with a `PoolWarning`, and sets `Pool.interrupted`; with
+    none finished it raises KeyboardInterrupt. Raises `ValueError` for an empty prompt, one that
+    exceeds the context, and invalid settings. Raises `EdificeError` if the free memory is too
+    small.
     """
     request = Request(
         n=n,
@@ -121,6 +123,8 @@ def generate(
         if not finished:
             raise
         interrupted = True
+        told = f"interrupted: {len(finished)} of {len(indices)} candidates are finished"
+        warnings.warn(told, PoolWarning, stacklevel=2)
     candidates = tuple(finished[i] for i in sorted(finished))
     pool = Pool(tokenized.text, candidates, settings, problem, gold, messages=tokenized.messages)
     return replace(pool, interrupted=interrupted)

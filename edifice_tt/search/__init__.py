@@ -6,7 +6,7 @@ Knows texts, scores and numbers of tokens; knows no model and no tensor.
 import sys
 from collections.abc import Callable
 from pkgutil import resolve_name
-from types import ModuleType
+from types import CodeType, FunctionType
 from typing import Any
 
 from edifice_tt.contract.hookspecs import hookimpl
@@ -16,19 +16,40 @@ CUT = "the candidates that are left were chosen, so they are no fair sample: no 
 COPIES = "the first 4 of 16 rows are not those of 4: rows are copies, chosen among all"
 
 
-class _Room(ModuleType):
-    """This room, by whose name `edifice_tt.search(...)` is called as well."""
+class _Room:
+    # This room, by whose name `edifice_tt.search(...)` is called as well. `help` would show a
+    # module's contents, so it says that it is a function.
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return FunctionType
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        return self.__wrapped__.__doc__
 
     @property
     def __wrapped__(self) -> Callable[..., Any]:
         function: Callable[..., Any] = resolve_name("edifice_tt.live.search:search")
         return function
 
+    @property
+    def __code__(self) -> CodeType:
+        return self.__wrapped__.__code__
+
+    def __dir__(self) -> list[str]:  # without those by which the function would be imported
+        return [name for name in self.__dict__ if not name.startswith("__")]
+
+    def __repr__(self) -> str:
+        return f"<function {__name__}>"
+
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         return self.__wrapped__(*arguments, **options)
 
 
-sys.modules[__name__].__class__ = _Room
+_room = _Room()
+_room.__dict__ = sys.modules[__name__].__dict__
+sys.modules[__name__] = _room  # type: ignore[assignment]
 
 
 @hookimpl

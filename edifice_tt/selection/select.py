@@ -75,7 +75,8 @@ def select(
 
     `options` go to the rule, for example `scorer=` and `answer=`. The declared range of the scores
     is the pool's, else that of the installed scorer. An option `seed` is mixed with the problem's
-    id. Raises `UnknownNameError` for an unknown rule or option. Raises `ValueError` for an empty
+    id. Rows that a search dropped abstain, unless all were dropped, or `cut_off="vote"` is given.
+    Raises `UnknownNameError` for an unknown rule or option. Raises `ValueError` for an empty
     pool, a duplicate index, and scores that the rule cannot use. Raises `PluginError` for a rule
     that fails or returns no `Choice`. Warns of a pool with fewer candidates than the `n` of its
     settings, unless Ctrl-C has just ended it.
@@ -145,10 +146,11 @@ class Rule:
         options = dict(self.options)
         where = f" on problem {pool.problem!r}" if isinstance(pool, Pool) else ""
         if self.record.needs is not None:
-            scorer = scorer_of(tuple(pool), options.get("scorer"))
+            rated = self._standing(tuple(pool))
+            scorer = scorer_of(rated, options.get("scorer"))
             ranges = pool.ranges if isinstance(pool, Pool) else {}
             check_range(self.record, scorer, declared_range(scorer, ranges, self.scorers))
-            check_scores(self.record.name, self.record.needs, tuple(pool), scorer)
+            check_scores(self.record.name, self.record.needs, rated, scorer)
             options["scorer"] = scorer
         if isinstance(pool, Pool):
             if "seed" in self.record.options:
@@ -158,6 +160,12 @@ class Rule:
             if opened_thinking(pool.prompt):
                 return lambda candidates: self._ask_behind(pool.prompt, candidates, options, where)
         return lambda candidates: self._ask(candidates, options, where)
+
+    def _standing(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+        """Those that a search did not drop; all where it dropped all, or where cut texts vote."""
+        if self.options.get("cut_off") == "vote":
+            return candidates
+        return [one for one in candidates if not one.is_dropped] or candidates
 
     def _ask_behind(
         self, prompt: str, candidates: Sequence[Candidate], options: Mapping[str, Any], where: str
@@ -173,6 +181,7 @@ class Rule:
         who = f"rule {self.record.name!r}" + (f" of {owner}" if owner else "")
         subject = subject_of("rule", self.record)
         subject += where if subject else ""
+        given, candidates = candidates, self._standing(candidates)
         with blamed(f"{who} failed{where}", own=(EdificeError, ValueError), subject=subject):
             choice = self.record.function(candidates, **options)
         if not isinstance(choice, Choice):
@@ -181,7 +190,8 @@ class Rule:
             raise PluginError(f"{who} gave a Choice with {flaw}")
         if all(choice.index != candidate.index for candidate in candidates):
             raise PluginError(f"{who} chose candidate {choice.index}, which it was not given")
-        return choice
+        dropped = len(given) - len(candidates)
+        return replace(choice, abstained=choice.abstained + dropped) if dropped else choice
 
 
 def flaw_of(choice: Any) -> str:

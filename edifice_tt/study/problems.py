@@ -106,7 +106,7 @@ def check_marked(
 
 def check_fair(pool: Pool) -> None:
     """Raise `ValueError` for candidates that a search chose, of which no mean says anything."""
-    if "search" in pool.settings:
+    if "search" in pool.settings or any(candidate.is_dropped for candidate in pool):
         raise ValueError(
             f"problem {pool.problem!r}: a search decided how many candidates there are, and which "
             "go on, so they are no fair sample; sample a pool with generate"

@@ -1,8 +1,12 @@
 """Searches over rows that a small model writes: what they draw, what they cost, how they go on."""
 
+import inspect
+import pydoc
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,6 +16,11 @@ from edifice_tt.contract.options import problem_seed
 from edifice_tt.sampling.draws import Sampler
 from edifice_tt.search.books import Books
 
+# What these say is held below.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:interrupted.*:edifice_tt.PoolWarning"),
+    pytest.mark.filterwarnings("ignore:search '.*' compared whole:edifice_tt.PoolWarning"),
+]
 PROMPT = "thequick"
 SAMPLING = {"seed": 5, "max_tokens": 23, "stop": ["!", 201], "problem": "p"}
 SAMPLING["temperature"] = 3.0
@@ -223,6 +232,46 @@ def test_what_cannot_work_is_told_before_anything_is_sampled(tiny_lm, method, op
         et.search(tiny_lm, PROMPT, method, on_token=never, **options)
 
 
+def test_a_rule_chooses_no_row_that_the_search_dropped(tiny_lm):
+    pool = search(tiny_lm, "rejection")
+    best = max(pool, key=lambda one: one.scores["linear"])
+    scores = {**best.scores, "linear": best.scores["linear"] + 1}
+    dropped = next(one for one in pool if one.is_dropped)
+    rows = tuple(replace(one, scores=scores) if one is dropped else one for one in pool)
+    choice = et.select(replace(pool, candidates=rows))
+    assert choice.candidate == pool.chosen == pool[pool.search["row"]]
+    assert choice.abstained == sum(one.is_dropped for one in pool) > 0
+
+
+def test_a_search_says_what_it_came_to(tiny_lm):
+    pool = search(tiny_lm, "rejection")
+    tokens = pool.search["spent"]
+    row = pool.chosen.index
+    assert f"; rejection chose row {row}, {tokens} tokens drawn; scored" in repr(pool)
+    assert et.Pool("q", ()).chosen is None
+
+
+def test_a_search_that_was_interrupted_shows_it(tiny_lm, tmp_path):
+    with pytest.warns(et.PoolWarning, match=r"interrupted: \d rows are begun, and none is chosen"):
+        pool = search(tiny_lm, "adaptive", on_token=Stop(4))
+    assert "interrupted; adaptive is not over, " in repr(pool)
+    assert pool.chosen is None
+    pool.save(tmp_path / "pool.jsonl")
+    assert "adaptive is not over" in repr(et.Pool.load(tmp_path / "pool.jsonl"))
+
+
+def test_a_search_over_whole_texts_says_that_no_two_are_equal(tiny_lm):
+    found = r"search 'first' compared whole texts, and no two of \d are equal; .* answer='number'"
+    longer = {**SAMPLING, "max_tokens": 60}
+    with pytest.warns(et.PoolWarning, match=found) as caught:
+        et.search(tiny_lm, PROMPT, "first", settings={"n": 7}, **longer)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        et.search(tiny_lm, PROMPT, "first", settings={"n": 7}, **longer, answer="number")
+        search(tiny_lm, "rejection")
+
+
 def test_a_search_that_has_ended_cannot_be_resumed(tiny_lm):
     pool = search(tiny_lm, "adaptive")
     with pytest.raises(ValueError, match="has ended"):
@@ -230,6 +279,18 @@ def test_a_search_that_has_ended_cannot_be_resumed(tiny_lm):
     pool = search(tiny_lm, "adaptive", on_token=Stop(3))
     with pytest.raises(ValueError, match="seed=5, given 6"):
         search(tiny_lm, "adaptive", resume=pool, seed=6)
+
+
+def test_help_shows_the_function_and_not_its_room():
+    assert isinstance(sys.modules["edifice_tt.search"].books, ModuleType)
+    text = pydoc.render_doc(et.search, renderer=pydoc.plaintext)
+    assert "search(lm: " in text
+    assert "budget: int | None = None" in text
+    assert "Search for an answer to one prompt" in text
+    assert "PACKAGE CONTENTS" not in text
+    assert et.search.__doc__ == inspect.unwrap(et.search).__doc__
+    assert inspect.isroutine(et.search)
+    assert et.search.__name__ == "edifice_tt.search"
 
 
 def test_the_room_is_called_by_its_name_whichever_is_imported_first():

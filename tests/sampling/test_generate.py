@@ -490,7 +490,11 @@ def test_ctrl_c_returns_exactly_the_finished_candidates(tiny_lm, pool, finished)
             raise KeyboardInterrupt
 
     # On one device: another one may finish a candidate before it hears of the interrupt.
-    kept = et.generate(tiny_lm, PROMPT, n=16, seed=3, on_token=interrupt, devices=["CPU"], **HOT)
+    options = {"n": 16, "seed": 3, "on_token": interrupt, "devices": ["CPU"], **HOT}
+    told = f"interrupted: {finished} of 16 candidates are finished"
+    with pytest.warns(et.PoolWarning, match=told):
+        kept = et.generate(tiny_lm, PROMPT, **options)
+    assert "interrupted" in repr(kept)
     assert kept.candidates == tuple(pool.candidates[index] for index in sorted(done))
     assert len(kept) == finished
     assert (kept.settings, kept.interrupted) == (pool.settings, True)
@@ -509,7 +513,8 @@ def test_ctrl_c_inside_the_model_returns_the_finished_candidates(tiny_lm, script
         return step(self, *arguments, **options)
 
     monkeypatch.setattr(Decoder, "step", interrupted)
-    pool = et.generate(tiny_lm, PROMPT, n=4, max_tokens=30, devices=["CPU"])
+    with pytest.warns(et.PoolWarning, match="interrupted: 2 of 4"):
+        pool = et.generate(tiny_lm, PROMPT, n=4, max_tokens=30, devices=["CPU"])
     assert [(c.index, c.text) for c in pool] == [(0, "a"), (2, "ab")]
     assert pool.interrupted
 

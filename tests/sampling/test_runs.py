@@ -55,7 +55,8 @@ def interrupted(lm, problem, after=2):
             raise KeyboardInterrupt
 
     given = {"problem": problem.problem, "gold": problem.gold, **OPTIONS}
-    return et.generate(lm, problem.prompt, on_token=interrupt, **given)
+    with pytest.warns(et.PoolWarning, match="interrupted: . of 5"):
+        return et.generate(lm, problem.prompt, on_token=interrupt, **given)
 
 
 def test_a_pool_that_ctrl_c_ended_is_saved_and_resumed_to_the_whole(path, lm, whole):

@@ -56,6 +56,27 @@ def test_a_pool_and_its_candidates_give_the_same_choice():
     assert et.select(pool) == et.select(pool.candidates) == et.select(list(pool))
 
 
+@pytest.mark.parametrize("rule", ["best_of_n", "majority", "weighted", "pessimistic", "random"])
+def test_a_rule_leaves_out_what_a_search_dropped(rule):
+    """Its score may be missing, or the best."""
+    first = et.Candidate(0, "8", finish_reason="dropped", scores={"s": 1.0})
+    second = et.Candidate(1, "8", finish_reason="dropped")
+    third = et.Candidate(2, "7", finish_reason="eos", scores={"s": 0.5})
+    choice = et.select([first, second, third], rule)
+    assert (choice.index, choice.abstained) == (2, 2)
+
+
+def test_where_all_were_dropped_a_rule_chooses_among_them():
+    rows = [replace(one, finish_reason="dropped") for one in scored(1.0, 2.0)]
+    assert et.select(rows).index == 1
+
+
+def test_a_dropped_row_votes_where_it_is_told_to():
+    rows = [et.Candidate(i, "8", finish_reason="dropped") for i in (0, 1)]
+    rows.append(et.Candidate(2, "7", finish_reason="eos"))
+    assert et.select(rows, "majority", cut_off="vote").index == 0
+
+
 def test_a_choice_as_a_dict_is_plain():
     assert et.select(scored(1.0, 2.0, None)).to_dict() == {
         "index": 1,
