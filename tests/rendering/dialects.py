@@ -30,10 +30,8 @@ def metal(text: str) -> str:
     for name, parameters in _kernels(text, r"\bkernel\s+void\s+"):
         entries.append(_entry(name, [_of_metal(one) for one in parameters]))
     text = DECLARES_SHARED.sub(rf"\1{SHARED} \2", re.sub(r"\[\[[^\]]*\]\]", "", text))
-    text = re.sub(r"\b(device|threadgroup|thread)\b", "", text)
-    return "\n".join(
-        [re.sub(r"\bconstant\b", "const", text.replace("kernel void", "void")), *entries]
-    )
+    text = re.sub(r"\b(device|threadgroup|thread|kernel)\b", "", text)
+    return "\n".join([re.sub(r"\bconstant\b", "const", text), *entries])
 
 
 def cuda(text: str) -> str:
