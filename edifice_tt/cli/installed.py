@@ -126,7 +126,8 @@ def _plugins(arguments: argparse.Namespace) -> None:
     for failure in failures:
         terminal.show(f"FAILED {failure}")
     for one in astray:
-        terminal.show(f"NO PLUGIN {one['owner']}: {one['reason']}")
+        told = f"NO PLUGIN {one['owner']}: {one['reason']}"
+        terminal.show(textwrap.fill(told, terminal.width(), break_on_hyphens=False))
     if registry.plugins.unloaded:
         told = f"NOT LOADED, for {SELECTION} is set: {', '.join(registry.plugins.unloaded)}"
         terminal.show(textwrap.fill(told, terminal.width()))

@@ -284,8 +284,7 @@ def test_a_foreign_rule_that_can_never_choose_is_an_error(foreign, rng):
     [
         (
             "1 / 0",
-            "rule 'odd' of odd-rules 1.0 failed on problem 'p0': "
-            "ZeroDivisionError: division by zero",
+            "rule 'odd' of odd-rules 1.0 failed on problem 'p0': ZeroDivisionError",
         ),
         (
             "edifice_tt.Choice(edifice_tt.Candidate(9, ''), 'odd', {})",
