@@ -121,8 +121,8 @@ def exactness(curve: Curve) -> str:
     if not errors:
         return "Every line is exact: the mean over all subsets of the candidates."
     return (
-        "Most lines are exact: the mean over all subsets of the candidates. These are estimated from "
-        f"drawn subsets, with a standard error of at most: {errors}."
+        "Most lines are exact: the mean over all subsets of the candidates. These are estimated "
+        f"from drawn subsets, with a standard error of at most: {errors}."
     )
 
 
