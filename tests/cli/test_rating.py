@@ -123,7 +123,7 @@ def test_what_an_interrupted_command_left_is_sampled_and_scored(
 
 def test_candidates_without_scores_are_scored_with_those_that_are_added(run, problems, tmp_path):
     path = tmp_path / "pool"
-    few = generate(problems, path, "--scorer", "logprob")
+    few = generate(problems, path)
     few[few.index("-n") + 1] = 2
     assert run(*few)[0] == 0
     assert run(*generate(problems, path, "--scorer", "logprob", "--resume"))[0] == 0
