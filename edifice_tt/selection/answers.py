@@ -36,8 +36,7 @@ NUMBERS = ("number", "final_number")  # extractors of numbers
 
 
 def extractor(name: str) -> Extractor:
-    r"""An extractor by name: `text`, `number`, `final_number`, `boxed`, a plugin's, or
-    `regex:PATTERN`.
+    r"""An extractor by name: `text`, `number`, `boxed`, a plugin's, or `regex:PATTERN`.
 
     A pattern's first group is the answer (the whole match when it has none); the last match counts.
     Each reads the text `without_thinking`. Raises `UnknownNameError` for an unknown name and

@@ -87,8 +87,8 @@ def warn_of_two(settings: Mapping[str, Any], answer: str | None) -> None:
 
 def graded_with(settings: Mapping[str, Any]) -> str | None:
     """The extractor of the marks, by the settings of their pool; None where that is not known."""
-    name: str | None = settings.get(GRADED, settings.get("answer"))
-    return name
+    known: str | None = settings.get(GRADED, settings.get("answer"))
+    return known
 
 
 def grader(
