@@ -21,7 +21,7 @@ def last(text):
     return text.split()[-1] if text.split() else None
 
 
-@pytest.mark.parametrize("name", ["text", "number", "boxed"])
+@pytest.mark.parametrize("name", ["text", "number", "final_number", "boxed"])
 def test_the_built_in_extractors_are_sound(name):
     check_answers(name)
 

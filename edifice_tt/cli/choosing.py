@@ -77,16 +77,13 @@ class Chooser:
 
     def select(self, pool: Any) -> Any:
         """The rule's choice."""
-        choice = et.select(pool, self.rule.name, **self.options)
-        if votes.all_differ(self.rule, self.options, pool, choice):
-            terminal.warn(votes.ALL_DIFFER)
-        if choice.candidate.is_cut_off:
-            terminal.warn("the chosen answer was cut off before its end")
-        return choice
+        return et.select(pool, self.rule.name, **self.options)
 
     def show(self, pool: Any, choice: Any, max_tokens: int) -> str:
         """All candidates with their scores and answers, and the votes if the rule votes."""
         counted = [votes.tally(choice)] if choice and votes.votes(self.rule) else []
+        if choice and votes.all_differ(self.rule, self.options, pool, choice):
+            counted = [f"{counted[0]}; {votes.ALL_DIFFER}"]
         answers = votes.answers_of(pool, self.rule, self.options) if choice else []
         index, votes_on = choice and choice.index, votes.votes(self.rule)
         return table_of(pool, max_tokens, index, answers, counted, votes_on)
@@ -112,7 +109,10 @@ def table_of(
     """The candidates, what was counted, and how many of them were cut off."""
     cut = sum(candidate.is_cut_off for candidate in pool)
     table = terminal.show_candidates(pool, chosen, answers)
-    return "\n\n".join([table, *counted, *cut_off_lines(cut, len(pool), max_tokens, votes_on)])
+    lines = cut_off_lines(cut, len(pool), max_tokens, votes_on)
+    if any(candidate.is_cut_off and candidate.index == chosen for candidate in pool):
+        lines = [f"{lines[0]} The chosen one is among them."]
+    return "\n\n".join([table, *counted, *lines])
 
 
 def cut_off_lines(cut: int, made: int, max_tokens: int, votes_on: bool = False) -> list[str]:

@@ -1,10 +1,12 @@
 """Commands on what a pool file holds: show, split, export."""
 
 import argparse
+import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import edifice_tt as et
@@ -29,7 +31,7 @@ Styled = Iterator[tuple[str, str]]
 def register(add: Add) -> None:
     """Add the commands of this room."""
     show = add("show", _show, "look at the problems of a pool file, or at one with its candidates")
-    show.add_argument("pool", type=Path, help="pool file")
+    show.add_argument("pool", type=Path, help="pool file; - reads it from standard input")
     show.add_argument("problem", nargs="?", help="id of a problem (default: list them)")
     show.add_argument("--all", action="store_true", help="whole texts, however long")
     show.add_argument(
@@ -63,7 +65,15 @@ def register(add: Add) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    file = PoolFile(arguments.pool).with_problems()
+    with TemporaryDirectory() as folder:
+        path = arguments.pool
+        if str(path) == "-":  # a pool file is read at many places, which a pipe does not allow
+            path = Path(folder, "standard input")
+            path.write_bytes(sys.stdin.buffer.read())
+        _show_file(arguments, PoolFile(path).with_problems())
+
+
+def _show_file(arguments: argparse.Namespace, file: PoolFile) -> None:
     name = arguments.problem
     if name is None and len(file.problems) == 1:
         (name,) = file.problems

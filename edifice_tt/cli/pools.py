@@ -114,8 +114,8 @@ def _select(arguments: argparse.Namespace) -> None:
             alone.append(pool.problem)
         is_marked = all(candidate.correct is not None for candidate in pool)
         rows.append((replace(pool, candidates=()), is_marked, choice))
-    if alone and len(alone) == sum(choice is not None for *_, choice in rows):
-        terminal.warn(votes.ALL_DIFFER)
+    all_differ = bool(alone) and len(alone) == sum(choice is not None for *_, choice in rows)
+    hint = [votes.ALL_DIFFER] if all_differ else []
     if remarks:
         many = f"{len(remarks)} of {len(rows)} problems {'is' if len(remarks) == 1 else 'are'}"
         terminal.warn(f"{many} unfinished: {remarks[0]}")
@@ -134,11 +134,11 @@ def _select(arguments: argparse.Namespace) -> None:
         choice = rows[0][-1]
         text = choice.text  # alone, for whoever reads it by program
         if votes.votes(rule.record) and not arguments.json:
-            terminal.tell(votes.tally(choice))
+            terminal.tell("; ".join([votes.tally(choice), *hint]))
     else:
         table = votes.show_choices(rule.record, [(pool, choice) for pool, _, choice in rows])
         cut = sum(cuts) if rule.record.takes("cut_off") else None
-        text = "\n".join([table, "", *totals.of_choices(rows, cut)])
+        text = "\n".join([table, "", *totals.of_choices(rows, cut), *hint])
     terminal.show_result(arguments, plain, text)
     if cut := sum(choice.candidate.is_cut_off for *_, choice in rows if choice):
         terminal.warn(f"cut off before their end: {cut} of {len(rows)} chosen answers")

@@ -35,10 +35,10 @@ def answers_of(pool: Any, rule: Any, options: Mapping[str, Any]) -> list[str]:
 
 
 def all_differ(rule: Any, options: Mapping[str, Any], pool: Any, choice: Any) -> bool:
-    """Whether whole texts were compared, and each of several had a vote of its own."""
+    """Whether whole texts were compared, and each of three or more had a vote of its own."""
     whole = options.get("answer") is None and all(one.answer is None for one in pool)
     alone = len(choice.tally) == len(pool) - choice.abstained
-    return votes(rule) and whole and alone and len(choice.tally) > 1
+    return votes(rule) and whole and alone and len(choice.tally) > 2
 
 
 def elected(choice: Any) -> str:

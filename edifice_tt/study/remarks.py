@@ -39,8 +39,8 @@ def _few_right(curve: Curve) -> Iterator[str]:
         kind, few = min(kinds.items(), key=lambda kind: kind[1])
         if few < _FEW:
             many = counted(few, f"{kind} candidate")
-            is_are = "is" if few == 1 else "are"
-            yield f"Here {is_are} {many}: too few to tell how good a scorer is."
+            are = "is" if few == 1 else "are"
+            yield f"Here {are} {many}: too few to tell how good a scorer is."
 
 
 def _alike(curve: Curve) -> Iterator[str]:

@@ -58,8 +58,8 @@ def test_votes_are_spoken_of_where_there_are_votes(run):
 
 
 def test_a_chosen_answer_that_was_cut_off_is_told(run):
-    _, _, err = run("best-of", "q", *FEW, "--max-tokens", "1")
-    assert err == "edifice-tt: warning: the chosen answer was cut off before its end\n"
+    _, out, _ = run("best-of", "q", *FEW, "--max-tokens", "1")
+    assert out.endswith("allows longer ones. The chosen one is among them.\n")
 
 
 def test_show_does_not_break_a_line_within_what_belongs_together(run, tmp_path):
@@ -94,3 +94,28 @@ def test_rule_and_rules_are_one_option(run, tmp_path):
     path = tmp_path / "pool"
     assert run("select", path, "--rules", "majority") == run("select", path, "--rule", "majority")
     assert run("curve", path, "--rule", "majority") == run("curve", path, "--rules", "majority")
+
+
+def test_show_reads_a_pool_from_a_pipe(run, tmp_path, monkeypatch):
+    path = tmp_path / "pool"
+    et.Pool("q", (et.Candidate(0, "a", correct=True),), {}).save(path)
+    expected = run("show", path)
+    assert expected[0] == 0
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+    assert run("show", "-") == expected
+
+
+def test_resuming_with_the_right_answers_fills_them_in(run, tmp_path):
+    source, path = tmp_path / "problems.jsonl", tmp_path / "pool"
+    rows = ({"question": f"{i} + 4?", "answer": f"so\n#### {i + 4}"} for i in range(3))
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ("generate", "--problems", source, *FEW, "-o", path)
+    status, _, err = run(*given, "--prompt-field", "question")
+    assert (status, "has a right answer (gold)" in err) == (0, True)
+    before = [(pool.prompt, pool.candidates) for pool in et.read_pools(path)]
+    assert run(*given, "--format", "gsm8k", "--resume")[::2] == (0, "")
+    assert [pool.gold for pool in et.read_pools(path)] == ["4", "5", "6"]
+    assert [(pool.prompt, pool.candidates) for pool in et.read_pools(path)] == before
+    source.write_text(source.read_text().replace("#### 5", "#### 7"))
+    status, _, err = run(*given, "--format", "gsm8k", "--resume")
+    assert (status, "problem '1' has gold='5', given '7'" in err) == (2, True)

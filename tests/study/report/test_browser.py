@@ -25,13 +25,14 @@ def make_pools():
     """Problem i: solved where 3 divides i, unsolved where 3 divides i + 1, or else mixed."""
     for i in range(COUNT):
         right = [(True, True), (True, False), (False, False)][i % 3]
-        texts = (f"the long way to {i}\n{EVIL}", f"x{i} " + "unbroken" * 40)
+        said = f"answer{i}" if right[0] else f"{i}"
+        texts = (f"the long way to {said}\n{EVIL}", f"x{i} " + "unbroken" * 40)
         candidates = tuple(
             et.Candidate(
                 index,
                 texts[index],
                 finish_reason="eos",
-                answer=f"{i}" if right[index] else None,
+                answer=f"answer{i}" if right[index] else None,
                 correct=right[index],
                 num_tokens=13,
                 scores={"judge": (index + 1) / 3, "a judge of quite a long name": -index * 1e-3},
@@ -167,8 +168,8 @@ def test_a_problem_and_a_candidate_open_by_keyboard_and_tell_everything(open_pag
     assert "chosen by majority" in second.inner_text()
     second.locator("summary").press("Enter")
     second.locator("pre").wait_for()
-    assert second.locator("pre").inner_text() == f"the long way to 4\n{EVIL}"
-    assert second.locator("pre .read").all_inner_texts() == ["4"]
+    assert second.locator("pre").inner_text() == f"the long way to answer4\n{EVIL}"
+    assert second.locator("pre .read").all_inner_texts() == ["answer4"]
 
 
 def test_markup_in_a_pool_stays_text(open_page):
