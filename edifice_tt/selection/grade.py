@@ -9,6 +9,7 @@ from edifice_tt.contract.errors import PluginError, PoolWarning
 from edifice_tt.contract.shown import cut
 from edifice_tt.contract.wording import counted
 from edifice_tt.pools.candidates import Candidate
+from edifice_tt.pools.given import check_pool
 from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.answers import Named, find_answers, opened_thinking
 
@@ -30,6 +31,7 @@ def grade(pool: Pool, answer: Named = "text") -> Pool:
     >>> [(c.answer, c.correct) for c in grade(pool, "number")]
     [('2', True), ('3', False)]
     """
+    check_pool(pool)
     graded = mark_pool(pool, answer)
     warn_of_golds({pool.problem: pool.gold}, answer)
     return graded
