@@ -35,7 +35,7 @@ from edifice_tt.selection.grade import warn_of_golds
 
 def search(
     lm: CausalLM,
-    prompt: str | Sequence[dict[str, str]],
+    prompt: str | Sequence[Mapping[str, Any]],
     method: str = "adaptive",
     scorer: Any = None,
     *,

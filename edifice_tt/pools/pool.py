@@ -23,7 +23,7 @@ from edifice_tt.pools.writer import PoolWriter, put_pools, write_pools
 class Problem(Shown):
     """A question to sample answers to: its prompt (text or chat messages), id and right answer."""
 
-    prompt: str | Sequence[dict[str, str]]
+    prompt: str | Sequence[Mapping[str, Any]]
     problem: str = "0"
     gold: str | None = None
 

@@ -46,7 +46,7 @@ class Event:
 
 def generate(
     lm: CausalLM,
-    prompt: str | Sequence[dict[str, str]],
+    prompt: str | Sequence[Mapping[str, Any]],
     *,
     n: int = 16,
     seed: int = 0,

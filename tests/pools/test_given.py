@@ -63,6 +63,13 @@ def test_what_are_no_problems_is_told(tiny_lm, tmp_path, given):
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize("given", [{"role": "user", "content": "Hi"}, None, 7, {}], ids=repr)
+def test_what_is_no_prompt_is_told(tiny_lm, given):
+    for call in (et.generate, et.search):
+        with pytest.raises(ValueError, match="must be a text or a list of messages; give a list"):
+            call(tiny_lm, given)
+
+
 def test_arguments_in_the_wrong_order_are_told_with_the_right_one(tiny_lm):
     with pytest.raises(ValueError, match=r"must be the path of a file: write_pools\(path, pools\)"):
         et.write_pools([POOL], "pool.jsonl")
