@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edifice_tt.contract.errors import PoolWarning as PoolWarning
     from edifice_tt.contract.errors import PrecisionWarning as PrecisionWarning
     from edifice_tt.contract.errors import ToolchainError as ToolchainError
+    from edifice_tt.contract.errors import TrainedOnWarning as TrainedOnWarning
     from edifice_tt.contract.errors import UnknownNameError as UnknownNameError
     from edifice_tt.contract.errors import unknown_name as unknown_name
     from edifice_tt.contract.hookspecs import hookimpl as hookimpl
@@ -112,7 +113,7 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "contract.errors": "CheckpointError EdificeError NameTakenError PluginError PluginWarning "
-    "PoolWarning PrecisionWarning ToolchainError UnknownNameError unknown_name",
+    "PoolWarning PrecisionWarning ToolchainError TrainedOnWarning UnknownNameError unknown_name",
     "machine.files": "write_atomically",
     "machine.progress": "Progress",
     "contract.hookspecs": "hookimpl",
@@ -172,17 +173,19 @@ _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()
 __all__ = sorted(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'edifice_tt' has no attribute {name!r}")
-    try:
-        return getattr(import_module(f"edifice_tt.{_HOMES[name]}"), name)
-    except Exception as error:
-        from edifice_tt.machine.environment import misread_variable
+if not TYPE_CHECKING:  # which would take any name for one of the package
 
-        if (told := misread_variable(error)) is None:
-            raise
-        raise told from error
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'edifice_tt' has no attribute {name!r}")
+        try:
+            return getattr(import_module(f"edifice_tt.{_HOMES[name]}"), name)
+        except Exception as error:
+            from edifice_tt.machine.environment import misread_variable
+
+            if (told := misread_variable(error)) is None:
+                raise
+            raise told from error
 
 
 def __dir__() -> list[str]:

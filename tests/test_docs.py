@@ -12,6 +12,7 @@ from fake_plugins import open_site
 import edifice_tt as et
 from edifice_tt.cli import make_parser
 from edifice_tt.contract import hookspecs
+from edifice_tt.weights import catalog
 
 site = pytest.fixture(open_site, name="site")
 
@@ -64,7 +65,7 @@ def test_python_blocks_run(page, monkeypatch, tiny_lm, tmp_path):
 def test_sessions_run(runner):
     page = runner("notebooks.md")
     sessions = [text for language, text in blocks(PAGES["notebooks.md"]) if language == "pycon"]
-    assert len(sessions) == 4
+    assert len(sessions) == 6
     for session in sessions:
         page.session(session)
 
@@ -213,13 +214,32 @@ def test_what_was_not_run_is_said_in_so_many_words(page):
     assert "--json" in PAGES[page]
 
 
+def test_the_table_of_a_mac_is_computed_from_the_catalog():
+    """Weights as in the file, and keys and values of 2048 tokens, or of 8 times 1024."""
+    rows = re.findall(r"^\| `([\w.:]+)` \| (\w+) \| (.*) \|$", PAGES["apple-silicon.md"], re.M)
+    assert len(rows) == 6
+    for name, blocks_of, cells in rows:
+        model = catalog.find(name)
+        assert blocks_of in model.source
+        text = model.memory_bytes - model.size_bytes
+        sizes = [model.size_bytes + count * text for count in (0, 1, 4)]
+        shares = [100 * sizes[2] / (gib * 2**30) for gib in (8, 16, 24)]
+        told = [f"{size / 1e9:.1f} GB" for size in sizes] + [f"{share:.0f} %" for share in shares]
+        assert cells.split(" | ") == told, name
+
+
 def test_options_in_the_pages_are_real():
     """`--name` and `--name VALUE` in running text."""
     for page in MACHINES:
         given = set(re.findall(r"`(--[a-z-]+)", PAGES[page]))
         help_of = make_parser().parse_args  # the parser knows them all, or exits
         for option in given:
-            value = {"--dtype": "float16", "--batch-size": "8"}.get(option, "CPU")
+            value = {
+                "--dtype": "float16",
+                "--batch-size": "8",
+                "--activations": "int8",
+                "--template-option": "enable_thinking=false",
+            }.get(option, "CPU")
             help_of(["generate", "q", option, value])
 
 

@@ -151,7 +151,7 @@ def errors() -> None:
     except et.UnknownNameError:
         raise et.unknown_name("colour", "gren", ["green"]) from None
     except et.EdificeError:
-        print(et.PluginWarning, et.PoolWarning, et.PrecisionWarning)
+        print(et.PluginWarning, et.PoolWarning, et.PrecisionWarning, et.TrainedOnWarning)
 
 
 class Config:

@@ -164,6 +164,11 @@ class CausalLM(Copies, Described):
         `part` is the range of layers to run, as in `Backbone`. If it does not begin with the first
         layer, `given` are hidden states.
         """
+        if not isinstance(given, Tensor):
+            raise ValueError(
+                f"given={given!r:.40} must be a Tensor of token ids (B, T); call the model itself "
+                "with an array: lm(ids).backbone"
+            )
         first = part is None or part.start == 0
         return self.backbone(self.embed(given) if first else given, cache, part)
 

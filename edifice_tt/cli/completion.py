@@ -38,7 +38,7 @@ def _models() -> list[str]:
     from edifice_tt.weights.catalog import CATALOG
     from edifice_tt.weights.local_models import local_models
 
-    return sorted({one.name for one in CATALOG} | {one.name for one in local_models()})
+    return sorted({one.name for one in CATALOG} | {one.name for one in local_models("CPU")})
 
 
 def _formats() -> Iterable[str]:

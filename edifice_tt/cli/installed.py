@@ -38,7 +38,12 @@ def register(add: Add) -> None:
         "--model",
         help="also say whether this model fits, and with how many candidates, before it is loaded",
     )
-    add("models", _models, "show the models that are here, and those to pull")
+    models = add(
+        "models", _models, "show the models that are here, and those to pull", options.add_device
+    )
+    models.add_argument(
+        "--dtype", help="tell the memory of weights stored as float32, float16 or bfloat16"
+    )
     pull = add("pull", _pull, "download a model")
     pull.add_argument(
         "model",
@@ -183,9 +188,11 @@ def _settings() -> tuple[Mapping[str, Any], list[Any]]:
 
 def _models(arguments: argparse.Namespace) -> None:
     from edifice_tt.weights.catalog import CATALOG
-    from edifice_tt.weights.local_models import local_models
+    from edifice_tt.weights.local_models import default_device, local_models
 
-    here = [{**asdict(one), "path": str(one.path)} for one in local_models()]
+    device = arguments.device or _settings()[0].get("device") or default_device()
+    found = local_models(device=device, dtype=arguments.dtype)
+    here = [{**asdict(one), "path": str(one.path)} for one in found]
     names = {one["name"] for one in here}
     known = [
         asdict(one)
@@ -196,7 +203,7 @@ def _models(arguments: argparse.Namespace) -> None:
     if arguments.json:
         terminal.print_json({"here": here, "catalog": known})
         return
-    header = ("here", "size", "memory", "family", "from", "")
+    header = ("here", "size", "memory", "family", "from", f"on {device}")
     rows = [
         (*_in_words(one, "family"), one["place"], one["problem"] or _FITS[one["fits"]])
         for one in here

@@ -22,6 +22,7 @@ from edifice_tt.live.standing import Standing, as_far_as_it_came, books_of, stan
 from edifice_tt.machine.progress import Shows, showing
 from edifice_tt.nn.buffers import in_memory
 from edifice_tt.nn.mapped import check_unchanged
+from edifice_tt.pools.given import check_writer
 from edifice_tt.pools.pool import Pool, Problem
 from edifice_tt.sampling.generate import Event, counting_tokens
 from edifice_tt.sampling.prompts import TokenizedProblem, tokenize
@@ -34,7 +35,7 @@ from edifice_tt.selection.grade import warn_of_golds
 
 def search(
     lm: CausalLM,
-    prompt: str | Sequence[dict[str, str]],
+    prompt: str | Sequence[Mapping[str, Any]],
     method: str = "adaptive",
     scorer: Any = None,
     *,
@@ -79,6 +80,7 @@ def search(
     Raises `ValueError` and `EdificeError` as `generate` and `score` do, `UnknownNameError` for an
     unknown method or setting, and `ValueError` for a scorer that the method lacks or does not read.
     """
+    check_writer(lm)
     with one_registry():
         plan = Plan.of(
             lm,

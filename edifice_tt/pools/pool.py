@@ -19,20 +19,11 @@ from edifice_tt.pools.messages import Message, keep
 from edifice_tt.pools.writer import PoolWriter, put_pools, write_pools
 
 
-def check_one_pool(pool: object, several: str) -> None:
-    """Raise `ValueError` for anything but a pool; `several` says what to do with a list of them."""
-    if isinstance(pool, Pool):
-        return
-    kind = type(pool).__name__
-    do = several if isinstance(pool, Iterable) and not isinstance(pool, str) else "give a Pool"
-    raise ValueError(f"expected one Pool, given a {kind}; {do}")
-
-
 @dataclass(frozen=True, repr=False)
 class Problem(Shown):
     """A question to sample answers to: its prompt (text or chat messages), id and right answer."""
 
-    prompt: str | Sequence[dict[str, str]]
+    prompt: str | Sequence[Mapping[str, Any]]
     problem: str = "0"
     gold: str | None = None
 

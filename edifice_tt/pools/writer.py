@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.files import find_target, open_alone, replacing
+from edifice_tt.pools.given import check_path, check_pools
 from edifice_tt.pools.index import PoolIndex
 from edifice_tt.pools.lines import (
     SCHEMA,
@@ -43,6 +44,8 @@ def write_pools(
     `ValueError` for pools of different settings, a duplicate problem, or no pools. Raises `OSError`
     as `files.replacing` does, for example while another process is writing to the file.
     """
+    check_path(path, "write_pools(path, pools)")
+    pools = check_pools(pools)
     with replacing(Path(path), overwrite=overwrite) as replace:
         put_pools(replace, pools, scorers or {})
 

@@ -22,6 +22,7 @@ from edifice_tt.engine.workspace import workspace_of
 from edifice_tt.machine.progress import Add, Shows, showing
 from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.pools.candidates import Candidate
+from edifice_tt.pools.given import check_writer
 from edifice_tt.pools.pool import Pool, Problem
 from edifice_tt.sampling.confidence import measure
 from edifice_tt.sampling.prompts import TokenizedProblem, tokenize
@@ -45,7 +46,7 @@ class Event:
 
 def generate(
     lm: CausalLM,
-    prompt: str | Sequence[dict[str, str]],
+    prompt: str | Sequence[Mapping[str, Any]],
     *,
     n: int = 16,
     seed: int = 0,
@@ -87,6 +88,7 @@ def generate(
     exceeds the context, and invalid settings. Raises `EdificeError` if the free memory is too
     small.
     """
+    check_writer(lm)
     request = Request(
         n=n,
         seed=seed,

@@ -1,8 +1,9 @@
 """A problem -> the text and the tokens that the model reads, made once."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.engine.prompt import encode_prompt
@@ -39,8 +40,14 @@ def tokenize(lm: CausalLM, problem: Problem, request: Request) -> TokenizedProbl
     """
     if lm.tokenizer is None:
         raise ValueError("the model has no tokenizer; load one with edifice_tt.load_pretrained")
-    text, options, tells_date = problem.prompt, request.template_options, False
+    text: Any = problem.prompt
+    options, tells_date = request.template_options, False
     messages = None
+    if isinstance(text, Mapping) or not isinstance(text, Sequence):
+        raise ValueError(
+            f"prompt={text!r:.60} must be a text or a list of messages; give a list, such as "
+            "[{'role': 'user', 'content': 'What is 2 + 2?'}]"
+        )
     if not isinstance(text, str):
         rendered = lm.tokenizer.render(text, options, day=request.date)
         messages, (text, tells_date) = keep(text), rendered

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date as day
-from typing import Any
+from typing import Any, TypedDict
 
 from edifice_tt.contract.errors import unknown_name
 from edifice_tt.contract.options import check_count, problem_seed
@@ -13,6 +13,24 @@ from edifice_tt.sampling.draws import Sampler
 from edifice_tt.selection.answers import find_answers
 
 MOST_CANDIDATES = 1_000_000  # of one problem: as many are held in memory
+
+
+class Sampling(TypedDict, total=False):
+    """The fields of a `Request` as options that may be left out, for type checkers."""
+
+    n: int
+    seed: int
+    temperature: float
+    top_k: int
+    top_p: float
+    max_tokens: int
+    stop: Iterable[str | int]
+    template_options: Mapping[str, Any] | None
+    date: str | None
+    answer: str | None
+    batch_size: int
+    devices: Sequence[str] | None
+    confidence: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,14 @@ from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.registry import one_registry
 from edifice_tt.contract.spelled import takes_options_of
 from edifice_tt.machine.progress import Shows, showing
 from edifice_tt.nn.mapped import check_unchanged
+from edifice_tt.pools import given
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.filling import Filling, check_distinct, fill_pool
 from edifice_tt.pools.index import PoolIndex, header_settings
@@ -30,7 +31,7 @@ from edifice_tt.sampling.generate import (
     sample,
 )
 from edifice_tt.sampling.prompts import TokenizedProblem, tokenize
-from edifice_tt.sampling.request import Request, today
+from edifice_tt.sampling.request import Request, Sampling, today
 from edifice_tt.sampling.settings import describe_sampling
 from edifice_tt.sampling.stops import Stops
 from edifice_tt.selection.grade import warn_of_golds
@@ -45,7 +46,7 @@ def generate_pools(
     resume: bool = False,
     on_token: Callable[[Event], None] | None = None,
     progress: Shows = False,
-    **options: Any,
+    **options: Unpack[Sampling],
 ) -> int:
     """Sample candidates for many problems into a pool file; returns the number of new candidates.
 
@@ -58,6 +59,9 @@ def generate_pools(
     `EdificeError` for a file that exists, or one with another model, settings or problems. Raises
     `ValueError` as `generate` does, before anything is sampled.
     """
+    given.check_writer(lm)
+    given.check_path(path, "generate_pools(lm, problems, path)")
+    problems = given.check_problems(problems)
     request = make_request(**options)
     with (
         open_run(lm, problems, path, request, resume=resume) as run,

@@ -1,8 +1,8 @@
 """Many pools -> the same with scores, several at once where the scorer waits for answers."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
@@ -11,12 +11,24 @@ from edifice_tt.contract.options import check_count
 from edifice_tt.contract.scorer_options import name_with
 from edifice_tt.contract.spelled import takes_options_of
 from edifice_tt.machine.progress import Shows, each, length_of
+from edifice_tt.pools.given import check_model, check_pools
 from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.alone import score_alone
 from edifice_tt.scoring.at_once import call_at_once
 from edifice_tt.scoring.judges.judge import Judge
-from edifice_tt.scoring.score import check_model, score
+from edifice_tt.scoring.score import score
 from edifice_tt.scoring.verifier import Verifier
+
+
+class ScoreOptions(TypedDict, total=False):
+    """Options of `score`, for type checkers."""
+
+    reduce: str | None
+    scorer_options: Mapping[str, Any] | None
+    reads: str | None
+    range: str | None
+    level: str | None
+    per: str | None
 
 
 @takes_options_of(score, ("reduce", "scorer_options", "reads", "range", "level", "per"))
@@ -27,7 +39,7 @@ def score_pools(
     *,
     concurrency: int | None = None,
     progress: Shows = False,
-    **options: Any,
+    **options: Unpack[ScoreOptions],
 ) -> Iterator[Pool]:
     """Yield each pool with a scorer's scores when it is ready; `options` are those of `score`.
 
@@ -40,9 +52,7 @@ def score_pools(
     a `concurrency` that the scorer cannot have.
     """
     check_model(lm)
-    given: Any = pools
-    if isinstance(given, Pool):
-        raise ValueError("given one Pool, expected several; edifice_tt.score scores one")
+    total, pools = length_of(pools), check_pools(pools)
     reads, declared, per = _about(scorer, options)
     count = declared if concurrency is None else check_count("concurrency", concurrency)
     if count > 1 and reads != "text":
@@ -52,10 +62,10 @@ def score_pools(
         )
     ask = score_alone if per == "answer" else call_at_once
     scored = ask(partial(_score, lm, scorer, options), pools, count)
-    return each(progress, scored, length_of(pools), "problems scored")
+    return each(progress, scored, total, "problems scored")
 
 
-def _about(scorer: Any, options: dict[str, Any]) -> tuple[str, int, str]:
+def _about(scorer: Any, options: "ScoreOptions") -> tuple[str, int, str]:
     if isinstance(scorer, str):
         record = registry.scorer(name_with(scorer, options.get("scorer_options") or {}))
         return record.reads, record.concurrency, record.per
@@ -64,7 +74,7 @@ def _about(scorer: Any, options: dict[str, Any]) -> tuple[str, int, str]:
     return options.get("reads") or "text", 1, options.get("per") or ""
 
 
-def _score(lm: CausalLM | None, scorer: Any, options: dict[str, Any], pool: Pool) -> Pool:
+def _score(lm: CausalLM | None, scorer: Any, options: "ScoreOptions", pool: Pool) -> Pool:
     try:
         return score(lm, pool, scorer, **options)
     except PluginError as error:

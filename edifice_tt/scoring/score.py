@@ -19,7 +19,9 @@ from edifice_tt.contract.tracing import blamed, one_line, show
 from edifice_tt.engine.counting import counting
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.machine.progress import Shows, showing
-from edifice_tt.pools.pool import Pool, check_one_pool
+from edifice_tt.pools.given import check_model
+from edifice_tt.pools.given import check_pool as check_one
+from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.alone import each_alone
 from edifice_tt.scoring.at_once import call_at_once
 from edifice_tt.scoring.heads import looks_back, read_head
@@ -63,7 +65,7 @@ def score(
     naming the owner, when the scorer fails or leaves its declared range.
     """
     check_model(lm)
-    check_one_pool(pool, "edifice_tt.score_pools(lm, pools, scorer) scores several")
+    check_one(pool, "edifice_tt.score_pools(lm, pools, scorer) scores several")
     declared = {
         option: value
         for option, value in {"reads": reads, "range": range, "level": level, "per": per}.items()
@@ -103,15 +105,6 @@ def told_cost(scorer: str, score: Callable[[], Pool], known: bool = True) -> Poo
     with counting() as count:
         pool = score()
     return pool.with_cost(scorer, count.tokens if known else None, time.perf_counter() - begun)
-
-
-def check_model(lm: object) -> None:
-    """Raise `ValueError` for a pool, or several, in place of the model."""
-    if isinstance(lm, Pool | list | tuple):
-        raise ValueError(
-            f"the model comes first, given a {type(lm).__name__}; give lm=None where no model is "
-            "needed, as in edifice_tt.score(None, pool, scorer)"
-        )
 
 
 def _score_by(record: registry.Scorer, lm: CausalLM | None, pool: Pool, reduce: str | None) -> Pool:

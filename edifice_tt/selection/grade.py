@@ -9,7 +9,8 @@ from edifice_tt.contract.errors import PluginError, PoolWarning
 from edifice_tt.contract.shown import cut
 from edifice_tt.contract.wording import counted
 from edifice_tt.pools.candidates import Candidate
-from edifice_tt.pools.pool import Pool, check_one_pool
+from edifice_tt.pools.given import check_pool
+from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.answers import Named, find_answers, opened_thinking
 
 GRADED = "graded"  # the setting that names the extractor of the marks
@@ -30,6 +31,7 @@ def grade(pool: Pool, answer: Named = "text") -> Pool:
     >>> [(c.answer, c.correct) for c in grade(pool, "number")]
     [('2', True), ('3', False)]
     """
+    check_pool(pool, "grade each of several pools: [grade(pool, ...) for pool in pools]")
     graded = mark_pool(pool, answer)
     warn_of_golds({pool.problem: pool.gold}, answer)
     return graded
@@ -37,7 +39,6 @@ def grade(pool: Pool, answer: Named = "text") -> Pool:
 
 def mark_pool(pool: Pool, answer: Named) -> Pool:
     """`grade`, for whoever has looked at all gold answers."""
-    check_one_pool(pool, "grade each of several pools: [grade(pool, ...) for pool in pools]")
     if pool.gold is None:
         raise ValueError(
             f"problem {pool.problem!r} has no gold answer, so nothing can be graded; give it one"

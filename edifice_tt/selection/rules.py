@@ -11,6 +11,7 @@ from typing import Any
 
 from edifice_tt.contract.options import check_seed
 from edifice_tt.pools.candidates import Candidate
+from edifice_tt.pools.given import check_candidates
 from edifice_tt.selection.answers import Named, find_answers, whole_text, without_thinking
 from edifice_tt.selection.select import Choice, check_scores, scorer_of
 
@@ -196,6 +197,7 @@ def group_by_answer(
     Raises `ValueError` when all abstain.
     """
     check_cut_off(cut_off)
+    check_candidates(candidates)
     ordered = _in_order(candidates)
     groups: dict[str, list[Candidate]] = {}
     num_cut = 0

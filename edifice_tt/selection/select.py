@@ -23,6 +23,7 @@ from edifice_tt.contract.options import problem_seed, whole
 from edifice_tt.contract.shown import Shown, Table, first_of, number, quoted
 from edifice_tt.contract.tracing import blamed, show, subject_of
 from edifice_tt.pools.candidates import Candidate
+from edifice_tt.pools.given import check_candidates
 from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.answers import opened_thinking
 
@@ -81,6 +82,7 @@ def select(
     that fails or returns no `Choice`. Warns of a pool with fewer candidates than the `n` of its
     settings, unless Ctrl-C has just ended it.
     """
+    check_candidates(pool)
     if isinstance(pool, Pool) and pool.num_missing and not pool.interrupted:
         warnings.warn(unfinished(pool), PoolWarning, stacklevel=2)
     with registry.one_registry():

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
+from edifice_tt.pools.given import check_pools
 from edifice_tt.pools.pool import Pool
 from edifice_tt.study.intervals import bootstrap_means, check_level, interval_of_means
 from edifice_tt.study.problems import scores_of
@@ -57,7 +58,7 @@ def compare_scorers(
     if scorers is not None and len({*scorers}) < 2:
         raise ValueError(f"scorers={scorers!r:.60} must be two or more different names")
     names, rows = None if scorers is None else [*dict.fromkeys(scorers)], list[Floats]()
-    for pool in pools:
+    for pool in check_pools(pools):
         if names is None:
             names = sorted({name for candidate in pool for name in candidate.scores})
             if len(names) < 2:

@@ -17,6 +17,7 @@ import numpy as np
 from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.contract.registry import one_registry
 from edifice_tt.machine.progress import Shows, each, length_of
+from edifice_tt.pools.given import check_pools
 from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.rules import CUT_OFF, check_cut_off
 from edifice_tt.study.advice import advice_on
@@ -91,6 +92,7 @@ def scaling_curve(
     >>> curve.ks, curve.rules[0].accuracy
     ((1, 2), (0.5, 1.0))
     """
+    total, pools = length_of(pools), check_pools(pools)
     check_level(level)
     names = list(dict.fromkeys(rules or ()))
     if rules is not None and not names:
@@ -104,7 +106,7 @@ def scaling_curve(
     short: Unfinished | None = None
     with one_registry():
         foreign = [rule for rule in names if reads_candidates(rule)]
-        for one in each(progress, pools, length_of(pools), "problems read"):
+        for one in each(progress, pools, total, "problems read"):
             settings = settings or dict(one.settings)
             if one.num_missing:
                 n = len(one) + one.num_missing

@@ -16,6 +16,7 @@ from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.contract.options import check_count
 from edifice_tt.contract.registry import Search, load_registry, one_registry
 from edifice_tt.machine.progress import Shows, each
+from edifice_tt.pools.given import check_pools
 from edifice_tt.pools.pool import Pool
 from edifice_tt.search.loop import check_options, make_search
 from edifice_tt.search.method import Method
@@ -66,6 +67,7 @@ def replay(
     >>> found.spent.samples, found.saved_tokens, found.against_all.difference
     (4.0, 0.5, 0.0)
     """
+    pools = check_pools(pools)
     check_level(level)
     check_cut_off(cut_off)
     with one_registry():

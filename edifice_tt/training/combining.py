@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edifice_tt.pools.given import check_pools
 from edifice_tt.pools.pool import Pool
 from edifice_tt.study.problems import check_marked, scores_of
 from edifice_tt.study.statistics import Floats
@@ -83,7 +84,7 @@ def _with_new(
         raise ValueError(f"name={name!r:.60} must be a name, in one line")
     if name in scorers:
         raise ValueError(f"name={name!r:.60} is that of the scorer itself; take another")
-    pools = list(pools)
+    pools = list(check_pools(pools))
     found = new_scores(pools, scorers, how, folds, seed).scores
     return [add_to(pool, name, found[pool.problem], scorers) for pool in pools]
 

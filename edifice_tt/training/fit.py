@@ -13,7 +13,7 @@ from functools import partial
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from tinygrad import Tensor
@@ -29,6 +29,7 @@ from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.files import working_alone
 from edifice_tt.machine.progress import Shows, each, showing
 from edifice_tt.nn.buffers import place
+from edifice_tt.pools import given
 from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.verifier import Verifier, digest_of, new_head
 from edifice_tt.study.quality import ScorerQuality, assess_scorer
@@ -49,6 +50,7 @@ from edifice_tt.training.folds import train_in_folds
 from edifice_tt.training.loop import Loop, Schedule
 from edifice_tt.training.losses import outcome_loss, pairwise_loss
 from edifice_tt.training.options import FitOptions as FitOptions
+from edifice_tt.training.options import LayerOptions
 from edifice_tt.training.progress import Epoch, Run, load_run, save_run, seeded
 
 
@@ -105,7 +107,7 @@ def fit_scorer(
     checkpoint: str | os.PathLike[str] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     progress: Shows = False,
-    **options: Any,
+    **options: Unpack[LayerOptions],
 ) -> Fit:
     """Train a registered head on the hidden states of answers that are marked right or wrong.
 
@@ -121,8 +123,9 @@ def fit_scorer(
     `UnknownNameError` for an unknown scorer or option. Raises `CheckpointError` for a damaged
     checkpoint, and `BlockingIOError` for one that another process trains with.
     """
-    settings = make_config(FitOptions, "fit_scorer", options)
-    pools = list(pools)
+    settings = make_config(FitOptions, "fit_scorer", {**options})
+    pools = list(given.check_pools(pools))
+    given.check_writer(lm)
     check_pools(pools)
     for pool in pools:
         check_model(lm, pool)

@@ -4,10 +4,11 @@ It measures but does not choose: by chance alone, one of several layers is alway
 """
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -15,12 +16,15 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.spelled import takes_options_of
 from edifice_tt.engine.hidden import check_layer
 from edifice_tt.machine.progress import Shows, each
+from edifice_tt.pools import given
 from edifice_tt.pools.pool import Pool
 from edifice_tt.study.intervals import bootstrap_means, interval_of_means
 from edifice_tt.study.quality import auroc
+from edifice_tt.training.examples import Targets
 from edifice_tt.training.features import Features, read_features_at
 from edifice_tt.training.fit import Fit, fit_scorer, positions_needed
-from edifice_tt.training.options import FitOptions
+from edifice_tt.training.options import AnyLayerOptions, FitOptions
+from edifice_tt.training.progress import Epoch
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,14 @@ def some_layers(lm: CausalLM) -> tuple[int, ...]:
     return tuple(sorted({max(1, round(last * part / 4)) for part in (1, 2, 3, 4)}))
 
 
+class FitsOptions(AnyLayerOptions, total=False):
+    """Options of `fit_scorer` that all layers share, for type checkers."""
+
+    targets: Targets | None
+    checkpoint: str | os.PathLike[str] | None
+    on_epoch: Callable[[Epoch], None] | None
+
+
 @takes_options_of(FitOptions, {field.name for field in fields(FitOptions)} - {"layer"})
 def compare_layers(
     lm: CausalLM,
@@ -66,7 +78,7 @@ def compare_layers(
     seed: int = 0,
     on_fit: Callable[[Fit], None] | None = None,
     progress: Shows = False,
-    **options: Any,
+    **options: Unpack[FitsOptions],
 ) -> tuple[LayerQuality, ...]:
     """Fit a head at each of several layers and measure all on the same held-out problems.
 
@@ -76,8 +88,9 @@ def compare_layers(
     `progress=True` shows how far it is, and a function is called with each `Progress`. Raises
     as `fit_scorer`.
     """
+    pools = list(given.check_pools(pools))
+    given.check_writer(lm)
     layers = sorted({check_layer(lm, layer) for layer in layers or some_layers(lm)})
-    pools = list(pools)
     if features is None:
         loss, targets = options.get("loss", "outcome"), options.get("targets")
         positions = positions_needed(lm, scorer, loss, targets)

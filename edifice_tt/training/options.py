@@ -1,11 +1,37 @@
 """How a head is fitted: the options of `fit_scorer`, checked."""
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 from edifice_tt.contract.errors import unknown_name
 from edifice_tt.contract.options import check_count, check_dropout
 
 LOSSES = ("outcome", "pairwise", "token", "step")
+
+
+class AnyLayerOptions(TypedDict, total=False):
+    """The fields of `FitOptions` but for `layer`, for type checkers."""
+
+    loss: str
+    scorer_hidden: int
+    dropout: float
+    lr: float
+    weight_decay: float
+    batch_problems: int
+    epochs: int
+    patience: int
+    folds: int
+    balance: bool
+    margin: float
+    centre: float
+    calibration: str
+    name: str
+
+
+class LayerOptions(AnyLayerOptions, total=False):
+    """The fields of `FitOptions`, for type checkers."""
+
+    layer: int | None
 
 
 @dataclass(frozen=True)

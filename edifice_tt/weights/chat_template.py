@@ -74,6 +74,8 @@ def render(
     def ask(typed: Mapping[str, Any]) -> Rendered:
         return process.render(template, {**typed, **constants}, iso_day)
 
+    if any(map(_has_parts, messages)):
+        values["messages"] = _as_taken(messages, lambda some: ask({**values, "messages": some}))
     rendered = ask(values)
     names_typed = sorted({name for text in _texts(values) for name in names.typed_in(text)})
     if not names_typed:
@@ -103,6 +105,29 @@ def render(
     spans = (match.span() for match in names.any.finditer(rendered.text))
     plain = [span for span in spans if not typed.isdisjoint(range(*span))]
     return rendered._replace(text=with_plain(rendered.text, plain))
+
+
+def _has_parts(message: Mapping[str, Any]) -> bool:
+    return isinstance(message.get("content"), list | tuple)
+
+
+def _as_taken(
+    messages: Sequence[Mapping[str, Any]], ask: Callable[[Any], Rendered]
+) -> list[Mapping[str, Any]]:
+    """The messages, with text parts joined where the template takes one text and no list."""
+    joined = [
+        {**one, "content": "".join(part["text"] for part in one["content"])}
+        if _has_parts(one)
+        else one
+        for one in messages
+    ]
+    try:
+        text = ask(list(messages)).text
+    except ValueError:
+        return joined
+    # A template that only prints a content prints the list as Python writes it.
+    lists = [str([*map(dict, one["content"])]) for one in messages if _has_parts(one)]
+    return joined if any(one in text for one in lists) else list(messages)
 
 
 def _check_day(day: str | None) -> str:

@@ -7,14 +7,19 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLMConfig
 from edifice_tt.contract.errors import CheckpointError, EdificeError, ToolchainError
 from edifice_tt.contract.tracing import one_line
-from edifice_tt.machine.memory import host_bytes
-from edifice_tt.machine.toolchain import require
+from edifice_tt.machine.memory import available_bytes
+from edifice_tt.machine.toolchain import open_device, require
+from edifice_tt.nn.cpu.bridge import compiles_c
 from edifice_tt.nn.formats import FORMATS
+from edifice_tt.nn.stored.blocks import keeps_blocks
+from edifice_tt.nn.stored.halves import HALVES, choose_dtype, narrows
 from edifice_tt.weights import catalog, gguf_config, huggingface_config, ollama
+from edifice_tt.weights.footprint import stored_bytes
 from edifice_tt.weights.gguf_names import is_model, part_names
 from edifice_tt.weights.gguf_parts import open_gguf
 from edifice_tt.weights.huggingface import is_huggingface, open_files
@@ -28,7 +33,8 @@ class LocalModel:
     """A model on this machine.
 
     `name` is what `load_pretrained` and `--model` take, and `place` tells who keeps it. The memory
-    is that of a text of 2048 tokens on a CPU, and `fits` whether as much is free; None is unknown.
+    is that of a text of 2048 tokens on a device, and `fits` whether as much is free there; None is
+    unknown.
     `problem` says why it cannot be loaded, and is empty for one that can.
     """
 
@@ -42,28 +48,42 @@ class LocalModel:
     problem: str
 
 
-def local_models() -> list[LocalModel]:
+def local_models(device: str | None = None, dtype: str | None = None) -> list[LocalModel]:
     """The models that this library, ollama, llama.cpp, LM Studio and Hugging Face keep here.
 
-    Only headers are read, so a damaged weight is not noticed. One that cannot be loaded is listed
-    with its problem. Nothing is downloaded.
+    Their memory is that on `device` (default: the one that models are loaded on), with `dtype` as
+    in `load_pretrained`. Only headers are read, so a damaged weight is not noticed. One that cannot
+    be loaded is listed with its problem. Nothing is downloaded. Raises `ToolchainError` for a
+    device that does not open.
     """
-    free, seen, models = host_bytes(), set[Path](), list[LocalModel]()
+    opened = default_device() if device is None else open_device(device)
+    dtype = choose_dtype(dtype, opened)
+    free, seen, models = available_bytes(opened), set[Path](), list[LocalModel]()
     for place, found in _PLACES.items():
         for name, locate in found():
-            model = _look(name, place, locate, free)
+            model = _look(name, place, locate, (opened, dtype), free)
             if (real := Path(os.path.realpath(model.path))) not in seen:
                 seen.add(real)
                 models.append(model)
     return models
 
 
-def _look(name: str, place: str, locate: Callable[[], Path], free: int | None) -> LocalModel:
+def default_device() -> str:
+    """The device that models are loaded on; the CPU where none opens."""
+    try:
+        return open_device(None)
+    except EdificeError:
+        return "CPU"
+
+
+def _look(
+    name: str, place: str, locate: Callable[[], Path], on: tuple[str, str | None], free: int | None
+) -> LocalModel:
     path, size, family, memory, problem = Path(), 0, "", None, ""
     try:
         path = locate()
         size = sum(one.stat().st_size for one in _files(path))
-        family, config, stored = _describe(path)
+        family, config, stored = _describe(path, *on)
         memory = stored + 4 * config.backbone.cache_size(1, catalog.CONTEXT)
     except Exception as error:  # one that is broken hides no other
         problem = one_line(error).removeprefix(f"{path}: ")
@@ -71,24 +91,36 @@ def _look(name: str, place: str, locate: Callable[[], Path], free: int | None) -
     return LocalModel(name, place, path, size, family, memory, fits, problem)
 
 
-def _describe(path: Path) -> tuple[str, CausalLMConfig, int]:
-    """The family, the options, and the bytes of the weights as a CPU stores them."""
+def _describe(path: Path, device: str, dtype: str | None) -> tuple[str, CausalLMConfig, int]:
+    """The family, the options, and the bytes of the weights as the device stores them."""
     if path.is_dir():
         family, config = huggingface_config.read_config(path / "config.json")
-        _check_no_judge(name for file in open_files(path) for name in file.entries)
-        return family.name, config, sum(one.stat().st_size for one in _files(path))
+        entries = {name: one for file in open_files(path) for name, one in file.entries.items()}
+        _check_no_judge(entries)
+        halves = dtype is None and compiles_c(device)  # which a CPU keeps as they are
+        kept = {n for n, one in entries.items() if halves and _is_half(one, device)}
+        left = [one.shape for name, one in entries.items() if name not in kept]
+        stay = sum(2 * math.prod(entries[name].shape) for name in kept)
+        return family.name, config, stay + stored_bytes(left, dtype, device)
     header = open_gguf(path)
     try:
         family, config = gguf_config.read_config(header)
     except ValueError as error:
         raise header.error(str(error)) from error
     _check_no_judge(header.entries)
-    stay = {form.ggml_type for form in FORMATS.values()}  # the rest becomes float32
+    forms = [form for form in FORMATS.values() if dtype in (None, form.dtype)]
+    types = [form.ggml_type for form in forms] if keeps_blocks(device) else []
     sizes = (
-        one.stop - one.start if one.ggml_type in stay else 4 * math.prod(one.shape)
+        one.stop - one.start
+        if one.ggml_type in types
+        else stored_bytes([one.shape], dtype, device)  # the rest is unpacked
         for one in header.entries.values()
     )
     return family.name, config, sum(sizes)
+
+
+def _is_half(entry: Any, device: str) -> bool:
+    return entry.dtype in HALVES and narrows(tuple(entry.shape), device)
 
 
 def _check_no_judge(names: Iterable[str]) -> None:

@@ -19,14 +19,14 @@ HERE = [
 
 @pytest.fixture
 def here(monkeypatch):
-    monkeypatch.setattr(local_models, "local_models", lambda: HERE)
+    monkeypatch.setattr(local_models, "local_models", lambda **_: HERE)
 
 
 def test_models_are_shown_with_what_they_need_and_what_is_wrong(here, capsys):
-    assert cli.main(["models"]) == 0
+    assert cli.main(["models", "--device", "CPU"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines[:4]] == [
-        ["here", "size", "memory", "family", "from"],
+        ["here", "size", "memory", "family", "from", "on", "CPU"],
         ["ollama:toy:1b", "98", "MB", "2.0", "GB", "llama", "ollama", "fits"],
         [
             *[
@@ -56,7 +56,7 @@ def test_models_are_shown_with_what_they_need_and_what_is_wrong(here, capsys):
 def test_the_json_of_models_has_every_field(monkeypatch, capsys):
     source = catalog.find("qwen3:0.6b").source
     one = et.LocalModel(source, "Hugging Face", Path("x"), 7, "qwen3", None, None, "no")
-    monkeypatch.setattr(local_models, "local_models", lambda: [one])
+    monkeypatch.setattr(local_models, "local_models", lambda **_: [one])
     assert cli.main(["models", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["here"] == [{**vars(one), "path": "x"}]

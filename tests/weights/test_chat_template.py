@@ -47,6 +47,28 @@ def test_generation_marks_are_passed_through():
     assert with_template(template).chat(ask("Yes")) == "Yes!"
 
 
+@pytest.mark.parametrize(
+    "template",
+    ["{{ messages[0]['content'] + '!' }}", "{{ messages[0]['content'] }}!"],
+    ids=["adds", "prints"],
+)
+def test_text_parts_are_joined_for_a_template_of_texts(template):
+    parts = [{"type": "text", "text": "Hi, "}, {"type": "text", "text": "you"}]
+    assert with_template(template).chat(ask(parts)) == "Hi, you!"
+
+
+def test_a_template_that_goes_through_the_parts_gets_them():
+    template = "{% for part in messages[0]['content'] %}<{{ part['text'] }}>{% endfor %}"
+    parts = [{"type": "text", "text": "Hi"}, {"type": "text", "text": "you"}]
+    assert with_template(template).chat(ask(parts)) == "<Hi><you>"
+
+
+def test_a_template_that_fails_on_text_and_parts_tells_its_own_error():
+    template = "{{ raise_exception('no users here') }}"
+    with pytest.raises(ValueError, match="no users here"):
+        with_template(template).chat(ask([{"type": "text", "text": "Hi"}]))
+
+
 def test_a_template_reads_the_options_that_it_is_given():
     template = "{{ thinking is false }} {{ tools[0].name }} {{ day | default('no day') }}"
     tokenizer = with_template(template)

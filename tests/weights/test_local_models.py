@@ -1,6 +1,7 @@
 """What other programs keep on a machine, each in its own layout below a home that is made here."""
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from test_ollama import LIBRARY, broken, keep
 import edifice_tt as et
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.weights import catalog, local_models, ollama
+from edifice_tt.weights.footprint import stored_bytes
 
 constants = pytest.importorskip("huggingface_hub.constants")
 
@@ -25,7 +27,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("EDIFICE_TT_HOME", str(tmp_path / "ours"))
     monkeypatch.setattr(ollama, "SERVICE", tmp_path / "none")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(local_models, "host_bytes", lambda: 10**9)
+    monkeypatch.setattr(local_models, "available_bytes", lambda device: 10**9)
     return tmp_path
 
 
@@ -79,6 +81,39 @@ def test_what_is_told_of_a_model_is_what_it_needs(home):
     assert (one.fits, one.problem) == (True, "")
 
 
+def test_the_memory_is_that_of_the_device_and_the_dtype(home, monkeypatch):
+    """Blocks stay where kernels read them, and all else is unpacked."""
+    path = put(home / ".lmstudio/models/we/m.gguf")
+    cache = 2 * 4 * 2 * 1 * 16 * 2048
+    stored = {one.name: one.memory_bytes - cache for one in et.local_models(dtype="float16")}
+    shapes = [array.shape for array in llama_weights().values()]
+    assert stored[str(path)] == stored_bytes(shapes, "float16", "CPU")
+    asked = []
+    monkeypatch.setattr(local_models, "open_device", lambda device: device)
+    monkeypatch.setattr(local_models, "choose_dtype", lambda dtype, device: dtype)
+    monkeypatch.setattr(local_models, "available_bytes", asked.append)
+    half = {
+        name: (1, a.shape, a.astype(np.float16).tobytes()) for name, a in llama_weights().items()
+    }
+    path = put(home / ".lmstudio/models/we/half.gguf", write_gguf, METADATA, half)
+    whole = sum(math.prod(shape) for shape in shapes)
+    for keeps, size in ((True, 2), (False, 4)):
+        monkeypatch.setattr(local_models, "keeps_blocks", lambda device, keeps=keeps: keeps)
+        told = {one.name: one for one in et.local_models("METAL")}[str(path)]
+        assert (told.memory_bytes, told.fits) == (size * whole + cache, None)
+    assert asked == ["METAL", "METAL"]
+
+
+def test_a_device_that_does_not_open_is_an_error_only_if_it_is_named(home, monkeypatch):
+    def closed(device):
+        raise et.ToolchainError("no device")
+
+    monkeypatch.setattr(local_models, "open_device", closed)
+    assert et.local_models() == []
+    with pytest.raises(et.ToolchainError, match="no device"):
+        et.local_models("METAL")
+
+
 def test_weights_of_a_type_that_does_not_stay_count_as_float32(home):
     I8 = 24
     tensors = {
@@ -92,7 +127,7 @@ def test_weights_of_a_type_that_does_not_stay_count_as_float32(home):
 @pytest.mark.parametrize(("free", "fits"), [(10**5, False), (None, None)])
 def test_a_model_that_does_not_fit_is_told_where_memory_is_known(home, monkeypatch, free, fits):
     path = put(home / ".lmstudio/models/we/m.gguf")
-    monkeypatch.setattr(local_models, "host_bytes", lambda: free)
+    monkeypatch.setattr(local_models, "available_bytes", lambda device: free)
     assert found()[str(path)].fits is fits
 
 
@@ -138,7 +173,7 @@ def test_a_file_that_two_keep_is_listed_once(home):
     assert [one.path for one in et.local_models()] == [path]
 
 
-def test_a_folder_of_the_hub_is_named_by_its_repository(home):
+def test_a_folder_of_the_hub_is_named_by_its_repository(home, monkeypatch):
     config = {
         "model_type": "llama",
         "hidden_size": 32,
@@ -152,12 +187,17 @@ def test_a_folder_of_the_hub_is_named_by_its_repository(home):
         "hidden_act": "silu",
     }
     in_hub(home, "config.json", Path.write_text, json.dumps(config))
-    no_tensors = (92).to_bytes(8, "little") + b"{}".ljust(92)
-    in_hub(home, "model.safetensors", Path.write_bytes, no_tensors)
+    one = {"dtype": "F16", "shape": [2, 32], "data_offsets": [0, 128]}
+    header = json.dumps({"w": one}).encode().ljust(92)
+    content = (92).to_bytes(8, "little") + header + bytes(128)
+    in_hub(home, "model.safetensors", Path.write_bytes, content)
     one = found()["we/toy"]
     assert (one.place, one.family, one.problem) == ("Hugging Face", "llama", "")
-    assert one.size_bytes == 100
-    assert one.memory_bytes == 100 + 2 * 4 * 3 * 1 * 16 * 2048
+    assert one.size_bytes == 228
+    cache = 2 * 4 * 3 * 1 * 16 * 2048
+    assert one.memory_bytes == 128 + cache
+    monkeypatch.setattr(local_models, "compiles_c", lambda device: False)  # as on a GPU
+    assert found()["we/toy"].memory_bytes == 256 + cache
 
 
 def test_a_judge_is_listed_as_one_and_not_as_a_language_model(home):
