@@ -27,7 +27,7 @@ class Chooser:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         from edifice_tt.scoring import steps
-        from edifice_tt.selection import select
+        from edifice_tt.selection import usable
 
         self.arguments, self.reads = arguments, None
         registry = load_registry()
@@ -41,11 +41,11 @@ class Chooser:
             self.scorer = _usual_scorer(arguments)
         self.verifier = options.open_verifier(arguments, self.scorer)
         if self.verifier is not None:
-            select.check_range(self.rule, self.verifier.name, "probability")
+            usable.check_range(self.rule, self.verifier.name, "probability")
         elif self.judge is None and self.scorer is not None:
             record = registry.find("scorer", self.scorer)
             self.reads = record.reads
-            select.check_range(self.rule, record.name, record.range)
+            usable.check_range(self.rule, record.name, record.range)
             steps.check_reduce(record, arguments.reduce)
         elif self.judge is not None:
             judging.check_fits(self.judge, self.rule, arguments.reduce)

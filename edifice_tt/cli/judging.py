@@ -107,7 +107,7 @@ def asks_itself(arguments: argparse.Namespace) -> bool:
 def check_fits(judge: Any, rule: Any, reduce: str | None) -> None:
     """Raise for a judge whose scores a rule cannot use, or whose steps cannot be so reduced."""
     from edifice_tt.scoring.steps import check_reduce
-    from edifice_tt.selection.select import check_range
+    from edifice_tt.selection.usable import check_range
 
     check_range(rule, judge.name, judge.range)
     check_reduce(judge, reduce)

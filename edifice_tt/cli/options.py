@@ -244,15 +244,17 @@ def check_apart(arguments: argparse.Namespace) -> None:
         check_other_file(path, read)
 
 
-def keep_n(arguments: argparse.Namespace) -> None:
-    """Let `--resume` without `-n` ask for as many candidates as the file was made with."""
+def keep_n(arguments: argparse.Namespace) -> argparse.Namespace:
+    """The arguments, where `--resume` without `-n` asks for as many as the file was made with."""
     from edifice_tt.pools.index import header_settings
 
     if arguments.resume and "n" not in vars(arguments).get(GIVEN, ()):
         n = header_settings(arguments.output).get("n")
         if type(n) is int:
-            arguments.n = n
-            vars(arguments).get(FROM_FILES, {}).pop("n", None)
+            values = vars(arguments)
+            files = {name: one for name, one in values.get(FROM_FILES, {}).items() if name != "n"}
+            return argparse.Namespace(**{**values, "n": n, FROM_FILES: files})
+    return arguments
 
 
 @contextmanager

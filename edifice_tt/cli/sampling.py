@@ -91,7 +91,7 @@ def _generate(arguments: argparse.Namespace) -> int:
 def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
     from edifice_tt.sampling.runs import open_run
 
-    options.keep_n(arguments)
+    arguments = options.keep_n(arguments)
     task, problems = asking.problems_of(arguments)
     answer = arguments.answer or task.answer if task else arguments.answer
     request = options.request_of(arguments, task, answer, rating.reads if rating else None)

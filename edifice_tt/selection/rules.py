@@ -13,7 +13,8 @@ from edifice_tt.contract.options import check_seed
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.given import check_candidates
 from edifice_tt.selection.answers import Named, find_answers, whole_text, without_thinking
-from edifice_tt.selection.select import Choice, check_scores, scorer_of
+from edifice_tt.selection.select import Choice
+from edifice_tt.selection.usable import check_scores, scorer_of
 
 CUT_OFF = ("abstain", "vote")  # what an answer does that was cut off before its end
 DELTA = 0.1  # how often the bound of `pessimistic` may fail, unless told otherwise

@@ -10,7 +10,8 @@ import numpy as np
 from edifice_tt.contract import registry
 from edifice_tt.pools.pool import Pool
 from edifice_tt.selection.rules import lower_bound, sigmoid
-from edifice_tt.selection.select import Rule, declared_range
+from edifice_tt.selection.select import Rule
+from edifice_tt.selection.usable import declared_range
 from edifice_tt.study.problems import Problem
 from edifice_tt.study.records import LeftOut
 from edifice_tt.study.statistics import Floats, best_of_ks, stacks

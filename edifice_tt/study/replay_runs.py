@@ -17,7 +17,8 @@ from edifice_tt.search.loop import make_search, run_search
 from edifice_tt.search.method import Method, best
 from edifice_tt.search.votes import votes
 from edifice_tt.selection.rules import answers_of
-from edifice_tt.selection.select import behind, scorer_of
+from edifice_tt.selection.select import behind
+from edifice_tt.selection.usable import scorer_of
 from edifice_tt.study.finished import (
     Finished,
     Place,

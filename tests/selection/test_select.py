@@ -9,7 +9,8 @@ from fake_plugins import Site, open_site
 import edifice_tt as et
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import PluginError, PoolWarning, UnknownNameError
-from edifice_tt.selection.select import check_options, check_range
+from edifice_tt.selection.select import check_options
+from edifice_tt.selection.usable import check_range
 
 site = pytest.fixture(open_site, name="site")
 

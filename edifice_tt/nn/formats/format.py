@@ -55,7 +55,7 @@ class Format:
 
     @property
     def nibbles(self) -> bool:
-        """Whether four bits say which number a weight is."""
+        """Whether the number of a weight is told by four bits."""
         whole = self.whole_numbers
         return whole is not None and (whole.bits == 4 or bool(whole.values))
 

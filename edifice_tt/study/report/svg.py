@@ -109,7 +109,7 @@ def round_logs(low: float, high: float) -> list[float]:
     ([4.0, 8.0, 16.0, 32.0, 64.0], [5, 7])
     """
     first, last = math.ceil(math.log2(low) - 1e-9), math.floor(math.log2(high) + 1e-9)
-    step = 1 + (last - first) // 8
+    step = 1 + max(0, last - first) // 8
     return [2.0**i for i in range(first, last + 1, step)] or [low, high]
 
 
