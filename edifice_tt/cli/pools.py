@@ -2,7 +2,7 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -180,20 +180,24 @@ def _grade(arguments: argparse.Namespace) -> None:
                     "answer, so its candidates cannot be graded; --problems FILE, with the options "
                     "of generate, fills it in"
                 )
-        pools = (add_gold(pool, given) for pool in file)
-        yield from _graded(pools, arguments.answer, sums)
+        yield from _graded(file, arguments.answer, sums, lambda pool: add_gold(pool, given))
 
     rewrite_pools(arguments.pool, graded)
     text = "\n".join(totals.of_graded(sums, arguments.pool, settings.get("max_tokens")))
     terminal.show_result(arguments, {"pool": str(arguments.pool), **sums.to_dict()}, text)
 
 
-def _graded(pools: Iterable[Any], answer: str | None, sums: totals.Totals) -> Iterator[Any]:
+def _graded(
+    pools: Iterable[Any],
+    answer: str | None,
+    sums: totals.Totals,
+    change: Callable[[Any], Any] = lambda pool: pool,
+) -> Iterator[Any]:
     """Yield the pools, graded if requested and possible, and count them; warn of the extractor."""
     from edifice_tt.selection.grade import mark_pool, warn_of_golds
 
     golds: dict[str, str] = {}
-    for pool in _telling(pools):
+    for pool in map(change, _telling(pools)):
         if answer is not None and pool.gold is not None:
             golds[pool.problem] = pool.gold
             try:
