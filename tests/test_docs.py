@@ -65,7 +65,7 @@ def test_python_blocks_run(page, monkeypatch, tiny_lm, tmp_path):
 def test_sessions_run(runner):
     page = runner("notebooks.md")
     sessions = [text for language, text in blocks(PAGES["notebooks.md"]) if language == "pycon"]
-    assert len(sessions) == 6
+    assert len(sessions) == 7
     for session in sessions:
         page.session(session)
 

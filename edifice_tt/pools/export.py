@@ -10,10 +10,9 @@ from typing import Any, BinaryIO
 from edifice_tt.contract.errors import unknown_name
 from edifice_tt.machine.extras import require
 from edifice_tt.machine.files import check_other_file, write_atomically
-from edifice_tt.pools.pool import PoolFile
+from edifice_tt.pools.pool import SCORE, PoolFile
 
 KINDS = ("csv", "parquet")
-SCORE = "score_"  # before a scorer's name, so that none takes the name of another column
 _TYPES = {
     "problem": "string",
     "prompt": "string",
@@ -54,10 +53,7 @@ def export_pools(
 
 def _rows(file: PoolFile) -> Iterator[dict[str, Any]]:
     for pool in file:
-        asked = {"problem": pool.problem, "prompt": str(pool.prompt), "gold": pool.gold}
-        for candidate in pool:
-            own = {name: getattr(candidate, name) for name in _TYPES if name not in asked}
-            yield asked | own | {f"{SCORE}{name}": x for name, x in candidate.scores.items()}
+        yield from pool.to_rows()
 
 
 def _columns(file: PoolFile) -> dict[str, str]:

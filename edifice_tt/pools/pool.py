@@ -18,6 +18,9 @@ from edifice_tt.pools.index import PoolIndex
 from edifice_tt.pools.messages import Message, keep
 from edifice_tt.pools.writer import PoolWriter, put_pools, write_pools
 
+SCORE = "score_"  # before a scorer's name, so that none takes the name of another column
+COLUMNS = ("index", "text", "answer", "correct", "finish_reason", "num_tokens", "seconds")
+
 
 @dataclass(frozen=True, repr=False)
 class Problem(Shown):
@@ -185,6 +188,19 @@ class Pool(Shown):
             **({"scoring": {n: dict(c) for n, c in self.scoring.items()}} if self.scoring else {}),
             **({} if self.search is None else {"search": dict(self.search)}),
         }
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A plain row per candidate, for a table: `pandas.DataFrame(pool.to_rows())`.
+
+        Each score has a column of its own, `score_NAME`. The others are those of `export_pools`.
+        """
+        asked = {"problem": self.problem, "prompt": str(self.prompt), "gold": self.gold}
+        return [
+            asked
+            | {name: getattr(candidate, name) for name in COLUMNS}
+            | {f"{SCORE}{name}": score for name, score in candidate.scores.items()}
+            for candidate in self
+        ]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the pool to a file, atomically."""

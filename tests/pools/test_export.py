@@ -91,3 +91,18 @@ def test_without_its_library_there_is_no_parquet_and_no_file(source, tmp_path, m
     with pytest.raises(ToolchainError, match=r"edifice-tt\[parquet\]"):
         et.export_pools(source, tmp_path / "x", "parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["pool"]
+
+
+def test_a_row_of_a_pool_is_that_of_its_export(tmp_path):
+    pool = et.Pool(
+        *("q", (et.Candidate(3, "7", answer="7", correct=True, scores={"judge": 0.25}),)),
+        problem="p",
+        gold="7",
+    )
+    pool.save(tmp_path / "pool.jsonl")
+    et.export_pools(tmp_path / "pool.jsonl", tmp_path / "pool.csv")
+    with (tmp_path / "pool.csv").open(newline="") as file:
+        (exported,) = csv.DictReader(file)
+    (row,) = pool.to_rows()
+    assert {name: "" if value is None else str(value) for name, value in row.items()} == exported
+    assert (row["problem"], row["index"], row["score_judge"]) == ("p", 3, 0.25)
