@@ -196,6 +196,7 @@ def test_a_device_that_cannot_run_a_check_fails_it_in_one_line(monkeypatch):
 
 def test_a_device_that_is_not_there_is_named_and_nothing_is_computed(monkeypatch):
     monkeypatch.setenv("EDIFICE_TT_PLUGINS", "")
+    monkeypatch.delenv("DEV", raising=False)
     monkeypatch.setattr(numbers, "check_numbers", lambda *_: pytest.fail("computed"))
     checks = examine("METAL")
     assert failed(checks) == ["device"]
@@ -265,7 +266,7 @@ def test_a_broken_plugin_is_a_fault_with_its_owner(site: Site, numb):
     site.install("broken", "raise RuntimeError('no good')")
     checks = examine("CPU")
     assert failed(checks) == ["plugin broken"]
-    assert checks["plugin broken"].found == "left out: RuntimeError: no good"
+    assert checks["plugin broken"].found == "left out: RuntimeError: no good (broken.py, line 1)"
     assert checks["plugin broken"].advice.startswith("broken 1.0: mend or uninstall it")
 
 

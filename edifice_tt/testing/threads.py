@@ -15,7 +15,8 @@ import numpy as np
 
 from edifice_tt.testing.promises import BrokenPromise, attempt, first_difference
 
-LINES, SECONDS = 500, 0.05  # of a thread in step; the longest wait for another thread
+LINES, SECONDS = 500, 1.0  # of a thread in step; the longest wait for another thread
+PAUSE = 5e-5  # seconds that leave another thread its turn
 Numbers = tuple[float, ...]
 
 
@@ -70,7 +71,7 @@ def _in_step(together: Barrier) -> Callable[[FrameType, str, Any], Any]:
             try:
                 together.wait(SECONDS)
             except BrokenBarrierError:  # one has ended, or waits for another
-                time.sleep(SECONDS / 1000)
+                time.sleep(PAUSE)
         return trace
 
     return trace

@@ -120,15 +120,15 @@ POOLS = [et.Pool("q", (et.Candidate(0, "a"),), problem=name) for name in "ab"]
         (lambda: et.score_pools(POOLS, POOLS, len), "the model comes first, given a list"),
         (
             lambda: et.score(None, POOLS, len),
-            "given a list; edifice_tt.score_pools.* scores several",
+            "must be one Pool; edifice_tt.score_pools.* scores several",
         ),
-        (lambda: et.score(None, "pool.jsonl", len), "expected one Pool, given a str; give a Pool"),
+        (lambda: et.score(None, "pool.jsonl", len), "'pool.jsonl' must be one Pool; read its pools"),
         (
             lambda: et.score_pools(None, POOLS[0], len),
-            "given one Pool, expected several; edifice_t",
+            "must be a list of Pools; put it into one",
         ),
-        (lambda: et.grade(POOLS), "expected one Pool, given a list; grade each of several"),
-        (lambda: et.select(POOLS), "expected candidates of one problem, given a Pool; give one"),
+        (lambda: et.grade(POOLS), "must be one Pool; grade each of several"),
+        (lambda: et.select(POOLS), "must be a Candidate; give one pool at a time"),
     ],
 )
 def test_what_stands_in_a_wrong_place_is_told_with_the_right_one(call, words):
