@@ -122,7 +122,7 @@ POOLS = [et.Pool("q", (et.Candidate(0, "a"),), problem=name) for name in "ab"]
             lambda: et.score(None, POOLS, len),
             "must be one Pool; edifice_tt.score_pools.* scores several",
         ),
-        (lambda: et.score(None, "pool.jsonl", len), "'pool.jsonl' must be one Pool; read its pools"),
+        (lambda: et.score(None, "pool.jsonl", len), "'pool.jsonl' must be one Pool; read its"),
         (
             lambda: et.score_pools(None, POOLS[0], len),
             "must be a list of Pools; put it into one",
