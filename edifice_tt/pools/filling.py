@@ -92,7 +92,7 @@ def begin_file(path: Path, settings: Mapping[str, Any], *, resume: bool, force: 
     if path.exists() and not force:
         raise EdificeError(
             f"{path} exists; use --resume to complete it, --force to replace it, or another name "
-            "(resume=True in Python)"
+            "(in Python: resume=True, or delete the file)"
         )
     header = header_line(settings)
     write_atomically(path, lambda file: file.write(header), overwrite=force)

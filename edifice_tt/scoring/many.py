@@ -1,12 +1,13 @@
 """Many pools -> the same with scores, several at once where the scorer waits for answers."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypedDict, Unpack
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
-from edifice_tt.contract.errors import PluginError
+from edifice_tt.contract.errors import PluginError, TrainedOnWarning
 from edifice_tt.contract.options import check_count
 from edifice_tt.contract.scorer_options import name_with
 from edifice_tt.contract.spelled import takes_options_of
@@ -43,6 +44,8 @@ def score_pools(
 ) -> Iterator[Pool]:
     """Yield each pool with a scorer's scores when it is ready; `options` are those of `score`.
 
+    A verifier that was trained on some of the problems is one `TrainedOnWarning` at the end.
+
     `concurrency` is the number of calls at once, from several threads: of pools, or of candidates
     with `per="answer"`. It is for scorers and functions that read text, and by default what the
     scorer declares.
@@ -61,8 +64,33 @@ def score_pools(
             "leave it out"
         )
     ask = score_alone if per == "answer" else call_at_once
-    scored = ask(partial(_score, lm, scorer, options), pools, count)
+    by = _score_quietly if reads == "states" else _score
+    scored: Iterable[Pool] = ask(partial(by, lm, scorer, options), pools, count)
+    if reads == "states":
+        scored = _told_of_seen(scored, str(getattr(scorer, "name", scorer)))
     return each(progress, scored, total, "problems scored")
+
+
+def _score_quietly(lm: CausalLM | None, scorer: Any, options: Any, pool: Pool) -> Pool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainedOnWarning)
+        return _score(lm, scorer, options, pool)
+
+
+def _told_of_seen(scored: Iterable[Pool], verifier: str) -> Iterator[Pool]:
+    """The pools; at their end one warning tells on how many the verifier was trained."""
+    seen = total = 0
+    for pool in scored:
+        total += 1
+        seen += verifier in pool.seen_by
+        yield pool
+    if seen:
+        warnings.warn(
+            f"verifier {verifier!r} was trained on {seen} of these {total} problems; how it scores "
+            "them says nothing about new ones",
+            TrainedOnWarning,
+            stacklevel=3,
+        )
 
 
 def _about(scorer: Any, options: "ScoreOptions") -> tuple[str, int, str]:

@@ -11,8 +11,9 @@ from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLMConfig
 from edifice_tt.contract.errors import CheckpointError, EdificeError, ToolchainError
+from edifice_tt.contract.shown import Shown, Table
 from edifice_tt.contract.tracing import one_line
-from edifice_tt.machine.memory import available_bytes
+from edifice_tt.machine.memory import available_bytes, in_words
 from edifice_tt.machine.toolchain import open_device, require
 from edifice_tt.nn.cpu.bridge import compiles_c
 from edifice_tt.nn.formats import FORMATS
@@ -28,8 +29,8 @@ from edifice_tt.weights.rewards.kinds import head_tensors, refusal_of
 Found = Iterator[tuple[str, Callable[[], Path]]]  # a name, and what finds its path or raises
 
 
-@dataclass(frozen=True)
-class LocalModel:
+@dataclass(frozen=True, repr=False)
+class LocalModel(Shown):
     """A model on this machine.
 
     `name` is what `load_pretrained` and `--model` take, and `place` tells who keeps it. The memory
@@ -46,6 +47,15 @@ class LocalModel:
     memory_bytes: int | None
     fits: bool | None
     problem: str
+
+    def _line(self) -> str:
+        memory = "" if self.memory_bytes is None else f", takes {in_words(self.memory_bytes)}"
+        room = {True: ", fits", False: ", needs more memory than is free", None: ""}[self.fits]
+        told = f": {self.problem}" if self.problem else f"{memory}{room}"
+        return f"{self.name} of {self.place}, {in_words(self.size_bytes)}{told}"
+
+    def _table(self) -> Table:
+        return (), vars(self).items()
 
 
 def local_models(device: str | None = None, dtype: str | None = None) -> list[LocalModel]:

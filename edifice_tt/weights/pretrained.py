@@ -99,11 +99,22 @@ def locate(model: str | os.PathLike[str]) -> tuple[Path, str]:
 
 
 def _located(model: str | os.PathLike[str], named: str | None) -> tuple[Path, str]:
-    path = Path(model) if named is None else catalog.locate(named)
+    path = Path(model) if named is None else _fetched(named)
     if not os.access(path, os.R_OK):
         raise CheckpointError(f"{path}: permission denied")
     # A pool's settings are UTF-8, which a path need not be.
     return path, named or whole_name(path).encode(errors="backslashreplace").decode()
+
+
+def _fetched(name: str) -> Path:
+    """What a name means; an error tells where ollama has a model of that name here."""
+    try:
+        return catalog.locate(name)
+    except EdificeError as error:
+        kept = ollama.PREFIX + name
+        if kept in {one for one, _ in ollama.manifests()}:
+            raise type(error)(f"{error}; did you mean {kept}, which ollama has here?") from error
+        raise
 
 
 def _find(model: str | os.PathLike[str]) -> str | None:
@@ -125,7 +136,7 @@ def _find(model: str | os.PathLike[str]) -> str | None:
         raise CheckpointError(
             f"{text}: there is no such file or folder; edifice-tt models lists what can be named"
         )
-    raise unknown_name("model", text, known)
+    raise unknown_name("model", text, [*known, *(name for name, _ in ollama.manifests())])
 
 
 def load_builtin(

@@ -98,7 +98,7 @@ def test_a_table_cuts_long_texts():
     assert len(candidate._repr_html_()) < 2000
 
 
-SMALL = {"Agreement", "Ask", "Books", "Filling", "LocalModel", "Outcome", "Progress", "Until"}
+SMALL = {"Agreement", "Ask", "Books", "Filling", "Outcome", "Progress", "Until"}
 
 
 def test_a_public_record_is_small_or_has_a_line_of_its_own():

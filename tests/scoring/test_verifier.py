@@ -104,6 +104,15 @@ def test_a_file_brings_back_the_same_numbers_and_all_that_was_said(tiny_lm, veri
         assert getattr(again, name) == getattr(verifier, name)
 
 
+def test_many_problems_that_it_was_trained_on_are_one_warning(tiny_lm, verifier):
+    seen = [replace(POOL, prompt="seen", problem=name) for name in "pq"]
+    with pytest.warns(et.TrainedOnWarning) as caught:
+        pools = list(et.score_pools(tiny_lm, [*seen, POOL], verifier))
+    (told,) = caught
+    assert "was trained on 2 of these 3 problems" in str(told.message)
+    assert [bool(pool.seen_by) for pool in pools] == [True, True, False]
+
+
 def test_problems_that_it_was_trained_on_are_told(tiny_lm, verifier):
     with pytest.warns(PoolWarning, match="'judge' was trained on problem '0'"):
         pool = et.score(tiny_lm, replace(POOL, prompt="seen"), verifier)

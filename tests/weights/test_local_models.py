@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from test_ollama import LIBRARY, broken, keep
 
 import edifice_tt as et
 from edifice_tt.contract.errors import EdificeError
+from edifice_tt.machine.memory import in_words
 from edifice_tt.weights import catalog, local_models, ollama
 from edifice_tt.weights.footprint import stored_bytes
 
@@ -79,6 +81,10 @@ def test_what_is_told_of_a_model_is_what_it_needs(home):
     weights = sum(array.nbytes for array in llama_weights().values())
     assert one.memory_bytes == weights + 2 * 4 * 2 * 1 * 16 * 2048
     assert (one.fits, one.problem) == (True, "")
+    size, memory = in_words(one.size_bytes), in_words(one.memory_bytes)
+    assert (
+        repr(replace(one, name="m")) == f"<LocalModel m of LM Studio, {size}, takes {memory}, fits>"
+    )
 
 
 def test_the_memory_is_that_of_the_device_and_the_dtype(home, monkeypatch):

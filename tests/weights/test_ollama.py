@@ -57,6 +57,19 @@ def test_a_name_that_is_not_there_gets_the_nearest(store):
         et.load_pretrained("ollama:qwen3")
 
 
+def test_a_name_without_its_prefix_gets_it_as_advice(store, monkeypatch):
+    def offline(name):
+        raise CheckpointError("no network")
+
+    keep(store, f"{LIBRARY}/smollm2/135m", b"")
+    keep(store, f"{LIBRARY}/toy/1b", b"")
+    with pytest.raises(UnknownNameError, match="did you mean 'ollama:toy:1b'"):
+        et.load_pretrained("toy:1b")
+    monkeypatch.setattr(catalog, "locate", offline)
+    with pytest.raises(CheckpointError, match="no network; did you mean ollama:smollm2:135m"):
+        et.load_pretrained("smollm2:135m")
+
+
 def test_without_ollama_no_name_is_known(store):
     with pytest.raises(UnknownNameError, match="known: none; to have it here: ollama pull"):
         et.load_pretrained("ollama:toy")

@@ -3,8 +3,10 @@ import errno
 import io
 import json
 import math
+import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -18,6 +20,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 from matplotlib.text import Annotation, Text
 
+import edifice_tt as et
 from edifice_tt.testing import run_command
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -492,3 +495,16 @@ assert "matplotlib" in sys.modules
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, stdout=subprocess.PIPE)
+
+
+def test_the_cell_of_the_readme_draws_a_figure(tmp_path, monkeypatch):
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    (cell,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    candidates = tuple(et.Candidate(i, str(i % 2), correct=i % 2 == 0) for i in range(4))
+    et.write_pools(tmp_path / "pool.jsonl", [et.Pool("q", candidates)])
+    monkeypatch.chdir(tmp_path)
+    display = SimpleNamespace(Image=lambda png: png)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    names = {}
+    exec(cell, names)
+    assert names["png"].startswith(b"\x89PNG")
