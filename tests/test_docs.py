@@ -170,6 +170,15 @@ def test_every_test_that_is_named_exists(page):
 # --- statistics.md
 
 
+PROMISES = {"determinism.md", "devices.md", "statistics.md", "trust.md"}  # sentence by sentence
+
+
+@pytest.mark.parametrize("page", sorted({*PAGES} - PROMISES))
+def test_names_of_tests_stand_at_the_end_of_a_section(page):
+    """Not in a sentence, where they would stop its reader."""
+    assert re.findall(r"\(`test_(?!time_compute`)\w+`[^)]*\)", PAGES[page]) == []
+
+
 def test_every_sentence_and_every_row_of_the_statistics_names_its_test():
     page = PAGES["statistics.md"]
     items = re.findall(r"^- .*?(?=^- |^$|\Z)", page, re.M | re.S)
