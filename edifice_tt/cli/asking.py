@@ -20,26 +20,27 @@ MAKE_PROBLEMS = "pools.tasks:make_problems"
 def add_problems(command: argparse.ArgumentParser) -> None:
     """Add the arguments that name one question or many, and how answers are found."""
     command.add_argument("prompt", nargs="?", help="the question; - reads it from standard input")
-    command.add_argument(
+    group = command.add_argument_group("many questions")
+    group.add_argument(
         "--problems",
         type=Path,
         metavar="FILE",
         help='many questions: JSON lines of {"prompt" or "messages", "problem", "gold"}, a .csv or '
         "a .parquet; needs -o",
     )
-    add_reading(command)
-    command.add_argument("--task", help="problems of a task (edifice-tt tasks); needs -o")
-    command.add_argument(
+    add_reading(group)
+    group.add_argument("--task", help="problems of a task (edifice-tt tasks); needs -o")
+    group.add_argument(
         "--num", type=int, help=f"how many problems of the task (default: {NUM_PROBLEMS})"
     )
     splits = "of the task: {} (default) or test"
-    add_option(command, MAKE_PROBLEMS, "--split", splits, unset=True, choices=SPLITS)
-    command.add_argument(
+    add_option(group, MAKE_PROBLEMS, "--split", splits, unset=True, choices=SPLITS)
+    group.add_argument(
         "--answer", help=f"extract answers and mark those that are right: {options.EXTRACTORS}"
     )
 
 
-def add_reading(command: argparse.ArgumentParser) -> None:
+def add_reading(command: options.Group) -> None:
     """Add how a file of problems is to be read."""
     command.add_argument(
         "--format", metavar="NAME", help=f"of the problems: {', '.join(sorted(FORMATS))}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import edifice_tt as et
 from edifice_tt.cli import judging, options, terminal
-from edifice_tt.cli.choosing import Chooser
+from edifice_tt.cli.choosing import Chooser, add_selection
 from edifice_tt.cli.leader import Leader
 from edifice_tt.cli.options import Add
 from edifice_tt.contract.errors import EdificeError, unknown_name
@@ -32,7 +32,7 @@ COMMANDS = {
 
 def register(add: Add) -> None:
     """Add the command of this room."""
-    groups = (options.add_sampling, options.add_selection, options.add_scoring)
+    groups = (options.add_sampling, add_selection, options.add_scoring)
     chat = add("chat", _chat, "talk, with the best of N answers in each turn", *groups)
     judging.add_judging(chat)
     options.add_output(chat, "keep the scored pool of each turn in this file")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import edifice_tt as et
 from edifice_tt.cli import judging, options, terminal, votes
-from edifice_tt.cli.parser import default_of
+from edifice_tt.cli.parser import add_option, default_of
 from edifice_tt.cli.rule_options import rule_options
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.contract.wording import cut_off_of
@@ -16,6 +16,36 @@ from edifice_tt.scoring.shipped import SHIPPED
 
 if TYPE_CHECKING:
     from edifice_tt.sampling.request import Request
+
+
+def add_selection(command: argparse.ArgumentParser) -> None:
+    """Add the rule, and what it goes by."""
+    group = command.add_argument_group("the rule that selects")
+    add_option(
+        group,
+        "selection.select:select",
+        ("--rule", "--rules"),
+        "{} (default), majority, weighted, weighted_logit, pessimistic, random, oracle, or a "
+        "plugin's",
+    )
+    group.add_argument(
+        "--scorer",
+        help="whose scores to use, for best_of_n, weighted, weighted_logit and pessimistic; may be "
+        "left out where there is one (best-of: what suits the prompt)",
+    )
+    group.add_argument(
+        "--answer",
+        help="what counts as one answer, for majority, weighted, weighted_logit and pessimistic: "
+        f"{options.EXTRACTORS}",
+    )
+    group.add_argument(
+        "--cut-off",
+        choices=("abstain", "vote"),
+        help="what answers do that were cut off, for majority, weighted, weighted_logit and "
+        "pessimistic: abstain (default) or vote",
+    )
+    others = "another option of the rule: seed=3 for random, delta=0.05 for pessimistic; repeatable"
+    group.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help=others)
 
 
 class Chooser:

@@ -23,16 +23,17 @@ def register(add: Add) -> None:
 
 
 def add_judging(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
+    group = command.add_argument_group("a judge that scores")
+    group.add_argument(
         "--judge",
         metavar="MODEL",
         help="score with a reward model: a folder, a GGUF file or a name (edifice-tt judge MODEL "
         "tells what it is), not --scorer",
     )
-    _add_options(command)
+    _add_options(group)
 
 
-def _add_options(command: argparse.ArgumentParser) -> None:
+def _add_options(command: options.Group) -> None:
     def option(name: str, metavar: str, help: str, **more: Any) -> None:
         command.add_argument(f"--judge-{name}", metavar=metavar, help=help, **more)
 

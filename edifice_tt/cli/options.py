@@ -34,23 +34,32 @@ WRITTEN, MODELS = ("output", "csv", "parquet"), ("model", "verifier", "judge", "
 EXTRACTORS = "text, number, final_number, boxed, regex:PATTERN, or a plugin's"
 # (name, function, summary, *groups of arguments) -> the command's parser
 Add = Callable[..., argparse.ArgumentParser]
+Group = argparse._ActionsContainer  # a command, or a group of its options
 
 
-def add_device(command: argparse.ArgumentParser) -> None:
+def add_device(command: Group) -> None:
     command.add_argument("--device", help="tinygrad device, for example METAL, CUDA, CL or CPU")
 
 
-def add_loading(command: argparse.ArgumentParser) -> None:
-    add_device(command)
+def add_loading(command: argparse.ArgumentParser, named: bool = False) -> None:
+    """Add how a model is loaded; if `named`, its name, too."""
+    model = command.add_argument_group("the model")
+    if named:
+        model.add_argument(
+            *("-m", "--model"),
+            default=DEFAULT_MODEL,
+            help=f"file, folder or name: edifice-tt models shows names (default: {DEFAULT_MODEL})",
+        )
+    add_device(model)
     add_option(
-        command,
+        model,
         "weights.pretrained:load_pretrained",
         "--activations",
         "{} (default), or int8: rounded to 8 bits as llama.cpp does, faster on a CPU with a "
         "quantised model",
         metavar="KIND",
     )
-    command.add_argument(
+    model.add_argument(
         "--dtype",
         help="store the weights as float32, float16 or bfloat16 (default: the blocks of a GGUF "
         "file stay where the device has kernels for them, else float32)",
@@ -74,15 +83,12 @@ def _add_repeatable(command: Any, option: str, metavar: str, help: str, **more: 
 
 
 def add_sampling(command: argparse.ArgumentParser, of_search: bool = False) -> None:
-    command.add_argument(
-        *("-m", "--model"),
-        default=DEFAULT_MODEL,
-        help=f"file, folder or name: edifice-tt models shows names (default: {DEFAULT_MODEL})",
-    )
-    option = partial(add_option, command, "sampling.generate:generate")
+    add_loading(command, named=True)
+    group = command.add_argument_group("sampling")
+    option = partial(add_option, group, "sampling.generate:generate")
     if of_search:
         most = "the most rows; default: the method's own"
-        command.add_argument("-n", "--n", type=whole_number(1, "16"), help=most)
+        group.add_argument("-n", "--n", type=whole_number(1, "16"), help=most)
     else:
         option(("-n", "--n"), "candidates (default: {})")
     option("--seed")
@@ -91,22 +97,21 @@ def add_sampling(command: argparse.ArgumentParser, of_search: bool = False) -> N
     option("--top-p", "{:g}: all tokens (default)")
     option("--max-tokens", "default: {}, or the task's", unset=True)
     stop = r"end an answer here; \n is a line end; repeatable"
-    _add_repeatable(command, "--stop", "TEXT", stop, type=stop_text)
-    command.add_argument("--system", help="system message of the chat template")
+    _add_repeatable(group, "--stop", "TEXT", stop, type=stop_text)
+    group.add_argument("--system", help="system message of the chat template")
     of_template = (
         "what the chat template reads, in JSON or as text: enable_thinking=false; repeatable"
     )
-    _add_repeatable(command, "--template-option", "NAME=VALUE", of_template)
-    command.add_argument("--raw", action="store_true", help="no chat template: continue the text")
-    command.add_argument(
+    _add_repeatable(group, "--template-option", "NAME=VALUE", of_template)
+    group.add_argument("--raw", action="store_true", help="no chat template: continue the text")
+    group.add_argument(
         "--confidence",
         metavar="A,B",
         help=f"keep what scorers of these names read: {', '.join(CONFIDENCES)}",
     )
     batches = "candidates that decode together: fewer need less memory (default: {})"
     option("--batch-size", batches)
-    add_loading(command)
-    command.add_argument(
+    group.add_argument(
         "--devices",
         metavar="A,B",
         help="several of one kind that share the candidates, for example CUDA:0,CUDA:1",
@@ -114,44 +119,17 @@ def add_sampling(command: argparse.ArgumentParser, of_search: bool = False) -> N
     take_settings(command, SAMPLING)
 
 
-def add_selection(command: argparse.ArgumentParser) -> None:
-    add_option(
-        command,
-        "selection.select:select",
-        ("--rule", "--rules"),
-        "{} (default), majority, weighted, weighted_logit, pessimistic, random, oracle, or a "
-        "plugin's",
-    )
-    command.add_argument(
-        "--scorer",
-        help="whose scores to use, for best_of_n, weighted, weighted_logit and pessimistic; may be "
-        "left out where there is one (best-of: what suits the prompt)",
-    )
-    command.add_argument(
-        "--answer",
-        help="what counts as one answer, for majority, weighted, weighted_logit and pessimistic: "
-        f"{EXTRACTORS}",
-    )
-    command.add_argument(
-        "--cut-off",
-        choices=("abstain", "vote"),
-        help="what answers do that were cut off, for majority, weighted, weighted_logit and "
-        "pessimistic: abstain (default) or vote",
-    )
-    others = "another option of the rule: seed=3 for random, delta=0.05 for pessimistic; repeatable"
-    _add_repeatable(command, "--option", "NAME=VALUE", others)
-
-
 def add_scoring(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
+    group = command.add_argument_group("scoring")
+    group.add_argument(
         "--reduce",
         help="what makes one score of a scorer of steps: last (default), min, max, mean or product",
     )
-    command.add_argument(
+    group.add_argument(
         "--verifier", metavar="FILE", help="score with a head of edifice-tt train, not --scorer"
     )
     of_scorer = "an option of the scorer, which becomes part of its name: window=64; repeatable"
-    _add_repeatable(command, "--scorer-option", "NAME=VALUE", of_scorer)
+    _add_repeatable(group, "--scorer-option", "NAME=VALUE", of_scorer)
 
 
 def scorer_of(arguments: argparse.Namespace) -> str | None:

@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import edifice_tt as et
-from edifice_tt.cli import asking, judging, options, scoring, terminal, totals, votes, work, workers
+from edifice_tt.cli import (
+    asking,
+    choosing,
+    judging,
+    options,
+    scoring,
+    terminal,
+    totals,
+    votes,
+    work,
+    workers,
+)
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.cli.rule_options import rule_options
@@ -45,7 +56,7 @@ def register(add: Add) -> None:
         help="model, for a scorer that reads hidden states "
         f"(of a verifier: its own, or {options.DEFAULT_MODEL}, unless told otherwise)",
     )
-    select = add("select", _select, "choose a candidate of each problem", options.add_selection)
+    select = add("select", _select, "choose a candidate of each problem", choosing.add_selection)
     select.add_argument("pool", type=Path, help="pool file")
     grade = add("grade", _grade, "mark which candidates of a pool file are right")
     grade.add_argument("pool", type=Path, help="pool file with gold answers; it is rewritten")

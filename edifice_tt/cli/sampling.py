@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import edifice_tt as et
 from edifice_tt.cli import asking, judging, options, searching, terminal, workers
-from edifice_tt.cli.choosing import Chooser, cut_off_lines, sample, table_of
+from edifice_tt.cli.choosing import Chooser, add_selection, cut_off_lines, sample, table_of
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.rating import RatedRun, Rating, wanted
 from edifice_tt.contract.errors import EdificeError
@@ -27,7 +27,7 @@ def register(add: Add) -> None:
         _best_of,
         "sample, score, select",
         options.add_sampling,
-        options.add_selection,
+        add_selection,
         options.add_scoring,
         judging.add_judging,
     )

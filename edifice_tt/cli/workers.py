@@ -23,19 +23,20 @@ _OF_EXECUTOR = {
 
 def add_workers(command: argparse.ArgumentParser) -> None:
     """Add the options that have the work done by several workers."""
-    command.add_argument(
+    group = command.add_argument_group("several workers")
+    group.add_argument(
         "--workers",
         type=whole_number(1, "4"),
         metavar="N",
         help="share the problems out to so many processes, each with a model of its own",
     )
     cores = "what each may use (default: this machine's, shared out; of a cluster: 1)"
-    command.add_argument("--cores-per-worker", type=whole_number(1, "2"), metavar="N", help=cores)
+    group.add_argument("--cores-per-worker", type=whole_number(1, "2"), metavar="N", help=cores)
     gpus = "GPUs for each, where the executor knows them"
-    command.add_argument("--gpus-per-worker", type=whole_number(1, "1"), metavar="N", help=gpus)
+    group.add_argument("--gpus-per-worker", type=whole_number(1, "1"), metavar="N", help=gpus)
     executor = "who runs the workers: processes (default), or a plugin's: ray, dask"
-    command.add_argument("--executor", metavar="NAME", help=executor)
-    command.add_argument("--address", help="where the executor's cluster is")
+    group.add_argument("--executor", metavar="NAME", help=executor)
+    group.add_argument("--address", help="where the executor's cluster is")
 
 
 def are_asked_for(arguments: argparse.Namespace) -> bool:
