@@ -49,15 +49,12 @@ def _reading(form: Format) -> Iterator[str]:
     if whole is None:
         yield f"#define SIXTEEN_{form.name} ({form.c})"
         return
-    number = whole.number
-    if whole.values:
-        number = f"CHOSEN({number}, {', '.join(map(str, whole.values))})"
     if form.nibbles:
         values = whole.values or range(-whole.offset, 16 - whole.offset)
         yield f"#define INDEX_{form.name} ({whole.number})"
         yield f"#define VALUES_{form.name} {', '.join(map(str, values))}"
     for what, expression in (
-        ("NUMBER", number),
+        ("NUMBER", whole.chosen),
         ("SCALE", whole.scale),
         ("MINIMUM", whole.minimum),
     ):

@@ -28,6 +28,13 @@ class WholeNumbers:
     head: tuple[int, int] | None = None  # bytes in numbers smaller than 4 bytes; else the scales
     values: tuple[int, ...] = ()
 
+    @property
+    def chosen(self) -> str:
+        """The bytes of the weights, by way of their values if there are any."""
+        if not self.values:
+            return self.number
+        return f"CHOSEN({self.number}, {', '.join(map(str, self.values))})"
+
 
 @dataclass(frozen=True)
 class Format:

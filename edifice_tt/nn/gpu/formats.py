@@ -46,5 +46,5 @@ def _expressions(form: Format) -> tuple[str, str, str]:
         assert form.dtype is not None
         return _PLAIN[form.dtype], "1", "0"
     if whole.bits == 8:
-        return f"SIGNED_BYTE({whole.number})", whole.scale, whole.minimum
-    return f"((int)({whole.number}) - {whole.offset})", whole.scale, whole.minimum
+        return f"SIGNED_BYTE({whole.chosen})", whole.scale, whole.minimum
+    return f"((int)({whole.chosen}) - {whole.offset})", whole.scale, whole.minimum
