@@ -71,9 +71,10 @@ def register(add: Add) -> None:
         "source",
         type=Path,
         help='JSON lines, a problem each, with "candidates" or "completions"; "choices" of a '
-        "server, or samples of lm-eval",
+        "server, samples of lm-eval, or a log of Inspect",
     )
-    add_option(take, "pools.foreign:import_pools", "--scorer", "name of their scores (default: {})")
+    told = "name of their scores (default: {}); of a log of Inspect: who says what is right"
+    add_option(take, "pools.foreign:import_pools", "--scorer", told)
     take.add_argument(
         "--range",
         choices=RANGES,

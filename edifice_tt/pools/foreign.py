@@ -12,6 +12,7 @@ from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.contract.records import RANGES
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.foreign_shapes import Samples, answer_of, pool_of
+from edifice_tt.pools.inspect_logs import is_log, read_log
 from edifice_tt.pools.pool import Pool
 from edifice_tt.pools.rows import Number, plain, read_each, take, take_id, take_text
 
@@ -33,10 +34,15 @@ def import_pools(
 
     Two shapes of others: answers of OpenAI-compatible servers with their `choices`, alone or in the
     lines of a batch; and samples that lm-eval logged, with their `resps`.
+    Logs of Inspect, `.json` or `.eval`, are known by how they begin: an epoch is a candidate,
+    and their scorers keep their names. `scorer` may be the one of them that says what is right.
     Raises `CheckpointError` with file and line number for a line of another shape.
     """
     if range is not None and range not in RANGES:
         raise ValueError(f"range={range!r} must be one of {', '.join(RANGES)}")
+    if is_log(source):
+        yield from read_log(source, scorer, range, model)
+        return
     settings = {} if model is None else {"model": model}
     left_out: dict[str, None] = {}  # names in order
     samples = Samples()
