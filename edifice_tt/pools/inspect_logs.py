@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from edifice_tt.contract.errors import CheckpointError, PoolWarning
+from edifice_tt.machine.json_text import check_whole
 from edifice_tt.pools.candidates import Candidate
-from edifice_tt.pools.inspect_samples import Fields, Reader, fields_of
+from edifice_tt.pools.inspect_samples import Fields, Reader, fields_of, list_of
 from edifice_tt.pools.messages import Message
 from edifice_tt.pools.pool import Pool
 
@@ -69,8 +70,15 @@ Groups = dict[str, list[Any]]
 Chat = tuple[Message, ...]
 
 
+def _loads(content: bytes) -> Fields:
+    text = content.decode("utf-8-sig")
+    value = json.loads(text)
+    check_whole(text, value)
+    return fields_of(value)
+
+
 def _of_json(path: Path) -> tuple[Fields, Groups]:
-    log = json.loads(path.read_text(encoding="utf-8-sig"))
+    log = _loads(path.read_bytes())
     samples = log.pop("samples", None)
     if type(samples) is not list:
         raise ValueError("it holds no samples; evaluate with --log-samples")
@@ -95,7 +103,7 @@ def _of_zip(archive: Any) -> tuple[Fields, Groups]:
 
 def _member(archive: Any, name: str) -> Fields:
     try:
-        return fields_of(json.loads(archive.read(name)))
+        return _loads(archive.read(name))
     except NotImplementedError as error:
         raise CheckpointError(
             f"{archive.fp.name}: {name} is compressed in a way that this Python cannot read "
@@ -133,7 +141,7 @@ class _Log:
         settings: Fields = {"model": model} if isinstance(model, str) else {}
         settings |= {"n": epochs} if type(epochs) is int else {}
         order = fields_of(about.get("dataset")).get("sample_ids")
-        places = {str(name): place for place, name in enumerate(order or ())}
+        places = {str(name): place for place, name in enumerate(list_of(order))}
         for problem in sorted(self.groups, key=lambda name: places.get(name, len(places))):
             yield replace(self._pool(problem), settings=settings)
         remarks = [f"{told}: {count:,}" for told, count in self.samples.remarks.items() if count]
@@ -149,7 +157,7 @@ class _Log:
         for sample in map(self.load, self.groups[problem]):
             epoch, gold = sample.get("epoch"), sample.get("target")
             try:
-                if type(epoch) is not int or epoch < 1:
+                if type(epoch) is not int or not 1 <= epoch < 2**63:
                     raise ValueError(f"epoch={epoch!r:.40} must be a whole number from 1 on")
                 if sample.get("error") and not sample.get("scores"):
                     failed.append(self.samples.asked(sample))
@@ -174,10 +182,11 @@ class _Log:
 
     def _gold(self, target: Any) -> str | None:
         """The right answer; of several the first."""
-        several = target if type(target) is list else [target]
+        several = list_of(target) or [target]
         told = "problems with several right answers keep the first as gold"
         self._count(told, len(several) > 1)
-        return str(several[0]) if several and several[0] not in (None, "") else None
+        first = several[0]
+        return str(first) if isinstance(first, str | int | float) and first != "" else None
 
     def _count(self, what: str, count: int) -> None:
         self.samples.remarks.update({what: count})

@@ -22,6 +22,11 @@ def fields_of(value: Any) -> Fields:
     return value if type(value) is dict else {}
 
 
+def list_of(value: Any) -> list[Any]:
+    """The values of a list; none of anything else."""
+    return value if type(value) is list else []
+
+
 @dataclass
 class Reader:
     """Reads samples, and counts what a pool cannot hold."""
@@ -41,7 +46,7 @@ class Reader:
 
     def asked(self, sample: Fields) -> tuple[Message, ...]:
         """What was asked: all that stands before what the model said first."""
-        chat = [one for one in sample.get("messages") or () if type(one) is dict]
+        chat = [one for one in list_of(sample.get("messages")) if type(one) is dict]
         made = [place for place, one in enumerate(chat) if one.get("source") == "generate"]
         made = made or [place for place, one in enumerate(chat) if one.get("role") == "assistant"]
         given = sample.get("input")
@@ -52,7 +57,7 @@ class Reader:
 
     def _text(self, message: Fields) -> str:
         content = message.get("content")
-        parts = [fields_of(one) for one in content] if type(content) is list else []
+        parts = [fields_of(one) for one in list_of(content)]
         texts = [one.get("text") for one in parts if one.get("type") == "text"]
         if len(texts) < len(parts):
             self.remarks["chats lost their parts that are no text"] += 1
@@ -60,7 +65,7 @@ class Reader:
 
     def candidate(self, sample: Fields, index: int) -> Candidate:
         output = fields_of(sample.get("output"))
-        choices = output.get("choices") or [{}]
+        choices = list_of(output.get("choices")) or [{}]
         if len(choices) > 1:
             self.remarks["samples keep the first of several choices, as their scorers do"] += 1
         choice = fields_of(choices[0])
@@ -91,7 +96,7 @@ class Reader:
             scores=scores,
             correct=None if right not in (0, 1) else right == 1,
             answer=told if isinstance(told, str) else None,
-            seconds=_finite(seconds),
+            seconds=None if (_finite(seconds) or 0) < 0 else _finite(seconds),
         )
 
     def _scores(self, given: Fields) -> Iterator[tuple[str, float]]:
@@ -119,7 +124,7 @@ class Reader:
 
 def _thought(content: Any) -> str:
     """The thinking of a message; of what is hidden its summary."""
-    parts = [fields_of(one) for one in content] if type(content) is list else []
+    parts = [fields_of(one) for one in list_of(content)]
     thoughts = (
         one.get("summary" if one.get("redacted") else "reasoning")
         for one in parts

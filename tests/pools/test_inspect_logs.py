@@ -219,12 +219,25 @@ def test_the_range_that_was_declared_is_that_of_all_scores(samples, read):
         read(range="probability")
 
 
+@pytest.mark.parametrize("odd", [None, 5, True, {}, [], "", 10**30, -1])
+@pytest.mark.parametrize("field", ["messages", "scores", "target", "working_time", "output"])
+def test_a_field_of_another_kind_makes_no_damaged_pool(samples, read, tmp_path, field, odd):
+    del samples[0]["output"]["time"]
+    samples[0]["output"]["usage"]["output_tokens"] = odd
+    samples[0][field] = odd
+    samples[1:] = []
+    pool = read()
+    pool.save(tmp_path / "pool")
+    assert et.Pool.load(tmp_path / "pool") == pool
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b'{"version": 2, "status": "success"}', "holds no samples; .*--log-samples"),
         (b'{"version": 2, "status": "success", "samples": [5]}', "'None', epoch None: epoch="),
         (b'{"version": 2, "status": "success"', "no log of Inspect"),
+        (b'{"version": 2, "status": "\\ud800"}', "half a character"),
         (b'{"version": 2, "status": ' + b"[" * 10**5, "nested too deeply"),
         (b"PK\x03\x04 and nothing else", "no log of Inspect"),
     ],
