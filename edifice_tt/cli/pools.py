@@ -36,7 +36,7 @@ _FIELDS = {
     "completions": "the texts, a list; or the text, if a row is a candidate (default: completions, "
     "responses or generations)",
     "scores": "their scores (default: scores; score, if a row is a candidate)",
-    "correct": "which are right (default: correct or is_correct)",
+    "correct": "the marks of what is right (default: correct or is_correct)",
 }
 
 
@@ -93,7 +93,7 @@ def register(add: Add) -> None:
     take.add_argument("--model", help="name of the model that sampled them")
     fields = take.add_argument_group("fields of data sets")
     for part, what in _FIELDS.items():
-        fields.add_argument(f"--{part}-field", metavar="NAME", help=f"the field that is {what}")
+        fields.add_argument(f"--{part}-field", metavar="NAME", help=f"the field of {what}")
     take.add_argument("--answer", help=f"extract answers and mark them: {options.EXTRACTORS}")
     merge = add("merge", _merge, "unite pool files of one model and one sampling")
     merge.add_argument("pools", type=Path, nargs="+", help="pool files; later scores count")

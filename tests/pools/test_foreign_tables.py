@@ -165,6 +165,31 @@ def test_a_row_that_is_not_understood_says_where_and_why(read, records, words):
         read(*records)
 
 
+def test_rows_are_sorted_by_their_index(read):
+    (pool,) = read({**ROW, "index": 2, "text": "c"}, {**ROW, "index": 1, "text": "b"})
+    assert [(one.index, one.text) for one in pool] == [(1, "b"), (2, "c")]
+
+
+def test_an_answer_in_a_row_is_the_right_one_unless_gold_is_there(read):
+    (pool,) = read({**ROW, "answer": 7})
+    assert (pool.gold, pool.candidates[0].answer) == ("7", None)
+    (pool,) = read({**ROW, "answer": 7, "gold": 8})
+    assert (pool.gold, pool.candidates[0].answer) == ("8", "7")
+
+
+def test_a_field_that_was_named_is_nothing_else(read):
+    rows = [{"problem": "2?", "said": "2", "answer": 0.5}, {"problem": "3?", "said": "3"}]
+    how = {"prompt_field": "problem", "completions_field": "said"}
+    rows.insert(0, rows[0])
+    pools = read(*rows, **how)
+    assert [(one.problem, one.prompt, len(one)) for one in pools] == [
+        ("0", "2?", 2),
+        ("1", "3?", 1),
+    ]
+    (pool,) = read(rows[0], **how, scores_field="answer")
+    assert (pool.gold, shown(pool)) == (None, [("2", None, {"score": 0.5})])
+
+
 def test_a_log_of_inspect_needs_no_names(tmp_path):
     with pytest.raises(ValueError, match="is a log of Inspect"):
         list(et.import_pools(LOGS / "inspect.json", gold_field="target"))
