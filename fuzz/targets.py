@@ -145,6 +145,12 @@ def _imported() -> Iterable[bytes]:
     scored = [{"text": "4", "score": 0.5, "num_tokens": 3, "correct": True}]
     for record in (_IMPORTED, _IMPORTED | {"candidates": scored}):
         yield json.dumps(record).encode() + b"\n"
+    lists = {"prompt": "2+2?", "responses": ["4"], "scores": [[0.5]], "is_correct": [True]}
+    yield json.dumps(lists).encode() + b"\n"
+    row = {"problem": "p", "index": 0, "text": "4", "correct": "True", "score_rm": "0.5"}
+    yield json.dumps(row).encode() + b"\n"
+    sample = {"id": 1, "epoch": 1, "input": "2+2?", "scores": {"match": {"value": "C"}}}
+    yield json.dumps({"version": 2, "status": "success", "samples": [sample]}).encode()
 
 
 def _problems() -> Iterable[bytes]:

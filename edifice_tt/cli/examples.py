@@ -28,6 +28,7 @@ EXAMPLES = {
     "import-pool": (
         "edifice-tt import-pool answers.jsonl --answer number -o pool.jsonl",
         "edifice-tt import-pool answers.jsonl --range probability -o pool.jsonl",
+        "edifice-tt import-pool data.parquet --prompt-field problem -o pool.jsonl",
     ),
     "merge": ("edifice-tt merge one.jsonl two.jsonl -o both.jsonl",),
     "show": ("edifice-tt show pool.jsonl", "edifice-tt show pool.jsonl p1 --all"),

@@ -29,6 +29,15 @@ from edifice_tt.contract.records import RANGES
 from edifice_tt.contract.tracing import message_of
 
 HEADING = "pool files"
+_FIELDS = {
+    "prompt": "the question (default: prompt, or the chat in messages)",
+    "gold": "the right answer (default: gold, or answer)",
+    "problem": "the id of the problem (default: problem)",
+    "completions": "the texts, a list; or the text, if a row is a candidate (default: completions, "
+    "responses or generations)",
+    "scores": "their scores (default: scores; score, if a row is a candidate)",
+    "correct": "the marks of what is right (default: correct or is_correct)",
+}
 
 
 def register(add: Add) -> None:
@@ -70,10 +79,11 @@ def register(add: Add) -> None:
     take.add_argument(
         "source",
         type=Path,
-        help='JSON lines, a problem each, with "candidates" or "completions"; "choices" of a '
-        "server, or samples of lm-eval",
+        help="JSON lines, a .parquet or a .csv with candidates; answers of a server, samples of "
+        "lm-eval, or a log of Inspect",
     )
-    add_option(take, "pools.foreign:import_pools", "--scorer", "name of their scores (default: {})")
+    told = "name of their scores (default: {}); of a log of Inspect: who says what is right"
+    add_option(take, "pools.foreign:import_pools", "--scorer", told)
     take.add_argument(
         "--range",
         choices=RANGES,
@@ -81,6 +91,9 @@ def register(add: Add) -> None:
         help="what their scores are: probability, logit or unbounded (default: unknown)",
     )
     take.add_argument("--model", help="name of the model that sampled them")
+    fields = take.add_argument_group("fields of data sets")
+    for part, what in _FIELDS.items():
+        fields.add_argument(f"--{part}-field", metavar="NAME", help=f"the field of {what}")
     take.add_argument("--answer", help=f"extract answers and mark them: {options.EXTRACTORS}")
     merge = add("merge", _merge, "unite pool files of one model and one sampling")
     merge.add_argument("pools", type=Path, nargs="+", help="pool files; later scores count")
@@ -247,9 +260,9 @@ def _telling(pools: Iterable[Any]) -> Iterator[Any]:
 
 def _import(arguments: argparse.Namespace) -> None:
     options.check_new(arguments)
-    pools = et.import_pools(
-        arguments.source, scorer=arguments.scorer, range=arguments.range, model=arguments.model
-    )
+    how = {name: getattr(arguments, name) for name in ("scorer", "range", "model")}
+    how |= {f"{part}_field": getattr(arguments, f"{part}_field") for part in _FIELDS}
+    pools = et.import_pools(arguments.source, **how)
     sums = totals.Totals()
     graded = _graded(pools, arguments.answer, sums)
     et.write_pools(arguments.output, graded, overwrite=arguments.force)

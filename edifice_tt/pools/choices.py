@@ -25,7 +25,7 @@ def read_choices(answer: Mapping[str, Any], *, stop: bool = True) -> list[Candid
         raise ValueError(f"it has no choices: {dict(answer)!r:.80}")
     usage = answer.get("usage")
     counted = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    alone = counted if len(choices) == 1 and type(counted) is int and counted > 0 else 0
+    alone = counted if len(choices) == 1 and type(counted) is int and 0 < counted < 2**63 else 0
     return [_candidate(index, one, stop, alone) for index, one in enumerate(choices)]
 
 

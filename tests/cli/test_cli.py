@@ -714,6 +714,20 @@ def test_import_pool_reads_what_others_sampled(run, tmp_path):
     assert run("select", path, "--rule", "majority").status == 0
 
 
+def test_import_pool_reads_what_export_wrote_and_fields_by_name(run, tmp_path, many):
+    table, path = tmp_path / "table.csv", tmp_path / "again"
+    run("export", many, "--csv", table)
+    assert run("import-pool", table, "-o", path, "--json").json["candidates"] == 3
+    source = tmp_path / "source.jsonl"
+    source.write_text(
+        '{"q": "2?", "said": ["2", "3"], "reward": [0.5, 1.5], "ok": [true, false]}\n'
+    )
+    given = ("import-pool", source, "-o", path, "--force", "--prompt-field", "q")
+    given += ("--completions-field", "said", "--scores-field", "reward", "--correct-field", "ok")
+    assert run(*given, "--json").json["right"] == 1
+    check_mistake(run(*given, "--gold-field", "x"), "no field 'x'", "q, said", "--gold-field")
+
+
 def test_merge_unites_files(run, tmp_path, many, pool_file):
     path = tmp_path / "merged"
     found = run("merge", many, many, "-o", path, "--json")
