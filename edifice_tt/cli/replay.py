@@ -18,7 +18,7 @@ from edifice_tt.selection.grade import warn_of_two
 from edifice_tt.selection.rules import CUT_OFF
 
 if TYPE_CHECKING:
-    from edifice_tt.study.replay_records import Replay
+    from edifice_tt.study.replay_records import Dropped, Replay
 
 HEADING = curve.HEADING
 REPLAY = "study.replay:replay"
@@ -98,9 +98,25 @@ def show_replay(replayed: "Replay") -> str:
             ("per problem", "samples", "tokens", "accuracy", level), [*map(spending_cells, lines)]
         ),
         terminal.table((against, "difference", level), [*map(difference_cells, differences)]),
+        *_dropped(replayed, level),
         "\n".join(textwrap.fill(remark, width) for remark in _remarks(replayed)),
     ]
     return "\n\n".join(parts)
+
+
+def _dropped(replayed: "Replay", level: str) -> Iterator[str]:
+    """How often the row that would have won was dropped, beside a random choice of as many."""
+    from edifice_tt.cli.curve_table import difference_cells
+
+    if (dropped := replayed.dropped) is None:
+        return
+    interval = "-" if dropped.low is None else f"{dropped.low:.3f} to {dropped.high:.3f}"
+    rows = [
+        (f"by {replayed.search}", f"{dropped.share:.4f}", interval),
+        ("at random", f"{dropped.at_random:.4f}", ""),
+        ("difference", *difference_cells(dropped.against_random)[1:]),
+    ]
+    yield terminal.table(("the winner was dropped", "share", level), rows)
 
 
 def _settings(replayed: "Replay") -> str:
@@ -119,6 +135,8 @@ def _remarks(replayed: "Replay") -> Iterator[str]:
     if replayed.counted < replayed.spent.samples - 0.005:
         kept = f"{replayed.counted:.2f} of {replayed.spent.samples:.2f} samples"
         yield f"It keeps {kept} per problem; the others are spent in vain."
+    if replayed.dropped is not None:
+        yield from _winner(replayed.dropped, replayed.problems)
     if (drawn := replayed.monte_carlo) is None:
         yield "Exact means over all orders of the candidates."
     else:
@@ -128,3 +146,15 @@ def _remarks(replayed: "Replay") -> Iterator[str]:
         yield "One problem has no interval: it says nothing of others."
     if replayed.breaks:
         yield f"What it breaks: {replayed.breaks}."
+
+
+def _winner(dropped: "Dropped", problems: int) -> Iterator[str]:
+    low, high = dropped.against_random.low, dropped.against_random.high
+    yield "The winner is the row that would have won if all rows had run to their ends."
+    if dropped.problems < problems:
+        yield f"{problems - dropped.problems} of {problems} problems have none, as no row answers."
+    if low is None or high is None or low <= 0 <= high:
+        yield "It is not shown to drop the winner more or less often than a random choice would."
+    else:
+        how = "less" if high < 0 else "more"
+        yield f"It drops the winner {how} often than a random choice would."

@@ -22,7 +22,14 @@ from edifice_tt.search.loop import check_options, make_search
 from edifice_tt.search.method import Method
 from edifice_tt.selection.rules import check_cut_off
 from edifice_tt.study.intervals import bootstrap_means, check_level, interval_of_means
-from edifice_tt.study.replay_records import Difference, MonteCarlo, OneProblem, Replay, Spending
+from edifice_tt.study.replay_records import (
+    Difference,
+    Dropped,
+    MonteCarlo,
+    OneProblem,
+    Replay,
+    Spending,
+)
 from edifice_tt.study.replay_runs import Reader, Runs
 from edifice_tt.study.statistics import Floats
 
@@ -171,6 +178,7 @@ def _record(
         early=_plain(early.mean()),
         saved_samples=_plain(1 - samples.sum() / sizes.sum()),
         saved_tokens=_maybe(1 - spent.sum() / spent_of_all.sum()),
+        dropped=_dropped(runs, level, seed, bootstrap),
         monte_carlo=_errors(runs, orders),
         breaks=record.breaks,
         by_problem=tuple(map(_one, runs, every, spent)),
@@ -180,7 +188,29 @@ def _record(
 def _one(run: Runs, accuracy_of_all: float, tokens: float) -> OneProblem:
     counted, samples, _, correct, early = map(_plain, run.means)
     right = correct, _plain(accuracy_of_all)
-    return OneProblem(run.name, samples, counted, _maybe(tokens), *right, early)
+    dropped = () if run.dropped is None else map(_plain, run.dropped)
+    return OneProblem(run.name, samples, counted, _maybe(tokens), *right, early, *dropped)
+
+
+def _dropped(runs: Sequence[Runs], level: float, seed: int, bootstrap: int) -> Dropped | None:
+    shares = np.array([one.dropped for one in runs if one.dropped is not None])
+    if not shares.any():
+        return None
+    table = np.stack([shares[:, 0], shares[:, 0] - shares[:, 1]], axis=1)
+    resampled = bootstrap_means(table, bootstrap, seed)
+    # A problem whose winner is always kept, or always dropped, differs this much from chance.
+    limits = -float(shares[:, 1].max()), 1 - float(shares[:, 1].min())
+    low, high = interval_of_means(table[:, :1], resampled[:, :1], level)
+    below, above = interval_of_means(table[:, 1:], resampled[:, 1:], level, limits)
+    share, difference = map(_plain, table.mean(axis=0))
+    return Dropped(
+        len(shares),
+        share,
+        _maybe(low[0]),
+        _maybe(high[0]),
+        _plain(shares[:, 1].mean()),
+        Difference("at random", difference, _maybe(below[0]), _maybe(above[0])),
+    )
 
 
 def _same_cost(samples: Floats, spent: Floats, tokens: Floats) -> float | None:

@@ -27,12 +27,30 @@ class Spending:
 
 @dataclass(frozen=True)
 class Difference:
-    """The accuracy of the search minus that of `against`, with a paired interval."""
+    """A share of the search minus that of `against`, with a paired interval."""
 
     against: str
     difference: float
     low: float | None
     high: float | None
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """How often a search dropped the row that would have won if all that it ran had gone on.
+
+    It has the best final score, or for a search by answers the most common answer. If several
+    rows would have won, `share` counts the part of them that was dropped. `at_random` is the part
+    of all rows that was dropped: dropping as many at random would lose the winner that often.
+    `problems` counts those where some row would have won.
+    """
+
+    problems: int
+    share: float
+    low: float | None
+    high: float | None
+    at_random: float
+    against_random: Difference
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,11 @@ class MonteCarlo:
 
 @dataclass(frozen=True)
 class OneProblem:
-    """What a search does on one problem, as means over orders; `accuracy_of_all` is without it."""
+    """What a search does on one problem, as means over orders; `accuracy_of_all` is without it.
+
+    `dropped` says how often the row that would have won was dropped, `at_random` how often by
+    chance. Both are None where there is no such row, or where the search judges no row.
+    """
 
     problem: str
     samples: float
@@ -56,6 +78,8 @@ class OneProblem:
     accuracy: float
     accuracy_of_all: float
     early: float
+    dropped: float | None = None
+    at_random: float | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,8 +90,9 @@ class Replay(Shown):
     problem; both choose by `rule`. `same` is None where rows were dropped at steps, whose tokens a
     pool does not count. `counted` is the mean number of candidates that were kept.
     `early` is the share of problems at which it spent less than it might. `saved_samples` and
-    `saved_tokens` are shares of `all`. `monte_carlo` is None for an exact replay. `breaks` says
-    what no longer holds of the candidates.
+    `saved_tokens` are shares of `all`. `dropped` is None where no row was dropped by a score or a
+    confidence. `monte_carlo` is None for an exact replay. `breaks` says what no longer holds of the
+    candidates.
     """
 
     search: str
@@ -88,6 +113,7 @@ class Replay(Shown):
     early: float
     saved_samples: float
     saved_tokens: float | None
+    dropped: Dropped | None
     monte_carlo: MonteCarlo | None
     breaks: str
     by_problem: tuple[OneProblem, ...]

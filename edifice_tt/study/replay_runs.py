@@ -3,7 +3,7 @@
 Knows one pool and one search; compares nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil, floor
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from edifice_tt.contract.registry import Search
 from edifice_tt.contract.tracing import blamed
 from edifice_tt.pools.pool import Pool
 from edifice_tt.search.loop import make_search, run_search
-from edifice_tt.search.method import Method, best
+from edifice_tt.search.method import Method
 from edifice_tt.search.votes import votes
 from edifice_tt.selection.rules import answers_of
 from edifice_tt.selection.select import behind
@@ -44,6 +44,7 @@ class Runs(NamedTuple):
     n: int
     tokens: float  # per candidate, NaN where unknown
     of_first: Callable[[int], float]  # the accuracy of the first k
+    dropped: Floats | None  # the share of winners dropped, and that of all rows run
 
     def first(self, k: float) -> float:
         """The accuracy of the first k candidates; of a fraction, that share of k + 1 and of k."""
@@ -82,14 +83,16 @@ class Reader(NamedTuple):
         right = np.array([candidate.correct for candidate in rows.candidates], np.float64)
         tokens = np.array([candidate.num_tokens for candidate in rows.candidates], np.float64)
         of_first = self._of_first(rows, right)
-        means = variance = None
+        means = variance = dropped = None
         if (by_counts := getattr(method, "by_counts", None)) is not None:
             upto = getattr(method, "upto", lambda told: told + 1)
             who = f"search {self.record.name!r} of {self.record.owner} failed"
             with blamed(who, own=(EdificeError, ValueError)):
                 means = mean_over_orders(rows.answers, right, tokens, by_counts, upto, n)
         if means is None:
-            drawn = _draw(method, rows, right, pool.problem, orders, seed)
+            drawn, shares = _draw(method, rows, right, pool.problem, orders, seed)
+            if {*self.record.needs} - {"answers"} and len(shares):
+                dropped = shares.mean(axis=0)
             drawn[:, CORRECT] += of_first(n)
             means, variance = drawn.mean(axis=0), drawn.var(axis=0, ddof=1) / orders
             means[CORRECT] = means[CORRECT].clip(0, 1)
@@ -100,6 +103,7 @@ class Reader(NamedTuple):
             n,
             float(tokens.mean()) if tokens.all() else float("nan"),
             of_first,
+            dropped,
         )
 
     def _rows(self, pool: Pool) -> Finished:
@@ -140,13 +144,15 @@ def _draw(
     problem: str,
     orders: int,
     seed: tuple[int, int],
-) -> Floats:
+) -> tuple[Floats, Floats]:
     """Candidates counted, rows, tokens, correctness and whether it was early (orders, 5).
 
     The correctness is less that of all `n` in the same order: the two differ less than either does
-    from order to order.
+    from order to order. Beside it the shares of winners and of rows that were dropped, of the
+    orders that have a winner (orders, 2).
     """
-    rng, found = np.random.default_rng(seed), []
+    rng, found, shares = np.random.default_rng(seed), [], []
+    scores = _final_scores(rows) if rows.score is not None else None
     for _ in range(orders):
         order = rng.permutation(len(right)).tolist()
         candidates = [rows.candidates[i] for i in order]
@@ -154,8 +160,9 @@ def _draw(
         one = Finished(candidates, answers, rows.score, rows.measure)
         end = run_search(method, one.advance, problem=problem)
         chosen, spent = end.outcome.row, end.books.tokens
-        first = _of_all(one, method.n)
-        right_of_all = 0.0 if first is None else right[order[first]]
+        finals = None if scores is None else [scores[i] for i in order]
+        winners = _winners(answers, finals, range(method.n))
+        right_of_all = right[order[winners[0]]] if winners else 0.0
         found.append(
             (
                 len(end.outcome.kept),
@@ -165,12 +172,23 @@ def _draw(
                 end.outcome.early,
             )
         )
-    return np.array(found, np.float64)
+        run = [row.row for row in end.rows]
+        if winners := _winners(answers, finals, run):
+            lost = {*run} - {*end.outcome.kept}
+            shares.append((len(lost & {*winners}) / len(winners), len(lost) / len(run)))
+    return np.array(found, np.float64), np.array(shares, np.float64)
 
 
-def _of_all(rows: Finished, n: int) -> int | None:
-    """The row that is chosen when all `n` are run: the most common answer, or the best score."""
-    if rows.score is not None:
-        return best(enumerate(_final_scores(rows)[:n]))
-    tally = votes(rows.answers[:n])
-    return rows.answers.index(max(tally, key=tally.__getitem__)) if tally else None
+def _winners(
+    answers: Sequence[str | None], scores: Sequence[float] | None, rows: Sequence[int]
+) -> list[int]:
+    """Who wins when these rows are run: those with the best score, or the most common answer."""
+    weights: dict[int, float] = {}
+    if scores is None:
+        told = {row: answer for row in rows if (answer := answers[row]) is not None}
+        tally = votes([*told.values()])
+        weights = {row: tally[answer] for row, answer in told.items()}
+    else:
+        weights = {row: scores[row] for row in rows}
+    most = max(weights.values(), default=0)
+    return [row for row, weight in weights.items() if weight == most]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -81,6 +82,74 @@ def test_drawn_orders_and_waste_are_told(run, tmp_path):
     _, out, _ = run("first", write(tmp_path / "b.jsonl", ["abab"], num_tokens=0))
     assert re.search(r"^all 4 +4\.00 +- +0\.5000 +-$", out, re.M)
     assert "One problem has no interval" in out
+
+
+def steps(cuts, ends, problem):
+    """A candidate per score at the cut and at the end."""
+    rows = [
+        et.Candidate(i, "a. b", correct=True, num_tokens=5, step_scores={"prm": (cut, end)})
+        for i, (cut, end) in enumerate(zip(cuts, ends, strict=True))
+    ]
+    rows = [replace(row, scores={"prm": row.step_scores["prm"][-1]}) for row in rows]
+    return et.Pool("q", tuple(rows), problem=problem)
+
+
+STEPS = ["--scorer", "prm", "--option", "delimiter=. ", "--option", "cuts=1", "--orders", "2"]
+
+
+def test_the_table_has_how_often_the_winner_was_dropped(run, tmp_path):
+    """The worst at the cut would have won in one problem of two; one row of three is dropped."""
+    ends = {"p0": (0.9, 0.5, 0.5), "p1": (0.1, 0.5, 0.9)}
+    path = tmp_path / "a.jsonl"
+    et.write_pools(path, [steps((0.1, 0.2, 0.3), one, problem) for problem, one in ends.items()])
+    status, out, err = run("rejection", path, *STEPS)
+    assert (status, err) == (0, "")
+    assert re.search(r"^the winner was dropped +share +95% interval$", out, re.M)
+    assert re.search(r"^by rejection +0\.5000 +0\.000 to 1\.000$", out, re.M)
+    assert re.search(r"^at random +0\.3333\s*$", out, re.M)
+    assert re.search(r"^difference +\+0\.1667 ", out, re.M)
+    text = " ".join(out.split())
+    assert "It is not shown to drop the winner more or less often than a random choice" in text
+    _, out, _ = run("adaptive", write(tmp_path / "b.jsonl"))
+    assert "winner" not in out
+
+
+@pytest.mark.parametrize(
+    ("cuts", "word"), [((0.1, 0.2, 0.3), "less"), ((0.3, 0.2, 0.1), "more")], ids=["good", "bad"]
+)
+def test_it_is_said_whether_the_winner_is_dropped_less_often_than_by_chance(
+    run, tmp_path, cuts, word
+):
+    path = tmp_path / "a.jsonl"
+    et.write_pools(path, [steps(cuts, (0.1, 0.2, 0.3), f"p{i}") for i in range(11)])
+    _, out, _ = run("rejection", path, *STEPS)
+    assert f"It drops the winner {word} often than a random choice would." in out
+
+
+def test_problems_without_a_winner_are_counted(run, tmp_path):
+    pools = [
+        et.Pool(
+            "q",
+            tuple(
+                et.Candidate(
+                    i,
+                    "so",
+                    answer=answer,
+                    correct=bool(answer),
+                    num_tokens=1,
+                    token_confidences={"deepconf": (float(i),)},
+                )
+                for i in range(3)
+            ),
+            problem=f"p{answer}",
+        )
+        for answer in ("", "7")
+    ]
+    path = tmp_path / "a.jsonl"
+    et.write_pools(path, pools)
+    given = ["warmup=2", "keep_percent=50", "wave=3"]
+    _, out, _ = run("confidence", path, *(x for one in given for x in ("--option", one)))
+    assert "1 of 2 problems have none, as no row answers." in out
 
 
 @pytest.mark.parametrize(
