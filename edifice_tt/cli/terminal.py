@@ -89,9 +89,9 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
-def show(text: object, end: str = "\n") -> None:
+def show(text: object, end: str = "\n", flush: bool = False) -> None:
     """Print a result for a person to read."""
-    print(visible(str(text)), end=end, file=_results or sys.stdout)
+    print(visible(str(text)), end=end, file=_results or sys.stdout, flush=flush)
 
 
 _STYLES = {"right": "32", "wrong": "31", "head": "1", "note": "2"}
