@@ -11,7 +11,7 @@ from edifice_tt.contract.shown import Shown, Table, counted, first_of, number
 from edifice_tt.contract.tracing import OWN_NAME, blamed, show, subject_of
 from edifice_tt.search.books import Books
 from edifice_tt.search.method import Ask, Method, Outcome, Row, State, in_order
-from edifice_tt.selection.answers import Answers, find_answers
+from edifice_tt.selection.answers import Answers, Named, find_answers
 
 Advance = Callable[[Ask], Sequence[Row]]
 
@@ -89,17 +89,18 @@ def run_search(
     advance: Advance,
     *,
     problem: str = "0",
-    answer: str | None = None,
+    answer: Named | None = None,
     resume: Mapping[str, Any] | None = None,
     on_step: Callable[[dict[str, Any]], None] | None = None,
 ) -> Found:
     """Run a search to its end.
 
     `advance(ask)` advances the rows that an `Ask` names, and returns a `Row` for each as it then
-    stands. `answer` names an extractor for the texts of finished rows; without it their own
-    `answer` counts. After each step `on_step` gets the progress as a plain dict, from which
-    `resume` goes on. Raises `ValueError` for rows that were not asked for, `UnknownNameError` for
-    an unknown extractor, and `PluginError` for a search that breaks its contract.
+    stands. `answer` is an extractor for the texts of finished rows, by its name or as a function;
+    without it their own `answer` counts. After each step `on_step` gets the progress as a plain
+    dict, from which `resume` goes on. Raises `ValueError` for rows that were not asked for,
+    `UnknownNameError` for an unknown extractor, and `PluginError` for a search that breaks its
+    contract.
 
     >>> texts = ["It is 7.", "8", "7", "7", "7.0", "9"]
     >>> def advance(ask):
