@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import numpy_reference as reference
@@ -106,6 +107,16 @@ def test_the_speed_names_its_model_and_the_gain_of_a_batch(monkeypatch, numb):
     assert found.endswith("1 at N=1; not measured, for it takes long here: N=[8, 32]")
 
 
+def test_eight_candidates_are_measured_on_a_cpu_however_long_the_compiler_took(monkeypatch):
+    """There the sizes after the first compile nothing."""
+    monkeypatch.setattr(speed, "LONGEST_S", -1.0)
+    monkeypatch.setattr(speed, "_time", lambda lm, rows, tokens: 0.25)
+    lm = SimpleNamespace(device="CPU")
+    assert list(speed.measure(lm, lambda line: None)) == [1, 8, 32]
+    monkeypatch.setattr(speed, "in_memory", lambda device: False)
+    assert list(speed.measure(lm, lambda line: None)) == [1]
+
+
 @pytest.mark.slow
 def test_the_speed_is_of_tokens_that_were_really_decoded():
     lm = et.build("causal_lm", vocab_size=61, hidden_size=32, num_layers=1, num_heads=2)
@@ -133,6 +144,19 @@ def test_the_command_prints_json_to_paste_and_quick_leaves_out_the_speed(monkeyp
     assert names[-2:] == ["speed", "settings"]
     assert cli.main(["doctor", "--json", "--device", "CPU", "--quick"]) == 0
     assert "speed" not in capsys.readouterr().out
+
+
+def test_each_check_is_printed_as_soon_as_it_is_made(monkeypatch, capsys):
+    def diagnose(*_):
+        yield speed.Check("first", "well", True)
+        assert "ok    first         well\n" in capsys.readouterr().out
+        yield speed.Check("second", "unwell", False, "do this")
+
+    monkeypatch.setattr(doctor, "diagnose", diagnose)
+    assert cli.main(["doctor"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "FAIL  second        unwell"
+    assert lines[-1] == "second: do this"
 
 
 # --- each illness, and none for another

@@ -133,17 +133,18 @@ def _run(argv: Sequence[str] | None) -> int:
     import warnings
 
     from edifice_tt.cli import completion, options, terminal, texts
+    from edifice_tt.cli.spelling import as_typed
     from edifice_tt.contract import errors
     from edifice_tt.contract.plugins import OWN_NAME
     from edifice_tt.contract.registry import one_registry
     from edifice_tt.contract.tracing import message_of, show
 
-    warnings.showwarning = told = terminal.Warnings()
+    arguments = argparse.Namespace(command="")
+    warnings.showwarning = told = terminal.Warnings(lambda text: as_typed(text, arguments))
     for kind in (errors.PluginWarning, errors.PoolWarning, errors.PrecisionWarning):
         warnings.simplefilter("always", kind)
     # A command says so itself, and more.
     warnings.filterwarnings("ignore", "interrupted: ", errors.PoolWarning)
-    arguments = argparse.Namespace(command="")
     try:
         with redirect_stdout(sys.stderr):  # what plugins print when they are imported is no result
             parser = make_parser()
@@ -194,6 +195,7 @@ def _owner(arguments: "Namespace") -> str:
 
 def _report(arguments: "Namespace", error: BaseException) -> int:
     """Tell an error in one line: a mistake, or what a plugin's command raised. Ours is a defect."""
+    from edifice_tt.cli.spelling import as_typed
     from edifice_tt.cli.terminal import tell
     from edifice_tt.contract.errors import EdificeError
     from edifice_tt.contract.plugins import OWN_NAME
@@ -209,7 +211,7 @@ def _report(arguments: "Namespace", error: BaseException) -> int:
 
         traceback.print_exc()
     if is_mistake:
-        tell(f"error: {message_of(error)}")
+        tell(f"error: {as_typed(message_of(error), arguments)}")
         return 2
     who = f"command {arguments._commands.chosen!r} of {owner}"
     tell(f"error: {who} failed: {with_place(error)}; {TRACE}=1 shows where")

@@ -14,6 +14,7 @@ from edifice_tt.cli import judging, options, terminal
 from edifice_tt.cli.choosing import Chooser, add_selection
 from edifice_tt.cli.leader import Leader
 from edifice_tt.cli.options import Add
+from edifice_tt.cli.spelling import as_typed
 from edifice_tt.contract.errors import EdificeError, unknown_name
 from edifice_tt.contract.tracing import message_of
 
@@ -60,7 +61,7 @@ def _chat(arguments: argparse.Namespace) -> int:
                     raise
                 terminal.tell("interrupted before an answer; the turn is left out")
             except (EdificeError, ValueError) as error:
-                terminal.tell(f"error: {message_of(error)}")
+                terminal.tell(f"error: {as_typed(message_of(error), arguments)}")
                 if not terminal.asks():
                     return 2
     return 0

@@ -5,7 +5,8 @@ import textwrap
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from edifice_tt.cli import new_plugin, options, terminal
 from edifice_tt.cli.options import Add
@@ -16,6 +17,9 @@ from edifice_tt.contract.plugins import OWN_NAME, SELECTION
 from edifice_tt.contract.records import CONFIDENCES, Scorer
 from edifice_tt.contract.registry import Registry, load_registry
 from edifice_tt.version import __version__
+
+if TYPE_CHECKING:
+    from edifice_tt.doctor.check import Check
 
 HEADING = "what is here"
 NAMED = ("architectures", "scorers", "selectors", "extractors", "tasks", "searches", "executors")
@@ -165,12 +169,25 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     settings, found = _settings()
     device = arguments.device or settings.get("device")
-    checks = [*doctor.diagnose(device, arguments.quick, terminal.say, arguments.model), *found]
-    marks = {True: "ok", False: "FAIL", None: ""}
-    table = terminal.table(("", "", ""), [(marks[one.ok], one.name, one.found) for one in checks])
-    advice = [f"{one.name}: {one.advice}" for one in checks if one.advice]
-    terminal.show_result(arguments, doctor.to_dict(checks), "\n".join([table, *advice]))
+    checks = []
+    for check in chain(
+        doctor.diagnose(device, arguments.quick, terminal.say, arguments.model), found
+    ):
+        checks.append(check)
+        if not arguments.json:  # at once, since some take seconds
+            _show_check(check)
+    if arguments.json:
+        terminal.print_json(doctor.to_dict(checks))
+    for check in checks:
+        if check.advice and not arguments.json:
+            terminal.show(f"{check.name}: {check.advice}")
     return 0 if doctor.passed(checks) else 1
+
+
+def _show_check(check: "Check") -> None:
+    mark = {True: "ok", False: "FAIL", None: ""}[check.ok]
+    row = (mark.ljust(len("FAIL")), check.name.ljust(len("random draws")), check.found)
+    terminal.show(terminal.table(("", "", ""), [row]), flush=True)
 
 
 def _settings() -> tuple[Mapping[str, Any], list[Any]]:

@@ -127,7 +127,7 @@ def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
         made = f"interrupted; {done} of {total} candidates are in {path}"
         terminal.tell(f"{made}; the same command{again} makes the others")
     if failed:
-        workers.tell_failed(failed, len(problems), "lack candidates")
+        workers.tell_failed(arguments, failed, len(problems), "lack candidates")
         status = workers.FAILED
     counts = {"problems": len(problems), "candidates": done, "made": run.num_made}
     counts |= {"tokens": meter.tokens, "cut_off": meter.cut_off}

@@ -57,7 +57,7 @@ def score_file(
                 raise type(error)(f"{message_of(error)}; {state}") from error
             raise
         if failed:
-            workers.tell_failed(failed, len(file.problems), "have no score")
+            workers.tell_failed(arguments, failed, len(file.problems), "have no score")
             return workers.FAILED
         _show(arguments, file, work, left)
     return 0

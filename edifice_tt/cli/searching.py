@@ -149,7 +149,7 @@ def _to_file(
         except KeyboardInterrupt:
             status = 130
     if failed:
-        workers.tell_failed(failed, len(problems), "have no search that ended")
+        workers.tell_failed(arguments, failed, len(problems), "have no search that ended")
         status = workers.FAILED
     if status == 130:
         again = "" if arguments.resume else " with --resume"

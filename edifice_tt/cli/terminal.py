@@ -25,15 +25,17 @@ _OWN = re.compile(r"'[^']*'|\d+")  # what differs where a warning repeats per pr
 class Warnings:
     """A `warnings.showwarning` that prints each warning once, in one line, without source code.
 
-    Those about a problem are counted instead, and each kind of them is one line of `close`.
+    `spell` gives the text as it is printed. Those about a problem are counted instead, and each
+    kind of them is one line of `close`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, spell: Callable[[str], str] = str) -> None:
+        self._spell = spell
         self._shown: set[str] = set()
         self._kinds: dict[str, list[str]] = {}
 
     def __call__(self, message: Warning | str, *_: Any, **__: Any) -> None:
-        text = str(message)
+        text = self._spell(str(message))
         if text in self._shown:
             return
         self._shown.add(text)
@@ -89,9 +91,9 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
-def show(text: object, end: str = "\n") -> None:
+def show(text: object, end: str = "\n", flush: bool = False) -> None:
     """Print a result for a person to read."""
-    print(visible(str(text)), end=end, file=_results or sys.stdout)
+    print(visible(str(text)), end=end, file=_results or sys.stdout, flush=flush)
 
 
 _STYLES = {"right": "32", "wrong": "31", "head": "1", "note": "2"}

@@ -8,6 +8,7 @@ from typing import Any
 
 from edifice_tt.cli import terminal
 from edifice_tt.cli.parser import whole_number
+from edifice_tt.cli.spelling import as_typed
 from edifice_tt.contract import registry
 
 FAILED = 3  # the exit status where some problems failed
@@ -98,10 +99,12 @@ def portable(arguments: argparse.Namespace) -> argparse.Namespace:
     return argparse.Namespace(**values)
 
 
-def tell_failed(failed: Mapping[str, str], total: int, what: str) -> None:
+def tell_failed(
+    arguments: argparse.Namespace, failed: Mapping[str, str], total: int, what: str
+) -> None:
     """List the problems that failed, with why."""
     terminal.tell(f"{len(failed)} of {total} problems {what}; --resume goes on with them:")
     for problem, reason in [*failed.items()][:LISTED]:
-        terminal.tell(f"  {problem}: {reason}")
+        terminal.tell(f"  {problem}: {as_typed(reason, arguments)}")
     if len(failed) > LISTED:
         terminal.tell(f"  and {len(failed) - LISTED} others")

@@ -5,7 +5,7 @@
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -20,29 +20,41 @@ def diagnose(
     quick: bool = False,
     say: Callable[[str], None] = lambda line: None,
     model: str | None = None,
-) -> list[Check]:
+) -> Iterator[Check]:
     """Check versions, compiler, devices, plugins, memory, numbers and, unless `quick`, speed.
 
-    `say` is called with one line before each slow check. A `model` is checked for whether it fits.
+    Each check is given as soon as it is made. `say` is called with one line before each slow check.
+    A `model` is checked for whether it fits.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)  # failed plugins are among the checks
-        say("devices")
-        checks = [*machine.check_versions(), machine.check_compiler(), machine.check_devices()]
-        try:
-            opened = open_device(device)
-        except EdificeError as error:
-            checks.append(Check("device", device or "none", False, str(error)))
-            return checks + machine.check_plugins()
-        checks.append(Check("device", f"{opened}, {_why(device)}", True))
-        default = speed.find_model()
-        checks += [machine.check_memory(opened), default, *machine.check_plugins()]
-        if model is not None:
-            checks.append(machine.check_fit(model, opened))
-        checks += numbers.check_numbers(opened, say)
+        checks = []
+        for check in _examine(device, say, model):
+            checks.append(check)
+            yield check
         if not quick and passed(checks):  # the speed of wrong results is of no interest
-            checks.append(speed.check_speed(opened, say, bool(default.ok)))
-        return checks
+            has_model = any(check.name == "model" and check.ok for check in checks)
+            yield speed.check_speed(open_device(device), say, has_model)
+
+
+def _examine(device: str | None, say: Callable[[str], None], model: str | None) -> Iterator[Check]:
+    yield from machine.check_versions()
+    yield machine.check_compiler()
+    say("devices")
+    yield machine.check_devices()
+    try:
+        opened = open_device(device)
+    except EdificeError as error:
+        yield Check("device", device or "none", False, str(error))
+        yield from machine.check_plugins()
+        return
+    yield Check("device", f"{opened}, {_why(device)}", True)
+    yield machine.check_memory(opened)
+    yield speed.find_model()
+    yield from machine.check_plugins()
+    if model is not None:
+        yield machine.check_fit(model, opened)
+    yield from numbers.check_numbers(opened, say)
 
 
 def to_dict(checks: list[Check]) -> dict[str, Any]:

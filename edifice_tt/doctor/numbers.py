@@ -1,7 +1,7 @@
 """Checks a device's results: small models against stored numbers. Knows no file."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,18 +23,16 @@ WRONG = "this device computes wrong numbers: try another --device, and report th
 Floats = NDArray[np.floating[Any]]
 
 
-def check_numbers(device: str, say: Callable[[str], None]) -> list[Check]:
+def check_numbers(device: str, say: Callable[[str], None]) -> Iterator[Check]:
     """All self-checks on an opened device."""
-    checks = []
     names = ("self-check", "ties and NaN", "random draws", "decoding")
     for name, examine in zip(names, (_scores, _ties, _draws, _decoding), strict=True):
         say(f"{name} on {device}")
         try:
-            checks.append(examine(name, device))
+            yield examine(name, device)
         except Exception as error:  # a driver or a compiler raises what it likes
             advice = f"this device cannot run it ({type(error).__name__}): try another --device"
-            checks.append(Check(name, f"{device}: {reason_of(error)}", False, advice))
-    return checks
+            yield Check(name, f"{device}: {reason_of(error)}", False, advice)
 
 
 def scores(device: str) -> Floats:

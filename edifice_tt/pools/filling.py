@@ -136,11 +136,14 @@ def check_same(file: PoolIndex, settings: Mapping[str, Any], problems: Iterable[
         recorded["n"] = expected["n"]
     if different := differing(recorded, expected):
         name, theirs, ours = different
+        do = "resume it with what it was made with"
+        if name == "n":  # ours are fewer
+            do = f"no candidate is taken away: resume it with n={theirs!r:.80}"
         models = f" (model {file.settings.get('model')!r}, given {settings.get('model')!r})"
         raise EdificeError(
             f"{path} was made with {name}={theirs!r:.80}, given {name}={ours!r:.80}"
             + models * (name == "fingerprint")
-            + "; resume it with what it was made with, or write to another file"
+            + f"; {do}, or write to another file"
         )
     now = {
         one.problem: {"prompt": one.prompt, "messages": one.messages, "gold": one.gold}

@@ -78,8 +78,8 @@ class Request:
         }
         if self.temperature == 0 and checked["n"] > 1:
             raise ValueError(
-                f"temperature=0 always takes the most likely token, so all n={self.n} candidates "
-                "would be the same; use n=1 or a temperature above 0"
+                f"temperature=0 always takes the most likely token, so with n={self.n} all "
+                "candidates would be the same; use n=1 or a temperature above 0"
             )
         sampler = Sampler(self.temperature, self.top_k, self.top_p, self.seed)
         checked |= {"top_k": sampler.top_k, "seed": sampler.seed}

@@ -8,10 +8,10 @@ from typing import Any
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, PluginError, unknown_name
 from edifice_tt.contract.shown import Shown, Table, counted, first_of, number
-from edifice_tt.contract.tracing import blamed, show, subject_of
+from edifice_tt.contract.tracing import OWN_NAME, blamed, show, subject_of
 from edifice_tt.search.books import Books
 from edifice_tt.search.method import Ask, Method, Outcome, Row, State, in_order
-from edifice_tt.selection.answers import Answers, find_answers
+from edifice_tt.selection.answers import Answers, Named, find_answers
 
 Advance = Callable[[Ask], Sequence[Row]]
 
@@ -89,17 +89,18 @@ def run_search(
     advance: Advance,
     *,
     problem: str = "0",
-    answer: str | None = None,
+    answer: Named | None = None,
     resume: Mapping[str, Any] | None = None,
     on_step: Callable[[dict[str, Any]], None] | None = None,
 ) -> Found:
     """Run a search to its end.
 
     `advance(ask)` advances the rows that an `Ask` names, and returns a `Row` for each as it then
-    stands. `answer` names an extractor for the texts of finished rows; without it their own
-    `answer` counts. After each step `on_step` gets the progress as a plain dict, from which
-    `resume` goes on. Raises `ValueError` for rows that were not asked for, `UnknownNameError` for
-    an unknown extractor, and `PluginError` for a search that breaks its contract.
+    stands. `answer` is an extractor for the texts of finished rows, by its name or as a function;
+    without it their own `answer` counts. After each step `on_step` gets the progress as a plain
+    dict, from which `resume` goes on. Raises `ValueError` for rows that were not asked for,
+    `UnknownNameError` for an unknown extractor, and `PluginError` for a search that breaks its
+    contract.
 
     >>> texts = ["It is 7.", "8", "7", "7", "7.0", "9"]
     >>> def advance(ask):
@@ -109,7 +110,7 @@ def run_search(
     ({'7': 4.0, '8': 1.0, '9': 1.0}, 30)
     """
     kind = None if answer is None else find_answers(answer)
-    call = partial(_call, method)
+    call = partial(_call, method, _owner_of(type(method)))
     at = Progress(call("start", problem)) if resume is None else Progress.from_dict(resume)
     state, books, rows = at.state, at.books, dict(at.rows)
     while (outcome := call("done", state)) is None:
@@ -126,10 +127,20 @@ def run_search(
     return Found(outcome, tuple(in_order(rows.values())), books)
 
 
-def _call(method: Method, name: str, *arguments: Any) -> Any:
-    who = f"search {type(method).__module__}.{type(method).__qualname__}"
-    with blamed(f"{who} failed in {name}", own=(EdificeError, ValueError)):
+def _call(method: Method, owner: str, name: str, *arguments: Any) -> Any:
+    who = f"search {type(method).__module__}.{type(method).__qualname__}{owner and f' of {owner}'}"
+    with blamed(f"{who} failed in {name}", own=(EdificeError, ValueError), subject=owner and who):
         return getattr(method, name)(*arguments)
+
+
+def _owner_of(kind: type) -> str:
+    """The plugin that registers searches of the same package, with its version; or nothing."""
+    package = kind.__module__.partition(".")[0]
+    for record in registry.load_registry().searches.values():
+        made = str(getattr(record.make, "__module__", ""))
+        if made.partition(".")[0] == package and record.owner != OWN_NAME:
+            return record.owner
+    return ""
 
 
 def _checked(ask: Any) -> Ask:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edifice_tt.pools.pool import Pool
+from edifice_tt.selection.answers import Named
 from edifice_tt.selection.rules import answers_of
 from edifice_tt.selection.select import behind
 from edifice_tt.study.intervals import bootstrap_means, interval_of_means
@@ -49,7 +50,7 @@ def compare_search(
     plain: Iterable[Pool],
     searched: Iterable[Pool],
     *,
-    answer: str | None = None,
+    answer: Named | None = None,
     level: float = 0.95,
     bootstrap: int = 1000,
     seed: int = 0,
@@ -135,7 +136,7 @@ def _check(plain: Pool, searched: Pool) -> None:
 
 
 def _accuracy(
-    pool: Pool, scorer: str | None, answer: str | None, cut_off: str
+    pool: Pool, scorer: str | None, answer: Named | None, cut_off: str
 ) -> Callable[[int], float]:
     correct = np.array([c.correct for c in pool], np.float64)
     if scorer is not None:

@@ -19,6 +19,7 @@ from edifice_tt.contract.registry import one_registry
 from edifice_tt.machine.progress import Shows, each, length_of
 from edifice_tt.pools.given import check_pools
 from edifice_tt.pools.pool import Pool
+from edifice_tt.selection.answers import Named
 from edifice_tt.selection.rules import CUT_OFF, check_cut_off
 from edifice_tt.study.advice import advice_on
 from edifice_tt.study.estimates import (
@@ -58,7 +59,7 @@ def scaling_curve(
     ks: Sequence[int] | None = None,
     *,
     scorers: Sequence[str] | None = None,
-    answer: str | None = None,
+    answer: Named | None = None,
     level: float = 0.95,
     bootstrap: int = 1000,
     seed: int = 0,
@@ -77,11 +78,11 @@ def scaling_curve(
     declared logits. `oracle` (pass@k), `random`, `best_of_n` and `majority` are exact; other rules,
     including those of plugins, are estimated from seeded subsets. Intervals are a percentile
     bootstrap over problems; every rule is compared with `majority`, or else with the first rule.
-    `answer` names an extractor; `pool` is a name for the record. Problems with fewer candidates
-    than the `n` of their settings are left out, unless `unfinished="use"`. The record and a
-    `PoolWarning` say so. Answers that were cut off `abstain` from votes or `vote`, as `cut_off`
-    says; the record has both. `progress=True` shows problems that are read and rules measured; a
-    function is called with each `Progress`.
+    `answer` is an extractor, by its name or as a function; `pool` is a name for the record.
+    Problems with fewer candidates than the `n` of their settings are left out, unless
+    `unfinished="use"`. The record and a `PoolWarning` say so. Answers that were cut off `abstain`
+    from votes or `vote`, as `cut_off` says; the record has both. `progress=True` shows problems
+    that are read and rules measured; a function is called with each `Progress`.
 
     Raises `ValueError` for unmarked candidates, missing or unusable scores, or a k above the size
     of a pool. Raises `UnknownNameError` for an unknown rule or scorer.

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress
+from typing import Any
 
 import numpy as np
 
 from edifice_tt.contract import registry
 from edifice_tt.pools.pool import Pool
+from edifice_tt.selection.answers import Named
 from edifice_tt.selection.rules import lower_bound, sigmoid
 from edifice_tt.selection.select import Rule
 from edifice_tt.selection.usable import declared_range
@@ -60,7 +62,7 @@ def evaluate_rule(
     problems: Sequence[Problem],
     ks: Sequence[int],
     ranges: Mapping[str, str],
-    answer: str | None,
+    answer: Named | None,
     draws: int,
     seed: int,
     cut_off: str = "abstain",
@@ -79,7 +81,7 @@ def evaluate_rule(
             yield RuleValues(rule, scorer, _exact(rule, scorer, problems, ks), None)
             continue
         accuracy, variance = np.empty((2, len(problems), len(ks)))
-        options = {"scorer": scorer} if scorer else {}
+        options: dict[str, Any] = {"scorer": scorer} if scorer else {}
         if answer is not None and "answer" in record.options:
             options["answer"] = answer
         if "cut_off" in record.options:

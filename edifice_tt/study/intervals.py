@@ -51,8 +51,8 @@ def interval_of_means(
 ) -> tuple[Floats, Floats]:
     """Low and high (columns) for `values` (problems, columns) and their resampled means.
 
-    A percentile bootstrap. It reaches at least to v + q (limit - v) for each of `limits`, where v
-    is the mean. A share q of all problems may be of a kind that no sampled problem shows. q is the
+    A percentile bootstrap. A share q of all problems may be of a kind that no sampled problem
+    shows. So it always covers a share q of the way from the mean to each of `limits`. q is the
     upper limit of Wilson's score interval for 0 of n problems. So it is his interval if all values
     are 0 or all are 1. With one problem the bounds are NaN. Source: Wilson, 1927, Journal of the
     American Statistical Association 22, 209-212.

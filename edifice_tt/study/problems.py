@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edifice_tt.contract.errors import unknown_name
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool
+from edifice_tt.selection.answers import Named
 from edifice_tt.selection.rules import answers_of
 from edifice_tt.selection.select import behind
 from edifice_tt.study.statistics import Floats
@@ -48,7 +49,7 @@ class Problem:
 def read_problems(
     pools: Iterable[Pool],
     scorers: Sequence[str] | None = None,
-    answer: str | None = None,
+    answer: Named | None = None,
     keep_candidates: bool = False,
 ) -> Iterator[Problem]:
     """Pools as problems, one at a time.

@@ -70,7 +70,8 @@ def _cut_off(curve: Curve) -> Iterator[str]:
     if (cut := curve.cut_off) is None:
         return
     yield cut_off_of(cut.candidates, curve.candidates, curve.settings.get("max_tokens")) + (
-        f" Of these {cut.right:,} are right, of the {cut.finished:,} others {cut.finished_right:,}."
+        f" Right are {cut.right:,} of these, and {cut.finished_right:,} of the other "
+        f"{cut.finished:,}."
     )
     shown = {rule.label: rule.accuracy[-1] for rule in curve.rules}
     both = ", ".join(
@@ -79,8 +80,8 @@ def _cut_off(curve: Curve) -> Iterator[str]:
     does, else_ = ("vote", "abstain") if cut.votes == "vote" else ("abstain", "vote")
     if both:
         yield (
-            f"In votes they {does} (in brackets: as it is when they {else_}), with "
-            f"{counted(curve.ks[-1], 'candidate')}: {both}."
+            f"In votes they {does}. Accuracy with {counted(curve.ks[-1], 'candidate')}, and in "
+            f"brackets if they could {else_}: {both}."
         )
 
 

@@ -20,6 +20,7 @@ from edifice_tt.pools.given import check_pools
 from edifice_tt.pools.pool import Pool
 from edifice_tt.search.loop import check_options, make_search
 from edifice_tt.search.method import Method
+from edifice_tt.selection.answers import Named
 from edifice_tt.selection.rules import check_cut_off
 from edifice_tt.study.intervals import bootstrap_means, check_level, interval_of_means
 from edifice_tt.study.replay_records import (
@@ -41,7 +42,7 @@ def replay(
     pools: Iterable[Pool],
     search: str = "adaptive",
     *,
-    answer: str | None = None,
+    answer: Named | None = None,
     scorer: str | None = None,
     confidence: str = "deepconf",
     level: float = 0.95,
@@ -55,15 +56,15 @@ def replay(
 ) -> Replay:
     """What a search that stops or drops rows would have spent and gained on finished pools.
 
-    `settings` go to the search; without `n` it may spend all candidates of a problem. `answer`
-    names an extractor, `scorer` whose scores to use, `confidence` a measure of the pool. It is
-    compared with all candidates, and with the first candidates of each problem at the same cost in
-    tokens. Both take the most common answer, or for a search without answers the best score.
-    Answers that were cut off `abstain` in all three or `vote`, as `cut_off` says. A search that
-    stops by counts is computed exactly. For others `orders` of the candidates are drawn per problem
-    (default: from 16 to 1,000, for 200,000 rows in all). Intervals are a percentile bootstrap over
-    problems. Unfinished problems are left out with a `PoolWarning`. `progress=True` shows how many
-    problems are replayed, and a function is called with each `Progress`.
+    `settings` go to the search; without `n` it may spend all candidates of a problem. `answer` is
+    an extractor, by its name or as a function, `scorer` whose scores to use, `confidence` a measure
+    of the pool. It is compared with all candidates, and with the first candidates of each problem
+    at the same cost in tokens. Both take the most common answer, or for a search without answers
+    the best score. Answers that were cut off `abstain` in all three or `vote`, as `cut_off` says. A
+    search that stops by counts is computed exactly. For others `orders` of the candidates are drawn
+    per problem (default: from 16 to 1,000, for 200,000 rows in all). Intervals are a percentile
+    bootstrap over problems. Unfinished problems are left out with a `PoolWarning`. `progress=True`
+    shows how many problems are replayed, and a function is called with each `Progress`.
 
     Raises `ValueError` for unmarked candidates, for a pool that lacks what the search reads, and
     for a search that copies rows. Raises `UnknownNameError` for an unknown search or setting.

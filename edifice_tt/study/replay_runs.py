@@ -16,6 +16,7 @@ from edifice_tt.pools.pool import Pool
 from edifice_tt.search.loop import make_search, run_search
 from edifice_tt.search.method import Method
 from edifice_tt.search.votes import votes
+from edifice_tt.selection.answers import Named
 from edifice_tt.selection.rules import answers_of
 from edifice_tt.selection.select import behind
 from edifice_tt.selection.usable import scorer_of
@@ -58,7 +59,7 @@ class Reader(NamedTuple):
 
     record: Search
     settings: Mapping[str, Any]
-    answer: str | None
+    answer: Named | None
     scorer: str | None
     confidence: str
     cut_off: str = "abstain"

@@ -190,7 +190,7 @@ def test_split_writes_two_files_beside_the_pool(run, pool):
     assert text == f"1 problems in {pool.with_name('x.train.jsonl')}; 1 problems in " + (
         f"{pool.with_name('x.test.jsonl')}\n"
     )
-    check_mistake(run("split", pool, "--train", "80", "--force"), "train=80.0 must be between")
+    check_mistake(run("split", pool, "--train", "80", "--force"), "--train 80.0 must be between")
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -266,7 +266,9 @@ def test_resuming_with_a_larger_n_makes_those_that_are_missing(run, tmp_path):
     assert json.loads(made[1])["made"] == 3
     assert et.Pool.load(path) == et.Pool.load(whole)
     assert et.Pool.load(path).candidates[:2] == two.candidates
-    check_mistake(run(*given, "-n", "4", "-o", path, "--resume"), "made with n=5, given n=4")
+    back = run(*given, "-n", "4", "-o", path, "--resume")
+    check_mistake(back, "made with -n 5, given -n 4; no candidate is taken away")
+    check_mistake(back, "resume it with -n 5")
 
 
 def test_resuming_without_n_completes_what_was_asked_for(run, tmp_path, monkeypatch):
@@ -281,7 +283,7 @@ def test_resuming_without_n_completes_what_was_asked_for(run, tmp_path, monkeypa
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home.parents[1]))
     home.write_text("n = 2\ntemperature = 0.5\n")
     status, _, err = run(*given, "-o", path, "--resume")
-    told = f"temperature=0.8, given temperature=0.5; .* \\(temperature is from {home}\\)"
+    told = f"--temperature 0.8, given --temperature 0.5; .* \\(temperature is from {home}\\)"
     assert (status, bool(re.search(told, err))) == (2, True)
     home.write_text("n = 2\n")
     assert run(*given, "-o", path, "--resume")[0] == 0

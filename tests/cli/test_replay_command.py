@@ -165,7 +165,7 @@ def test_problems_without_a_winner_are_counted(run, tmp_path):
         (["rejection", "--option", "cuts=a"], ["expects whole numbers between commas"]),
         (["rejection", "--option", "cuts=2"], ["problem 'p0'", "'judge' after 2 tokens"]),
         (["rejection", "--option", "word=x"], ["word='x' must be a function"]),
-        (["adaptive", "-n", "9"], ["problem 'p0'", "n=9 is more than its 8"]),
+        (["adaptive", "-n", "9"], ["problem 'p0'", "-n 9 is more than its 8"]),
         (["adaptive", "--answer", "nmber"], ["did you mean 'number'"]),
         (["confidence", "--option", "warmup=2"], ["confidences 'deepconf'"]),
         (["adaptive", "--orders", "1"], ["--orders", "from 2"]),

@@ -133,7 +133,7 @@ def test_what_a_scorer_was_trained_on_is_told(run, pool):
         (["combine", "--scorer", "a"], "--scorer a is one scorer; name two or more"),
         (["combine", "--scorer", "a", "--scorer", "b"], "those of 'a' are unbounded; calibrate th"),
         (["agreement", "--scorer", "a"], "two scorers are needed to compare, given a"),
-        (["agreement", "--level", "2"], "level=2.0 must be between 0 and 1"),
+        (["agreement", "--level", "2"], "--level 2.0 must be between 0 and 1"),
         (["agreement", "--scorer", "a", "--scorer", "d"], "unknown scorer in"),
     ],
 )

@@ -98,12 +98,12 @@ def test_a_curve_shows_both_ways_to_count_what_was_cut_off(run, path):
     out, _ = run("curve", path, "--rules", "majority", "--ks", "1")
     text = " ".join(out.split())
     assert (
-        "4 of 6 answers (67%) were cut off at 5 tokens; --max-tokens allows longer ones. Of these "
-        "1 are right, of the 2 others 2." in text
+        "4 of 6 answers (67%) were cut off at 5 tokens; --max-tokens allows longer ones. Right "
+        "are 1 of these, and 2 of the other 2." in text
     )
     assert (
-        "In votes they abstain (in brackets: as it is when they vote), with 1 candidate: majority "
-        "0.278 (0.611)." in text
+        "In votes they abstain. Accuracy with 1 candidate, and in brackets if they could vote: "
+        "majority 0.278 (0.611)." in text
     )
     out, _ = run("curve", path, "--rules", "majority", "--ks", "1", "--cut-off", "vote")
     text = " ".join(out.split())

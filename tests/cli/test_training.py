@@ -113,7 +113,7 @@ def test_without_a_task_an_answer_still_has_128_tokens(run):
         (("generate", "q", "--num", "3"), "--num and --split are for --task"),
         ((*TRAIN, "--loss", "outcom"), "did you mean 'outcome'"),
         ((*TRAIN, "--scorer", "logprob"), "reads logprobs"),
-        ((*TRAIN, "--layer", "9"), "layer=9 must be"),
+        ((*TRAIN, "--layer", "9"), "--layer 9 must be"),
         (("layers", "pool.jsonl", "--layers", "1,9"), "layer=9 must be"),
         (("best-of", "q", "--verifier", "none"), "none: cannot be read"),
         (("best-of", "q", "--verifier", "none", "--scorer", "logprob"), "--scorer or --verifier"),

@@ -5,6 +5,7 @@ import re
 from itertools import pairwise
 
 import pytest
+from fake_plugins import open_site
 from typist import Typist
 
 import edifice_tt as et
@@ -13,6 +14,8 @@ from edifice_tt.search import loop
 from edifice_tt.search.books import Books
 from edifice_tt.search.method import Ask, Row
 from edifice_tt.selection.answers import Answers
+
+site = pytest.fixture(open_site, name="site")
 
 SETTINGS = {"confidence": {"warmup": 3}, "rejection": {"cuts": (2, 5)}}
 STEPPED = ("particles", "rebase", "beam", "dvts")
@@ -180,6 +183,36 @@ def test_what_a_search_raises_is_a_plugin_error(name):
     setattr(search, name, lambda *_, **__: {}[3])
     with pytest.raises(PluginError, match=rf"search test_loop.Odd failed in {name}: KeyError: 3"):
         et.run_search(search, lambda ask: [Row(i) for i in ask.rows])
+
+
+@pytest.mark.parametrize(
+    ("failing", "kind", "words"),
+    [("{}[3]", PluginError, "KeyError: 3"), ("int('x')", ValueError, "invalid literal")],
+)
+@pytest.mark.parametrize("name", ["start", "ask", "tell", "done"])
+def test_what_a_search_of_a_plugin_raises_names_the_plugin_and_its_version(
+    site, name, failing, kind, words
+):
+    site.install("halting", HALTING.replace(f"{name}(self", f"{name}(self, *_, **__): {failing}#"))
+    method = et.make_search("halting")
+    with pytest.raises(kind, match=rf"^search halting.Halting of halting 1.0.*: .*{words}"):
+        et.run_search(method, lambda ask: [Row(i) for i in ask.rows])
+
+
+HALTING = """
+import edifice_tt as et
+
+class Halting:
+    def __init__(self, n=3): self.n = n
+    def start(self, problem): return {"told": 0}
+    def ask(self, state): return et.Ask((0,))
+    def tell(self, state, rows): return {"told": 1}
+    def done(self, state): return et.Outcome(0, (0,), {}, False) if state["told"] else None
+
+@et.hookimpl
+def register_searches(register):
+    register("halting", Halting)
+"""
 
 
 def test_what_the_rows_raise_is_not_blamed_on_the_search():

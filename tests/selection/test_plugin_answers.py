@@ -166,6 +166,24 @@ def test_a_function_is_an_extractor_wherever_a_name_is(site):
         )
 
 
+def test_a_function_reads_answers_in_curves_replay_and_searches():
+    def last(text: str) -> str:
+        return text.split()[-1]
+
+    pool = et.grade(et.Pool("q", pool_of("so 5", "5", "6").candidates, gold="it is 5"), last)
+    curve = et.scaling_curve([pool], ["majority"], [3], answer=last, bootstrap=2)
+    assert curve.rules[0].accuracy == (1.0,)
+    apart = et.scaling_curve([pool], ["majority"], [3], answer="text", bootstrap=2)
+    assert apart.rules[0].accuracy == (pytest.approx(2 / 3),)
+    assert et.replay([pool], "first", answer=last, bootstrap=2).all.accuracy == 1.0
+    found = et.run_search(
+        et.make_search("first", n=3),
+        lambda ask: [et.Row(i, pool[i].text, num_tokens=1, ended=True) for i in ask.rows],
+        answer=last,
+    )
+    assert found.outcome.tally == {"5": 2.0, "6": 1.0}
+
+
 @pytest.mark.parametrize("found", ["''", "' \\n'"])
 def test_blanks_are_no_answer(site, found):
     install(site, f"lambda text: {found}", "None")

@@ -397,7 +397,10 @@ def test_a_report_tells_of_answers_that_were_cut_off():
         curve = et.scaling_curve(pools, ["majority"], bootstrap=9, cut_off=how)
         page = render_report(curve, pools).decode()
         assert "<li>4 of 6 answers (67%) were cut off at 5 tokens; --max-tokens allows" in page
-        assert "Of these 0 are right, of the 2 others 2.</li>" in page
-        assert f"<li>In votes they {how} (in brackets: as it is when they " in page
+        assert "Right are 0 of these, and 2 of the other 2.</li>" in page
+        assert (
+            f"<li>In votes they {how}. Accuracy with 3 candidates, and in brackets if they could "
+            in page
+        )
         assert f"({other}).</li>" in page
         assert [one["chosen"] for one in data_of(page)["problems"]] == [[chosen]] * 2
