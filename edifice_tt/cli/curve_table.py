@@ -14,8 +14,8 @@ from edifice_tt.study.replay_records import Difference, Spending
 _GAP = 2
 _COLUMNS = (
     "AUROC: how often a right candidate scores above a wrong one; within: of the same problem, the "
-    "mean over (mixed) ones. Length: rank correlation of score and tokens. Best n: more candidates "
-    "do not help best_of_n; its accuracy there."
+    "mean over (mixed) ones, with its interval over these. Length: rank correlation of score and "
+    "tokens. Best n: more candidates do not help best_of_n; its accuracy there."
 )
 
 
@@ -121,7 +121,16 @@ def _points(low: float | None, high: float | None) -> str:
 
 def _scorers(curve: Curve) -> Iterator[str]:
     if curve.scorers:
-        header = ["scorer", "AUROC", "within (mixed)", "ECE", "Brier", "length", "best n"]
+        header = [
+            "scorer",
+            "AUROC",
+            "within (mixed)",
+            "interval",
+            "ECE",
+            "Brier",
+            "length",
+            "best n",
+        ]
         rows = [list(_quality(one)) for one in curve.scorers]
         if any(one.trained_on for one in curve.scorers):
             header.insert(1, "trained on")
@@ -144,6 +153,7 @@ def _quality(one: ScorerQuality) -> tuple[str, ...]:
         one.scorer,
         _number(one.auroc_pooled),
         f"{_number(one.auroc_within)} ({one.mixed_problems})",
+        one.auroc_interval,
         _number(one.ece),
         _number(one.brier),
         _number(one.length_correlation),

@@ -18,9 +18,10 @@ from edifice_tt.engine.branches import State
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool
 from edifice_tt.sampling.prompts import TokenizedProblem
+from edifice_tt.scoring.functions import of_function
 from edifice_tt.scoring.heads import read_head
 from edifice_tt.scoring.judges.judge import Judge
-from edifice_tt.scoring.score import check_scorer, of_function, opened, score
+from edifice_tt.scoring.score import check_scorer, opened, score
 from edifice_tt.scoring.steps import check_reduce
 from edifice_tt.scoring.verifier import Verifier
 

@@ -30,9 +30,10 @@ class ScoreOptions(TypedDict, total=False):
     range: str | None
     level: str | None
     per: str | None
+    name: str | None
 
 
-@takes_options_of(score, ("reduce", "scorer_options", "reads", "range", "level", "per"))
+@takes_options_of(score, ("reduce", "scorer_options", "reads", "range", "level", "per", "name"))
 def score_pools(
     lm: CausalLM | None,
     pools: Iterable[Pool],

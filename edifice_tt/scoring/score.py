@@ -24,6 +24,7 @@ from edifice_tt.pools.given import check_pool as check_one
 from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.alone import each_alone
 from edifice_tt.scoring.at_once import call_at_once
+from edifice_tt.scoring.functions import DECLARED, of_function
 from edifice_tt.scoring.heads import looks_back, read_head
 from edifice_tt.scoring.judges.judge import Judge, question_of
 from edifice_tt.scoring.judges.load import open_judge
@@ -42,6 +43,7 @@ def score(
     range: str | None = None,
     level: str | None = None,
     per: str | None = None,
+    name: str | None = None,
     progress: Shows = False,
 ) -> Pool:
     """Return a pool with a scorer's scores and declared range added; higher is better.
@@ -52,15 +54,16 @@ def score(
     A judge is a model of its own, and `lm` may be None: a registered name or a `Judge`.
     `scorer_options` go to the factory of a registered scorer, and into the name of its scores.
     `{"window": 64}` of `deepconf` is the scorer `deepconf:window=64`.
-    A function is a scorer too, under its own name; `reads` (default: `text`), `range`, `level` and
-    `per` declare it, as in a registration.
+    A function is a scorer too, under its own name or that of `name=`; `reads` (default: `text`),
+    `range`, `level` and `per` declare it, as in a registration.
     A scorer of steps fills `step_scores`, and `reduce` makes one score of them (default: `last`, or
     the judge's own; see `steps.reduce_steps`).
     `progress=True` shows how far it is, and a function is called with each `Progress`.
     `Pool.scoring` says what it has spent: tokens that a model has read for it, and seconds.
 
     Raises `UnknownNameError` for an unknown scorer or reduction. Raises `ValueError` for a
-    reduction of a scorer without steps, and for a function with the name of a registered scorer.
+    reduction of a scorer without steps, and for a function with the name of a registered scorer,
+    or without one where the pool holds scores of another.
     Raises `EdificeError` when the pool or the model lacks the scorer's input. Raises `PluginError`,
     naming the owner, when the scorer fails or leaves its declared range.
     """
@@ -68,22 +71,22 @@ def score(
     check_one(pool, "edifice_tt.score_pools(lm, pools, scorer) scores several")
     declared = {
         option: value
-        for option, value in {"reads": reads, "range": range, "level": level, "per": per}.items()
+        for option, value in zip(DECLARED, (name, reads, range, level, per), strict=True)
         if value is not None
     }
     if scorer_options and not isinstance(scorer, str):
         raise ValueError("scorer_options are for a registered scorer, given by its name")
     given: Any = scorer
     if not isinstance(scorer, str | Verifier | Judge):
-        given = of_function(scorer, declared)
+        given = of_function(scorer, declared, pool.scorers)
     elif declared:
         raise ValueError(
             f"{next(iter(declared))} declares a function; a {type(scorer).__name__} has its own, "
             "so leave it out"
         )
     elif isinstance(scorer, str):
-        name = name_with(scorer, scorer_options or {})
-        given = opened(registry.scorer(name), reduce, None if lm is None else lm.device)
+        with_options = name_with(scorer, scorer_options or {})
+        given = opened(registry.scorer(with_options), reduce, None if lm is None else lm.device)
     with showing(progress, len(pool), "candidates scored") as add:
         if isinstance(given, Judge):
             return told_cost(given.name, lambda: given.score(pool, reduce, add))
@@ -156,25 +159,6 @@ def _changed(factory: Any) -> int | None:
     """When the file of a scorer that was registered by its path last changed."""
     path = factory() if isinstance(factory, partial) and factory.func is Path else None
     return path.stat().st_mtime_ns if path is not None and path.exists() else None
-
-
-def of_function(function: Callable[..., Any], declared: Mapping[str, str]) -> registry.Scorer:
-    """The record of a function that scores, which is in nobody's registry."""
-    name = getattr(function, "__name__", type(function).__name__)
-    if not callable(function):
-        raise ValueError(f"scorer={show(function):.60} is neither a scorer's name nor a function")
-    registered = registry.load_registry().scorers
-    if name in registered:
-        raise ValueError(
-            f"the function {name!r} has the name of a scorer of {registered[name].owner}; rename it"
-        )
-    given: dict[str, Any] = {"reads": "text", **declared}
-    if given["reads"] in ("hidden", *_OPEN):
-        raise ValueError(
-            f"reads={given['reads']!r} is for registered scorers; a function reads text or "
-            "numbers of tokens"
-        )
-    return registry.Scorer(name, lambda: function, **given)
 
 
 def _call_of(record: registry.Scorer, pool: Pool) -> Callable[[], Any]:

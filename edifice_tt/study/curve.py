@@ -157,7 +157,9 @@ def scaling_curve(
         forecast=forecast_coverage([*map(len, problems)], [int(p.correct.sum()) for p in problems]),
         kl=tuple(map(kl_best_of_n, sizes)),
         advice=advice_on([values[i].accuracy - values[j].accuracy for i, j in pairs], level),
-        scorers=tuple(_assess(problems, name, ranges.get(name)) for name in problems[0].scores),
+        scorers=tuple(
+            _assess(problems, name, ranges.get(name), level) for name in problems[0].scores
+        ),
         abstentions=int(sum((problem.answers < 0).sum() for problem in problems)),
         left_out=without,
         unfinished=short,
@@ -165,7 +167,9 @@ def scaling_curve(
     )
 
 
-def _assess(problems: Sequence[Problem], scorer: str, score_range: str | None) -> ScorerQuality:
+def _assess(
+    problems: Sequence[Problem], scorer: str, score_range: str | None, level: float
+) -> ScorerQuality:
     quality = assess_scorer(
         scorer,
         [problem.scores[scorer] for problem in problems],
@@ -173,6 +177,7 @@ def _assess(problems: Sequence[Problem], scorer: str, score_range: str | None) -
         [problem.num_tokens for problem in problems],
         score_range,
         sum(scorer in problem.seen_by for problem in problems),
+        level,
     )
     scoring = [problem.scoring for problem in problems]
     tokens, seconds = (spent_per_candidate(scoring, scorer, of) for of in ("tokens", "seconds"))

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edifice_tt.contract.shown import Shown, Table, number
+from edifice_tt.study.intervals import interval_over_problems
 from edifice_tt.study.statistics import Floats, best_of_ks, check_pair, stacks, tie_bounds
 
 NUM_BINS = 10  # of a reliability diagram
@@ -43,7 +44,8 @@ class ScorerQuality(Shown):
 
     `auroc_pooled` compares candidates across problems. `auroc_within` compares those of one
     problem, as selection does, and averages over the `mixed_problems` (with right and wrong
-    candidates). `ece`, `brier` and `reliability` need scores that all lie in [0, 1].
+    candidates). From `auroc_low` to `auroc_high` is its interval over these; None for fewer than
+    two. `ece`, `brier` and `reliability` need scores that all lie in [0, 1].
     `length_correlation` is Spearman's between score and number of tokens, over all candidates.
     `best_k` is the smallest k with the highest mean best-of-k, for k up to 1000 and the smallest
     problem; `peak_accuracy` is that mean. Beyond it, wrong candidates with high scores win more
@@ -67,6 +69,15 @@ class ScorerQuality(Shown):
     trained_on: int = 0
     tokens_per_candidate: float | None = None
     seconds_per_candidate: float | None = None
+    auroc_low: float | None = None
+    auroc_high: float | None = None
+
+    @property
+    def auroc_interval(self) -> str:
+        """The interval of `auroc_within` in words."""
+        if self.auroc_low is None:
+            return "no interval"
+        return f"{self.auroc_low:.2f} to {self.auroc_high:.2f}"
 
     def _line(self) -> str:
         within = number(self.auroc_within) or "unknown"
@@ -74,7 +85,8 @@ class ScorerQuality(Shown):
 
     def _table(self) -> Table:
         names = (
-            *("auroc_within", "auroc_pooled", "ece", "brier", "length_correlation"),
+            *("auroc_within", "auroc_low", "auroc_high", "auroc_pooled"),
+            *("ece", "brier", "length_correlation"),
             *("tokens_per_candidate", "seconds_per_candidate"),
         )
         return (), ((name, number(getattr(self, name))) for name in names)
@@ -87,11 +99,12 @@ def assess_scorer(
     num_tokens: Sequence[ArrayLike] | None = None,
     score_range: str | None = None,
     trained_on: int = 0,
+    level: float = 0.95,
 ) -> ScorerQuality:
     """Measure a scorer by its scores and which candidates are right.
 
-    `scores`, `correct` and `num_tokens` hold one array (N) per problem; N may differ. Raises
-    `ValueError` for scores that are not finite numbers.
+    `scores`, `correct` and `num_tokens` hold one array (N) per problem; N may differ. `level` is
+    that of the interval. Raises `ValueError` for scores that are not finite numbers.
     """
     if not len(scores):
         raise ValueError("scores must hold at least one problem")
@@ -102,6 +115,7 @@ def assess_scorer(
         aurocs.append(auroc(score, right))
     within = np.concatenate(aurocs)
     mixed = within[~np.isnan(within)]
+    low, high = interval_over_problems(mixed, level) if len(mixed) else (None, None)
     score, right = (
         np.concatenate([*map(np.asarray, column)]).astype(np.float64)
         for column in (scores, correct)
@@ -127,6 +141,8 @@ def assess_scorer(
         best_k=ks[best],
         peak_accuracy=float(curve[best]),
         trained_on=trained_on,
+        auroc_low=low,
+        auroc_high=high,
     )
 
 

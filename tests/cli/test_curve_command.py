@@ -93,7 +93,9 @@ def test_the_table_says_what_was_measured(run, tmp_path, monkeypatch):
     # pass@2: 2/3, 2/3 and 1; majority@3: 1/2 (a tie), 0 and 1.
     assert re.fullmatch(r"oracle +0\.556 +0\.778 +1\.000", lines[5])
     assert re.fullmatch(r"majority +0\.556 +0\.\d+ +0\.500", lines[9])
-    assert re.search(r"^judge +0\.\d+ +0\.500 \(2\) +0\.\d+ +0\.\d+ ", out, re.MULTILINE)
+    assert re.search(
+        r"^judge +0\.\d+ +0\.500 \(2\) +[\d.]+ to [\d.]+ +0\.\d+ +0\.\d+ ", out, re.MULTILINE
+    )
     assert "k=3, against majority" in out
     assert "1 of 9 candidates have no answer: they abstain." in out
     assert "here are 3." in out

@@ -38,6 +38,25 @@ def test_a_lambda_and_an_object_that_can_be_called_score_too():
     assert et.select(found, "weighted", answer="text").text == "a"
 
 
+def test_a_lambda_has_the_name_that_it_is_given_and_two_are_not_mixed():
+    def ones(prompt, completions):
+        return [1.0] * len(completions)
+
+    nameless = et.score(None, POOL, lambda prompt, completions: ones(prompt, completions))
+    with pytest.raises(ValueError, match="the pool has scores of a lambda already"):
+        et.score(None, nameless, lambda prompt, completions: length(prompt, completions))
+    named = et.score(None, nameless, lambda prompt, texts: length(prompt, texts), name="words")
+    assert named.scorers == ["<lambda>", "words"]
+    (other,) = et.score_pools(None, [POOL], ones, name="other")
+    assert other.scorers == ["other"]
+    with pytest.raises(PluginError, match="scorer 'a:b': a name must have no ':'"):
+        et.score(None, POOL, ones, name="a:b")
+    with pytest.raises(ValueError, match="'logprob' has the name of a scorer of edifice-tt"):
+        et.score(None, POOL, ones, name="logprob")
+    with pytest.raises(ValueError, match="name declares a function; a str has its own"):
+        et.score(None, POOL, "logprob", name="mine")
+
+
 def test_a_function_that_is_written_anew_scores_anew():
     for value in (1.0, 2.0):
 
@@ -66,7 +85,7 @@ def test_what_is_wrong_with_a_function_is_one_error_that_names_it():
 
     with pytest.raises(
         PluginError,
-        match=r"^scorer 'broken' failed: KeyError: 'key' \(test_functions\.py, line 65\)$",
+        match=r"^scorer 'broken' failed: KeyError: 'key' \(test_functions\.py, line 84\)$",
     ):
         et.score(None, POOL, broken)
     with pytest.raises(PluginError, match=r"'length' gave 3.0 for candidate 1, but declares range"):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import edifice_tt as et
+from edifice_tt.study.intervals import interval_over_problems
 from edifice_tt.study.quality import assess_scorer, auroc, ranks, reliability, spearman
 
 few = settings(max_examples=30, deadline=None, derandomize=True)
@@ -83,6 +84,21 @@ def test_within_a_problem_only_its_own_candidates_are_compared():
     assert found.auroc_within == pytest.approx((0.5 + 0.5) / 2)
     # above the wrong 0.8, 0.3, 0.1: of 0.9 3, of 0.7 2, of 0.2 1, of each 0.6 2
     assert found.auroc_pooled == pytest.approx((3 + 2 + 1 + 4 * 2) / 21)
+
+
+def test_the_auroc_within_has_the_interval_of_a_mean_over_mixed_problems():
+    scores = [[2.0, 1.0], [1.0, 2.0], [2.0, 1.0], [2.0, 1.0], [2.0, 1.0]]
+    correct = [[1, 0], [1, 0], [1, 0], [1, 1], [0, 0]]
+    found = assess_scorer("s", scores, correct, level=0.9)
+    assert (found.auroc_within, found.mixed_problems) == (pytest.approx(2 / 3), 3)
+    assert (found.auroc_low, found.auroc_high) == interval_over_problems([1, 0, 1], 0.9)
+    assert found.auroc_low < 0.5 < found.auroc_high
+    assert found.auroc_interval == "0.33 to 1.00"
+    alone = assess_scorer("s", scores[:1], correct[:1])
+    assert (alone.auroc_within, alone.auroc_low, alone.auroc_high) == (1.0, None, None)
+    assert alone.auroc_interval == "no interval"
+    none = assess_scorer("s", scores[3:], correct[3:])
+    assert (none.auroc_within, none.auroc_low) == (None, None)
 
 
 def test_the_peak_is_where_more_candidates_stop_helping():

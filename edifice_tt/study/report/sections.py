@@ -230,7 +230,7 @@ def _cost(value: float | None) -> str:
 
 _QUALITIES = {
     "AUROC": "how often a right candidate scores above a wrong one, of any problem",
-    "AUROC within a problem": "of the same problem, as a choice needs it; mean over mixed problems",
+    "AUROC within a problem": "of the same problem, as a choice needs it; mean over mixed ones",
     "Calibration error (ECE)": "mean distance of score and share of right ones; 0 is best",
     "Brier score": "mean squared distance of score and truth; 0 is best",
     "Correlation with length": "Spearman's, of score and number of tokens",
@@ -241,9 +241,10 @@ _QUALITIES = {
 
 
 def _qualities(one: ScorerQuality) -> tuple[str, ...]:
+    of_mixed = f"{one.auroc_interval}, {one.mixed_problems} mixed"
     return (
         _number(one.auroc_pooled),
-        f"{_number(one.auroc_within)}<small>{one.mixed_problems} mixed</small>",
+        f"{_number(one.auroc_within)}<small>{of_mixed}</small>",
         _number(one.ece),
         _number(one.brier),
         _number(one.length_correlation),
