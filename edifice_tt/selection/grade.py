@@ -56,12 +56,14 @@ def unread_golds(golds: Mapping[str, str | None], answer: Named) -> dict[str, st
     """The gold answers by problem that are no answer of the extractor's kind.
 
     None for an extractor that finds nothing in a bare answer, as `boxed`, for which a gold answer
-    stands as it is.
+    stands as it is; nor for one with an `equal` of its own, which may know what it is.
 
     >>> unread_golds({"a": "7", "b": "four"}, "number"), unread_golds({"a": "7"}, "boxed")
     ({'b': 'four'}, {})
     """
     answers = find_answers(answer)
+    if answers.equal is not None:
+        return {}
     found = {name: answers.read_gold(gold) for name, gold in golds.items() if gold is not None}
     forms = [form for form in (*found.values(), answers.extract("1")) if form]
     if not any(answers.extract(form) == form for form in forms):
@@ -102,8 +104,8 @@ def graded_with(settings: Mapping[str, Any]) -> str | None:
 
 
 def name_of(answer: Named) -> str:
-    """An extractor's name; of a function, its own."""
-    return answer if isinstance(answer, str) else getattr(answer, "__name__", repr(answer))
+    """An extractor's name; a function is told from a name."""
+    return answer if isinstance(answer, str) else find_answers(answer).name
 
 
 def grader(
