@@ -16,9 +16,11 @@ def as_typed(message: str, arguments: argparse.Namespace) -> str:
     A name stays where the message or what the user typed has both spellings.
     """
     commands = getattr(arguments, "_commands", None)
-    if commands is None or commands.chosen not in commands.choices:
+    # By `get`, which does not look up defaults: that may be what failed.
+    parser = commands and commands.choices.get(commands.chosen)
+    if parser is None:
         return message
-    actions = {action.dest: action for action in commands.choices[commands.chosen]._actions}
+    actions = {action.dest: action for action in parser._actions}
     typed = " ".join(str(v) for name, v in vars(arguments).items() if not name.startswith("_"))
 
     def spell(match: "re.Match[str]") -> str:

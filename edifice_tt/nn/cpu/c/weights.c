@@ -27,12 +27,13 @@
 #define CHOSEN(index, ...) chosen((octets)(signed_octets){__VA_ARGS__}, index) // from 16 bytes
 
 typedef unsigned unaligned __attribute__((aligned(1)));
+typedef float four_floats __attribute__((ext_vector_type(4)));
 
 // Of a block, which is at least 8 bytes.
 static inline WIDE float half_at(const unsigned char *p, int at) {
 #if defined(__F16C__)
   // Read as four, since clang makes a single one wait for whatever a register held before.
-  float four __attribute__((ext_vector_type(4)));
+  four_floats four;
   int first = at < 6 ? at : at - 6;
   __asm__("vcvtph2ps %1, %0" : "=v"(four) : "m"(*(const char(*)[8])(p + first)));
   return four[(at - first) / 2];
