@@ -62,8 +62,8 @@ def score(
     `Pool.scoring` says what it has spent: tokens that a model has read for it, and seconds.
 
     Raises `UnknownNameError` for an unknown scorer or reduction. Raises `ValueError` for a
-    reduction of a scorer without steps, and for a function with the name of a registered scorer,
-    or without one where the pool holds scores of another.
+    reduction of a scorer without steps. So it does for a function that has the name of a registered
+    scorer, or none where the pool holds scores of another.
     Raises `EdificeError` when the pool or the model lacks the scorer's input. Raises `PluginError`,
     naming the owner, when the scorer fails or leaves its declared range.
     """

@@ -56,7 +56,7 @@ def unread_golds(golds: Mapping[str, str | None], answer: Named) -> dict[str, st
     """The gold answers by problem that are no answer of the extractor's kind.
 
     None for an extractor that finds nothing in a bare answer, as `boxed`, for which a gold answer
-    stands as it is; nor for one with an `equal` of its own, which may know what it is.
+    stands as it is. None for one with an `equal` of its own, which may know what it is.
 
     >>> unread_golds({"a": "7", "b": "four"}, "number"), unread_golds({"a": "7"}, "boxed")
     ({'b': 'four'}, {})
