@@ -50,7 +50,9 @@ def check_threads(
     for _ in range(TIMES):
         with ThreadPoolExecutor(count) as threads:
             running = threads.map(run, range(count), repeat(Barrier(count)))
-            found = attempt(who, f"when {count} threads call it at once", partial(list, running))
+            found: list[list[Numbers]] = attempt(
+                who, f"when {count} threads call it at once", partial(list, running)
+            )
         for at, order in enumerate(orders):
             for item, one, other in zip(order, expected[at], found[at], strict=True):
                 same = len(one) == len(other)
