@@ -290,6 +290,7 @@ def test_a_scorer_that_keeps_something_during_a_call_is_no_scorer_for_threads(fa
         check_scorer(factory, "text", concurrency=count, per=per)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per", ["problem", "answer"])
 def test_a_scorer_that_locks_what_it_keeps_is_sound_in_threads(per):
     check_scorer(Locks, "text", concurrency=5, per=per)

@@ -238,6 +238,7 @@ def test_threads_that_share_a_compiled_model_get_their_own_results(inputs):
     assert wrong == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "tokens"), [(1, 5), (1, 70), (3, 29)])
 def test_a_model_that_returns_one_tensor_is_compiled_too(tiny_lm, rows, tokens):
     """One text is shared out by its tokens, several by texts."""

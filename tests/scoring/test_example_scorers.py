@@ -78,6 +78,7 @@ def test_a_judge_over_http_scores_by_what_it_was_told(judge, monkeypatch):
     assert set(judge.asked) == {("/v1/chat/completions", "large", "Bearer secret")}
 
 
+@pytest.mark.slow
 def test_a_judge_over_http_keeps_the_contract_of_a_scorer(judge):
     judge.says = lambda question, answer: str(len(answer) % 11)
     factory = partial(example("over_http"), url=judge.url)
