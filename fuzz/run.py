@@ -25,11 +25,12 @@ from tempfile import TemporaryDirectory
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-HANG, MEMORY, GRACE = 10, 1_000_000_000, 120  # seconds, bytes, seconds for the start and the end
+HANG, MEMORY = 10, 1_000_000_000  # seconds of the CPU, bytes
+GRACE = 300  # seconds for the start and the end
 
 
 class Slow(BaseException):
-    """An input took `HANG` seconds."""
+    """An input took `HANG` seconds of the CPU."""
 
 
 def _alarm(*_: object) -> None:
@@ -52,24 +53,24 @@ def instrument() -> bool:
     return True
 
 
-def fuzz(name: str, seconds: int, seed: int, findings: Path, plain: bool) -> None:
+def fuzz(name: str, options: argparse.Namespace) -> None:
     """Fuzz one target in this process."""
     warnings.simplefilter("ignore")
-    guided = not plain and instrument()
+    guided = not options.plain and instrument()
     import targets as rooms
 
     with TemporaryDirectory() as home:
         target = rooms.targets(Path(home))[name]
         seeds = list(target.seeds())
         folder = Path(home, "input")
-        call = _caller(name, target.run, folder, findings)
+        call = _caller(name, target.run, folder, options.findings)
         for one in seeds:  # what is compiled once is no input's doing
             call(one)
         _limit_memory()
         if guided:
-            _with_atheris(call, seeds, seconds, seed, Path(home))
+            _with_atheris(call, seeds, options, Path(home))
         else:
-            _with_changes(name, call, seeds, seconds, seed)
+            _with_changes(name, call, seeds, options)
 
 
 def _caller(
@@ -79,13 +80,13 @@ def _caller(
 
     findings.mkdir(parents=True, exist_ok=True)
     last, kinds = findings / f"{name}.last", set()
-    signal.signal(signal.SIGALRM, _alarm)
+    signal.signal(signal.SIGPROF, _alarm)
 
     def call(given: bytes) -> None:
         last.write_bytes(given)  # what a process that dies cannot tell
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        signal.setitimer(signal.ITIMER_REAL, HANG)
+        signal.setitimer(signal.ITIMER_PROF, HANG)
         try:
             run(given, folder)
         except (EdificeError, ValueError):
@@ -93,13 +94,13 @@ def _caller(
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             where = traceback.extract_tb(error.__traceback__)[-1]
             if (kind := (type(error), where.filename, where.lineno)) not in kinds:
                 kinds.add(kind)
                 _write(findings, name, given, "".join(traceback.format_exception(error)))
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
     return call
 
@@ -120,19 +121,19 @@ def _limit_memory() -> None:
 
 
 def _with_changes(
-    name: str, call: Callable[[bytes], None], seeds: list[bytes], seconds: int, seed: int
+    name: str, call: Callable[[bytes], None], seeds: list[bytes], options: argparse.Namespace
 ) -> None:
     from mutate import mutate
 
-    draw, until, count = random.Random(seed), time.monotonic() + seconds, 0
-    while time.monotonic() < until:
+    draw, until, count = random.Random(options.seed), time.monotonic() + options.seconds, 0
+    while time.monotonic() < until and count != options.inputs:
         call(mutate(draw.choice(seeds), seeds, draw))
         count += 1
-    print(f"{name}: {count} inputs in {seconds} s, without atheris, seed {seed}", flush=True)
+    print(f"{name}: {count} inputs, without atheris, seed {options.seed}", flush=True)
 
 
 def _with_atheris(
-    call: Callable[[bytes], None], seeds: list[bytes], seconds: int, seed: int, home: Path
+    call: Callable[[bytes], None], seeds: list[bytes], asked: argparse.Namespace, home: Path
 ) -> None:
     import atheris
     from mutate import mutate
@@ -147,7 +148,8 @@ def _with_atheris(
             return atheris.Mutate(given, most)
         return mutate(given, seeds, random.Random(number))[:most]
 
-    options = [f"-max_total_time={seconds}", f"-seed={seed}", "-handle_alrm=0", "-timeout=0"]
+    options = [f"-max_total_time={asked.seconds}", f"-seed={asked.seed}", "-timeout=0"]
+    options += [f"-runs={asked.inputs or -1}"]
     options += ["-rss_limit_mb=0", "-malloc_limit_mb=0", "-verbosity=0", "-print_final_stats=1"]
     options += [f"-max_len={max(4096, 2 * max(map(len, seeds)))}", str(corpus)]
     atheris.Setup([sys.argv[0], *options], call, custom_mutator=change)
@@ -158,6 +160,7 @@ def start(name: str, options: argparse.Namespace) -> bool:
     """Fuzz one target in a process of its own; whether it came to its end without a finding."""
     command = [sys.executable, __file__, name, "--here", "--findings", str(options.findings)]
     command += ["--seconds", str(options.seconds), "--seed", str(options.seed)]
+    command += ["--inputs", str(options.inputs)]
     command += ["--plain"] if options.plain else []
     log = options.findings / f"{name}.log"
     with log.open("w") as file, TemporaryDirectory() as folder:
@@ -165,7 +168,7 @@ def start(name: str, options: argparse.Namespace) -> bool:
             command,
             stdout=file,
             stderr=file,
-            env={"EDIFICE_TT_PLUGINS": "", **os.environ, "TMPDIR": folder},
+            env={"EDIFICE_TT_PLUGINS": "", "PYTHONHASHSEED": "0", **os.environ, "TMPDIR": folder},
         )
         try:
             status = process.wait(options.seconds + GRACE)
@@ -176,8 +179,10 @@ def start(name: str, options: argparse.Namespace) -> bool:
     if status and last.exists():
         _write(options.findings, name, last.read_bytes(), f"the process ended with {status}: {log}")
     last.unlink(missing_ok=True)
-    found = list(options.findings.glob(f"{name}-??????????.bin"))
+    found = sorted(options.findings.glob(f"{name}-??????????.txt"))
     print(f"{name}: {len(found)} findings{f', see {log}' if found else ''}", flush=True)
+    for one in found:
+        print(f"{one.with_suffix('.bin').read_bytes()[:2000]!r}\n{one.read_text()}", flush=True)
     return not found
 
 
@@ -185,6 +190,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="by default all")
     parser.add_argument("--seconds", type=int, default=20, help="for each target (default: 20)")
+    parser.add_argument("--inputs", type=int, default=0, help="end after so many, too")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1, 1 << 31))
     parser.add_argument("--jobs", type=int, default=1, help="targets at once (default: 1)")
     parser.add_argument("--findings", type=Path, default=HERE / "findings")
@@ -193,7 +199,7 @@ def main() -> int:
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:
-        fuzz(options.names[0], options.seconds, options.seed, options.findings, options.plain)
+        fuzz(options.names[0], options)
         return 0
     from targets import targets
 

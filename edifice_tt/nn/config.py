@@ -1,7 +1,7 @@
 """Sizes and constants of a backbone, and the checks of numbers that options share."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple, get_args
 
 from edifice_tt.contract.errors import unknown_name
@@ -108,6 +108,12 @@ class LayerOptions:
 
     def check_layers(self, num_layers: int, head_dim: int) -> None:
         """Make a checkpoint's lists tuples, and raise `ValueError` for what cannot be."""
+        for one in fields(LayerOptions):  # also of options that nothing reads in this model
+            option, value, kind = one.name, getattr(self, one.name), type(one.default)
+            if kind is bool and not isinstance(value, bool):
+                raise ValueError(f"{option}={value!r:.60} must be True or False")
+            if kind is int and (whole(value) is None or value < 0):
+                raise ValueError(f"{option}={value!r:.60} must be a whole number, 0 or more")
         for option, kinds in (("norms", Norms), ("qk_norm", QKNorm), ("activation", Activation)):
             if getattr(self, option) not in get_args(kinds):
                 raise unknown_name(option, str(getattr(self, option)), get_args(kinds))
@@ -155,9 +161,6 @@ class LayerOptions:
     def _check_recurrence(self, num_layers: int) -> None:
         layers = _whole_numbers("recurrent_layers", self.recurrent_layers, num_layers)
         object.__setattr__(self, "recurrent_layers", tuple(sorted({*layers})))
-        for option in ("gated_attention", "delta_tiled"):
-            if not isinstance(getattr(self, option), bool):
-                raise ValueError(f"{option}={getattr(self, option)!r:.60} must be True or False")
         if not layers:
             return
         for option in ("delta_key_heads", "delta_value_heads"):
