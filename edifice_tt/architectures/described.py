@@ -4,7 +4,8 @@ from typing import Any
 
 from tinygrad.nn.state import get_parameters
 
-from edifice_tt.contract.shown import Shown, Table, counted
+from edifice_tt.contract.shown import Shown, Table
+from edifice_tt.contract.wording import counted
 
 _SIZES = ["vocab_size", "embed_dim", "context_length", "hidden_size", "num_layers", "num_heads"]
 _SIZES += ["num_kv_heads", "scorer"]

@@ -62,6 +62,14 @@ def check_sources(arguments: argparse.Namespace) -> None:
     check_reading(arguments)
 
 
+def check_for_one(arguments: argparse.Namespace) -> None:
+    """Raise `ValueError` for what needs a pool file, where none is named."""
+    if arguments.problems or arguments.task or arguments.resume or arguments.force:
+        many = "--task" if arguments.task else "--problems"
+        option = many if arguments.problems or arguments.task else "--resume and --force"
+        raise ValueError(f"{option} need a pool file; name it with -o POOL")
+
+
 def check_reading(arguments: argparse.Namespace) -> None:
     """Raise `ValueError` for what says how to read problems, where no file of them is given."""
     if arguments.problems is None and (given := reading(arguments)):
@@ -88,6 +96,15 @@ def problems_of(arguments: argparse.Namespace) -> tuple[Task | None, list[et.Pro
     else:
         problems = [et.Problem(read_question(arguments))]
     return task, list(problems)
+
+
+def as_prompts(
+    arguments: argparse.Namespace, problems: list[et.Problem], lm: Any, task: Task | None
+) -> list[et.Problem]:
+    """The problems as the model is given them."""
+    return [
+        et.Problem(prompt_of(arguments, p.prompt, lm, task), p.problem, p.gold) for p in problems
+    ]
 
 
 def reading(arguments: argparse.Namespace) -> dict[str, str]:

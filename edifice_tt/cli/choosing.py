@@ -87,7 +87,6 @@ class Chooser:
             )
 
     def load(self, devices: Any) -> Any:
-        """The model that samples."""
         from edifice_tt.scoring import score
 
         lm = options.load(self.arguments, self.arguments.model, devices)
@@ -101,7 +100,6 @@ class Chooser:
         return lm
 
     def score(self, lm: Any, pool: Any) -> Any:
-        """The pool with scores."""
         by: Any = self.verifier or self.judge or self.scorer
         return et.score(lm, pool, scorer=by, reduce=self.arguments.reduce)
 

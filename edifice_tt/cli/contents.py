@@ -14,6 +14,7 @@ from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.contract.errors import UnknownNameError
+from edifice_tt.pools.candidates import RIGHT
 from edifice_tt.pools.descent import Branch, tree_of
 from edifice_tt.pools.pool import PoolFile
 from edifice_tt.pools.question import question_text, tell_apart
@@ -29,7 +30,6 @@ Styled = Iterator[tuple[str, str]]
 
 
 def register(add: Add) -> None:
-    """Add the commands of this room."""
     show = add("show", _show, "look at the problems of a pool file, or at one with its candidates")
     show.add_argument("pool", type=Path, help="pool file; - reads it from standard input")
     show.add_argument("problem", nargs="?", help="id of a problem (default: list them)")
@@ -119,10 +119,7 @@ def _list(arguments: argparse.Namespace, file: Any) -> None:
         about = {"problem": pool.problem, "question": question, "gold": pool.gold}
         found.append({**about, "candidates": len(pool), "marked": len(marked), "right": right})
         share = f"{right} of {len(marked)}" if marked else f"? of {len(pool)}"
-        if 0 < len(marked) < len(pool):
-            share += f", {len(pool) - len(marked)} not marked"
-        if pool.num_missing:
-            share += f", {pool.num_missing} missing"
+        share += _lacking(pool, len(marked))
         rows.append((_short(pool.problem, width * 3 // 8), share, _short(pool.gold or "", 12)))
     header = ("problem", "right", "gold", "question")
     room = width - sum(max(map(len, column)) + 2 for column in zip(header, *rows, strict=False))
@@ -135,10 +132,7 @@ def _problem(pool: Any, most: int | None, continued: str | None = None) -> Style
     """A problem with its candidates, as wide as the terminal."""
     marked = [c.correct for c in pool if c.correct is not None]
     known = f"{marked.count(True)} of {len(marked)} right" if marked else "not marked"
-    if 0 < len(marked) < len(pool):
-        known += f", {len(pool) - len(marked)} not marked"
-    if pool.num_missing:
-        known += f", {pool.num_missing} missing"
+    known += _lacking(pool, len(marked))
     gold = "" if pool.gold is None else f", gold answer {pool.gold}"
     yield _wrapped(f"problem {pool.problem}: {known}{gold}", ""), "head"
     yield _wrapped(question_text(pool), _INDENT, most), ""
@@ -149,13 +143,19 @@ def _problem(pool: Any, most: int | None, continued: str | None = None) -> Style
     for branch in tree_of(pool):
         yield "\n", ""
         candidate, indent = branch.candidate, _STEP * min(branch.depth, _DEEPEST)
-        mark = {True: "right", False: "wrong", None: ""}[candidate.correct]
+        mark = RIGHT[candidate.correct]
         about = _about(candidate, mark, read(candidate)) + (
             "" if pool.search is None else _fate(branch)
         )
         about += "  the talk went on with it" * (candidate.text == continued)
         yield _wrapped(about, indent, indent_rest=_INDENT), mark
         yield _wrapped(candidate.text, indent + _INDENT, most), ""
+
+
+def _lacking(pool: Any, marked: int) -> str:
+    """How many candidates are not marked where others are, and how many are missing."""
+    told = f", {len(pool) - marked} not marked" if 0 < marked < len(pool) else ""
+    return told + (f", {pool.num_missing} missing" if pool.num_missing else "")
 
 
 def _reader(pool: Any) -> Callable[[Any], str]:

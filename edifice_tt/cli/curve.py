@@ -10,7 +10,7 @@ import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, default_of, whole_number, whole_numbers
-from edifice_tt.contract.errors import EdificeError, unknown_name
+from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.machine.files import write_atomically
 from edifice_tt.selection.answers import extractor
@@ -27,7 +27,6 @@ SETTINGS = ("answer", "level", "bootstrap", "seed", "unfinished", "cut_off")
 
 
 def register(add: Add) -> None:
-    """Add the command of this room."""
     curve = add("curve", _curve, "accuracy against the number of candidates, by rule")
     curve.add_argument("pool", type=Path, help="pool file whose candidates are marked")
     curve.add_argument(
@@ -92,9 +91,7 @@ def _curve(arguments: argparse.Namespace) -> None:
     terminal.say(f"checking {arguments.pool}")
     file = PoolFile(arguments.pool).with_problems()
     warn_of_two(file.settings, arguments.answer)
-    for name in arguments.scorer or ():
-        if name not in file.scorers:
-            raise unknown_name(f"scorer in {file.path}", name, file.scorers)
+    options.check_scorers(file, arguments.scorer or ())
     use = arguments.unfinished == "use"
     _check_sizes(file, arguments.ks, use)
     if arguments.output:

@@ -27,7 +27,6 @@ KINDS = (*NAMED, "formats", "commands")
 
 
 def register(add: Add) -> None:
-    """Add the commands of this room."""
     add("list", _list, "show scorers, rules, answer extractors, tasks, searches, models")
     plugins = add("plugins", _plugins, "show who provides what, and what failed; begin a new one")
     new_plugin.add_options(plugins)
@@ -94,7 +93,6 @@ def _summary(record: dict[str, str]) -> str:
 
 
 def _reads(scorer: Scorer) -> str:
-    """What a scorer reads, in words."""
     return {
         "text": "text",
         "judge": "questions and answers, as a judge",

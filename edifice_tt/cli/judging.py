@@ -17,7 +17,6 @@ _OPTIONS = ("judge", *(f"judge_{name}" for name in _WISHES))
 
 
 def register(add: Add) -> None:
-    """Add the command of this room."""
     judge = add("judge", _judge, "tell what a reward model is and how it reads", _add_options)
     judge.add_argument("judge", metavar="MODEL", help="a folder, a GGUF file or a name")
 

@@ -59,7 +59,6 @@ class Leader:
 
     @property
     def index(self) -> int:
-        """The candidate that leads."""
         return next(iter(self._texts)) if self._best is None else -self._best[1]
 
     def _draw(self, text: str) -> None:

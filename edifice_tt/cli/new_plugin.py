@@ -17,7 +17,6 @@ TEMPLATES = (_PACKAGE / "template", _PACKAGE.parent / "plugins" / "template")  #
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Add the options that ask for one."""
     command.add_argument("--new", metavar="NAME", help="write a plugin of this name, with tests")
     command.add_argument("--folder", type=Path, help="where to write it (default: edifice-tt-NAME)")
 

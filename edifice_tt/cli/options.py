@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from edifice_tt.cli.settings import (
     told_sources,
 )
 from edifice_tt.cli.texts import json_or_text, named_values, stop_text
-from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.errors import EdificeError, unknown_name
 from edifice_tt.contract.records import CONFIDENCES, Task
 from edifice_tt.contract.registry import list_verifiers
 from edifice_tt.contract.scorer_options import name_with
@@ -119,6 +119,11 @@ def add_sampling(command: argparse.ArgumentParser, of_search: bool = False) -> N
     take_settings(command, SAMPLING)
 
 
+def add_settings(command: Group) -> None:
+    settings = "a setting of the method, as in threshold=0.9 or cuts=32,64; repeatable"
+    _add_repeatable(command, "--option", "NAME=VALUE", settings)
+
+
 def add_scoring(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("scoring")
     group.add_argument(
@@ -185,6 +190,13 @@ def add_output(
     if resume:
         how.add_argument("--resume", action="store_true", help=resume)
     how.add_argument("--force", action="store_true", help="replace the file if it is there")
+
+
+def check_scorers(file: Any, scorers: Iterable[str]) -> None:
+    """Raise `UnknownNameError` for a scorer that has scored nothing in a pool file."""
+    for name in scorers:
+        if name not in file.scorers:
+            raise unknown_name(f"scorer in {file.path}", name, file.scorers)
 
 
 def at_candidate(file: Any, pool: Any, candidate: Any, problem: str) -> EdificeError:

@@ -41,7 +41,6 @@ _FIELDS = {
 
 
 def register(add: Add) -> None:
-    """Add the commands of this room."""
     summary = "add a scorer's scores to a pool file"
     groups = (options.add_loading, options.add_scoring, judging.add_judging)
     score = add("score", _score, summary, *groups)

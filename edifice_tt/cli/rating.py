@@ -54,7 +54,6 @@ class Rating:
         return work_of_scorer(self.arguments, lm, str(self.scorer))
 
     def rate(self, lm: Any, pool: et.Pool) -> et.Pool:
-        """The pool of one question, with scores."""
         scored: et.Pool = self.work(lm, {pool.problem: pool.prompt}).score(pool)
         return scored
 

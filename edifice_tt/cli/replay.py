@@ -26,7 +26,6 @@ SETTINGS = ("answer", "scorer", "confidence", "level", "bootstrap", "seed", "ord
 
 
 def register(add: Add) -> None:
-    """Add the command of this room."""
     summary = "what a search would have spent and gained on the problems of a finished pool"
     replay = add("replay", _replay, summary)
     replay.add_argument(
@@ -42,13 +41,7 @@ def register(add: Add) -> None:
     replay.add_argument("--scorer", metavar="NAME", help="whose scores a search by scores reads")
     option = partial(add_option, replay, REPLAY)
     option("--confidence", "the measure that a search by confidence reads (default: {})")
-    replay.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a setting of the method, as in threshold=0.9 or cuts=32,64; repeatable",
-    )
+    options.add_settings(replay)
     option("--level", "of the intervals (default: {})", type=curve.level)
     resamples = "resamples of the problems (default: {})"
     option("--bootstrap", resamples, type=whole_number(1, "1000"), metavar="N")

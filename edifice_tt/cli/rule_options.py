@@ -8,6 +8,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from edifice_tt.cli.texts import named_values, stop_text
 from edifice_tt.contract.registry import Search, Selector
+from edifice_tt.contract.scorer_options import KINDS
 
 
 def rule_options(arguments: argparse.Namespace, record: Selector) -> dict[str, Any]:
@@ -85,9 +86,7 @@ class _Typed:
 
 # In the order in which they are tried; any value is text.
 _KINDS: dict[type, tuple[str, Callable[[str], Any]]] = {
-    bool: ("true or false", {"true": True, "false": False}.__getitem__),
-    int: ("a whole number", int),
-    float: ("a number", float),
+    **{kind: KINDS[kind] for kind in (bool, int, float)},
     tuple: ("whole numbers between commas", lambda text: tuple(map(int, text.split(",")))),
-    str: ("text", str),
+    str: KINDS[str],
 }

@@ -21,7 +21,6 @@ HEADING = "sample answers"
 
 
 def register(add: Add) -> None:
-    """Add the commands of this room."""
     best = add(
         "best-of",
         _best_of,
@@ -72,10 +71,7 @@ def _generate(arguments: argparse.Namespace) -> int:
         return searching.generate(arguments)
     if arguments.output:
         return _generate_file(arguments, rating)
-    if arguments.problems or arguments.task or arguments.resume or arguments.force:
-        many = "--task" if arguments.task else "--problems"
-        option = many if arguments.problems or arguments.task else "--resume and --force"
-        raise ValueError(f"{option} need a pool file; name it with -o POOL")
+    asking.check_for_one(arguments)
     question = asking.read_question(arguments)
     reads = rating.reads if rating else None
     request = options.request_of(arguments, answer=arguments.answer, reads=reads)
@@ -97,10 +93,7 @@ def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
     request = options.request_of(arguments, task, answer, rating.reads if rating else None)
     options.check_new(arguments)  # last, so that it hides no other mistake
     lm = options.load(arguments, arguments.model, request.devices)
-    problems = [
-        et.Problem(asking.prompt_of(arguments, p.prompt, lm, task), p.problem, p.gold)
-        for p in problems
-    ]
+    problems = asking.as_prompts(arguments, problems, lm, task)
     path, status, failed = arguments.output, 0, dict[str, str]()
     how = {"resume": arguments.resume, "force": arguments.force}
     with (

@@ -10,7 +10,7 @@ import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_number
-from edifice_tt.contract.errors import EdificeError, unknown_name
+from edifice_tt.contract.errors import EdificeError
 
 HEADING = "judges"
 CALIBRATE, COMBINE = "training.combining:calibrate_scores", "training.combining:combine_scores"
@@ -18,7 +18,6 @@ COMPARE = "study.agreement:compare_scorers"
 
 
 def register(add: Add) -> None:
-    """Add the commands of this room."""
     calibrate = add("calibrate", _calibrate, "make a scorer's scores probabilities of being right")
     calibrate.add_argument("pool", type=Path, help="graded pool file; the scores are appended")
     calibrate.add_argument("--scorer", required=True, help="the scorer in the pool")
@@ -103,9 +102,7 @@ def _write(arguments: argparse.Namespace, scorers: Sequence[str], how: str) -> N
 
 
 def _check_names(file: Any, scorers: Sequence[str], name: str, made: str) -> None:
-    for scorer in scorers:
-        if scorer not in file.scorers:
-            raise unknown_name(f"scorer in {file.path}", scorer, file.scorers)
+    options.check_scorers(file, scorers)
     if not (name.strip() and name.isprintable()):
         raise ValueError(f"--name {name!r:.40} must be a name, in one line")
     if name in file.scorers and file.scorers[name].get("owner") != made:
@@ -135,9 +132,7 @@ def _agreement(arguments: argparse.Namespace) -> None:
 
     file = PoolFile(arguments.pool).with_problems()
     scorers = list(dict.fromkeys(arguments.scorer or sorted(file.scorers)))
-    for name in scorers:
-        if name not in file.scorers:
-            raise unknown_name(f"scorer in {file.path}", name, file.scorers)
+    options.check_scorers(file, scorers)
     if len(scorers) < 2:
         held = ", ".join(scorers) or "none"
         raise ValueError(f"{file.path}: two scorers are needed to compare, given {held}")

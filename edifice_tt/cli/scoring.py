@@ -153,7 +153,6 @@ def _jobs(file: Any, left: Mapping[str, Sequence[slice]]) -> Iterator[Job]:
 
 
 def _pools(fields: Mapping[str, Any], parts: Sequence[slice]) -> Iterator[Any]:
-    """A pool per call."""
     pool = et.Pool(**fields)
     yield from (replace(pool, candidates=pool.candidates[part]) for part in parts)
 

@@ -19,7 +19,6 @@ WAVE = 4  # rows that `generate --stop-when` runs at a time
 
 
 def register(add: Add) -> None:
-    """Add the command of this room."""
     command = add(
         "search",
         _search,
@@ -38,13 +37,7 @@ def register(add: Add) -> None:
     command.add_argument("--scorer", metavar="NAME", help="whose scores the method reads")
     budget = "the most tokens to draw per problem; when they are drawn the best so far is chosen"
     command.add_argument("--budget", type=whole_number(1, "4096"), metavar="TOKENS", help=budget)
-    command.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a setting of the method, as in threshold=0.9 or cuts=32,64; repeatable",
-    )
+    options.add_settings(command)
     workers.add_workers(command)
     resume = "go on where it was interrupted, and make only what the file lacks"
     options.add_output(command, "pool file (default: print the answer and the rows)", resume=resume)
@@ -81,12 +74,8 @@ def generate(arguments: argparse.Namespace) -> int:
 def _run(
     arguments: argparse.Namespace, method: str, settings: dict[str, Any], scored: bool = True
 ) -> int:
-    if not arguments.output and (
-        arguments.problems or arguments.task or arguments.resume or arguments.force
-    ):
-        many = "--task" if arguments.task else "--problems"
-        option = many if arguments.problems or arguments.task else "--resume and --force"
-        raise ValueError(f"{option} need a pool file; name it with -o POOL")
+    if not arguments.output:
+        asking.check_for_one(arguments)
     task, problems = asking.problems_of(arguments)
     answer = arguments.answer or (task.answer if task else None)
     request = options.request_of(arguments, task, answer)
@@ -94,10 +83,7 @@ def _run(
         options.check_new(arguments)
     lm = options.load(arguments, arguments.model, request.devices)
     scorer = _scorer(arguments, lm) if scored else None
-    problems = [
-        et.Problem(asking.prompt_of(arguments, p.prompt, lm, task), p.problem, p.gold)
-        for p in problems
-    ]
+    problems = asking.as_prompts(arguments, problems, lm, task)
     sampling = {name: value for name, value in vars(request).items() if name != "n"}
     how: dict[str, Any] = {"settings": settings, "budget": arguments.budget}
     how |= {"reduce": arguments.reduce, "scorer": scorer, "method": method, **sampling}

@@ -54,7 +54,6 @@ def rate_of(values: list[float]) -> dict[str, Any]:
 
 
 def show_rate(rate: dict[str, Any]) -> str:
-    """A rate and its interval in words."""
     if rate["low"] is None:
         return f"{rate['accuracy']:.3f}"
     interval = f"{rate['low']:.3f} to {rate['high']:.3f}"

@@ -18,7 +18,6 @@ HEADING = "train a scorer"
 
 
 def register(add: Add) -> None:
-    """Add the commands of this room."""
     tasks = add("tasks", _tasks, "show the tasks whose answers a program knows")
     tasks.add_argument("task", nargs="?", help="show the examples before its questions")
     train = add("train", _train, "train a verifier on graded pool files", _add_training)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edifice_tt.cli.terminal import shortened, table_with_texts
+from edifice_tt.pools.candidates import RIGHT
 
 _MOST = 5  # answers that are listed
 ALL_DIFFER = (
@@ -42,7 +43,6 @@ def all_differ(rule: Any, options: Mapping[str, Any], pool: Any, choice: Any) ->
 
 
 def elected(choice: Any) -> str:
-    """The answer that won."""
     return max(choice.tally, key=choice.tally.__getitem__, default="")
 
 
@@ -70,8 +70,7 @@ def show_choices(rule: Any, choices: Sequence[tuple[Any, Any]]) -> str:
 
     And whether it is right, if that is known of any; the votes, if the rule votes.
     """
-    marks = {True: "right", False: "wrong", None: ""}
-    right = [marks[choice.candidate.correct] if choice else "" for _, choice in choices]
+    right = [RIGHT[choice.candidate.correct] if choice else "" for _, choice in choices]
     header, rows, texts = ["problem", "#"], [], []
     header += [""] if any(right) else []
     header += ["votes"] if votes(rule) else []

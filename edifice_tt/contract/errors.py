@@ -4,7 +4,8 @@ A message says what, given, expected, do this: `num_heads=6 must be a multiple o
 use num_kv_heads=1, 2, 3 or 6`. Bad argument values are plain `ValueError`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -51,6 +52,17 @@ class TrainedOnWarning(PoolWarning):
 def reason_of(error: BaseException) -> str:
     """What a foreign error says, as a part of our own message: one line, and no long one."""
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+@contextmanager
+def reading(path: object, told: str = "{}") -> Iterator[None]:
+    """Whatever is wrong with a file that is read here: a `CheckpointError` that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {told.format(error)}") from error
 
 
 def name_taken(what: str, owner: str, other: str) -> NameTakenError:

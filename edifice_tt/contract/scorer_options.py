@@ -18,7 +18,7 @@ from edifice_tt.contract.records import Scorer
 from edifice_tt.contract.tracing import blamed, subject_of
 
 _NEXT = re.compile(r":(?=[^\W\d]\w*=)")  # so a value may hold other colons, as an address does
-_KINDS: dict[type, tuple[str, Callable[[str], Any]]] = {
+KINDS: dict[type, tuple[str, Callable[[str], Any]]] = {
     bool: ("true or false", {"true": True, "false": False}.__getitem__),
     int: ("a whole number", int),
     float: ("a number", float),
@@ -36,7 +36,7 @@ def name_with(name: str, options: Mapping[str, Any]) -> str:
     """
     for option, value in options.items():
         text = str(value).lower() if isinstance(value, bool) else str(value)
-        plain = type(value) in _KINDS and option.isidentifier() and not _NEXT.search(text)
+        plain = type(value) in KINDS and option.isidentifier() and not _NEXT.search(text)
         if not plain or not text.isprintable():
             raise ValueError(
                 f"option {option}={value!r:.60} of scorer {name!r}: expected true, false, a number "
@@ -83,7 +83,7 @@ def _given(record: Scorer, name: str) -> dict[str, Any]:
             )
         if option not in known:
             raise unknown_name(f"option of scorer {record.name}", option, known)
-        words, read = _KINDS[known[option]]
+        words, read = KINDS[known[option]]
         try:
             given[option] = read(value)
         except (ValueError, KeyError):
@@ -112,10 +112,10 @@ def _kinds(record: Scorer) -> dict[str, type]:
 
 
 def _kind(parameter: Parameter, hint: Any) -> type:
-    if type(parameter.default) in _KINDS:
+    if type(parameter.default) in KINDS:
         return type(parameter.default)
     declared = get_args(hint) or (hint,)
-    return next((kind for kind in _KINDS if kind in declared), str)
+    return next((kind for kind in KINDS if kind in declared), str)
 
 
 def _parameters(record: Scorer) -> dict[str, Parameter]:

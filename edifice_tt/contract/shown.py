@@ -50,15 +50,6 @@ def quoted(text: str, size: int = 60) -> str:
     return repr(cut(text, size))
 
 
-def counted(count: int, noun: str) -> str:
-    """A number with its noun.
-
-    >>> counted(1, "problem"), counted(1234, "problem")
-    ('1 problem', '1,234 problems')
-    """
-    return f"{count:,} {noun}" + "s" * (count != 1)
-
-
 def number(value: float | None) -> str:
     """A number in four digits, nothing for None."""
     return "" if value is None else f"{value:.4g}"

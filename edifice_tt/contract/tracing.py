@@ -26,7 +26,6 @@ _REPR.maxstring = _REPR.maxother = 80
 
 
 def is_tracing() -> bool:
-    """Whether tracing is switched on."""
     return os.environ.get(TRACE, "") not in ("", "0")
 
 
@@ -54,10 +53,14 @@ def with_place(error: BaseException) -> str:
     return one_line(error) + f" ({place})" * bool(place)
 
 
+def named(kind: str, record: Any) -> str:
+    """What something registered is called in errors: `scorer 'mlp' of edifice-tt`."""
+    return f"{kind} {record.name!r}" + (f" of {record.owner}" if record.owner else "")
+
+
 def subject_of(kind: str, record: Any) -> str:
     """How an error of a plugin's own begins; of the library's own, with nothing."""
-    owner = f" of {record.owner}" if record.owner else ""
-    return "" if record.owner == OWN_NAME else f"{kind} {record.name!r}{owner}"
+    return "" if record.owner == OWN_NAME else named(kind, record)
 
 
 @contextmanager

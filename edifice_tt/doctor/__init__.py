@@ -58,12 +58,10 @@ def _examine(device: str | None, say: Callable[[str], None], model: str | None) 
 
 
 def to_dict(checks: list[Check]) -> dict[str, Any]:
-    """A plain dict for JSON."""
     return {"ok": passed(checks), "checks": [asdict(check) for check in checks]}
 
 
 def passed(checks: list[Check]) -> bool:
-    """Whether no check failed."""
     return all(check.ok is not False for check in checks)
 
 

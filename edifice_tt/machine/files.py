@@ -94,6 +94,15 @@ def find_target(path: Path) -> Path:
     return target
 
 
+def first_bytes(path: str | os.PathLike[str], count: int) -> bytes:
+    """How a file begins; nothing for what is missing or no regular file."""
+    with suppress(OSError):
+        if Path(path).is_file():  # opening a pipe would wait, and take what comes from its reader
+            with open(path, "rb") as file:
+                return file.read(count)
+    return b""
+
+
 def check_other_file(path: str | os.PathLike[str], sources: Iterable[object]) -> None:
     """Raise `EdificeError` if a file to be written is one of those it is made of, by any name."""
     for source in sources:

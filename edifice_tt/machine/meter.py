@@ -116,19 +116,16 @@ class SearchMeter(Meter):
         self._problems, self._budget, self._spent, self._leading = problems, budget, 0, ""
 
     def on_token(self, event: Any) -> None:
-        """Count a token."""
         self._spent += 1
         self.add(0, 1)
 
     def on_step(self, standing: Any) -> None:
-        """Show what leads."""
         self._spent = standing.spent
         leads = "" if standing.leading is None else f", leading: {standing.leading:.30}"
         weight = f" ({standing.weight:.4g})" if leads else ""
         self._leading = f", {standing.rows} rows{leads}{weight}"
 
     def on_problem(self, pool: Any) -> None:
-        """Count a problem."""
         self._spent, self._leading = 0, ""
         self.add(1)
 

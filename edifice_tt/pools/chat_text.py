@@ -1,6 +1,6 @@
 """The text of a rendered chat that marks what a user typed. Knows no tokenizer."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 Span = tuple[int, int]
 
@@ -15,7 +15,6 @@ class ChatText(str):
     plain: tuple[Span, ...]
 
     def __new__(cls, text: str, plain: Iterable[Iterable[int]]) -> "ChatText":
-        """The text with these places."""
         self = super().__new__(cls, text)
         self.plain = tuple((start, stop) for start, stop in plain)
         return self
@@ -30,6 +29,12 @@ class ChatText(str):
         return not self == other
 
     __hash__ = str.__hash__
+
+
+def signs_apart_from(*texts: str) -> Iterator[str]:
+    """Characters of no alphabet that none of these texts has."""
+    used = set().union(*texts)
+    return (sign for sign in map(chr, range(0xE000, 0x110000)) if sign not in used)
 
 
 def plain_of(text: object) -> tuple[Span, ...]:

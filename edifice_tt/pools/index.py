@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from edifice_tt.contract.errors import CheckpointError, PoolWarning
+from edifice_tt.contract.errors import CheckpointError, PoolWarning, reading
 from edifice_tt.pools.chat_text import with_plain
 from edifice_tt.pools.lines import check, decode, sampling_of, to_candidate
 from edifice_tt.pools.messages import keep
@@ -56,7 +56,7 @@ class PoolIndex:
         self._starts = array("Q")  # of each line, in bytes
         self._rows: dict[str, array[int]] = {}  # the lines of each problem, counted from 0
         self._inode = (0, 0)
-        try:
+        with reading(path):
             if not stat.S_ISREG(os.stat(path).st_mode) and not self.path.is_dir():
                 raise CheckpointError(
                     f"{path}: no regular file, and it is read twice; save it first"
@@ -64,8 +64,6 @@ class PoolIndex:
             with self.path.open("rb") as file:
                 self._inode = _inode(file)
                 self._scan(file)
-        except OSError as error:
-            raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
         if self.size == 0:
             raise CheckpointError(f"{path}: not a pool file, it is empty")
 

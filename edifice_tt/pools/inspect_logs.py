@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from edifice_tt.contract.errors import CheckpointError, PoolWarning
+from edifice_tt.machine.files import first_bytes
 from edifice_tt.machine.json_text import check_whole
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.inspect_samples import Fields, Reader, fields_of, list_of
@@ -28,13 +29,7 @@ _MEMBER = re.compile(r"samples/(.*)_epoch_\d+\.json", re.S)
 
 def is_log(path: str | os.PathLike[str]) -> bool:
     """Whether a file begins as Inspect's logs do."""
-    if not Path(path).is_file():  # what is read from a pipe is gone
-        return False
-    try:
-        with open(path, "rb") as file:
-            start = file.read(256).removeprefix(codecs.BOM_UTF8)
-    except OSError:
-        return False
+    start = first_bytes(path, 256).removeprefix(codecs.BOM_UTF8)
     return start.startswith(_ZIP) or _START.match(start) is not None
 
 

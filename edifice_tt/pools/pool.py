@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, SupportsIndex, overload
 
 from edifice_tt.contract.errors import CheckpointError
-from edifice_tt.contract.shown import Shown, Table, counted, number, quoted
+from edifice_tt.contract.shown import Shown, Table, number, quoted
+from edifice_tt.contract.wording import counted
 from edifice_tt.machine.files import replacing
 from edifice_tt.pools.candidates import RIGHT, Candidate
 from edifice_tt.pools.chat_text import plain_of

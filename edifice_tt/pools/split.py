@@ -49,7 +49,6 @@ def split_pools(
 
 
 def _draw(file: PoolFile, train: float, seed: int) -> set[str]:
-    """The problems for training."""
     questions: dict[str, list[str]] = {}
     for name, about in file.problems.items():
         # An imported pool may not know its prompts; then ids tell questions apart.

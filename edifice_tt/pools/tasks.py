@@ -13,7 +13,7 @@ from typing import Any
 from edifice_tt.contract import records, registry
 from edifice_tt.contract.errors import PluginError
 from edifice_tt.contract.options import check_count
-from edifice_tt.contract.tracing import blamed, show
+from edifice_tt.contract.tracing import blamed, named, show
 from edifice_tt.pools.families import Question
 from edifice_tt.pools.pool import Problem
 
@@ -47,7 +47,7 @@ class Task(records.Task):
 
     def draw(self, rng: Random) -> Question:
         """Draw a question; raises `PluginError`, naming the owner, if `make` gives none."""
-        who = f"task {self.name!r}" + (f" of {self.owner}" if self.owner else "")
+        who = named("task", self)
         with blamed(f"{who} failed"):
             pair = self.make(rng)
             question = Question(*pair)

@@ -15,7 +15,7 @@ from edifice_tt.contract.errors import EdificeError, PluginError
 from edifice_tt.contract.factories import make_scorer
 from edifice_tt.contract.made import make_once
 from edifice_tt.contract.scorer_options import check_complete, name_with
-from edifice_tt.contract.tracing import blamed, one_line, show
+from edifice_tt.contract.tracing import blamed, named, one_line, show
 from edifice_tt.engine.counting import counting
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.machine.progress import Shows, showing
@@ -132,7 +132,7 @@ def _rows(record: registry.Scorer, pool: Pool) -> list[tuple[float, ...]]:
     """What the scorer gives when it is asked once about these candidates."""
     call = _call_of(record, pool)
     where = f" on candidate {pool[0].index}" if record.per == "answer" else ""
-    with blamed(f"{_who(record)} failed{where}"):
+    with blamed(f"{named('scorer', record)} failed{where}"):
         values = call()
     return _check(record, values, pool)
 
@@ -164,7 +164,7 @@ def _changed(factory: Any) -> int | None:
 def _call_of(record: registry.Scorer, pool: Pool) -> Callable[[], Any]:
     """The call of a scorer with what it reads of a pool, and what it asks for beside the text."""
     inputs = _inputs(record, pool)
-    with blamed(f"{_who(record)} failed"):
+    with blamed(f"{named('scorer', record)} failed"):
         scorer = make_once(record, partial(make_scorer, record))
     asked = asked_for(scorer, pool) if record.reads == "text" else {}
     return lambda: scorer(*inputs, **asked)
@@ -226,7 +226,7 @@ def check_pool(record: registry.Scorer, pool: Pool) -> None:
 
 def _check(record: registry.Scorer, values: Any, pool: Pool) -> list[tuple[float, ...]]:
     """The numbers of each candidate: those of its steps, or its score alone."""
-    by_step = record.level == "step"
+    who, by_step = named("scorer", record), record.level == "step"
     try:
         listed = _numbers(values)
         rows = [tuple(map(float, _numbers(v))) if by_step else (float(v),) for v in listed]
@@ -235,20 +235,19 @@ def _check(record: registry.Scorer, values: Any, pool: Pool) -> list[tuple[float
     except BaseException as error:  # foreign too, where values are computed as they are read
         one = "list of floats per candidate, for it has level='step'"
         raise PluginError(
-            f"{_who(record)} gave {show(values):.60}, expected one "
+            f"{who} gave {show(values):.60}, expected one "
             f"{one if by_step else 'float per candidate'} ({one_line(error)})"
         ) from error
     if len(rows) != len(pool):
-        raise PluginError(f"{_who(record)} gave {len(rows)} scores for {len(pool)} candidates")
+        raise PluginError(f"{who} gave {len(rows)} scores for {len(pool)} candidates")
     for candidate, row in zip(pool, rows, strict=True):
         if not row:
             raise PluginError(
-                f"{_who(record)} gave no step for candidate {candidate.index}, expected at least "
-                "one number"
+                f"{who} gave no step for candidate {candidate.index}, expected at least one number"
             )
         for step, value in enumerate(row):
             place = f"step {step} of candidate" if by_step else "candidate"
-            gave = f"{_who(record)} gave {value} for {place} {candidate.index}"
+            gave = f"{who} gave {value} for {place} {candidate.index}"
             if not math.isfinite(value):
                 raise PluginError(f"{gave}, expected a finite number")
             if record.range == "probability" and not 0 <= value <= 1:
@@ -264,10 +263,6 @@ def _numbers(values: Any) -> Any:
     if texts := [value for value in values if isinstance(value, str | bytes)]:
         raise TypeError(f"{show(texts[0]):.30} is no number")
     return values
-
-
-def _who(record: registry.Scorer) -> str:
-    return f"scorer {record.name!r}" + (f" of {record.owner}" if record.owner else "")
 
 
 def check_scorer(lm: CausalLM | None, scorer: str) -> registry.Scorer:

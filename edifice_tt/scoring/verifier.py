@@ -31,8 +31,9 @@ from edifice_tt.contract.errors import (
 )
 from edifice_tt.contract.options import check_size
 from edifice_tt.contract.providers import NotThereError, asked_for_by, check_present, provided_by
-from edifice_tt.contract.shown import Shown, Table, counted, number
-from edifice_tt.contract.tracing import blamed, show
+from edifice_tt.contract.shown import Shown, Table, number
+from edifice_tt.contract.tracing import blamed, named, show
+from edifice_tt.contract.wording import counted
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.engine.rows import States
 from edifice_tt.machine.exclusive import exclusive
@@ -95,7 +96,7 @@ class Verifier(Shown):
         return ("on held-out problems", ""), rows
 
     def __str__(self) -> str:
-        return f"verifier {self.name!r}" + (f" of {self.owner}" if self.owner else "")
+        return named("verifier", self)
 
     def check(self, lm: CausalLM | None) -> None:
         """Raise `EdificeError` for a model that it was not trained on."""

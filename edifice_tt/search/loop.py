@@ -7,8 +7,9 @@ from typing import Any
 
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, PluginError, unknown_name
-from edifice_tt.contract.shown import Shown, Table, counted, first_of, number
+from edifice_tt.contract.shown import Shown, Table, first_of, number
 from edifice_tt.contract.tracing import OWN_NAME, blamed, show, subject_of
+from edifice_tt.contract.wording import counted
 from edifice_tt.search.books import Books
 from edifice_tt.search.method import Ask, Method, Outcome, Row, State, in_order
 from edifice_tt.selection.answers import Answers, Named, find_answers

@@ -13,7 +13,7 @@ from typing import Any
 from edifice_tt.contract import records, registry
 from edifice_tt.contract.errors import PluginError
 from edifice_tt.contract.records import PATTERN
-from edifice_tt.contract.tracing import blamed, show
+from edifice_tt.contract.tracing import blamed, named, show
 
 Extractor = Callable[[str], str | None]
 Named = str | Extractor  # the name of an extractor, or a function that is one
@@ -116,7 +116,7 @@ def find_answers(name: Named) -> Answers:
 @lru_cache(maxsize=64)
 def _in_use(record: records.Extractor) -> Answers:
     """The registered functions wrapped: they see no thinking, and their results are checked."""
-    who = f"answer extractor {record.name!r}" + f" of {record.owner}" * bool(record.owner)
+    who = named("answer extractor", record)
 
     def ask(function: Callable[..., Any], *texts: str) -> Any:
         part = ": equal" if function is record.equal else ""

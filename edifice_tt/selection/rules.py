@@ -252,7 +252,6 @@ def lower_bound(total: Any, count: Any, delta: float = DELTA) -> Any:
 
 
 def sigmoid(logit: float) -> float:
-    """A logit as a probability."""
     # The exponent is never positive, so it cannot overflow.
     small = math.exp(-abs(logit))
     return 1 / (1 + small) if logit >= 0 else small / (1 + small)

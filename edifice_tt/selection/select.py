@@ -20,7 +20,7 @@ from edifice_tt.contract.errors import (
 )
 from edifice_tt.contract.options import problem_seed, whole
 from edifice_tt.contract.shown import Shown, Table, first_of, number, quoted
-from edifice_tt.contract.tracing import blamed, show, subject_of
+from edifice_tt.contract.tracing import blamed, named, show, subject_of
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.given import check_candidates
 from edifice_tt.pools.pool import Pool
@@ -179,8 +179,7 @@ class Rule:
     def _ask(
         self, candidates: Sequence[Candidate], options: Mapping[str, Any], where: str
     ) -> Choice:
-        owner = self.record.owner
-        who = f"rule {self.record.name!r}" + (f" of {owner}" if owner else "")
+        who = named("rule", self.record)
         subject = subject_of("rule", self.record)
         subject += where if subject else ""
         given, candidates = candidates, self._standing(candidates)

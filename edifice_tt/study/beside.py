@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from edifice_tt.selection.select import behind
 from edifice_tt.study.intervals import bootstrap_means, interval_of_means
 from edifice_tt.study.problems import check_fair, check_marked, spent_per_candidate
 from edifice_tt.study.replay_records import Difference, Spending
-from edifice_tt.study.statistics import best_of_k
+from edifice_tt.study.statistics import best_of_k, between
 from edifice_tt.study.voting import majority_at_k
 
 
@@ -88,7 +87,7 @@ def compare_search(
     each = each + (judge_each or 0.0)
     k = max(1.0, float(tokens.sum() / each.sum()))
     by_k = [_accuracy(one, scorer if scored else None, answer, cut_off) for one, _ in pairs]
-    same = np.array([_at(of, k, len(one)) for of, (one, _) in zip(by_k, pairs, strict=True)])
+    same = np.array([between(of, k, len(one)) for of, (one, _) in zip(by_k, pairs, strict=True)])
     table = np.stack([right, same, right - same], axis=1)
     means = bootstrap_means(table, bootstrap, seed)
     low, high = interval_of_means(table[:, :2], means[:, :2], level)
@@ -145,11 +144,6 @@ def _accuracy(
     found = zip(answers_of(behind(pool.prompt, pool), answer), pool, strict=True)
     answers = [form if one.is_whole or cut_off == "vote" else None for form, one in found]
     return lambda k: majority_at_k(answers, correct, k)
-
-
-def _at(of: Callable[[int], float], k: float, most: int) -> float:
-    low, high = min(floor(k), most), min(ceil(k), most)
-    return of(low) if low == high else of(low) + (of(high) - of(low)) * (k - low)
 
 
 def _one(table: Any, low: Any, high: Any, at: int) -> tuple[float, float | None, float | None]:

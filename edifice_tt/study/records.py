@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edifice_tt.contract.shown import Shown, Table, counted, first_of, number
+from edifice_tt.contract.shown import Shown, Table, first_of, number
+from edifice_tt.contract.wording import counted
+from edifice_tt.selection.grade import graded_with
 from edifice_tt.study.forecast import Forecast
 from edifice_tt.study.quality import ScorerQuality
 
@@ -137,8 +139,7 @@ class Curve(Shown):
     @property
     def graded(self) -> str | None:
         """The extractor by which candidates were marked, where the pool tells."""
-        name: str | None = self.settings.get("graded", self.settings.get("answer"))
-        return name
+        return graded_with(self.settings)
 
     def trained_on(self, scorer: str | None) -> int:
         """How many of these problems a scorer was trained on."""

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edifice_tt.contract.shown import Shown, Table, counted, number
+from edifice_tt.contract.shown import Shown, Table, number
+from edifice_tt.contract.wording import counted
 
 SCHEMA = 1
 

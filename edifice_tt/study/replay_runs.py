@@ -4,7 +4,6 @@ Knows one pool and one search; compares nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from math import ceil, floor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +28,7 @@ from edifice_tt.study.finished import (
     scores_of,
 )
 from edifice_tt.study.problems import check_fair, check_marked
-from edifice_tt.study.statistics import Floats, best_of_k
+from edifice_tt.study.statistics import Floats, best_of_k, between
 from edifice_tt.study.stopping import mean_over_orders
 from edifice_tt.study.voting import majority_at_k
 
@@ -48,10 +47,8 @@ class Runs(NamedTuple):
     dropped: Floats | None  # the share of winners dropped, and that of all rows run
 
     def first(self, k: float) -> float:
-        """The accuracy of the first k candidates; of a fraction, that share of k + 1 and of k."""
-        low, high = min(floor(k), self.n), min(ceil(k), self.n)
-        below = self.of_first(low)
-        return below if low == high else below + (self.of_first(high) - below) * (k - low)
+        """The accuracy of the first k candidates."""
+        return between(self.of_first, k, self.n)
 
 
 class Reader(NamedTuple):

@@ -5,7 +5,7 @@ unbiased, independent of the candidates' order, and has the least variance possi
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import index
 
 import numpy as np
@@ -43,6 +43,13 @@ def best_of_k(scores: ArrayLike, correct: ArrayLike, k: int) -> float:
     """
     pair = np.asarray(scores, np.float64)[None], np.asarray(correct, np.float64)[None]
     return float(best_of_ks(*pair, [index(k)])[0, 0])
+
+
+def between(of: Callable[[int], float], k: float, n: int) -> float:
+    """An accuracy at k of n candidates; of a fraction, that share of k + 1 and of k."""
+    low, high = min(math.floor(k), n), min(math.ceil(k), n)
+    below = of(low)
+    return below if low == high else below + (of(high) - below) * (k - low)
 
 
 def best_of_ks(scores: ArrayLike, correct: ArrayLike, ks: Sequence[int]) -> Floats:

@@ -15,6 +15,7 @@ from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.contract import registry
 from edifice_tt.contract.registry import Architecture
+from edifice_tt.contract.tracing import named
 from edifice_tt.engine.jit import jit
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.testing.promises import (
@@ -23,7 +24,6 @@ from edifice_tt.testing.promises import (
     BrokenPromise,
     attempt,
     compare,
-    describe,
     orders,
 )
 from edifice_tt.testing.reading import draw
@@ -51,7 +51,7 @@ def check_architecture(name: str, x: Tensor | None = None, **options: Any) -> No
     >>> check_architecture("test_time_compute", embed_dim=6, hidden_size=8, num_layers=1)
     """
     record = registry.architecture(name)
-    who = describe("architecture", record)
+    who = named("architecture", record)
     open_device()
 
     def build(**more: Any) -> Any:

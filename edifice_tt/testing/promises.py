@@ -8,7 +8,7 @@ import numpy as np
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import unknown_name
 from edifice_tt.contract.factories import parameters
-from edifice_tt.contract.tracing import one_line
+from edifice_tt.contract.tracing import named, one_line
 from edifice_tt.machine.toolchain import list_devices
 
 R = TypeVar("R")
@@ -36,11 +36,6 @@ def attempt(who: str, when: str, call: Callable[[], R], do: str = "") -> R:
         raise BrokenPromise(words) from error
 
 
-def describe(kind: str, record: Any) -> str:
-    """The subject of every sentence: `scorer 'mlp' of edifice-tt 0.1`."""
-    return f"{kind} {record.name!r}" + (f" of {record.owner}" if record.owner else "")
-
-
 def find(kind: str, plugin: Any, make: Callable[[str], Any], **expected: Any) -> tuple[str, Any]:
     """The subject and the record of a registered name, or of a function.
 
@@ -51,7 +46,7 @@ def find(kind: str, plugin: Any, make: Callable[[str], Any], **expected: Any) ->
         record = registry.load_registry().find(kind, plugin)
     else:
         record = make(str(getattr(plugin, "__name__", type(plugin).__name__)))
-    who = describe(kind.split()[-1], record)
+    who = named(kind.split()[-1], record)
     for option, value in expected.items():
         if value not in (None, declared := getattr(record, option)):
             raise BrokenPromise(

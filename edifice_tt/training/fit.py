@@ -23,8 +23,9 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract import registry
 from edifice_tt.contract.errors import CheckpointError, EdificeError
 from edifice_tt.contract.options import make_config
-from edifice_tt.contract.shown import Shown, Table, counted, number
+from edifice_tt.contract.shown import Shown, Table, number
 from edifice_tt.contract.spelled import takes_options_of
+from edifice_tt.contract.wording import counted
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.files import working_alone
 from edifice_tt.machine.progress import Shows, each, showing

@@ -12,7 +12,7 @@ from datetime import date
 from functools import lru_cache, partial
 from typing import Any
 
-from edifice_tt.pools.chat_text import with_plain
+from edifice_tt.pools.chat_text import signs_apart_from, with_plain
 from edifice_tt.pools.messages import is_message
 from edifice_tt.weights.template_client import Rendered, process
 
@@ -80,7 +80,7 @@ def render(
     names_typed = sorted({name for text in _texts(values) for name in names.typed_in(text)})
     if not names_typed:
         return rendered
-    marker = _Marker(names, _signs_not_in([template, rendered.text, *_texts(values)]))
+    marker = _Marker(names, signs_apart_from(template, rendered.text, *_texts(values)))
 
     def marks(marked: Callable[[str], str]) -> set[int] | None:
         try:
@@ -203,11 +203,6 @@ class _Marker:
             )
             size += len(plain[-1])
         return places if "".join(plain) == text else None
-
-
-def _signs_not_in(texts: Sequence[str]) -> Iterator[str]:
-    used = set().union(*texts)
-    return (sign for sign in map(chr, range(0xE000, 0x110000)) if sign not in used)
 
 
 def _texts(values: Any) -> Iterator[str]:

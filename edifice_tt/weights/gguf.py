@@ -13,7 +13,7 @@ from tinygrad.llm.gguf import ggml_data_to_tensor
 
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import in_memory, put, room, view, zeros
-from edifice_tt.nn.formats import FORMATS
+from edifice_tt.nn.formats import BY_TYPE
 from edifice_tt.nn.stored.halves import widen
 from edifice_tt.weights.gguf_header import TYPES, Entry, GGUFHeader, is_gguf
 from edifice_tt.weights.gguf_parts import Header, open_gguf
@@ -35,9 +35,6 @@ _PLAIN: dict[int, Callable[[NDArray[np.uint8]], NDArray[Any]]] = {
 }
 _PLAIN |= {27: partial(_numbers_of, "<i8")}
 _PLAIN |= {30: lambda raw: widen(raw.view(np.uint16), "bfloat16")}
-
-
-_FORMATS = {form.ggml_type: form for form in FORMATS.values()}
 
 
 class GGUFFile(NamedTuple):
@@ -104,7 +101,7 @@ class _Unpacker:
         return view(self._out)
 
     def _formula(self, ggml_type: int, blocks: Tensor) -> Tensor:
-        form = _FORMATS.get(ggml_type)
+        form = BY_TYPE.get(ggml_type)
         if form is None:
             exact = ggml_data_to_tensor(blocks, self._size, ggml_type).flatten()
         else:

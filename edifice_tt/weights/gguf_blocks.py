@@ -7,13 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edifice_tt.nn.buffers import all_finite, copied
-from edifice_tt.nn.formats import FORMATS
+from edifice_tt.nn.formats import BY_TYPE
 from edifice_tt.nn.formats.format import Format
 from edifice_tt.nn.stored.int8 import ROWS, group_into, grouped_room
 from edifice_tt.weights.families.family import Place, reorder_rows
 from edifice_tt.weights.gguf_parts import Header
 
-_FORMATS = {form.ggml_type: form for form in FORMATS.values()}
 _PART = 1 << 22  # bytes that are grouped at a time
 
 
@@ -28,7 +27,7 @@ class BlockRows:
     @cached_property
     def form(self) -> Format | None:
         """The format that they can stay in, if there is one."""
-        form, shape = _FORMATS.get(self.entry.ggml_type), self.entry.shape
+        form, shape = BY_TYPE.get(self.entry.ggml_type), self.entry.shape
         if form is None or len(shape) < 2 or shape[-1] % form.weights:
             return None
         return form

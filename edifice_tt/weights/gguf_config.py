@@ -36,7 +36,6 @@ _OPTIONS = {
 
 def read_config(header: Header) -> tuple[Family, CausalLMConfig]:
     """The family of a file, and the options that it asks for; raises `ValueError`."""
-
     architecture = header.metadata.get("general.architecture")
     for key, value in header.metadata.items():
         if _is_needed(key, architecture) and _holds_bytes(value):
@@ -45,9 +44,7 @@ def read_config(header: Header) -> tuple[Family, CausalLMConfig]:
 
     def read(key: str, kind: type[int] | type[float], default: Any = None) -> Any:
         name, option = f"{family.name}.{key}", _OPTIONS[key]
-        if (value := header.metadata.get(name, default)) is None:
-            raise ValueError(f"the key {name!r} is missing; convert the model again")
-        _positive(name, value, kind)
+        value = _needed(header, name, kind, default)
         if kind is float:
             check_range(option, value, name)
         else:
@@ -119,15 +116,24 @@ def _positive(name: str, value: Any, kind: type[int] | type[float]) -> Any:
     return value
 
 
+def _needed(header: Header, name: str, kind: type[int] | type[float], default: Any = None) -> Any:
+    if (value := header.metadata.get(name, default)) is None:
+        raise ValueError(f"the key {name!r} is missing; convert the model again")
+    return _positive(name, value, kind)
+
+
+def _truths(name: str, listed: Any, layers: int) -> list[bool]:
+    kinds = {"0", "1", "False", "True"}
+    if not isinstance(listed, list) or len(listed) != layers or not {*map(str, listed)} <= kinds:
+        raise ValueError(f"{name}={listed!r:.60}, expected one truth per layer")
+    return [bool(one) for one in listed]
+
+
 def _experts(header: Header, family: Family, layers: int) -> dict[str, Any]:
     """The options of a mixture. Whether its shares add up to 1 is one of the family's."""
 
     def read(key: str, default: Any = None) -> int:
-        name = f"{family.name}.{key}"
-        value = header.metadata.get(name, default)
-        if value is None:
-            raise ValueError(f"the key {name!r} is missing; convert the model again")
-        return int(_positive(name, value, int))
+        return int(_needed(header, f"{family.name}.{key}", int, default))
 
     router = "blk.{}.ffn_gate_inp.weight"
     return {
@@ -141,13 +147,8 @@ def _experts(header: Header, family: Family, layers: int) -> dict[str, Any]:
 
 
 def _recurrence(header: Header, family: Family, layers: int) -> dict[str, Any]:
-    """The options of recurrent layers."""
-
     def read(key: str, default: Any = None) -> int:
-        name = f"{family.name}.{key}"
-        if (value := header.metadata.get(name, default)) is None:
-            raise ValueError(f"the key {name!r} is missing; convert the model again")
-        return int(_positive(name, value, int))
+        return int(_needed(header, f"{family.name}.{key}", int, default))
 
     keys, heads, inner = (
         read(f"ssm.{key}") for key in ("group_count", "time_step_rank", "inner_size")
@@ -159,14 +160,9 @@ def _recurrence(header: Header, family: Family, layers: int) -> dict[str, Any]:
         )
     every = read("full_attention_interval", family.defaults["full_attention_interval"])
     name = f"{family.name}.attention.recurrent_layers"
-    listed = header.metadata.get(name)
-    has = [(layer + 1) % every != 0 for layer in range(layers)] if listed is None else listed
-    if (
-        not isinstance(has, list)
-        or len(has) != layers + _ahead(header, family)
-        or (not {*map(str, has)} <= {"0", "1", "False", "True"})
-    ):
-        raise ValueError(f"{name}={listed!r:.60}, expected one truth per layer")
+    total = layers + _ahead(header, family)
+    usual = [(layer + 1) % every != 0 for layer in range(total)]
+    has = _truths(name, header.metadata.get(name, usual), total)
     return {
         "recurrent_layers": tuple(layer for layer in range(layers) if has[layer]),
         "delta_key_heads": keys,
@@ -201,9 +197,7 @@ def _windows(header: Header, family: Family, layers: int) -> tuple[int, ...]:
     size = _positive(name, size, int)
     pattern = header.metadata.get(f"{name}_pattern")
     if isinstance(pattern, list):  # whether each layer has one
-        if len(pattern) != layers or not {*map(str, pattern)} <= {"0", "1", "False", "True"}:
-            raise ValueError(f"{name}_pattern={pattern!r:.60}, expected one truth per layer")
-        has = [bool(one) for one in pattern]
+        has = _truths(f"{name}_pattern", pattern, layers)
     elif pattern is not None:  # every so many layers, one has none
         every = _positive(f"{name}_pattern", pattern, int)
         has = [(layer + 1) % every != 0 for layer in range(layers)]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.machine.files import first_bytes
 from edifice_tt.nn.formats import FORMATS
 
 # fmt: off
@@ -52,13 +53,7 @@ class Entry(NamedTuple):
 
 def is_gguf(path: str | os.PathLike[str]) -> bool:
     """Whether a file begins as GGUF does; False for what is missing or no regular file."""
-    try:
-        if not Path(path).is_file():  # opening a pipe would wait for what comes
-            return False
-        with open(path, "rb") as file:
-            return file.read(4) == b"GGUF"
-    except OSError:
-        return False
+    return first_bytes(path, 4) == b"GGUF"
 
 
 def _decoded(text: bytes) -> str | bytes:

@@ -18,7 +18,6 @@ from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import give_back, held_to, in_memory, place, put, wrap
 from edifice_tt.nn.cpu.bridge import compiles_c
-from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.mapped import MappedFile
 from edifice_tt.nn.stored.blocks import QuantizedLinear, keeps_blocks, layer_at
 from edifice_tt.nn.stored.halves import choose_dtype, hold, store
@@ -34,11 +33,10 @@ from edifice_tt.weights.gguf_config import (
     read_config,
 )
 from edifice_tt.weights.gguf_parts import Header, open_gguf
-from edifice_tt.weights.rewards.kinds import head_tensors, refusal_of
+from edifice_tt.weights.rewards.kinds import check_no_judge
 from edifice_tt.weights.safetensors import check_fit, differences
 from edifice_tt.weights.tokenizer import Tokenizer
 
-_FORMATS = {form.ggml_type: form for form in FORMATS.values()}
 _PART = 1 << 20  # bytes that are read together
 
 
@@ -147,8 +145,8 @@ def _plan(path: str | os.PathLike[str], apart: Collection[str]) -> _Plan:
             raise ValueError(f"{tokenizer.vocab_size} tokens for {config.vocab_size} embeddings")
     except (ValueError, CheckpointError) as error:
         raise header.error(str(error)) from error
-    if not apart and (head := head_tensors(header.entries)):
-        raise header.error(refusal_of(head))
+    if not apart:
+        check_no_judge(header.path, header.entries)
     header.metadata.clear()  # a vocabulary's texts take as much memory as some weights
     weights = get_state_dict(model)
     placed = family.places(weights, GGUF, 0)

@@ -41,7 +41,6 @@ def is_name(text: str) -> bool:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

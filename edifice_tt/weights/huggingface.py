@@ -19,7 +19,7 @@ from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.architectures.fingerprint import Stored, identify
-from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.contract.errors import CheckpointError, reading
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.json_text import parse_record, take
 from edifice_tt.machine.toolchain import open_device
@@ -29,7 +29,7 @@ from edifice_tt.nn.stored.halves import DTYPES, HALVES, choose_dtype, hold, narr
 from edifice_tt.weights.families.family import FOLDER, Family, Places, found_in
 from edifice_tt.weights.footprint import check_weights, work_bytes
 from edifice_tt.weights.huggingface_config import read_config
-from edifice_tt.weights.rewards.kinds import head_tensors, refusal_of
+from edifice_tt.weights.rewards.kinds import check_no_judge
 from edifice_tt.weights.safetensors import (
     SafetensorsFile,
     check_finite,
@@ -69,11 +69,9 @@ def load_huggingface(
     files = [_of_text(family, file) for file in files]
     if bare:
         config = replace(config, tied_embeddings=True)
-    try:
-        with held_to(entry.shape for file in files for entry in file.entries.values()):
-            model = CausalLM(config)
-    except ValueError as error:
-        raise CheckpointError(f"{path / 'config.json'}: {error}") from error
+    shapes_there = (entry.shape for file in files for entry in file.entries.values())
+    with reading(path / "config.json"), held_to(shapes_there):
+        model = CausalLM(config)
     tokenizer = Tokenizer.from_folder(path)
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(
@@ -84,7 +82,7 @@ def load_huggingface(
     places = family.places(weights, FOLDER, config.experts)
     sources = _sources(files)
     if not bare:
-        _check_no_judge(path, sources)
+        check_no_judge(path, sources)
         _check_head(path, sources, config)
     if config.tied_embeddings:
         sources.pop(_HEAD, None)
@@ -168,11 +166,6 @@ def _joined(parts: Sequence[tuple[Callable[[str], NDArray[Any]], str, slice]]) -
     return whole
 
 
-def _check_no_judge(path: Path, sources: Mapping[str, SafetensorsFile]) -> None:
-    if head := head_tensors(sources):
-        raise CheckpointError(f"{path}: {refusal_of(head)}")
-
-
 def _check_head(path: Path, sources: dict[str, SafetensorsFile], config: CausalLMConfig) -> None:
     """Some folders store the shared weight twice; raises unless the two are the same."""
     if not config.tied_embeddings and _HEAD not in sources:
@@ -195,15 +188,11 @@ def open_files(path: Path) -> list[SafetensorsFile]:
     index = path / "model.safetensors.index.json"
     if not index.is_file():
         return [open_safetensors(path / "model.safetensors")]
-    try:
+    with reading(index, "damaged ({}); download it again"):
         where = take(parse_record(index.read_bytes()), "weight_map", dict)
         names = sorted({take(where, name, str) for name in where})
         if outside := [name for name in names if name in ("", "..") or Path(name).name != name]:
             raise ValueError(f"{outside[0]!r:.60} names a file outside its folder")
-    except OSError as error:
-        raise CheckpointError(f"{index}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise CheckpointError(f"{index}: damaged ({error}); download it again") from error
     return [open_safetensors(path / name) for name in names]
 
 

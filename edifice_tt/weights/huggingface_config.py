@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLMConfig
-from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.contract.errors import reading
 from edifice_tt.contract.options import check_range, check_size
 from edifice_tt.machine.json_text import parse_record
 from edifice_tt.weights.families import find_family
@@ -45,12 +45,8 @@ def read_config(path: Path) -> tuple[Family, CausalLMConfig]:
 
     Raises `CheckpointError` for a damaged one.
     """
-    try:
+    with reading(path):
         return options_of(parse_record(path.read_bytes()))
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error
 
 
 def options_of(config: dict[str, Any]) -> tuple[Family, CausalLMConfig]:
@@ -144,11 +140,8 @@ def _of_text(family: Family, config: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"text_config={text!r:.60}, expected a record of model_type {family.model_type!r}"
         )
-    of_all = (
-        "tie_word_embeddings",
-        "quantization_config",
-    )  # what the text says of the first is moot
-    text = {key: value for key, value in text.items() if key != of_all[0]}
+    of_all = ("tie_word_embeddings", "quantization_config")
+    text = {key: value for key, value in text.items() if key != of_all[0]}  # which is moot there
     return text | {key: config[key] for key in of_all if key in config}
 
 
@@ -158,15 +151,18 @@ def _recurrence(family: Family, config: dict[str, Any], layers: int) -> dict[str
     for key in family.defaults:
         if key.startswith("linear_"):
             check_positive(key, config[key], int)
-    kinds = config.get("layer_types")
-    known = ("linear_attention", "full_attention")
+    _check_kinds(config.get("layer_types"), ("linear_attention", "full_attention"), layers)
+    return dict(family.recurrence(config, layers))
+
+
+def _check_kinds(kinds: Any, known: tuple[str, ...], layers: int) -> None:
+    """Raise `ValueError` unless each layer, if they are listed, is of a known kind."""
     listed = isinstance(kinds, list) and len(kinds) == layers and {*map(str, kinds)} <= {*known}
     if kinds is not None and not listed:
         raise ValueError(
             f"layer_types={kinds!r:.60} is not supported; supported: one of {', '.join(known)} for "
             f"each of {layers} layers"
         )
-    return dict(family.recurrence(config, layers))
 
 
 def _activation(family: Family, config: dict[str, Any]) -> str:
@@ -196,15 +192,11 @@ def _windows(family: Family, config: dict[str, Any], layers: int) -> tuple[int, 
             )
         return ()
     size = check_positive("sliding_window", size, int)
+    _check_kinds(kinds, KINDS, layers)
     if kinds is None:
         has = [family.windowed(layer, config) for layer in range(layers)]
-    elif isinstance(kinds, list) and len(kinds) == layers and {*map(str, kinds)} <= KINDS:
-        has = [kind == "sliding_attention" for kind in kinds]
     else:
-        raise ValueError(
-            f"layer_types={kinds!r:.60} is not supported; supported: one of {', '.join(KINDS)} "
-            f"for each of {layers} layers"
-        )
+        has = [kind == "sliding_attention" for kind in kinds]
     return tuple(size if one else 0 for one in has) if any(has) else ()
 
 

@@ -7,7 +7,7 @@ from edifice_tt.weights.families.family import Family
 from edifice_tt.weights.options import check_positive
 from edifice_tt.weights.rotations import llama3, longrope_scale, yarn, yarn_scale
 
-KINDS = {"full_attention", "sliding_attention"}  # of layers
+KINDS = ("full_attention", "sliding_attention")  # of layers
 # The types of rotation, with the numbers that each needs, and those that it may have.
 _LENGTH = "original_max_position_embeddings"
 _ROPE_OPTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -57,7 +57,7 @@ def _options_of(
             "that is wrong"
         )
     by_kind = _record("rope_parameters", by_kind)
-    if unknown := by_kind.keys() - KINDS:
+    if unknown := by_kind.keys() - {*KINDS}:
         raise ValueError(f"rope_parameters has {min(unknown)!r:.60}, which is no kind of layer")
     defaults = {
         "full_attention": base if config.get("rope_theta") is None else config["rope_theta"],

@@ -3,14 +3,14 @@
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLMConfig
-from edifice_tt.contract.errors import CheckpointError, EdificeError, ToolchainError
+from edifice_tt.contract.errors import EdificeError, ToolchainError, reading
 from edifice_tt.contract.shown import Shown, Table
 from edifice_tt.contract.tracing import one_line
 from edifice_tt.machine.memory import available_bytes, in_words
@@ -24,7 +24,7 @@ from edifice_tt.weights.footprint import stored_bytes
 from edifice_tt.weights.gguf_names import is_model, part_names
 from edifice_tt.weights.gguf_parts import open_gguf
 from edifice_tt.weights.huggingface import is_huggingface, open_files
-from edifice_tt.weights.rewards.kinds import head_tensors, refusal_of
+from edifice_tt.weights.rewards.kinds import check_no_judge
 
 Found = Iterator[tuple[str, Callable[[], Path]]]  # a name, and what finds its path or raises
 
@@ -106,18 +106,16 @@ def _describe(path: Path, device: str, dtype: str | None) -> tuple[str, CausalLM
     if path.is_dir():
         family, config = huggingface_config.read_config(path / "config.json")
         entries = {name: one for file in open_files(path) for name, one in file.entries.items()}
-        _check_no_judge(entries)
+        check_no_judge(path, entries)
         halves = dtype is None and compiles_c(device)  # which a CPU keeps as they are
         kept = {n for n, one in entries.items() if halves and _is_half(one, device)}
         left = [one.shape for name, one in entries.items() if name not in kept]
         stay = sum(2 * math.prod(entries[name].shape) for name in kept)
         return family.name, config, stay + stored_bytes(left, dtype, device)
     header = open_gguf(path)
-    try:
+    with reading(path):
         family, config = gguf_config.read_config(header)
-    except ValueError as error:
-        raise header.error(str(error)) from error
-    _check_no_judge(header.entries)
+    check_no_judge(path, header.entries)
     forms = [form for form in FORMATS.values() if dtype in (None, form.dtype)]
     types = [form.ggml_type for form in forms] if keeps_blocks(device) else []
     sizes = (
@@ -131,11 +129,6 @@ def _describe(path: Path, device: str, dtype: str | None) -> tuple[str, CausalLM
 
 def _is_half(entry: Any, device: str) -> bool:
     return entry.dtype in HALVES and narrows(tuple(entry.shape), device)
-
-
-def _check_no_judge(names: Iterable[str]) -> None:
-    if head := head_tensors([*names]):
-        raise CheckpointError(refusal_of(head))
 
 
 def _files(path: Path) -> list[Path]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from edifice_tt.contract.errors import CheckpointError, unknown_name
+from edifice_tt.contract.errors import CheckpointError, reading, unknown_name
 from edifice_tt.machine.json_text import parse_record, take, take_all
 
 PREFIX = "ollama:"
@@ -53,7 +53,7 @@ def find(name: str) -> Path:
 
 def model_of(manifest: Path) -> Path:
     """The file of a manifest's model; `CheckpointError` for one that cannot be loaded as meant."""
-    try:
+    with reading(manifest):
         record = parse_record(manifest.read_bytes())
         layers: dict[str, list[str]] = {}
         for layer in take_all(record, "layers", dict):
@@ -66,10 +66,6 @@ def model_of(manifest: Path) -> Path:
             raise ValueError("its adapter would not be applied; merge it into the model")
         if not re.fullmatch(r"sha256:[0-9a-f]{64}", models[0]):
             raise ValueError(f"digest {models[0]!r:.80}, expected sha256: and 64 digits")
-    except OSError as error:
-        raise CheckpointError(f"{manifest}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise CheckpointError(f"{manifest}: {error}") from error
     root = next(one for one in manifest.parents if one.name == "manifests").parent
     path = root / "blobs" / models[0].replace(":", "-")
     if not path.exists():

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from tinygrad.dtype import DType
 from tinygrad.nn.state import safe_dtypes
 
-from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.contract.errors import CheckpointError, reading
 from edifice_tt.machine.json_text import parse_record, take, take_all
 
 HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
@@ -58,7 +58,7 @@ class Format(NamedTuple):
 
 def read_header(path: Path, expected: Format | None) -> tuple[dict[str, Entry], dict[str, str]]:
     """The tensors of a file and its metadata; see `open_safetensors`."""
-    try:
+    with reading(path, "not a safetensors file ({})"):
         if path.exists() and not path.is_file():
             raise CheckpointError(f"{path}: cannot be read (it is no regular file)")
         size = path.stat().st_size
@@ -77,10 +77,6 @@ def read_header(path: Path, expected: Format | None) -> tuple[dict[str, Entry], 
                 )
         _check_gapless(entries, start, size)
         return entries, _texts(metadata)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
 
 
 def _read_text(path: Path, size: int) -> bytes:

@@ -12,3 +12,4 @@ from edifice_tt.nn.formats.format import Format
 _MODULES = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
 _FOUND: list[Format] = [module.FORMAT for module in _MODULES if hasattr(module, "FORMAT")]
 FORMATS = {form.name: form for form in sorted(_FOUND, key=lambda form: form.ggml_type)}
+BY_TYPE = {form.ggml_type: form for form in FORMATS.values()}  # of GGUF files

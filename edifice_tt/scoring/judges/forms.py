@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from edifice_tt.pools.candidates import Candidate
-from edifice_tt.pools.chat_text import ChatText, plain_of
+from edifice_tt.pools.chat_text import ChatText, plain_of, signs_apart_from
 from edifice_tt.scoring.judges.layout import (
     Answer,
     Layout,
@@ -61,7 +61,7 @@ def _reasoning_chat(layout: Layout, question: Messages, answer: Answer) -> Text:
 def around(layout: Layout, question: Messages) -> tuple[list[int], list[int]]:
     """The ids before an answer, and those behind it: the next turn, and the judge's own."""
     asked = layout.prompt or ""
-    sign = _sign_apart_from(asked, *map(content_of, question))
+    sign = next(signs_apart_from(asked, *map(content_of, question)))
     turns = [*question, _said(sign), _asked(asked)]
     parts = _cut(layout.render(turns, ask=True), sign)
     if len(parts) != 2:
@@ -92,17 +92,11 @@ def said_by(layout: Layout, candidate: Candidate) -> list[int]:
     return layout.plain(candidate.text)
 
 
-def _sign_apart_from(*texts: str) -> str:
-    """A character that none of these texts has."""
-    used = set().union(*texts)
-    return next(s for s in map(chr, range(0xE000, 0x110000)) if s not in used)
-
-
 def _marked_chat(layout: Layout, question: Messages, answer: Answer) -> Text:
     """A chat with a marker behind each step, which is put in as a token and not as text."""
     marker, steps = layout.control(layout.marker), split_steps(answer)
     asked = _reasoning(layout, question)
-    sign = _sign_apart_from(*map(content_of, asked), *steps)
+    sign = next(signs_apart_from(*map(content_of, asked), *steps))
     text = layout.render([*asked, _said("".join(step + sign for step in steps))])
     parts = _cut(text, sign)
     if len(parts) != len(steps) + 1:

@@ -13,6 +13,7 @@ from typing import Any
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.shown import Shown, Table
+from edifice_tt.contract.tracing import named
 from edifice_tt.engine.held import common
 from edifice_tt.engine.hidden import Texts, read_texts
 from edifice_tt.machine.progress import Add
@@ -75,7 +76,7 @@ class Judge(Shown):
         return (), self.describe().items()
 
     def __str__(self) -> str:
-        return f"judge {self.name!r}" + (f" of {self.owner}" if self.owner else "")
+        return named("judge", self)
 
     def __call__(self, prompt: str, completions: Sequence[Answer]) -> list[Any]:
         """A float per completion, or a list of them for a judge of steps."""

@@ -13,6 +13,7 @@ from edifice_tt.pools.messages import keep
 from edifice_tt.weights.rewards.kinds import Kind
 
 DAY = "2024-07-26"  # what a template that tells the day is told, so that scores do not change
+_CHATS = ("chat", "reasoning_chat", "marked_chat", "turns", "prompt", "follow_up")
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
 Answer: TypeAlias = str | Sequence[str]  # a text, or its steps
 
@@ -46,14 +47,7 @@ class Layout:
 
     @property
     def chats(self) -> bool:
-        return self.form in (
-            "chat",
-            "reasoning_chat",
-            "marked_chat",
-            "turns",
-            "prompt",
-            "follow_up",
-        )
+        return self.form in _CHATS
 
     def token(self, text: str) -> int:
         """The id of the only token that a text is; raises `EdificeError` if there is none."""
@@ -119,7 +113,6 @@ def whole(answer: Answer) -> str:
 
 
 def content_of(message: Mapping[str, Any]) -> str:
-    """The text of a message."""
     content = message.get("content")
     if content is None or isinstance(content, str):
         return content or ""

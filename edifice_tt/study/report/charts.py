@@ -126,7 +126,6 @@ def _end_label(curve: Curve, rule: RuleCurve) -> str:
 
 
 def forecast_chart(curve: Curve, forecast: Forecast, measured: RuleCurve | None) -> str:
-    """Measured coverage, and its forecast."""
     ks = sorted({*(curve.ks if measured else ()), *forecast.ks})
     ys, ticks = shares([*(reach(measured) if measured else ()), *forecast.coverage, 1.0])
     frame = _small(span(ks), ys, True)

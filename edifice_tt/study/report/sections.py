@@ -74,7 +74,6 @@ def standfirst(curve: Curve) -> str:
 
 
 def caveats(curve: Curve) -> str:
-    """The caveats to the figures."""
     items = "".join(f"<li>{escape(remark)}</li>" for remark in remarks(curve))
     return f'<ul class="remarks">{items}</ul>' if items else ""
 

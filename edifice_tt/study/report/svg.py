@@ -123,7 +123,6 @@ def text(x: float, y: float, words: str, style: str) -> str:
 
 
 def tip(words: str, *shapes: str) -> str:
-    """Shapes with a tooltip."""
     return f"<g><title>{escape(words)}</title>{''.join(shapes)}</g>"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
-from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.contract.errors import CheckpointError, reading
 from edifice_tt.machine.json_text import parse_record
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.weights.gguf import read_arrays
@@ -46,7 +46,6 @@ class RewardFile:
         return (weights[0][1], *(rows for rows, _ in weights))
 
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer that its texts are read with."""
         if self.path.is_dir():
             return Tokenizer.from_folder(self.path)
         return Tokenizer.from_gguf(open_gguf(self.path).metadata)
@@ -140,9 +139,8 @@ def open_folder(path: Path, kind: str | None = None) -> RewardFile:
     Raises `CheckpointError` for one without, for a head that does not fit its config, and for an
     architecture that is unknown here.
     """
-    file = path / "config.json"
-    try:
-        config = parse_record(file.read_bytes())
+    with reading(path / "config.json"):
+        config = parse_record((path / "config.json").read_bytes())
         family, _ = options_of(config)
         named = config.get("architectures") or []
         if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
@@ -150,20 +148,14 @@ def open_folder(path: Path, kind: str | None = None) -> RewardFile:
         pad = {**family.defaults, **config}.get("pad_token_id")
         if pad is not None and type(pad) is not int:
             raise ValueError(f"pad_token_id={pad!r:.60}, expected a token id or null")
-    except OSError as error:
-        raise CheckpointError(f"{file}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise CheckpointError(f"{file}: {error}") from error
     entries = {name: one for f in _unwrapped(path) for name, one in f.entries.items()}
     head = head_tensors(entries)
-    try:
+    with reading(path):
         found = kind_of(named, head) if kind is None else find_kind(kind)
         layers = choose_layers(found, head)
         shapes = {name: entries[name].shape for name in head}
         _check_shapes(layers, shapes, config.get("hidden_size"))
         labels = _labels(config, shapes[f"{layers[-1]}.weight"][0])
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error
     padding = None if pad is None or pad < 0 else pad  # no token has a number below 0
     return RewardFile(path, found, layers, shapes, labels, padding)
 
@@ -192,19 +184,15 @@ def open_file(path: Path) -> RewardFile:
     pooling = header.metadata.get(f"{family}.pooling_type")
     if not head and pooling == RANK:
         raise header.error("pooling_type is rank, but the head cls.output.weight is missing")
-    try:
+    with reading(header.path):
         kind = find_kind("rank") if head else kind_of((), ())
         layers = choose_layers(kind, head)
         shapes = {name: header.entries[name].shape for name in head}
         _check_shapes(layers, shapes, header.metadata.get(f"{family}.embedding_length"))
         labels = header.metadata.get(f"{family}.classifier.output_labels") or ()
-        if not isinstance(labels, list | tuple) or len(labels) not in (
-            0,
-            shapes[f"{layers[-1]}.weight"][0],
-        ):
+        rows = shapes[f"{layers[-1]}.weight"][0]
+        if not isinstance(labels, list | tuple) or len(labels) not in (0, rows):
             raise ValueError(f"classifier.output_labels={labels!r:.60} are not those of the head")
-    except ValueError as error:
-        raise header.error(str(error)) from error
     ranked = header.metadata.get("tokenizer.chat_template.rerank")
     if ranked is not None and not isinstance(ranked, str):
         raise header.error(f"tokenizer.chat_template.rerank={ranked!r:.60}, expected a text")

@@ -5,8 +5,9 @@ A kind is a record. What is done with each word of it stands in `heads` and in `
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from edifice_tt.contract.errors import unknown_name
+from edifice_tt.contract.errors import CheckpointError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -172,12 +173,13 @@ def head_tensors(names: Collection[str]) -> list[str]:
     )
 
 
-def refusal_of(head: Sequence[str]) -> str:
-    """What a judge that is given as a language model is told."""
-    return (
-        f"{head[0]} is the head of a judge, not of a language model; load it with "
-        "edifice_tt.load_reward, or give it as --judge"
-    )
+def check_no_judge(path: Path, names: Collection[str]) -> None:
+    """Raise `CheckpointError` for a judge's file that is given as a language model."""
+    if head := head_tensors(names):
+        raise CheckpointError(
+            f"{path}: {head[0]} is the head of a judge, not of a language model; load it with "
+            "edifice_tt.load_reward, or give it as --judge"
+        )
 
 
 def kind_of(architectures: Sequence[str], head: Collection[str]) -> Kind:

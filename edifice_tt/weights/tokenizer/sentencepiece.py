@@ -64,7 +64,6 @@ class SentencePiece:
         return SentencePiece.from_str, (self.to_str(),)
 
     def id_to_token(self, token_id: int) -> str:
-        """The name of a token."""
         return self.tokens[token_id]
 
     def get_added_tokens_decoder(self) -> dict[int, Any]:

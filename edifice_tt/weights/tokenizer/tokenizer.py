@@ -12,7 +12,7 @@ from typing import Any
 
 from edifice_tt.machine.exclusive import Exclusive
 from edifice_tt.machine.toolchain import require
-from edifice_tt.pools.chat_text import plain_of
+from edifice_tt.pools.chat_text import plain_of, signs_apart_from
 from edifice_tt.weights.chat_template import check_message, check_options, render
 from edifice_tt.weights.template_client import Rendered
 from edifice_tt.weights.tokenizer.folder import read_folder
@@ -185,7 +185,7 @@ class Tokenizer:
         plain = plain_of(text)
         if not plain:
             return [(text, False)]
-        sign = next(s for s in map(chr, range(0xE000, 0x110000)) if s not in text)
+        sign = next(signs_apart_from(text))
         hidden = list(text)
         for start, _ in plain:
             hidden[start] = sign
