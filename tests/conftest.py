@@ -1,5 +1,6 @@
 """What many tests share. Models are small and few: tinygrad compiles every shape once."""
 
+import gc
 import os
 import signal
 
@@ -24,6 +25,17 @@ if hasattr(signal, "SIGHUP"):
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test of what is fetched has a server of its own
 os.environ["XDG_CONFIG_HOME"] = os.devnull  # no test reads the settings of whoever runs it
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Nothing that is collected is garbage, and to look for some takes a third of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")

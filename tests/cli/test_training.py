@@ -200,9 +200,10 @@ def test_what_training_has_read_scoring_does_not_read_again(
 def test_kept_states_that_do_not_fit_are_read_anew(
     run, graded, verifier, tiny_lm, tmp_path, capsys, what
 ):
-    expected = [c.scores["judge"] for p in graded for c in et.score(tiny_lm, p, verifier)]
+    et.write_pools("pool.jsonl", graded[:3])
+    expected = [c.scores["judge"] for p in graded[:3] for c in et.score(tiny_lm, p, verifier)]
     if what == "more candidates":
-        et.write_pools("few.jsonl", graded[:5])
+        et.write_pools("few.jsonl", graded[:2])
         made = features_beside(tiny_lm, "few.jsonl", [1])[1]
     else:
         made = features_beside(tiny_lm, "pool.jsonl", [2 if what == "another layer" else 1])

@@ -28,7 +28,7 @@ OTHERS = ("-mavx2 -mfma -mno-avx512f", "-mno-avx2 -mno-avx512f -mno-fma")
 
 
 @pytest.mark.parametrize(("rows", "columns", "depth"), SHAPES)
-@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("biased", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_linear_equals_its_formula(rng, rows, columns, depth, biased):
     x, w = Tensor(normal(rng, rows, depth)), Tensor(normal(rng, columns, depth))
     b = Tensor(normal(rng, columns)) if biased else None
@@ -64,7 +64,7 @@ def memories(rng, rows, size=6):
     return [Memory(Tensor(kv), n) for kv, n in zip((shared, own), counts, strict=True)]
 
 
-@pytest.mark.parametrize("size", [2, 16, 22])
+@pytest.mark.parametrize("size", [*(pytest.param(n, marks=pytest.mark.slow) for n in (2, 16)), 22])
 def test_attention_equals_its_formula(rng, size):
     q, both = Tensor(normal(rng, 3, 3, 4, size)), memories(rng, 3, size)
     assert cpu.serves(q, *(memory.kv for memory in both))
@@ -122,12 +122,12 @@ def test_quantised_weights_give_the_bits_of_the_float32_weights_they_stand_for(r
 @pytest.mark.parametrize(
     ("kind", "subs"),
     [
-        ("Q2_K", (0, 1, 7, 8, 15)),
+        pytest.param("Q2_K", (0, 1, 7, 8, 15), marks=pytest.mark.slow),
         ("Q3_K", (-32, -1, 0, 15, 31)),
-        ("Q4_K", (0, 1, 31, 32, 63)),
-        ("Q5_K", (0, 1, 31, 32, 63)),
+        pytest.param("Q4_K", (0, 1, 31, 32, 63), marks=pytest.mark.slow),
+        pytest.param("Q5_K", (0, 1, 31, 32, 63), marks=pytest.mark.slow),
         ("Q6_K", (0, 1, 127, 128, 255)),
-        ("IQ4_XS", (-32, -1, 0, 15, 31)),
+        pytest.param("IQ4_XS", (-32, -1, 0, 15, 31), marks=pytest.mark.slow),
     ],
 )
 def test_the_extremes_of_scales_within_a_block_are_exact(rng, kind, subs):

@@ -149,7 +149,7 @@ def test_whole_numbers_are_exact_on_every_processor(rng, kind, flags, tmp_path, 
     check(run_here(kernel, flags, tmp_path), x, raw, kind)
 
 
-@pytest.mark.parametrize("flags", ["", *OTHERS])
+@pytest.mark.parametrize("flags", ["", *(pytest.param(f, marks=pytest.mark.slow) for f in OTHERS)])
 def test_what_is_rounded_is_the_product_in_float32(rng, flags, tmp_path, monkeypatch):
     """Numbers whose product with 127 / 1.1 is a half in float32, and exactly is none: a processor
     that fuses it with the sum that follows would round them to the other side."""
