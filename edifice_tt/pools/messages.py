@@ -39,6 +39,7 @@ class Message(dict[str, Any]):
         return Message, (dict(self),)
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
+        """Raises `TypeError`."""
         raise TypeError("a message cannot be changed; make another: {**message, 'content': ...}")
 
     __setitem__ = __delitem__ = __ior__ = _refuse
