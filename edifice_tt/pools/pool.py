@@ -5,6 +5,7 @@ What each field means stands at its record; how it is written down, in `lines`.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, SupportsIndex, overload
@@ -239,6 +240,24 @@ class PoolFile(PoolIndex):
     def pool(self, problem: str) -> Pool:
         """The pool of one problem."""
         return Pool(**next(self.fields(problem)))
+
+    def first(self, n: int) -> "PoolFile":
+        """This file as it would be if `n` candidates had been asked for.
+
+        Raises `ValueError` where fewer were.
+        """
+        asked = self.settings.get("n")
+        if type(asked) is int and asked < n:
+            raise ValueError(
+                f"{self.path}: n={asked} candidates were asked for; take at most {asked}"
+            )
+        file = copy(self)
+        file.settings = {**self.settings, "n": n}
+        file.indices = {
+            name: {index for index in indices if index < n}
+            for name, indices in self.indices.items()
+        }
+        return file
 
 
 def read_pools(path: str | os.PathLike[str]) -> Iterator[Pool]:

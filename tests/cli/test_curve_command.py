@@ -179,7 +179,8 @@ def test_an_unfinished_problem_is_left_out_and_told_in_every_form(run, begun, tm
     assert '"id":"p1"' in page
     assert '"id":"p2"' not in page
     unfinished = json.loads(run(begun, "--json")[1])["unfinished"]
-    assert unfinished == {"problems": 1, "first": "p2", "candidates": 1, "n": 4, "used": False}
+    about = {"problems": 1, "first": "p2", "candidates": 1, "n": 4, "used": False}
+    assert unfinished == {**about, "first_of_each": 1}
 
 
 def test_an_unfinished_problem_is_measured_when_that_is_asked_for(run, begun, tmp_path):
