@@ -230,7 +230,7 @@ class PoolIndex:
         about = {name: self.scorers[name] for name in names}
         seen_by = (n for n, declared in about.items() if problem in declared.get("trained_on", ()))
         return {
-            **self.problems[problem],  # prompt, messages and gold
+            **self.problems[problem],  # prompt, messages, gold and what was picked
             "candidates": tuple(made),
             "settings": self.settings,
             "problem": problem,
