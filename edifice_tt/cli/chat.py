@@ -7,6 +7,7 @@ import argparse
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import edifice_tt as et
@@ -159,15 +160,21 @@ class Conversation:
             pool = self.chooser.score(self.lm, pool)
         finally:
             self.pools.append(pool)
-            if path := self.arguments.output:
-                et.write_pools(path, self.pools, overwrite=True)
+            self._keep()
         self.choice = self.chooser.select(pool)  # where it chooses none, /pick can
-        self._go_on_with(self.choice.text)
+        self._go_on_with(self.choice.candidate)
         plain = {"choice": self.choice.to_dict(), "pool": pool.to_dict()}
         terminal.show_result(self.arguments, plain, self.choice.text)
 
-    def _go_on_with(self, answer: str) -> None:
-        self.messages = [*self.asked, {"role": "assistant", "content": answer}]
+    def _go_on_with(self, answer: et.Candidate) -> None:
+        self.messages = [*self.asked, {"role": "assistant", "content": answer.text}]
+        self.pools[-1] = replace(self.pools[-1], picked=answer.index)
+        self._keep()
+
+    def _keep(self) -> None:
+        """Write all turns to the file, if there is one."""
+        if path := self.arguments.output:
+            et.write_pools(path, self.pools, overwrite=True)
 
     def _show_all(self) -> None:
         pool, tokens = self.pools[-1], self.request.max_tokens
@@ -178,5 +185,5 @@ class Conversation:
         by_index = {str(one.index): one for one in self.pools[-1]}
         if number not in by_index:
             raise unknown_name("candidate", number, by_index, "; /show lists them")
-        self._go_on_with(by_index[number].text)
+        self._go_on_with(by_index[number])
         terminal.show(by_index[number].text)

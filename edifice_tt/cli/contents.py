@@ -91,21 +91,9 @@ def _show_file(arguments: argparse.Namespace, file: PoolFile) -> None:
     terminal.show_result(
         arguments,
         pool.to_dict(),
-        _problem(pool, None if arguments.all else _LINES, _continued(file, pool)),
+        _problem(pool, None if arguments.all else _LINES),
         lambda parts: terminal.show_styled(parts, colours),
     )
-
-
-def _continued(file: PoolFile, pool: Any) -> str | None:
-    """The answer with which the next turn of a kept talk goes on; None if there is none."""
-    messages, names = list(pool.messages or ()), list(file.problems)
-    for name in names[names.index(pool.problem) + 1 :]:
-        later = list(file.problems[name]["messages"] or ())
-        if later == messages:  # begun anew
-            return None
-        if messages and later[:-2] == messages:
-            return str(later[-2]["content"])
-    return None
 
 
 def _list(arguments: argparse.Namespace, file: Any) -> None:
@@ -128,7 +116,7 @@ def _list(arguments: argparse.Namespace, file: Any) -> None:
     terminal.show_result(arguments, found, terminal.table(header, rows))
 
 
-def _problem(pool: Any, most: int | None, continued: str | None = None) -> Styled:
+def _problem(pool: Any, most: int | None) -> Styled:
     """A problem with its candidates, as wide as the terminal."""
     marked = [c.correct for c in pool if c.correct is not None]
     known = f"{marked.count(True)} of {len(marked)} right" if marked else "not marked"
@@ -147,7 +135,7 @@ def _problem(pool: Any, most: int | None, continued: str | None = None) -> Style
         about = _about(candidate, mark, read(candidate)) + (
             "" if pool.search is None else _fate(branch)
         )
-        about += "  the talk went on with it" * (candidate.text == continued)
+        about += "  the answer of this turn" * (candidate.index == pool.picked)
         yield _wrapped(about, indent, indent_rest=_INDENT), mark
         yield _wrapped(candidate.text, indent + _INDENT, most), ""
 

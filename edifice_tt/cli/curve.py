@@ -47,6 +47,7 @@ def register(add: Add) -> None:
     option("--level", "of the intervals (default: {})", type=level)
     resamples = "resamples of the problems (default: {})"
     option("--bootstrap", resamples, type=whole_number(1, "1000"), metavar="N")
+    options.add_first(curve)
     unfinished = "problems with fewer candidates than were asked for (default: {})"
     option("--unfinished", unfinished, choices=("leave_out", "use"))
     option("--cut-off", "what answers do that were cut off (default: {})", choices=CUT_OFF)
@@ -89,7 +90,7 @@ def _curve(arguments: argparse.Namespace) -> None:
     if arguments.all and not arguments.output:
         raise ValueError("--all is for the report; add --html FILE, or leave it out")
     terminal.say(f"checking {arguments.pool}")
-    file = PoolFile(arguments.pool).with_problems()
+    file = options.open_pools(arguments)
     warn_of_two(file.settings, arguments.answer)
     options.check_scorers(file, arguments.scorer or ())
     use = arguments.unfinished == "use"
@@ -155,12 +156,16 @@ def _check_sizes(file: "PoolFile", ks: Sequence[int] | None, use: bool) -> None:
 
 def _half_filled(file: "PoolFile") -> str:
     """That a file lacks candidates, for whoever looks for those that are not marked; or nothing."""
+    from edifice_tt.pools.index import leading
+    from edifice_tt.study.remarks import first_of_each
+
     n, there = file.settings.get("n"), sum(map(len, file.indices.values()))
     if type(n) is not int or there >= n * len(file.problems):
         return ""
     return (
         f"; the file has {there:,} of {n * len(file.problems):,} candidates (n={n}), as after an "
         "interruption: `edifice-tt generate ... --resume` makes the others, to be graded then"
+        f"{first_of_each(min(map(leading, file.indices.values())))}"
     )
 
 

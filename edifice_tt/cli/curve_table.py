@@ -14,8 +14,9 @@ from edifice_tt.study.replay_records import Difference, Spending
 _GAP = 2
 _COLUMNS = (
     "AUROC: how often a right candidate scores above a wrong one; within: of the same problem, the "
-    "mean over (mixed) ones, with its interval over these. Length: rank correlation of score and "
-    "tokens. Best n: more candidates do not help best_of_n; its accuracy there."
+    "mean over (mixed) ones; below each its interval over problems. Length: rank "
+    "correlation of score and tokens. Best n: more candidates do not help best_of_n; its accuracy "
+    "there."
 )
 
 
@@ -121,21 +122,10 @@ def _points(low: float | None, high: float | None) -> str:
 
 def _scorers(curve: Curve) -> Iterator[str]:
     if curve.scorers:
-        header = [
-            "scorer",
-            "AUROC",
-            "within (mixed)",
-            "interval",
-            "ECE",
-            "Brier",
-            "length",
-            "best n",
+        header = ("scorer", "AUROC", "within (mixed)", "ECE", "Brier", "length", "best n")
+        rows = [
+            row for one in curve.scorers for row in (_quality(one), _below(one, curve.problems))
         ]
-        rows = [list(_quality(one)) for one in curve.scorers]
-        if any(one.trained_on for one in curve.scorers):
-            header.insert(1, "trained on")
-            for row, one in zip(rows, curve.scorers, strict=True):
-                row.insert(1, f"{one.trained_on} of {curve.problems}")
         yield table(header, rows)
         yield textwrap.fill(_COLUMNS, terminal_width())
         cost = ("scoring, per candidate", "tokens read", "seconds")
@@ -153,12 +143,18 @@ def _quality(one: ScorerQuality) -> tuple[str, ...]:
         one.scorer,
         _number(one.auroc_pooled),
         f"{_number(one.auroc_within)} ({one.mixed_problems})",
-        one.auroc_interval,
         _number(one.ece),
         _number(one.brier),
         _number(one.length_correlation),
         f"{one.best_k}: {one.peak_accuracy:.3f}",
     )
+
+
+def _below(one: ScorerQuality, problems: int) -> tuple[str, ...]:
+    """Below these the intervals, and whether the scorer has learnt."""
+    note = f"  trained on {one.trained_on} of {problems}" if one.trained_on else ""
+    pooled = _interval(one.pooled_low, one.pooled_high)
+    return note, pooled, _interval(one.auroc_low, one.auroc_high), *[""] * 4
 
 
 def _number(value: float | None) -> str:

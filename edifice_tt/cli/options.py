@@ -26,6 +26,7 @@ from edifice_tt.contract.scorer_options import name_with
 from edifice_tt.machine.files import check_other_file, find_target
 
 if TYPE_CHECKING:
+    from edifice_tt.pools.pool import PoolFile
     from edifice_tt.sampling.request import Request
 
 DEFAULT_MODEL = "smollm2-135m"
@@ -155,6 +156,24 @@ def open_verifier(arguments: argparse.Namespace, scorer: str | None) -> Any:
     import edifice_tt as et
 
     return et.load_verifier(name, device=arguments.device)
+
+
+def add_first(command: argparse.ArgumentParser) -> None:
+    """Add the option to read a part of every problem."""
+    command.add_argument(
+        "--first",
+        type=whole_number(1, "16"),
+        metavar="N",
+        help="take the first N candidates of each problem, as if no more had been asked for",
+    )
+
+
+def open_pools(arguments: argparse.Namespace) -> "PoolFile":
+    """The pool file that a command measures, or of each problem the first candidates."""
+    from edifice_tt.pools.pool import PoolFile
+
+    file = PoolFile(arguments.pool).with_problems()
+    return file if arguments.first is None else file.first(arguments.first)
 
 
 def new_file(text: str) -> Path:

@@ -66,6 +66,7 @@ def register(add: Add) -> None:
     )
     select = add("select", _select, "choose a candidate of each problem", choosing.add_selection)
     select.add_argument("pool", type=Path, help="pool file")
+    options.add_first(select)
     grade = add("grade", _grade, "mark which candidates of a pool file are right")
     grade.add_argument("pool", type=Path, help="pool file with gold answers; it is rewritten")
     grade.add_argument(
@@ -108,9 +109,10 @@ def _score(arguments: argparse.Namespace) -> int:
 
 
 def _select(arguments: argparse.Namespace) -> None:
-    from edifice_tt.pools.pool import PoolFile
+    from edifice_tt.pools.index import leading
     from edifice_tt.selection.grade import warn_of_two
     from edifice_tt.selection.select import Rule, unfinished
+    from edifice_tt.study.remarks import first_of_each
 
     registered = registry.load_registry()  # once, not for each problem
     rule_settings = rule_options(arguments, registered.find("selector", arguments.rule))
@@ -120,7 +122,7 @@ def _select(arguments: argparse.Namespace) -> None:
     rows: list[tuple[Any, bool, Any]] = []
     remarks, alone, cuts = list[str](), list[str](), list[int]()
     reason: Exception | None = None
-    file = PoolFile(arguments.pool).with_problems()
+    file = options.open_pools(arguments)
     warn_of_two(file.settings, rule_settings.get("answer"))
     for pool in _telling(file):
         if pool.num_missing:
@@ -141,10 +143,11 @@ def _select(arguments: argparse.Namespace) -> None:
     hint = [votes.ALL_DIFFER] if all_differ else []
     if remarks:
         many = f"{len(remarks)} of {len(rows)} problems {'is' if len(remarks) == 1 else 'are'}"
-        terminal.warn(f"{many} unfinished: {remarks[0]}")
+        shared = first_of_each(min(map(leading, file.indices.values())))
+        terminal.warn(f"{many} unfinished: {remarks[0]}{shared}")
     if reason is not None and not any(choice for *_, choice in rows):
         raise reason
-    plain = [
+    plain: list[dict[str, Any]] = [
         {
             "problem": pool.problem,
             "gold": pool.gold,
@@ -153,6 +156,9 @@ def _select(arguments: argparse.Namespace) -> None:
         }
         for pool, _, choice in rows
     ]
+    cut_off = sum(cuts) if rule.record.takes("cut_off") else None
+    sums = totals.Chosen(rows, cut_off)
+    plain[-1]["totals"] = sums.to_dict()  # in a list of its own they would be one more problem
     if len(rows) == 1:
         choice = rows[0][-1]
         text = choice.text  # alone, for whoever reads it by program
@@ -160,8 +166,7 @@ def _select(arguments: argparse.Namespace) -> None:
             terminal.tell("; ".join([votes.tally(choice), *hint]))
     else:
         table = votes.show_choices(rule.record, [(pool, choice) for pool, _, choice in rows])
-        cut = sum(cuts) if rule.record.takes("cut_off") else None
-        text = "\n".join([table, "", *totals.of_choices(rows, cut), *hint])
+        text = "\n".join([table, "", *sums.lines(), *hint])
     terminal.show_result(arguments, plain, text)
     if cut := sum(choice.candidate.is_cut_off for *_, choice in rows if choice):
         terminal.warn(f"cut off before their end: {cut} of {len(rows)} chosen answers")

@@ -37,6 +37,7 @@ def register(add: Add) -> None:
     replay.add_argument("pool", type=Path, help="pool file whose candidates are marked")
     n = "the most candidates of a problem that it may spend; default: all"
     replay.add_argument("-n", type=whole_number(1, "16"), help=n)
+    options.add_first(replay)
     replay.add_argument("--answer", help=f"what votes compare: {options.EXTRACTORS}")
     replay.add_argument("--scorer", metavar="NAME", help="whose scores a search by scores reads")
     option = partial(add_option, replay, REPLAY)
@@ -53,8 +54,6 @@ def register(add: Add) -> None:
 
 
 def _replay(arguments: argparse.Namespace) -> None:
-    from edifice_tt.pools.pool import PoolFile
-
     record = load_registry().find("search", arguments.search)
     settings = search_options(arguments, record)
     if arguments.n is not None:
@@ -62,7 +61,7 @@ def _replay(arguments: argparse.Namespace) -> None:
     if arguments.answer is not None:
         extractor(arguments.answer)
     terminal.say(f"checking {arguments.pool}")
-    file = PoolFile(arguments.pool).with_problems()
+    file = options.open_pools(arguments)
     warn_of_two(file.settings, arguments.answer)
     with terminal.Working() as working:
         replayed = et.replay(

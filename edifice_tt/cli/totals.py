@@ -1,6 +1,6 @@
 """What a command ends with: how many are right, how many were cut off, how many abstained."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,22 +86,60 @@ def of_graded(totals: Totals, path: Any, max_tokens: object) -> Iterator[str]:
         )
 
 
-def of_choices(rows: Iterable[tuple[Any, bool, Any]], cut: int | None = None) -> Iterator[str]:
-    """The lines below choices: each a pool, whether it is marked, and its choice or None.
+@dataclass
+class Chosen:
+    """What choices came to; `rows` are pools, whether each is marked, and its choice or None.
 
-    `cut` is how many of those that abstained were cut off, None where the rule does not ask.
+    `cut_off` is how many of those that abstained were cut off, None where the rule does not ask.
     """
-    rows = list(rows)
-    marked = [
-        bool(choice and choice.candidate.correct) for _, is_marked, choice in rows if is_marked
-    ]
-    if marked:
-        rate = show_rate(rate_of([float(right) for right in marked]))
-        yield f"right: {sum(marked)} of {counted(len(marked), 'problem')}, {rate}"
-    if unmarked := len(rows) - len(marked):
-        yield f"not marked: {counted(unmarked, 'problem')} (edifice-tt grade marks what is right)"
-    if none := sum(choice is None for *_, choice in rows):
-        yield f"no choice: {counted(none, 'problem')}" + " (as wrong)" * bool(marked)
-    if abstained := sum(choice.abstained for *_, choice in rows if choice):
-        why = "" if cut is None else f" ({cut:,} cut off, {abstained - cut:,} without an answer)"
-        yield f"abstained: {counted(abstained, 'candidate')}{why}"
+
+    rows: Sequence[tuple[Any, bool, Any]]
+    cut_off: int | None = None
+
+    @property
+    def marks(self) -> list[bool]:
+        """Whether the choice is right, for each problem that is marked; no choice is not."""
+        return [
+            bool(choice and choice.candidate.correct)
+            for _, is_marked, choice in self.rows
+            if is_marked
+        ]
+
+    @property
+    def without_choice(self) -> int:
+        """The problems of which none was chosen."""
+        return sum(choice is None for *_, choice in self.rows)
+
+    @property
+    def abstained(self) -> int:
+        """The candidates that did not vote, where one was chosen."""
+        return sum(choice.abstained for *_, choice in self.rows if choice)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counts, and the share of right choices with its interval, for JSON."""
+        marks = self.marks
+        return {
+            "problems": len(self.rows),
+            "marked": len(marks),
+            "right": sum(marks),
+            **rate_of([float(right) for right in marks]),
+            "without_choice": self.without_choice,
+            "abstained": self.abstained,
+            "cut_off": self.cut_off,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The lines below the choices."""
+        if marks := self.marks:
+            rate = show_rate(rate_of([float(right) for right in marks]))
+            yield f"right: {sum(marks)} of {counted(len(marks), 'problem')}, {rate}"
+        if unmarked := len(self.rows) - len(marks):
+            many = counted(unmarked, "problem")
+            yield f"not marked: {many} (edifice-tt grade marks what is right)"
+        if none := self.without_choice:
+            yield f"no choice: {counted(none, 'problem')}" + " (as wrong)" * bool(marks)
+        if abstained := self.abstained:
+            cut, why = self.cut_off, ""
+            if cut is not None:
+                why = f" ({cut:,} cut off, {abstained - cut:,} without an answer)"
+            yield f"abstained: {counted(abstained, 'candidate')}{why}"

@@ -10,8 +10,8 @@ import os
 import stat
 import warnings
 from array import array
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections.abc import Collection, Iterable, Iterator
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -29,6 +29,15 @@ def header_settings(path: Path) -> dict[str, Any]:
         return dict(record["settings"]) if check(record) == "pool" else {}
     except (OSError, ValueError, RecursionError):
         return {}
+
+
+def leading(indices: Collection[int]) -> int:
+    """How many candidates there are before the first that is missing.
+
+    >>> leading({0, 1, 2, 4})
+    3
+    """
+    return next(index for index in count() if index not in indices)
 
 
 class PoolIndex:
@@ -213,12 +222,13 @@ class PoolIndex:
             if "steps" in record:
                 steps[index][scorer] = tuple(map(float, record["steps"]))
         self._tell_none_from_nobody(list(candidates.values()))
-        made = (to_candidate(candidates[i], scores[i], steps[i]) for i in sorted(candidates))
+        there = sorted(candidates.keys() & self.indices[problem])
+        made = (to_candidate(candidates[i], scores[i], steps[i]) for i in there)
         names = sorted({name for numbers in scores.values() for name in numbers})
         about = {name: self.scorers[name] for name in names}
         seen_by = (n for n, declared in about.items() if problem in declared.get("trained_on", ()))
         return {
-            **self.problems[problem],  # prompt, messages and gold
+            **self.problems[problem],  # prompt, messages, gold and what was picked
             "candidates": tuple(made),
             "settings": self.settings,
             "problem": problem,

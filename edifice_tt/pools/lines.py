@@ -47,6 +47,7 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
             "a list of messages, each with role and content", lambda x: _are_messages(x)
         ),
         "gold": _TEXT_OR_NULL,
+        "picked": _COUNT,
     },
     "candidate": {
         "problem": _TEXT,
@@ -105,7 +106,7 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
     },
 }
 OPTIONAL: Mapping[str, frozenset[str]] = {
-    "problem": frozenset({"plain", "messages"}),
+    "problem": frozenset({"plain", "messages", "picked"}),
     "candidate": frozenset({"token_confidences", "parent", "begun"}),
     "scorer": frozenset({"trained_on"}),
     "score": frozenset({"steps"}),
@@ -218,12 +219,17 @@ def sampling_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def problem_line(
-    problem: str, prompt: str, gold: str | None, messages: Sequence[Message] | None = None
+    problem: str,
+    prompt: str,
+    gold: str | None,
+    messages: Sequence[Message] | None = None,
+    picked: int | None = None,
 ) -> bytes:
     """The line before a problem's candidates."""
     known: dict[str, Any] = {"plain": plain_of(prompt), "messages": messages}
     known = {name: value for name, value in known.items() if value}
-    return encode("problem", problem=problem, prompt=prompt, **known, gold=gold)
+    last = {} if picked is None else {"picked": picked}
+    return encode("problem", problem=problem, prompt=prompt, **known, gold=gold, **last)
 
 
 def candidate_line(problem: str, candidate: Candidate) -> bytes:

@@ -12,7 +12,12 @@ from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool, PoolFile
 from edifice_tt.pools.writer import differing, put_pools
 
-_ASKED = {"prompt": "prompts", "messages": "messages", "gold": "gold answers"}
+_ASKED = {
+    "prompt": "prompts",
+    "messages": "messages",
+    "gold": "gold answers",
+    "picked": "picked answers",
+}
 _EARNED = ("answer", "correct", "seconds", "scores", "step_scores")  # after it was sampled
 _SAMPLED = tuple(f.name for f in dataclasses.fields(Candidate) if f.name not in _EARNED)
 

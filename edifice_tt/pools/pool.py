@@ -5,6 +5,7 @@ What each field means stands at its record; how it is written down, in `lines`.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, SupportsIndex, overload
@@ -50,7 +51,8 @@ class Pool(Shown):
     declared: `logit`, `probability` or `unbounded`; `seen_by` names the scorers that were trained
     on this problem. `interrupted` says that Ctrl-C ended its sampling; files do not keep it, for
     there `num_missing` tells. `search` holds the books of a search, as `edifice_tt.search` says,
-    and `chosen` is the candidate that it chose.
+    and `chosen` is the candidate that it chose. `picked` is the index of the answer of a turn of a
+    conversation, and `chosen` is that candidate then.
     `scoring` holds what each scorer has spent here, where that is known. It says how many
     `candidates` it scored, the `tokens` that a model read for that (None: not known), and the
     `seconds`. It is ignored in comparisons.
@@ -70,6 +72,7 @@ class Pool(Shown):
     interrupted: bool = False
     search: Mapping[str, Any] | None = None
     scoring: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
+    picked: int | None = None
 
     def __post_init__(self) -> None:
         if self.messages is not None:
@@ -121,8 +124,8 @@ class Pool(Shown):
 
     @property
     def chosen(self) -> Candidate | None:
-        """The candidate that a search chose; None where it chose none, or nothing was searched."""
-        row = (self.search or {}).get("row")
+        """The candidate that a search chose, or the answer of a turn; None where there is none."""
+        row = (self.search or {}).get("row", self.picked)
         return next((c for c in self.candidates if c.index == row), None)
 
     @property
@@ -188,6 +191,7 @@ class Pool(Shown):
             "candidates": [candidate.to_dict() for candidate in self.candidates],
             **({"scoring": {n: dict(c) for n, c in self.scoring.items()}} if self.scoring else {}),
             **({} if self.search is None else {"search": dict(self.search)}),
+            **({} if self.picked is None else {"picked": self.picked}),
         }
 
     def to_rows(self) -> list[dict[str, Any]]:
@@ -240,6 +244,24 @@ class PoolFile(PoolIndex):
     def pool(self, problem: str) -> Pool:
         """The pool of one problem."""
         return Pool(**next(self.fields(problem)))
+
+    def first(self, n: int) -> "PoolFile":
+        """This file as it would be if `n` candidates had been asked for.
+
+        Raises `ValueError` where fewer were.
+        """
+        asked = self.settings.get("n")
+        if type(asked) is int and asked < n:
+            raise ValueError(
+                f"{self.path}: n={asked} candidates were asked for; take at most {asked}"
+            )
+        file = copy(self)
+        file.settings = {**self.settings, "n": n}
+        file.indices = {
+            name: {index for index in indices if index < n}
+            for name, indices in self.indices.items()
+        }
+        return file
 
 
 def read_pools(path: str | os.PathLike[str]) -> Iterator[Pool]:

@@ -79,7 +79,7 @@ def _pool_lines(pools: Iterable["Pool"], scorers: Scorers) -> Iterator[bytes]:
         if pool.problem in seen:
             raise ValueError(f"problem {pool.problem!r} is there twice; give each another name")
         seen.add(pool.problem)
-        yield problem_line(pool.problem, pool.prompt, pool.gold, pool.messages)
+        yield problem_line(pool.problem, pool.prompt, pool.gold, pool.messages, pool.picked)
         yield from (candidate_line(pool.problem, candidate) for candidate in pool)
         for scorer in sorted({name for candidate in pool for name in candidate.scores}):
             if scorer not in declared:
@@ -181,7 +181,8 @@ class PoolWriter:
         lines = b"".join(candidate_line(pool.problem, candidate) for candidate in pool)
         if pool.problem not in self._started:
             messages = pool.messages if self.file.schema == SCHEMA else None
-            lines = problem_line(pool.problem, pool.prompt, pool.gold, messages) + lines
+            about = (pool.problem, pool.prompt, pool.gold, messages, pool.picked)
+            lines = problem_line(*about) + lines
         self._append(lines)
         self._started.add(pool.problem)
 

@@ -4,7 +4,6 @@ All rules of a curve use the same problems and resamples, so that they can be co
 file and draws no chart.
 """
 
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import repeat
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.contract.registry import one_registry
 from edifice_tt.machine.progress import Shows, each, length_of
 from edifice_tt.pools.given import check_pools
@@ -44,10 +42,9 @@ from edifice_tt.study.records import (
     Curve,
     CutOff,
     RuleCurve,
-    Unfinished,
 )
-from edifice_tt.study.remarks import has_some_of, unfinished_of
 from edifice_tt.study.statistics import Floats, kl_best_of_n
+from edifice_tt.study.unfinished import Finished
 
 UNFINISHED = ("leave_out", "use")
 _DRAWS = 40_000  # subsets per size over all problems: a standard error of at most 0.0025
@@ -104,19 +101,15 @@ def scaling_curve(
     settings: dict[str, Any] = {}
     ranges: dict[str, str] = {}
     problems: list[Problem] = []
-    short: Unfinished | None = None
+    finished = Finished(unfinished == "use")
     with one_registry():
         foreign = [rule for rule in names if reads_candidates(rule)]
         for one in each(progress, pools, total, "problems read"):
             settings = settings or dict(one.settings)
-            if one.num_missing:
-                n = len(one) + one.num_missing
-                short = short or Unfinished(0, one.problem, len(one), n, unfinished == "use")
-                short = replace(short, problems=short.problems + 1)
-            if not one.num_missing or unfinished == "use":
+            if finished.takes(one):
                 ranges.update(one.ranges)
                 problems += read_problems([one], scorers, answer, bool(foreign))
-        _check_finished(len(problems), short)
+        finished.check()
         _check_scorers(problems)
         names = names or default_rules(problems, ranges)
         sizes = _subset_sizes(ks, problems)
@@ -162,7 +155,7 @@ def scaling_curve(
         ),
         abstentions=int(sum((problem.answers < 0).sum() for problem in problems)),
         left_out=without,
-        unfinished=short,
+        unfinished=finished.record,
         cut_off=_cut_off(problems, cut_off, curves[len(values) :]) if was_cut else None,
     )
 
@@ -199,21 +192,6 @@ def _cut_off(problems: Sequence[Problem], votes: str, others: tuple[RuleCurve, .
         others,
         int(none[cut].sum()),
     )
-
-
-def _check_finished(num_problems: int, unfinished: Unfinished | None) -> None:
-    """Raise `ValueError` when no problem is left; warn of the unfinished."""
-    if not num_problems:
-        if unfinished is None:
-            raise ValueError("there are no pools; give one per problem")
-        raise ValueError(
-            f"every problem is unfinished: {has_some_of(unfinished)}; complete the file with "
-            "--resume (resume=True in Python), or take them as they are with --unfinished use "
-            "(unfinished='use')"
-        )
-    if unfinished is not None:
-        total = num_problems + (0 if unfinished.used else unfinished.problems)
-        warnings.warn(unfinished_of(unfinished, total), PoolWarning, stacklevel=3)
 
 
 def _check_scorers(problems: Sequence[Problem]) -> None:

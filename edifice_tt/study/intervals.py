@@ -1,10 +1,11 @@
 """Confidence intervals for means over problems. Knows one number per problem; no pool, no rule."""
 
 import math
+from collections.abc import Iterator
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from edifice_tt.study.statistics import Floats
 
@@ -21,17 +22,22 @@ def bootstrap_means(values: ArrayLike, resamples: int = 1000, seed: int = 0) -> 
     table = np.asarray(values, np.float64)
     if table.ndim != 2 or not len(table) or not np.isfinite(table).all():
         raise ValueError(f"values {table.shape} must be finite numbers of (problems, columns)")
+    drawn = resamples_of(len(table), resamples, seed)
+    return np.concatenate([times @ table / len(table) for times in drawn])
+
+
+def resamples_of(
+    num: int, resamples: int = 1000, seed: int = 0, largest: int | None = None
+) -> Iterator[NDArray[np.intp]]:
+    """How often each of `num` problems is drawn: (rows, num), with at most `largest` rows each."""
     if resamples < 1:
         raise ValueError(f"resamples={resamples} must be at least 1; 1000 is usual")
-    rng, num = np.random.default_rng(seed), len(table)
-    step = max(1, _CHUNK // num)
-    means = []
+    rng, step = np.random.default_rng(seed), max(1, _CHUNK // num)
+    step = min(step, largest or step)
     for first in range(0, resamples, step):
         rows = min(step, resamples - first)
         draws = rng.integers(0, num, (rows, num)) + num * np.arange(rows)[:, None]
-        times = np.bincount(draws.ravel(), minlength=rows * num).reshape(rows, num)
-        means.append(times @ table / num)
-    return np.concatenate(means)
+        yield np.bincount(draws.ravel(), minlength=rows * num).reshape(rows, num)
 
 
 def percentile_interval(means: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
@@ -61,12 +67,23 @@ def interval_of_means(
     >>> [round(float(bound[0]), 3) for bound in interval_of_means(ones, ones, 0.95)]
     [0.439, 1.0]
     """
-    low, high = percentile_interval(means, level)
-    if len(values) == 1:
+    return interval_around(values.mean(axis=0), len(values), means, level, limits)
+
+
+def interval_around(
+    value: Floats,
+    num: int,
+    resampled: Floats,
+    level: float,
+    limits: tuple[float, float] = (0.0, 1.0),
+) -> tuple[Floats, Floats]:
+    """`interval_of_means` for any figure of `num` problems: `value` (columns) and resamples."""
+    low, high = percentile_interval(resampled, level)
+    if num == 1:
         return np.full_like(low, np.nan), np.full_like(high, np.nan)
     square = NormalDist().inv_cdf((1 + level) / 2) ** 2
-    share, mean = square / (len(values) + square), values.mean(axis=0)
-    least, most = (mean + share * (limit - mean) for limit in limits)
+    share = square / (num + square)
+    least, most = (value + share * (limit - value) for limit in limits)
     return np.minimum(low, least), np.maximum(high, most)
 
 

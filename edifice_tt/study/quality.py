@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edifice_tt.contract.shown import Shown, Table, number
 from edifice_tt.study.intervals import interval_over_problems
+from edifice_tt.study.pooled import pooled_interval
 from edifice_tt.study.statistics import Floats, best_of_ks, check_pair, stacks, tie_bounds
 
 NUM_BINS = 10  # of a reliability diagram
@@ -42,10 +44,11 @@ class Histogram:
 class ScorerQuality(Shown):
     """The result of `assess_scorer`; None where a number is undefined.
 
-    `auroc_pooled` compares candidates across problems. `auroc_within` compares those of one
-    problem, as selection does, and averages over the `mixed_problems` (with right and wrong
-    candidates). From `auroc_low` to `auroc_high` is its interval over these; None for fewer than
-    two. `ece`, `brier` and `reliability` need scores that all lie in [0, 1].
+    `auroc_pooled` compares candidates across problems, from `pooled_low` to `pooled_high` is its
+    interval. `auroc_within` compares those of one problem, as selection does, and averages over
+    the `mixed_problems` (with right and wrong candidates). From `auroc_low` to `auroc_high` is its
+    interval over these. Intervals are None for fewer than two problems.
+    `ece`, `brier` and `reliability` need scores that all lie in [0, 1].
     `length_correlation` is Spearman's between score and number of tokens, over all candidates.
     `best_k` is the smallest k with the highest mean best-of-k, for k up to 1000 and the smallest
     problem; `peak_accuracy` is that mean. Beyond it, wrong candidates with high scores win more
@@ -71,6 +74,8 @@ class ScorerQuality(Shown):
     seconds_per_candidate: float | None = None
     auroc_low: float | None = None
     auroc_high: float | None = None
+    pooled_low: float | None = None
+    pooled_high: float | None = None
 
     @property
     def auroc_interval(self) -> str:
@@ -85,7 +90,8 @@ class ScorerQuality(Shown):
 
     def _table(self) -> Table:
         names = (
-            *("auroc_within", "auroc_low", "auroc_high", "auroc_pooled"),
+            *("auroc_within", "auroc_low", "auroc_high"),
+            *("auroc_pooled", "pooled_low", "pooled_high"),
             *("ece", "brier", "length_correlation"),
             *("tokens_per_candidate", "seconds_per_candidate"),
         )
@@ -123,6 +129,9 @@ def assess_scorer(
     if not np.isfinite(score).all():
         raise ValueError(f"scores of {scorer!r} must be finite; leave the others out")
     pooled = auroc(score[None], right[None])[0]
+    around: Any = (None, None)
+    if not np.isnan(pooled):
+        around = pooled_interval(scores, correct, float(pooled), level)
     lengths = None if num_tokens is None else np.concatenate([*map(np.asarray, num_tokens)])
     best = int(np.argmax(curve >= curve.max() - 1e-12))
     probability = bool(((score >= 0) & (score <= 1)).all())
@@ -143,6 +152,8 @@ def assess_scorer(
         trained_on=trained_on,
         auroc_low=low,
         auroc_high=high,
+        pooled_low=around[0],
+        pooled_high=around[1],
     )
 
 

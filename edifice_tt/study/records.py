@@ -78,7 +78,8 @@ class LeftOut:
 class Unfinished:
     """Problems with fewer candidates than their settings ask for, and whether they were used.
 
-    `first` is the id of the first such problem, which has `candidates` of `n`.
+    `first` is the id of the first such problem, which has `candidates` of `n`. Every problem has
+    the `first_of_each`, as after more candidates were asked for.
     """
 
     problems: int
@@ -86,6 +87,7 @@ class Unfinished:
     candidates: int
     n: int
     used: bool
+    first_of_each: int = 0
 
 
 @dataclass(frozen=True)

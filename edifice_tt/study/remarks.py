@@ -95,8 +95,16 @@ def unfinished_of(some: Unfinished, total: int) -> str:
     )
     return (
         f"{many} unfinished{'' if some.used else ' and left out'}: {has_some_of(some)}; --resume "
-        f"makes the others; {does}"
+        f"makes the others; {does}{first_of_each(some.first_of_each)}"
     )
+
+
+def first_of_each(count: int) -> str:
+    """How to use the first candidates that every problem has; empty where there are none."""
+    if not count:
+        return ""
+    have = f"every problem has its first {counted(count, 'candidate')}"
+    return f"; {have}, which --first {count} takes (pool[:{count}] in Python)"
 
 
 def has_some_of(some: Unfinished) -> str:

@@ -17,12 +17,14 @@ from edifice_tt.contract.options import check_count
 from edifice_tt.contract.registry import Search, load_registry, one_registry
 from edifice_tt.machine.progress import Shows, each
 from edifice_tt.pools.given import check_pools
+from edifice_tt.pools.index import leading
 from edifice_tt.pools.pool import Pool
 from edifice_tt.search.loop import check_options, make_search
 from edifice_tt.search.method import Method
 from edifice_tt.selection.answers import Named
 from edifice_tt.selection.rules import check_cut_off
 from edifice_tt.study.intervals import bootstrap_means, check_level, interval_of_means
+from edifice_tt.study.remarks import first_of_each
 from edifice_tt.study.replay_records import (
     Difference,
     Dropped,
@@ -110,9 +112,10 @@ def _finished(pools: Iterable[Pool]) -> list[Pool]:
     if not done:
         raise ValueError("there is no finished pool; give one per problem, with all its candidates")
     if len(done) < len(every):
+        shared = min(leading({candidate.index for candidate in pool}) for pool in every)
         warnings.warn(
             f"{len(every) - len(done)} of {len(every)} problems are unfinished and left out; "
-            "--resume makes the others",
+            f"--resume makes the others{first_of_each(shared)}",
             PoolWarning,
             stacklevel=3,
         )

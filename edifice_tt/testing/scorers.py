@@ -19,6 +19,7 @@ from edifice_tt.contract.scorer_options import check_complete
 from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.judges.load import open_judge
 from edifice_tt.scoring.score import asked_for
+from edifice_tt.testing.elsewhere import ask_elsewhere
 from edifice_tt.testing.examples import TEXTS
 from edifice_tt.testing.heads import check_head
 from edifice_tt.testing.promises import BrokenPromise, attempt, check_options, compare, find, orders
@@ -55,9 +56,10 @@ def check_scorer(
     weight, save and load restore all, and every device works. Scorers of text: a list with one
     float per completion, or with one non-empty list of floats per completion if the level is step.
     The empty completion and the empty list are tried too, and a question whose gold answer is not
-    known, which a `ValueError` may refuse. Scorers that declare `concurrency`: one object gives
-    that many threads the scores that it gives one. Judges: as scorers of text. Verifiers: their
-    file is valid; no model is needed.
+    known, which a `ValueError` may refuse. A registered name, or a function of a module, is asked
+    in a second process as well, unless it asks a service. Scorers that declare `concurrency`: one
+    object gives that many threads the scores that it gives one. Judges: as scorers of text.
+    Verifiers: their file is valid; no model is needed.
 
     A head may have no weights if it can reach no Tensor or array, which would not be saved. This
     covers its attributes, class, closures, defaults and named globals.
@@ -91,10 +93,14 @@ def check_scorer(
     if record.reads == "judge":
         judge = attempt(who, "when it is opened", lambda: open_judge(record))
         record = replace(record, reads="text", factory=lambda: judge)
-    make = partial(_make, who, record, options)
+        name_or_factory = record.factory
+    make = partial(ask_of, who, record, options)
     _check_lists(who, lambda: partial(make(), QUESTION), record, *_items(record.reads))
     if record.reads == "text":
         _check_without_gold(who, make(), record)
+        found = ask_elsewhere(name_or_factory, record.per, options, COMPLETIONS)
+        if found is not None:
+            _check_same(who, make()(QUESTION, list(COMPLETIONS)), found, record)
     if record.concurrency > 1:
         ask, again = (partial(_ask_about, who, record, make()) for _ in "12")
         check_threads(who, ask, again, COMPLETIONS, record.concurrency)
@@ -107,7 +113,7 @@ def _ask_about(who: str, record: registry.Scorer, ask: Ask, number: int, item: s
     return _read_values(who, ask(question, [item]), [item], "completion", record)[0]
 
 
-def _make(who: str, record: registry.Scorer, options: dict[str, Any]) -> Ask:
+def ask_of(who: str, record: registry.Scorer, options: dict[str, Any]) -> Ask:
     """A new scorer, as a function of a question and a batch."""
     made = replace(record, factory=partial(record.factory, **options))
     attempt(who, "when it is made", partial(check_complete, made))
@@ -133,6 +139,21 @@ def _check_without_gold(who: str, ask: Ask, record: registry.Scorer) -> None:
     )
     if values is not None:
         _read_values(who, values, COMPLETIONS, "completion", record)
+
+
+def _check_same(who: str, here: Any, there: Any, record: registry.Scorer) -> None:
+    """Check that two processes, in which texts hash to different numbers, give the same scores."""
+    both = (
+        _read_values(who, values, COMPLETIONS, "completion", record) for values in (here, there)
+    )
+    for text, one, other in zip(COMPLETIONS, *both, strict=True):
+        if one != other:
+            first, second = (", ".join(f"{x:.6g}" for x in numbers) for numbers in (one, other))
+            raise BrokenPromise(
+                f"{who}: {text!r:.30} gets {first} in this process and {second} in another; the "
+                "order of a set, and what hash() gives for a text, are of one process: sort, and "
+                "hash with hashlib"
+            )
 
 
 def _unless_refused(call: Callable[[], Any]) -> Any:

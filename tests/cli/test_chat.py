@@ -120,14 +120,16 @@ def test_every_turn_is_kept_in_the_file_under_a_number_of_its_own(talk, tmp_path
     assert (status, "exists; use --force" in err) == (2, True)
 
 
-def test_a_kept_talk_shows_with_which_answer_each_turn_went_on(talk, tmp_path, asked):
+def test_a_kept_talk_shows_the_answer_of_each_turn(talk, tmp_path, asked):
     path = tmp_path / "talk"
-    talk("Hi", "/pick 2", "And?", "/reset", "Hi", argv=(*FEW, "-o", path))
+    talk("Hi", "/pick 2", "And?", "/reset", "Hi", "/pick 0", argv=(*FEW, "-o", path))
+    assert [pool.picked for pool in et.read_pools(path)] == [2, 1, 0]
+    assert [pool.chosen.text for pool in et.read_pools(path)] == ["a2", "b1", "c0"]
     marked = []
     for turn in ("1", "2", "3"):
         lines = talk(argv=("show", path, turn))[1].splitlines()
-        marked.append([line.split()[0] for line in lines if "the talk went on with it" in line])
-    assert marked == [["#2"], [], []]
+        marked.append([line.split()[0] for line in lines if "the answer of this turn" in line])
+    assert marked == [["#2"], ["#1"], ["#0"]]
 
 
 def test_the_prompt_of_a_turn_begins_with_that_of_the_turn_before(talk, tmp_path):

@@ -81,6 +81,31 @@ def test_select_ends_with_what_is_right_and_who_abstained(run, path):
     assert [one["right"] for one in items] == [True, True, None]
 
 
+def test_select_as_json_gives_its_totals_with_the_last_problem(run, path):
+    """The list keeps one item per problem."""
+    run("grade", path, "--answer", "number")
+    given = ("select", path, "--rule", "majority", "--json")
+    items = json.loads(run(*given).out)
+    assert [one["problem"] for one in items] == ["a", "b", "c"]
+    assert [one for one in items if "totals" in one] == items[-1:]
+    assert items[-1]["totals"] == {
+        "problems": 3,
+        "marked": 3,
+        "right": 2,
+        "accuracy": 2 / 3,
+        "low": 0.0,
+        "high": 1.0,
+        "without_choice": 1,
+        "abstained": 3,
+        "cut_off": 3,
+    }
+    et.write_pools(path, list(et.read_pools(path))[:1])
+    (alone,) = json.loads(run(*given).out)
+    assert alone["totals"]["low"] is None
+    best = ("select", path, "--rule", "random", "--json")
+    assert json.loads(run(*best).out)[0]["totals"]["cut_off"] is None  # it asks nobody to vote
+
+
 def test_select_counts_what_nobody_has_marked(run, path):
     pools = list(et.read_pools(path))
     et.write_pools(path, [et.grade(pools[0], "number"), *pools[1:]])

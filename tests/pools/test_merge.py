@@ -121,6 +121,9 @@ def test_marks_that_contradict_are_an_error(merge):
         merge(*([pool] for pool in marked))
     with pytest.raises(CheckpointError, match="different gold answers"):
         merge([B], [replace(B, gold="5")])
+    with pytest.raises(CheckpointError, match="different picked answers"):
+        merge([replace(B, picked=0)], [replace(B, picked=1)])
+    assert merge([B], [replace(B, picked=0)])[0].picked == 0
 
 
 def test_what_a_scorer_was_trained_on_goes_with_its_scores(merge):

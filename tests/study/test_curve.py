@@ -189,7 +189,7 @@ def test_the_dict_is_the_json(curve):
         "kind": " comparisons cost forecast kl advice scorers abstentions left_out unfinished "
         "cut_off",
         "scorer": " reliability histogram length_correlation best_k peak_accuracy trained_on "
-        "tokens_per_candidate seconds_per_candidate auroc_low auroc_high",
+        "tokens_per_candidate seconds_per_candidate auroc_low auroc_high pooled_low pooled_high",
     }
     for names, record in fields.items():
         assert " ".join(record) == names + rest.get(next(iter(record)), "")

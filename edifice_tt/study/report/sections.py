@@ -242,7 +242,7 @@ _QUALITIES = {
 def _qualities(one: ScorerQuality) -> tuple[str, ...]:
     of_mixed = f"{one.auroc_interval}, {one.mixed_problems} mixed"
     return (
-        _number(one.auroc_pooled),
+        f"{_number(one.auroc_pooled)}{interval(one.pooled_low, one.pooled_high, '{:.2f}'.format)}",
         f"{_number(one.auroc_within)}<small>{of_mixed}</small>",
         _number(one.ece),
         _number(one.brier),
