@@ -125,6 +125,25 @@ def test_a_head_reads_the_states_of_the_step_as_it_reads_a_finished_pool(tiny_lm
     assert chosen == pool.search["row"]
 
 
+@pytest.mark.parametrize("name", ["rejection", "rebase"])
+def test_each_score_of_a_row_is_kept_with_the_place_where_it_was_given(tiny_lm, name):
+    pool = search(tiny_lm, name)
+    by_index = {str(one.index): one for one in pool}
+    assert pool.search["scored"].keys() <= by_index.keys()
+    for index, places in pool.search["scored"].items():
+        row = by_index[index]
+        cut = [replace(row, token_ids=row.token_ids[:tokens]) for tokens, _ in places]
+        asked = replace(pool, candidates=(*cut,), search=None)
+        scores = [one.scores["linear"] for one in et.score(tiny_lm, asked, "linear")]
+        assert scores == [score for _, score in places]
+        assert places[-1] == [row.num_tokens, row.scores["linear"]]
+        assert all(tokens > row.begun for tokens, _ in places)
+
+
+def test_a_search_that_reads_no_scores_keeps_none(tiny_lm):
+    assert "scored" not in search(tiny_lm, "adaptive").search
+
+
 @pytest.mark.parametrize("budget", [1, 7, 40, 61, 100])
 @pytest.mark.parametrize("name", ["adaptive", "rejection", "rebase"])
 def test_a_budget_is_never_exceeded(tiny_lm, name, budget):
