@@ -7,7 +7,7 @@ apply a head; `training` makes one.
 import json
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -64,9 +64,11 @@ class Verifier(Shown):
 
     `scorer` and `options` make the registered head. `layer` and `fingerprint` identify the hidden
     states and the model that it reads, `tokenizer` (a digest, if known) the tokenizer. The head
-    reads (states - mean) * scale; the probability is sigmoid(slope * logit + offset). `trained_on`
-    holds digests of the training prompts, `figures` the measurements on held-out problems. `owner`
-    is the plugin that provides it, and is not saved.
+    reads (states - mean) * scale; the probability is sigmoid(slope * logit + offset). The logit is
+    that of the last token. With `ends`, the ids of tokens that end a step, it is that of the mean
+    probability at these and at the last. `trained_on` holds digests of the training prompts,
+    `figures` the measurements on held-out problems. `owner` is the plugin that provides it, and is
+    not saved.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Verifier(Shown):
     figures: Mapping[str, Any] = field(default_factory=dict)
     tokenizer: str = ""
     owner: str = ""
+    ends: frozenset[int] = frozenset()
 
     def _line(self) -> str:
         trained = counted(len(self.trained_on), "problem")
@@ -118,22 +121,44 @@ class Verifier(Shown):
             )
 
     def score(self, lm: CausalLM | None, pool: Pool) -> Pool:
-        """The pool with one probability per candidate, read at its last token."""
+        """The pool with one probability per candidate."""
         self.check(lm)
         assert lm is not None
         if self.has_seen(pool.prompt):
             self.warn_of(pool.problem)
-        states = read_hidden(lm, pool, self.layer, last_only=not self.looks_back)
+        states = read_hidden(lm, pool, self.layer, last_only=not self.reads_all)
         return self.score_states(pool, states)
 
-    def last_logits(self, states: Sequence[NDArray[np.floating[Any]]]) -> list[float]:
-        """The logit at each last token; states are rounded to half precision, as in training."""
-        return [float(values[-1]) for values in self.logits(list(map(in_half, states)))]
+    def answer_logits(
+        self, states: Sequence[NDArray[np.floating[Any]]], answers: Iterable[Sequence[int]]
+    ) -> list[float]:
+        """A logit per answer; states are rounded to half precision, as in training.
+
+        Source of the mean over steps: STEP, 2026, arXiv:2601.09093. Raises `EdificeError` for an
+        answer whose token ids are not those of its states, where these are needed.
+        """
+        rows = self.logits(list(map(in_half, states)))
+        if not self.ends:
+            return [float(row[-1]) for row in rows]
+        return [self._over_steps(row, ids) for row, ids in zip(rows, answers, strict=True)]
+
+    def _over_steps(self, logits: States, ids: Sequence[int]) -> float:
+        if len(ids) != len(logits):
+            raise EdificeError(
+                f"{self} reads where steps end, and an answer has {len(ids)} token ids for "
+                f"{len(logits)} states; give answers that were sampled, with the states of all "
+                "their tokens"
+            )
+        ended = [token in self.ends for token in ids[:-1]]
+        x = logits[[*ended, True]].astype(np.float64)
+        # The number of steps is a summand of both, and the difference is free of it.
+        right, wrong = (np.logaddexp.reduce(-np.logaddexp(0.0, sign * x)) for sign in (-1.0, 1.0))
+        return float(right - wrong)
 
     def score_states(self, pool: Pool, states: Sequence[NDArray[np.floating[Any]]]) -> Pool:
-        """The same of states that were read before: all if it looks back, else the last."""
+        """The same of states that were read before: all if it reads all, else the last."""
         seen = self.has_seen(pool.prompt)
-        logits = self.last_logits(states)
+        logits = self.answer_logits(states, (candidate.token_ids for candidate in pool))
         if not np.isfinite(logits).all():
             raise EdificeError(f"{self} gave a score that is not a finite number")
         scores = [self.probability(logit) for logit in logits]
@@ -143,6 +168,11 @@ class Verifier(Shown):
     def looks_back(self) -> bool:
         """Whether its number at a token depends on the tokens before."""
         return looks_back(self.head, self.hidden_size)
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether it needs the states of all tokens of an answer."""
+        return bool(self.ends) or self.looks_back
 
     def warn_of(self, problem: str) -> None:
         """Warn that it was trained on a problem."""
@@ -192,6 +222,7 @@ class Verifier(Shown):
         described = {name: getattr(self, name) for name in _DESCRIBED}
         described |= {"options": dict(self.options), "figures": dict(self.figures)}
         described |= {"trained_on": sorted(self.trained_on), "tokenizer": self.tokenizer}
+        described |= {"ends": sorted(self.ends)} if self.ends else {}
         metadata = {**FORMAT.metadata, "edifice_tt": __version__, **provided_by(self.scorer)}
         write_safetensors(path, tensors, {**metadata, "verifier": json.dumps(described)})
 
@@ -247,7 +278,9 @@ def _read_description(metadata: Mapping[str, str]) -> dict[str, Any]:
     check_size("num_layers", fields["layer"], "layer")
     fields |= {name: take(record, name, dict) for name in ("options", "figures")}
     fields["trained_on"] = frozenset(take_all(record, "trained_on", str))
-    fields["tokenizer"] = take({"tokenizer": "", **record}, "tokenizer", str)
+    record = {"tokenizer": "", "ends": [], **record}
+    fields["tokenizer"] = take(record, "tokenizer", str)
+    fields["ends"] = frozenset(take_all(record, "ends", int))
     return fields
 
 
