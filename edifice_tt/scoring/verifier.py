@@ -10,10 +10,8 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +38,15 @@ from edifice_tt.machine.json_text import parse_record, take, take_all
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import held_to, place
 from edifice_tt.pools.pool import Pool
-from edifice_tt.scoring.heads import in_half, looks_back, read_head
+from edifice_tt.scoring.digests import digest_of as digest_of
+from edifice_tt.scoring.digests import tokenizer_digest as tokenizer_digest
+from edifice_tt.scoring.heads import (
+    in_half,
+    logit_over_steps,
+    logits_of,
+    looks_back,
+    read_head,
+)
 from edifice_tt.scoring.heads import new_head as new_head
 from edifice_tt.version import __version__
 from edifice_tt.weights.safetensors import (
@@ -54,7 +60,6 @@ from edifice_tt.weights.safetensors import (
 from edifice_tt.weights.safetensors_header import Format
 
 FORMAT = Format("edifice_tt_verifier", "not a verifier; make one with edifice-tt train", "1")
-SURE = 1e-6  # a head that declares probabilities counts as no surer than that
 _HEAD, _MEAN, _SCALE = "head.", "input.mean", "input.scale"
 
 
@@ -134,26 +139,18 @@ class Verifier(Shown):
     ) -> list[float]:
         """A logit per answer; states are rounded to half precision, as in training.
 
-        Source of the mean over steps: STEP, 2026, arXiv:2601.09093. Raises `EdificeError` for an
-        answer whose token ids are not those of its states, where these are needed.
+        Raises `EdificeError` for answers without the token ids of their states, if it needs them.
         """
         rows = self.logits(list(map(in_half, states)))
         if not self.ends:
             return [float(row[-1]) for row in rows]
-        return [self._over_steps(row, ids) for row, ids in zip(rows, answers, strict=True)]
-
-    def _over_steps(self, logits: States, ids: Sequence[int]) -> float:
-        if len(ids) != len(logits):
+        pairs = list(zip(rows, answers, strict=True))
+        if short := [ids for row, ids in pairs if len(ids) != len(row)]:
             raise EdificeError(
-                f"{self} reads where steps end, and an answer has {len(ids)} token ids for "
-                f"{len(logits)} states; give answers that were sampled, with the states of all "
-                "their tokens"
+                f"{self} reads where steps end, and an answer has {len(short[0])} token ids, not "
+                "one for each state; give answers that were sampled, with all their states"
             )
-        ended = [token in self.ends for token in ids[:-1]]
-        x = logits[[*ended, True]].astype(np.float64)
-        # The number of steps is a summand of both, and the difference is free of it.
-        right, wrong = (np.logaddexp.reduce(-np.logaddexp(0.0, sign * x)) for sign in (-1.0, 1.0))
-        return float(right - wrong)
+        return [logit_over_steps(row, ids, self.ends) for row, ids in pairs]
 
     def score_states(self, pool: Pool, states: Sequence[NDArray[np.floating[Any]]]) -> Pool:
         """The same of states that were read before: all if it reads all, else the last."""
@@ -198,14 +195,8 @@ class Verifier(Shown):
         head = registry.scorer(self.scorer)
         if head.range != "probability":
             return values
-        for row in values:
-            if (outside := row[(row < -SURE) | (row > 1 + SURE)]).size:  # more than rounding
-                raise PluginError(
-                    f"{self}: its head, scorer {head.name!r} of {head.owner}, gave "
-                    f"{outside[0]:.6g}, but declares range='probability': within 0 and 1"
-                )
-        sure = [np.clip(row, SURE, 1 - SURE) for row in values]
-        return [np.log(p / (1 - p)) for p in sure]
+        who = f"{self}: its head, scorer {head.name!r} of {head.owner},"
+        return [logits_of(row, who) for row in values]
 
     def probability(self, logit: float) -> float:
         """The calibrated probability of being right."""
@@ -304,20 +295,3 @@ def open_verifier(record: registry.Scorer, device: str | None = None) -> Verifie
             f"{who} gave {show(verifier):.60}, expected a Verifier or its file's path"
         )
     return replace(verifier, name=record.name, owner=record.owner)
-
-
-def digest_of(text: str) -> str:
-    """A short digest that identifies a text."""
-    return sha256(text.encode()).hexdigest()[:16]
-
-
-def tokenizer_digest(lm: CausalLM) -> str:
-    """A short digest that identifies a model's tokenizer; computed once per tokenizer."""
-    known, digest = _digests.get(lm, (None, ""))
-    if digest == "" or known is not lm.tokenizer:
-        digest = digest_of("" if lm.tokenizer is None else lm.tokenizer.identity())
-        _digests[lm] = lm.tokenizer, digest
-    return digest
-
-
-_digests: WeakKeyDictionary[CausalLM, tuple[Any, str]] = WeakKeyDictionary()
