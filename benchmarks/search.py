@@ -40,6 +40,7 @@ def main() -> None:
             "default": [VERIFIER],
             "help": "names or files (default: shipped)",
         },
+        step={"type": int, "help": "tokens before a choice (default: half the longest answer)"},
         ways={"nargs": "+", "help": "searches (default: all)"},
     )
     if options.quick:
@@ -59,12 +60,12 @@ def main() -> None:
         for task in tasks
         for problem in et.make_problems(task, options.num, split="test")
     ]
-    longest = max(task.max_tokens for task in tasks)
+    step = options.step or max(1, max(task.max_tokens for task in tasks) // 2)
     for rows in options.rows:
         # A search that copies rows may spend a little more than so many rows do.
         plain = list(sampled(lm, verifiers, asked, rows * 5 // 4))
         report.rows += ({"case": f"n = {rows}", **row} for row in plain_ways(plain, rows))
-        for way in ways_of(verifiers, longest, rows):
+        for way in ways_of(verifiers, step, rows):
             if options.ways is None or way[0] in options.ways:
                 report.rows.append({"case": f"n = {rows}", **searched(lm, plain, asked, *way)})
                 print(report.rows[-1], file=sys.stderr, flush=True)
@@ -72,17 +73,16 @@ def main() -> None:
 
 
 def ways_of(
-    verifiers: Sequence[et.Verifier], longest: int, rows: int
+    verifiers: Sequence[et.Verifier], step: int, rows: int
 ) -> Iterator[tuple[str, et.Verifier | None, dict[str, Any]]]:
-    """Methods with their scorers and settings; cuts and steps are parts of the longest answer."""
-    half = max(1, longest // 2)
-    steps = {"n": rows, "step_tokens": half, "delimiter": None}
+    """Methods with their scorers and settings."""
+    steps = {"n": rows, "step_tokens": step, "delimiter": None}
     yield "adaptive", None, {"n": rows, "wave": 4}
     yield "window", None, {"n": rows}
     yield "doubling", None, {"n": rows}
     yield "confidence", None, {"n": rows, "warmup": max(1, rows // 4), "wave": 4}
     for verifier in verifiers:
-        yield "rejection", verifier, {"n": rows, "cuts": (half,)}
+        yield "rejection", verifier, {"n": rows, "cuts": (step,)}
         yield "particles", verifier, steps
         yield "rebase", verifier, steps
         yield "beam", verifier, {**steps, "expand": 2}

@@ -13,6 +13,7 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt.contract.options import problem_seed
+from edifice_tt.live.rows import LiveRows
 from edifice_tt.sampling.draws import Sampler
 from edifice_tt.search.books import Books
 
@@ -195,6 +196,22 @@ def test_a_search_that_was_interrupted_goes_on_from_its_file(tiny_lm, tmp_path, 
     costs = ("computed", "again", "judge_tokens")
     assert timeless(found, *costs) == timeless(expected, *costs)
     assert found.search["computed"] - found.search["again"] >= 0
+
+
+def test_a_score_that_was_not_told_before_an_interruption_is_kept_once(tiny_lm, monkeypatch):
+    expected, asks, answer = search(tiny_lm, "rejection"), [], LiveRows._answer
+
+    def stop_at_the_second(self, rows):
+        asks.append(rows)
+        if len(asks) == 2:
+            raise KeyboardInterrupt
+        answer(self, rows)
+
+    monkeypatch.setattr(LiveRows, "_answer", stop_at_the_second)
+    pool = search(tiny_lm, "rejection")
+    assert pool.interrupted
+    found = search(tiny_lm, "rejection", resume=pool)
+    assert found.search["scored"] == expected.search["scored"]
 
 
 def test_a_search_is_kept_in_a_file(tiny_lm, tmp_path):
