@@ -1,10 +1,12 @@
 """What searches spend and get right on tasks, beside plain sampling at the same tokens.
 
-SmolLM2-135M and its shipped verifier on new problems, all tasks together. Each row of the table is
-one way with one n: the share of problems that are right, and per problem the tokens drawn and read.
-`plain` is what the first k of the plain candidates get right, where k costs as many tokens: by
-votes where the search reads answers, else by the verifier's best score. The difference has a paired
-interval over the problems. Where bits are the same, so are accuracy and tokens; seconds are not.
+SmolLM2-135M and verifiers on new problems, all tasks together. Each row of the table is one way
+with one n: the share of problems that are right, and per problem the tokens drawn and read. `plain`
+is what the first k of the plain candidates get right, where k costs as many tokens: by votes where
+the search reads answers, else by the best score of the same verifier. The difference has a paired
+interval over the problems. `lost` says how often rejection dropped the row whose final score would
+have been the best, and `chance` how often a random choice of as many rows would have. Where bits
+are the same, so are accuracy and tokens; seconds are not.
 """
 
 import sys
@@ -21,8 +23,8 @@ from edifice_tt.pools.tasks import find_task
 from edifice_tt.study.beside import compare_search
 
 VERIFIER = "smollm2-verifier"
-RULES = {"majority": "votes", "best_of_n": "best by verifier"}
-COLUMNS = ("way", "right", "tokens", "read", "k", "plain", "difference", "from", "to")
+COLUMNS = ("way", "by", "right", "tokens", "read", "k", "plain", "difference", "from", "to")
+COLUMNS += ("lost", "chance")
 Asked = Sequence[tuple[et.Problem, Mapping[str, Any]]]  # each problem, and how to sample it
 
 
@@ -33,10 +35,18 @@ def main() -> None:
         num={"type": int, "default": 100, "help": "problems of each (default: %(default)s)"},
         rows={"type": int, "nargs": "+", "default": [4, 16], "help": "n (default: 4 16)"},
         seed={"type": int, "default": 0, "help": "of the draws"},
+        verifiers={
+            "nargs": "+",
+            "default": [VERIFIER],
+            "help": "names or files (default: shipped)",
+        },
+        step={"type": int, "help": "tokens before a choice (default: half the longest answer)"},
+        ways={"nargs": "+", "help": "searches (default: all)"},
     )
     if options.quick:
         options.num, options.rows = 2, [4]
-    lm, verifier = et.load_pretrained("smollm2-135m"), et.load_verifier(VERIFIER)
+    lm = et.load_pretrained("smollm2-135m")
+    verifiers = [et.load_verifier(name) for name in options.verifiers]
     report = Report(
         f"searches, SmolLM2-135M, {options.num} problems of each of {', '.join(options.tasks)}",
         machine.versions(),
@@ -50,48 +60,53 @@ def main() -> None:
         for task in tasks
         for problem in et.make_problems(task, options.num, split="test")
     ]
-    longest = max(task.max_tokens for task in tasks)
+    step = options.step or max(1, max(task.max_tokens for task in tasks) // 2)
     for rows in options.rows:
         # A search that copies rows may spend a little more than so many rows do.
-        plain = list(sampled(lm, verifier, asked, rows * 5 // 4))
+        plain = list(sampled(lm, verifiers, asked, rows * 5 // 4))
         report.rows += ({"case": f"n = {rows}", **row} for row in plain_ways(plain, rows))
-        for way in ways_of(verifier, longest, rows):
-            report.rows.append({"case": f"n = {rows}", **searched(lm, plain, asked, *way)})
-            print(f"n = {rows}, {way[0]} measured", file=sys.stderr, flush=True)
+        for way in ways_of(verifiers, step, rows):
+            if options.ways is None or way[0] in options.ways:
+                report.rows.append({"case": f"n = {rows}", **searched(lm, plain, asked, *way)})
+                print(report.rows[-1], file=sys.stderr, flush=True)
     report.show({"": "case", **{name: name for name in COLUMNS}})
 
 
 def ways_of(
-    verifier: et.Verifier, longest: int, rows: int
+    verifiers: Sequence[et.Verifier], step: int, rows: int
 ) -> Iterator[tuple[str, et.Verifier | None, dict[str, Any]]]:
-    """Methods with their scorers and settings; cuts and steps are parts of the longest answer."""
-    half = max(1, longest // 2)
-    steps = {"n": rows, "step_tokens": half, "delimiter": None}
+    """Methods with their scorers and settings."""
+    steps = {"n": rows, "step_tokens": step, "delimiter": None}
     yield "adaptive", None, {"n": rows, "wave": 4}
     yield "window", None, {"n": rows}
     yield "doubling", None, {"n": rows}
     yield "confidence", None, {"n": rows, "warmup": max(1, rows // 4), "wave": 4}
-    yield "rejection", verifier, {"n": rows, "cuts": (half,)}
-    yield "particles", verifier, steps
-    yield "rebase", verifier, steps
-    yield "beam", verifier, {**steps, "expand": 2}
-    yield "dvts", verifier, {**steps, "expand": 2}
+    for verifier in verifiers:
+        yield "rejection", verifier, {"n": rows, "cuts": (step,)}
+        yield "particles", verifier, steps
+        yield "rebase", verifier, steps
+        yield "beam", verifier, {**steps, "expand": 2}
+        yield "dvts", verifier, {**steps, "expand": 2}
 
 
-def sampled(lm: Any, verifier: et.Verifier, asked: Asked, n: int) -> Iterator[et.Pool]:
-    """Plain candidates of every problem, with the verifier's scores."""
+def sampled(lm: Any, verifiers: Sequence[et.Verifier], asked: Asked, n: int) -> Iterator[et.Pool]:
+    """Plain candidates of every problem, with the verifiers' scores."""
     for problem, how in asked:
         named = {"problem": problem.problem, "gold": problem.gold, "n": n}
-        yield et.score(lm, et.generate(lm, problem.prompt, **named, **how), verifier)
+        pool = et.generate(lm, problem.prompt, **named, **how)
+        for verifier in verifiers:
+            pool = et.score(lm, pool, verifier)
+        yield pool
 
 
 def plain_ways(plain: list[et.Pool], rows: int) -> Iterator[dict[str, Any]]:
     """Plain sampling: the mean over all choices of so many candidates."""
-    curve = et.scaling_curve(plain, list(RULES), [rows])
+    curve = et.scaling_curve(plain, ["majority", "best_of_n"], [rows])
     tokens = rows * (curve.cost.tokens_per_candidate or 0)
     for rule in curve.rules:
         costs = {"tokens": tokens, "read": tokens - rows}
-        yield {"way": RULES[rule.rule], "right": rule.accuracy[0], **costs}
+        ways = {"way": rule.rule, "by": rule.scorer or "votes"}
+        yield {**ways, "right": rule.accuracy[0], **costs}
 
 
 def searched(
@@ -114,7 +129,21 @@ def searched(
     costs = {"tokens": spent.tokens, "read": read, "seconds": seconds / len(pools)}
     interval = {"difference": gained.difference, "from": gained.low, "to": gained.high}
     at = {"k": same.samples, "plain": same.accuracy}
-    return {"way": method, "right": spent.accuracy, **costs, **at, **interval}
+    by = {"way": method, "by": verifier.name if verifier else "votes"}
+    lost = losses(plain, pools, verifier.name) if verifier and method == "rejection" else {}
+    return {**by, "right": spent.accuracy, **costs, **at, **interval, **lost}
+
+
+def losses(plain: list[et.Pool], pools: list[et.Pool], scorer: str) -> dict[str, float]:
+    """How often the row of the best final score was dropped; a plain candidate ends like it."""
+    lost, share = [], []
+    for whole, pool in zip(plain, pools, strict=True):
+        scores = {row.index: whole.candidates[row.index].scores[scorer] for row in pool}
+        winners = {row for row, score in scores.items() if score == max(scores.values())}
+        dropped = scores.keys() - {*dict(pool.search or {})["kept"]}
+        lost.append(len(winners & dropped) / len(winners))
+        share.append(len(dropped) / len(scores))
+    return {"lost": fmean(lost), "chance": fmean(share)}
 
 
 if __name__ == "__main__":

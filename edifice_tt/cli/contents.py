@@ -181,9 +181,10 @@ def _spent(search: Mapping[str, Any]) -> str:
 
 
 def _fate(branch: Branch) -> str:
-    """Whose copy a row of a search is, and whether it was kept."""
+    """Where a row of a search was scored before, whose copy it is, and whether it was kept."""
     parent, begun = branch.candidate.parent, branch.candidate.begun
-    copied = "" if parent is None else f"  copy of #{parent} after {begun} tokens"
+    scored = "".join(f"  {score:.4f} after {tokens} tokens" for tokens, score in branch.earlier)
+    copied = scored + ("" if parent is None else f"  copy of #{parent} after {begun} tokens")
     return copied + (f"  {branch.fate}" if branch.fate in ("chosen", "kept") else "")
 
 

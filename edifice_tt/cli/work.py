@@ -125,7 +125,7 @@ def _kept(arguments: argparse.Namespace, lm: Any, verifier: Any) -> Any:
     """
     from edifice_tt.training.features import Source, file_beside, load_features
 
-    for positions in ("all",) if verifier.looks_back else ("last", "all"):
+    for positions in ("all",) if verifier.reads_all else ("last", "all"):
         file = file_beside(arguments.pool, verifier.layer, positions)
         if not file.exists():
             continue

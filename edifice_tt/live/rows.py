@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
+from typing import Any
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.engine.branches import Branch, Branches
@@ -45,6 +46,7 @@ class LiveRow:
     asked_at: int = 0  # its tokens when it was asked to go on
     pause: int = 0  # tokens at which it waits for others, so that a budget is shared
     scored_at: int = 0  # its tokens when it was scored
+    scored: list[tuple[int, float]] = field(default_factory=list)  # its tokens then, and the score
     seconds: float | None = None  # from the start of the search to its end
     is_there: bool = False  # whether it is where it was asked to go
 
@@ -149,7 +151,9 @@ class LiveRows:
         copy.sure = [*of.sure[:count]]
         return copy
 
-    def restore(self, candidates: Iterable[Candidate], told: Mapping[int, Row]) -> None:
+    def restore(
+        self, candidates: Iterable[Candidate], told: Mapping[int, Row], scored: Mapping[str, Any]
+    ) -> None:
         """Take over the rows of a search that broke off; what it had not told of them goes on.
 
         A row that has ended since is kept whole. One that was on its way begins where it was asked.
@@ -172,6 +176,8 @@ class LiveRows:
             if before is not None:
                 row.score, row.answer = before.score, before.answer
                 row.scored_at = int(before.num_tokens or 0)
+                places = scored.get(str(one.index), ())
+                row.scored = [(at, score) for at, score in places if at <= row.scored_at]
             if ended and self.branches.keeps_states and row.scored_at < row.num_tokens:
                 self.branches.lose(branch)
             self.rows[one.index] = self._by_branch[branch] = row
@@ -215,6 +221,7 @@ class LiveRows:
         scores, tokens = self.scorer.score(self.problem, candidates, states)
         for row, score in zip(rows, scores, strict=True):
             row.score, row.scored_at = score, row.num_tokens
+            row.scored.append((row.num_tokens, score))
         self.judge_tokens += sum(tokens)
         return dict(zip([row.number for row in rows], tokens, strict=True))
 

@@ -51,21 +51,21 @@ class RowScorer(Protocol):
 
 @dataclass
 class HeadScorer:
-    """A head of the model's own, or a verifier: the number at a row's last token."""
+    """A head of the model's own, or a verifier, of the states of the tokens so far."""
 
     name: str
     range: str
     layer: int | None
-    read: Callable[[Sequence[Any]], list[float]]
+    read: Callable[[Sequence[Any], Texts], list[float]]
     verifier: Verifier | None = None
     seconds: float = 0.0
 
     def score(
         self, problem: TokenizedProblem, rows: Texts, states: Sequence[Sequence[State]]
     ) -> Scores:
-        """The head's number at each row's last token; nothing is read again."""
+        """The head's number for each row; no token is read again."""
         begun = time.perf_counter()
-        scores = self.read([np.stack(one) for one in states])
+        scores = self.read([np.stack(one) for one in states], rows)
         self.seconds += time.perf_counter() - begun
         if not all(map(math.isfinite, scores)):
             raise EdificeError(f"scorer {self.name!r} gave a score that is not a finite number")
@@ -159,7 +159,7 @@ def row_scorer(lm: CausalLM, scorer: Any, reduce: str | None = None) -> RowScore
     if record.reads != "hidden":
         return TextScorer(lm, scorer, record.name, record.range, reduce)
 
-    def read(states: Sequence[Any]) -> list[float]:
+    def read(states: Sequence[Any], rows: Texts) -> list[float]:
         return [float(one[-1]) for one in read_head(lm.scorer, states, lm.device)]
 
     return HeadScorer(record.name, record.range, lm.config.num_layers, read)
@@ -170,7 +170,8 @@ def _of_verifier(lm: CausalLM, verifier: Verifier, reduce: str | None) -> HeadSc
         raise ValueError(f"a verifier has no steps to reduce; leave out reduce={reduce!r}")
     verifier.check(lm)
 
-    def read(states: Sequence[Any]) -> list[float]:
-        return [*map(verifier.probability, verifier.last_logits(states))]
+    def read(states: Sequence[Any], rows: Texts) -> list[float]:
+        logits = verifier.answer_logits(states, (row.token_ids for row in rows))
+        return [*map(verifier.probability, logits)]
 
     return HeadScorer(verifier.name, "probability", verifier.layer, read, verifier)

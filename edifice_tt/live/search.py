@@ -72,9 +72,10 @@ def search(
 
     `Pool.search` holds the books: `row` (the chosen one), the rows `kept`, the `tally` and whether
     it ended `early`. `spent` are the tokens drawn, `kept_tokens` those of kept rows, `computed`
-    those that the model read, `padding` and `again` what it read besides. `Pool.chosen` is the
-    chosen candidate. Ctrl-C gives back the pool with `interrupted` set and a `PoolWarning`;
-    `resume` goes on from there. Another tells where whole texts were compared and no two are equal.
+    those that the model read, `padding` and `again` what it read besides. `scored` are the places
+    where each row was scored, with its scores there. `Pool.chosen` is the chosen candidate. Ctrl-C
+    gives back the pool with `interrupted` set and a `PoolWarning`; `resume` goes on from there.
+    Another tells where whole texts were compared and no two are equal.
     `progress=True` shows how many tokens are drawn. A function is called with each `Progress`.
 
     Raises `ValueError` and `EdificeError` as `generate` and `score` do, `UnknownNameError` for an
@@ -170,7 +171,7 @@ def run_plan(
     with _rows(plan, problem, stops, on_token) as rows:
         if resume is not None:
             told = Progress.from_dict(progress).rows if progress else {}
-            rows.restore(resume.candidates, told)
+            rows.restore(resume.candidates, told, before.get("scored", {}))
         try:
             return pool_of(rows, _search(plan, rows, progress, on_step))
         except KeyboardInterrupt:

@@ -74,6 +74,7 @@ def books_of(
         for name in ("computed", "padding", "again")
     }
     scorer = plan.scorer
+    scored = {str(row.number): [*map(list, row.scored)] for row in lines if row.scored}
     return {
         "method": plan.record.name,
         "scorer": None if scorer is None else scorer.name,
@@ -84,6 +85,7 @@ def books_of(
         "spent": rows.spent,
         "kept_tokens": books.kept_tokens(outcome.kept) or 0,
         **costs,
+        **({"scored": scored} if scorer else {}),
         "judge_tokens": rows.judge_tokens + before.get("judge_tokens", 0),
         "judge_seconds": (scorer.seconds if scorer else 0.0) + before.get("judge_seconds", 0.0),
     }

@@ -1,7 +1,8 @@
 """The rows of a search as a tree: whose copy each is, and what became of it. Knows pools alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.pool import Pool
@@ -12,12 +13,14 @@ class Branch:
     """A row of a search, how many copies it is away from one that begins with the prompt.
 
     `fate` is `chosen`, `kept` (it was among those of which one was chosen), `dropped`, or `left`
-    for a row that ended and was not kept.
+    for a row that ended and was not kept. `earlier` are its scores before the last, each with the
+    number of its tokens then.
     """
 
     candidate: Candidate
     depth: int
     fate: str
+    earlier: tuple[tuple[int, float], ...] = ()
 
 
 def tree_of(pool: Pool) -> list[Branch]:
@@ -31,7 +34,9 @@ def tree_of(pool: Pool) -> list[Branch]:
     for row in pool:
         copies.setdefault(row.parent if row.parent in rows else None, []).append(row)
     return [
-        Branch(row, depth, _fate(row, books.get("row"), books.get("kept", ())))
+        Branch(
+            row, depth, _fate(row, books.get("row"), books.get("kept", ())), _earlier(row, books)
+        )
         for row, depth in _in_order(copies, pool)
     ]
 
@@ -49,6 +54,11 @@ def _in_order(
                 told.add(row.index)
                 yield row, depth
                 waiting += ((one, depth + 1) for one in reversed(copies.get(row.index, ())))
+
+
+def _earlier(row: Candidate, books: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:
+    places = books.get("scored", {}).get(str(row.index), ())
+    return tuple((tokens, score) for tokens, score in places if tokens < row.num_tokens)
 
 
 def _fate(row: Candidate, chosen: int | None, kept: tuple[int, ...]) -> str:

@@ -40,3 +40,11 @@ def is_place(x: Any) -> bool:
 
 def are_numbers(x: Any) -> bool:
     return type(x) is dict and all(map(is_number, x.values()))
+
+
+def are_scored(x: Any) -> bool:
+    return type(x) is dict and all(map(all_are(_is_scored), x.values()))
+
+
+def _is_scored(x: Any) -> bool:
+    return type(x) is list and len(x) == 2 and is_count(x[0]) and is_number(x[1])

@@ -17,6 +17,7 @@ from edifice_tt.pools.fields import (
     Field,
     all_are,
     are_numbers,
+    are_scored,
     is_count,
     is_number,
     is_place,
@@ -102,6 +103,9 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "judge_tokens": _COUNT,
         "judge_seconds": _NUMBER,
         "seconds": _NUMBER,
+        "scored": Field(
+            "an object of lists of pairs, each a number of tokens and a score", are_scored
+        ),
         "progress": Field("an object of finite values", lambda x: type(x) is dict and _is_json(x)),
     },
 }
@@ -110,7 +114,7 @@ OPTIONAL: Mapping[str, frozenset[str]] = {
     "candidate": frozenset({"token_confidences", "parent", "begun"}),
     "scorer": frozenset({"trained_on"}),
     "score": frozenset({"steps"}),
-    "search": frozenset({"progress"}),
+    "search": frozenset({"progress", "scored"}),
 }
 _CHECKS = {kind: {n: f.holds for n, f in fields.items()} for kind, fields in FIELDS.items()}
 _NAMES = {

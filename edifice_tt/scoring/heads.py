@@ -3,7 +3,7 @@
 Knows heads and states; no model, no file and no calibration.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
+from edifice_tt.contract.errors import PluginError
 from edifice_tt.contract.options import check_dropout, check_seed, check_size
 from edifice_tt.engine.hidden import ROWS
 from edifice_tt.engine.rows import States
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.nn.heads import make_head
+
+SURE = 1e-6  # a head that declares probabilities counts as no surer than that
 
 
 @exclusive
@@ -56,6 +59,29 @@ def read_head(head: Any, states: Sequence[States], device: str) -> list[States]:
             for row, i in enumerate(some):
                 values[i] = scores[row, : len(states[i]), 0]
     return values
+
+
+def logits_of(probabilities: States, who: str) -> States:
+    """The logits of what a head gave; raises `PluginError` for what is no probability."""
+    p = probabilities
+    if (outside := p[(p < -SURE) | (p > 1 + SURE)]).size:  # more than rounding
+        raise PluginError(
+            f"{who} gave {outside[0]:.6g}, but declares range='probability': within 0 and 1"
+        )
+    sure = np.clip(p, SURE, 1 - SURE)
+    logits: States = np.log(sure / (1 - sure))
+    return logits
+
+
+def logit_over_steps(logits: States, ids: Sequence[int], ends: Set[int]) -> float:
+    """The logit of the mean probability over the tokens `ends` and the last token.
+
+    Source: STEP, 2026, arXiv:2601.09093.
+    """
+    x = logits[[*(token in ends for token in ids[:-1]), True]].astype(np.float64)
+    # The number of steps is a summand of both, and the difference is free of it.
+    right, wrong = (np.logaddexp.reduce(-np.logaddexp(0.0, sign * x)) for sign in (-1.0, 1.0))
+    return float(right - wrong)
 
 
 def new_head(scorer: str, hidden_size: int, options: Mapping[str, Any]) -> Any:

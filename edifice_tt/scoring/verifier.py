@@ -7,13 +7,11 @@ apply a head; `training` makes one.
 import json
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +39,15 @@ from edifice_tt.machine.json_text import parse_record, take, take_all
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import held_to, place
 from edifice_tt.pools.pool import Pool
-from edifice_tt.scoring.heads import in_half, looks_back, read_head
+from edifice_tt.scoring.digests import digest_of as digest_of
+from edifice_tt.scoring.digests import tokenizer_digest as tokenizer_digest
+from edifice_tt.scoring.heads import (
+    in_half,
+    logit_over_steps,
+    logits_of,
+    looks_back,
+    read_head,
+)
 from edifice_tt.scoring.heads import new_head as new_head
 from edifice_tt.version import __version__
 from edifice_tt.weights.safetensors import (
@@ -55,7 +61,6 @@ from edifice_tt.weights.safetensors import (
 from edifice_tt.weights.safetensors_header import Format
 
 FORMAT = Format("edifice_tt_verifier", "not a verifier; make one with edifice-tt train", "1")
-SURE = 1e-6  # a head that declares probabilities counts as no surer than that
 _HEAD, _MEAN, _SCALE = "head.", "input.mean", "input.scale"
 
 
@@ -65,9 +70,11 @@ class Verifier(Shown):
 
     `scorer` and `options` make the registered head. `layer` and `fingerprint` identify the hidden
     states and the model that it reads, `tokenizer` (a digest, if known) the tokenizer. The head
-    reads (states - mean) * scale; the probability is sigmoid(slope * logit + offset). `trained_on`
-    holds digests of the training prompts, `figures` the measurements on held-out problems. `owner`
-    is the plugin that provides it, and is not saved.
+    reads (states - mean) * scale; the probability is sigmoid(slope * logit + offset). The logit is
+    that of the last token. With `ends`, the ids of tokens that end a step, it is that of the mean
+    probability at these and at the last. `trained_on` holds digests of the training prompts,
+    `figures` the measurements on held-out problems. `owner` is the plugin that provides it, and is
+    not saved.
     """
 
     name: str
@@ -85,6 +92,7 @@ class Verifier(Shown):
     figures: Mapping[str, Any] = field(default_factory=dict)
     tokenizer: str = ""
     owner: str = ""
+    ends: frozenset[int] = frozenset()
 
     def _line(self) -> str:
         trained = counted(len(self.trained_on), "problem")
@@ -119,22 +127,36 @@ class Verifier(Shown):
             )
 
     def score(self, lm: CausalLM | None, pool: Pool) -> Pool:
-        """The pool with one probability per candidate, read at its last token."""
+        """The pool with one probability per candidate."""
         self.check(lm)
         assert lm is not None
         if self.has_seen(pool.prompt):
             self.warn_of(pool.problem)
-        states = read_hidden(lm, pool, self.layer, last_only=not self.looks_back)
+        states = read_hidden(lm, pool, self.layer, last_only=not self.reads_all)
         return self.score_states(pool, states)
 
-    def last_logits(self, states: Sequence[NDArray[np.floating[Any]]]) -> list[float]:
-        """The logit at each last token; states are rounded to half precision, as in training."""
-        return [float(values[-1]) for values in self.logits(list(map(in_half, states)))]
+    def answer_logits(
+        self, states: Sequence[NDArray[np.floating[Any]]], answers: Iterable[Sequence[int]]
+    ) -> list[float]:
+        """A logit per answer; states are rounded to half precision, as in training.
+
+        Raises `EdificeError` for answers without the token ids of their states, if it needs them.
+        """
+        rows = self.logits(list(map(in_half, states)))
+        if not self.ends:
+            return [float(row[-1]) for row in rows]
+        pairs = list(zip(rows, answers, strict=True))
+        if short := [ids for row, ids in pairs if len(ids) != len(row)]:
+            raise EdificeError(
+                f"{self} reads where steps end, and an answer has {len(short[0])} token ids, not "
+                "one for each state; give answers that were sampled, with all their states"
+            )
+        return [logit_over_steps(row, ids, self.ends) for row, ids in pairs]
 
     def score_states(self, pool: Pool, states: Sequence[NDArray[np.floating[Any]]]) -> Pool:
-        """The same of states that were read before: all if it looks back, else the last."""
+        """The same of states that were read before: all if it reads all, else the last."""
         seen = self.has_seen(pool.prompt)
-        logits = self.last_logits(states)
+        logits = self.answer_logits(states, (candidate.token_ids for candidate in pool))
         if not np.isfinite(logits).all():
             raise EdificeError(f"{self} gave a score that is not a finite number")
         scores = [self.probability(logit) for logit in logits]
@@ -144,6 +166,11 @@ class Verifier(Shown):
     def looks_back(self) -> bool:
         """Whether its number at a token depends on the tokens before."""
         return looks_back(self.head, self.hidden_size)
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether it needs the states of all tokens of an answer."""
+        return bool(self.ends) or self.looks_back
 
     def warn_of(self, problem: str) -> None:
         """Warn that it was trained on a problem."""
@@ -169,14 +196,8 @@ class Verifier(Shown):
         head = registry.scorer(self.scorer)
         if head.range != "probability":
             return values
-        for row in values:
-            if (outside := row[(row < -SURE) | (row > 1 + SURE)]).size:  # more than rounding
-                raise PluginError(
-                    f"{self}: its head, scorer {head.name!r} of {head.owner}, gave "
-                    f"{outside[0]:.6g}, but declares range='probability': within 0 and 1"
-                )
-        sure = [np.clip(row, SURE, 1 - SURE) for row in values]
-        return [np.log(p / (1 - p)) for p in sure]
+        who = f"{self}: its head, scorer {head.name!r} of {head.owner},"
+        return [logits_of(row, who) for row in values]
 
     def probability(self, logit: float) -> float:
         """The calibrated probability of being right."""
@@ -193,6 +214,7 @@ class Verifier(Shown):
         described = {name: getattr(self, name) for name in _DESCRIBED}
         described |= {"options": dict(self.options), "figures": dict(self.figures)}
         described |= {"trained_on": sorted(self.trained_on), "tokenizer": self.tokenizer}
+        described |= {"ends": sorted(self.ends)} if self.ends else {}
         metadata = {**FORMAT.metadata, "edifice_tt": __version__, **provided_by(self.scorer)}
         write_safetensors(path, tensors, {**metadata, "verifier": json.dumps(described)})
 
@@ -248,7 +270,9 @@ def _read_description(metadata: Mapping[str, str]) -> dict[str, Any]:
     check_size("num_layers", fields["layer"], "layer")
     fields |= {name: take(record, name, dict) for name in ("options", "figures")}
     fields["trained_on"] = frozenset(take_all(record, "trained_on", str))
-    fields["tokenizer"] = take({"tokenizer": "", **record}, "tokenizer", str)
+    record = {"tokenizer": "", "ends": [], **record}
+    fields["tokenizer"] = take(record, "tokenizer", str)
+    fields["ends"] = frozenset(take_all(record, "ends", int))
     return fields
 
 
@@ -272,20 +296,3 @@ def open_verifier(record: registry.Scorer, device: str | None = None) -> Verifie
             f"{who} gave {show(verifier):.60}, expected a Verifier or its file's path"
         )
     return replace(verifier, name=record.name, owner=record.owner)
-
-
-def digest_of(text: str) -> str:
-    """A short digest that identifies a text."""
-    return sha256(text.encode()).hexdigest()[:16]
-
-
-def tokenizer_digest(lm: CausalLM) -> str:
-    """A short digest that identifies a model's tokenizer; computed once per tokenizer."""
-    known, digest = _digests.get(lm, (None, ""))
-    if digest == "" or known is not lm.tokenizer:
-        digest = digest_of("" if lm.tokenizer is None else lm.tokenizer.identity())
-        _digests[lm] = lm.tokenizer, digest
-    return digest
-
-
-_digests: WeakKeyDictionary[CausalLM, tuple[Any, str]] = WeakKeyDictionary()

@@ -123,12 +123,18 @@ def every_token(candidate: Candidate) -> list[float | None]:
     return [float(bool(candidate.correct))] * max(1, len(candidate.token_ids))
 
 
+def line_ends(lm: Any) -> frozenset[int]:
+    """The tokens whose text ends a line."""
+    tokenizer = lm.tokenizer
+    return frozenset(i for i in range(tokenizer.vocab_size) if "\n" in tokenizer.decode([i]))
+
+
 def step_ends(lm: Any) -> Targets:
     """The outcome as the target of the last token of each step, which ends a line, and the last."""
+    line = line_ends(lm)
 
     def targets(candidate: Candidate) -> list[float | None]:
-        texts = [lm.tokenizer.decode([token]) for token in candidate.token_ids]
-        ends = ["\n" in text for text in texts[:-1]] + [True]
+        ends = [token in line for token in candidate.token_ids[:-1]] + [True]
         return [float(bool(candidate.correct)) if end else None for end in ends]
 
     return targets

@@ -40,6 +40,7 @@ from edifice_tt.training.examples import (
     Targets,
     check_pools,
     every_token,
+    line_ends,
     make_examples,
     make_folds,
     moments,
@@ -134,6 +135,7 @@ def fit_scorer(
     head_options = {"scorer_hidden": settings.scorer_hidden, "dropout": settings.dropout}
     head_options |= {"seed": seed}
     head = _head(lm, scorer, head_options)
+    by_steps = settings.loss == "step" and targets is None
     targets, positions = _read_by(lm, head, settings.loss, targets)
     if features is None:
         features = read_features(lm, pools, settings.layer, positions, partial(each, progress))
@@ -151,6 +153,7 @@ def fit_scorer(
         *moments(examples),
         trained_on=frozenset(digest_of(pool.prompt) for pool in pools),
         tokenizer=features.source.tokenizer,
+        ends=line_ends(lm) if by_steps else frozenset(),
     )
     key = _key(examples, vars(features.source), scorer, asdict(settings), seed)
     counts = [[len(examples[place].states) for place in fold] for fold in folds]
@@ -245,7 +248,8 @@ def _read_by(
     lm: CausalLM, head: Any, loss: str, targets: Targets | None
 ) -> tuple[Targets | None, str]:
     """The targets of a loss, unless they are given, and the positions that these need."""
-    targets = targets or {"token": every_token, "step": step_ends(lm)}.get(loss)
+    if targets is None and loss in ("token", "step"):
+        targets = every_token if loss == "token" else step_ends(lm)
     return targets, "all" if targets is not None or _looks_back(head, lm) else "last"
 
 

@@ -40,8 +40,10 @@ def train_in_folds(
         progress, stopped = loop.run(
             run.current, rest, out, fold=number, keep=keep_current, on_epoch=tell
         )
-        says = iter(verifier.logits([one for example in out for one in example.states]))
-        logits = tuple(tuple(float(next(says)[-1]) for _ in example.states) for example in out)
+        states = [one for example in out for one in example.states]
+        answers = (candidate.token_ids for example in out for candidate in example.pool)
+        says = iter(verifier.answer_logits(states, answers))
+        logits = tuple(tuple(next(says) for _ in example.states) for example in out)
         run = Run((*run.folds, Fold(progress.history, progress.best_epoch, stopped, logits)))
     epochs = max(1, round(float(np.mean([fold.best_epoch for fold in run.folds]))))
     progress, stopped = loop.run(

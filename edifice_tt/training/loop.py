@@ -18,7 +18,7 @@ from tinygrad.nn.state import get_parameters, get_state_dict
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.nn.buffers import in_memory, view, wrap
-from edifice_tt.scoring.verifier import SURE
+from edifice_tt.scoring.heads import SURE
 from edifice_tt.study.quality import auroc
 from edifice_tt.training.examples import Example, Floats, batches
 from edifice_tt.training.losses import Loss

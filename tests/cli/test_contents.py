@@ -153,6 +153,7 @@ def test_a_search_is_shown_as_the_tree_that_it_was(run, tmp_path):
     books = {"method": "beam", "scorer": "prm", "row": 2, "kept": [1, 2], "tally": {}}
     costs = ("spent", "kept_tokens", "computed", "padding", "again", "judge_tokens")
     books |= {"early": False, "judge_seconds": 0.0, "seconds": 1.0, **dict.fromkeys(costs, 13)}
+    books["scored"] = {"0": [[3, 0.25]], "1": [[2, 0.625], [5, 0.5]], "2": [[7, 0.75]]}
     et.Pool("q", rows, {"search": {}}, search=books).save(tmp_path / "pool")
     status, out, _ = run("show", tmp_path / "pool")
     assert status == 0
@@ -165,7 +166,7 @@ def test_a_search_is_shown_as_the_tree_that_it_was(run, tmp_path):
         "  #2  prm 0.7500  7 tokens  copy of #0 after 2 tokens  chosen",
         "      third",
         "",
-        "#1  prm 0.5000  5 tokens  kept",
+        "#1  prm 0.5000  5 tokens  0.6250 after 2 tokens  kept",
         "    second",
     ]
 

@@ -196,6 +196,19 @@ def test_what_training_has_read_scoring_does_not_read_again(
     assert scores_of() == expected
 
 
+def test_a_verifier_of_steps_reads_more_than_the_last_states_that_are_kept(
+    run, graded, verifier, tiny_lm
+):
+    few = graded[:2]
+    et.write_pools("pool.jsonl", few, overwrite=True)
+    by_steps = replace(verifier, ends=frozenset(range(0, 300, 2)))
+    by_steps.save("judge.safetensors")
+    expected = [c.scores["judge"] for p in few for c in et.score(tiny_lm, p, by_steps)]
+    features_beside(tiny_lm, "pool.jsonl", [1], "last")
+    run(*SCORE)
+    assert scores_of() == expected
+
+
 @pytest.mark.parametrize("what", ["another layer", "another model", "damaged", "more candidates"])
 def test_kept_states_that_do_not_fit_are_read_anew(
     run, graded, verifier, tiny_lm, tmp_path, capsys, what

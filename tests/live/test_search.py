@@ -13,6 +13,7 @@ import pytest
 
 import edifice_tt as et
 from edifice_tt.contract.options import problem_seed
+from edifice_tt.live.rows import LiveRows
 from edifice_tt.sampling.draws import Sampler
 from edifice_tt.search.books import Books
 
@@ -125,6 +126,25 @@ def test_a_head_reads_the_states_of_the_step_as_it_reads_a_finished_pool(tiny_lm
     assert chosen == pool.search["row"]
 
 
+@pytest.mark.parametrize("name", ["rejection", "rebase"])
+def test_each_score_of_a_row_is_kept_with_the_place_where_it_was_given(tiny_lm, name):
+    pool = search(tiny_lm, name)
+    by_index = {str(one.index): one for one in pool}
+    assert pool.search["scored"].keys() <= by_index.keys()
+    for index, places in pool.search["scored"].items():
+        row = by_index[index]
+        cut = [replace(row, token_ids=row.token_ids[:tokens]) for tokens, _ in places]
+        asked = replace(pool, candidates=(*cut,), search=None)
+        scores = [one.scores["linear"] for one in et.score(tiny_lm, asked, "linear")]
+        assert scores == [score for _, score in places]
+        assert places[-1] == [row.num_tokens, row.scores["linear"]]
+        assert all(tokens > row.begun for tokens, _ in places)
+
+
+def test_a_search_that_reads_no_scores_keeps_none(tiny_lm):
+    assert "scored" not in search(tiny_lm, "adaptive").search
+
+
 @pytest.mark.parametrize("budget", [1, 7, 40, 61, 100])
 @pytest.mark.parametrize("name", ["adaptive", "rejection", "rebase"])
 def test_a_budget_is_never_exceeded(tiny_lm, name, budget):
@@ -176,6 +196,22 @@ def test_a_search_that_was_interrupted_goes_on_from_its_file(tiny_lm, tmp_path, 
     costs = ("computed", "again", "judge_tokens")
     assert timeless(found, *costs) == timeless(expected, *costs)
     assert found.search["computed"] - found.search["again"] >= 0
+
+
+def test_a_score_that_was_not_told_before_an_interruption_is_kept_once(tiny_lm, monkeypatch):
+    expected, asks, answer = search(tiny_lm, "rejection"), [], LiveRows._answer
+
+    def stop_at_the_second(self, rows):
+        asks.append(rows)
+        if len(asks) == 2:
+            raise KeyboardInterrupt
+        answer(self, rows)
+
+    monkeypatch.setattr(LiveRows, "_answer", stop_at_the_second)
+    pool = search(tiny_lm, "rejection")
+    assert pool.interrupted
+    found = search(tiny_lm, "rejection", resume=pool)
+    assert found.search["scored"] == expected.search["scored"]
 
 
 def test_a_search_is_kept_in_a_file(tiny_lm, tmp_path):

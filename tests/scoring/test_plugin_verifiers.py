@@ -10,7 +10,8 @@ from fake_plugins import open_site
 import edifice_tt as et
 from edifice_tt import cli
 from edifice_tt.contract.errors import CheckpointError, EdificeError, PluginError, PluginWarning
-from edifice_tt.scoring.verifier import SURE, new_head, tokenizer_digest
+from edifice_tt.scoring.heads import SURE
+from edifice_tt.scoring.verifier import new_head, tokenizer_digest
 from edifice_tt.testing import BrokenPromise, check_scorer
 
 site = pytest.fixture(open_site, name="site")

@@ -10,7 +10,7 @@ from tinygrad.nn.state import get_state_dict
 import edifice_tt as et
 from edifice_tt.contract.errors import CheckpointError, EdificeError, PoolWarning
 from edifice_tt.engine.hidden import read_hidden
-from edifice_tt.scoring.heads import in_half, looks_back, read_head
+from edifice_tt.scoring.heads import in_half, logit_over_steps, looks_back, read_head
 from edifice_tt.scoring.verifier import digest_of, new_head, tokenizer_digest
 from edifice_tt.testing import tiny_model
 from edifice_tt.weights.safetensors import open_safetensors, write_safetensors
@@ -53,6 +53,36 @@ def test_the_probability_is_that_of_the_formula_at_the_last_token(tiny_lm, verif
     assert scored.ranges == {"judge": "probability"}
 
 
+def test_a_verifier_of_steps_gives_the_mean_probability_over_their_ends(tiny_lm, verifier):
+    by_steps = replace(verifier, ends=frozenset({71, 200}), slope=1.0, offset=0.0)
+    rows = ((71, 72, 71, 73, 200, 74), (72, 73), (74, 71))
+    ends = ((0, 2, 4, 5), (1,), (1,))
+    pool = et.Pool("q", tuple(et.Candidate(i, "", row) for i, row in enumerate(rows)))
+    logits = by_steps.logits([one.astype(np.float16) for one in read_hidden(tiny_lm, pool, 1)])
+    expected = [
+        np.mean([1 / (1 + np.exp(-row[at])) for at in places])
+        for row, places in zip(logits, ends, strict=True)
+    ]
+    scores = [one.scores["judge"] for one in et.score(tiny_lm, pool, by_steps)]
+    assert scores == pytest.approx(expected, abs=1e-6)
+    plain = [one.scores["judge"] for one in et.score(tiny_lm, pool, replace(by_steps, ends=()))]
+    assert scores[1:] == pytest.approx(plain[1:], abs=1e-12)
+    assert scores[0] != pytest.approx(plain[0], abs=1e-6)
+
+
+def test_a_verifier_of_steps_that_is_sure_of_one_stays_finite():
+    for logits, expected in (([900.0, 900.0], 900), ([-900.0, 900.0], 0), ([-900.0] * 2, -900)):
+        found = logit_over_steps(np.array(logits, np.float32), [71, 71], {71})
+        assert found == pytest.approx(expected)
+
+
+def test_a_verifier_of_steps_needs_the_tokens_of_an_answer(tiny_lm, verifier):
+    by_steps = replace(verifier, ends=frozenset({71}))
+    pool = et.Pool("q", (et.Candidate(0, "abc"),))
+    with pytest.raises(EdificeError, match="an answer has 0 token ids"):
+        et.score(tiny_lm, pool, by_steps)
+
+
 @pytest.mark.parametrize("name", ["linear", "mlp"])
 def test_a_head_that_does_not_look_back_reads_the_last_state_alone(name, rng):
     head = new_head(name, SIZE, OPTIONS)
@@ -87,7 +117,11 @@ def test_a_score_is_the_same_alone_and_in_any_order(tiny_lm, verifier):
     assert alone.scores["judge"] == together[2]
 
 
-def test_a_file_brings_back_the_same_numbers_and_all_that_was_said(tiny_lm, verifier, tmp_path):
+@pytest.mark.parametrize("ends", [(), (71, 72)])
+def test_a_file_brings_back_the_same_numbers_and_all_that_was_said(
+    tiny_lm, verifier, tmp_path, ends
+):
+    verifier = replace(verifier, ends=frozenset(ends))
     verifier.save(tmp_path / "v")
     again = et.load_verifier(tmp_path / "v")
     assert et.score(tiny_lm, POOL, again) == et.score(tiny_lm, POOL, verifier)
@@ -100,6 +134,7 @@ def test_a_file_brings_back_the_same_numbers_and_all_that_was_said(tiny_lm, veri
         "trained_on",
         "figures",
         "tokenizer",
+        "ends",
     ):
         assert getattr(again, name) == getattr(verifier, name)
 

@@ -254,6 +254,41 @@ def test_steps_end_where_the_separator_stands(lm):
     assert every_token(replace(candidate, correct=False)) == [0] * 6
 
 
+@pytest.mark.parametrize(
+    ("options", "ends"),
+    [
+        ({"loss": "step"}, {3 + ord("\n")}),
+        ({"loss": "token"}, frozenset()),
+        ({"loss": "step", "targets": every_token}, frozenset()),
+    ],
+)
+def test_the_loss_of_steps_gives_a_verifier_that_reads_their_ends(fit, monkeypatch, options, ends):
+    class ReadyError(Exception):
+        pass
+
+    def train(loop, verifier, *others):
+        assert verifier.ends == ends
+        raise ReadyError
+
+    monkeypatch.setattr(training_fit, "train_in_folds", train)
+    with pytest.raises(ReadyError):
+        fit(positions="all", **options)
+
+
+@pytest.mark.slow
+def test_a_verifier_of_steps_is_calibrated_by_what_it_reads_of_answers(fit, pools, monkeypatch):
+    asked, read = [], et.Verifier.answer_logits
+
+    def heard(self, states, answers):
+        answers = list(answers)
+        asked.extend(map(tuple, answers))
+        return read(self, states, answers)
+
+    monkeypatch.setattr(et.Verifier, "answer_logits", heard)
+    fit(loss="step", positions="all", epochs=1, some=pools[:4])
+    assert sorted(asked) == sorted(one.token_ids for pool in pools[:4] for one in pool)
+
+
 @pytest.mark.parametrize("given", [[1.0], [1.0, None, 2.0]])
 def test_targets_that_do_not_fit_are_named(fit, given):
     with pytest.raises(ValueError, match=r"targets .* candidate 0 of problem"):

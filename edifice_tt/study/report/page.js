@@ -76,6 +76,7 @@ function branchElement(row) {
   const about = [];
   if (row.score !== null) about.push("score " + row.score.toFixed(3));
   about.push(row.tokens + " tokens");
+  for (const [tokens, score] of row.earlier) about.push(`${score.toFixed(3)} after ${tokens}`);
   if (row.parent !== null) about.push(`copy of #${row.parent} after ${row.begun}`);
   add(line, make("span", "number", "#" + row.index), make("span", "fate " + row.fate, fates[row.fate]));
   if (row.right !== null) add(line, verdict(row.right));

@@ -197,6 +197,7 @@ def _branch(branch: Branch, scorer: str | None, most: int) -> dict[str, Any]:
         "begun": row.begun,
         "tokens": row.num_tokens,
         "score": row.scores.get(scorer or ""),
+        "earlier": branch.earlier,
         "answer": row.answer or None,
         "right": row.correct,
         "text": _cut(row.text, most),

@@ -24,6 +24,7 @@ def searched(pools, path):
         books = {"method": "rebase", "scorer": "judge", "row": 2, "kept": [1, 2], "tally": {}}
         books |= {"early": False, "judge_seconds": 0.0, "seconds": 1.0, "spent": 39}
         books |= dict.fromkeys(costs, 0)
+        books["scored"] = {"0": [[13, 0.25]], "1": [[4, 0.625], [13, 0.5]], "2": [[13, 0.75]]}
         settings = {**pool.settings, "search": {"search": "rebase"}}
         found.append(replace(pool, candidates=rows, settings=settings, search=books))
     et.write_pools(path, found)

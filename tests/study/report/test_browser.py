@@ -292,6 +292,7 @@ def test_a_problem_shows_the_tree_of_its_search(open_page):
     ]
     assert "score 0.750" in rows[1]
     assert "copy of #0 after 4" in rows[1]
+    assert "0.625 after 4" in rows[3]
     left = [row.bounding_box()["x"] for row in tree.locator(".row").all()]
     assert left[0] == left[3] < left[1] < left[2]
     tree.locator("summary.row").first.click()
