@@ -66,10 +66,8 @@ if TYPE_CHECKING:
     from edifice_tt.pools.tasks import make_problems as make_problems
     from edifice_tt.pools.writer import write_pools as write_pools
     from edifice_tt.sampling.generate import generate as generate
-    from edifice_tt.sampling.runs import generate_pools as generate_pools
     from edifice_tt.scoring.judges.judge import Judge as Judge
     from edifice_tt.scoring.judges.load import load_reward as load_reward
-    from edifice_tt.scoring.many import score_pools as score_pools
     from edifice_tt.scoring.score import score as score
     from edifice_tt.scoring.steps import reduce_steps as reduce_steps
     from edifice_tt.scoring.verifier import Verifier as Verifier
@@ -110,6 +108,9 @@ if TYPE_CHECKING:
     from edifice_tt.weights.local_models import local_models as local_models
     from edifice_tt.weights.pretrained import load_pretrained as load_pretrained
     from edifice_tt.weights.tokenizer import Tokenizer as Tokenizer
+    from edifice_tt.workers.many import generate_pools as generate_pools
+    from edifice_tt.workers.many import score_pools as score_pools
+    from edifice_tt.workers.many import search_pools as search_pools
 
 _ROOMS = {
     "contract.errors": "CheckpointError EdificeError NameTakenError PluginError PluginWarning "
@@ -140,7 +141,7 @@ _ROOMS = {
     "search.method": "Ask Outcome Row Until",
     "live.search": "search",
     "sampling.generate": "generate",
-    "sampling.runs": "generate_pools",
+    "workers.many": "generate_pools score_pools search_pools",
     "selection.grade": "grade",
     "pools.writer": "write_pools",
     "pools.export": "export_pools",
@@ -153,7 +154,6 @@ _ROOMS = {
     "scoring.judges.judge": "Judge",
     "scoring.judges.load": "load_reward",
     "scoring.score": "score",
-    "scoring.many": "score_pools",
     "selection.select": "Choice select",
     "scoring.steps": "reduce_steps",
     "scoring.verifier": "Verifier load_verifier",

@@ -18,11 +18,11 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from edifice_tt import generate_pools
 from edifice_tt.architectures.causal_lm import CausalLMConfig
 from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.engine.workspace import Workspace
 from edifice_tt.pools.pool import Problem
-from edifice_tt.sampling.runs import generate_pools
 from edifice_tt.testing import byte_tokenizer
 
 VOCABULARY = 259

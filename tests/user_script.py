@@ -84,7 +84,7 @@ def scoring(lm: et.CausalLM, pools: list[et.Pool]) -> list[et.Pool]:
     judge = et.load_reward("judge.gguf", device="CPU")
     assert_type(judge, et.Judge)
     pools = [et.score(lm, et.score(None, pool, judge, "min"), verifier) for pool in pools]
-    pools = list(et.score_pools(None, pools, "logprob", progress=True))
+    pools = list(et.score_pools(None, pools, "logprob", progress=True, executor="ray"))
     pools = [et.score(None, pool, brevity, range="probability") for pool in pools]
     pools = et.combine_scores(et.calibrate_scores(pools, "logprob"), ["logprob", "verifier"])
     for layer in et.compare_layers(lm, pools, [1, 2], epochs=3):
@@ -136,6 +136,8 @@ def searching() -> None:
 
 def live() -> None:
     lm = et.load_pretrained("smollm2-135m")
+    problems = [et.Problem("What is 12 + 30?", "p1", "42")]
+    assert_type(et.search_pools(lm, problems, "pool.jsonl", answer="number", workers=2), int)
     assert_type(et.search(lm, "What is 12 + 30?", "adaptive", answer="number"), et.Pool)
     empty = et.Pool("What is 12 + 30?", ())
     with et.fill_pool("pool.jsonl", [empty], {"n": 2}) as filling:

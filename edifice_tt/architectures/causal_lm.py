@@ -5,6 +5,7 @@ embedding's weight. An optional scorer head reads the same hidden states at ever
 file format and no sampling.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -108,13 +109,15 @@ class CausalLM(Copies, Described):
     """The model. The loader of its weights sets `name` and `tokenizer`.
 
     The loader also sets `activations` ("float32": not rounded, or "int8") and `dtype`, the type
-    that weights were rounded to (None: as stored in the file).
+    that weights were rounded to (None: as stored in the file). `reload` loads the model once more,
+    in another process too (None: no loader made it).
     """
 
     architecture = NAME
     activations = "float32"
     dtype: str | None = None
     mapped_file: MappedFile | None = None  # the file that holds the weights
+    reload: Callable[[], "CausalLM"] | None = None
 
     def __init__(self, config: CausalLMConfig, rng: np.random.Generator | None = None) -> None:
         self.config = config

@@ -111,7 +111,7 @@ def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
                 if executor is None:
                     (rated or run).sample(meter)
                 else:
-                    failed = _sample_by(executor, arguments, run, meter)
+                    failed = _sample_by(executor, run, meter)
         except KeyboardInterrupt:
             status = 130
         done += run.num_made
@@ -135,14 +135,11 @@ def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
     return status
 
 
-def _sample_by(
-    executor: Any, arguments: argparse.Namespace, run: "Run", meter: "SamplingMeter"
-) -> dict[str, str]:
+def _sample_by(executor: Any, run: "Run", meter: "SamplingMeter") -> dict[str, str]:
     """Sample by several workers; why problems failed."""
     from edifice_tt.workers.sampling import sample_by
 
-    loading = workers.loading_of(arguments, run.lm, arguments.model)
-    return sample_by(executor, run, loading, terminal.tell, meter.on_candidate)
+    return sample_by(executor, run, terminal.tell, meter.on_candidate)
 
 
 def _made(meter: "SamplingMeter") -> str:

@@ -160,18 +160,14 @@ def _search_by(
 ) -> dict[str, str]:
     """Search by several workers; why problems failed."""
     from edifice_tt.live.runs import open_searches
-    from edifice_tt.workers.searching import Wanted, search_by
+    from edifice_tt.workers.searching import search_by
 
     file = {"resume": arguments.resume, "force": arguments.force}
     with (
         workers.executor_of(arguments) as executor,
         open_searches(plan, problems, arguments.output, **file) as run,
     ):
-        loading = workers.loading_of(arguments, plan.lm, arguments.model)
-        scorer = partial(_scorer, workers.portable(arguments)) if how["scorer"] else None
-        plain = {name: value for name, value in how.items() if name != "scorer"}
-        wanted = Wanted(loading, plain, scorer, run.settings)
-        return search_by(executor, run, wanted, terminal.tell, ended)
+        return search_by(executor, plan.lm, run, how, terminal.tell, ended)
 
 
 def _totals(pools: list[et.Pool]) -> dict[str, Any]:

@@ -1,25 +1,19 @@
 """Commands by several workers: their options, the executor, what failed. Knows no work."""
 
 import argparse
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from edifice_tt.cli import terminal
 from edifice_tt.cli.parser import whole_number
 from edifice_tt.cli.spelling import as_typed
-from edifice_tt.contract import registry
+from edifice_tt.workers.sharing import NAMES, is_shared, open_executor
 
 FAILED = 3  # the exit status where some problems failed
 LISTED = 20  # of them, at the end
 _PATHS = ("pool", "model", "judge", "judge_prompt", "verifier")  # which need not be there
-_OF_EXECUTOR = {
-    "workers": "workers",
-    "cores_per_worker": "cores",
-    "gpus_per_worker": "gpus",
-    "address": "address",
-}
 
 
 def add_workers(command: argparse.ArgumentParser) -> None:
@@ -41,8 +35,12 @@ def add_workers(command: argparse.ArgumentParser) -> None:
 
 
 def are_asked_for(arguments: argparse.Namespace) -> bool:
-    """Whether several workers are to do the work."""
-    return arguments.executor is not None or arguments.workers is not None
+    """Whether several workers are to do the work; `ValueError` for what is for them only."""
+    return is_shared(_sharing(arguments))
+
+
+def _sharing(arguments: argparse.Namespace) -> Any:
+    return {name: getattr(arguments, name) for name in NAMES}
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -52,38 +50,13 @@ def check(arguments: argparse.Namespace) -> None:
             raise ValueError("--devices is for one process; for workers give --cores-per-worker")
         if "output" in arguments and not arguments.output:
             raise ValueError("several workers fill a pool file; name it with -o POOL")
-        return
-    for option in _OF_EXECUTOR:
-        if getattr(arguments, option) is not None:
-            named = option.replace("_", "-")
-            raise ValueError(f"--{named} is for several workers; give --workers or --executor")
 
 
-@contextmanager
-def executor_of(arguments: argparse.Namespace) -> Iterator[Any]:
+def executor_of(arguments: argparse.Namespace) -> AbstractContextManager[Any]:
     """The executor that is asked for, or None; its workers end with the context."""
     if not are_asked_for(arguments):
-        yield None
-        return
-    record = registry.load_registry().find("executor", arguments.executor or "processes")
-    options = {}
-    for option, name in _OF_EXECUTOR.items():
-        if (value := getattr(arguments, option)) is None:
-            continue
-        if name not in record.options:
-            named = option.replace("_", "-")
-            raise ValueError(f"--{named} is nothing that {record.name!r} takes; leave it out")
-        options[name] = value
-    with record.make(**options) as executor:
-        yield executor
-
-
-def loading_of(arguments: argparse.Namespace, lm: Any, model: str) -> Any:
-    """How workers load the model of this process."""
-    from edifice_tt.workers.sampling import Loading
-
-    how = {name: getattr(arguments, name) for name in ("device", "dtype", "activations")}
-    return Loading.of(lm, model, **how)
+        return nullcontext()
+    return open_executor(**_sharing(arguments))
 
 
 def portable(arguments: argparse.Namespace) -> argparse.Namespace:

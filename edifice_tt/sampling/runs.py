@@ -6,18 +6,14 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Unpack
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.registry import one_registry
-from edifice_tt.contract.spelled import takes_options_of
-from edifice_tt.machine.progress import Shows, showing
 from edifice_tt.nn.mapped import check_unchanged
-from edifice_tt.pools import given
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.filling import Filling, check_distinct, fill_pool
 from edifice_tt.pools.index import PoolIndex, header_settings
@@ -25,49 +21,13 @@ from edifice_tt.pools.pool import Pool, Problem
 from edifice_tt.sampling.generate import (
     Event,
     check_memory,
-    counting,
-    generate,
-    make_request,
     sample,
 )
 from edifice_tt.sampling.prompts import TokenizedProblem, tokenize
-from edifice_tt.sampling.request import Request, Sampling, today
+from edifice_tt.sampling.request import Request, today
 from edifice_tt.sampling.settings import describe_sampling
 from edifice_tt.sampling.stops import Stops
 from edifice_tt.selection.grade import warn_of_golds
-
-
-@takes_options_of(generate, {field.name for field in fields(Request)})
-def generate_pools(
-    lm: CausalLM,
-    problems: Iterable[Problem],
-    path: str | os.PathLike[str],
-    *,
-    resume: bool = False,
-    on_token: Callable[[Event], None] | None = None,
-    progress: Shows = False,
-    **options: Unpack[Sampling],
-) -> int:
-    """Sample candidates for many problems into a pool file; returns the number of new candidates.
-
-    Each candidate is written when it finishes, so a killed run loses at most one line.
-    `resume=True` adds what is missing; the result equals that of an uninterrupted run. With a
-    larger `n` it adds more candidates to each problem, and those that are there stay. `options` are
-    those of `generate`, as is `progress`; `edifice_tt.read_pools` reads the file.
-
-    Ctrl-C raises KeyboardInterrupt, with every finished candidate in the file. Raises
-    `EdificeError` for a file that exists, or one with another model, settings or problems. Raises
-    `ValueError` as `generate` does, before anything is sampled.
-    """
-    given.check_writer(lm)
-    given.check_path(path, "generate_pools(lm, problems, path)")
-    problems = given.check_problems(problems)
-    request = make_request(**options)
-    with (
-        open_run(lm, problems, path, request, resume=resume) as run,
-        showing(progress, run.num_missing, "candidates") as add,
-    ):
-        return run.sample(counting(add, on_token))
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """A name or a path -> a language model with its weights and tokenizer."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 from edifice_tt.architectures.attached import add_head, check_head
@@ -90,7 +91,16 @@ def load_pretrained(
     place(lm, opened)
     if scorer is not None:
         add_head(lm, scorer)
-    return lm if dtype is None else store(lm, choose_dtype(dtype, opened))
+    if dtype is not None:
+        lm = store(lm, choose_dtype(dtype, opened))
+    again = lasting(model)
+    lm.reload = partial(load_pretrained, again, device, dtype, activations, scorer=scorer)
+    return lm
+
+
+def lasting(model: str | os.PathLike[str]) -> str | Path:
+    """What names the same model from any folder."""
+    return _find(model) or Path(model).resolve()
 
 
 def locate(model: str | os.PathLike[str]) -> tuple[Path, str]:

@@ -1,55 +1,23 @@
-"""Sampling by workers: what a worker loads and samples, and how the driver keeps it."""
+"""Sampling by workers: what a worker samples, and how the driver keeps it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from edifice_tt.architectures.causal_lm import CausalLM
-from edifice_tt.contract.errors import EdificeError
 from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.sampling.generate import check_memory, sample
 from edifice_tt.sampling.request import Request
 from edifice_tt.sampling.runs import Run
 from edifice_tt.sampling.stops import Stops
-from edifice_tt.weights.pretrained import load_pretrained
 from edifice_tt.workers.chunks import Chunk, chunks
 from edifice_tt.workers.driving import Executor, drive
 from edifice_tt.workers.worker import Do, Give
 
 
-@dataclass(frozen=True)
-class Loading:
-    """How a worker loads the driver's model, and what it must find then."""
-
-    model: str
-    device: str | None
-    dtype: str | None
-    activations: str
-    fingerprint: str
-
-    @classmethod
-    def of(cls, lm: CausalLM, model: str, **how: str | None) -> "Loading":
-        """As the driver has loaded it; a path holds from any folder."""
-        named = str(Path(model).resolve()) if Path(model).exists() else model
-        activations = how.get("activations") or "float32"
-        return cls(named, how.get("device"), how.get("dtype"), activations, lm.fingerprint)
-
-    def load(self) -> CausalLM:
-        """The model. Raises `EdificeError` for another than the driver's."""
-        lm = load_pretrained(self.model, self.device, self.dtype, self.activations)
-        if lm.fingerprint != self.fingerprint:
-            raise EdificeError(
-                f"{self.model} has the fingerprint {lm.fingerprint} here, and the driver's has "
-                f"{self.fingerprint}; put the driver's file there"
-            )
-        return lm
-
-
-def begin_sampling(loading: Loading, request: Request, chat: bool) -> Do:
-    """In a worker: load the model, and give the function that samples a chunk."""
-    lm = loading.load()
+def begin_sampling(lm: CausalLM, request: Request, chat: bool) -> Do:
+    """In a worker: the function that samples a chunk."""
     stops = Stops.of(lm, request.stop, chat)
 
     def do(chunk: Chunk, give: Give) -> None:
@@ -63,7 +31,6 @@ def begin_sampling(loading: Loading, request: Request, chat: bool) -> Do:
 def sample_by(
     executor: Executor,
     run: Run,
-    loading: Loading,
     tell: Callable[[str], object],
     on_candidate: Callable[[Candidate], object],
 ) -> dict[str, str]:
@@ -74,7 +41,7 @@ def sample_by(
     absent: dict[str, set[int]] = {}  # of the problems at hand
     chat = any(problem.messages is not None for problem in problems.values())
     request = replace(run.request, devices=None)
-    begin = partial(begin_sampling, loading, request, chat)
+    begin = partial(begin_sampling, run.lm, request, chat)
     for name, candidate in drive(executor, begin, chunks(run.missing), failed, tell):
         if name in wanted:
             absent[name] = set(wanted.pop(name))

@@ -1,7 +1,6 @@
-"""Searches by workers: what a worker loads and plans, and how the driver keeps what it finds."""
+"""Searches by workers: what a worker plans, and how the driver keeps what it finds."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,28 +15,21 @@ from edifice_tt.sampling.prompts import TokenizedProblem
 from edifice_tt.sampling.stops import Stops
 from edifice_tt.workers.driving import Executor, drive
 from edifice_tt.workers.items import Item
-from edifice_tt.workers.sampling import Loading
 from edifice_tt.workers.worker import Do, Give
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A search as it was asked for: `how` is of `Plan.of`, `settings` are what must come of it."""
-
-    loading: Loading
-    how: Mapping[str, Any]
-    scorer: Callable[[CausalLM], Any] | None
-    settings: Mapping[str, Any]
-
-
-def begin_searching(wanted: Wanted, chat: bool, tells_date: bool) -> Do:
-    """In a worker: load the model and the scorer, and give the function that searches."""
-    lm = wanted.loading.load()
-    scorer = wanted.scorer(lm) if wanted.scorer else None
-    plan = Plan.of(lm, **{**wanted.how, "scorer": scorer})
+def begin_searching(
+    lm: CausalLM,
+    how: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    chat: bool,
+    tells_date: bool,
+) -> Do:
+    """In a worker: the function that searches; `how` is of `Plan.of`, `expected` its settings."""
+    plan = Plan.of(lm, **how)
     stops = Stops.of(lm, plan.request.stop, chat)
     settings = plan.describe(stops, chat=chat, tells_date=tells_date)
-    if different := differing(wanted.settings, settings):
+    if different := differing(expected, settings):
         name, theirs, ours = different
         raise EdificeError(
             f"{name} is {ours!r:.80} here, and the driver has {theirs!r:.80}; have the same there"
@@ -52,19 +44,23 @@ def begin_searching(wanted: Wanted, chat: bool, tells_date: bool) -> Do:
 
 def search_by(
     executor: Executor,
+    lm: CausalLM,
     run: Searches,
-    wanted: Wanted,
+    how: Mapping[str, Any],
     tell: Callable[[str], object],
     on_problem: Callable[[Pool], object],
 ) -> dict[str, str]:
-    """Have what a run misses searched; returns why problems failed, by their ids."""
+    """Have what a run misses searched; returns why problems failed, by their ids.
+
+    `how` are the arguments of the run's plan.
+    """
     longest_first = sorted(run.missing, key=lambda one: -len(one[0].ids))
     items = (Item(one[0].problem, one) for one in longest_first)
     left = {problem.problem for problem, _ in run.missing}
     failed: dict[str, str] = {}
     chat = any(problem.messages is not None for problem, _ in run.missing)
     dated = any(problem.tells_date for problem, _ in run.missing)
-    begin = partial(begin_searching, wanted, chat, dated)
+    begin = partial(begin_searching, lm, how, run.settings, chat, dated)
     for name, pool in drive(executor, begin, items, failed, tell):
         if name in left:  # a search that was begun again may end twice
             left.discard(name)

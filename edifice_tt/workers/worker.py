@@ -15,6 +15,7 @@ from edifice_tt.contract.registry import one_registry
 from edifice_tt.contract.tracing import one_line
 from edifice_tt.machine.toolchain import limit_cores
 from edifice_tt.workers.items import Failed, Item
+from edifice_tt.workers.sending import pack
 
 Give: TypeAlias = Callable[[Any], None]
 Do: TypeAlias = Callable[[Any, Give], object]  # (work, where each result goes)
@@ -30,7 +31,7 @@ def starter(begin: Callable[[], Do], cores: int | None) -> Callable[[], "Worker"
 
     It holds plain values, so that any version of this library can read it.
     """
-    return partial(start, versions(), cores, pickle.dumps(begin))
+    return partial(start, versions(), cores, pack(begin))
 
 
 def start(expected: Mapping[str, str], cores: int | None, begin: bytes) -> "Worker":

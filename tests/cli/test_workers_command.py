@@ -51,7 +51,6 @@ def write_problems(path, count):
 def run(capsys, monkeypatch, tiny_lm, site, tmp_path):
     """Commands in a folder with five problems, and an executor whose worker is this process."""
     monkeypatch.setattr(et, "load_pretrained", lambda *_, **__: tiny_lm, raising=False)
-    monkeypatch.setattr(sampling, "load_pretrained", lambda *_: tiny_lm)
     site.install("here", PLUGIN)
     monkeypatch.setenv("EDIFICE_TT_PLUGINS", "here")
     monkeypatch.chdir(tmp_path)
@@ -163,11 +162,11 @@ def test_a_worker_with_another_scorer_is_refused(run, generate, monkeypatch):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--cores-per-worker", 2], "--cores-per-worker is for several workers; give --workers"),
-        (["--address", "x"], "--address is for several workers"),
+        (["--cores-per-worker", 2], "--cores-per-worker 2 is for several workers; say how many"),
+        (["--address", "x"], "--address x is for several workers"),
         (["--workers", 0], "expected a whole number from 1"),
         (["--workers", 2, "--devices", "CPU,CPU:1"], "--devices is for one process"),
-        (["--workers", 2, "--address", "x"], "--address is nothing that 'processes' takes"),
+        (["--workers", 2, "--address", "x"], "--address x is nothing that 'processes' takes"),
         (["--executor", "proceses"], "unknown executor 'proceses'; did you mean 'processes'?"),
         (["--executor", "processes"], "say how many processes are to work"),
         (["--workers", 1, "--cores-per-worker", 10**6], "need 1000000 cores"),

@@ -1,7 +1,5 @@
 """What workers sample is what one process samples: the same file, whatever came twice or failed."""
 
-from functools import partial
-
 import formula_model
 import pytest
 from formula_model import OPTIONS, PROBLEMS, FormulaModel
@@ -11,7 +9,7 @@ import edifice_tt as et
 from edifice_tt.sampling.generate import make_request
 from edifice_tt.sampling.runs import open_run
 from edifice_tt.workers import sampling
-from edifice_tt.workers.sampling import Loading, sample_by
+from edifice_tt.workers.sampling import sample_by
 
 
 class Twice(Here):
@@ -27,7 +25,6 @@ def _formulas(monkeypatch):
     formula_model.use_formulas(monkeypatch.setattr)
     monkeypatch.setattr(formula_model, "SLOW_S", 0)
     monkeypatch.setattr(FormulaModel, "fingerprint", "f1", raising=False)
-    monkeypatch.setattr(sampling, "load_pretrained", lambda *_: FormulaModel())
 
 
 @pytest.fixture
@@ -36,11 +33,10 @@ def whole(tmp_path):
     return [*et.read_pools(tmp_path / "whole")]
 
 
-def fill(path, executor, resume=False, fingerprint="f1", **options):
+def fill(path, executor, resume=False, **options):
     told, request = [], make_request(**{**OPTIONS, **options})
-    loading = Loading("formula", None, None, "float32", fingerprint)
     with open_run(FormulaModel(), PROBLEMS, path, request, resume=resume) as run:
-        failed = sample_by(executor, run, loading, told.append, lambda candidate: None)
+        failed = sample_by(executor, run, told.append, lambda candidate: None)
     return failed, told, run.num_made
 
 
@@ -72,14 +68,6 @@ def test_what_failed_stays_missing_and_is_resumed(tmp_path, whole, monkeypatch):
     assert in_order(tmp_path / "pool") == whole
 
 
-def test_a_worker_with_another_model_is_refused_and_nothing_is_written(tmp_path):
-    with pytest.raises(
-        et.EdificeError, match="formula has the fingerprint f1 here, and the driver"
-    ):
-        fill(tmp_path / "pool", Here(), fingerprint="f2")
-    assert fill(tmp_path / "pool", Here(), resume=True)[2] == 15
-
-
 def test_a_second_driver_on_one_file_is_refused_before_its_workers_begin(tmp_path):
     begun = []
 
@@ -92,11 +80,3 @@ def test_a_second_driver_on_one_file_is_refused_before_its_workers_begin(tmp_pat
 
     assert fill(tmp_path / "pool", Late())[2] == 15
     assert len(begun) == 1
-
-
-def test_a_model_is_named_from_any_folder(tmp_path, monkeypatch):
-    (tmp_path / "model.gguf").touch()
-    monkeypatch.chdir(tmp_path)
-    of = partial(Loading.of, FormulaModel())
-    assert of("model.gguf", device="CPU").model == str(tmp_path / "model.gguf")
-    assert of("smollm2-135m").model == "smollm2-135m"

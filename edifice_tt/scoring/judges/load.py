@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
@@ -20,7 +21,7 @@ from edifice_tt.scoring.judges.describe import describe
 from edifice_tt.scoring.judges.judge import Judge
 from edifice_tt.scoring.judges.layout import Layout, check_prompt
 from edifice_tt.weights.gguf_model import check_activations
-from edifice_tt.weights.pretrained import load_pretrained, locate
+from edifice_tt.weights.pretrained import lasting, load_pretrained, locate
 from edifice_tt.weights.rewards.files import RewardFile, open_reward
 from edifice_tt.weights.rewards.heads import Head, Layer
 from edifice_tt.weights.rewards.kinds import TEXT_KINDS, Kind, find_kind
@@ -69,7 +70,23 @@ def load_reward(
     wish.layout(file, file.tokenizer())  # a mistake in it costs no loading
     lm, head = file.load(*loading, label)
     lm.name, layout = known, wish.layout(file, lm.tokenizer)
+    lm.reload = partial(_load_body, lasting(model), kind, *loading, label)
     return Judge(name or known, file.kind, lm, head, layout, file.labels)
+
+
+def _load_body(
+    model: str | Path,
+    kind: str | None,
+    device: str | None,
+    dtype: str | None,
+    activations: str,
+    label: int | str | None,
+) -> CausalLM:
+    """The language model of a judge with a head."""
+    path, known = locate(model)
+    lm, _ = open_reward(path, kind).load(device, dtype, activations, label)
+    lm.name = known
+    return lm
 
 
 def describe_reward(model: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
