@@ -11,6 +11,7 @@ from tinygrad import Tensor
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.architectures.copies import Stored
 from edifice_tt.contract.errors import EdificeError, reason_of
+from edifice_tt.nn.cache import kv_dtype_of
 
 
 def pack(value: Any) -> bytes:
@@ -29,7 +30,7 @@ def pack(value: Any) -> bytes:
 class _Pickler(pickle.Pickler):
     def reducer_override(self, given: Any) -> Any:
         if isinstance(given, CausalLM) and given.reload is not None:
-            return _load, (given.reload, given.fingerprint)
+            return _load, (given.reload, given.fingerprint, kv_dtype_of(given))
         if isinstance(given, Tensor):
             return Stored.restore, (Stored(given),)
         if isinstance(given, FunctionType | type) and given.__module__ == "__main__":
@@ -40,8 +41,9 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def _load(reload: Callable[[], CausalLM], fingerprint: str) -> CausalLM:
+def _load(reload: Callable[[], CausalLM], fingerprint: str, kv_dtype: str) -> CausalLM:
     lm = reload()
+    lm.kv_dtype = kv_dtype
     if lm.fingerprint != fingerprint:
         raise EdificeError(
             f"{lm.name} has the fingerprint {lm.fingerprint} here, and the driver's has "

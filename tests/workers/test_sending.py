@@ -29,10 +29,12 @@ def test_a_model_of_a_file_travels_as_the_name_of_the_file(tmp_path, monkeypatch
     et.save(et.build("causal_lm", **sizes), tmp_path / "tiny.safetensors")
     monkeypatch.chdir(tmp_path)
     lm = et.load_pretrained("tiny.safetensors", dtype="float16")
+    lm.kv_dtype = "float16"
     monkeypatch.chdir("/")
     assert len(pack(lm)) < 999
     again = sent(lm)
     assert (again.fingerprint, again.name) == (lm.fingerprint, lm.name)
+    assert again.kv_dtype == "float16"
     assert again.token_embedding.weight.dtype == dtypes.float16
 
 

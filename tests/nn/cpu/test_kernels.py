@@ -91,6 +91,23 @@ def test_a_candidate_s_attention_is_the_same_bits_alone_and_in_a_batch(rng):
         assert (alone[0] == together[row]).all()
 
 
+def halved(both):
+    """Memories of halves, and the floats that these stand for."""
+    halves = [Memory(memory.kv.half().realize(), memory.seen) for memory in both]
+    return halves, [Memory(memory.kv.float().realize(), memory.seen) for memory in halves]
+
+
+@pytest.mark.parametrize("size", [22, 64])
+def test_halves_have_the_bits_of_the_floats_that_they_stand_for(rng, size):
+    """Of 70 positions, which are more than become floats at a time, and of 4."""
+    q = Tensor(normal(rng, 3, 3, 4, size))
+    shared = Memory(Tensor(normal(rng, 2, 1, 71, 2, size)), Tensor(np.array([70], dtype=np.int32)))
+    halves, as_floats = halved([shared, memories(rng, 3, size)[1]])
+    found = ops.attention(q, halves).numpy()
+    assert (found == ops.attention(q, as_floats).numpy()).all()
+    assert found == pytest.approx(ops.attention_formula(q, halves).numpy(), abs=1e-6)
+
+
 @pytest.mark.slow
 def test_the_gradient_of_attention_is_that_of_its_formula(rng):
     q, kv = normal(rng, 2, 3, 4, 6), normal(rng, 2, 2, 3, 2, 6)
