@@ -132,7 +132,7 @@ def _run(argv: Sequence[str] | None) -> int:
     import argparse
     import warnings
 
-    from edifice_tt.cli import completion, options, terminal, texts
+    from edifice_tt.cli import completion, outputs, terminal, texts
     from edifice_tt.cli.spelling import as_typed
     from edifice_tt.contract import errors
     from edifice_tt.contract.plugins import OWN_NAME
@@ -165,7 +165,7 @@ def _run(argv: Sequence[str] | None) -> int:
         own = _owner(arguments) == OWN_NAME
         if own:  # a plugin's arguments are its own affair, and it prints as it likes
             texts.check_texts(arguments)
-            options.check_apart(arguments)
+            outputs.check_apart(arguments)
         try:
             with terminal.results_apart() if own else nullcontext(), one_registry():
                 status = arguments.run(arguments) or 0

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import edifice_tt as et
-from edifice_tt.cli import judging, options, terminal
+from edifice_tt.cli import judging, options, outputs, terminal
 from edifice_tt.cli.choosing import Chooser, add_selection
 from edifice_tt.cli.leader import Leader
 from edifice_tt.cli.options import Add
@@ -37,7 +37,7 @@ def register(add: Add) -> None:
     groups = (options.add_sampling, add_selection, options.add_scoring)
     chat = add("chat", _chat, "talk, with the best of N answers in each turn", *groups)
     judging.add_judging(chat)
-    options.add_output(chat, "keep the scored pool of each turn in this file")
+    outputs.add_output(chat, "keep the scored pool of each turn in this file")
 
 
 def _chat(arguments: argparse.Namespace) -> int:
@@ -45,7 +45,7 @@ def _chat(arguments: argparse.Namespace) -> int:
     if arguments.raw:
         raise ValueError("--raw is for a text that goes on, and a chat has turns; leave it out")
     if arguments.output:
-        options.check_new(arguments)
+        outputs.check_new(arguments)
     request = options.request_of(arguments, reads=chooser.reads)
     lm = chooser.load(request.devices)
     if not lm.tokenizer.has_chat_template:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import edifice_tt as et
-from edifice_tt.cli import options, terminal
+from edifice_tt.cli import outputs, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.contract.errors import UnknownNameError
@@ -56,7 +56,7 @@ def register(add: Add) -> None:
     kind = export.add_mutually_exclusive_group(required=True)
     for name in ("csv", "parquet"):
         kind.add_argument(
-            f"--{name}", type=options.new_file, metavar="FILE", help=f"write the table as {name}"
+            f"--{name}", type=outputs.new_file, metavar="FILE", help=f"write the table as {name}"
         )
     export.add_argument("--force", action="store_true", help="replace the file if it is there")
 
@@ -219,7 +219,7 @@ def _split(arguments: argparse.Namespace) -> None:
     begin = arguments.output or str(arguments.pool).removesuffix(".jsonl")
     paths = [Path(f"{begin}.{half}.jsonl") for half in ("train", "test")]
     for path in paths:
-        options.check_absent(path, arguments.force)
+        outputs.check_absent(path, arguments.force)
     counts = et.split_pools(
         *(arguments.pool, *paths),
         train=arguments.train,
@@ -238,7 +238,7 @@ def _split(arguments: argparse.Namespace) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     kind = "csv" if arguments.csv else "parquet"
     path = arguments.csv or arguments.parquet
-    options.check_absent(path, arguments.force)
+    outputs.check_absent(path, arguments.force)
     problems, candidates = et.export_pools(arguments.pool, path, kind, overwrite=arguments.force)
     plain = {"table": str(path), "problems": problems, "candidates": candidates}
     text = f"{candidates} candidates of {problems} problems in {path}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edifice_tt as et
-from edifice_tt.cli import options, terminal
+from edifice_tt.cli import options, outputs, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, default_of, whole_number, whole_numbers
 from edifice_tt.contract.errors import EdificeError
@@ -57,7 +57,7 @@ def register(add: Add) -> None:
         "--search", type=Path, action="append", default=[], metavar="FILE", help=beside
     )
     report = "write a report, one page that needs no network"
-    options.add_output(curve, report, names=["--html"], metavar="FILE")
+    outputs.add_output(curve, report, names=["--html"], metavar="FILE")
     curve.add_argument(
         "--all",
         action="store_true",
@@ -96,7 +96,7 @@ def _curve(arguments: argparse.Namespace) -> None:
     use = arguments.unfinished == "use"
     _check_sizes(file, arguments.ks, use)
     if arguments.output:
-        options.check_new(arguments)
+        outputs.check_new(arguments)
     scorers = list(dict.fromkeys(arguments.scorer or sorted(file.scorers)))
     measuring = f"measuring {', '.join(arguments.rules)}" if arguments.rules else "measuring"
     with terminal.Working() as working:

@@ -13,6 +13,7 @@ from edifice_tt.cli import (
     choosing,
     judging,
     options,
+    outputs,
     scoring,
     terminal,
     totals,
@@ -99,7 +100,7 @@ def register(add: Add) -> None:
     merge.add_argument("pools", type=Path, nargs="+", help="pool files; later scores count")
     merge.set_defaults(holds_what_it_reads=True)
     for command in (take, merge):
-        options.add_output(command, "pool file to write", required=True)
+        outputs.add_output(command, "pool file to write", required=True)
 
 
 def _score(arguments: argparse.Namespace) -> int:
@@ -263,7 +264,7 @@ def _telling(pools: Iterable[Any]) -> Iterator[Any]:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    options.check_new(arguments)
+    outputs.check_new(arguments)
     how = {name: getattr(arguments, name) for name in ("scorer", "range", "model")}
     how |= {f"{part}_field": getattr(arguments, f"{part}_field") for part in _FIELDS}
     pools = et.import_pools(arguments.source, **how)
@@ -276,7 +277,7 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _merge(arguments: argparse.Namespace) -> None:
-    options.check_new(arguments)
+    outputs.check_new(arguments)
     problems, candidates = et.merge_pools(
         arguments.pools, arguments.output, overwrite=arguments.force
     )

@@ -5,7 +5,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 import edifice_tt as et
-from edifice_tt.cli import asking, judging, options, searching, terminal, workers
+from edifice_tt.cli import asking, judging, options, outputs, searching, terminal, workers
 from edifice_tt.cli.choosing import Chooser, add_selection, cut_off_lines, sample, table_of
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.rating import RatedRun, Rating, wanted
@@ -34,7 +34,7 @@ def register(add: Add) -> None:
     best.add_argument(
         "--task", help="ask a question of a task, after its examples (edifice-tt tasks NAME)"
     )
-    options.add_output(best, "keep the scored pool in this file")
+    outputs.add_output(best, "keep the scored pool in this file")
     generate = add(
         "generate",
         _generate,
@@ -50,7 +50,7 @@ def register(add: Add) -> None:
     stop = "stop a problem when its vote is clear: adaptive:0.95 is a search, with that threshold"
     generate.add_argument("--stop-when", metavar="METHOD:VALUE", help=stop)
     resume = "make only what the file lacks"
-    options.add_output(generate, "pool file (default: print the candidates)", resume=resume)
+    outputs.add_output(generate, "pool file (default: print the candidates)", resume=resume)
 
 
 def _generate(arguments: argparse.Namespace) -> int:
@@ -91,7 +91,7 @@ def _generate_file(arguments: argparse.Namespace, rating: Rating | None) -> int:
     task, problems = asking.problems_of(arguments)
     answer = arguments.answer or task.answer if task else arguments.answer
     request = options.request_of(arguments, task, answer, rating.reads if rating else None)
-    options.check_new(arguments)  # last, so that it hides no other mistake
+    outputs.check_new(arguments)  # last, so that it hides no other mistake
     lm = options.load(arguments, arguments.model, request.devices)
     problems = asking.as_prompts(arguments, problems, lm, task)
     path, status, failed = arguments.output, 0, dict[str, str]()
@@ -170,7 +170,7 @@ def _best_of(arguments: argparse.Namespace) -> int:
     question = (task.examples if task else "") + asking.read_question(arguments)
     request = options.request_of(arguments, task, reads=chooser.reads)
     if arguments.output:
-        options.check_new(arguments)
+        outputs.check_new(arguments)
     lm = chooser.load(request.devices)
     pool, choice = sample(lm, asking.prompt_of(arguments, question, lm, task), request), None
     try:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import edifice_tt as et
-from edifice_tt.cli import asking, judging, options, terminal, workers
+from edifice_tt.cli import asking, judging, options, outputs, terminal, workers
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import whole_number
 from edifice_tt.cli.rule_options import search_options
@@ -40,7 +40,7 @@ def register(add: Add) -> None:
     options.add_settings(command)
     workers.add_workers(command)
     resume = "go on where it was interrupted, and make only what the file lacks"
-    options.add_output(command, "pool file (default: print the answer and the rows)", resume=resume)
+    outputs.add_output(command, "pool file (default: print the answer and the rows)", resume=resume)
 
 
 def _search(arguments: argparse.Namespace) -> int:
@@ -80,7 +80,7 @@ def _run(
     answer = arguments.answer or (task.answer if task else None)
     request = options.request_of(arguments, task, answer)
     if arguments.output:
-        options.check_new(arguments)
+        outputs.check_new(arguments)
     lm = options.load(arguments, arguments.model, request.devices)
     scorer = _scorer(arguments, lm) if scored else None
     problems = asking.as_prompts(arguments, problems, lm, task)

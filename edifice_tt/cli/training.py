@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import edifice_tt as et
-from edifice_tt.cli import options, terminal
+from edifice_tt.cli import options, outputs, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_numbers
 from edifice_tt.cli.settings import take_settings
@@ -25,7 +25,7 @@ def register(add: Add) -> None:
     train.add_argument("--name", help="name of its scores (default: that of the file)")
     train.add_argument("--verbose", action="store_true", help="print a line about each epoch")
     resume = "go on with a run that broke off"
-    options.add_output(train, "verifier file to write", resume=resume, required=True)
+    outputs.add_output(train, "verifier file to write", resume=resume, required=True)
     layers = add("layers", _layers, "measure which layer a verifier reads best", _add_training)
     layers.add_argument(
         "--layers",
@@ -78,7 +78,7 @@ def _train_alone(arguments: argparse.Namespace) -> None:
     output: Path = arguments.output
     checkpoint = Path(f"{output}.partial")
     if not arguments.resume:
-        options.check_new(arguments)
+        outputs.check_new(arguments)
         if checkpoint.exists() and not arguments.force:
             raise EdificeError(
                 f"{checkpoint} is there, of a run that broke off; use --resume to go on with it, "

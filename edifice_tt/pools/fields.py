@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from edifice_tt.contract.records import CONFIDENCES
+
 _LARGEST = 2**63 - 1
 
 
@@ -40,6 +42,11 @@ def is_place(x: Any) -> bool:
 
 def are_numbers(x: Any) -> bool:
     return type(x) is dict and all(map(is_number, x.values()))
+
+
+def are_confidences(x: Any) -> bool:
+    rows = x.values() if type(x) is dict and x and x.keys() <= {*CONFIDENCES} else [None]
+    return all(all_are(lambda value: is_number(value) and value >= 0)(row) for row in rows)
 
 
 def are_scored(x: Any) -> bool:

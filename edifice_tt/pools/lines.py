@@ -16,6 +16,7 @@ from edifice_tt.pools.chat_text import plain_of
 from edifice_tt.pools.fields import (
     Field,
     all_are,
+    are_confidences,
     are_numbers,
     are_scored,
     is_count,
@@ -58,7 +59,7 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "token_logprobs": Field("a list of finite numbers", all_are(is_number)),
         "token_confidences": Field(
             f"an object of {', '.join(CONFIDENCES)}, each a list of numbers of at least 0",
-            lambda x: _are_confidences(x),
+            lambda x: are_confidences(x),
         ),
         "num_tokens": _COUNT,
         "parent": _COUNT,
@@ -136,11 +137,6 @@ def _plain(value: Any) -> Any:
 _ENCODER = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
 )
-
-
-def _are_confidences(x: Any) -> bool:
-    rows = x.values() if type(x) is dict and x and x.keys() <= {*CONFIDENCES} else [None]
-    return all(all_are(lambda value: is_number(value) and value >= 0)(row) for row in rows)
 
 
 def _are_messages(x: Any) -> bool:
