@@ -33,7 +33,7 @@ BACKBONE = {  # of `tiny_lm`'s sizes: what is compiled for one serves the other
     "num_key_value_heads": 2,
     "intermediate_size": 64,
     "max_position_embeddings": 2048,
-    "rms_norm_eps": 1e-6,
+    "rms_norm_eps": 1e-5,
     "rope_theta": 31.0,
 }
 HEADS = {

@@ -17,13 +17,7 @@ from edifice_tt.architectures.described import Described
 from edifice_tt.architectures.fingerprint import fingerprint
 from edifice_tt.architectures.inputs import Given, as_numbers, check_token_ids, is_integer
 from edifice_tt.architectures.room import check_buildable
-from edifice_tt.contract.options import (
-    check_range,
-    check_seed,
-    check_size,
-    defaults,
-    make_config,
-)
+from edifice_tt.contract.options import check_range, check_seed, check_size, defaults, make_config
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn import ops

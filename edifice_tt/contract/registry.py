@@ -19,13 +19,7 @@ from edifice_tt.contract.errors import (
     unknown_name,
 )
 from edifice_tt.contract.factories import check_arguments, check_name
-from edifice_tt.contract.plugins import (
-    OWN_NAME,
-    Failure,
-    Plugins,
-    load_plugins,
-    surroundings,
-)
+from edifice_tt.contract.plugins import OWN_NAME, Failure, Plugins, load_plugins, surroundings
 from edifice_tt.contract.records import CONFIDENCES as CONFIDENCES
 from edifice_tt.contract.records import RANGES as RANGES
 from edifice_tt.contract.records import Architecture as Architecture

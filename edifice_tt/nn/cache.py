@@ -90,10 +90,7 @@ class KVCache:
         return self.capacity + (self.prefix.capacity if self.prefix else 0)
 
     def holding(
-        self,
-        length: int | UOp,
-        prefix: "KVCache | None" = None,
-        rows: Tensor | None = None,
+        self, length: int | UOp, prefix: "KVCache | None" = None, rows: Tensor | None = None
     ) -> "KVCache":
         """The same buffers, said to hold `length` tokens, behind `prefix`."""
         return replace(self, length=length, prefix=prefix, rows=rows)

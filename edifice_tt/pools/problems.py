@@ -192,12 +192,10 @@ FORMATS = {
         frozenset({"question", "choices", "answer"}),
     ),
     "gsm8k": _Format(
-        *("question", "answer", "id", _after_the_mark),
-        told_by=frozenset({"question", "answer"}),
+        *("question", "answer", "id", _after_the_mark), told_by=frozenset({"question", "answer"})
     ),
     "math": _Format(
-        *("problem", "solution", "unique_id", _boxed),
-        told_by=frozenset({"problem", "solution"}),
+        *("problem", "solution", "unique_id", _boxed), told_by=frozenset({"problem", "solution"})
     ),
     "humaneval-like": _Format(
         *("prompt", "test", "task_id", _none), told_by=frozenset({"prompt", "test", "entry_point"})

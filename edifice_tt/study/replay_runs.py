@@ -136,12 +136,7 @@ def _final_scores(rows: Finished) -> list[float]:
 
 
 def _draw(
-    method: Method,
-    rows: Finished,
-    right: Floats,
-    problem: str,
-    orders: int,
-    seed: tuple[int, int],
+    method: Method, rows: Finished, right: Floats, problem: str, orders: int, seed: tuple[int, int]
 ) -> tuple[Floats, Floats]:
     """Candidates counted, rows, tokens, correctness and whether it was early (orders, 5).
 

@@ -18,14 +18,7 @@ from edifice_tt.contract.registry import Architecture
 from edifice_tt.contract.tracing import named
 from edifice_tt.engine.jit import jit
 from edifice_tt.machine.toolchain import open_device
-from edifice_tt.testing.promises import (
-    TOLERANCE,
-    Array,
-    BrokenPromise,
-    attempt,
-    compare,
-    orders,
-)
+from edifice_tt.testing.promises import TOLERANCE, Array, BrokenPromise, attempt, compare, orders
 from edifice_tt.testing.reading import draw
 from edifice_tt.weights.checkpoint import load, save
 

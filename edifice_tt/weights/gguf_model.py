@@ -26,12 +26,7 @@ from edifice_tt.weights.families.family import GGUF, found_in, reorder_rows
 from edifice_tt.weights.footprint import check_weights, stored_bytes, work_bytes
 from edifice_tt.weights.gguf import read_arrays
 from edifice_tt.weights.gguf_blocks import BlockRows
-from edifice_tt.weights.gguf_config import (
-    LONG_ROPE_FACTORS,
-    ROPE_FACTORS,
-    beyond,
-    read_config,
-)
+from edifice_tt.weights.gguf_config import LONG_ROPE_FACTORS, ROPE_FACTORS, beyond, read_config
 from edifice_tt.weights.gguf_parts import Header, open_gguf
 from edifice_tt.weights.rewards.kinds import check_no_judge
 from edifice_tt.weights.safetensors import check_fit, differences

@@ -72,7 +72,7 @@ def test_several_layers_are_read_at_once_and_change_no_bit(tiny_lm, pool):
 
 def test_devices_that_share_the_work_change_no_bit(tiny_lm, pool):
     """Of one pool they share the answers, of several the pools, each with a prompt of its own."""
-    others = [replace(pool, prompt=prompt) for prompt in ("A?", "What " * 30, "Why?")]
+    others = [replace(pool, prompt=prompt) for prompt in ("A?", "What " * 9, "Why?")]
     pools = [*others, replace(pool, candidates=pool.candidates[3:5])]
     two = ["CPU", "CPU:1"]
     for some in ([pool], pools):

@@ -179,7 +179,7 @@ class Stop:
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("at", [2, 37, 61])
+@pytest.mark.parametrize("at", [pytest.param(2, marks=pytest.mark.slow), 37, 61])
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_search_that_was_interrupted_goes_on_from_its_file(tiny_lm, tmp_path, name, at):
     expected = search(tiny_lm, name)

@@ -78,7 +78,7 @@ def test_gold_answers_are_right_and_their_extractor_finds_them(name):
 def test_train_test_and_examples_share_no_question_whatever_the_seed(name):
     parts = {}
     for split in ("train", "test"):
-        problems = [p for seed in (0, 1, 2) for p in make_problems(name, 40, seed, split)]
+        problems = [p for seed in (0, 1) for p in make_problems(name, 40, seed, split)]
         parts[split] = {question(name, problem) for problem in problems}
         assert all(problem.problem.startswith(f"{name}-{split}-") for problem in problems)
     assert not parts["train"] & parts["test"]

@@ -319,9 +319,9 @@ def test_the_prompt_is_read_once_for_all_candidates(tiny_lm, steps):
 
 def test_finished_rows_cost_nothing_more(tiny_lm, script, steps):
     """After each position only the rows that go on are computed."""
-    lengths = [3, 20, 1, 9, 3, 3, 12, 1, 5, 20, 2, 2, 4, 7, 1, 6]
+    lengths = [3, 20, 1, 9, 3, 12, 1, 20]
     script(*("a" * (length - 1) for length in lengths))  # and the end-of-sequence
-    pool = et.generate(tiny_lm, PROMPT, n=16, max_tokens=40, devices=["CPU"])
+    pool = et.generate(tiny_lm, PROMPT, n=8, max_tokens=40, devices=["CPU"])
     assert [len(c.token_ids) for c in pool] == lengths
     going_on = [sum(length > said for length in lengths) for said in range(1, 20)]
     assert steps == [(1, len(tiny_lm.tokenizer.encode(PROMPT)))] + [(rows, 1) for rows in going_on]

@@ -107,7 +107,7 @@ def test_a_language_model_comes_back_with_its_tokenizer(tiny_lm, tmp_path):
     assert loaded.tokenizer.stop_ids == tiny_lm.tokenizer.stop_ids
     chat = [{"role": "user", "content": "hi"}]
     assert loaded.tokenizer.chat(chat) == tiny_lm.tokenizer.chat(chat)
-    assert (loaded([ids]).logits.numpy() == tiny_lm([ids]).logits.numpy()).all()
+    assert (loaded([[5, 6]]).logits.numpy() == tiny_lm([[5, 6]]).logits.numpy()).all()
 
 
 def test_all_differences_are_reported_at_once_and_no_weight_moves(saved):

@@ -290,7 +290,8 @@ def test_a_model_is_asked_about_the_tokens_that_it_sampled(asking):
     assert any(tuple(judge.layout.plain(c.text)) != c.token_ids for c in plain)
     for candidate in plain:
         ids = [*read(ASKED + "<h>assistant</h>\n\n")[0], *candidate.token_ids, *behind(judge)]
-        logits = judge.lm([ids]).logits.numpy()[0, -1]
+        padded = ids + [0] * (256 - len(ids))  # one shape, and what follows a text changes nothing
+        logits = judge.lm([padded]).logits.numpy()[0, len(ids) - 1]
         expected = 1 / (1 + np.exp(logits[no] - logits[yes]))
         assert candidate.scores["own"] == pytest.approx(expected, abs=2e-5)
 
