@@ -19,6 +19,15 @@ def test_every_python_that_is_named_is_tried():
     assert f"Python {oldest} or newer" in README
 
 
+def test_what_the_readme_links_to_is_in_the_source_distribution():
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    assert len(linked) > 20
+    held = tuple(built["targets"]["sdist"]["include"])
+    assert [link for link in linked if not link.startswith(held)] == []
+    assert [link for link in linked if not (ROOT / link).exists()] == []
+
+
 def test_the_licence_is_named_and_there():
     assert PROJECT["license"] == "MIT"
     assert all((ROOT / file).exists() for file in PROJECT["license-files"])
