@@ -77,12 +77,16 @@ def register(add: Add) -> None:
     grade.add_argument("--problems", type=Path, metavar="FILE", help=golds)
     asking.add_reading(grade)
     take = add("import-pool", _import, "make a pool file of candidates sampled elsewhere")
-    take.add_argument(
+    which = take.add_mutually_exclusive_group(required=True)
+    which.add_argument(
         "source",
+        nargs="?",
         type=Path,
         help="JSON lines, a .parquet or a .csv with candidates; answers of a server, samples of "
         "lm-eval, or a log of Inspect",
     )
+    saved = "a data set: such a table, an .arrow, or a folder of Hugging Face's save_to_disk"
+    which.add_argument("--dataset", type=Path, metavar="FILE", help=saved)
     told = "name of their scores (default: {}); of a log of Inspect: who says what is right"
     add_option(take, "pools.foreign:import_pools", "--scorer", told)
     take.add_argument(
@@ -267,7 +271,7 @@ def _import(arguments: argparse.Namespace) -> None:
     outputs.check_new(arguments)
     how = {name: getattr(arguments, name) for name in ("scorer", "range", "model")}
     how |= {f"{part}_field": getattr(arguments, f"{part}_field") for part in _FIELDS}
-    pools = et.import_pools(arguments.source, **how)
+    pools = et.import_pools(arguments.source or arguments.dataset, **how)
     sums = totals.Totals()
     graded = _graded(pools, arguments.answer, sums)
     et.write_pools(arguments.output, graded, overwrite=arguments.force)

@@ -11,11 +11,11 @@ from edifice_tt.pools.candidates import Candidate
 def read_choices(answer: Mapping[str, Any], *, stop: bool = True) -> list[Candidate]:
     """The choices of a chat completion or a completion as candidates, from index 0 on.
 
-    Token ids are those of vLLM or llama.cpp; most servers send none. Thinking that comes apart from
-    the answer stands before it, in `<think>`. `stop=False` says that no stop texts were given: then
-    the model itself ended what was not cut off. Else only a `stop_reason` tells. The tokens of
-    several choices are counted if each has log-probabilities or ids. Raises `ValueError` for an
-    answer of another shape.
+    Token ids are those of vLLM, llama.cpp or mlx-lm; most servers send none. Thinking that comes
+    apart from the answer stands before it, in `<think>`. `stop=False` says that no stop texts were
+    given: then the model itself ended what was not cut off. Else only a `stop_reason` or a
+    `matched_stop` tells. The tokens of several choices are counted if each has log-probabilities or
+    ids. Raises `ValueError` for an answer of another shape.
 
     >>> [one.text for one in read_choices({"choices": [{"message": {"content": "It is 4."}}]})]
     ['It is 4.']
@@ -81,7 +81,7 @@ def _candidate(index: int, choice: Any, stop: bool, counted: int) -> Candidate:
 
 
 def _ids(choice: Mapping[str, Any], tokens: list[dict[str, Any]]) -> list[int]:
-    """The token ids: those of vLLM, of llama.cpp, or none."""
+    """The token ids: those of vLLM, of llama.cpp, of mlx-lm, or none."""
     given = choice.get("token_ids")
     ids: list[Any] = (
         given if isinstance(given, list) else [one.get("id", _number(one)) for one in tokens]
@@ -90,7 +90,10 @@ def _ids(choice: Mapping[str, Any], tokens: list[dict[str, Any]]) -> list[int]:
 
 
 def _number(token: Mapping[str, Any]) -> int | None:
-    found = re.fullmatch(r"token_id:(\d+)", str(token.get("token")))
+    told = token.get("token")
+    if type(told) is int:  # of mlx-lm
+        return told
+    found = re.fullmatch(r"token_id:(\d+)", str(told))
     return int(found[1]) if found else None
 
 
@@ -102,9 +105,11 @@ def _finish(choice: Mapping[str, Any], stop: bool) -> str:
         return "unknown"
     if not stop:
         return "eos"
+    if isinstance(choice.get("matched_stop"), int | str):  # of SGLang, which tells every end
+        return "stop" if isinstance(choice["matched_stop"], str) else "eos"
     if "stop_reason" not in choice:
         return "unknown"
-    return "eos" if choice["stop_reason"] is None else "stop"
+    return "stop" if isinstance(choice["stop_reason"], str) else "eos"  # else a token's id, or None
 
 
 def _unicode(text: str) -> str:

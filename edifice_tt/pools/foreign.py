@@ -41,6 +41,7 @@ def import_pools(
     Data sets have a row per problem, with lists: `completions`, `responses` or `generations`, and
     `scores`, `correct` or `is_correct`. Or they have a row per candidate, as `export_pools` writes
     them, or with the text in the `completions_field`. The `..._field` say what fields are called.
+    A folder is one that `save_to_disk` of Hugging Face's datasets wrote.
     Scores that are lists are those of steps, and the last of them is the score.
 
     Two shapes of others: answers of OpenAI-compatible servers with their `choices`, alone or in the

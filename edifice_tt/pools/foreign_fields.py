@@ -118,7 +118,8 @@ def _scores(
     named = take(fields, "scores", dict, "an object of numbers", {})
     score = _number("score", fields.pop("score", None), range)
     named = {name: _number(name, one, range) for name, one in named.items()}
-    named |= {scorer: score if score is not None else steps[-1] if steps else None}
+    if score is not None or steps:
+        named[scorer] = steps[-1] if score is None else score
     return ((name, one) for name, one in named.items() if one is not None)
 
 

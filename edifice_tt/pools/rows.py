@@ -1,4 +1,4 @@
-"""Records of other programs, one per line or row: JSON Lines, CSV, Parquet. Knows no shape.
+"""Records of other programs, one per line or row: JSON Lines, CSV, Parquet, Arrow. Knows no shape.
 
 The name of a file tells which of them it is. Numbers stay as they are written.
 """
@@ -27,6 +27,8 @@ _ONE_A_LINE = (
     "each line must hold one whole object: `jq -c '.[]' FILE` makes lines of an array, "
     "`jq -c . FILE` of objects"
 )
+_ARROW = b"ARROW1"  # how an Arrow file begins; a stream begins otherwise
+_STATE = "state.json"  # in each folder of `datasets`
 _LONGEST_CELL = 1 << 28  # characters; Python's own limit is shorter than a long prompt
 
 
@@ -43,7 +45,7 @@ def read_each(path: str | os.PathLike[str], read: Callable[[Record, int], T]) ->
     Raises `CheckpointError` with the line or row, counted from 1, for what `read` refuses.
     """
     path, place = Path(path), 0
-    records = _READERS.get(path.suffix.lower(), _lines)
+    records = _saved if path.is_dir() else _READERS.get(path.suffix.lower(), _lines)
     try:
         for where, load in records(path):
             try:
@@ -59,7 +61,7 @@ def read_each(path: str | os.PathLike[str], read: Callable[[Record, int], T]) ->
         raise CheckpointError(f"{path}: it is empty")
 
 
-# --- the three kinds of files
+# --- the kinds of files
 
 
 def _lines(path: Path) -> Iterator[Place]:
@@ -114,10 +116,58 @@ def _parquet(path: Path) -> Iterator[Place]:
         raise CheckpointError(f"{path}: not a Parquet file that can be read ({reason})") from error
 
 
+def _arrow(path: Path, name: str = "") -> Iterator[Place]:
+    """Each row of an Arrow file or stream; a `name` stands before its number."""
+    arrow, ipc = (require(name, extra="parquet") for name in ("pyarrow", "pyarrow.ipc"))
+    number = 0
+    try:
+        with arrow.memory_map(os.fspath(path)) as file:
+            for batch in _batches(ipc, file):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{name}row {number}", partial(_as_written, row)
+    except (arrow.ArrowException, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: not an Arrow file that can be read ({reason})") from error
+
+
+def _batches(ipc: Any, file: Any) -> Iterator[Any]:
+    is_file = file.read(len(_ARROW)) == _ARROW
+    file.seek(0)
+    if is_file:
+        reader = ipc.open_file(file)
+        yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
+    else:
+        yield from ipc.open_stream(file)
+
+
+def _saved(folder: Path) -> Iterator[Place]:
+    """Each row of a folder that `save_to_disk` of Hugging Face's datasets wrote."""
+    splits = sorted(str(one.parent) for one in folder.glob(f"*/{_STATE}"))
+    if not (folder / _STATE).is_file() and len(splits) != 1:
+        kind = "has several splits" if splits else "is no folder that save_to_disk wrote"
+        which = " or ".join(splits) or "a file in it"
+        raise CheckpointError(f"{folder}: it {kind}; give {which}")
+    if not (folder / _STATE).is_file():
+        folder = Path(splits[0])
+    try:
+        state = json.loads((folder / _STATE).read_bytes())
+        files = [folder / Path(one["filename"]).name for one in state["_data_files"]]
+        if state.get("_indices_data_files"):
+            raise ValueError("its rows are chosen by indices; call flatten_indices() and save it")
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / _STATE}: it tells of no files ({error})") from error
+    for file in files:
+        if not file.is_file():
+            raise CheckpointError(f"{folder / _STATE}: it names {file.name}, which is not there")
+        yield from _arrow(file, f"{file.name}, " if len(files) > 1 else "")
+
+
 _READERS: dict[str, Callable[[Path], Iterator[Place]]] = {
     ".csv": _table,
     ".tsv": partial(_table, delimiter="\t"),
     ".parquet": _parquet,
+    ".arrow": _arrow,
 }
 
 

@@ -20,10 +20,12 @@ from edifice_tt.testing.promises import BrokenPromise
 from edifice_tt.testing.scorers import check_scorer
 from edifice_tt.testing.searches import check_search
 from edifice_tt.testing.selectors import check_selector
+from edifice_tt.testing.shared_runs import SharedRun
 from edifice_tt.testing.tasks import check_tasks
 
 __all__ = [
     "BrokenPromise",
+    "SharedRun",
     "byte_tokenizer",
     "check_answers",
     "check_architecture",

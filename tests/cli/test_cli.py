@@ -717,7 +717,9 @@ def test_import_pool_reads_what_others_sampled(run, tmp_path):
 def test_import_pool_reads_what_export_wrote_and_fields_by_name(run, tmp_path, many):
     table, path = tmp_path / "table.csv", tmp_path / "again"
     run("export", many, "--csv", table)
-    assert run("import-pool", table, "-o", path, "--json").json["candidates"] == 3
+    assert run("import-pool", "--dataset", table, "-o", path, "--json").json["candidates"] == 3
+    check_mistake(run("import-pool", table, "--dataset", table, "-o", path), "not allowed with")
+    check_mistake(run("import-pool", "-o", path), "one of the arguments source --dataset")
     source = tmp_path / "source.jsonl"
     source.write_text(
         '{"q": "2?", "said": ["2", "3"], "reward": [0.5, 1.5], "ok": [true, false]}\n'

@@ -129,7 +129,7 @@ def test_a_source_that_is_none_is_one_line(source, tmp_path):
         list(et.import_pools(source))
     with pytest.raises(CheckpointError, match="it is empty"):
         list(et.import_pools(write(source)))
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="no folder that save_to_disk wrote"):
         list(et.import_pools(tmp_path))
     with pytest.raises(ValueError, match="range='percent' must be one of"):
         list(et.import_pools(source, range="percent"))

@@ -1,10 +1,12 @@
 """Data sets become pools: a row per problem with lists, or a row per candidate.
 
 `logs/lists.parquet` and `logs/rows.parquet` are by datasets 5.2.0, `Dataset.from_list(...)` and
-`to_parquet`: what they hold is what the first two tests expect of them.
+`to_parquet`: what they hold is what the first two tests expect of them. `logs/saved` is by its
+`save_to_disk(..., num_shards=2)`.
 """
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -81,6 +83,77 @@ def test_what_export_wrote_comes_back(tmp_path, kind):
         found = list(et.import_pools(tmp_path / f"x.{kind}"))
     assert found == pools
     assert [one.seconds for one in found[0]] == [0.5, 1e-7]
+
+
+def test_a_scorer_named_score_comes_back_too(tmp_path):
+    pool = et.Pool("q", (et.Candidate(0, "x", scores={"score": 0.5, "rm": 2.0}),), problem="p")
+    et.write_pools(tmp_path / "pool", [pool])
+    et.export_pools(tmp_path / "pool", tmp_path / "x.csv")
+    assert list(et.import_pools(tmp_path / "x.csv")) == [pool]
+
+
+# --- folders and files of Arrow
+
+SAVED = [
+    ("2 + 2?", [("It is 4.", None, {"score": 0.75}), ("5", None, {"score": 0.25})]),
+    ("3 * 3?", [("9", None, {"score": 0.5})]),
+]
+SHARD = "data-00000-of-00002.arrow"
+
+
+def of(path):
+    return [(pool.prompt, shown(pool)) for pool in et.import_pools(path)]
+
+
+@pytest.fixture
+def saved(tmp_path):
+    return Path(shutil.copytree(LOGS / "saved", tmp_path / "saved"))
+
+
+def test_a_folder_that_save_to_disk_wrote_is_read_file_by_file(saved, tmp_path):
+    assert of(saved) == SAVED
+    assert of(saved / SHARD) == SAVED[:1]
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "dataset_dict.json").write_text('{"splits": ["train"]}')
+    shutil.copytree(saved, tmp_path / "all" / "train")
+    assert of(tmp_path / "all") == SAVED
+    shutil.copytree(saved, tmp_path / "all" / "test")
+    with pytest.raises(CheckpointError, match=r"several splits; give .*all/test or .*all/train$"):
+        of(tmp_path / "all")
+
+
+def test_an_arrow_file_is_read_as_a_stream_is(saved, tmp_path):
+    ipc = pytest.importorskip("pyarrow.ipc")
+    table = ipc.open_stream(saved / SHARD).read_all()
+    with ipc.new_file(tmp_path / "x.arrow", table.schema) as file:
+        file.write_table(table)
+        file.write_table(table)
+    assert of(tmp_path / "x.arrow") == SAVED[:1] * 2
+
+
+def test_a_folder_that_is_none_of_theirs_or_broken_is_one_line(saved, tmp_path):
+    with pytest.raises(CheckpointError, match=rf"saved, {SHARD}, row 1: it has no field 'said'"):
+        list(et.import_pools(saved, completions_field="said"))
+    for state, message in (
+        ('{"_data_files": 5}', "it tells of no files"),
+        ("{", "it tells of no files"),
+        ('{"_data_files": [{"filename": "x"}], "_indices_data_files": [1]}', "flatten_indices"),
+        (
+            '{"_data_files": [{"filename": "../../x.arrow"}]}',
+            "state.json: it names x.arrow, which is not there",
+        ),
+        ('{"_data_files": []}', "saved: it is empty"),
+    ):
+        (saved / "state.json").write_text(state)
+        with pytest.raises(CheckpointError, match=message):
+            of(saved)
+    for size in (300, 0):
+        (saved / SHARD).write_bytes((saved / SHARD).read_bytes()[:size])
+        with pytest.raises(CheckpointError, match=r"not an Arrow file that|is empty"):
+            of(saved / SHARD)
+    (saved / "state.json").unlink()
+    with pytest.raises(CheckpointError, match="is no folder that save_to_disk wrote; give a file"):
+        of(saved)
 
 
 @pytest.mark.parametrize("name", ["completions", "responses", "generations"])

@@ -1,6 +1,7 @@
 """Three workers of a real Dask on this machine make the file of one process, whoever is killed."""
 
 import os
+import shutil
 import signal
 import socket
 
@@ -9,7 +10,7 @@ from distributed import LocalCluster
 from edifice_tt_dask import make
 
 import edifice_tt as et
-from edifice_tt.testing import check_executor
+from edifice_tt.testing import SharedRun, check_executor
 
 
 @pytest.fixture(scope="module")
@@ -19,52 +20,64 @@ def cluster():
         yield cluster
 
 
-@pytest.fixture
 def share(cluster):
     return ["--executor", "dask", "--address", cluster.scheduler_address]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The file of one process."""
+    run = SharedRun(tmp_path_factory.mktemp("alone"))
+    run.finish(run.generate("alone"))
+    return run
+
+
+@pytest.fixture
+def run(tmp_path, cluster, alone):
+    (tmp_path / "alone").write_bytes((alone.path / "alone").read_bytes())
+    return SharedRun(tmp_path, share(cluster))
 
 
 def test_it_keeps_the_contract(cluster):
     check_executor("dask", address=cluster.scheduler_address)
 
 
-def test_a_driver_that_was_killed_is_resumed_to_the_same_file(folder, share):
-    driver = folder.generate(folder.pool, *share)
-    folder.wait_for_lines(driver, 30)
+def test_a_driver_that_was_killed_is_resumed_to_the_same_file(run):
+    driver = run.generate("pool")
+    run.wait_for_lines(driver, "pool", 30)
     driver.kill()
-    folder.finish(driver, -signal.SIGKILL)
-    assert folder.contents("pool.jsonl") != folder.contents("alone.jsonl")
-    folder.finish(folder.generate(folder.pool, *share, "--resume"))
-    assert folder.contents("pool.jsonl") == folder.contents("alone.jsonl")
+    run.finish(driver, -signal.SIGKILL)
+    assert run.contents("pool") != run.contents("alone")
+    run.finish(run.generate("pool", "--resume"))
+    assert run.contents("pool") == run.contents("alone")
 
 
-def test_scores_are_those_of_one_process(folder, share):
-    folder.pool.write_bytes((folder.path / "alone.jsonl").read_bytes())
-    given = ["--scorer", "linear", "-m", "tiny.safetensors"]
-    folder.finish(folder.start("score", "alone.jsonl", *given))
-    folder.finish(folder.start("score", folder.pool, *given, *share))
-    assert folder.contents("pool.jsonl") == folder.contents("alone.jsonl")
+def test_scores_are_those_of_one_process(run):
+    shutil.copy(run.path / "alone", run.path / "pool")
+    for one, name in ((SharedRun(run.path), "alone"), (run, "pool")):
+        one.finish(one.start("score", name, "--scorer", "linear"))
+    assert run.contents("pool") == run.contents("alone")
 
 
-def test_workers_that_are_killed_change_nothing(folder, cluster, share):
+def test_workers_that_are_killed_change_nothing(run, cluster):
     """One with its nanny, as a machine that goes, and one that its nanny begins again."""
-    driver = folder.generate(folder.pool, *share)
-    folder.wait_for_lines(driver, 20)
+    driver = run.generate("pool")
+    run.wait_for_lines(driver, "pool", 20)
     one, other, *_ = cluster.workers.values()
     cluster.sync(one.kill)
     os.kill(other.process.pid, signal.SIGKILL)
     assert driver.poll() is None
-    folder.finish(driver)
-    assert folder.contents("pool.jsonl") == folder.contents("alone.jsonl")
-    assert folder.lines() == 1 + 30 + 240
+    run.finish(driver)
+    assert run.contents("pool") == run.contents("alone")
+    assert run.num_lines("pool") == 1 + 30 + 240
 
 
-def test_a_model_that_is_not_there_is_one_line(folder, cluster, share):
-    driver = folder.generate(folder.pool, *share)
-    while not folder.pool.exists():
+def test_a_model_that_is_not_there_is_one_line(run):
+    driver = run.generate("pool")
+    while not (run.path / "pool").exists():
         assert driver.poll() is None
-    (folder.path / "tiny.safetensors").unlink()
-    told = folder.finish(driver, 2)
+    (run.path / "tiny.safetensors").unlink()
+    told = run.finish(driver, 2)
     assert "no worker is left" in told
     assert "tiny.safetensors: there is no such file or folder" in told
 
@@ -87,16 +100,15 @@ def test_gpus_that_no_worker_has_are_refused(cluster):
         make(cluster.scheduler_address, gpus=1)
 
 
-def test_a_scheduler_that_goes_is_one_line_and_the_file_stays(folder):
+def test_a_scheduler_that_goes_is_one_line_and_the_file_stays(run):
     how = {"threads_per_worker": 1, "dashboard_address": None}
     with LocalCluster(n_workers=1, **how) as cluster:
-        share = ["--executor", "dask", "--address", cluster.scheduler_address]
-        driver = folder.generate(folder.pool, *share)
-        folder.wait_for_lines(driver, 20)
-    told = folder.finish(driver, 2)
+        run.share = share(cluster)
+        driver = run.generate("pool")
+        run.wait_for_lines(driver, "pool", 20)
+    told = run.finish(driver, 2)
     assert told.count("edifice-tt: error: ") == 1
-    made = folder.contents("pool.jsonl")
-    alone = folder.contents("alone.jsonl")
+    made, alone = run.contents("pool"), run.contents("alone")
     assert all(one in alone[name].candidates for name, pool in made.items() for one in pool)
 
 

@@ -179,3 +179,27 @@ def test_what_is_not_known_is_refused(tasks):
 def test_without_lm_eval_one_line_says_how_to_get_it(capsys):
     assert run_command("lm-eval", "--help") == 2
     assert "lm-eval is not installed; pip install" in capsys.readouterr().err
+
+
+@needs_lm_eval
+def test_hugging_face_datasets_reads_what_export_wrote_and_its_folder_comes_back(tmp_path):
+    """lm-eval brings `datasets` with it."""
+    import datasets
+
+    scores = {"score": 0.5, "rm": -2.0}
+    pools = [
+        et.Pool(
+            f"{n}?",
+            (et.Candidate(0, "a\n", answer="a", correct=True, scores=scores),),
+            {},
+            f"p{n}",
+            "a",
+        )
+        for n in range(3)
+    ]
+    et.write_pools(tmp_path / "pool", pools)
+    et.export_pools(tmp_path / "pool", tmp_path / "rows.parquet", "parquet")
+    rows = datasets.Dataset.from_parquet(str(tmp_path / "rows.parquet"), cache_dir=str(tmp_path))
+    assert rows["score_rm"][:] == [-2.0] * 3
+    rows.save_to_disk(str(tmp_path / "saved"), num_shards=2)
+    assert list(et.import_pools(tmp_path / "saved")) == pools

@@ -9,7 +9,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import edifice_tt as et
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FAILED = 3
 LISTED = 20  # problems that failed, at the end
+MANY = 8  # answers that only repeat others, so that it is worth a line
 SECONDS = 10.0  # between two lines where no terminal is
 
 
@@ -66,6 +67,19 @@ class Work:
     with_logprobs: int = 0
     tokens: int = 0
     cut_off: int = 0
+    repeated: int = 0  # answers that were their problem's first once more, while none was another
+    differ: bool = False
+    first: dict[str, str] = field(default_factory=dict)
+
+    def compare(self, pool: et.Pool) -> None:
+        """Look whether all answers of a problem are the same."""
+        for one in () if self.differ else pool:
+            first = self.first.setdefault(pool.problem, one.text)
+            self.differ = self.differ or first != one.text
+        if self.differ:
+            self.first, self.repeated = {}, 0
+        else:
+            self.repeated = self.made - len(self.first)
 
 
 def _sample(arguments: Namespace, work: Work) -> int:
@@ -79,6 +93,7 @@ def _sample(arguments: Namespace, work: Work) -> int:
     def add(pool: et.Pool) -> None:
         work.add(pool)
         work.made += len(pool)
+        work.compare(pool)
         work.with_logprobs += sum(bool(candidate.token_logprobs) for candidate in pool)
         work.tokens += sum(candidate.num_tokens for candidate in pool)
         work.cut_off += sum(candidate.is_cut_off for candidate in pool)
@@ -97,6 +112,9 @@ def _sample(arguments: Namespace, work: Work) -> int:
         progress.end()
     if work.request.logprobs and work.with_logprobs < work.made:
         _tell(f"{work.made - work.with_logprobs} of {work.made} came without log-probabilities")
+    if work.repeated >= MANY and work.request.temperature > 0:
+        told = "all answers to a problem are the same, in each of them; "
+        _tell(f"{told}the server may ignore the seed or the temperature")
     if status:
         _tell(f"interrupted; {state()}")
     elif sampler.failed:

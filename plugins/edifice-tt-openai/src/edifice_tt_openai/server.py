@@ -126,6 +126,8 @@ class Connection:
                 return None
             raise UselessServerError(f"{error}; {IS_IT}") from error
         listed = answer.get("data")
+        if listed is None and answer.get("object") == "list":  # of ollama without models
+            return []
         if not isinstance(listed, list):
             raise UselessServerError(f"{self.server.url}: its list of models has no data; {IS_IT}")
         return [str(one["id"]) for one in listed if isinstance(one, dict) and "id" in one]
@@ -184,7 +186,7 @@ class Connection:
 
     def _read(self, answer: httpx2.Response) -> dict[str, Any]:
         record = _record(answer)
-        if isinstance(record, dict) and not record.get("error"):
+        if isinstance(record, dict) and not _has_error(answer):
             return record
         if isinstance(record, dict):
             raise ServerError(f"{self.server.url}: it answered with an error{_reason(answer)}")
@@ -228,9 +230,9 @@ def _record(answer: httpx2.Response) -> Any:
 
 
 def _has_error(answer: httpx2.Response) -> bool:
-    """Whether it is an error in the form of OpenAI, so that the address is right."""
+    """Whether it is an error in the form of OpenAI or vLLM, so that the address is right."""
     record = _record(answer)
-    return isinstance(record, dict) and "error" in record
+    return isinstance(record, dict) and bool(record.get("error") or record.get("object") == "error")
 
 
 def _reason(answer: httpx2.Response) -> str:
