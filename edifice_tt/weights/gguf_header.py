@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.nn.buffers import room
 from edifice_tt.nn.formats import FORMATS
 
 # fmt: off
@@ -125,7 +126,7 @@ class GGUFHeader:
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Bytes of the data section, read and not mapped: they take memory only while in use."""
-        raw = np.empty(stop - start, np.uint8)
+        raw = room(stop - start, dtype=np.uint8)
         self._file.seek(self._data_start + start)
         if self._file.readinto(raw.data) < raw.size:
             self.check_unchanged()
