@@ -42,7 +42,8 @@ done
 minutes=${minutes:-$([ "$quick" ] && echo 60 || echo 6)}
 [[ $minutes =~ ^[1-9][0-9]*$ ]] || fail "--minutes $minutes must be a whole number from 1"
 [ ! -e "$file" ] || fail "$file exists; name another file, or remove it"
-file=$(realpath -m "$file") && mkdir -p "$(dirname "$file")"
+mkdir -p "$(dirname "$file")"
+file=$(cd "$(dirname "$file")" && pwd)/$(basename "$file")
 cd "$(dirname "$0")/.."
 
 # The newest NVRTC that the driver takes: it compiles for its own version and older ones.
