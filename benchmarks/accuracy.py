@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import record
 from language_model import MODEL, PEERS, load_endless, model_file
 from peer import start_peers
 from timing import arguments
@@ -47,6 +48,8 @@ def main() -> None:
                 subjects.setdefault(subject, []).append(differences(ids, ours, other))
         found[name] = {subject: summary(parts) for subject, parts in subjects.items()}
         print(f"{name} measured", file=sys.stderr)
+    if options.keep:
+        record.keep(Path(options.keep[0]), options.keep[1], {"found": found})
     if options.json:
         print(json.dumps(found, indent=1))
         return

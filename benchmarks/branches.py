@@ -38,7 +38,7 @@ def main() -> None:
         f"beam, SmolLM2-135M, {tokens} tokens a row, a choice every {options.step}",
         machine.versions(),
         machine.limits(options.peers),
-        options.json,
+        options,
         "tokens/s",
         note="ratio: seconds of plain sampling / those of the beam, the median of pairs",
     )

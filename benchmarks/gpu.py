@@ -12,12 +12,13 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import machine
 import numpy as np
-from language_model import model_file
+from language_model import PEER_DEVICE, file_of, open_peers, reached
 from numpy.typing import NDArray
-from random_model import MIXES, SHAPES, write_model
+from random_model import MIXES, SHAPES
 from timing import OURS, Report, arguments, take_turns
 from tinygrad import Device
 from tinygrad.helpers import GlobalCounters
@@ -33,12 +34,11 @@ PROMPT, STEPS = 64, 8
 class Steps:
     """One model that decodes N rows behind a prompt; a call makes some steps, and gives seconds."""
 
-    def __init__(self, path: Path, device: str, dtype: str | None, rows: int, steps: int) -> None:
-        self.device, self.steps = device, steps
-        lm = et.load_pretrained(path, device=device, dtype=dtype)
+    def __init__(self, lm: Any, rows: int, steps: int) -> None:
+        self.lm, self.steps = lm, steps
         begun = time.perf_counter()
         self.decoder = Decoder(lambda: lm)
-        self.decoder.read_prompt([7 * t % lm.config.vocab_size for t in range(PROMPT)])
+        self.decoder.read_prompt(prompt(lm))
         self.rows = range(rows)
         self.cache = self.decoder.cache_for(rows, steps)
         self.given = np.full((self.cache.batch, 1), 5, np.int32)
@@ -53,7 +53,7 @@ class Steps:
     def step(self, position: int) -> NDArray[np.float32]:
         behind = self.cache.holding(position, self.decoder.prefix)
         logits = self.decoder.step(self.given, behind, self.rows)[1]
-        Device[self.device].synchronize()
+        Device[self.lm.device].synchronize()
         return logits[: len(self.rows)].copy()
 
     def __call__(self) -> float:
@@ -63,10 +63,18 @@ class Steps:
         return (time.perf_counter() - begun) / self.steps
 
 
+def prompt(lm: Any) -> list[int]:
+    return [7 * t % lm.config.vocab_size for t in range(PROMPT)]
+
+
 def cold_seconds(path: Path, device: str, dtype: str | None, rows: int) -> float:
     """The time to a first step in a process of its own, where nothing is compiled yet."""
     with tempfile.TemporaryDirectory() as folder:
-        caches = {"CACHEDB": f"{folder}/tinygrad.db", "POCL_CACHE_DIR": f"{folder}/pocl"}
+        caches = {
+            "CACHEDB": f"{folder}/tinygrad.db",
+            "POCL_CACHE_DIR": f"{folder}/pocl",
+            "CUDA_CACHE_PATH": f"{folder}/cuda",
+        }
         words = [sys.executable, __file__, "--cold", str(path), device, dtype or "", str(rows)]
         done = subprocess.run(words, env=os.environ | caches, stdout=subprocess.PIPE, check=True)
     return float(done.stdout)
@@ -74,14 +82,30 @@ def cold_seconds(path: Path, device: str, dtype: str | None, rows: int) -> float
 
 def print_cold(path: str, device: str, dtype: str, rows: str) -> None:
     """What `cold_seconds` reads."""
-    print(Steps(Path(path), device, dtype or None, int(rows), STEPS).first)
+    lm = et.load_pretrained(path, device=device, dtype=dtype or None)
+    print(Steps(lm, int(rows), STEPS).first)
 
 
 def check_same(models: Mapping[str, Steps]) -> None:
     """End the program where the logits of a step differ by more than 1e-3 of the largest."""
-    ours, theirs = (model.logits for model in models.values())
-    if not np.abs(ours - theirs).max() <= 1e-3 * np.abs(theirs).max():
-        raise SystemExit("the logits of a step differ")
+    ours, *others = (model.logits for model in models.values())
+    for theirs in others:
+        if not np.abs(ours - theirs).max() <= 1e-3 * np.abs(theirs).max():
+            raise SystemExit("the logits of a step differ")
+
+
+def sizes_of(lm: Any) -> dict[str, int]:
+    """A Llama's sizes, as transformers calls them."""
+    of = lm.config.backbone
+    return {
+        "vocab_size": lm.config.vocab_size,
+        "hidden_size": of.hidden_size,
+        "num_hidden_layers": of.num_layers,
+        "num_attention_heads": of.num_heads,
+        "num_key_value_heads": of.num_kv_heads,
+        "head_dim": of.head_dim,
+        "intermediate_size": of.ffn_size,
+    }
 
 
 def main() -> None:
@@ -94,29 +118,53 @@ def main() -> None:
         shape={"choices": sorted(SHAPES), "help": "random weights (default: SmolLM2-135M)"},
         mix={"choices": MIXES, "default": "Q4_K_M", "help": "of random weights"},
         rows={"type": int, "nargs": "+", "default": [1, 16], "help": "candidates"},
+        cold={"type": int, "nargs": "*", "help": "of these rows (default: of all)"},
+        alone={"action": "store_true", "help": "without tinygrad's code, whose weights are large"},
+        peer_device=PEER_DEVICE | {"choices": ["cuda", "none"], "default": "none"},
     )
     device = open_device(options.device)
     shape = options.shape or ("tiny" if options.quick else None)
-    folder = tempfile.TemporaryDirectory()
-    path = Path(folder.name, "m.gguf")
-    path = write_model(path, shape, options.mix) if shape else Path(model_file())
     name = f"{shape} {options.mix}" if shape else "SmolLM2-135M"
+    with file_of(shape, options.mix) as path:
+        measure(options, device, Path(path), name, has_random_weights=shape is not None)
+
+
+def measure(options: Any, device: str, path: Path, name: str, has_random_weights: bool) -> None:
+    limits = machine.limits_of(device, options)
     report = Report(
         f"a step of decoding on {device}, {name}, behind a prompt of {PROMPT} tokens",
         machine.versions(),
-        {},
-        options.json,
+        limits,
+        options,
     )
+    dtypes = {OURS: None} | ({} if options.alone else {THEIRS: "float32"})
+    begun = time.perf_counter()
+    lms = {way: et.load_pretrained(path, device=device, dtype=d) for way, d in dtypes.items()}
+    loaded = time.perf_counter() - begun
+    peers, names, on = open_peers(options)
+    if has_random_weights and on:
+        on["sizes"] = sizes_of(lms[OURS])
+    fastest = machine.memory_limit(limits)
     for rows in options.rows:
         steps = 2 if options.quick else STEPS
-        ways = {OURS: None, THEIRS: "float32"}
-        colds = [cold_seconds(path, device, dtype, rows) for dtype in ways.values()]
-        models = {way: Steps(path, device, dtype, rows, steps) for way, dtype in ways.items()}
+        models = {way: Steps(lm, rows, steps) for way, lm in lms.items()}
         check_same(models)
-        report.add(f"N = {rows}", take_turns(models, options.repeats, warm_up=1))
-        added = report.rows[-len(models) :]
-        for row, model, cold in zip(added, models.values(), colds, strict=True):
-            row |= {"kernels": float(model.kernels), "cold": cold}
+        subjects: dict[str, Any] = dict(models)
+        for module, peer in peers.items():
+            size = {"threads": options.threads, "rows": rows, "prompt": PROMPT, "new": steps}
+            peer("load", gguf=str(path), **size, **on)
+            report.versions |= peer.versions
+            subjects[names[module]] = their_steps(peer, prompt(lms[OURS]), rows, steps)
+        times = take_turns(subjects, options.repeats, warm_up=1)
+        more: dict[str, dict[str, float]] = {}
+        for way, model in models.items():
+            more[way] = {"kernels": float(model.kernels), "loaded": loaded}
+            more[way] |= (speed := reached(lms[way], min(times[way]), 1, rows))
+            if fastest:
+                more[way]["share"] = 100 * speed["GB/s"] / fastest
+            if options.cold is None or rows in options.cold:
+                more[way]["cold"] = cold_seconds(path, device, dtypes[way], rows)
+        report.add(f"N = {rows}", times, more=more)
     report.show(
         {
             "": "case",
@@ -124,10 +172,17 @@ def main() -> None:
             "ms, best": "best",
             "median": "median",
             "ratio, best": "ratio",
+            "GB/s": "GB/s",
+            "% of memory": "share",
+            "TFLOPS": "TFLOPS",
             "kernels": "kernels",
             "s, cold": "cold",
         }
     )
+
+
+def their_steps(peer: Any, ids: list[int], rows: int, steps: int) -> Any:
+    return lambda: peer("decode", ids=ids, rows=rows, steps=steps) / steps
 
 
 if __name__ == "__main__":

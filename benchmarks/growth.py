@@ -32,7 +32,7 @@ def main() -> None:
         "generate, SmolLM2-135M: N candidates, P prompt tokens, G new tokens each",
         machine.versions(),
         machine.limits(options.peers),
-        options.json,
+        options,
         note="peaks in MiB: before the model, reading it, generating. used: the last less the "
         "first; needed: the model's file, and keys and values in float32",
     )

@@ -46,7 +46,7 @@ def prefers(first: float, second: float) -> int:
 def main() -> None:
     judge = {"required": True, "nargs": "+", "metavar": "FOLDER", "help": "reward models"}
     options = arguments(__doc__ or "", judge=judge)
-    report = Report("rating pairs", machine.versions(), {}, options.json, "answers/s")
+    report = Report("rating pairs", machine.versions(), {}, options, "answers/s")
     peers = start_peers(options.peers, ["reward_bench"])
     asked = pairs(12 if options.quick else 200)
     chats = [

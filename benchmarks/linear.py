@@ -34,7 +34,7 @@ def main() -> None:
         "products on one core",
         machine.versions(),
         machine.limits(options.peers),
-        options.json,
+        options,
         "GFLOPS",
     )
     if hasattr(os, "sched_setaffinity"):  # inherited by the peer

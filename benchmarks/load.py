@@ -2,8 +2,9 @@
 
 `first token` are the seconds from opening the file to one token after a prompt of 16, beside
 llama.cpp. `peak` and `kept` are what memory loading takes more than there was before, as a share of
-the file. `sampling` is the peak of 64 answers of 32 tokens behind a prompt of 128, as a share of
-file, keys and values. A tiny model is read first, so that compilers and libraries are there.
+the file. `sampling` is the peak of N answers of 32 tokens behind a prompt of 128, as a share of
+file, keys and values; `process` is the peak of all. A tiny model is read first, so that compilers
+and libraries are there.
 """
 
 import json
@@ -16,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import machine
+from language_model import ACTIVATIONS
 from peer import start_peers
-from random_model import MIXES, SHAPES, write_model
+from random_model import MIXES, SHAPES, USUAL, write_model
 from timing import OURS, Report, arguments
 
 LOAD = r"""
@@ -31,9 +33,9 @@ def memory(kind):
     status = Path("/proc/self/status").read_text()
     return int(re.search(kind + r":\s+(\d+)", status)[1]) * 1024
 
-tiny, path, activations = sys.argv[2:]
+tiny, path, activations, rows = *sys.argv[2:5], int(sys.argv[5])
 lm = load_endless(activations, tiny)
-et.generate(lm, next(prompts(lm, 16)), n=64, max_tokens=2)
+et.generate(lm, next(prompts(lm, 16)), n=rows or 1, max_tokens=2)
 del lm
 gc.collect()
 before = memory("VmRSS")
@@ -41,48 +43,60 @@ Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
 start = time.perf_counter()
 lm = load_endless(activations, path)
 loaded, peak, kept = time.perf_counter() - start, memory("VmHWM"), memory("VmRSS")
-texts = prompts(lm, 16)
-et.generate(lm, next(texts), n=1, max_tokens=1)
+if rows:
+    et.generate(lm, next(prompts(lm, 16)), n=1, max_tokens=1)
 first = time.perf_counter() - start
-et.generate(lm, next(prompts(lm, 128)), n=64, max_tokens=32)
+if rows:
+    et.generate(lm, next(prompts(lm, 128)), n=rows, max_tokens=32)
 b = lm.config.backbone
-cells = 2 * b.num_layers * b.num_kv_heads * b.head_dim * 4 * (128 + 64 * 32)
+cells = 2 * b.num_layers * b.num_kv_heads * b.head_dim * 4 * (128 + rows * 32)
 shares = [memory("VmHWM") - before, Path(path).stat().st_size + cells]
-print(json.dumps([loaded, first, peak - before, kept - before, shares[0] / shares[1]]))
+print(json.dumps([loaded, first, peak - before, kept - before, shares[0] / shares[1], peak]))
 """
 
 
 def main() -> None:
-    options = arguments(__doc__ or "")
-    report = Report("loading", machine.versions(), {}, options.json, "s", note="memory on Linux")
+    options = arguments(
+        __doc__ or "",
+        shapes={"nargs": "+", "choices": list(SHAPES), "help": "default: those of up to 1B"},
+        mixes={"nargs": "+", "choices": MIXES, "default": MIXES, "help": "default: all"},
+        rows={"type": int, "default": 64, "help": "answers; 0: only load (default 64)"},
+        activations=ACTIVATIONS,
+    )
+    shapes = options.shapes or (["tiny"] if options.quick else ["tiny", *USUAL])
+    report = Report("loading", machine.versions(), {}, options, "s", note="memory on Linux")
     with tempfile.TemporaryDirectory() as folder:
-        for shape in ("tiny",) if options.quick else SHAPES:
-            for mix in MIXES:
+        for shape in shapes:
+            for mix in options.mixes:
                 tiny = write_model(Path(folder, "tiny.gguf"), "tiny", mix)
                 path = write_model(Path(folder, "model.gguf"), shape, mix)
-                theirs = first_tokens(options, path)
-                for activations in ("float32", "int8"):
-                    runs = [load(tiny, path, activations) for _ in range(options.repeats)]
-                    case = f"{shape} {mix}, {activations}"
-                    report.add(case, {OURS: [first for _, first, *_ in runs], **theirs})
+                theirs = first_tokens(options, path) if options.rows else {}
+                for activations in options.activations:
+                    runs = [
+                        load(tiny, path, activations, options.rows) for _ in range(options.repeats)
+                    ]
                     size = path.stat().st_size
-                    [row] = [r for r in report.rows if (r["case"], r["subject"]) == (case, OURS)]
-                    row |= {
+                    known = {
                         "file": size / 1e6,
                         "loaded": min(loaded for loaded, *_ in runs),
                         "peak": max(run[2] for run in runs) / size,
                         "kept": max(run[3] for run in runs) / size,
                         "sampling": max(run[4] for run in runs),
+                        "process": max(run[5] for run in runs) / 1e6,
                     }
+                    firsts = {OURS: [first for _, first, *_ in runs], **theirs}
+                    report.add(f"{shape} {mix}, {activations}", firsts, more={OURS: known})
     columns = {"": "case", " ": "subject", "MB": "file", "s, loaded": "loaded"}
     columns |= {"s, first token": "best", "ratio": "ratio"}
-    report.show(columns | {"peak": "peak", "kept": "kept", "sampling": "sampling"})
+    columns |= {"peak": "peak", "kept": "kept", "sampling": "sampling"}
+    report.show(columns | {"MB, process": "process"})
 
 
-def load(tiny: Path, path: Path, activations: str) -> list[float]:
+def load(tiny: Path, path: Path, activations: str, rows: int) -> list[float]:
     """What `LOAD` prints, run as a process of its own."""
     folder = str(Path(__file__).parent)
-    command = [sys.executable, "-c", LOAD, folder, str(tiny), str(path), activations]
+    words = [folder, str(tiny), str(path), activations, str(rows)]
+    command = [sys.executable, "-c", LOAD, *words]
     env = os.environ | {"EDIFICE_TT_PLUGINS": ""}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if done.returncode:

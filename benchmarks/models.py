@@ -21,7 +21,7 @@ from language_model import (
     read_seconds,
 )
 from peer import Peer, start_peers
-from random_model import MIXES, SHAPES, write_model
+from random_model import MIXES, SHAPES, USUAL, write_model
 from timing import Report, arguments, take_turns
 
 PEER = "llama.cpp"
@@ -32,7 +32,7 @@ ALIKE = 1  # what logits may differ at most, as a share of their spread: both ro
 def main() -> None:
     options = arguments(
         __doc__ or "",
-        shapes={"nargs": "+", "choices": list(SHAPES), "help": "default: all that are published"},
+        shapes={"nargs": "+", "choices": list(SHAPES), "help": "default: those of up to 1B"},
         mixes={"nargs": "+", "choices": MIXES, "default": MIXES, "help": "default: all"},
         rows={"type": int, "nargs": "+", "default": [1, 16, 64], "help": "candidates"},
         steps={"type": int, "default": 63, "help": "of decoding (default 63)"},
@@ -40,13 +40,13 @@ def main() -> None:
     )
     if options.quick:
         options.steps, options.rows = 7, [1, 3]
-    shapes = options.shapes or (["tiny"] if options.quick else list(SHAPES)[1:])
+    shapes = options.shapes or (["tiny"] if options.quick else USUAL)
     report = Report(
         f"random weights: a shared prompt of {PROMPT} tokens and {options.steps} steps, "
         f"or a prompt of {LONG}",
         machine.versions(),
         machine.limits(options.peers),
-        options.json,
+        options,
         "tokens/s",
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -4,38 +4,51 @@ Ours encodes the text and samples one token; the peers are given token ids.
 """
 
 from functools import partial
+from typing import Any
 
 import machine
 from language_model import (
     ACTIVATIONS,
-    PEERS,
+    PEER_DEVICE,
+    SHAPE,
     add_each,
     check_same_token,
+    file_of,
     load_endless,
-    model_file,
+    open_peers,
     prompts,
+    reached,
     read_seconds,
 )
-from peer import Peer, start_peers
+from peer import Peer
 from timing import Report, arguments, take_turns
+
+from edifice_tt.machine.toolchain import open_device
 
 
 def main() -> None:
     options = arguments(
         __doc__ or "",
         activations=ACTIVATIONS,
+        peer_device=PEER_DEVICE,
+        shape=SHAPE,
         tokens={"type": int, "nargs": "+", "default": [512], "help": "tokens of the prompt"},
     )
-    lms = {way: load_endless(way) for way in options.activations}
+    with file_of(options.shape) as path:
+        measure(options, path)
+
+
+def measure(options: Any, path: str) -> None:
+    lms = {way: load_endless(way, path) for way in options.activations}
     lm = next(iter(lms.values()))
     report = Report(
-        "reading a prompt, SmolLM2-135M",
+        f"reading a prompt, {options.shape or 'SmolLM2-135M'}",
         machine.versions(),
-        machine.limits(options.peers),
-        options.json,
+        machine.limits_of(open_device(), options),
+        options,
         "tokens/s",
     )
-    peers = start_peers(options.peers, PEERS)
+    peers, names, on = open_peers(options)
     for tokens in options.tokens:
         texts = prompts(lm, tokens)
         ids = lm.tokenizer.encode(next(texts))
@@ -44,12 +57,13 @@ def main() -> None:
         }
         for module, peer in peers.items():
             size = {"threads": options.threads, "rows": 1, "prompt": tokens, "new": 1}
-            peer("load", gguf=model_file(), **size)
+            peer("load", gguf=path, **size, **on)
             report.versions |= peer.versions
-            subjects[PEERS[module]] = partial(their_seconds, peer, ids)
-        check_same_token(lms.values(), next(texts), peers)
+            subjects[names[module]] = partial(their_seconds, peer, ids)
+        check_same_token(lms.values(), next(texts), peers, rounded=bool(on))
         times = take_turns(subjects, options.repeats, warm_up=2)
-        add_each(report, f"{tokens} tokens", times, tokens)
+        more = {way: reached(lm, min(times[way]), 0, 0, tokens) for way, lm in lms.items()}
+        add_each(report, f"{tokens} tokens", times, tokens, more)
     report.show()
 
 

@@ -32,7 +32,9 @@ SHAPES = {
     "Qwen2.5-0.5B": Shape("qwen2", 896, 24, 14, 2, 64, 4864, 151936, 1e6),
     "Qwen3-0.6B": Shape("qwen3", 1024, 28, 16, 8, 128, 3072, 151936, 1e6),
     "Llama-3.2-1B": Shape("llama", 2048, 16, 32, 8, 64, 8192, 128256, 5e5),
+    "Mistral-7B": Shape("llama", 4096, 32, 32, 8, 128, 14336, 32000, 1e4),
 }
+USUAL = [name for name in SHAPES if name not in ("tiny", "Mistral-7B")]  # take minutes, not hours
 MIXES = ("Q4_0", "Q8_0", "Q4_K_M")
 # The number of a type, weights and bytes of a block, and the offset of its scale.
 _TYPES = {

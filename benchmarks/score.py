@@ -12,29 +12,36 @@ from typing import Any
 
 import machine
 import numpy as np
+from language_model import PEER_DEVICE
 from peer import start_peers
 from timing import OURS, Report, arguments, take_turns
 from tinygrad import Device, Tensor
 from tinygrad.nn.state import get_state_dict
 
 import edifice_tt as et
+from edifice_tt.machine.toolchain import open_device
 
 TOKENS = 60
 TOLERANCE = 1e-4
 
 
 def main() -> None:
-    options = arguments(__doc__ or "")
+    options = arguments(
+        __doc__ or "",
+        batches={"type": int, "nargs": "+", "default": [1, 16, 64], "help": "texts at a time"},
+        peer_device=PEER_DEVICE,
+    )
     width = et.output_size("test_time_compute")
     model = et.build("test_time_compute", embed_dim=width, seed=0)
     fast = et.jit(model)
     report = Report(
         f"test_time_compute at defaults, {TOKENS} tokens",
         machine.versions(),
-        machine.limits(options.peers),
-        options.json,
+        machine.limits_of(open_device(), options),
+        options,
     )
-    torch = start_peers(options.peers, ["torch_score"]).get("torch_score")
+    peers = [] if options.peer_device == "none" else ["torch_score"]
+    torch = start_peers(options.peers, peers).get("torch_score")
     with tempfile.TemporaryDirectory() as folder:
         weights, example = str(Path(folder, "weights.npz")), str(Path(folder, "example.npz"))
         if torch:
@@ -47,8 +54,9 @@ def main() -> None:
                 num_layers=config.num_layers,
                 head_dim=config.head_dim,
                 threads=options.threads,
+                device=options.peer_device,
             )
-        for batch in (1, 16) if options.quick else (1, 16, 64):
+        for batch in options.batches[:2] if options.quick else options.batches:
             x = np.random.default_rng(batch).standard_normal((batch, TOKENS, width), np.float32)
             calls = max(1, 32 // batch)
             subjects = {OURS: partial(ours, fast, x, calls)}
@@ -62,7 +70,11 @@ def main() -> None:
                         raise SystemExit(f"torch {how} differs by {off}, expected < {TOLERANCE}")
                     size = {"batch": batch, "tokens": TOKENS, "width": width, "calls": calls}
                     subjects[f"torch {how}"] = partial(torch, "run", how=how, **size)
-            report.add(f"batch {batch}", take_turns(subjects, options.repeats, warm_up=3))
+            times = take_turns(subjects, options.repeats, warm_up=3)
+            flop = 2 * model.config.backbone.num_weights * batch * TOKENS
+            report.add(
+                f"batch {batch}", times, more={OURS: {"TFLOPS": flop / 1e12 / min(times[OURS])}}
+            )
     report.show()
 
 

@@ -51,7 +51,7 @@ def main() -> None:
         f"searches, SmolLM2-135M, {options.num} problems of each of {', '.join(options.tasks)}",
         machine.versions(),
         machine.limits(options.peers),
-        options.json,
+        options,
         note="difference: right less plain, in 95 % of resamples of the problems from .. to ..",
     )
     tasks = [find_task(name) for name in options.tasks]

@@ -33,7 +33,7 @@ def main() -> None:
         "whole processes",
         machine.versions(),
         machine.limits(options.peers),
-        options.json,
+        options,
         "s",
         note="ratio: seconds / those of a warm `import pluggy`; smaller is better",
     )

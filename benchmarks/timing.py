@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import record
+
 OURS = "edifice_tt"
 Subject = Callable[[], float]  # runs once, returns seconds
 
@@ -41,7 +43,7 @@ class Report:
     title: str
     versions: dict[str, str]
     limits: Mapping[str, float]
-    json: bool
+    options: argparse.Namespace
     unit: str = "ms"  # ms, s, or what a case's `amount` counts, a second
     rows: list[dict[str, Any]] = field(default_factory=list)
     note: str = "ratio: their seconds / ours; above 1, edifice_tt is faster"
@@ -52,10 +54,12 @@ class Report:
         seconds: Mapping[str, list[float]],
         amount: float = 0,
         base: list[float] | None = None,
+        more: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """One case: `amount` of work done by each subject in each of these times.
 
-        Ratios are to the times `base`, those of edifice_tt unless given.
+        Ratios are to the times `base`, those of edifice_tt unless given. `more` is what else is
+        known of a subject.
         """
         best, median = min, statistics.median
         base = seconds.get(OURS) if base is None else base
@@ -69,13 +73,19 @@ class Report:
                     "ratio": best(times) / best(base),
                     "median_ratio": median(times) / median(base),
                 }
-            self.rows.append(row)
+            self.rows.append(row | dict((more or {}).get(subject, {})))
+        if self.options.keep:
+            file, part = self.options.keep
+            record.keep(Path(file), part, self._measured())
         print(f"{case} measured", file=sys.stderr)
+
+    def _measured(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "options"}
 
     def show(self, columns: Mapping[str, str] | None = None) -> None:
         """Print the table of these columns (heading -> key of a row), or everything as JSON."""
-        if self.json:
-            print(json.dumps({k: v for k, v in vars(self).items() if k != "json"}, indent=1))
+        if self.options.json:
+            print(json.dumps(self._measured(), indent=1))
             return
         columns = columns or {
             "": "case",
@@ -84,6 +94,7 @@ class Report:
             "median": "median",
             "ratio, best": "ratio",
             "ratio, median": "median_ratio",
+            **{key: key for key in ("GB/s", "TFLOPS") if any(key in row for row in self.rows)},
         }
         print(f"{self.title}\n")
         print("; ".join(f"{name} {value:.4g}" for name, value in self.limits.items()))
@@ -131,6 +142,9 @@ def arguments(description: str, **more: Mapping[str, Any]) -> argparse.Namespace
     )
     parser.add_argument(
         "--threads", type=int, default=cores(), help="of the peers (default: all cores)"
+    )
+    parser.add_argument(
+        "--keep", nargs=2, metavar=("FILE", "PART"), help="write each case there, as record.py does"
     )
     for name, settings in more.items():
         parser.add_argument(f"--{name.replace('_', '-')}", **settings)

@@ -5,6 +5,7 @@ import re
 import runpy
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def run(script, *options):
 
 def test_the_page_names_every_script():
     scripts = {path.name for path in FOLDER.glob("*.py") if "__main__" in path.read_text()}
-    assert set(NAMED) == scripts - {"worker.py"}  # which the others start
+    assert sorted(NAMED) == sorted(scripts - {"worker.py", "record.py"})  # of which others are made
 
 
 @pytest.mark.parametrize("script", sorted(set(NAMED) - {"million.py", "exact_statistics.py"}))
@@ -90,3 +91,119 @@ def test_pools_of_any_size_are_measured(script):
     done = run(*script.split())
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d", done.stdout)
+
+
+def keep(file, part, *command, until="inf"):
+    return run("record.py", "--until", until, str(file), part, sys.executable, "-c", *command)
+
+
+MEASURES = f"""
+import sys
+sys.path.insert(0, {str(FOLDER)!r})
+sys.argv[1:] = ["--keep", sys.argv[1], sys.argv[2]]
+from timing import Report, arguments
+report = Report("t", {{}}, {{}}, arguments("t"))
+report.add("one", {{"edifice_tt": [0.5]}})
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [
+        ("raise SystemExit('no')", "failed with 1"),
+        ("raise KeyboardInterrupt", "failed with -2"),
+        ("import os; os.kill(os.getpid(), 9)", "failed with -9"),
+    ],
+)
+def test_what_was_measured_before_a_part_failed_is_kept(tmp_path, ending, status):
+    file = tmp_path / "gpu.json"
+    keep(file, "before", "print('{\"a\": 1}')")
+    done = keep(file, "part", MEASURES + ending, str(file), "part")
+    assert done.returncode != 0
+    told = json.loads(file.read_text())
+    assert told["before"]["result"] == {"a": 1}
+    assert told["part"]["status"] == status
+    assert [row["case"] for row in told["part"]["rows"]] == ["one"]
+    assert [path.name for path in tmp_path.iterdir()] == ["gpu.json"]
+
+
+def test_a_part_that_has_no_time_left_is_left_out_and_no_failure(tmp_path):
+    file = tmp_path / "gpu.json"
+    assert keep(file, "part", "raise SystemExit('it ran')", until="1").returncode == 0
+    assert json.loads(file.read_text())["part"]["status"] == "left out: no time was left"
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """Run `gpu.sh` with a Python that only notes what it is asked, and ends so where `breaks` is.
+
+    Returns the exit status and what was asked of each part: (script, words) by name.
+    """
+    log, stub = tmp_path / "log", tmp_path / "python"
+
+    def ask(*options, breaks="nothing", status=1):
+        stub.write_text(
+            f'#!/bin/sh\necho "$@" >> {log}\ncase "$*" in *{breaks}*) exit {status};; esac\n'
+        )
+        stub.chmod(0o755)
+        command = [FOLDER / "gpu.sh", "--python", stub, *options, tmp_path / "gpu.json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        parts, lines = {}, log.read_text().splitlines()
+        for line in lines:
+            if "record.py" in line:
+                _, _, until, _, name, _, script, *words = line.split()
+                parts[name] = (script.removeprefix("benchmarks/"), words, float(until))
+        return done.returncode, parts
+
+    return ask
+
+
+PARTS = ["run", "limits", "parity", "steps", "decode", "prefill", "score", "shaped"]
+
+
+@pytest.mark.parametrize("options", [[], ["--quick"]], ids=str)
+def test_a_gpu_is_asked_for_each_part_and_each_part_gets_its_time(asked, options):
+    status, parts = asked(*options)
+    assert (status, list(parts)) == (0, PARTS)
+    ends = [until for _, _, until in parts.values()]
+    assert sorted(ends[1:]) == ends[1:]
+    rows = " ".join(parts["decode"][1])
+    assert "--rows 1 16 64 256 " in rows
+
+
+def test_a_gpu_is_timed_for_six_minutes_at_most(asked):
+    begun = time.time()
+    _, parts = asked()
+    assert max(until for _, _, until in parts.values()) <= time.time() + 6 * 60
+    assert min(until for _, _, until in parts.values()) > begun
+
+
+def test_the_other_parts_go_on_where_one_fails(asked):
+    status, parts = asked(breaks="decode.py")
+    assert (status, list(parts)) == (1, PARTS)
+
+
+def test_no_part_comes_after_one_that_was_interrupted(asked):
+    status, parts = asked(breaks="decode.py", status=130)
+    assert (status, list(parts)) == (130, PARTS[:5])
+
+
+def test_a_file_of_an_earlier_run_is_not_written_over(asked, tmp_path):
+    (tmp_path / "gpu.json").write_text("kept")
+    done = subprocess.run(
+        [FOLDER / "gpu.sh", tmp_path / "gpu.json"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "exists; name another file" in done.stderr
+    assert (tmp_path / "gpu.json").read_text() == "kept"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [[], ["--quick"]], ids=str)
+def test_a_script_has_the_options_that_a_gpu_is_asked_with(asked, options):
+    for script, words, _ in asked(*options)[1].values():
+        if script.endswith(".py"):
+            path = FOLDER / script if (FOLDER / script).exists() else FOLDER.parent / script
+            command = [sys.executable, path, "--help"]
+            told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            assert [word for word in words if word.startswith("--") and word not in told] == []

@@ -16,25 +16,47 @@ except ModuleNotFoundError:
 
 _SHARE = "torch" if torch else "NumPy"
 VERSIONS = {"sgemm": f"{_SHARE} {(torch or np).__version__}"}
-_operands: dict[tuple[int, ...], list[Any]] = {}
+_operands: dict[tuple[int | str, ...], list[Any]] = {}
 
 
-def sgemm(rows: int, columns: int, depth: int, calls: int, threads: int) -> float:
-    """Seconds for one x W^T: x (rows, depth), W (columns, depth); each call another x."""
-    if (shape := (rows, columns, depth, calls)) not in _operands:
+def sgemm(
+    rows: int,
+    columns: int,
+    depth: int,
+    calls: int,
+    threads: int,
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> float:
+    """Seconds for one x W^T: x (rows, depth), W (columns, depth); each call another x.
+
+    On another device than the processor, and in another dtype, only torch can.
+    """
+    if (shape := (rows, columns, depth, calls, device, dtype)) not in _operands:
         _operands.clear()
         rng = np.random.default_rng(0)
         sizes = [(columns, depth), *[(rows, depth)] * calls]
         arrays = [rng.standard_normal(size, dtype=np.float32) for size in sizes]
-        _operands[shape] = [torch.from_numpy(a) for a in arrays] if torch else arrays
+        if torch:
+            arrays = [torch.from_numpy(a).to(device, getattr(torch, dtype)) for a in arrays]
+            arrays[1] @ arrays[0].T  # a driver's libraries are opened at their first use
+        _operands[shape] = arrays
     weight, *inputs = _operands[shape]
     if torch:
         torch.set_num_threads(threads)
     weight = weight.T
+    wait(device)
     start = time.perf_counter()
     for x in inputs:
         x @ weight
+    wait(device)
     return (time.perf_counter() - start) / calls
+
+
+def wait(device: str) -> None:
+    """Wait until a GPU has done what it was given."""
+    if device != "cpu":
+        torch.cuda.synchronize()
 
 
 def read(megabytes: int, threads: int) -> float:

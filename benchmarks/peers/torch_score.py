@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 POSITIONS = 256
 VERSIONS = {"torch": torch.__version__}
+_device = ["cpu"]
 _models: dict[str, Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]] = {}
 
 
@@ -54,10 +55,11 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
-def load(weights: str, num_layers: int, head_dim: int, threads: int) -> None:
+def load(weights: str, num_layers: int, head_dim: int, threads: int, device: str = "cpu") -> None:
     """`weights`: an .npz file of edifice_tt's weights."""
     torch.set_num_threads(threads)
-    model = TestTimeCompute(dict(np.load(weights)), num_layers, head_dim).eval()
+    _device[:] = [device]
+    model = TestTimeCompute(dict(np.load(weights)), num_layers, head_dim).to(device).eval()
     _models.update(eager=model, compiled=torch.compile(model, dynamic=False))
 
 
@@ -65,16 +67,23 @@ def load(weights: str, num_layers: int, head_dim: int, threads: int) -> None:
 def check(example: str, how: str) -> float:
     """The largest difference from the `hidden` and `scores` that edifice_tt gave for `x`."""
     given = np.load(example)
-    hidden, scores = _models[how](torch.from_numpy(given["x"]))
+    hidden, scores = _models[how](torch.from_numpy(given["x"]).to(*_device))
     pairs = ((hidden, given["hidden"]), (scores, given["scores"]))
-    return max(float(np.abs(here.numpy() - there).max()) for here, there in pairs)
+    return max(float(np.abs(here.cpu().numpy() - there).max()) for here, there in pairs)
 
 
 @torch.inference_mode()
 def run(batch: int, tokens: int, width: int, how: str, calls: int) -> float:
     """Seconds of one call, the mean of some in a row."""
-    x = torch.randn(batch, tokens, width)
+    x = torch.randn(batch, tokens, width, device=_device[0])
+    _wait()
     start = time.perf_counter()
     for _ in range(calls):
         _models[how](x)
+        _wait()  # as who reads the scores does
     return (time.perf_counter() - start) / calls
+
+
+def _wait() -> None:
+    if _device[0] != "cpu":
+        torch.cuda.synchronize()

@@ -1,4 +1,4 @@
-"""transformers in float32: a prompt once, its keys and values given to N rows, then steps.
+"""transformers: a prompt once, its keys and values given to N rows, then steps.
 
 Steps read fixed tokens and nothing is sampled, which is generous to it.
 """
@@ -16,14 +16,31 @@ VERSIONS = {name: version(name) for name in ("transformers", "torch", "gguf", "a
 _open: dict[str, Any] = {}
 
 
-def load(gguf: str, threads: int, rows: int, prompt: int, new: int) -> None:
-    """The model of a GGUF file, its weights de-quantised to float32."""
+def load(
+    gguf: str,
+    threads: int,
+    rows: int,
+    prompt: int,
+    new: int,
+    device: str = "cpu",
+    dtype: str = "float32",
+    sizes: dict[str, int] | None = None,
+) -> None:
+    """The model of a GGUF file, its weights de-quantised; with `sizes` a Llama of random ones."""
     torch.set_num_threads(threads)
-    if "model" not in _open:
+    if "model" in _open:
+        return
+    kind = getattr(torch, dtype)
+    if sizes:
+        config = transformers.LlamaConfig(**sizes, dtype=kind, tie_word_embeddings=True)
+        with torch.device(device):
+            model = transformers.AutoModelForCausalLM.from_config(config, dtype=kind)
+    else:
         folder, name = Path(gguf).parent, Path(gguf).name
-        _open["model"] = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, gguf_file=name, dtype=torch.float32
-        ).eval()
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=name, dtype=kind
+        )
+    _open["model"] = model.to(device).eval()
 
 
 def prefill(ids: list[int]) -> dict[str, Any]:
@@ -39,14 +56,22 @@ def decode(ids: list[int], rows: int, steps: int) -> float:
     cache = transformers.DynamicCache(config=_open["model"].config)
     _read(ids, cache)
     cache.batch_repeat_interleave(rows)
+    _wait()
     start = time.perf_counter()
     for step in range(steps):
-        tokens = torch.full((rows, 1), ids[step % len(ids)])
+        tokens = torch.full((rows, 1), ids[step % len(ids)], device=_open["model"].device)
         _open["model"](tokens, past_key_values=cache, use_cache=True)
+    _wait()
     return time.perf_counter() - start
 
 
 @torch.inference_mode()
 def _read(ids: list[int], cache: Any) -> torch.Tensor:
-    out = _open["model"](torch.tensor([ids]), past_key_values=cache, logits_to_keep=1)
+    given = torch.tensor([ids], device=_open["model"].device)
+    out = _open["model"](given, past_key_values=cache, logits_to_keep=1)
     return out.logits[0, -1].argmax()
+
+
+def _wait() -> None:
+    if _open["model"].device.type == "cuda":
+        torch.cuda.synchronize()

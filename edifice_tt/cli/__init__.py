@@ -203,6 +203,9 @@ def _report(arguments: "Namespace", error: BaseException) -> int:
     from edifice_tt.machine.environment import misread_variable
 
     error, owner = misread_variable(error) or error, _owner(arguments)
+    if isinstance(error, MemoryError) and owner == OWN_NAME:
+        what = message_of(error) or "no memory is left"
+        error = EdificeError(f"{what}; use fewer or shorter answers at a time, or a smaller model")
     is_mistake = isinstance(error, EdificeError | ValueError)
     if not is_mistake and owner == OWN_NAME:
         raise error

@@ -12,7 +12,9 @@ from typing import Any, Self
 
 SECONDS = 10.0  # between two lines where no terminal is
 _MOVES = 0.1  # between two states of a line on a terminal
-_KERNELS = "compiling kernels, if none are kept from an earlier run"
+_STILL = 3.0  # without anything done, after which a line on a terminal says so
+_KERNELS = "compiling kernels, if no earlier run kept them"
+_WAITING = "waiting (compiling kernels?)"
 clock = time.monotonic
 
 
@@ -21,7 +23,8 @@ class Meter:
 
     `total` is None where nobody knows it. A context: at its end the line that moves is ended. Work
     that takes less than ten seconds prints nothing where no terminal is. Until something is done
-    the line says what comes `first`, if that may take long.
+    the line says what comes `first`, if that may take long. Then it also says for how long nothing
+    came, at any time: the next step may need other kernels.
     """
 
     first = ""
@@ -29,19 +32,20 @@ class Meter:
     def __init__(self, total: int | None, what: str, done: int = 0) -> None:
         self.total, self.what, self.done, self.tokens = total, what, done, 0
         self._before, self._moves = done, sys.stderr.isatty()
-        self._begun = self._told = clock()
-        self._waiting = Working()
+        self._begun = self._told = self._moved = clock()
+        self._ended, self._watching = Event(), Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
-        first = f"{self.line()}, {self.first}" if self.first else ""
         if self._moves:
-            self._write(text=first)
-        elif first:
-            self._waiting.begin(first)
+            self._write(text=f"{self.line()}, {self.first}" if self.first else "")
+        if self.first:
+            self._watching.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._waiting.__exit__(*error)
+        self._ended.set()
+        if self._watching.is_alive():
+            self._watching.join(1)  # so that it says no more
         if self._moves:
             self._write("\n")
 
@@ -52,10 +56,9 @@ class Meter:
 
     def add(self, done: int = 0, tokens: int = 0) -> None:
         """Count work that was done."""
-        self._waiting.__exit__()
         self.done += done
         self.tokens += tokens
-        now = clock()
+        now = self._moved = clock()
         if now - self._told >= (_MOVES if self._moves else SECONDS):
             self._told = now
             self._write("" if self._moves else "\n")
@@ -70,6 +73,18 @@ class Meter:
         if made > 0 and left > 0:
             parts.append(f"about {_words(self.seconds / made * left)} left")
         return ", ".join(parts)
+
+    def _watch(self) -> None:
+        """Say again and again for how long nothing came, where that is long."""
+        least = _STILL if self._moves else SECONDS
+        while not self._ended.wait(1.0 if self._moves else SECONDS):
+            now = clock()
+            if (still := now - self._moved) >= least:
+                self._told = now
+                what = self.first if self._moved == self._begun else _WAITING
+                self._write(
+                    "" if self._moves else "\n", f"{self.line()}, {what}, for {_words(still)}"
+                )
 
     def _write(self, end: str = "", text: str = "") -> None:
         text = text or self.line()

@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from edifice_tt.nn.buffers import all_finite, copied
+from edifice_tt.nn.buffers import all_finite
 from edifice_tt.nn.formats import BY_TYPE
 from edifice_tt.nn.formats.format import Format
 from edifice_tt.nn.stored.int8 import ROWS, group_into, grouped_room
@@ -56,9 +56,9 @@ class BlockRows:
 
     def mapped(self) -> NDArray[np.uint8]:
         """Where they are mapped, or a copy, reordered."""
-        start, stop = self._span(0, self.count)
-        raw = self.header.mapped(start, stop)
-        return self._checked(copied(self.header.read(start, stop)) if self.num_heads else raw)
+        if self.num_heads:
+            return self.read()
+        return self._checked(self.header.mapped(*self._span(0, self.count)))
 
     def read(self) -> NDArray[np.uint8]:
         """In memory of their own, for a device that will hold a copy."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.files import first_bytes
+from edifice_tt.nn.buffers import room
 from edifice_tt.nn.formats import FORMATS
 
 # fmt: off
@@ -120,7 +121,7 @@ class GGUFHeader:
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Bytes of the data section, read and not mapped: they take memory only while in use."""
-        raw = np.empty(stop - start, np.uint8)
+        raw = room(stop - start, dtype=np.uint8)
         self._file.seek(self._data_start + start)
         if self._file.readinto(raw.data) < raw.size:
             self.check_unchanged()

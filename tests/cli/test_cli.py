@@ -1180,6 +1180,15 @@ def test_a_defect_of_our_own_is_not_hidden(run, monkeypatch):
         run("generate", "q", *FEW)
 
 
+@pytest.mark.parametrize("said", ["Allocation of 2.00 GB failed on CL", ""])
+def test_a_device_that_has_no_memory_left_is_one_line(run, monkeypatch, said):
+    def refuse(*arguments, **options):
+        raise MemoryError(said)
+
+    monkeypatch.setattr(et, "generate", refuse, raising=False)
+    check_mistake(run("best-of", "q", *FEW), said or "no memory is left", "a smaller model")
+
+
 # --- interruption, progress, pipes
 
 

@@ -15,6 +15,7 @@ import json
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("", "weights", "rendering"))
@@ -26,10 +27,10 @@ import numpy_reference as reference
 import played_device
 import test_gguf
 from kernel_log import KernelLog
-from player import Misplayed
 from tinygrad import Device, Tensor, dtypes
 from tinygrad.helpers import DEV
 from tinygrad.nn.state import get_state_dict, safe_load
+from tolerances import tolerance
 
 import edifice_tt as et
 from edifice_tt.engine import branches, decoder, hidden, rows
@@ -470,6 +471,7 @@ def main():
     parser.add_argument("--only", nargs="*", help="checks to run, as they are named in the result")
     parser.add_argument("--break", dest="mistakes", nargs="*", default=[], choices=mistakes.NAMES)
     parser.add_argument("--dtype", default="float32", help="of the weights in what is broken")
+    parser.add_argument("--judge", action="store_true", help="fail where an error is too large")
     parser.add_argument("--played", action="store_true", help="by the player of tests/rendering")
     given = parser.parse_args()
     shrink()
@@ -485,26 +487,31 @@ def main():
         started, before = time.perf_counter(), log.tensor_cores
         try:
             errors[name] = getattr(parity, check)(argument)
-        except (AssertionError, Misplayed) as error:
+        except Exception as error:  # of the check, the player or a driver; the others go on
             errors[name] = float("inf")
             print(f"{name}: {error!r}", file=sys.stderr)
         cores[name] = log.tensor_cores - before
         seconds[name] = round(time.perf_counter() - started, 2)
         print(f"{name}: {errors[name]:.1e}, {seconds[name]} s", file=sys.stderr)
 
-    for check, argument in CHECKS:
-        name = f"{check} {argument}".strip()
-        if given.only is None or name in given.only:
-            run(name, check, argument)
-    for mistake in given.mistakes:
-        with mistakes.made(mistake):
-            if mistake in mistakes.IN_BLOCKS:
-                run(mistake, "two_groups", "Q6_K")
-            else:
-                run(mistake, "logits", given.dtype)
+    with suppress(KeyboardInterrupt):  # what was measured is told
+        for check, argument in CHECKS:
+            name = f"{check} {argument}".strip()
+            if given.only is None or name in given.only:
+                run(name, check, argument)
+        for mistake in given.mistakes:
+            with mistakes.made(mistake):
+                if mistake in mistakes.IN_BLOCKS:
+                    run(mistake, "two_groups", "Q6_K")
+                else:
+                    run(mistake, "logits", given.dtype)
     named = [f"{check} {argument}".strip() for check, argument in CHECKS]
     result = {"device": repr(DEV), "all": named, "errors": errors, "tensor_cores": cores}
+    honest = [name for name in errors if name not in mistakes.NAMES]
+    result["beyond"] = [name for name in honest if not errors[name] <= tolerance(name)]
     print(json.dumps(result | {"kernels": log.count, "wide": log.wide, "seconds": seconds}))
+    if given.judge and (result["beyond"] or not errors):
+        sys.exit(f"beyond what is allowed: {', '.join(result['beyond']) or 'nothing was checked'}")
 
 
 if __name__ == "__main__":

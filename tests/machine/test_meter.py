@@ -21,6 +21,18 @@ def event(end=None):
     return SimpleNamespace(finish_reason=end)
 
 
+def waits(clock, times):
+    """An event that comes the last of so many times that somebody waits; each moves the clock."""
+    asked = []
+
+    def wait(seconds):
+        asked.append(seconds)
+        clock.seconds += seconds
+        return len(asked) == times
+
+    return SimpleNamespace(wait=wait, asked=asked)
+
+
 def watch(monkeypatch):
     """Let a person watch standard error."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
@@ -88,16 +100,36 @@ def test_until_a_first_token_a_line_says_that_kernels_are_compiled(clock, monkey
     assert "compiling" not in states[1]
 
 
-def test_without_a_terminal_that_line_comes_every_ten_seconds_until_a_first_token(
-    clock, monkeypatch, capsys
-):
+def test_without_a_terminal_that_line_comes_every_ten_seconds(clock, capsys):
+    on_token = terminal.sampling_progress(3)
+    on_token._ended = waits(clock, 3)
+    on_token._watch()
+    first = "0/3 finished, compiling kernels, if no earlier run kept them, for"
+    assert capsys.readouterr().err == f"{first} 10 s\n{first} 20 s\n"
+
+
+def test_where_no_token_comes_for_long_a_line_says_for_how_long(clock, monkeypatch, capsys):
+    """The second step has another shape than the prompt, so kernels are compiled again."""
+    watch(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "80")
+    on_token = terminal.sampling_progress(3)
+    clock.seconds = 5
+    on_token(event())
+    capsys.readouterr()
+    on_token._ended = waits(clock, 5)
+    on_token._watch()
+    states = capsys.readouterr().err.split("\r\x1b[K")[1:]
+    what = "waiting (compiling kernels?), for"
+    assert states == [f"0/3 finished, 0.1 tokens per second, {what} {n} s" for n in (3, 4)]
+
+
+def test_a_meter_watches_until_its_end(monkeypatch, capsys):
     monkeypatch.setattr(meter, "SECONDS", 0.001)
     with terminal.sampling_progress(3) as on_token:
         while not (said := capsys.readouterr().err):
             pass
-        on_token(event())
-        assert on_token._waiting._ended.is_set()
-    assert said.startswith("0/3 finished, compiling kernels, if none are kept from an earlier run")
+    assert said.startswith("0/3 finished, compiling kernels")
+    assert not on_token._watching.is_alive()
 
 
 @pytest.mark.parametrize(
@@ -124,18 +156,10 @@ def test_what_is_said_now_and_then_is_always_said_on_a_terminal(clock, monkeypat
 
 
 def test_work_of_unknown_length_says_every_ten_seconds_that_it_goes_on(clock, capsys):
-    """The work ends at the third time that somebody asks."""
-    asked = []
-
-    def wait(seconds):
-        asked.append(seconds)
-        clock.seconds += seconds
-        return len(asked) == 3
-
     working = meter.Working()
-    working._ended = SimpleNamespace(wait=wait)
+    working._ended = waits(clock, 3)
     working._tell("measuring", clock.seconds)
-    assert asked == [10, 10, 10]
+    assert working._ended.asked == [10, 10, 10]
     assert capsys.readouterr().err == "measuring, for 10 s\nmeasuring, for 20 s\n"
 
 
