@@ -14,7 +14,7 @@ import pytest
 import edifice_tt as et
 from edifice_tt import testing
 from edifice_tt.contract import hookspecs
-from edifice_tt.nn.cpu import kernels
+from edifice_tt.nn.cpu import draws, kernels
 from edifice_tt.nn.gpu import kernels as kernels_of_gpus
 
 ROOT = Path(__file__).parent.parent
@@ -52,7 +52,7 @@ def test_a_room_in_c_is_as_small_and_says_what_it_knows(room):
     if room.parent.parent.name == "gpu":
         assert f'"{room.stem}"' in Path(kernels_of_gpus.__file__).read_text()
     else:
-        assert room.stem in kernels.C_ROOMS
+        assert room.stem in (*kernels.C_ROOMS, *draws.C_ROOMS)
 
 
 def test_the_front_door_and_the_type_checker_see_the_same_names():

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edifice_tt.contract.options import check_seed, whole
+from edifice_tt.nn.cpu import draws as compiled
+from edifice_tt.nn.exponentials import log_of, total
 
 Floats = NDArray[np.float64]
 
@@ -48,23 +50,37 @@ class Sampler:
 
         Returns the token and its log-probability under the untempered, unfiltered model.
         """
+        drawing = compiled.drawing(logits)
+        if drawing is not None:
+            asked = drawing.request
+            asked.temperature, asked.top_p, asked.top_k = self.temperature, self.top_p, self.top_k
+            asked.seed, asked.index, asked.position = self.seed, index, position
+            drawing(logits)
+            if asked.token >= 0:
+                logit = float(logits[asked.token]) - asked.top
+                return asked.token, logit - log_of(asked.high << 64 | asked.low)
+        return self.draw_by_formula(logits, index, position)
+
+    def draw_by_formula(
+        self, logits: NDArray[np.floating], index: int, position: int
+    ) -> tuple[int, float]:
+        """As `draw`, in NumPy."""
         exact, weights = rooms(len(logits))
         top = logits.max()  # NaN if there is one
         if not np.isfinite(top):
             raise ValueError("the model's logits hold NaN or infinity, so no token can be drawn")
         np.copyto(exact, logits)
         exact -= top
-        total = np.exp(exact, out=weights).sum()
         if self.temperature == 0:
             token = int(logits.argmax())
         else:
             token = _pick(self._weights(exact, weights), uniform(self.seed, index, position))
-        return token, float(exact[token] - np.log(total))
+        return token, float(exact[token]) - log_of(total(exact))
 
     def _weights(self, logits: Floats, weights: Floats) -> Floats:
-        """The unnormalised distribution, from logits with maximum 0; `weights` holds their exp.
+        """The unnormalised distribution, from logits with maximum 0, written to `weights`.
 
-        It is written there. Filtered tokens have weight 0.
+        Filtered tokens have weight 0.
         """
         filters = 0 < self.top_k < len(logits)
         near = _near(logits, self.top_k, self.temperature) if filters else None
@@ -74,8 +90,7 @@ class Sampler:
                 weights.fill(0)
                 weights[near] = _keep_largest(some, self.top_k)
             else:
-                if self.temperature != 1:
-                    np.exp(np.divide(logits, self.temperature, out=weights), out=weights)
+                np.exp(np.divide(logits, self.temperature, out=weights), out=weights)
                 if filters:
                     _keep_largest(weights, self.top_k)
         if self.top_p < 1:
