@@ -6,6 +6,7 @@ import signal
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from tinygrad.helpers import DEV
 
 import edifice_tt as et
@@ -22,6 +23,12 @@ if not DEV.device:
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+
+# No test depends on time, on a busy machine either.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test of what is fetched has a server of its own
 os.environ["XDG_CONFIG_HOME"] = os.devnull  # no test reads the settings of whoever runs it

@@ -19,7 +19,7 @@ FUNCTIONS = {
     if record.owner == "edifice-tt"
 }
 # The same examples each time, on a machine of any speed.
-EXAMPLES = settings(max_examples=100, derandomize=True, deadline=None, database=None)
+EXAMPLES = settings(max_examples=100, derandomize=True, database=None)
 
 
 def scored(*values, scorer="s"):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edifice_tt.study.forecast import fit_beta_binomial, forecast_coverage
 from edifice_tt.study.statistics import pass_at_k
 
-few = settings(max_examples=20, deadline=None, derandomize=True)
+few = settings(max_examples=20, derandomize=True)
 
 
 def log_beta(a, b):

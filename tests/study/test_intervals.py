@@ -14,7 +14,7 @@ from edifice_tt.study.intervals import (
     problems_needed,
 )
 
-few = settings(max_examples=30, deadline=None, derandomize=True)
+few = settings(max_examples=30, derandomize=True)
 
 
 def test_a_resample_of_two_problems_is_one_of_three_means():

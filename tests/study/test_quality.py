@@ -11,7 +11,7 @@ import edifice_tt as et
 from edifice_tt.study.intervals import interval_over_problems
 from edifice_tt.study.quality import assess_scorer, auroc, ranks, reliability, spearman
 
-few = settings(max_examples=30, deadline=None, derandomize=True)
+few = settings(max_examples=30, derandomize=True)
 NAN = float("nan")
 
 

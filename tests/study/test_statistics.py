@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import edifice_tt as et
 from edifice_tt.study.statistics import best_of_ks, kl_best_of_n
 
-few = settings(max_examples=30, deadline=None, derandomize=True)
+few = settings(max_examples=30, derandomize=True)
 NAN = float("nan")
 
 

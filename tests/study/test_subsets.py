@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edifice_tt.study.subsets import over_subsets, weighted_vote
 
-few = settings(max_examples=30, deadline=None, derandomize=True)
+few = settings(max_examples=30, derandomize=True)
 
 
 def total(sums, counts):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import edifice_tt as et
 from edifice_tt.study.voting import majority_at_ks
 
-few = settings(max_examples=30, deadline=None, derandomize=True)
+few = settings(max_examples=30, derandomize=True)
 
 
 def in_whole_numbers(answers, right, k):
