@@ -8,13 +8,14 @@ from fake_plugins import open_site
 from judge_models import Tiny
 
 import edifice_tt as et
+from edifice_tt.machine import meter
 from edifice_tt.pools.pool import PoolFile
 from edifice_tt.sampling import runs
 
 site = pytest.fixture(open_site, name="site")
 
 PROBLEMS = [{"prompt": f"What is {i} + 3?", "problem": f"p{i}", "gold": str(i)} for i in range(3)]
-COUNT = 3  # candidates of each
+COUNT = 5  # candidates of each
 FAILING = """
 import edifice_tt
 
@@ -40,6 +41,7 @@ def run(monkeypatch, capsys, tiny_lm):
         lambda model, **how: tiny_lm if model == "tiny" else load(model, **how),
         raising=False,
     )
+    monkeypatch.setattr(meter, "SECONDS", 3600)  # a slow machine says nothing more, either
     return runner(capsys)
 
 

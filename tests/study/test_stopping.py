@@ -36,7 +36,12 @@ def in_turn(search, answers):
 
 
 @pytest.mark.parametrize(
-    "answers", ["aabbca", ["a", None, "b", "a", None, "a"], "ababab", "abcabc"]
+    "answers",
+    [
+        "aabbca",
+        ["a", None, "b", "a", None, "a"],
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("ababab", "abcabc")),
+    ],
 )
 @pytest.mark.parametrize(
     "search",
