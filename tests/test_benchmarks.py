@@ -207,3 +207,23 @@ def test_a_script_has_the_options_that_a_gpu_is_asked_with(asked, options):
             command = [sys.executable, path, "--help"]
             told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             assert [word for word in words if word.startswith("--") and word not in told] == []
+
+
+def test_what_a_gpu_can_do_at_most_is_computed_from_what_its_driver_says(monkeypatch):
+    """Of a made-up card: 3 GHz, twice a cycle, 512 bytes; 10 times 128 sums at 1.5 GHz."""
+    monkeypatch.syspath_prepend(FOLDER)
+    import machine
+    from tinygrad.runtime.autogen import cuda
+
+    told = {36: 3_000_000, 37: 4096, 13: 1_500_000, 16: 10, 75: 9, 76: 0}
+
+    def answer(value, what, device):
+        value._obj.value = told[what]
+        return 0
+
+    monkeypatch.setattr(cuda, "cuInit", lambda flags: 0)
+    monkeypatch.setattr(cuda, "cuDeviceGetAttribute", answer)
+    assert machine._told_by_cuda() == {machine.BY_CLOCK: 3072, "float32 TFLOPS by its clock": 3.84}
+    found = {"copy GB/s": 9999.0, **machine._told_by_cuda()}
+    assert machine.memory_limit(found) == 3072
+    assert machine.memory_limit({"read GB/s on 1 core": 5.0, "copy GB/s on 1 core": 7.0}) == 7
