@@ -3,7 +3,7 @@
 Knows heads and states; no model, no file and no calibration.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,13 +73,13 @@ def logits_of(probabilities: States, who: str) -> States:
     return logits
 
 
-def logit_over_steps(logits: States, ids: Sequence[int], ends: Set[int]) -> float:
-    """The logit of the mean probability over the tokens `ends` and the last token.
+def logit_of_mean(logits: States) -> float:
+    """The logit of the mean of the probabilities at some tokens (T,).
 
-    Source: STEP, 2026, arXiv:2601.09093.
+    Source of the mean over steps: STEP, 2026, arXiv:2601.09093.
     """
-    x = logits[[*(token in ends for token in ids[:-1]), True]].astype(np.float64)
-    # The number of steps is a summand of both, and the difference is free of it.
+    x = logits.astype(np.float64)
+    # The logarithm of T is a summand of both, and the difference is free of it.
     right, wrong = (np.logaddexp.reduce(-np.logaddexp(0.0, sign * x)) for sign in (-1.0, 1.0))
     return float(right - wrong)
 

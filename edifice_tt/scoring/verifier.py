@@ -41,13 +41,7 @@ from edifice_tt.nn.buffers import held_to, place
 from edifice_tt.pools.pool import Pool
 from edifice_tt.scoring.digests import digest_of as digest_of
 from edifice_tt.scoring.digests import tokenizer_digest as tokenizer_digest
-from edifice_tt.scoring.heads import (
-    in_half,
-    logit_over_steps,
-    logits_of,
-    looks_back,
-    read_head,
-)
+from edifice_tt.scoring.heads import in_half, logit_of_mean, logits_of, looks_back, read_head
 from edifice_tt.scoring.heads import new_head as new_head
 from edifice_tt.version import __version__
 from edifice_tt.weights.safetensors import (
@@ -61,6 +55,7 @@ from edifice_tt.weights.safetensors import (
 from edifice_tt.weights.safetensors_header import Format
 
 FORMAT = Format("edifice_tt_verifier", "not a verifier; make one with edifice-tt train", "1")
+READS = ("last", "tokens", "steps")
 _HEAD, _MEAN, _SCALE = "head.", "input.mean", "input.scale"
 
 
@@ -70,9 +65,9 @@ class Verifier(Shown):
 
     `scorer` and `options` make the registered head. `layer` and `fingerprint` identify the hidden
     states and the model that it reads, `tokenizer` (a digest, if known) the tokenizer. The head
-    reads (states - mean) * scale; the probability is sigmoid(slope * logit + offset). The logit is
-    that of the last token. With `ends`, the ids of tokens that end a step, it is that of the mean
-    probability at these and at the last. `trained_on` holds digests of the training prompts,
+    reads (states - mean) * scale; the probability is sigmoid(slope * logit + offset). `reads` says
+    of what: the `last` token, or the mean probability of all `tokens` or of `steps`, which are the
+    last token and those of the ids `ends`. `trained_on` holds digests of the training prompts,
     `figures` the measurements on held-out problems. `owner` is the plugin that provides it, and is
     not saved.
     """
@@ -92,6 +87,7 @@ class Verifier(Shown):
     figures: Mapping[str, Any] = field(default_factory=dict)
     tokenizer: str = ""
     owner: str = ""
+    reads: str = "last"
     ends: frozenset[int] = frozenset()
 
     def _line(self) -> str:
@@ -143,15 +139,18 @@ class Verifier(Shown):
         Raises `EdificeError` for answers without the token ids of their states, if it needs them.
         """
         rows = self.logits(list(map(in_half, states)))
-        if not self.ends:
+        if self.reads == "last":
             return [float(row[-1]) for row in rows]
+        if self.reads == "tokens":
+            return [logit_of_mean(row) for row in rows]
         pairs = list(zip(rows, answers, strict=True))
         if short := [ids for row, ids in pairs if len(ids) != len(row)]:
             raise EdificeError(
                 f"{self} reads where steps end, and an answer has {len(short[0])} token ids, not "
                 "one for each state; give answers that were sampled, with all their states"
             )
-        return [logit_over_steps(row, ids, self.ends) for row, ids in pairs]
+        ended = ([*(token in self.ends for token in ids[:-1]), True] for _, ids in pairs)
+        return [logit_of_mean(row[at]) for row, at in zip(rows, ended, strict=True)]
 
     def score_states(self, pool: Pool, states: Sequence[NDArray[np.floating[Any]]]) -> Pool:
         """The same of states that were read before: all if it reads all, else the last."""
@@ -169,8 +168,8 @@ class Verifier(Shown):
 
     @property
     def reads_all(self) -> bool:
-        """Whether it needs the states of all tokens of an answer."""
-        return bool(self.ends) or self.looks_back
+        """Whether it needs the states of all tokens."""
+        return self.reads != "last" or self.looks_back
 
     def warn_of(self, problem: str) -> None:
         """Warn that it was trained on a problem."""
@@ -214,7 +213,7 @@ class Verifier(Shown):
         described = {name: getattr(self, name) for name in _DESCRIBED}
         described |= {"options": dict(self.options), "figures": dict(self.figures)}
         described |= {"trained_on": sorted(self.trained_on), "tokenizer": self.tokenizer}
-        described |= {"ends": sorted(self.ends)} if self.ends else {}
+        described |= {"reads": self.reads, "ends": sorted(self.ends)}
         metadata = {**FORMAT.metadata, "edifice_tt": __version__, **provided_by(self.scorer)}
         write_safetensors(path, tensors, {**metadata, "verifier": json.dumps(described)})
 
@@ -270,8 +269,10 @@ def _read_description(metadata: Mapping[str, str]) -> dict[str, Any]:
     check_size("num_layers", fields["layer"], "layer")
     fields |= {name: take(record, name, dict) for name in ("options", "figures")}
     fields["trained_on"] = frozenset(take_all(record, "trained_on", str))
-    record = {"tokenizer": "", "ends": [], **record}
-    fields["tokenizer"] = take(record, "tokenizer", str)
+    record = {"tokenizer": "", "reads": "last", "ends": [], **record}
+    fields |= {name: take(record, name, str) for name in ("tokenizer", "reads")}
+    if fields["reads"] not in READS:
+        raise ValueError(f"reads={fields['reads']!r:.40} must be one of {', '.join(READS)}")
     fields["ends"] = frozenset(take_all(record, "ends", int))
     return fields
 

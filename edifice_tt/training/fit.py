@@ -55,6 +55,8 @@ from edifice_tt.training.options import FitOptions as FitOptions
 from edifice_tt.training.options import LayerOptions
 from edifice_tt.training.progress import Epoch, Run, load_run, save_run, seeded
 
+_READ_BY = {"token": "tokens", "step": "steps"}
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Fit(Shown):
@@ -135,7 +137,7 @@ def fit_scorer(
     head_options = {"scorer_hidden": settings.scorer_hidden, "dropout": settings.dropout}
     head_options |= {"seed": seed}
     head = _head(lm, scorer, head_options)
-    by_steps = settings.loss == "step" and targets is None
+    reads = "last" if targets is not None else _READ_BY.get(settings.loss, "last")
     targets, positions = _read_by(lm, head, settings.loss, targets)
     if features is None:
         features = read_features(lm, pools, settings.layer, positions, partial(each, progress))
@@ -153,7 +155,8 @@ def fit_scorer(
         *moments(examples),
         trained_on=frozenset(digest_of(pool.prompt) for pool in pools),
         tokenizer=features.source.tokenizer,
-        ends=line_ends(lm) if by_steps else frozenset(),
+        reads=reads,
+        ends=line_ends(lm) if reads == "steps" else frozenset(),
     )
     key = _key(examples, vars(features.source), scorer, asdict(settings), seed)
     counts = [[len(examples[place].states) for place in fold] for fold in folds]

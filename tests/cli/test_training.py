@@ -201,7 +201,7 @@ def test_a_verifier_of_steps_reads_more_than_the_last_states_that_are_kept(
 ):
     few = graded[:2]
     et.write_pools("pool.jsonl", few, overwrite=True)
-    by_steps = replace(verifier, ends=frozenset(range(0, 300, 2)))
+    by_steps = replace(verifier, reads="steps", ends=frozenset(range(0, 300, 2)))
     by_steps.save("judge.safetensors")
     expected = [c.scores["judge"] for p in few for c in et.score(tiny_lm, p, by_steps)]
     features_beside(tiny_lm, "pool.jsonl", [1], "last")

@@ -49,9 +49,9 @@ def test_a_judge_reads_with_its_own_model_and_its_tokens_are_counted(
     assert sum(judge.tokens_read(asked[0])) < sum(apart)  # the question is read once
 
 
-@pytest.mark.parametrize("ends", [frozenset(), frozenset(range(0, 300, 3))])
-def test_a_verifier_reads_the_states_of_its_layer(tiny_lm, verifier, ends):
-    verifier = replace(verifier, ends=ends)
+@pytest.mark.parametrize("reads", ["last", "tokens", "steps"])
+def test_a_verifier_reads_the_states_of_its_layer(tiny_lm, verifier, reads):
+    verifier = replace(verifier, reads=reads, ends=frozenset(range(0, 300, 3)))
     pool = et.search(tiny_lm, PROMPT, "rejection", verifier, **SEARCH)
     again = et.score(tiny_lm, replace(pool, search=None), verifier)
     assert [one.scores for one in pool] == [one.scores for one in again]

@@ -10,7 +10,7 @@ from tinygrad.nn.state import get_state_dict
 import edifice_tt as et
 from edifice_tt.contract.errors import CheckpointError, EdificeError, PoolWarning
 from edifice_tt.engine.hidden import read_hidden
-from edifice_tt.scoring.heads import in_half, logit_over_steps, looks_back, read_head
+from edifice_tt.scoring.heads import in_half, logit_of_mean, looks_back, read_head
 from edifice_tt.scoring.verifier import digest_of, new_head, tokenizer_digest
 from edifice_tt.testing import tiny_model
 from edifice_tt.weights.safetensors import open_safetensors, write_safetensors
@@ -54,7 +54,8 @@ def test_the_probability_is_that_of_the_formula_at_the_last_token(tiny_lm, verif
 
 
 def test_a_verifier_of_steps_gives_the_mean_probability_over_their_ends(tiny_lm, verifier):
-    by_steps = replace(verifier, ends=frozenset({71, 200}), slope=1.0, offset=0.0)
+    how = {"reads": "steps", "ends": frozenset({71, 200})}
+    by_steps = replace(verifier, **how, slope=1.0, offset=0.0)
     rows = ((71, 72, 71, 73, 200, 74), (72, 73), (74, 71))
     ends = ((0, 2, 4, 5), (1,), (1,))
     pool = et.Pool("q", tuple(et.Candidate(i, "", row) for i, row in enumerate(rows)))
@@ -65,19 +66,29 @@ def test_a_verifier_of_steps_gives_the_mean_probability_over_their_ends(tiny_lm,
     ]
     scores = [one.scores["judge"] for one in et.score(tiny_lm, pool, by_steps)]
     assert scores == pytest.approx(expected, abs=1e-6)
-    plain = [one.scores["judge"] for one in et.score(tiny_lm, pool, replace(by_steps, ends=()))]
+    plain = [
+        one.scores["judge"] for one in et.score(tiny_lm, pool, replace(by_steps, reads="last"))
+    ]
     assert scores[1:] == pytest.approx(plain[1:], abs=1e-12)
     assert scores[0] != pytest.approx(plain[0], abs=1e-6)
 
 
-def test_a_verifier_of_steps_that_is_sure_of_one_stays_finite():
+def test_a_verifier_of_tokens_gives_their_mean_probability(tiny_lm, verifier):
+    by_tokens = replace(verifier, reads="tokens", slope=1.0, offset=0.0)
+    logits = by_tokens.logits([one.astype(np.float16) for one in read_hidden(tiny_lm, POOL, 1)])
+    expected = [np.mean(1 / (1 + np.exp(-row))) for row in logits]
+    scores = [one.scores["judge"] for one in et.score(tiny_lm, POOL, by_tokens)]
+    assert scores == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_mean_of_probabilities_that_are_sure_stays_finite():
     for logits, expected in (([900.0, 900.0], 900), ([-900.0, 900.0], 0), ([-900.0] * 2, -900)):
-        found = logit_over_steps(np.array(logits, np.float32), [71, 71], {71})
+        found = logit_of_mean(np.array(logits, np.float32))
         assert found == pytest.approx(expected)
 
 
 def test_a_verifier_of_steps_needs_the_tokens_of_an_answer(tiny_lm, verifier):
-    by_steps = replace(verifier, ends=frozenset({71}))
+    by_steps = replace(verifier, reads="steps", ends=frozenset({71}))
     pool = et.Pool("q", (et.Candidate(0, "abc"),))
     with pytest.raises(EdificeError, match="an answer has 0 token ids"):
         et.score(tiny_lm, pool, by_steps)
@@ -109,6 +120,13 @@ def test_states_without_room_in_half_precision_stay_as_they_are():
     assert np.array_equal(in_half(small), small.astype(np.float16))
 
 
+def test_a_file_that_does_not_say_what_it_reads_reads_the_last_token(verifier, tmp_path):
+    replace(verifier, reads="tokens").save(tmp_path / "v")
+    rewrite(tmp_path / "v", rewritten('"reads": "tokens", "ends": []', '"more": 0'))
+    again = et.load_verifier(tmp_path / "v")
+    assert (again.reads, again.ends) == ("last", frozenset())
+
+
 def test_a_score_is_the_same_alone_and_in_any_order(tiny_lm, verifier):
     together = {c.index: c.scores["judge"] for c in et.score(tiny_lm, POOL, verifier)}
     backwards = et.score(tiny_lm, replace(POOL, candidates=POOL.candidates[::-1]), verifier)
@@ -117,11 +135,11 @@ def test_a_score_is_the_same_alone_and_in_any_order(tiny_lm, verifier):
     assert alone.scores["judge"] == together[2]
 
 
-@pytest.mark.parametrize("ends", [(), (71, 72)])
+@pytest.mark.parametrize(("reads", "ends"), [("last", ()), ("tokens", ()), ("steps", (71, 72))])
 def test_a_file_brings_back_the_same_numbers_and_all_that_was_said(
-    tiny_lm, verifier, tmp_path, ends
+    tiny_lm, verifier, tmp_path, reads, ends
 ):
-    verifier = replace(verifier, ends=frozenset(ends))
+    verifier = replace(verifier, reads=reads, ends=frozenset(ends))
     verifier.save(tmp_path / "v")
     again = et.load_verifier(tmp_path / "v")
     assert et.score(tiny_lm, POOL, again) == et.score(tiny_lm, POOL, verifier)
@@ -134,6 +152,7 @@ def test_a_file_brings_back_the_same_numbers_and_all_that_was_said(
         "trained_on",
         "figures",
         "tokenizer",
+        "reads",
         "ends",
     ):
         assert getattr(again, name) == getattr(verifier, name)
@@ -209,6 +228,8 @@ def rewritten(old, new):
             "hidden_size=0 must be a whole number",
         ),
         (rewritten('"layer": 1', '"layer": null'), "layer=None must be a whole number"),
+        (rewritten('"reads": "last"', '"reads": "lust"'), "reads='lust' must be one of last"),
+        (rewritten('"ends": []', '"ends": ["a"]'), "description is damaged"),
         (lambda t, m: t.pop("head.dense2.bias"), "missing: head.dense2.bias"),
         (lambda t, m: t.update({"input.mean": t["input.mean"][:3]}), "input.mean: shape"),
         (

@@ -255,24 +255,25 @@ def test_steps_end_where_the_separator_stands(lm):
 
 
 @pytest.mark.parametrize(
-    ("options", "ends"),
+    ("options", "reads", "ends"),
     [
-        ({"loss": "step"}, {3 + ord("\n")}),
-        ({"loss": "token"}, frozenset()),
-        ({"loss": "step", "targets": every_token}, frozenset()),
+        ({"loss": "step"}, "steps", {3 + ord("\n")}),
+        ({"loss": "token"}, "tokens", frozenset()),
+        ({"loss": "pairwise"}, "last", frozenset()),
+        ({"loss": "step", "targets": every_token}, "last", frozenset()),
     ],
 )
-def test_the_loss_of_steps_gives_a_verifier_that_reads_their_ends(fit, monkeypatch, options, ends):
+def test_a_verifier_reads_the_tokens_that_it_was_trained_at(fit, monkeypatch, options, reads, ends):
     class ReadyError(Exception):
         pass
 
     def train(loop, verifier, *others):
-        assert verifier.ends == ends
+        assert (verifier.reads, verifier.ends) == (reads, ends)
         raise ReadyError
 
     monkeypatch.setattr(training_fit, "train_in_folds", train)
     with pytest.raises(ReadyError):
-        fit(positions="all", **options)
+        fit(positions="last" if options["loss"] == "pairwise" else "all", **options)
 
 
 @pytest.mark.slow
