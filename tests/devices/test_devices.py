@@ -38,6 +38,7 @@ TOLERANCES = {
     "two_devices": 2e-5,
     "hidden": 2e-5,
     "forks": 2e-5,
+    "kept float16": 5e-3,  # logits up to 10; keys and values are rounded to 11 bits
     "recurrent": 2e-5,
     "recurrent_forks": 2e-5,
     "logits": 2e-5,  # with matrices in blocks
@@ -70,6 +71,7 @@ ONLY = {
         "two_devices float32",
         "hidden float32",
         "forks float32",
+        "kept float16",
         "recurrent float32",
         "recurrent_forks float32",
         *(f"quantized {kind}" for kind in FORMATS),
@@ -100,6 +102,7 @@ ONLY |= {
         "generate float32",
         "hidden float32",
         "forks float32",
+        "kept float16",
         "logits Q4_K",
         "generate Q8_0",
         "experts Q8_0",
