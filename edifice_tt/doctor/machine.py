@@ -80,6 +80,7 @@ def check_memory(device: str) -> Check:
 def default_model_bytes(device: str) -> int:
     """The bytes of the default model's weights and cache."""
     lm = CausalLM(SIZES)  # without values: nothing is allocated
+    lm.kv_dtype = choose_kv_dtype(None, device)
     devices = tuple(devices_beside(device)[: CANDIDATES // 8])
     needed = _sampling_bytes(lm, Sampling(PROMPT, CANDIDATES, TOKENS, 32, devices))
     blocks = MODEL.size_bytes  # which stay as they are where kernels read them

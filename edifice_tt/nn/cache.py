@@ -10,8 +10,9 @@ from tinygrad import Tensor, UOp, dtypes
 from edifice_tt.nn.buffers import in_memory, view, wrap, zeros
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu.kernels import HEADER
+from edifice_tt.nn.gpu.bridge import dialect_of
 from edifice_tt.nn.ops import Memory
-from edifice_tt.nn.stored.halves import choose_dtype
+from edifice_tt.nn.stored.halves import choose_dtype, supported_dtypes
 
 KV_DTYPES = ("float32", "float16")  # of keys and values; all that is reckoned stays float32
 STATES = 2  # dimensions of a recurrent layer's buffer, (B, numbers)
@@ -175,9 +176,12 @@ def check_kv_dtype(kv_dtype: str | None) -> None:
 
 
 def choose_kv_dtype(kv_dtype: str | None, device: str) -> str:
-    """The dtype asked for, by default float32; as `choose_dtype` where the device has it not."""
+    """The dtype asked for, as `choose_dtype`; by default float16 on a GPU with a dialect here."""
     check_kv_dtype(kv_dtype)
-    return choose_dtype(kv_dtype, device, "keys and values") or KV_DTYPES[0]
+    if kv_dtype is None:
+        halves = dialect_of(device) is not None and "float16" in supported_dtypes(device)
+        return "float16" if halves else "float32"
+    return choose_dtype(kv_dtype, device, "keys and values") or "float32"
 
 
 def kv_dtype_of(model: Any) -> str:

@@ -9,12 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edifice_tt.architectures.causal_lm import CausalLMConfig
 from edifice_tt.contract.errors import EdificeError, ToolchainError, reading
 from edifice_tt.contract.shown import Shown, Table
 from edifice_tt.contract.tracing import one_line
 from edifice_tt.machine.memory import available_bytes, in_words
 from edifice_tt.machine.toolchain import open_device, require
+from edifice_tt.nn.cache import choose_kv_dtype
 from edifice_tt.nn.cpu.bridge import compiles_c
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.stored.blocks import keeps_blocks
@@ -94,7 +97,8 @@ def _look(
         path = locate()
         size = sum(one.stat().st_size for one in _files(path))
         family, config, stored = _describe(path, *on)
-        memory = stored + config.backbone.cache_bytes(1, catalog.CONTEXT)
+        kept = np.dtype(choose_kv_dtype(None, on[0])).itemsize
+        memory = stored + config.backbone.cache_bytes(1, catalog.CONTEXT, kept)
     except Exception as error:  # one that is broken hides no other
         problem = one_line(error).removeprefix(f"{path}: ")
     fits = None if memory is None or free is None else memory <= free

@@ -49,8 +49,9 @@ def load_pretrained(
     exact model is 0.004 nats. In 96 % of positions the most likely token is the same. llama.cpp,
     measured alike, has the same three figures. Pools say in their settings what sampled them.
 
-    `kv_dtype="float16"` keeps keys and values in 16 bits: texts take half the memory, and long ones
-    are read faster. Sums, and the states of recurrent layers, stay float32. Pools say it, too.
+    `kv_dtype` (`float32` or `float16`) is what keys and values are kept as. By default it is
+    float32 on CPU, and float16 on CL, METAL, CUDA and NV: half the memory of a text. Sums, and the
+    states of recurrent layers, stay float32. Pools say it, too.
 
     `scorer` names a registered head to add, with new weights, to a model that has none. Training it
     is up to you; `edifice_tt.save` keeps it. A saved model with a head of that name keeps its own.

@@ -256,6 +256,15 @@ class Parity:
         assert rows.padding > 0 or self.device == "CPU"
         return max(errors)
 
+    def kept(self, kv_dtype):
+        """The same of rows whose keys and values are kept in 16 bits, against float64."""
+        model, _ = self.lm("float32")
+        model.kv_dtype = kv_dtype
+        try:
+            return self.forks("float32")
+        finally:
+            model.kv_dtype = "float32"
+
     def hidden(self, dtype):
         """Hidden states of answers of several lengths, and the head's scores of them."""
         model, w = self.lm(dtype)
@@ -435,6 +444,7 @@ CHECKS = [
     ("two_devices", "float32"),
     ("hidden", "float32"),
     ("forks", "float32"),
+    ("kept", "float16"),
     ("recurrent", "float32"),
     ("recurrent_forks", "float32"),
     *(("quantized", kind) for kind in FORMATS),

@@ -12,6 +12,7 @@ from edifice_tt.engine.capacity import Sampling, cache_bytes, check_capacity, ne
 from edifice_tt.engine.decoder import Decoder
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.engine.workspace import workspace_of
+from edifice_tt.nn import cache as kv_caches
 from edifice_tt.nn.buffers import view
 from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.cpu import team as teams
@@ -169,6 +170,18 @@ def test_a_model_is_loaded_with_it_and_a_pool_says_so(lm, tmp_path):
     assert (loaded.kv_dtype, pool.settings["kv_dtype"]) == ("float16", "float16")
     exact = made()
     assert "kv_dtype" not in et.generate(exact, "q", n=1, max_tokens=2).settings
+
+
+def test_a_gpu_keeps_halves_and_a_cpu_floats_unless_it_is_told(monkeypatch):
+    found = {"METAL": "metal", "CUDA": "cuda", "CL": "opencl"}
+    has = {"METAL": ["float32", "float16"], "CUDA": ["float32", "float16"], "CL": ["float32"]}
+    monkeypatch.setattr(kv_caches, "dialect_of", found.get)
+    monkeypatch.setattr(kv_caches, "supported_dtypes", lambda device: has.get(device, ["float16"]))
+    monkeypatch.setattr(kv_caches, "choose_dtype", lambda dtype, device, of: dtype)
+    chosen = {device: kv_caches.choose_kv_dtype(None, device) for device in (*found, "WEBGPU")}
+    assert chosen == {"METAL": "float16", "CUDA": "float16", "CL": "float32", "WEBGPU": "float32"}
+    assert kv_caches.choose_kv_dtype(None, "CPU") == "float32"
+    assert kv_caches.choose_kv_dtype("float32", "METAL") == "float32"
 
 
 def test_a_pool_goes_on_only_with_what_it_was_begun_with(tmp_path):

@@ -98,6 +98,7 @@ def test_the_memory_is_that_of_the_device_and_the_dtype(home, monkeypatch):
     monkeypatch.setattr(local_models, "open_device", lambda device: device)
     monkeypatch.setattr(local_models, "choose_dtype", lambda dtype, device: dtype)
     monkeypatch.setattr(local_models, "available_bytes", asked.append)
+    monkeypatch.setattr(local_models, "choose_kv_dtype", lambda dtype, device: "float16")
     half = {
         name: (1, a.shape, a.astype(np.float16).tobytes()) for name, a in llama_weights().items()
     }
@@ -106,7 +107,7 @@ def test_the_memory_is_that_of_the_device_and_the_dtype(home, monkeypatch):
     for keeps, size in ((True, 2), (False, 4)):
         monkeypatch.setattr(local_models, "keeps_blocks", lambda device, keeps=keeps: keeps)
         told = {one.name: one for one in et.local_models("METAL")}[str(path)]
-        assert (told.memory_bytes, told.fits) == (size * whole + cache, None)
+        assert (told.memory_bytes, told.fits) == (size * whole + cache // 2, None)
     assert asked == ["METAL", "METAL"]
 
 

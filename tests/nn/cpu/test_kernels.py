@@ -111,6 +111,28 @@ def test_halves_have_the_bits_of_the_floats_that_they_stand_for(rng, size):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("widen(room + s * E, from + s * stride, E)", "widen(room + s * E, from + s * E, E)"),
+        (
+            "for (; k < size; k++) out[k] = floats_of",
+            "for (; k < size - 1; k++) out[k] = floats_of",
+        ),
+        ("mix_of(out, p + s, width", "mix_of(out, p, width"),
+    ],
+)
+def test_a_wrong_reading_of_halves_would_be_seen(rng, right, wrong, tmp_path, monkeypatch):
+    q = Tensor(normal(rng, 3, 3, 4, 22))
+    shared = Memory(Tensor(normal(rng, 2, 1, 71, 2, 22)), Tensor(np.array([70], dtype=np.int32)))
+    halves, _ = halved([shared, memories(rng, 3, 22)[1]])
+    kernel = kernel_of(monkeypatch, lambda: ops.attention(q, halves))
+    assert right in kernel.source
+    found = run_here(kernel._replace(source=kernel.source.replace(right, wrong)), "", tmp_path)
+    assert np.abs(found - ops.attention_formula(q, halves).numpy()).max() > 1e-3
+
+
+@pytest.mark.slow
 def test_the_gradient_of_attention_is_that_of_its_formula(rng):
     q, kv = normal(rng, 2, 3, 4, 6), normal(rng, 2, 2, 3, 2, 6)
     gradients = []
