@@ -1,4 +1,4 @@
-"""How far rounded activations are from float32: log-probabilities of next tokens, KL, top tokens.
+"""How far rounded activations, keys and values are from float32: log-probabilities, KL, top tokens.
 
 Over the texts that the tests hold (prompts and their greedy continuations) and over prose, the
 documentation of this project; llama.cpp, which rounds as well, is measured alike.
@@ -18,11 +18,13 @@ from tinygrad import Tensor
 from tinygrad.nn.state import safe_load
 
 import edifice_tt as et
+from edifice_tt.nn.cache import KVCache
 
 ROOT = Path(__file__).parent.parent
 REFERENCES = ROOT / "tests" / "references" / "smollm2_visible"
 PIECE, PIECES = 256, 8  # tokens of a piece of prose, and how many
 LLAMA = "llama_cpp_lm"
+KEPT = "float16 keys and values"
 
 
 def main() -> None:
@@ -41,6 +43,8 @@ def main() -> None:
         for ids in pieces:
             ours, rounded = (logprobs(lm(Tensor([ids])).logits.numpy()[0]) for lm in (exact, int8))
             theirs = {"edifice_tt int8": rounded}
+            for name_of, lm in ((KEPT, exact.model), (f"int8, {KEPT}", int8.model)):
+                theirs[f"edifice_tt {name_of}"] = logprobs(kept_logits(lm, ids))
             if LLAMA in peers:
                 theirs[PEERS[LLAMA]] = logprobs(llama_logits(peers[LLAMA], ids))
             for subject, other in theirs.items():
@@ -50,7 +54,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(found, indent=1))
         return
-    print(f"{MODEL}: distance from activations in float32\n")
+    print(f"{MODEL}: distance from float32\n")
     for name, rows in found.items():
         for subject, figures in rows.items():
             print(f"{name}, {subject}: {', '.join(f'{k} {v:.4g}' for k, v in figures.items())}")
@@ -67,6 +71,13 @@ def prose(lm: Any, pieces: int) -> list[list[int]]:
     files = (ROOT / "docs" / name for name in ("write-a-scorer.md", "hooks.md"))
     ids = lm.tokenizer.encode("".join(file.read_text(encoding="utf-8") for file in files))
     return [ids[i * PIECE : (i + 1) * PIECE] for i in range(pieces)]
+
+
+def kept_logits(lm: Any, ids: list[int]) -> np.ndarray:
+    """The logits behind each token, which reads what was kept of those before it in 16 bits."""
+    cache = KVCache.empty(lm.config.backbone, 1, len(ids), lm.device, "float16")
+    logits: np.ndarray = lm.logits(lm.read(Tensor([ids]), cache)).numpy()[0]
+    return logits
 
 
 def llama_logits(peer: Any, ids: list[int]) -> np.ndarray:

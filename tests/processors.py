@@ -35,7 +35,7 @@ def kernel_of(monkeypatch, call):
         patch.setattr(cpu, "call", catch)
         call()
     [(name, source, written, read)] = caught
-    zeros = [np.zeros(tensor.shape, np.float32) for tensor in written.values()]
+    zeros = [np.zeros(tensor.shape, tensor.dtype.fmt) for tensor in written.values()]
     return Kernel(name, source, zeros, [np.ascontiguousarray(t.numpy()) for t in read.values()])
 
 

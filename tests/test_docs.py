@@ -247,6 +247,7 @@ def test_options_in_the_pages_are_real():
                 "--dtype": "float16",
                 "--batch-size": "8",
                 "--activations": "int8",
+                "--kv-dtype": "float16",
                 "--template-option": "enable_thinking=false",
             }.get(option, "CPU")
             help_of(["generate", "q", option, value])

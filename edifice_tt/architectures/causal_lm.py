@@ -108,12 +108,14 @@ class CausalLM(Copies, Described):
     """The model. The loader of its weights sets `name` and `tokenizer`.
 
     The loader also sets `activations` ("float32": not rounded, or "int8") and `dtype`, the type
-    that weights were rounded to (None: as stored in the file).
+    that weights were rounded to (None: as stored in the file). `kv_dtype` is what keys and values
+    are kept as, "float32" or "float16"; it may be set later, too.
     """
 
     architecture = NAME
     activations = "float32"
     dtype: str | None = None
+    kv_dtype = "float32"
     mapped_file: MappedFile | None = None  # the file that holds the weights
 
     def __init__(self, config: CausalLMConfig, rng: np.random.Generator | None = None) -> None:

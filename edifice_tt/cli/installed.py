@@ -42,6 +42,7 @@ def register(add: Add) -> None:
         "--model",
         help="also say whether this model fits, and with how many candidates, before it is loaded",
     )
+    options.add_kv_dtype(doctor)
     models = add(
         "models", _models, "show the models that are here, and those to pull", options.add_device
     )
@@ -169,9 +170,10 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     settings, found = _settings()
     device = arguments.device or settings.get("device")
+    kept = arguments.kv_dtype or settings.get("kv_dtype")
     checks = []
     for check in chain(
-        doctor.diagnose(device, arguments.quick, terminal.say, arguments.model), found
+        doctor.diagnose(device, arguments.quick, terminal.say, arguments.model, kept), found
     ):
         checks.append(check)
         if not arguments.json:  # at once, since some take seconds

@@ -7,6 +7,7 @@ from typing import Any
 import edifice_tt as et
 from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
+from edifice_tt.cli.settings import LOADING
 from edifice_tt.cli.texts import stop_text
 from edifice_tt.cli.work import Work
 from edifice_tt.contract.registry import load_registry, scorer
@@ -72,7 +73,7 @@ def load_judge(arguments: argparse.Namespace, lm: Any = None, alone: bool = Fals
     if arguments.judge is None:
         return et.load_reward(lm, **how)
     terminal.say(f"loading {arguments.judge}")
-    how |= {name: getattr(arguments, name) for name in ("device", "dtype", "activations")}
+    how |= {name: getattr(arguments, name) for name in LOADING}
     if not alone and locate(arguments.judge)[0].is_dir():
         how["activations"] = "float32"  # which was asked of the model that samples
     return et.load_reward(arguments.judge, **how)

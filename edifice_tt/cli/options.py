@@ -41,6 +41,14 @@ def add_device(command: Group) -> None:
     command.add_argument("--device", help="tinygrad device, for example METAL, CUDA, CL or CPU")
 
 
+def add_kv_dtype(command: Group) -> None:
+    command.add_argument(
+        "--kv-dtype",
+        metavar="KIND",
+        help="keep keys and values as float32 (default), or float16: half the memory of a text",
+    )
+
+
 def add_loading(command: argparse.ArgumentParser, named: bool = False) -> None:
     """Add how a model is loaded; if `named`, its name, too."""
     model = command.add_argument_group("the model")
@@ -64,6 +72,7 @@ def add_loading(command: argparse.ArgumentParser, named: bool = False) -> None:
         help="store the weights as float32, float16 or bfloat16 (default: the blocks of a GGUF "
         "file stay where the device has kernels for them, else float32)",
     )
+    add_kv_dtype(model)
     take_settings(command, LOADING)
 
 
@@ -72,7 +81,7 @@ def load(arguments: argparse.Namespace, model: str, devices: Sequence[str] | Non
     import edifice_tt as et
 
     device = devices[0] if devices else arguments.device
-    how = {name: getattr(arguments, name) for name in ("dtype", "activations")}
+    how = {name: getattr(arguments, name) for name in ("dtype", "activations", "kv_dtype")}
     with terminal.Working() as working:
         working.begin(f"loading {model}")
         return et.load_pretrained(model, device=device, **how)

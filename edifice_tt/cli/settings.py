@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from edifice_tt.contract.errors import EdificeError, unknown_name
 
 PROJECT, TABLE = Path("pyproject.toml"), "tool.edifice-tt"
-LOADING = ("device", "activations", "dtype")
+LOADING = ("device", "activations", "dtype", "kv_dtype")
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(("model", "system", *LOADING), ((str,), 'text, as in "CPU"')),
     **dict.fromkeys(

@@ -20,16 +20,17 @@ def diagnose(
     quick: bool = False,
     say: Callable[[str], None] = lambda line: None,
     model: str | None = None,
+    kv_dtype: str | None = None,
 ) -> Iterator[Check]:
     """Check versions, compiler, devices, plugins, memory, numbers and, unless `quick`, speed.
 
     Each check is given as soon as it is made. `say` is called with one line before each slow check.
-    A `model` is checked for whether it fits.
+    A `model` is checked for whether it fits, with keys and values of `kv_dtype`.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)  # failed plugins are among the checks
         checks = []
-        for check in _examine(device, say, model):
+        for check in _examine(device, say, model, kv_dtype):
             checks.append(check)
             yield check
         if not quick and passed(checks):  # the speed of wrong results is of no interest
@@ -37,7 +38,9 @@ def diagnose(
             yield speed.check_speed(open_device(device), say, has_model)
 
 
-def _examine(device: str | None, say: Callable[[str], None], model: str | None) -> Iterator[Check]:
+def _examine(
+    device: str | None, say: Callable[[str], None], model: str | None, kv_dtype: str | None
+) -> Iterator[Check]:
     yield from machine.check_versions()
     yield machine.check_compiler()
     say("devices")
@@ -53,7 +56,7 @@ def _examine(device: str | None, say: Callable[[str], None], model: str | None) 
     yield speed.find_model()
     yield from machine.check_plugins()
     if model is not None:
-        yield machine.check_fit(model, opened)
+        yield machine.check_fit(model, opened, kv_dtype)
     yield from numbers.check_numbers(opened, say)
 
 

@@ -13,6 +13,7 @@ from edifice_tt.engine.capacity import Sampling, needed_bytes, weight_bytes
 from edifice_tt.machine.memory import available_bytes, in_words
 from edifice_tt.machine.toolchain import devices_beside, find_clang, how_to_get_clang, list_devices
 from edifice_tt.nn.buffers import in_memory
+from edifice_tt.nn.cache import choose_kv_dtype
 from edifice_tt.nn.stored.blocks import keeps_blocks
 from edifice_tt.nn.stored.halves import supported_dtypes
 from edifice_tt.version import __version__
@@ -85,13 +86,14 @@ def default_model_bytes(device: str) -> int:
     return needed + blocks + (0 if keeps_blocks(device) else weight_bytes(lm))
 
 
-def check_fit(model: str, device: str) -> Check:
+def check_fit(model: str, device: str, kv_dtype: str | None = None) -> Check:
     """Whether a model fits on a device, and how many of its candidates decode together."""
     try:
         path, name = locate(model)
         if not is_gguf(path):
             return Check("fit", f"{name} is no GGUF file, so its size is told when it is loaded")
         lm, weights = size_gguf(path, device)
+        lm.kv_dtype = choose_kv_dtype(kv_dtype, device)
     except (EdificeError, ValueError) as error:
         return Check("fit", reason_of(error), False, "name another --model")
     tokens = min(ANSWER, lm.config.context_length - 1)

@@ -1,15 +1,17 @@
 """Estimates how much memory sampling needs, before it begins. Knows sizes; runs nothing.
 
-A token costs `2 * L * K * E * 4` bytes of keys and values: once for the prompt, once per row for
-answers. A recurrent layer has a state in their place, of one size for all lengths. The decoder
-rounds rows and tokens up to powers of two. On a GPU that memory is allocated at once; on a CPU only
-pages that are written count. Existing buffers are not counted again.
+A token costs `2 * L * K * E` numbers of keys and values: once for the prompt, once per row for
+answers. They are of 4 bytes, or 2 in float16. A recurrent layer has a state in their place, of one
+size for all lengths. The decoder rounds rows and tokens up to powers of two. On a GPU that memory
+is allocated at once; on a CPU only pages that are written count. Existing buffers are not counted
+again.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from tinygrad import dtypes
 from tinygrad.nn.state import get_parameters
 
@@ -20,10 +22,11 @@ from edifice_tt.engine.workspace import spare_decoder
 from edifice_tt.machine.memory import available_bytes, check_room
 from edifice_tt.machine.toolchain import devices_beside
 from edifice_tt.nn.buffers import in_memory
+from edifice_tt.nn.cache import KV_DTYPES, kv_dtype_of
 from edifice_tt.nn.cpu.kernels import MEMBERS
 from edifice_tt.nn.cpu.layer import scratch_floats
 
-FLOAT = 4  # bytes; keys, values and sums are float32, whatever the weights are
+FLOAT = 4  # bytes; sums are float32, whatever weights, keys and values are
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def check_capacity(
     """Raise `EdificeError` when sampling is known to need more memory than is free.
 
     `prompt` and `tokens` are the numbers of tokens of the prompt and, at most, of an answer. The
-    error names what would fit: a smaller batch, shorter answers, or 16-bit weights.
+    error names what would fit: a smaller batch, shorter answers, or 16 bits a number.
     """
     task = Sampling(prompt, n, tokens, batch_size, tuple(devices_for(lm, devices, n, prompt)))
     needed = needed_bytes(lm, task)
@@ -72,19 +75,25 @@ def check_capacity(
             check_room(f"sampling {n} candidates", size, available, device, advice)
 
 
-def needed_bytes(lm: CausalLM, task: Sampling) -> dict[str, int]:
-    """The bytes that sampling will allocate on each device; CPU devices are one memory."""
+def needed_bytes(lm: CausalLM, task: Sampling, kv_dtype: str | None = None) -> dict[str, int]:
+    """The bytes that sampling will allocate on each device; CPU devices are one memory.
+
+    `kv_dtype` is another than the model's.
+    """
     config, needed = lm.config, dict.fromkeys(task.devices, 0)
+    kept = kv_dtype or kv_dtype_of(lm)
     span = cache_size(1, task.prompt_size)[1] + cache_size(task.together, task.tokens)[1]
     for device in task.devices:
         decoder = spare_decoder(lm, device)
         size = cache_size(task.together, task.tokens)
         if device in task.decoding and (decoder is None or size not in decoder.caches):
-            needed[device] += cache_bytes(config, *_cached(device, task.together, task.tokens))
+            needed[device] += cache_bytes(
+                config, *_cached(device, task.together, task.tokens), kept
+            )
         own = device == task.devices[0] or not in_memory(device)
         room = decoder.prefix.capacity if decoder and decoder.prefix else 0
         if own and room < task.prompt_size:
-            needed[device] += cache_bytes(config, *_cached(device, 1, task.prompt_size))
+            needed[device] += cache_bytes(config, *_cached(device, 1, task.prompt_size), kept)
         if decoder is None:
             needed[device] += workspace_bytes(config, device, task.together, span)
             if device != lm.device and not in_memory(device):
@@ -99,9 +108,11 @@ def _cached(device: str, rows: int, tokens: int) -> tuple[int, int]:
     return (most[0], tokens) if in_memory(device) else most
 
 
-def cache_bytes(config: CausalLMConfig, rows: int, tokens: int) -> int:
+def cache_bytes(
+    config: CausalLMConfig, rows: int, tokens: int, kv_dtype: str = KV_DTYPES[0]
+) -> int:
     """Keys and values of every token, and the states of every row."""
-    return FLOAT * config.backbone.cache_size(rows, tokens)
+    return config.backbone.cache_bytes(rows, tokens, np.dtype(kv_dtype).itemsize)
 
 
 def workspace_bytes(config: CausalLMConfig, device: str, rows: int, span: int) -> int:
@@ -126,9 +137,9 @@ def weight_bytes(lm: Any) -> int:
 
 
 def _advise(lm: CausalLM, task: Sampling, device: str, available: int) -> str:
-    def fits(saved: int = 0, **other: int) -> bool:
+    def fits(saved: int = 0, kv_dtype: str | None = None, **other: int) -> bool:
         changed = Sampling(**{**vars(task), **other})
-        return needed_bytes(lm, changed).get(device, 0) - saved <= available
+        return needed_bytes(lm, changed, kv_dtype).get(device, 0) - saved <= available
 
     batches = [size for size in (64, 32, 16, 8, 4, 2, 1) if size < task.together]
     rooms = [ROOM << i for i in range(20, -1, -1) if ROOM << i < task.tokens]
@@ -141,6 +152,8 @@ def _advise(lm: CausalLM, task: Sampling, device: str, available: int) -> str:
     wide = sum(w.nbytes() // 2 for w in get_parameters(lm) if w.dtype == dtypes.float32)
     if wide and fits(saved=wide):
         ways.append("dtype=float16")
+    if kv_dtype_of(lm) != "float16" and fits(kv_dtype="float16"):
+        ways.append("kv_dtype=float16")
     if task.prompt_size > ROOM and fits(prompt_size=ROOM):
         ways.append("a shorter prompt")
     *most, last = ways or ["a smaller model, or a device with more memory"]

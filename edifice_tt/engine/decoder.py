@@ -19,7 +19,7 @@ from edifice_tt.engine.held import Held
 from edifice_tt.engine.programs import LinkedStep, Programs
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.nn.buffers import in_memory
-from edifice_tt.nn.cache import KVCache, Layers
+from edifice_tt.nn.cache import KVCache, Layers, kv_dtype_of
 from edifice_tt.nn.cpu.team import Team, gather
 
 CHUNK = 64  # tokens that a prompt is read in: one compiled shape serves every prompt
@@ -132,7 +132,8 @@ class Decoder:
 
     def _make_cache(self, rows: int, capacity: int) -> KVCache:
         with exclusive:
-            return KVCache.empty(self.model.config.backbone, rows, capacity, self.model.device)
+            lm, kept = self.model, kv_dtype_of(self.model)
+            return KVCache.empty(lm.config.backbone, rows, capacity, lm.device, kept)
 
     def _forget(self, cache: KVCache) -> None:
         """Drop the steps and copies that were linked to a cache, to free its memory."""

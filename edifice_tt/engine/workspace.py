@@ -16,6 +16,7 @@ from edifice_tt.engine.decoder import Decoder
 from edifice_tt.engine.programs import Programs
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.nn.buffers import buffers_of, in_memory, replicate, trace
+from edifice_tt.nn.cache import kv_dtype_of
 
 SPARE = 2  # workspaces that are kept for the next calls
 
@@ -58,7 +59,7 @@ class _Shared:
     """What the workspaces of a model share: programs, and weights copied to other devices."""
 
     def __init__(self, model: CausalLM) -> None:
-        self.weights = buffers_of(model)
+        self.weights, self.kv_dtype = buffers_of(model), kv_dtype_of(model)
         self._model = ref(model)  # weak, or the table of all models would keep every model alive
         self._device = model.device
         self._programs = Programs(self.model)
@@ -89,11 +90,11 @@ _lock = Lock()
 @contextmanager
 def workspace_of(model: CausalLM) -> Iterator[Workspace]:
     """Provide a workspace of the model within this context."""
-    weights, now = buffers_of(model), trace(model)
+    weights, kept, now = buffers_of(model), kv_dtype_of(model), trace(model)
     with _lock:
         shared = _shared.get(model)
         # Steps read the buffers that they were linked to; weights put in their place need others.
-        if shared is None or shared.weights != weights:
+        if shared is None or shared.weights != weights or shared.kv_dtype != kept:
             shared = _shared[model] = _Shared(model)
         workspace = shared.spare.pop() if shared.spare else Workspace(shared)
     workspace.keep_up_with(now)
@@ -110,5 +111,6 @@ def spare_decoder(model: CausalLM, device: str) -> Decoder | None:
     """The decoder that the model's next call will use on a device, if there is one."""
     with _lock:
         shared = _shared.get(model)
-        spare = shared.spare[-1] if shared and shared.spare else None
+        alike = shared is not None and shared.kv_dtype == kv_dtype_of(model)
+        spare = shared.spare[-1] if shared and alike and shared.spare else None
     return spare.by_device.get(device) if spare else None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from tinygrad import Tensor, UOp, dtypes
@@ -10,15 +11,17 @@ from edifice_tt.nn.buffers import in_memory, view, wrap, zeros
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu.kernels import HEADER
 from edifice_tt.nn.ops import Memory
+from edifice_tt.nn.stored.halves import choose_dtype
 
+KV_DTYPES = ("float32", "float16")  # of keys and values; all that is reckoned stays float32
 STATES = 2  # dimensions of a recurrent layer's buffer, (B, numbers)
 
 
 class Layers(tuple[Tensor, ...]):
     """The buffers of a cache, one per layer. Equal to nothing but itself.
 
-    A layer with attention has its keys and values (2, B, S, K, E), a recurrent one the states
-    (B, numbers) behind the last token that was read.
+    A layer with attention has its keys and values (2, B, S, K, E), in one of `KV_DTYPES`. A
+    recurrent one has the float32 states (B, numbers) behind the last token that was read.
     So a step that was linked to these buffers is found by them alone, and keeps them alive.
     """
 
@@ -53,13 +56,21 @@ class KVCache:
     of_long: bool = False
 
     @classmethod
-    def empty(cls, config: BackboneConfig, batch: int, capacity: int, device: str) -> "KVCache":
+    def empty(
+        cls,
+        config: BackboneConfig,
+        batch: int,
+        capacity: int,
+        device: str,
+        kv_dtype: str = KV_DTYPES[0],
+    ) -> "KVCache":
         attended = (2, batch, capacity, config.num_kv_heads, config.head_dim)
         states = (batch, config.state_size)
+        check_kv_dtype(kv_dtype)
         # Zeros, not empty: a masked position still multiplies its value by a weight of 0. In memory
         # they take none until they are written to.
         arrays = [
-            zeros(*(states if layer in config.recurrent_layers else attended))
+            zeros(*states) if layer in config.recurrent_layers else zeros(*attended, dtype=kv_dtype)
             for layer in range(config.num_layers)
         ]
         if in_memory(device):
@@ -158,6 +169,24 @@ class KVCache:
         places = Tensor.arange(self.batch * tokens)
         listed = (places < count).where(at, -1)
         return (listed.unsqueeze(0) == places.unsqueeze(1)).any(1).reshape(self.batch, tokens)
+
+
+def check_kv_dtype(kv_dtype: str | None) -> None:
+    """Raise `ValueError` unless it is None or one of `KV_DTYPES`."""
+    if kv_dtype is not None and kv_dtype not in KV_DTYPES:
+        raise ValueError(f"kv_dtype={kv_dtype!r} must be 'float32' or 'float16'")
+
+
+def choose_kv_dtype(kv_dtype: str | None, device: str) -> str:
+    """The dtype asked for, by default float32; as `choose_dtype` where the device has it not."""
+    check_kv_dtype(kv_dtype)
+    return choose_dtype(kv_dtype, device, "keys and values") or KV_DTYPES[0]
+
+
+def kv_dtype_of(model: Any) -> str:
+    """What a model's keys and values are kept as; a plugin's need not say it."""
+    kept: str = getattr(model, "kv_dtype", KV_DTYPES[0])
+    return kept
 
 
 def count_up(start: int | UOp, tokens: int, device: str) -> Tensor:

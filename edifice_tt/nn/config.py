@@ -271,11 +271,11 @@ class BackboneConfig(LayerOptions):
             + (2 * heads + self.delta_value_size)
         )
 
-    def cache_size(self, rows: int, tokens: int) -> int:
-        """The numbers that are kept of so many texts of so many tokens."""
+    def cache_bytes(self, rows: int, tokens: int, of_number: int = 4) -> int:
+        """What is kept of so many texts; keys and values are numbers of so many bytes."""
         recurrent = len(self.recurrent_layers)
         of_token = 2 * (self.num_layers - recurrent) * self.num_kv_heads * self.head_dim
-        return rows * (of_token * tokens + recurrent * self.state_size)
+        return rows * (of_number * of_token * tokens + 4 * recurrent * self.state_size)
 
 
 def _either(values: list[int]) -> str:

@@ -134,7 +134,11 @@ def attention(q: Tensor, memories: Sequence[Memory], by: Weighting | None = None
     by = by or Weighting(E**-0.5)
     *shared, own = memories
     batches = [memory.kv.shape[1] for memory in memories]
-    if batches in ([B], [1, B]) and cpu.serves(q, *(memory.kv for memory in memories)):
+    if (
+        batches in ([B], [1, B])
+        and cpu.serves(q)
+        and cpu.keeps(q, *(memory.kv for memory in memories))
+    ):
         counts = [*(memory.seen for memory in shared), own.seen.expand(T)]
         pairs = [(m.kv, count.contiguous()) for m, count in zip(memories, counts, strict=True)]
         return kernels.attention(q, pairs, by, _flat(by))

@@ -32,6 +32,7 @@ def describe_sampling(
 
 
 def rounding_of(lm: CausalLM) -> dict[str, str]:
-    """How a model was rounded after it was read from its file: `activations` and `dtype`."""
-    plain: dict[str, Any] = {"activations": "float32", "dtype": None}  # a plugin's may lack them
+    """What of a model is rounded though its file is not: `activations`, `dtype`, `kv_dtype`."""
+    # A plugin's may lack them.
+    plain: dict[str, Any] = {"activations": "float32", "dtype": None, "kv_dtype": "float32"}
     return {name: v for name, usual in plain.items() if (v := getattr(lm, name, usual)) != usual}

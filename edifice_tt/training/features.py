@@ -63,8 +63,10 @@ class Source:
             raise ValueError(f"positions={positions!r} must be one of {', '.join(POSITIONS)}")
         digest = tokenizer_digest(lm)
         layer = check_layer(lm, layer)
-        # Rounding activations changes the states, though not the model's fingerprint.
-        model = "-".join([lm.fingerprint, *rounding_of(lm).values()])
+        # Rounding changes the states, though not the model's fingerprint.
+        rounded = rounding_of(lm)
+        of_kv = [f"kv_{rounded.pop('kv_dtype')}"] if "kv_dtype" in rounded else []
+        model = "-".join([lm.fingerprint, *rounded.values(), *of_kv])
         return cls(model, digest, layer, positions, lm.config.hidden_size)
 
 

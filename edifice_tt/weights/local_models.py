@@ -94,7 +94,7 @@ def _look(
         path = locate()
         size = sum(one.stat().st_size for one in _files(path))
         family, config, stored = _describe(path, *on)
-        memory = stored + 4 * config.backbone.cache_size(1, catalog.CONTEXT)
+        memory = stored + config.backbone.cache_bytes(1, catalog.CONTEXT)
     except Exception as error:  # one that is broken hides no other
         problem = one_line(error).removeprefix(f"{path}: ")
     fits = None if memory is None or free is None else memory <= free

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import EdificeError
+from edifice_tt.nn.cache import kv_dtype_of
 from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.sampling.generate import check_memory, sample
@@ -27,6 +28,7 @@ class Loading:
     device: str | None
     dtype: str | None
     activations: str
+    kv_dtype: str
     fingerprint: str
 
     @classmethod
@@ -34,11 +36,13 @@ class Loading:
         """As the driver has loaded it; a path holds from any folder."""
         named = str(Path(model).resolve()) if Path(model).exists() else model
         activations = how.get("activations") or "float32"
-        return cls(named, how.get("device"), how.get("dtype"), activations, lm.fingerprint)
+        how_far = how.get("dtype"), activations, kv_dtype_of(lm)
+        return cls(named, how.get("device"), *how_far, lm.fingerprint)
 
     def load(self) -> CausalLM:
         """The model. Raises `EdificeError` for another than the driver's."""
-        lm = load_pretrained(self.model, self.device, self.dtype, self.activations)
+        how = self.dtype, self.activations, self.kv_dtype
+        lm = load_pretrained(self.model, self.device, *how)
         if lm.fingerprint != self.fingerprint:
             raise EdificeError(
                 f"{self.model} has the fingerprint {lm.fingerprint} here, and the driver's has "

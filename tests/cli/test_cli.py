@@ -933,6 +933,14 @@ def test_an_unknown_dtype_is_told_before_loading(run):
     check_mistake(found, "unknown dtype 'float61'", "'float16'")
 
 
+@pytest.mark.parametrize("command", [("generate", "q"), ("chat",), ("score", "p")], ids=str)
+def test_an_unknown_dtype_of_keys_and_values_is_told_before_loading(run, pool_file, command):
+    argv = [pool_file if word == "p" else word for word in command]
+    model = ("--judge" if command[0] == "score" else "--model", "smollm2-135m")
+    found = run(*argv, *model, "--kv-dtype", "float61")
+    check_mistake(found, "--kv-dtype float61 must be 'float32' or 'float16'")
+
+
 def test_a_dtype_that_the_device_lacks_is_one_line_and_the_answers_come(run, tiny_lm, monkeypatch):
     def load(model, **options):
         warnings.warn("device 'CPU' has no float16", PrecisionWarning, stacklevel=2)

@@ -55,6 +55,7 @@ model = "m"
 device = "CPU"
 dtype = "float16"
 activations = "float32"
+kv_dtype = "float16"
 devices = ["CPU:0", "CPU:1"]
 n = 3
 seed = 5

@@ -38,7 +38,7 @@ def whole(tmp_path):
 
 def fill(path, executor, resume=False, fingerprint="f1", **options):
     told, request = [], make_request(**{**OPTIONS, **options})
-    loading = Loading("formula", None, None, "float32", fingerprint)
+    loading = Loading("formula", None, None, "float32", "float32", fingerprint)
     with open_run(FormulaModel(), PROBLEMS, path, request, resume=resume) as run:
         failed = sample_by(executor, run, loading, told.append, lambda candidate: None)
     return failed, told, run.num_made

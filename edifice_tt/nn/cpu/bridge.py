@@ -45,6 +45,14 @@ def serves(*tensors: Tensor | None, weights: Sequence[Tensor] = ()) -> bool:
     )
 
 
+def keeps(q: Tensor, *memories: Tensor) -> bool:
+    """Whether attention of such queries can read keys and values as these Tensors hold them."""
+    kept = {memory.dtype for memory in memories}
+    alike = all(memory.device == q.device for memory in memories)
+    fixed = all(isinstance(size, int) and size for memory in memories for size in memory.shape)
+    return alike and fixed and len(kept) == 1 and kept <= {dtypes.float32, dtypes.float16}
+
+
 def _is_of_halves(weight: Tensor) -> bool:
     return weight.dtype in _HALVES and weight.ndim == 2 and weight.shape[1] % ROW == 0
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from tinygrad import Tensor, dtypes
+from tinygrad.dtype import DType
 
 from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.cpu.formats import formats_in_c
@@ -29,11 +30,11 @@ C_ROOMS = (
 
 
 @cache
-def library(*kinds: str) -> str:
-    """The C of every kernel, for weights of these kinds."""
+def library(*kinds: str, kept: DType = dtypes.float32) -> str:
+    """The C of every kernel, for weights of these kinds, and keys and values kept as that dtype."""
     sizes = {"GROUP": GROUP, "QUERY_ROWS": QUERY_ROWS, "MOST_COLUMNS": MOST_COLUMNS}
     sizes |= {"ROUNDED_BYTES": ROUNDED_BYTES, "MEMBERS": MEMBERS, "PARTS_EACH": PARTS_EACH}
-    sizes |= {"GAP": GAP}
+    sizes |= {"GAP": GAP, "KEPT_HALVES": int(kept == dtypes.float16)}
     folder = Path(__file__).with_name("c")
     first, *rooms = ((folder / f"{room}.c").read_text(encoding="utf-8") for room in C_ROOMS)
     defines = [f"#define {name} {size}" for name, size in sizes.items()]
@@ -204,6 +205,7 @@ def attention(
     read["own"], read["seen"] = own, seen
     width = by.width(prefix_room + room)
     kind = f"{crc32(by.c.encode()):x}"
+    kind += "_halves" if own.dtype == dtypes.float16 else ""
     name = "_".join(map(str, ["attention", B, T, H, K, E, prefix_room, room, kind]))
     body = f"""_Alignas(LINE) float p[QUERY_ROWS * {H // K} * {width}];
     int batch[{B * T}], sees[{B * T}];
@@ -214,4 +216,5 @@ def attention(
     attend((attention){{out, q, {B * T}, {H}, {K}, {E}, {prefix}, {prefix_room}, {common}, own,
                         {room}, {own.shape[1]}, batch, sees, {by.c}, p, {width}}}, 0);"""
     out = Tensor.invalids(B, T, H, E, dtype=dtypes.float32, device=q.device)
-    return cpu.call(name, library(), body, {"out": out}, read, gradient_of(formula))[0]
+    source = library(kept=own.dtype)
+    return cpu.call(name, source, body, {"out": out}, read, gradient_of(formula))[0]

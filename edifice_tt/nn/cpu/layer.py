@@ -136,9 +136,10 @@ def call_layer(
     """A whole layer, x (B, T, D) -> (B, T, D), behind what `own` and `prefix` hold.
 
     `tables` are cos and sin of all positions, or None. `own` (2, B, S, K, E) takes the new keys and
-    values, in place; of a recurrent layer it is the states (B, numbers). `rows` (see `KVCache`)
-    says what both hold, and which rows are wanted. In halves it is two programs, of which the first
-    writes the keys and values; they have no gradient, and a recurrent layer has no halves.
+    values, in place, in its own dtype; of a recurrent layer it is the states (B, numbers). `rows`
+    (see `KVCache`) says what both hold, and which rows are wanted. In halves it is two programs, of
+    which the first writes the keys and values; they have no gradient, and a recurrent layer has no
+    halves.
     """
     B, T, D = x.shape
     c, by = layer.config, layer.by
@@ -146,7 +147,7 @@ def call_layer(
     if own is None:
         shape = (B, c.state_size) if layer.is_recurrent else (2, B, T, K, E)
         own = Tensor.invalids(*shape, dtype=dtypes.float32, device=x.device)
-    place = 1 if layer.is_recurrent else 2
+    place, kept = 1 if layer.is_recurrent else 2, own.dtype
     room, prefix_room = own.shape[place], 0 if prefix is None else prefix.shape[place]
     width = 0 if layer.is_recurrent else by.width(prefix_room + room)
     rounds = any(weight.out is not None for weight in layer.weights.values())
@@ -161,7 +162,7 @@ def call_layer(
     form = layer.form(arguments)
     arguments.read |= {} if prefix is None else {"prefix": prefix}
     arguments.read |= {} if rows is None else {"rows": rows}
-    kind = crc32(f"{form}{tables is None}{rows is None}".encode())
+    kind = crc32(f"{form}{tables is None}{rows is None}{kept}".encode())
     name = f"block_{B}_{T}_{D}_{room}_{prefix_room}_{kind:x}"
     turns = "0, 0" if tables is None else "cos, sin"
     shared, seen, at, wanted = ("rows[0]", "rows[1] + 1", f"rows + {HEADER}", "rows[2]")
@@ -174,11 +175,11 @@ def call_layer(
 
     def call(halves: str, into: str, queries: str, written: dict[str, Tensor]) -> list[Tensor]:
         body = f"""cache tail = {{own, {B}, {room}}};
-            cache common = {{(float *){common}, 1, {prefix_room}}};
+            cache common = {{(void *){common}, 1, {prefix_room}}};
             block({into}, x, {T}, {form}, tail, common, {seen}, {shared}, {at}, {wanted}, {turns},
                   (struct scratch){{{room_of}}}, {halves}, {queries});"""
         written["scratch"] = empty(floats)
-        source = kernels.library(*(weight.kind for weight in layer.weights.values()))
+        source = kernels.library(*(w.kind for w in layer.weights.values()), kept=kept)
         return cpu.call(f"{name}_{halves}", source, body, written, arguments.read, gradient)
 
     out = empty(B, T, D)

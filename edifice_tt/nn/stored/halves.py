@@ -1,7 +1,7 @@
 """Weights of 16 bits: which dtype a device can hold, and how a model's weights become it.
 
-Only the weights of dense layers and of the embedding are narrowed. Gains, biases, scorer heads,
-keys and values stay float32, and so does every sum. Knows no file.
+Only the weights of dense layers and of the embedding are narrowed. Gains, biases and scorer heads
+stay float32, and so does every sum. Knows no file.
 """
 
 import warnings
@@ -41,13 +41,13 @@ def check_dtype(dtype: str | None) -> None:
         raise unknown_name("dtype", dtype, DTYPES)
 
 
-def choose_dtype(dtype: str | None, device: str) -> str | None:
+def choose_dtype(dtype: str | None, device: str, of: str = "weights") -> str | None:
     """The dtype asked for, or float32 with one `PrecisionWarning` where the device has it not."""
     check_dtype(dtype)
     if dtype is None or dtype in (present := supported_dtypes(device)):
         return dtype
     warnings.warn(
-        f"device {device!r} has no {dtype} (it has {', '.join(present)}); the weights are float32",
+        f"device {device!r} has no {dtype} (it has {', '.join(present)}); the {of} are float32",
         PrecisionWarning,
         stacklevel=3,
     )

@@ -16,6 +16,7 @@ from edifice_tt.contract.records import Scorer
 from edifice_tt.contract.scorer_options import check_complete
 from edifice_tt.contract.tracing import blamed, show
 from edifice_tt.machine.exclusive import exclusive
+from edifice_tt.nn.cache import check_kv_dtype
 from edifice_tt.scoring.judges.describe import describe
 from edifice_tt.scoring.judges.judge import Judge
 from edifice_tt.scoring.judges.layout import Layout, check_prompt
@@ -31,6 +32,7 @@ def load_reward(
     device: str | None = None,
     dtype: str | None = None,
     activations: str = "float32",
+    kv_dtype: str | None = None,
     *,
     kind: str | None = None,
     prompt: str | None = None,
@@ -41,26 +43,27 @@ def load_reward(
 ) -> Judge:
     """Load a judge: a Hugging Face folder or a GGUF file with the head of a reward model.
 
-    `model`, `device`, `dtype` and `activations` as in `load_pretrained`. The folder says which
-    `kind` it is. A language model without a head does not, so name it: `plus_minus`, `step_tag`,
-    `yes_no` or `follow_up`. In the `prompt` of `yes_no` {question} and {answer} stand, that of
-    `follow_up` is the next turn. `labels` are the two words of these kinds, the good one first.
-    `label` is the one that counts in a head with several. With a head, `prompt` is the text that is
-    read instead of a chat. `marker` is what stands behind each step, if not the kind's own. A model
-    that is loaded already can judge without a head, its own answers too. `name` is the scorer's
-    name in pools, by default the model's; without a head the kind follows.
+    `model`, `device`, `dtype`, `activations` and `kv_dtype` as in `load_pretrained`. The folder
+    says which `kind` it is. A language model without a head does not, so name it: `plus_minus`,
+    `step_tag`, `yes_no` or `follow_up`. In the `prompt` of `yes_no` {question} and {answer} stand,
+    that of `follow_up` is the next turn. `labels` are the two words of these kinds, the good one
+    first. `label` is the one that counts in a head with several. With a head, `prompt` is the text
+    that is read instead of a chat. `marker` is what stands behind each step, if not the kind's own.
+    A model that is loaded already can judge without a head, its own answers too. `name` is the
+    scorer's name in pools, by default the model's; without a head the kind follows.
 
     Raises `CheckpointError` for a folder without a head or with another than its config says, for
     weights with NaN or infinity, and for a judge without its template. Raises `EdificeError` where
     the vocabulary lacks a token that the kind reads, and `ValueError` for options that do not fit.
     """
     wish = _Wish(kind, prompt, labels, label, marker, name).checked()
-    loading = device, dtype, activations
+    loading = device, dtype, activations, kv_dtype
     if (asked := wish.kind_to_ask(model)) is not None:
         return _of_language_model(model, loading, asked, wish)
     if isinstance(model, CausalLM):
         raise ValueError(f"a loaded language model has no head; give kind={TEXT_KINDS[-1]!r}")
     check_activations(activations)
+    check_kv_dtype(kv_dtype)
     path, known = locate(model)
     if path.is_dir() and activations != "float32":
         raise ValueError(f"activations={activations!r} is for GGUF files, given {path}")
@@ -162,7 +165,7 @@ def _has_head(model: str | os.PathLike[str] | CausalLM) -> bool:
 
 def _of_language_model(
     model: str | os.PathLike[str] | CausalLM,
-    loading: tuple[str | None, str | None, str],
+    loading: tuple[str | None, str | None, str, str | None],
     kind: Kind,
     wish: _Wish,
 ) -> Judge:
@@ -174,8 +177,10 @@ def _of_language_model(
     words = kind.labels if wish.labels is None else wish.labels
     if not _are_two(words):
         raise ValueError(f"labels={wish.labels!r:.60} must be two words, the good one first")
-    if isinstance(model, CausalLM) and loading != (None, None, "float32"):
-        raise ValueError("the model is loaded already; leave out device, dtype and activations")
+    if isinstance(model, CausalLM) and loading != (None, None, "float32", None):
+        raise ValueError(
+            "the model is loaded already; leave out device, dtype, activations and kv_dtype"
+        )
     if _has_head(model):
         raise ValueError(
             f"kind={kind.name!r} is for a language model without a head, and {model} has one; "

@@ -9,6 +9,7 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.json_text import parse_record
 from edifice_tt.machine.toolchain import open_device
+from edifice_tt.nn.cache import choose_kv_dtype
 from edifice_tt.weights.gguf import read_arrays
 from edifice_tt.weights.gguf_header import is_gguf
 from edifice_tt.weights.gguf_model import load_gguf
@@ -80,7 +81,12 @@ class RewardFile:
         raise ValueError(f"label={label!r:.40} is not one of {known:.160}")
 
     def load(
-        self, device: str | None, dtype: str | None, activations: str, label: int | str | None
+        self,
+        device: str | None,
+        dtype: str | None,
+        activations: str,
+        kv_dtype: str | None,
+        label: int | str | None,
     ) -> tuple[CausalLM, Head]:
         """The language model without its head, and the head."""
         score, chosen = self.choose(label)
@@ -88,6 +94,7 @@ class RewardFile:
             lm, layers = self._load_folder(device, dtype)
         else:
             lm, layers = self._load_gguf(device, dtype, activations)
+        lm.kv_dtype = choose_kv_dtype(kv_dtype, lm.device)
         # Between two layers of its own llama.cpp has tanh.
         activation = "tanh" if self.kind.name == "rank" else "relu"
         return lm, Head(tuple(layers), score, chosen, activation)

@@ -7,10 +7,11 @@ one can be compiled and run as well.
 from functools import partial
 
 import numpy as np
+import processors
 import pytest
 from block_formats import blocks, depth_of, each, floats, scales_at, with_scales
 from processors import ARM, kernel_of, normal, run_here, run_on_arm
-from tinygrad import Tensor
+from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_parameters
 
 from edifice_tt.nn import ops
@@ -18,6 +19,7 @@ from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.cache import KVCache, count_up
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu import bridge as cpu
+from edifice_tt.nn.cpu import kernels
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.ops import Memory
 from edifice_tt.nn.stored import blocks as quantized
@@ -89,6 +91,23 @@ def test_a_candidate_s_attention_is_the_same_bits_alone_and_in_a_batch(rng):
         own = Memory(both[1].kv[:, row : row + 1].contiguous(), both[1].seen)
         alone = ops.attention(Tensor(q[row : row + 1]), [both[0], own]).numpy()
         assert (alone[0] == together[row]).all()
+
+
+def halved(both):
+    """Memories of halves, and the floats that these stand for."""
+    halves = [Memory(memory.kv.half().realize(), memory.seen) for memory in both]
+    return halves, [Memory(memory.kv.float().realize(), memory.seen) for memory in halves]
+
+
+@pytest.mark.parametrize("size", [22, 64])
+def test_halves_have_the_bits_of_the_floats_that_they_stand_for(rng, size):
+    """Of 70 positions, which are more than become floats at a time, and of 4."""
+    q = Tensor(normal(rng, 3, 3, 4, size))
+    shared = Memory(Tensor(normal(rng, 2, 1, 71, 2, size)), Tensor(np.array([70], dtype=np.int32)))
+    halves, as_floats = halved([shared, memories(rng, 3, size)[1]])
+    found = ops.attention(q, halves).numpy()
+    assert (found == ops.attention(q, as_floats).numpy()).all()
+    assert found == pytest.approx(ops.attention_formula(q, halves).numpy(), abs=1e-6)
 
 
 @pytest.mark.slow
@@ -193,12 +212,13 @@ def test_a_whole_layer_equals_its_formula(rng, B, T, head_dim):
 
 
 @pytest.mark.slow
-def test_a_whole_layer_behind_a_prompt_equals_its_formula(rng):
+@pytest.mark.parametrize(("kept", "near"), [("float32", 1e-5), ("float16", 2e-4)])
+def test_a_whole_layer_behind_a_prompt_equals_its_formula(rng, kept, near):
     """A shared prompt of 5 tokens, 3 own tokens, then 2 more; two of three rows are wanted."""
     block, x, tables, _ = layer_and_input(rng, 3, 2)
     results = []
     for one_kernel in (True, False):
-        prefix, own = (KVCache.empty(block.config, b, 8, "CPU") for b in (1, 3))
+        prefix, own = (KVCache.empty(block.config, b, 8, "CPU", kept) for b in (1, 3))
         r = np.random.default_rng(3)
         prompt, tail = (Tensor(normal(r, b, t, 42)) for b, t in ((1, 5), (3, 3)))
         read = partial(run_layer, block, tables, one_kernel)
@@ -210,7 +230,7 @@ def test_a_whole_layer_behind_a_prompt_equals_its_formula(rng):
         then = read(x, own.holding(3, prefix, wanted)).numpy()
         results.append((first, then[[0, 2]]))
     for kernel, formula in zip(*results, strict=True):
-        assert kernel == pytest.approx(formula, abs=1e-5)
+        assert kernel == pytest.approx(formula, abs=near)
 
 
 def run_layer(block, tables, one_kernel, x, cache):
@@ -268,6 +288,56 @@ def test_a_whole_layer_is_the_same_on_other_x86_processors(
     assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-5)
 
 
+OLD = "-mno-avx2 -mno-avx512f -mno-fma -mno-f16c"  # whose halves are converted by whole numbers
+
+
+def converting(halves, given):
+    """A kernel that rounds floats to halves, and another that makes floats of halves."""
+    source = kernels.library(kept=dtypes.float16)
+    for name, out, of in (("keep", "kept", given), ("widen", "float", halves)):
+        read = "float" if name == "keep" else "kept"
+        body = f"WIDE void run_{name}({out} *out, const {read} *x) {{ {name}(out, x, {of.size}); }}"
+        written = np.zeros(of.size, np.uint16 if name == "keep" else np.float32)
+        yield processors.Kernel(f"run_{name}", f"{source}\n{body}\n", [written], [of])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", ["", *OTHERS, OLD])
+def test_every_half_is_read_and_rounded_to_as_numpy_does(flags, tmp_path):
+    """Each half, what lies in the middle of two, and the floats just beside both."""
+    halves = np.arange(1 << 16, dtype=np.uint16)
+    with np.errstate(invalid="ignore", over="ignore"):
+        exact = halves.view(np.float16).astype(np.float32)
+        middle = (exact + np.nextafter(halves.view(np.float16), np.float16(np.inf))) / 2
+        given = np.concatenate([exact, middle]).astype(np.float32)
+        given = np.concatenate(
+            [given, *(np.nextafter(given, np.float32(end)) for end in (-np.inf, np.inf))]
+        )[: 6 * (1 << 16) - 3]  # no whole vectors
+        expected = given.astype(np.float16)
+    keep, widen = converting(halves, given)
+    rounded = run_here(keep, flags, tmp_path).view(np.float16)
+    assert np.array_equal(rounded, expected, equal_nan=True)
+    assert (np.signbit(rounded) == np.signbit(expected)).all()
+    assert np.array_equal(run_here(widen, flags, tmp_path), exact, equal_nan=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [*OTHERS, OLD])
+def test_halves_are_kept_and_read_the_same_on_other_x86_processors(
+    rng, flags, tmp_path, monkeypatch
+):
+    q, both = normal(rng, 3, 3, 4, 22), halved(memories(rng, 3, 22))[0]
+    expected = ops.attention_formula(Tensor(q), both).numpy()
+    kernel = kernel_of(monkeypatch, lambda: ops.attention(Tensor(q), both))
+    assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-6)
+
+    block, x, tables, seen = layer_and_input(rng, 3, 5)
+    own = KVCache.empty(block.config, 3, 8, "CPU", "float16").holding(0).wanting_all(x)
+    expected = run_layer(block, tables, False, x, own).numpy()
+    kernel = kernel_of(monkeypatch, lambda: block(x, tables, seen, own))
+    assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=2e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ARM)
 def test_the_branch_for_arm_compiles_and_computes_the_same(rng, target, tmp_path, monkeypatch):
@@ -275,6 +345,7 @@ def test_the_branch_for_arm_compiles_and_computes_the_same(rng, target, tmp_path
     pytest.importorskip("ziglang")
     x, w = normal(rng, 7, 37), normal(rng, 13, 37)
     q, both = normal(rng, 3, 3, 4, 22), memories(rng, 3, 22)
+    halves, _ = halved(both)
     wide = normal(rng, 7, 768)
     in_blocks = {
         kind: quantized.QuantizedLinear(Tensor(blocks(rng, kind, 13, depth_of(kind))), kind)
@@ -292,6 +363,10 @@ def test_the_branch_for_arm_compiles_and_computes_the_same(rng, target, tmp_path
         (
             lambda: ops.attention(Tensor(q), both),
             ops.attention_formula(Tensor(q), both).numpy(),
+        ),
+        (
+            lambda: ops.attention(Tensor(q), halves),
+            ops.attention_formula(Tensor(q), halves).numpy(),
         ),
         (
             lambda: block(tokens, tables, seen),

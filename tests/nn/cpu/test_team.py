@@ -100,6 +100,7 @@ def test_every_format_has_the_same_bits_when_columns_are_shared(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kept", ["float32", "float16"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -111,13 +112,13 @@ def test_every_format_has_the_same_bits_when_columns_are_shared(
     ids=["attention", "gates", "experts", "recurrence"],
 )
 def test_a_layer_has_the_same_bits_when_heads_and_columns_are_shared(
-    rng, team, options, tmp_path, monkeypatch
+    rng, team, options, kept, tmp_path, monkeypatch
 ):
     """3 rows behind a prompt of 5 tokens, of which two are wanted: attention and states as well."""
     block, x, tables, _ = layer_and_input(rng, 3, 1, **options)
     kernels = []
     for by in (None, team):
-        prefix, own = (KVCache.empty(block.config, b, 8, "CPU") for b in (1, 3))
+        prefix, own = (KVCache.empty(block.config, b, 8, "CPU", kept) for b in (1, 3))
         prompt = Tensor(normal(np.random.default_rng(3), 1, 5, 42))
         seen = prefix.seen(5, "CPU")
         read = partial(block, tables=tables, seen=seen)

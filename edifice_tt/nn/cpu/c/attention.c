@@ -1,25 +1,52 @@
 // Attention: each of the queries (count, E) over a shared prefix and over memories of their own.
 
 typedef struct {
-  const float *keys, *values; // (positions, K, E), at the head's first
-  long stride;                // floats from one position to the next
+  const kept *keys, *values; // (positions, K, E), at the head's first
+  long stride;               // numbers from one position to the next
 } memory;
 
-// Bring so many positions nearer, E floats of each.
-static WIDE void fetch(const float *from, long positions, long stride, long E) {
+// Keys or values that can be reckoned with.
+typedef struct {
+  const float *at;
+  long stride;
+} numbers;
+
+// Bring so many positions nearer, E numbers of each.
+static WIDE void fetch(const kept *from, long positions, long stride, long E) {
   for (long s = 0; s < positions; s++)
-    for (long e = 0; e < E; e += LINE / sizeof(float)) __builtin_prefetch(from + s * stride + e, 0, 2);
+    for (long e = 0; e < E; e += LINE / sizeof(kept)) __builtin_prefetch(from + s * stride + e, 0, 2);
 }
 
 #define AHEAD 16 // positions
 
+#if KEPT_HALVES
+#define TOGETHER 32L // positions that become floats at a time, since all rows read them meanwhile
+
+static inline WIDE numbers as_floats(const kept *from, long stride, long positions, long E,
+                                     float *room) {
+  for (long s = 0; s < positions; s++) {
+    fetch(from + (s + AHEAD) * stride, s + AHEAD < positions, stride, E);
+    widen(room + s * E, from + s * stride, E);
+  }
+  return (numbers){room, E};
+}
+#else
+#define TOGETHER (1L << 62)
+
+static inline numbers as_floats(const kept *from, long stride, long positions, long E, float *room) {
+  return (numbers){from, stride};
+}
+#endif
+
 // p[i][s] = q[i] . key[s], for s < positions; p's rows are `width` apart.
-static WIDE void scores(float *p, long width, const float *const *q, long count, memory at,
-                        long positions, long E) {
+static WIDE void scores_of(float *p, long width, const float *const *q, long count, numbers of,
+                           long positions, long E) {
   for (long s = 0; s < positions; s += TILE_COLUMNS) {
     const float *keys[TILE_COLUMNS];
-    for (int j = 0; j < TILE_COLUMNS; j++) keys[j] = at.keys + MIN(s + j, positions - 1) * at.stride;
-    fetch(at.keys + (s + AHEAD) * at.stride, MIN(TILE_COLUMNS, positions - s - AHEAD), at.stride, E);
+    for (int j = 0; j < TILE_COLUMNS; j++) keys[j] = of.at + MIN(s + j, positions - 1) * of.stride;
+#if !KEPT_HALVES
+    fetch(of.at + (s + AHEAD) * of.stride, MIN(TILE_COLUMNS, positions - s - AHEAD), of.stride, E);
+#endif
     for (long i = 0; i < count; i += TILE_ROWS) {
       const float *qp[TILE_ROWS];
       tile_row y[TILE_ROWS];
@@ -65,8 +92,8 @@ static WIDE void softmax(float *p, long count, weighting by) {
 }
 
 // out[i] += sum over s of p[i][s] value[s]
-static WIDE void mix(float *const *out, const float *p, long width, long count, memory at,
-                     long positions, long E) {
+static WIDE void mix_of(float *const *out, const float *p, long width, long count, numbers of,
+                        long positions, long E) {
   for (long i = 0; i < count; i += 4)
     for (long e = 0; e < E; e += 4 * WIDTH) {
       // Behind the last query the last one is computed again, and not stored.
@@ -81,8 +108,10 @@ static WIDE void mix(float *const *out, const float *p, long width, long count, 
         UNROLL for (int r = 0; r < 4; r++)
           UNROLL for (int c = 0; c < 4; c++) a[r][c] = LOAD(op[r] + c * WIDTH);
         for (long s = 0; s < positions; s++) {
-          const float *v = at.values + s * at.stride + e;
-          if (i == 0) fetch(v + AHEAD * at.stride, s + AHEAD < positions, 0, 4 * WIDTH);
+          const float *v = of.at + s * of.stride + e;
+#if !KEPT_HALVES
+          if (i == 0) fetch(v + AHEAD * of.stride, s + AHEAD < positions, 0, 4 * WIDTH);
+#endif
           UNROLL for (int c = 0; c < 4; c++) {
             vec vc = LOAD(v + c * WIDTH);
             UNROLL for (int r = 0; r < 4; r++) a[r][c] += vc * pp[r][s];
@@ -94,8 +123,29 @@ static WIDE void mix(float *const *out, const float *p, long width, long count, 
       }
       for (int r = 0; r < MIN(4, count - i); r++)
         for (long s = 0; s < positions; s++)
-          for (long f = 0; f < E - e; f++) op[r][f] += pp[r][s] * at.values[s * at.stride + e + f];
+          for (long f = 0; f < E - e; f++) op[r][f] += pp[r][s] * of.at[s * of.stride + e + f];
     }
+}
+
+// Both of a memory, some positions at a time.
+static WIDE void scores(float *p, long width, const float *const *q, long count, memory at,
+                        long positions, long E) {
+  float room[KEPT_HALVES ? TOGETHER * E : 1];
+  for (long s = 0; s < positions; s += TOGETHER) {
+    long some = MIN(TOGETHER, positions - s);
+    numbers keys = as_floats(at.keys + s * at.stride, at.stride, some, E, room);
+    scores_of(p + s, width, q, count, keys, some, E);
+  }
+}
+
+static WIDE void mix(float *const *out, const float *p, long width, long count, memory at,
+                     long positions, long E) {
+  float room[KEPT_HALVES ? TOGETHER * E : 1];
+  for (long s = 0; s < positions; s += TOGETHER) {
+    long some = MIN(TOGETHER, positions - s);
+    numbers values = as_floats(at.values + s * at.stride, at.stride, some, E, room);
+    mix_of(out, p + s, width, count, values, some, E);
+  }
 }
 
 // The first position that the last of so many sees.
@@ -111,9 +161,9 @@ typedef struct {
   float *out;
   const float *q;
   long rows, H, K, E;
-  const float *prefix;
+  const kept *prefix;
   long prefix_room, shared;
-  const float *own;
+  const kept *own;
   long own_room, own_batch;
   const int *batch, *seen;
   weighting by;
@@ -147,7 +197,7 @@ static WIDE void attend_part(const void *of, long part, long member) {
   for (long i = 0; i < count; i++) low = MIN(low, first_of(a.by, shared + a.seen[first + i]));
   memory common = {0};
   if (low < shared) {
-    const float *near = a.prefix + low * stride + g * E;
+    const kept *near = a.prefix + low * stride + g * E;
     common = (memory){near, near + a.prefix_room * stride, stride};
   }
   if (low < shared) scores(p + low, width, qs, count * rep, common, shared - low, E);
@@ -159,7 +209,7 @@ static WIDE void attend_part(const void *of, long part, long member) {
       // What this memory holds before the first position that its rows see is not read either.
       long skip = MAX(0, first_of(a.by, shared + a.seen[first + i]) - shared);
       long queries = (end - i) * rep, most = a.seen[first + end - 1] - skip, at = shared + skip;
-      const float *base = a.own + (a.batch[first + i] * a.own_room + skip) * stride + g * E;
+      const kept *base = a.own + (a.batch[first + i] * a.own_room + skip) * stride + g * E;
       memory tail = {base, base + a.own_batch * a.own_room * stride, stride};
       float *row = p + i * rep * width;
       if (pass) {

@@ -27,17 +27,15 @@ static WIDE void project(float *q, float *gates, const float *in, const group *o
     }
   norm_heads(q, w.q_norm, of->count, Q, w);
   norm_heads(room.kv, w.k_norm, of->count, KV, w);
-  for (int of_values = 0; of_values < 2; of_values++) {
-    for (int i = 0; i < of->count; i++) {
-      long angle = (shared + of->sees[i] - 1) * (w.rotated / 2);
-      float *row =
-          own.kv + ((of_values * own.batch + of->batch[i]) * own.room + of->sees[i] - 1) * KV;
-      for (long e = 0; e < KV; e++) row[e] = (of_values ? values : room.kv)[i * KV + e];
-      if (of_values || !cos) continue;
-      for (long g = 0; g < w.K; g++) rotate(row + g * E, cos + angle, sin + angle, w.rotated);
-      for (long g = 0; g < w.H; g++)
-        rotate(q + i * Q + g * E, cos + angle, sin + angle, w.rotated);
-    }
+  for (int i = 0; i < of->count; i++) {
+    long angle = (shared + of->sees[i] - 1) * (w.rotated / 2);
+    long at = of->batch[i] * own.room + of->sees[i] - 1;
+    float *key = room.kv + i * KV;
+    for (long g = 0; g < w.K && cos; g++) rotate(key + g * E, cos + angle, sin + angle, w.rotated);
+    for (long g = 0; g < w.H && cos; g++)
+      rotate(q + i * Q + g * E, cos + angle, sin + angle, w.rotated);
+    keep((kept *)own.kv + at * KV, key, KV);
+    keep((kept *)own.kv + (own.batch * own.room + at) * KV, values + i * KV, KV);
   }
 }
 
@@ -53,9 +51,10 @@ static WIDE void recall(float *out, const float *in, const group *of, layer w, c
   multiply_all((products){in, whole, 0, of->count, D, to, 4, .by = room.by});
   for (long i = 0, end; i < of->count; last = of->batch[i], i = end) {
     for (end = i; end < of->count && of->batch[end] == of->batch[i]; end++) {}
-    float *state = own.kv + of->batch[i] * own.room;
+    const float *first = prefix.kv;
+    float *state = (float *)own.kv + of->batch[i] * own.room;
     if (seen == 1 && of->batch[i] != last)
-      for (long n = 0; n < own.room; n++) state[n] = prefix.kv && shared ? prefix.kv[n] : 0;
+      for (long n = 0; n < own.room; n++) state[n] = first && shared ? first[n] : 0;
     for (long t = i; t < end; t++) {
       float *x = room.wide + t * C;
       convolve(x, state, d.filter, C, d.conv, w.is_gelu);

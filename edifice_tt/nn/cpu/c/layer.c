@@ -100,7 +100,7 @@ static WIDE void add_product(float *stream, const float *x, const rounded *round
 }
 
 typedef struct {
-  float *kv;  // keys, then values: (2, batch, room, K, E); or states (batch, room)
+  void *kv;  // kept keys, then values: (2, batch, room, K, E); or states, floats (batch, room)
   long batch, room;
 } cache;
 

@@ -155,3 +155,54 @@ typedef _Float16 halves __attribute__((ext_vector_type(16), aligned(2)));
 typedef unsigned short shorts __attribute__((ext_vector_type(16), aligned(2)));
 typedef unsigned int words __attribute__((ext_vector_type(16), aligned(4)));
 #define FLOATS(b) __builtin_convertvector(b, floats)
+
+// Floats of 16 bits to floats, which is exact, and back: to the nearest, ties to even.
+#if defined(__x86_64__) && !defined(__F16C__)
+static inline WIDE floats floats_of(shorts h) {
+  words bits = __builtin_convertvector(h, words), shifted = (bits & 0x7fff) << 13;
+  floats y = *(floats *)&shifted * 0x1p112f; // the other bias of exponents
+  words x = *(words *)&y, sign = (bits & 0x8000) << 16;
+  x = (x < 0x47800000 ? x : x | 0x7f800000) | sign; // infinity and NaN have the last exponent
+  return *(floats *)&x;
+}
+
+static inline WIDE shorts halves_of(floats f) {
+  words bits = *(words *)&f, sign = (bits >> 16) & 0x8000, x = bits & 0x7fffffff;
+  floats small = *(floats *)&x + 0.5f; // its last bit is worth as much as that of the smallest halves
+  words y = (x - (112 << 23) + 0xfff + ((x >> 13) & 1)) >> 13;
+  y = x < 0x38800000 ? *(words *)&small - 0x3f000000 : y;
+  y = x < 0x477ff000 ? y : (words)0x7c00;
+  y = x > 0x7f800000 ? (words)0x7e00 : y;
+  return __builtin_convertvector(y | sign, shorts);
+}
+#else
+static inline WIDE floats floats_of(shorts h) { return FLOATS(*(halves *)&h); }
+
+static inline WIDE shorts halves_of(floats f) {
+  halves h = __builtin_convertvector(f, halves);
+  return *(shorts *)&h;
+}
+#endif
+
+// What is kept of keys and values: KEPT_HALVES is defined by `kernels.py`.
+#if KEPT_HALVES
+typedef unsigned short kept;
+
+static inline WIDE void widen(float *out, const kept *from, long size) {
+  long k = 0;
+  for (; k + 16 <= size; k += 16) *(floats *)(out + k) = floats_of(*(const shorts *)(from + k));
+  for (; k < size; k++) out[k] = floats_of((shorts)from[k])[0];
+}
+
+static inline WIDE void keep(kept *out, const float *from, long size) {
+  long k = 0;
+  for (; k + 16 <= size; k += 16) *(shorts *)(out + k) = halves_of(*(const floats *)(from + k));
+  for (; k < size; k++) out[k] = halves_of((floats)from[k])[0];
+}
+#else
+typedef float kept;
+
+static inline WIDE void keep(kept *out, const float *from, long size) {
+  for (long k = 0; k < size; k++) out[k] = from[k];
+}
+#endif
