@@ -4,6 +4,7 @@ Reads hidden states, gives hidden states; knows neither tokens nor scores. The k
 an argument, never an attribute.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
 from functools import cached_property, partial
 from typing import Any
@@ -20,6 +21,7 @@ from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.cpu.layer import Layer, call_layer
 from edifice_tt.nn.delta import GatedDelta
+from edifice_tt.nn.gpu import layer as gpu
 from edifice_tt.nn.ops import Memory
 from edifice_tt.nn.program import Gradient
 
@@ -64,7 +66,9 @@ class Block:
     ) -> Tensor:
         """x (B, T, D) -> (B, T, D); `tables` are cos and sin (S, R/2) of all positions, if any."""
         if not self.is_one_kernel(x):
-            return self._formula(x, tables, seen, cache, layer)
+            if cache is None:
+                return self._formula(x, tables, seen, cache, layer)
+            return self._behind(x, tables, seen, cache, layer)
         if cache is None:
             return call_layer(x, self._layer, tables, gradient=self._gradient)
         prefix = None if cache.prefix is None else cache.prefix.layers[layer]
@@ -102,12 +106,42 @@ class Block:
         cache: KVCache | None,
         layer: int,
     ) -> Tensor:
+        return self._transform(self._mix(x, tables, seen, cache, layer))
+
+    def _behind(
+        self,
+        x: Tensor,
+        tables: tuple[Tensor, Tensor] | None,
+        seen: list[Tensor],
+        cache: KVCache,
+        layer: int,
+    ) -> Tensor:
+        """Two halves, each by kernels of a GPU where those cover it."""
+        of, prefix = self._layer, None if cache.prefix is None else cache.prefix.layers[layer]
+        formula = partial(self._mix, tables=tables, seen=seen, cache=cache, layer=layer)
+        y = gpu.attend(x, of, tables, cache.layers[layer], prefix, cache.rows)
+        if y is None and gpu.transform(x, of) is None:
+            return _apart(lambda x: self._transform(formula(x)), x)
+        y = _apart(formula, x) if y is None else y
+        z = gpu.transform(y, of)
+        return _apart(self._transform, y) if z is None else z
+
+    def _mix(
+        self,
+        x: Tensor,
+        tables: tuple[Tensor, Tensor] | None,
+        seen: list[Tensor],
+        cache: KVCache | None,
+        layer: int,
+    ) -> Tensor:
         y = self.attn_norm(x) if self.attn_norm else x
         if self.is_recurrent:
             y = self._recall(y, cache, layer)
         else:
             y = self._attend(y, tables, seen, cache, layer)
-        x = self._add(x, y, self.attn_post_norm)
+        return self._add(x, y, self.attn_post_norm)
+
+    def _transform(self, x: Tensor) -> Tensor:
         y = self.forward(self.ffn_norm(x) if self.ffn_norm else x)
         return self._add(x, y, self.ffn_post_norm).contiguous()  # (B, T, D)
 
@@ -195,6 +229,15 @@ class Block:
         return gradient
 
 
+def _apart(formula: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A formula of a layer as a function of its own, so that one like it is scheduled but once.
+
+    No gradient reaches the weights in it; behind a cache none is asked for.
+    """
+    read: Callable[[Tensor], Tensor] = function(formula, precompile=True, allow_implicit=True)
+    return read(x)
+
+
 class Backbone:
     """`num_layers` blocks and a final norm. Dropout acts under `Context(TRAINING=1)`."""
 
@@ -225,12 +268,7 @@ class Backbone:
         for layer in part:
             block = self.blocks[layer]
             tables = self.rotations(layer, positions, device, of_long)
-            read = partial(block, tables=tables, seen=seen, cache=cache, layer=layer)
-            if cache is not None and not block.is_one_kernel(x):
-                # As a function of its own, a layer like the one before is not scheduled again.
-                # No gradient reaches the weights in it; behind a cache none is asked for.
-                read = function(read, precompile=True, allow_implicit=True)
-            x = read(x)  # (B, T, D)
+            x = block(x, tables, seen, cache, layer)  # (B, T, D)
         return self.final_norm(x) if part.stop == len(self.blocks) else x
 
     def rotations(

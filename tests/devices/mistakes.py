@@ -9,13 +9,13 @@ from edifice_tt.nn.gpu import kernels as kernels_of_gpus
 
 # In the source of GPUs: the room, what stands there, and the mistake.
 IN_BLOCKS = {
-    "row": ("blocks", "(ulong)row *", "(ulong)(row / 2 * 2) *"),
-    "scale": ("blocks", "{ return SCALE; }", "{ s = s / 2 * 2; return SCALE; }"),
+    "row": ("block", "(ulong)row *", "(ulong)(row / 2 * 2) *"),
+    "scale": ("block", "{ return SCALE; }", "{ s = s / 2 * 2; return SCALE; }"),
     "half": ("blocks", "size < 0x400u ?", "size < 0u ?"),
     "lane": ("few", "i += LANES", "i += LANES / 2"),
-    "sum": ("few", "l < LANES", "l < LANES - 1"),
-    "row of x": ("few", "x[((r * PARTS", "x[((r / 2 * PARTS"),
-    "barrier": ("few", "BARRIER;", ""),
+    "sum": ("few_end", "l < LANES; l++)\n        sums", "l < LANES - 1; l++)\n        sums"),
+    "row of x": ("few", "x[((own * PARTS", "x[((own / 2 * PARTS"),
+    "barrier": ("few_end", "BARRIER;", ""),
     "barrier of a tile": ("tiles", "      BARRIER;\n      for", "      for"),
     "tile of x": ("tiles", "+ row + r]", "+ row + r / 2]"),
 }

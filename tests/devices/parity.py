@@ -39,6 +39,7 @@ from edifice_tt.nn import ops
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.gpu import bridge as gpu
 from edifice_tt.nn.gpu import kernels
+from edifice_tt.nn.gpu.table import product_for
 from edifice_tt.nn.ops import Memory
 from edifice_tt.nn.stored.blocks import QuantizedLinear, layer_at
 from edifice_tt.pools.candidates import Candidate
@@ -314,8 +315,9 @@ class Parity:
             exact = block_formats.floats(raw, kind).astype(np.float64).reshape(parts, columns, -1)
             x = rng.normal(size=(count, parts * depth)).astype(np.float32)
             bias = rng.normal(size=columns).astype(np.float32)
-            product = kernels.Product(kind, count, columns, depth, has_bias, parts)
-            kernel = (kernels.few if count <= kernels.FEW else kernels.tiles)(product, threads)
+            matrix = kernels.Matrix(kind, columns, has_bias)
+            product = kernels.Product(count, depth, (matrix,), parts)
+            kernel = kernels.kernel_of(product, product_for("opencl", count), threads)
             given = [x, raw, bias] if has_bias else [x, raw]
             y = np.einsum("rpd,pcd->rc", x.reshape(count, parts, depth).astype(np.float64), exact)
             y += bias if has_bias else 0
@@ -330,7 +332,7 @@ class Parity:
     def _call(self, kernel, shape, given):
         out = Tensor.invalids(*shape, dtype=dtypes.float32, device=self.device)
         read = [Tensor(one, device=self.device).realize() for one in given]
-        return gpu.call(kernel, out, read, groups_formula).numpy()
+        return gpu.call(kernel, [out], read, groups_formula)[0].numpy()
 
     def read_gguf(self, _):
         """A file's tensors, each format and size by a captured graph that is replayed."""

@@ -1,15 +1,15 @@
 """The library's kernels for GPUs, played in Metal and in CUDA against NumPy; and each can fail."""
 
-from dataclasses import replace
-
 import block_formats
 import numpy as np
 import pytest
+from gpu_numbers import changed
 from player import Misplayed
 
 from edifice_tt.nn.formats import FORMATS
-from edifice_tt.nn.gpu import kernels
+from edifice_tt.nn.gpu import kernels, table
 from edifice_tt.nn.gpu.source import render
+from edifice_tt.nn.gpu.table import product_for
 
 COLUMNS = 37  # which no tile divides
 # rows of x, threads of a group, parts, whether there is a bias
@@ -18,16 +18,6 @@ OTHERS = [(1, 32, 1, False), (16, 128, 1, True), (5, 64, 3, True)]
 OTHERS += [(65, 32, 1, False), (33, 128, 1, True), (19, 64, 2, False)]
 
 dialects = pytest.mark.parametrize("dialect", ["metal", "cuda"])
-
-
-def changed(kernel, old, new):
-    """A kernel with a mistake."""
-    whole = kernel.body + kernel.library
-    assert old in whole, old
-    parts = {"body": kernel.body.replace(old, new, 1)}
-    if old not in kernel.body:
-        parts = {"library": kernel.library.replace(old, new, 1)}
-    return replace(kernel, **parts)
 
 
 def play(player, dialect, kernel, shape, *given):
@@ -48,8 +38,8 @@ def error_of_product(player, dialect, kind, case, mistake=None):
     bias = rng.normal(size=COLUMNS).astype(np.float32)
     y = np.einsum("rpd,pcd->rc", x.reshape(count, parts, depth).astype(np.float64), exact)
     y += bias * has_bias
-    product = kernels.Product(kind, count, COLUMNS, depth, has_bias, parts)
-    kernel = (kernels.few if count <= kernels.FEW else kernels.tiles)(product, threads)
+    product = kernels.Product(count, depth, (kernels.Matrix(kind, COLUMNS, has_bias),), parts)
+    kernel = kernels.kernel_of(product, product_for(dialect, count), threads)
     kernel = changed(kernel, *mistake) if mistake else kernel
     given = [x, raw, bias] if has_bias else [x, raw]
     found = play(player, dialect, kernel, (count, COLUMNS), *given)
@@ -89,24 +79,24 @@ def test_rows_of_each_format_are_numpy_s(player, dialect, kind):
 # What is written in place of what, and how it is seen: by the player, or by the numbers.
 MISTAKES = {
     "few, an index": (
-        "((r * PARTS + part) * SIXTEENS + i) * 4 + k",
-        "(r * SIXTEENS + i) * 4 + 3 - k",
+        "((own * PARTS + part) * SIXTEENS + i) * 4 + k",
+        "(own * SIXTEENS + i) * 4 + 3 - k",
         "numbers",
     ),
     "few, beyond the last": (
-        "column < COLUMNS) out",
-        "column <= COLUMNS) out",
+        "column < COLUMNS)",
+        "column <= COLUMNS)",
         "outside of buffer 3",
     ),
     "few, a barrier": ("BARRIER;", "", "unwritten"),
     "few, a scale": (
-        "number_at(p, s, 4 * k + 1) * scales[c]",
-        "number_at(p, s, 4 * k + 1)",
+        "(p, s, 4 * k + 1) * scales[c]",
+        "(p, s, 4 * k + 1)",
         "numbers",
     ),
     "many, an index": (
-        "at % 32] = number_at(p, s, j)",
-        "at % 32] = number_at(p, s, 15 - j)",
+        "(p, s, j) * scale + minimum;",
+        "(p, s, 15 - j) * scale + minimum;",
         "numbers",
     ),
     "many, beyond the last": (
@@ -116,7 +106,7 @@ MISTAKES = {
     ),
     "many, a barrier": ("BARRIER;", "", "unwritten"),
     "many, the last barrier": ("BARRIER;\n    }", "}", "race"),
-    "many, a scale": ("number_at(p, s, j) * scale", "number_at(p, s, j)", "numbers"),
+    "many, a scale": ("(p, s, j) * scale", "(p, s, j)", "numbers"),
 }
 
 
@@ -139,14 +129,14 @@ def test_a_kernel_leaves_room_for_others_on_a_multiprocessor(nvrtc, arch):
     made = {}
     for kind in FORMATS:
         depth = block_formats.depth_of(kind)
-        for rows in (1, 8, kernels.FEW, 128) if kind == "Q4_K" else (kernels.FEW, 128):
-            product = kernels.Product(kind, rows, COLUMNS, depth, True)
-            made[kind, rows] = (kernels.few if rows <= kernels.FEW else kernels.tiles)(product)
+        for rows in (1, 8, table.FEW, 128) if kind == "Q4_K" else (table.FEW, 128):
+            product = kernels.Product(rows, depth, (kernels.Matrix(kind, COLUMNS, True),))
+            made[kind, rows] = kernels.kernel_of(product, product_for("cuda", rows))
         made[kind, 0] = kernels.rows_of(kind, 4, COLUMNS, depth)
     results = nvrtc([render("cuda", kernel) for kernel in made.values()], arch)
     for ((_, rows), kernel), found in zip(made.items(), results, strict=True):
         assert not found["error"], kernel.name
         # The sums of 16 rows and their weights are more than the 255 registers of a thread.
-        assert found["spilled"] <= (512 if rows == kernels.FEW else 16), kernel.name
+        assert found["spilled"] <= (512 if rows == table.FEW else 16), kernel.name
         assert 0 < 4 * found["registers"] * kernel.threads <= 65536, kernel.name
         assert 4 * found["shared"] <= 100 * 1024, kernel.name

@@ -35,10 +35,13 @@ def serves(blocks: Tensor, *tensors: Tensor | None) -> bool:
 
 
 def call(
-    kernel: Kernel, out: Tensor, read: Sequence[Tensor], formula: Callable[..., Tensor]
-) -> Tensor:
-    """What a kernel writes to `out`; the gradient is that of the formula of what it reads."""
-    source = render(str(dialect_of(str(out.device))), kernel)
-    size = (kernel.threads, 1, 1)
-    tensors = [out, *read]
-    return enter(kernel.name, source, tensors, 1, gradient_of(formula), kernel.groups, size)[0]
+    kernel: Kernel,
+    written: Sequence[Tensor],
+    read: Sequence[Tensor],
+    formula: Callable[..., Tensor] | None = None,
+) -> list[Tensor]:
+    """What a kernel writes to; with a formula of what it reads the gradient is that of it."""
+    source = render(str(dialect_of(str(written[0].device))), kernel)
+    size, gradient = (kernel.threads, 1, 1), formula and gradient_of(formula)
+    tensors = [*written, *read]
+    return enter(kernel.name, source, tensors, len(written), gradient, kernel.groups, size)

@@ -1,4 +1,4 @@
-"""The block formats in the source for GPUs, made from `nn/formats`; `c/blocks.c` reads it."""
+"""The block formats in the source for GPUs, made from `nn/formats`; `c/block.c` reads it."""
 
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.formats.format import Format
@@ -21,22 +21,24 @@ def word_type(kind: str) -> str:
     return _WORDS[word_bytes(kind)]
 
 
-def format_in_source(kind: str) -> str:
-    """The definitions of a format that `c/blocks.c` reads."""
+def format_in_source(kind: str) -> dict[str, int | str]:
+    """The definitions of a format that `c/block.c` reads."""
     form = FORMATS[kind]
-    number, scale, minimum = _expressions(form)
-    defines = {
+    number, scale, minimum = (" ".join(one.split()) for one in _expressions(form))
+    return {
+        **named_after(kind),
+        "WORD_TYPE": word_type(kind),
         "UNIT": word_bytes(kind),
-        "BLOCK_WEIGHTS": form.weights,
         "BLOCK_WORDS": form.bytes // word_bytes(kind),
         "NUMBER": number,
         "SCALE": scale,
         "MINIMUM": minimum,
-        "HAS_MINIMUM": int(minimum != "0"),
     }
-    lines = [f"typedef {word_type(kind)} word;"]
-    lines += [f"#define {name} {' '.join(str(one).split())}" for name, one in defines.items()]
-    return "\n".join(lines)
+
+
+def named_after(kind: str) -> dict[str, int | str]:
+    """What who uses `c/block.c` needs: how it names things of a format, and the block's size."""
+    return {"FORMAT(name)": f"name##_{kind}", "BLOCK_WEIGHTS": FORMATS[kind].weights}
 
 
 def _expressions(form: Format) -> tuple[str, str, str]:

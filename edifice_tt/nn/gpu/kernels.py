@@ -4,67 +4,163 @@ Each has its formula in tinygrad operations, and a test that both agree. What a 
 in which order it sums, stands in `c`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
+from zlib import crc32
 
 from tinygrad import Tensor, dtypes
 
+from edifice_tt.nn.cpu.kernels import Weight, as_float
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.gpu import bridge as gpu
-from edifice_tt.nn.gpu.formats import format_in_source, word_type
-from edifice_tt.nn.gpu.source import Kernel, Parameter, text
-from edifice_tt.nn.program import Size
+from edifice_tt.nn.gpu.formats import format_in_source, named_after, word_type
+from edifice_tt.nn.gpu.source import Kernel, Parameter, section, text
+from edifice_tt.nn.gpu.table import Way, product_for
 
-FEW = 16  # rows of x, up to which a weight is unpacked once for all of them
 THREADS, LANES = 64, 32  # of a group; that share the columns of a product of few rows
+HELD = 8  # rows whose sums a thread has registers for
+Sizes = dict[str, int | str]
+
+
+class Matrix(NamedTuple):
+    """The size of a weight in blocks, (parts * columns, depth), with a bias or not."""
+
+    kind: str
+    columns: int
+    has_bias: bool = False
 
 
 class Product(NamedTuple):
-    """The sizes of a product: x (rows, parts * depth) times w (parts * columns, depth).
+    """Products of x (rows, parts * depth) with weights, beside one another in `out`.
 
-    With several parts it is the sum of the products of each.
+    With several parts each is the sum of the products of each. With `eps` x goes through a
+    root-mean-square norm first. With `residual` what was before is added to the product times that.
+    With an activation two weights are a gate and what it gates; a single one is gated by what was
+    before.
     """
 
-    kind: str
     rows: int
-    columns: int
     depth: int
-    has_bias: bool = False
+    weights: tuple[Matrix, ...]
     parts: int = 1
+    eps: float = 0.0
+    residual: float = 0.0
+    activation: str = ""
+
+    @property
+    def columns(self) -> int:
+        """Those of `out`."""
+        return self.weights[0].columns if self.activation else sum(w.columns for w in self.weights)
+
+    @property
+    def together(self) -> int:
+        """The weights that a group multiplies with."""
+        return len(self.weights) if self.activation else 1
+
+    @property
+    def reads_before(self) -> bool:
+        return bool(self.residual) or (bool(self.activation) and self.together == 1)
 
 
-def few(product: Product, threads: int = THREADS) -> Kernel:
-    """The product of up to `FEW` rows, which reads each weight once."""
-    each, teams = (4 if product.rows <= 4 else 2), threads // LANES
-    groups = -(-product.columns // (teams * each))
-    sizes = {"LANES": LANES, "TEAMS": teams, "EACH": each}
-    return _kernel("few", product, (groups, 1, 1), threads, sizes)
+def kernel_of(product: Product, way: Way, threads: int = THREADS) -> Kernel:
+    """The kernel of a product, computed in such a way, in groups of so many threads."""
+    return (few if way.room == "few" else tiles)(product, threads, way.each)
 
 
-def tiles(product: Product, threads: int = THREADS) -> Kernel:
+def few(product: Product, threads: int, each: int) -> Kernel:
+    """The product of up to `table.FEW` rows, which unpacks a weight once for `HELD` of them."""
+    teams = threads // LANES
+    columns, blocks = teams * each, -(-product.rows // HELD)
+    held = -(-product.rows // blocks)
+    places = columns * held  # of a weight, in local memory
+    squares = product.together * places
+    sizes: Sizes = {"LANES": LANES, "TEAMS": teams, "EACH": each, "SQUARES": squares}
+    sizes |= {"HELD": held, "BLOCKS": blocks}
+    sizes["FOUND"] = squares + (held if product.eps else 0)
+    body = [
+        "  LOCAL float found[FOUND * (LANES + 1)];",
+        "  const int lane = THREAD % LANES, team = THREAD / LANES;",
+        # Blocks of rows are next to each other, so that they find the weights in a cache.
+        "  const int first_row = GROUP(0) % BLOCKS * HELD;",
+    ]
+    groups = 0
+    for number in range(0, len(product.weights), product.together):
+        numbers = range(number, number + product.together)
+        own = _own(product, number, groups)
+        parts = ["  const int tile = (GROUP(0) - FIRST_GROUP) / BLOCKS;"]
+        parts.append("  const int first = (tile * TEAMS + team) * EACH;")
+        for place, one in enumerate(numbers):
+            of = {"W": f"w{one}", "PLACE": place * places, **named_after(product.weights[one].kind)}
+            of["TAKES_SQUARES"] = int(product.eps > 0 and place == 0)
+            parts.append(section(text("few"), of))
+        parts.append(text("few_end"))
+        groups += blocks * -(-product.weights[number].columns // columns)
+        body.append(section(_where(groups, parts), own))
+    return _kernel("few", product, (groups, 1, 1), threads, sizes, body)
+
+
+def tiles(product: Product, threads: int, tall: int) -> Kernel:
     """The product of more rows, by tiles in local memory."""
-    tall = 4 if product.rows <= 32 else 8
     tile = threads // 8 * tall
-    groups = (-(-product.columns // 32), -(-product.rows // tile), 1)
     # A line of local memory ends where the next begins in another bank.
-    sizes = {"TALL": tall, "TILE_ROWS": tile, "GIVEN": tile + 4, "WEIGHTS": 36}
-    return _kernel("tiles", product, groups, threads, sizes)
+    sizes: Sizes = {"TALL": tall, "TILE_ROWS": tile, "GIVEN": tile + 4, "WEIGHTS": 36}
+    body, groups = ["  LOCAL float weights[32 * WEIGHTS], given[32 * GIVEN];"], 0
+    for number, weight in enumerate(product.weights):
+        own = _own(product, number, groups) | {"W": f"w{number}", **named_after(weight.kind)}
+        groups += -(-weight.columns // 32)
+        body.append(section(_where(groups, [text("tiles")]), own))
+    down = -(-product.rows // tile)
+    return _kernel("tiles", product, (groups, down, 1), threads, sizes, body)
+
+
+def _own(product: Product, number: int, groups: int) -> Sizes:
+    """What a weight's columns are: where in `out`, with which bias, of which groups the first."""
+    weights = product.weights
+    biases = [f"bias{i}[column]" if weight.has_bias else "0" for i, weight in enumerate(weights)]
+    return {
+        "COLUMNS": weights[number].columns,
+        "OFFSET": sum(weight.columns for weight in weights[:number]),
+        "FIRST_GROUP": groups,
+        "BIAS(column)": biases[number],
+        "OTHER_BIAS(column)": biases[-1],
+    }
+
+
+def _where(end: int, parts: list[str]) -> str:
+    """What the groups up to an end compute: the same of a group, so barriers may stand in it."""
+    inside = "\n".join(parts)
+    return f"  if (GROUP(0) >= FIRST_GROUP && GROUP(0) < {end}) {{\n{inside}\n  }}"
 
 
 def _kernel(
-    body: str, product: Product, groups: Size, threads: int, sizes: dict[str, int]
+    room: str,
+    product: Product,
+    groups: tuple[int, int, int],
+    threads: int,
+    sizes: Sizes,
+    body: list[str],
 ) -> Kernel:
-    kind, rows, columns, depth, has_bias, parts = product
-    read = [Parameter("x", "float4"), Parameter("w", word_type(kind))]
-    name = f"{body}_{kind}_{rows}_{columns}_{depth}_{parts}_{threads}"
-    if has_bias:
-        read.append(Parameter("bias", "float"))
-        name += "_bias"
-    sizes |= {"ROWS": rows, "COLUMNS": columns, "DEPTH": depth, "PARTS": parts}
-    library = f"{_blocks(kind)}\n#define BIAS(column) {'bias[column]' if has_bias else '0'}"
+    read = [Parameter("x", "float4")]
+    if product.eps:
+        read.append(Parameter("gain", "float4"))
+    for i, weight in enumerate(product.weights):
+        read.append(Parameter(f"w{i}", word_type(weight.kind)))
+        if weight.has_bias:
+            read.append(Parameter(f"bias{i}", "float"))
+    if product.reads_before:
+        read.append(Parameter("before", "float"))
+    rows, depth, weights, parts, eps, residual, activation = product
+    sizes |= {"ROWS": rows, "DEPTH": depth, "PARTS": parts, "ALL_COLUMNS": product.columns}
+    sizes |= {"NORMED": int(eps > 0), "EPS": as_float(eps), "TOGETHER": product.together}
+    sizes |= {"ADDS": int(residual != 0), "RESIDUAL": as_float(residual)}
+    sizes |= {"GATED": product.together if activation else 0}
+    sizes |= {"IS_GELU": int(activation == "gelu_tanh")}
+    library = "\n".join([_blocks(*(weight.kind for weight in weights)), text("product")])
+    name = f"{room}_{weights[0].kind}_{rows}_{product.columns}_{depth}_{parts}_{threads}"
+    name += f"_{crc32(repr((product, sizes)).encode()):x}"
     out = (Parameter("out", "float"),)
-    return Kernel(name, out, tuple(read), groups, threads, text(body), library, sizes)
+    return Kernel(name, out, tuple(read), groups, threads, "\n".join(body), library, sizes)
 
 
 def rows_of(kind: str, count: int, rows: int, depth: int, threads: int = THREADS) -> Kernel:
@@ -75,43 +171,50 @@ def rows_of(kind: str, count: int, rows: int, depth: int, threads: int = THREADS
         (Parameter("ids", "int"), Parameter("w", word_type(kind))),
         (count, -(-depth // (16 * threads)), 1),
         threads,
-        text("lookup"),
+        section(text("lookup"), named_after(kind)),
         _blocks(kind),
         {"COUNT": count, "ROWS": rows, "DEPTH": depth},
     )
 
 
 @cache
-def _blocks(kind: str) -> str:
-    return "\n".join([format_in_source(kind), text("blocks")])
+def _blocks(*kinds: str) -> str:
+    of_each = (section(text("block"), format_in_source(kind)) for kind in dict.fromkeys(kinds))
+    return "\n".join([text("blocks"), *of_each])
 
 
-def linear(
+def multiply(
     x: Tensor,
-    blocks: Tensor,
-    kind: str,
-    bias: Tensor | None,
-    formula: Callable[..., Tensor],
+    weights: Sequence[Weight],
+    gain: Tensor | None = None,
+    before: Tensor | None = None,
     parts: int = 1,
+    formula: Callable[..., Tensor] | None = None,
+    **how: float | str,
 ) -> Tensor:
-    """`y = x W^T + b`: x (..., in) -> (..., out), W in blocks (out, bytes of a row).
-
-    With `parts`, x (..., parts * in) and W (parts * out, in): the sum of the products of each part.
-    """
-    form = FORMATS[kind]
-    depth = int(blocks.shape[1]) // form.bytes * form.weights
-    columns, rows = int(blocks.shape[0]) // parts, x.numel() // (parts * depth)
-    product = Product(kind, rows, columns, depth, bias is not None, parts)
-    kernel = few(product) if rows <= FEW else tiles(product)
-    out = Tensor.invalids(*x.shape[:-1], columns, dtype=dtypes.float32, device=x.device)
-    read = [x, blocks] if bias is None else [x, blocks, bias]
-    return gpu.call(kernel, out, read, formula)
+    """Products of x (..., parts * in) with weights, as `Product` describes them: (..., columns)."""
+    depth = _depth_of(weights[0].data, weights[0].kind)
+    rows = x.numel() // (parts * depth)
+    shapes = tuple(
+        Matrix(w.kind, int(w.data.shape[0]) // parts, w.bias is not None) for w in weights
+    )
+    product = Product(rows, depth, shapes, parts, **how)  # type: ignore[arg-type]
+    kernel = kernel_of(product, product_for(str(gpu.dialect_of(str(x.device))), rows))
+    out = Tensor.invalids(*x.shape[:-1], product.columns, dtype=dtypes.float32, device=x.device)
+    read = [x] if gain is None else [x, gain]
+    read += [tensor for w in weights for tensor in (w.data, w.bias) if tensor is not None]
+    read += [] if before is None else [before]
+    return gpu.call(kernel, [out], read, formula)[0]
 
 
 def lookup(ids: Tensor, blocks: Tensor, kind: str, formula: Callable[..., Tensor]) -> Tensor:
     """Rows of a weight in blocks, as an embedding gives them: int32 ids (...) -> (..., in)."""
-    form = FORMATS[kind]
-    depth = int(blocks.shape[1]) // form.bytes * form.weights
+    depth = _depth_of(blocks, kind)
     kernel = rows_of(kind, ids.numel(), int(blocks.shape[0]), depth)
     out = Tensor.invalids(*ids.shape, depth, dtype=dtypes.float32, device=ids.device)
-    return gpu.call(kernel, out, [ids, blocks], formula)
+    return gpu.call(kernel, [out], [ids, blocks], formula)[0]
+
+
+def _depth_of(blocks: Tensor, kind: str) -> int:
+    form = FORMATS[kind]
+    return int(blocks.shape[1]) // form.bytes * form.weights

@@ -20,8 +20,13 @@ OPENCL = """\
 #define GROUP(axis) ((int)get_group_id(axis))
 #define THREAD ((int)get_local_id(0))
 #define AS_FLOAT(bits) as_float((uint)(bits))
+#define AS_UINT(x) as_uint(x)
 #define FLOAT4(a, b, c, d) (float4)(a, b, c, d)
-#define ADD_PRODUCT(sum, a, b) sum += (a) * (b)"""
+#define ADD_PRODUCT(sum, a, b) sum += (a) * (b)
+#define TIMES(a, b) ((a) * (b))
+#define EXP(x) exp(x)
+#define TANH(x) tanh(x)
+#define SQRT(x) sqrt(x)"""
 
 METAL = """\
 #include <metal_stdlib>
@@ -33,8 +38,13 @@ using namespace metal;
 #define GROUP(axis) ((int)gid[axis])
 #define THREAD ((int)lid.x)
 #define AS_FLOAT(bits) as_type<float>((uint)(bits))
+#define AS_UINT(x) as_type<uint>(x)
 #define FLOAT4(a, b, c, d) float4(a, b, c, d)
-#define ADD_PRODUCT(sum, a, b) sum += (a) * (b)"""
+#define ADD_PRODUCT(sum, a, b) sum += (a) * (b)
+#define TIMES(a, b) ((a) * (b))
+#define EXP(x) exp(x)
+#define TANH(x) tanh(x)
+#define SQRT(x) sqrt(x)"""
 
 CUDA = """\
 typedef unsigned char uchar;
@@ -48,13 +58,21 @@ typedef unsigned long long ulong;
 #define GROUP(axis) ((int)((axis) == 0 ? blockIdx.x : blockIdx.y))
 #define THREAD ((int)threadIdx.x)
 #define AS_FLOAT(bits) __uint_as_float((uint)(bits))
+#define AS_UINT(x) __float_as_uint(x)
 #define FLOAT4(a, b, c, d) make_float4(a, b, c, d)
 #define ADD_PRODUCT(sum, a, b) add_product(&sum, a, b)
+#define TIMES(a, b) product_of(a, b)
+#define EXP(x) expf(x)
+#define TANH(x) tanhf(x)
+#define SQRT(x) sqrtf(x)
 __device__ __forceinline__ void add_product(float4 *sum, float4 a, float4 b) {
   sum->x += a.x * b.x;
   sum->y += a.y * b.y;
   sum->z += a.z * b.z;
   sum->w += a.w * b.w;
+}
+__device__ __forceinline__ float4 product_of(float4 a, float4 b) {
+  return make_float4(a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w);
 }"""
 
 
@@ -108,7 +126,7 @@ class Kernel:
     threads: int
     body: str
     library: str = ""
-    sizes: Mapping[str, int] = field(default_factory=dict)  # that are compiled in
+    sizes: Mapping[str, int | str] = field(default_factory=dict)  # that are compiled in
 
 
 def render(dialect: str, kernel: Kernel) -> str:
@@ -128,6 +146,13 @@ def render(dialect: str, kernel: Kernel) -> str:
             "}\n",
         ]
     )
+
+
+def section(text: str, sizes: Mapping[str, int | str]) -> str:
+    """A text with sizes of its own, which end with it."""
+    begin = [f"#define {name} {size}" for name, size in sizes.items()]
+    # A macro with parameters is named without them.
+    return "\n".join([*begin, text, *(f"#undef {name.split('(')[0]}" for name in sizes)])
 
 
 @cache

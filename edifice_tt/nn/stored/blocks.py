@@ -87,14 +87,14 @@ class QuantizedLinear:
         if cpu.serves(x, self.bias) and self.blocks.device == x.device:
             return kernels.linear(x, self.packed, self.formula, rows)
         if self._is_on_gpu(x, self.bias):
-            return gpu_kernels.linear(x, self.blocks, self.kind, self.bias, self.formula)
+            return gpu_kernels.multiply(x, [self.packed], formula=self.formula)
         return self.formula(x, self.blocks, self.bias)
 
     def sum_of_parts(self, x: Tensor, parts: int) -> Tensor:
         """As `Linear.sum_of_parts`."""
         formula = _parts_formula_of(self.kind, parts)
         if self._is_on_gpu(x):
-            return gpu_kernels.linear(x, self.blocks, self.kind, None, formula, parts)
+            return gpu_kernels.multiply(x, [self.packed], parts=parts, formula=formula)
         return ops.sum_of_parts(x, self.floats(), parts)
 
     def _is_on_gpu(self, *given: Tensor | None) -> bool:

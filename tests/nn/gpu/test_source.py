@@ -7,6 +7,7 @@ from edifice_tt.nn.gpu import kernels
 from edifice_tt.nn.gpu.bridge import dialect_of
 from edifice_tt.nn.gpu.formats import word_bytes
 from edifice_tt.nn.gpu.source import DIALECTS, render
+from edifice_tt.nn.gpu.table import FEW, product_for
 
 LOCAL_BYTES = 16 << 10  # what a kernel may take of local memory: half of what Metal promises
 
@@ -20,12 +21,15 @@ def local_bytes(kernel):
 
 @pytest.mark.parametrize("rows", [1, 5, 16, 17, 61, 512])
 def test_a_product_fits_into_local_memory_and_leaves_nothing_out(rows):
-    product = kernels.Product("Q4_K", rows, 37, 512)
-    kernel = (kernels.few if rows <= kernels.FEW else kernels.tiles)(product)
+    product = kernels.Product(rows, 512, (kernels.Matrix("Q4_K", 37),))
+    kernel = kernels.kernel_of(product, product_for("metal", rows))
     assert 0 < local_bytes(kernel) <= LOCAL_BYTES
     sizes, (across, down, _) = kernel.sizes, kernel.groups
-    wide = sizes["TEAMS"] * sizes["EACH"] if rows <= kernels.FEW else 32
-    tall = rows if rows <= kernels.FEW else sizes["TILE_ROWS"]
+    wide = sizes["TEAMS"] * sizes["EACH"] if rows <= FEW else 32
+    tall = sizes["HELD"] if rows <= FEW else sizes["TILE_ROWS"]
+    if rows <= FEW:  # blocks of rows stand beside each other
+        down = sizes["BLOCKS"]
+        across //= down
     assert across * wide >= 37 > (across - 1) * wide
     assert down * tall >= rows > (down - 1) * tall
 
@@ -37,13 +41,13 @@ def test_devices_without_one_of_the_languages_have_no_kernels():
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_the_source_differs_in_macros_and_in_the_head_alone(dialect):
-    kernel = kernels.tiles(kernels.Product("Q6_K", 37, 5, 256, has_bias=True))
+    kernel = kernels.tiles(kernels.Product(37, 256, (kernels.Matrix("Q6_K", 5, True),)), 64, 8)
     source = render(dialect, kernel)
     assert source.count(kernel.name) == 1
     assert kernel.body in source
     assert kernel.library in source
     (head,) = (line for line in source.splitlines() if kernel.name in line)
-    places = [head.index(f" {name}") for name in ("out,", "x,", "w,", "bias")]
+    places = [head.index(f" {name}") for name in ("out,", "x,", "w0,", "bias0")]
     assert places == sorted(places)
 
 

@@ -1,6 +1,5 @@
-// Blocks as GGUF files hold them. Made from `nn/formats` and put before this room: `word`, the UNIT
-// bytes that are read together, and of a block its BLOCK_WEIGHTS, BLOCK_WORDS, NUMBER, SCALE and
-// MINIMUM. These read the weight number `j` of the 16 weights number `s` of a block, from p on.
+// Blocks as GGUF files hold them: what the expressions of all formats are made of. They read the
+// weight number `j` of the 16 weights number `s` of a block, from p on, UNIT bytes at a time.
 
 #define BYTE(at) ((uint)(p[(uint)(at) / UNIT] >> ((uint)(at) % UNIT * 8)) & 255u)
 #define SHORT(at) (BYTE(at) | BYTE((at) + 1) << 8)
@@ -33,16 +32,6 @@ FUNCTION float half_at(uint bits) {
   return bits & 0x8000u ? -number : number;
 }
 
-FUNCTION float number_at(const GLOBAL word *p, int s, int j) { return (float)(NUMBER); }
-FUNCTION float scale_at(const GLOBAL word *p, int s) { return SCALE; }
-FUNCTION float minimum_at(const GLOBAL word *p, int s) { return MINIMUM; }
-
 #define SIXTEENS (DEPTH / 16)              // of a row
 #define BLOCK_SIXTEENS (BLOCK_WEIGHTS / 16)
-
 #define COLUMN(c) ((c) < COLUMNS ? (c) : COLUMNS - 1) // beyond the last: that, to be left out
-
-// The block in which the 16 weights number `i` of a row stand.
-FUNCTION const GLOBAL word *block_at(const GLOBAL word *w, int row, int i) {
-  return w + (ulong)row * (DEPTH / BLOCK_WEIGHTS * BLOCK_WORDS) + i / BLOCK_SIXTEENS * BLOCK_WORDS;
-}

@@ -1,25 +1,40 @@
 // As `few.c`, for many rows: a group computes a tile of TILE_ROWS by 32. Step by step its threads
 // unpack 32 weights of 32 columns, and put them with those of x into local memory, where all read
 // them: first the first of each column or row. Each thread holds TALL by 4 sums.
-  LOCAL float weights[32 * WEIGHTS], given[32 * GIVEN];
-  const int first_column = GROUP(0) * 32, first_row = GROUP(1) * TILE_ROWS;
+  const int first_column = (GROUP(0) - FIRST_GROUP) * 32, first_row = GROUP(1) * TILE_ROWS;
   const int column = THREAD % 8 * 4, row = THREAD / 8 * TALL;
   float4 sums[TALL];
 #pragma unroll
   for (int r = 0; r < TALL; r++) sums[r] = FLOAT4(0, 0, 0, 0);
+#if NORMED
+  float squares[TALL];
+#pragma unroll
+  for (int r = 0; r < TALL; r++) squares[r] = 0;
+#endif
   for (int part = 0; part < PARTS; part++)
     for (int step = 0; step < DEPTH / 32; step++) {
       for (int at = THREAD; at < 64; at += THREADS) {
         const int i = step * 2 + at / 32, s = i % BLOCK_SIXTEENS;
-        const GLOBAL word *p = block_at(w, part * COLUMNS + COLUMN(first_column + at % 32), i);
-        const float scale = scale_at(p, s), minimum = minimum_at(p, s);
+        const GLOBAL FORMAT(word) *p =
+            FORMAT(block_at)(W, part * COLUMNS + COLUMN(first_column + at % 32), i);
+        const float scale = FORMAT(scale_at)(p, s), minimum = FORMAT(minimum_at)(p, s);
 #pragma unroll
         for (int j = 0; j < 16; j++)
-          weights[(at / 32 * 16 + j) * WEIGHTS + at % 32] = number_at(p, s, j) * scale + minimum;
+          weights[(at / 32 * 16 + j) * WEIGHTS + at % 32] =
+              FORMAT(number_at)(p, s, j) * scale + minimum;
       }
-      for (int at = THREAD; at < TILE_ROWS * 8; at += THREADS) {
+#pragma unroll
+      for (int r = 0; r < TALL; r++) {
+        const int at = r * THREADS + THREAD;
         const int own = first_row + at / 8 < ROWS ? first_row + at / 8 : ROWS - 1;
-        const float4 y = x[(own * PARTS + part) * (DEPTH / 4) + step * 8 + at % 8];
+        float4 y = x[(own * PARTS + part) * (DEPTH / 4) + step * 8 + at % 8];
+#if NORMED
+        squares[r] += y.x * y.x;
+        squares[r] += y.y * y.y;
+        squares[r] += y.z * y.z;
+        squares[r] += y.w * y.w;
+        y = TIMES(y, gain[step * 8 + at % 8]);
+#endif
         const int to = at % 8 * 4 * GIVEN + at / 8;
         given[to] = y.x;
         given[to + GIVEN] = y.y;
@@ -38,12 +53,23 @@
       }
       BARRIER;
     }
+#if NORMED
+#pragma unroll
+  for (int r = 0; r < TALL; r++) given[r * THREADS + THREAD] = squares[r];
+  BARRIER;
+#endif
 #pragma unroll
   for (int r = 0; r < TALL; r++) {
     const float four[4] = {sums[r].x, sums[r].y, sums[r].z, sums[r].w};
+    float size = 1;
+#if NORMED
+    size = 0;
+    for (int l = 0; l < 8; l++) size += given[(row + r) * 8 + l];
+    size = SQRT(size / DEPTH + EPS);
+#endif
 #pragma unroll
     for (int c = 0; c < 4; c++) {
       const int to_row = first_row + row + r, to = first_column + column + c;
-      if (to_row < ROWS && to < COLUMNS) out[to_row * COLUMNS + to] = four[c] + BIAS(to);
+      if (to_row < ROWS && to < COLUMNS) PUT(to_row, to, four[c] / size + BIAS(to), 0);
     }
   }
