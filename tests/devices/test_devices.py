@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 FOLDER = Path(__file__).parent
 MISTAKES = ("rope", "tile", "causal")
-IN_BLOCKS = tuple(mistakes.IN_BLOCKS)
+IN_BLOCKS = (*mistakes.IN_BLOCKS, *mistakes.IN_LAYERS)
 HAVE_BLOCKS = ("CL", "METAL", "CUDA")  # devices with kernels for products in blocks
 
 # The largest absolute error allowed, of a check or of a check with a dtype, and why.
@@ -44,6 +44,7 @@ TOLERANCES = {
     "generate": 2e-5,
     "experts": 2e-5,
     "groups": 5e-6,  # of the largest result; sums of up to 1536 products
+    "layers": 5e-6,  # the same
     "quantized": 2e-3,  # sums of up to 256 products, up to 270, where float32 resolves 2e-5
     "read_gguf": 1e-5,  # numbers up to 30 of a product and a sum
     "save": 0,  # of bits: the count of other weights
@@ -87,7 +88,11 @@ ONLY = {
     for device in ("CPU", "CL")
 }
 # Kernels of the library's own, whose source is that of METAL and CUDA.
-ONLY["CL"] += [f"groups {kind}" for kind in ("F16", "Q4_0", "Q6_K", "MXFP4")]
+ONLY["CL"] += [
+    "layers",
+    "generate Q4_K",
+    *(f"groups {kind}" for kind in ("F16", "Q4_0", "Q6_K", "MXFP4")),
+]
 # Of a chunk PoCL compiles each level of an inverse.
 ONLY["CL"] = [check for check in ONLY["CL"] if not check.startswith("recurrent")]
 PLAYED = ("METAL, played", "CUDA, played")
