@@ -250,3 +250,22 @@ def error_of_join(run, threads=64, mistake=None):
     kernel = changed(kernel, *mistake) if mistake else kernel
     expected = before + 0.7 * normed(x.astype(np.float64), gain)
     return error(run(kernel, [empty(3, 101)], [x, gain, before])[0], expected)
+
+
+def of_a_layer(ways):
+    """The kernels of a layer as large as models have them, of few rows and of many."""
+    q, v = kernels.Matrix("Q4_K", 64), kernels.Matrix("Q6_K", 64, True)
+    for rows in (1, 8, 16, 64):
+        products = [((q, q, v), EPS, 0.0, ""), ((q, q), EPS, 0.0, "silu"), ((v,), 0.0, 1.0, "")]
+        for weights, eps, residual, activation in products:
+            weights = weights[1:] if activation and rows == 64 else weights
+            product = kernels.Product(rows, 768, weights, 1, eps, residual, activation)
+            yield kernels.kernel_of(product, ways(rows), 64)
+    yield layer.join(16, 4096, EPS, 1.0)
+    by = Weighting(0.1, 30.0, 512)
+    for kept in (dtypes.float32, HALF):
+        for size, positions in ((64, 64), (128, 256), (256, 64)):
+            heads = Heads(16, 1, 32, 8, size, 1024, 512, kept)
+            yield attention.turn(heads, Turn("head", EPS, size))
+            yield attention.attend(heads, by, Attending(4096, positions))
+            yield attention.combine(heads, by, Attending(4096, positions))

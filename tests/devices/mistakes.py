@@ -5,6 +5,7 @@ from functools import partial
 
 from edifice_tt.nn import ops
 from edifice_tt.nn.cpu import kernels
+from edifice_tt.nn.gpu import attention, layer, source
 from edifice_tt.nn.gpu import kernels as kernels_of_gpus
 
 # In the source of GPUs: the room, what stands there, and the mistake.
@@ -19,7 +20,19 @@ IN_BLOCKS = {
     "barrier of a tile": ("tiles", "      BARRIER;\n      for", "      for"),
     "tile of x": ("tiles", "+ row + r]", "+ row + r / 2]"),
 }
-NAMES = ("rope", "tile", "causal", *IN_BLOCKS)
+# The same in the kernels of a layer, and the cases of `gpu_numbers` that tell.
+IN_LAYERS = {
+    "gate": ("product", "activated(value) * (other)", "value * activated(other)"),
+    "norm of a row": ("few_end", "(SQUARES + at % HELD)", "(SQUARES + at % HELD / 2)"),
+    "pair": ("turn", "OWN(pair + ROTATED / 2)", "OWN(pair + 1)"),
+    "place": ("turn", "place = rows[1] + token", "place = token"),
+    "window": ("seen", "- WINDOW : -1", "- WINDOW - 1 : -1"),
+    "value": ("attend", "MEMORY(1,", "MEMORY(0,"),
+    "largest": ("combine", "+ part)] - largest)", "+ part)] * 0)"),
+}
+CASES = {"product": ("few, gated",), "few_end": ("few, gated",), "turn": ("chunk",)}
+CASES |= {"seen": ("window",), "attend": ("decoding",), "combine": ("decoding",)}
+NAMES = ("rope", "tile", "causal", *IN_BLOCKS, *IN_LAYERS)
 
 # In the C of the CPU device: what stands there, and the mistake.
 _IN_C = {
@@ -32,8 +45,8 @@ _IN_C = {
 @contextmanager
 def made(name):
     """Let every device compute with one mistake."""
-    if name in IN_BLOCKS:
-        with _made_in_blocks(*IN_BLOCKS[name]):
+    if place := (IN_BLOCKS | IN_LAYERS).get(name):
+        with _made_in_source(*place):
             yield
         return
     right, wrong = _IN_C[name]
@@ -53,15 +66,18 @@ def made(name):
 
 
 @contextmanager
-def _made_in_blocks(room, right, wrong):
-    text = kernels_of_gpus.text
+def _made_in_source(room, right, wrong):
+    text = source.text
     assert text(room).count(right) == 1, f"{room}.c does not hold {right!r} once; write it anew"
+    users = (kernels_of_gpus, attention, layer)
     kernels_of_gpus._blocks.cache_clear()
-    kernels_of_gpus.text = lambda of: text(of).replace(right, wrong) if of == room else text(of)
+    for user in users:
+        user.text = lambda of: text(of).replace(right, wrong) if of == room else text(of)
     try:
         yield
     finally:
-        kernels_of_gpus.text = text
+        for user in users:
+            user.text = text
         kernels_of_gpus._blocks.cache_clear()
 
 

@@ -15,12 +15,17 @@ import json
 import sys
 import tempfile
 import time
+<<<<<<< HEAD
 from contextlib import suppress
+=======
+from functools import partial
+>>>>>>> gpuattn
 from pathlib import Path
 
 sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("", "weights", "rendering"))
 
 import block_formats
+import gpu_numbers
 import mistakes
 import numpy as np
 import numpy_reference as reference
@@ -334,6 +339,21 @@ class Parity:
         read = [Tensor(one, device=self.device).realize() for one in given]
         return gpu.call(kernel, [out], read, groups_formula)[0].numpy()
 
+    def layers(self, names="", mistake=None, room=""):
+        """The kernels of a layer, relative; of some cases, with a mistake in a room."""
+        ways, errors = partial(product_for, gpu.dialect_of(self.device)), []
+        for name in names or (*gpu_numbers.PRODUCTS, *gpu_numbers.READS):
+            if (case := gpu_numbers.PRODUCTS.get(name)) is not None:
+                errors.append(gpu_numbers.error_of_products(self._run, ways, case, mistake))
+            else:
+                case = gpu_numbers.READS[name]
+                errors.append(gpu_numbers.error_of_attention(self._run, case, mistake, room))
+        return max(*errors, gpu_numbers.error_of_join(self._run))
+
+    def _run(self, kernel, written, read):
+        tensors = [[Tensor(a, device=self.device).realize() for a in s] for s in (written, read)]
+        return [one.numpy() for one in gpu.call(kernel, *tensors)]
+
     def read_gguf(self, _):
         """A file's tensors, each format and size by a captured graph that is replayed."""
         rng = np.random.default_rng(0)
@@ -451,6 +471,7 @@ CHECKS = [
     ("recurrent_forks", "float32"),
     *(("quantized", kind) for kind in FORMATS),
     *(("groups", kind) for kind in FORMATS),
+    ("layers", ""),
     *(("logits", kind) for kind in FORMATS),
     *(("generate", kind) for kind in FORMATS),
     ("experts", "Q8_0"),
@@ -516,6 +537,7 @@ def main():
         seconds[name] = round(time.perf_counter() - started, 2)
         print(f"{name}: {errors[name]:.1e}, {seconds[name]} s", file=sys.stderr)
 
+<<<<<<< HEAD
     checks = checks_of(device)
     with suppress(KeyboardInterrupt):  # what was measured is told
         for check, argument in checks:
@@ -529,6 +551,21 @@ def main():
                 else:
                     run(mistake, "logits", given.dtype)
     named = [f"{check} {argument}".strip() for check, argument in checks]
+=======
+    for check, argument in CHECKS:
+        name = f"{check} {argument}".strip()
+        if given.only is None or name in given.only:
+            run(name, check, argument)
+    for mistake in given.mistakes:
+        with mistakes.made(mistake):
+            if mistake in mistakes.IN_BLOCKS:
+                run(mistake, "two_groups", "Q6_K")
+            elif mistake in mistakes.IN_LAYERS:
+                run(mistake, "layers", mistakes.CASES[mistakes.IN_LAYERS[mistake][0]])
+            else:
+                run(mistake, "logits", given.dtype)
+    named = [f"{check} {argument}".strip() for check, argument in CHECKS]
+>>>>>>> gpuattn
     result = {"device": repr(DEV), "all": named, "errors": errors, "tensor_cores": cores}
     honest = [name for name in errors if name not in mistakes.NAMES]
     result["beyond"] = [name for name in honest if not errors[name] <= tolerance(name)]

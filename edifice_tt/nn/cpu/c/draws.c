@@ -102,7 +102,7 @@ static int is_clear(const list *some, edge at, float open, double temperature) {
   return (double)above - at.logit > least && (double)at.logit - below > least;
 }
 
-static void keep(list *some, edge at) {
+static void append(list *some, edge at) {
   long count = 0;
   for (long i = 0; i < some->count; i++) {
     float logit = some->logits[i];
@@ -127,7 +127,7 @@ static int keep_top_k(draw *d) {
   float open = d->top - below / 2;
   at = find_edge(d->some.logits, 0, d->some.count, wanted - 0.5, 0.25);
   if (!at.is_known || !is_clear(&d->some, at, open, temperature)) return 0;
-  keep(&d->some, at);
+  append(&d->some, at);
   weigh(d->some.weights, d->some.logits, d->some.count, d);
   return 1;
 }
@@ -149,7 +149,7 @@ static int keep_nucleus(draw *d, int of_all) {
   }
   edge at = find_edge(some->logits, some->weights, some->count, share, margin);
   if (!at.is_known || !is_clear(some, at, open, temperature)) return 0;
-  keep(some, at);
+  append(some, at);
   return 1;
 }
 
