@@ -15,11 +15,8 @@ import json
 import sys
 import tempfile
 import time
-<<<<<<< HEAD
 from contextlib import suppress
-=======
 from functools import partial
->>>>>>> gpuattn
 from pathlib import Path
 
 sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("", "weights", "rendering"))
@@ -537,7 +534,6 @@ def main():
         seconds[name] = round(time.perf_counter() - started, 2)
         print(f"{name}: {errors[name]:.1e}, {seconds[name]} s", file=sys.stderr)
 
-<<<<<<< HEAD
     checks = checks_of(device)
     with suppress(KeyboardInterrupt):  # what was measured is told
         for check, argument in checks:
@@ -548,24 +544,11 @@ def main():
             with mistakes.made(mistake):
                 if mistake in mistakes.IN_BLOCKS:
                     run(mistake, "two_groups", "Q6_K")
+                elif mistake in mistakes.IN_LAYERS:
+                    run(mistake, "layers", mistakes.CASES[mistakes.IN_LAYERS[mistake][0]])
                 else:
                     run(mistake, "logits", given.dtype)
     named = [f"{check} {argument}".strip() for check, argument in checks]
-=======
-    for check, argument in CHECKS:
-        name = f"{check} {argument}".strip()
-        if given.only is None or name in given.only:
-            run(name, check, argument)
-    for mistake in given.mistakes:
-        with mistakes.made(mistake):
-            if mistake in mistakes.IN_BLOCKS:
-                run(mistake, "two_groups", "Q6_K")
-            elif mistake in mistakes.IN_LAYERS:
-                run(mistake, "layers", mistakes.CASES[mistakes.IN_LAYERS[mistake][0]])
-            else:
-                run(mistake, "logits", given.dtype)
-    named = [f"{check} {argument}".strip() for check, argument in CHECKS]
->>>>>>> gpuattn
     result = {"device": repr(DEV), "all": named, "errors": errors, "tensor_cores": cores}
     honest = [name for name in errors if name not in mistakes.NAMES]
     result["beyond"] = [name for name in honest if not errors[name] <= tolerance(name)]
