@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 GRACE = 15  # seconds that a part has to end by itself
@@ -45,8 +45,9 @@ def run(path: Path, part: str, command: list[str], until: float) -> int:
     keep(path, part, {"command": " ".join(command), "status": "running"})
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     lines: dict[str, list[str]] = {"stdout": [], "stderr": []}
+    told = Event()  # to end: where in it that was is nobody's affair
     readers = [
-        Thread(target=_pass_on, args=(getattr(process, name), getattr(sys, name), lines[name]))
+        Thread(target=_pass_on, args=(process, name, lines[name], told), daemon=True)
         for name in lines
     ]
     for reader in readers:
@@ -55,9 +56,11 @@ def run(path: Path, part: str, command: list[str], until: float) -> int:
         process.wait(None if until == float("inf") else until - begun)
         status = f"failed with {process.returncode}" if process.returncode else "done"
     except subprocess.TimeoutExpired:
+        told.set()
         process.send_signal(signal.SIGINT)
         status = "cut off: out of time"
     except KeyboardInterrupt:  # which the command was sent, too
+        told.set()
         status = "interrupted"
     _end(process)
     for reader in readers:
@@ -75,11 +78,12 @@ def run(path: Path, part: str, command: list[str], until: float) -> int:
     return process.returncode if status.startswith("failed") else 0
 
 
-def _pass_on(source: Any, to: Any, lines: list[str]) -> None:
-    for line in source:
-        lines.append(line)
-        to.write(line)
-        to.flush()
+def _pass_on(process: "subprocess.Popen[str]", name: str, lines: list[str], told: Event) -> None:
+    with getattr(process, name) as source:
+        for line in source:
+            lines.append(line)
+            if not told.is_set():
+                print(line, end="", file=getattr(sys, name), flush=True)
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

@@ -127,6 +127,35 @@ def test_what_was_measured_before_a_part_failed_is_kept(tmp_path, ending, status
     assert [path.name for path in tmp_path.iterdir()] == ["gpu.json"]
 
 
+def test_a_part_that_takes_too_long_is_cut_off_and_what_it_measured_is_kept(
+    tmp_path, monkeypatch, capfd
+):
+    """Its time is over as soon as it has measured something."""
+    monkeypatch.syspath_prepend(FOLDER)
+    import record
+
+    file = tmp_path / "gpu.json"
+
+    class Started(subprocess.Popen):
+        waited = False
+
+        def wait(self, timeout=None):
+            if self.waited:
+                return super().wait(timeout)
+            self.waited = True
+            while "rows" not in record.read(file).get("part", {}):
+                assert self.poll() is None
+            raise subprocess.TimeoutExpired(self.args, timeout)
+
+    monkeypatch.setattr(subprocess, "Popen", Started)
+    endless = MEASURES + "import time\nwhile True: time.sleep(1)"
+    words = [sys.executable, "-c", endless, str(file), "part"]
+    assert record.run(file, "part", words, time.time() + 1e6) == 0
+    told = record.read(file)["part"]
+    assert (told["status"], len(told["rows"])) == ("cut off: out of time", 1)
+    assert "KeyboardInterrupt" not in capfd.readouterr().err
+
+
 def test_a_part_that_has_no_time_left_is_left_out_and_no_failure(tmp_path):
     file = tmp_path / "gpu.json"
     assert keep(file, "part", "raise SystemExit('it ran')", until="1").returncode == 0
