@@ -116,7 +116,8 @@ class Chooser:
             counted = [f"{counted[0]}; {votes.ALL_DIFFER}"]
         answers = votes.answers_of(pool, self.rule, self.options) if choice else []
         abstain = votes.votes(self.rule) and self.options.get("cut_off") != "vote"
-        return table_of(pool, max_tokens, choice and choice.index, answers, counted, abstain)
+        index = pool.picked if pool.picked is not None else choice and choice.index
+        return table_of(pool, max_tokens, index, answers, counted, abstain)
 
 
 def _usual_scorer(arguments: argparse.Namespace) -> str:
