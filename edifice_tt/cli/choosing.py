@@ -113,8 +113,9 @@ class Chooser:
         if choice and votes.all_differ(self.rule, self.options, pool, choice):
             counted = [f"{counted[0]}; {votes.ALL_DIFFER}"]
         answers = votes.answers_of(pool, self.rule, self.options) if choice else []
-        index, votes_on = choice and choice.index, votes.votes(self.rule)
-        return table_of(pool, max_tokens, index, answers, counted, votes_on)
+        abstain = votes.votes(self.rule) and self.options.get("cut_off") != "vote"
+        index = pool.picked if pool.picked is not None else choice and choice.index
+        return table_of(pool, max_tokens, index, answers, counted, abstain)
 
 
 def _usual_scorer(arguments: argparse.Namespace) -> str:
@@ -132,21 +133,21 @@ def table_of(
     chosen: int | None = None,
     answers: Any = (),
     counted: Any = (),
-    votes_on: bool = False,
+    abstain: bool = False,
 ) -> str:
     """The candidates, what was counted, and how many of them were cut off."""
     cut = sum(candidate.is_cut_off for candidate in pool)
     table = terminal.show_candidates(pool, chosen, answers)
-    lines = cut_off_lines(cut, len(pool), max_tokens, votes_on)
+    lines = cut_off_lines(cut, len(pool), max_tokens, abstain)
     if any(candidate.is_cut_off and candidate.index == chosen for candidate in pool):
         lines = [f"{lines[0]} The chosen one is among them."]
     return "\n\n".join([table, *counted, *lines])
 
 
-def cut_off_lines(cut: int, made: int, max_tokens: int, votes_on: bool = False) -> list[str]:
-    """The line about answers that were cut off, if there are any, and what they do in a vote."""
+def cut_off_lines(cut: int, made: int, max_tokens: int, abstain: bool = False) -> list[str]:
+    """The line about answers that were cut off, if there are any, and that they `abstain`."""
     told = [cut_off_of(cut, made, max_tokens)] if cut else []
-    told += ["In votes they abstain, unless --cut-off vote is given."] if cut and votes_on else []
+    told += ["In votes they abstain, unless --cut-off vote is given."] if cut and abstain else []
     return [" ".join(told)] if told else []
 
 

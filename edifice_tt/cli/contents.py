@@ -14,6 +14,7 @@ from edifice_tt.cli import outputs, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.contract.errors import UnknownNameError
+from edifice_tt.contract.wording import counted, held
 from edifice_tt.pools.candidates import RIGHT
 from edifice_tt.pools.descent import Branch, tree_of
 from edifice_tt.pools.pool import PoolFile
@@ -196,8 +197,8 @@ def _wrapped(text: str, indent: str, most: int | None = None, indent_rest: str =
         for line in terminal.visible(text).expandtabs(4).splitlines() or [""]
         for part in textwrap.wrap(line, room, replace_whitespace=False) or [""]
     ]
-    if most is not None and len(lines) > most:  # an answer stands at the end
-        head, tail = lines[: most // 2], lines[most // 2 - most :]
+    if most is not None and len(lines) > most + 1:  # a line for one line would spare nothing
+        head, tail = lines[: most // 2], lines[most // 2 - most :]  # an answer stands at the end
         lines = [*head, f"... {len(lines) - most} more lines (--all) ...", *tail]
     rest = f"\n{indent}{indent_rest}"
     return f"{indent}{rest.join(lines)}\n".replace(_KEPT, " ")
@@ -231,7 +232,7 @@ def _split(arguments: argparse.Namespace) -> None:
         half: {"pool": str(path), "problems": count}
         for half, (path, count) in zip(("train", "test"), halves, strict=True)
     }
-    text = "; ".join(f"{count} problems in {path}" for path, count in halves)
+    text = "; ".join(f"{counted(count, 'problem')} in {path}" for path, count in halves)
     terminal.show_result(arguments, plain, text)
 
 
@@ -241,5 +242,5 @@ def _export(arguments: argparse.Namespace) -> None:
     outputs.check_absent(path, arguments.force)
     problems, candidates = et.export_pools(arguments.pool, path, kind, overwrite=arguments.force)
     plain = {"table": str(path), "problems": problems, "candidates": candidates}
-    text = f"{candidates} candidates of {problems} problems in {path}"
+    text = f"{held(candidates, problems)} in {path}"
     terminal.show_result(arguments, plain, text)

@@ -38,7 +38,7 @@ def register(add: Add) -> None:
     )
     doctor.add_argument("--quick", action="store_true", help="leave out the speed")
     doctor.add_argument(
-        "--model",
+        *("-m", "--model"),
         help="also say whether this model fits, and with how many candidates, before it is loaded",
     )
     options.add_kv_dtype(doctor)

@@ -28,6 +28,7 @@ from edifice_tt.contract import registry
 from edifice_tt.contract.errors import EdificeError, PluginError
 from edifice_tt.contract.records import RANGES
 from edifice_tt.contract.tracing import message_of
+from edifice_tt.contract.wording import held
 
 HEADING = "pool files"
 _FIELDS = {
@@ -275,8 +276,8 @@ def _import(arguments: argparse.Namespace) -> None:
     sums = totals.Totals()
     graded = _graded(pools, arguments.answer, sums)
     et.write_pools(arguments.output, graded, overwrite=arguments.force)
-    text = f"{sums.candidates} candidates of {sums.problems} problems in "
-    text += f"{arguments.output}, {sums.right} of them right"
+    made = held(sums.candidates, sums.problems)
+    text = f"{made} in {arguments.output}, {sums.right} of them right"
     terminal.show_result(arguments, {"pool": str(arguments.output), **sums.to_dict()}, text)
 
 
@@ -286,5 +287,5 @@ def _merge(arguments: argparse.Namespace) -> None:
         arguments.pools, arguments.output, overwrite=arguments.force
     )
     counts = {"problems": problems, "candidates": candidates}
-    text = f"{candidates} candidates of {problems} problems in {arguments.output}"
+    text = f"{held(candidates, problems)} in {arguments.output}"
     terminal.show_result(arguments, {"pool": str(arguments.output), **counts}, text)

@@ -13,6 +13,7 @@ from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.cli.rule_options import search_options
 from edifice_tt.contract.registry import load_registry
+from edifice_tt.contract.wording import held
 from edifice_tt.selection.answers import extractor
 from edifice_tt.selection.grade import warn_of_two
 from edifice_tt.selection.rules import CUT_OFF
@@ -84,7 +85,7 @@ def show_replay(replayed: "Replay") -> str:
     against = f"{replayed.search}, against"
     level = f"{replayed.level:.0%} interval"
     parts = [
-        f"{replayed.pool}: {replayed.candidates} candidates of {replayed.problems} problems\n"
+        f"{replayed.pool}: {held(replayed.candidates, replayed.problems)}\n"
         + textwrap.fill(f"{replayed.search}: {_settings(replayed)}", width),
         terminal.table(
             ("per problem", "samples", "tokens", "accuracy", level), [*map(spending_cells, lines)]

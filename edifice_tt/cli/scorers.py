@@ -11,6 +11,7 @@ from edifice_tt.cli import options, terminal
 from edifice_tt.cli.options import Add
 from edifice_tt.cli.parser import add_option, whole_number
 from edifice_tt.contract.errors import EdificeError
+from edifice_tt.contract.wording import held
 
 HEADING = "judges"
 CALIBRATE, COMBINE = "training.combining:calibrate_scores", "training.combining:combine_scores"
@@ -91,7 +92,8 @@ def _write(arguments: argparse.Namespace, scorers: Sequence[str], how: str) -> N
             writer.take_back()  # half a file with scores would look like a whole one
             raise
     count = sum(map(len, file.indices.values()))
-    text = f"{count} candidates of {len(file.problems)} problems in {arguments.pool} have a score "
+    have = "has" if count == 1 else "have"
+    text = f"{held(count, len(file.problems))} in {arguments.pool} {have} a score "
     text += f"by {name}: probability, {made}"
     if found.weights:
         sums = zip(scorers, map(sum, zip(*found.weights, strict=True)), strict=True)

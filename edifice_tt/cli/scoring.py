@@ -11,6 +11,7 @@ from edifice_tt.cli import terminal, workers
 from edifice_tt.cli.work import Work
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.contract.tracing import message_of
+from edifice_tt.contract.wording import held
 
 Job = tuple[Mapping[str, Any], Sequence[slice]]  # a problem's pool, and what is scored per call
 
@@ -121,7 +122,8 @@ def _total(file: Any, work: Work) -> int:
 
 def _show(arguments: argparse.Namespace, file: Any, work: Work, left: Collection[str]) -> None:
     count = sum(map(len, file.indices.values()))
-    text = f"{count} candidates of {len(file.problems)} problems in {arguments.pool} have a "
+    have = "has" if count == 1 else "have"
+    text = f"{held(count, len(file.problems))} in {arguments.pool} {have} a "
     text += f"score by {work.name}{work.told}" if left else f"score by {work.name} already"
     pools: list[Any] = []
     if left and (arguments.json or len(file.problems) == 1):

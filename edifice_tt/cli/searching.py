@@ -140,8 +140,8 @@ def _to_file(
     if status == 130:
         again = "" if arguments.resume else " with --resume"
         terminal.tell(
-            f"interrupted; {len(made)} problems have ended in this run, and what was drawn is in "
-            f"{path}; the same command{again} goes on"
+            f"interrupted; {counted(len(made), 'problem')} ended in this run; what was drawn is "
+            f"in {path}; the same command{again} goes on"
         )
     totals = _totals(made)
     lines = f"{counted(len(problems), 'problem')} in {path}; this run: {_in_words(totals)}"

@@ -1,6 +1,15 @@
 """How counts are worded, wherever they are told. Knows no record."""
 
 
+def held(candidates: int, problems: int) -> str:
+    """How many candidates of how many problems.
+
+    >>> held(4, 1)
+    '4 candidates of 1 problem'
+    """
+    return f"{counted(candidates, 'candidate')} of {counted(problems, 'problem')}"
+
+
 def counted(number: int, noun: str) -> str:
     """A number with its noun.
 

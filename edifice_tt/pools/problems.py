@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,15 +42,15 @@ def read_problems(
     is_strict, left_out = format is None and not named, dict[str, None]()
 
     def read(record: Record, place: int) -> Problem:
-        fields = list(record)
-        _check_fields(shape, named, fields)
+        whole = dict(record)
+        _check_fields(shape, named, whole)
         prompt = _take_prompt(shape, record)
         gold = shape.take_gold(record, shape)
         problem = Problem(prompt, take_id(record, place, shape.problem), gold)
         if is_strict and record:
             raise ValueError(
                 f"a problem has no field {next(iter(record))!r:.40}, only prompt or messages, "
-                f"problem and gold; {_cure(fields)}"
+                f"problem and gold; {_cure(whole)}"
             )
         left_out.update(dict.fromkeys(record))
         return problem
@@ -81,9 +82,9 @@ class _Format:
     told_by: frozenset[str] = frozenset()  # fields that tell a file of this format
 
 
-def _check_fields(shape: _Format, named: Mapping[str, str], fields: Iterable[str]) -> None:
+def _check_fields(shape: _Format, named: Mapping[str, str], record: Record) -> None:
     """Raise `ValueError` for a field that is needed and not there."""
-    fields = list(fields)
+    fields = list(record)
     needed = {name: part for part, name in named.items()}
     if "messages" not in fields or "prompt" in named:
         needed[shape.prompt] = "prompt"
@@ -92,20 +93,27 @@ def _check_fields(shape: _Format, named: Mapping[str, str], fields: Iterable[str
             there = ", ".join(f"{field:.40}" for field in fields[:20]) or "none"
             raise ValueError(
                 f"a problem has no field {name!r}; the fields there are: {there}; "
-                f"{_cure(fields, part)}"
+                f"{_cure(record, part)}"
             )
 
 
-def _cure(fields: Iterable[str], *parts: str) -> str:
+def _cure(record: Record, *parts: str) -> str:
     """What to do about fields of other names."""
-    there = set(fields)
     for name, shape in FORMATS.items():
-        if shape.told_by <= there:
+        if shape.told_by <= record.keys() and _has_gold(record, shape):
             return f"--format {name} reads such a file (format={name!r} in Python)"
     options = parts or ("prompt", "gold")
     flags = " and ".join(f"--{part}-field" for part in options)
     python = ", ".join(f"{part}_field=" for part in options)
     return f"name the right one with {flags} ({python} in Python)"
+
+
+def _has_gold(record: Record, shape: _Format) -> bool:
+    """Whether a format finds its right answer: others have fields of the same names."""
+    with suppress(ValueError):
+        shape.take_gold(dict(record), shape)
+        return True
+    return False
 
 
 def _take_prompt(shape: _Format, record: Record) -> str | tuple[Message, ...]:

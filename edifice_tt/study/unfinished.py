@@ -48,4 +48,4 @@ class Finished:
             )
         if some is not None:
             total = self.used + (0 if some.used else some.problems)
-            warnings.warn(unfinished_of(some, total), PoolWarning, stacklevel=4)
+            warnings.warn(unfinished_of(some, total), PoolWarning, stacklevel=3)

@@ -22,7 +22,16 @@ from edifice_tt.scoring.score import asked_for
 from edifice_tt.testing.elsewhere import ask_elsewhere
 from edifice_tt.testing.examples import TEXTS
 from edifice_tt.testing.heads import check_head
-from edifice_tt.testing.promises import BrokenPromise, attempt, check_options, compare, find, orders
+from edifice_tt.testing.promises import (
+    TOLERANCE,
+    BrokenPromise,
+    attempt,
+    check_options,
+    compare,
+    find,
+    first_difference,
+    orders,
+)
 from edifice_tt.testing.reading import check_value
 from edifice_tt.testing.threads import check_threads
 from edifice_tt.testing.verifiers import check_verifier
@@ -147,7 +156,8 @@ def _check_same(who: str, here: Any, there: Any, record: registry.Scorer) -> Non
         _read_values(who, values, COMPLETIONS, "completion", record) for values in (here, there)
     )
     for text, one, other in zip(COMPLETIONS, *both, strict=True):
-        if one != other:
+        pair = np.array(one), np.array(other)
+        if len(one) != len(other) or first_difference(*pair, TOLERANCE) is not None:
             first, second = (", ".join(f"{x:.6g}" for x in numbers) for numbers in (one, other))
             raise BrokenPromise(
                 f"{who}: {text!r:.30} gets {first} in this process and {second} in another; the "

@@ -18,6 +18,7 @@ from tinygrad.dtype import DType
 from tinygrad.nn.state import inverse_safe_dtypes
 
 from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.contract.wording import counted
 from edifice_tt.machine.files import write_atomically
 from edifice_tt.nn.buffers import PIECE, all_finite, numbers, pieces, put, room
 from edifice_tt.nn.stored.halves import HALVES, widen
@@ -140,7 +141,8 @@ def check_fit(path: Path, lines: list[str]) -> None:
     if lines:
         shown = lines[:20] + ([f"and {len(lines) - 20} more"] if len(lines) > 20 else [])
         listing = "\n  ".join(shown)
-        raise CheckpointError(f"{path} does not fit the model in {len(lines)} places:\n  {listing}")
+        many = counted(len(lines), "place")
+        raise CheckpointError(f"{path} does not fit the model in {many}:\n  {listing}")
 
 
 def fill(

@@ -62,11 +62,12 @@ def test_lines_are_turns_and_each_turn_sees_those_before(talk, asked):
 
 
 def test_show_lists_all_candidates_and_pick_goes_on_with_another(talk, asked):
-    status, out, _ = talk("Hi", "/show", "/pick 2", "And?")
+    status, out, _ = talk("Hi", "/show", "/pick 2", "/show", "And?")
     assert status == 0
+    assert re.findall(r"^> +(\d) ", out, re.M) == ["1", "2"]
     assert re.search(r"^>  1  -0\.5000 .* a1$", out, re.M)
     assert re.search(r"^   2  -1\.0000 .* a2$", out, re.M)
-    assert out.endswith("\na2\nb1\n")
+    assert out.endswith("\nb1\n")
     assert asked[1] == [("user", "Hi"), ("assistant", "a2"), ("user", "And?")]
 
 

@@ -104,6 +104,15 @@ def test_a_problem_is_shown_with_its_candidates_in_80_columns(run, pool, more):
     assert all((f"line {i} word" in out) == (i in (0, 6) or bool(more)) for i in (0, 3, 6))
 
 
+@pytest.mark.parametrize("count", [6, 7, 8])
+def test_what_is_left_out_of_a_text_is_more_than_the_line_that_says_so(run, tmp_path, count):
+    text = "\n".join(f"line {i}" for i in range(count))
+    et.Pool("q", (et.Candidate(0, text),)).save(tmp_path / "pool")
+    out = run("show", tmp_path / "pool")[1]
+    assert ("... 2 more lines (--all) ..." in out) == (count == 8)
+    assert all((f"line {i}\n" in out) == (count < 8 or i not in (3, 4)) for i in range(count))
+
+
 def test_a_narrow_terminal_is_kept_to(run, pool, monkeypatch):
     monkeypatch.setenv("COLUMNS", "50")
     for argv in (["show", pool], ["show", pool, "sum"], ["show", pool, "id" * 30]):
@@ -188,7 +197,7 @@ def test_split_writes_two_files_beside_the_pool(run, pool):
     assert run("split", pool, "--train", "0.5", "--force")[0] == 0
     assert [path.read_bytes() for path in paths] == before
     text = run("split", pool, "-o", pool.with_name("x"))[1]
-    assert text == f"1 problems in {pool.with_name('x.train.jsonl')}; 1 problems in " + (
+    assert text == f"1 problem in {pool.with_name('x.train.jsonl')}; 1 problem in " + (
         f"{pool.with_name('x.test.jsonl')}\n"
     )
     check_mistake(run("split", pool, "--train", "80", "--force"), "--train 80.0 must be between")

@@ -92,7 +92,7 @@ def test_no_example_is_of_a_command_that_is_not_there():
     assert EXAMPLES.keys() == set(OWN)
 
 
-@pytest.mark.parametrize("name", ["best-of", "generate", "train", "layers", "score"])
+@pytest.mark.parametrize("name", ["best-of", "generate", "train", "layers", "score", "doctor"])
 def test_m_is_short_for_model_and_n_may_be_written_long(name):
     (model,) = (one for one in commands().choices[name]._actions if one.dest == "model")
     assert model.option_strings == ["-m", "--model"]

@@ -254,6 +254,6 @@ def test_the_answers_of_one_problem_are_scored_at_once(run, site: Site, answers)
 def test_when_nothing_is_left_to_score_it_says_so(run, site: Site, answers):
     plugin = install_each(site)
     assert run("score", answers, "--scorer", "length")[0] == 0
-    told = f"11 candidates of 1 problems in {answers} have a score by length already\n"
+    told = f"11 candidates of 1 problem in {answers} have a score by length already\n"
     assert run("score", answers, "--scorer", "length", "--resume")[1] == told
     assert len(plugin.asked) == COUNT

@@ -43,7 +43,9 @@ def test_best_of_shows_answers_and_votes_of_a_majority(run, sampled):
     assert (status, err) == (0, "")
     assert column(out, "answer") == ["7", "7", "8", "-", "(7)"]
     assert "votes: 7: 2, 8: 1; 2 abstained\n" in out
+    assert "In votes they abstain, unless --cut-off vote is given." in out
     _, out, _ = run(*given, "--cut-off", "vote")
+    assert "they abstain" not in out
     assert column(out, "answer")[-1] == "7"
     assert "votes: 7: 3, 8: 1; 1 abstained\n" in out
     assert max(map(len, out.splitlines())) <= 150  # but for the line on what was cut off

@@ -64,8 +64,9 @@ def test_a_factory_of_a_module_is_asked_there_and_one_within_a_function_cannot_b
         "print('loud') or float(len(text))",
         "float(len(text)) if __import__('os').environ['PYTHONHASHSEED'] == 'mine' else 1 / 0",
         "self.ask(text)",
+        "4.0 + 1e-9 * (__import__('os').environ['PYTHONHASHSEED'] == 'mine')",
     ],
-    ids=["prints", "fails", "asks a service"],
+    ids=["prints", "fails", "asks a service", "rounds"],
 )
 def test_what_fails_in_another_process_or_asks_a_service_is_left_out(site, code, monkeypatch):
     """A test may have prepared a service in its own process."""
@@ -79,6 +80,6 @@ def test_what_fails_in_another_process_or_asks_a_service_is_left_out(site, code,
     monkeypatch.setenv("PYTHONHASHSEED", "mine")
     site.install("odd", HEAD + PLUGIN.format(score=code) + asks)
     check_scorer("odd")
-    expected = [4.0] if "loud" in code else None
+    expected = [4.0] if "loud" in code or "1e-9" in code else None
     assert ask_elsewhere("odd", "problem", {}, ["four"]) == expected
     assert ask_elsewhere("odd", "problem", {"words": object()}, ["four"]) is None

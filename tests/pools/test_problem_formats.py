@@ -113,7 +113,11 @@ def test_programs_have_a_prompt_and_no_right_answer(write):
         ("mmlu", {"question": "a", "choices": [["x"], "y"], "answer": 0}, "list of 2 to 10 texts"),
         ("mmlu", {"question": "a", "answer": 0}, "choices=.* or columns A, B, C"),
         ("mmlu", {"question": "a", "choices": ["x", "y"], "answer": "x"}, "the number of a choice"),
-        ("gsm8k", {"problem": "a", "solution": "b"}, "no field 'question'.*--format math reads"),
+        (
+            "gsm8k",
+            {"problem": "a", "solution": r"\boxed{b}"},
+            "no field 'question'.*--format math reads",
+        ),
     ],
     ids=str,
 )
@@ -144,9 +148,21 @@ def test_a_field_that_is_missing_shows_those_there_are_and_the_flag(write):
     ],
 )
 def test_a_file_of_a_known_format_names_it(tmp_path, fields, format):
-    path = write_lines(tmp_path / "x", [dict.fromkeys(fields, "a")])
+    record = dict.fromkeys(fields, r"A")
+    record |= {"gsm8k": {"answer": "so\n#### 7"}, "math": {"solution": r"\boxed{7}"}}.get(
+        format, {}
+    )
+    path = write_lines(tmp_path / "x", [record])
     with pytest.raises(CheckpointError, match=f"--format {format} reads such a file"):
         et.read_problems(path)
+
+
+def test_a_format_whose_right_answer_is_not_there_is_not_named(write):
+    """A quiz with the fields of GSM8K, whose answers are no solutions."""
+    path = write([{"question": "3 + 4?", "answer": "7"}])
+    with pytest.raises(CheckpointError, match="name the right one with --prompt-field") as caught:
+        et.read_problems(path)
+    assert "--format" not in str(caught.value)
 
 
 def test_a_format_that_is_none_names_the_nearest(tmp_path):

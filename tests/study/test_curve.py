@@ -255,8 +255,9 @@ def test_unfinished_problems_are_left_out_and_named():
     pools = part(POOLS, p3=1, p7=5, p8=0)
     with pytest.warns(
         PoolWarning, match="3 of 30 problems are unfinished and left out: problem 'p"
-    ):
+    ) as told:
         found = et.scaling_curve(pools, ("majority", "oracle"), bootstrap=20)
+    assert told[0].filename == __file__
     assert found.unfinished == Unfinished(3, "p3", 1, 8, used=False)
     rest = [pool for pool in pools if len(pool) == 8]
     alone = et.scaling_curve(rest, ("majority", "oracle"), bootstrap=20)

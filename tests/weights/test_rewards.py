@@ -107,11 +107,28 @@ def test_a_config_without_its_sizes_is_blamed_and_not_the_head(tmp_path):
 
 def test_a_judge_without_its_template_is_refused_and_may_have_a_prompt(tmp_path):
     folder = Tiny(CLASSIFIER).write(tmp_path / "m", settings={"bos_token": "<s>"})
-    with pytest.raises(CheckpointError, match="a classifier reads chats, and this one has no chat"):
+    with pytest.raises(CheckpointError, match=r"a classifier reads chats, and .* as a prompt$"):
         et.load_reward(folder)
     assert et.load_reward(folder, prompt="{question}<e>{answer}").layout.form == "literal"
     with pytest.raises(ValueError, match="no place for the answer"):
         et.load_reward(folder, prompt="{question}")
+
+
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [
+        ("ForProcessRewardModel", {}),
+        ("ForCausalLM", {"kind": "plus_minus"}),
+        ("ForCausalLM", {"kind": "follow_up", "prompt": "Right?"}),
+    ],
+    ids=["steps", "plus and minus", "next turn"],
+)
+def test_a_kind_that_takes_no_text_in_place_of_a_chat_is_not_told_to_take_one(
+    tmp_path, ending, options
+):
+    folder = Tiny(ending).write(tmp_path / "m", settings={"bos_token": "<s>"})
+    with pytest.raises(CheckpointError, match=r"no chat template; use a folder with \S+.jinja$"):
+        et.load_reward(folder, **options)
 
 
 def test_a_vocabulary_that_lacks_what_a_judge_reads_is_refused(tmp_path):

@@ -234,9 +234,12 @@ def token_head(lm: CausalLM, ids: Sequence[int]) -> Head:
 def check_texts(layout: Layout, path: Path) -> None:
     """Raise where a tokenizer lacks what the texts of the judge need."""
     if layout.chats and not layout.tokenizer.has_chat_template:
+        may_be_given = layout.kind.layers and layout.kind.level == "answer"
         raise CheckpointError(
             f"{path}: a {layout.kind.name} reads chats, and this one has no chat template; use a "
-            "folder with chat_template.jinja, or give its text as a prompt"
+            "folder with chat_template.jinja"
+            + ", or give its text as a prompt"
+            * bool(may_be_given)
         )
     if layout.mark is not None and not (layout.kind.marker and layout.mark):
         raise ValueError(f"marker={layout.mark!r:.40} is for kinds with one behind each step")
