@@ -44,8 +44,13 @@ class SharedScoring(ScoreOptions, Sharing, total=False):
     """How to score, and who does it."""
 
 
+SAMPLING = tuple(field.name for field in fields(Request))
+SEARCHING = tuple(name for name in SAMPLING if name != "n")
+SCORING = tuple(ScoreOptions.__annotations__)
+
+
 @takes_options_of(open_executor)
-@takes_options_of(generate, {field.name for field in fields(Request)})
+@takes_options_of(generate, SAMPLING)
 def generate_pools(
     lm: CausalLM,
     problems: Iterable[Problem],
@@ -75,7 +80,7 @@ def generate_pools(
     given.check_writer(lm)
     given.check_path(path, "generate_pools(lm, problems, path)")
     problems = [*given.check_problems(problems)]
-    sharing, sampling = divide(options)
+    sharing, sampling = divide(options, "generate_pools", SAMPLING)
     request, how = make_request(**sampling), {"resume": resume}
     if not _is_for_workers(sharing, request):
         with (
@@ -100,7 +105,7 @@ def generate_pools(
 
 
 @takes_options_of(open_executor)
-@takes_options_of(score, ("reduce", "scorer_options", "reads", "range", "level", "per", "name"))
+@takes_options_of(score, SCORING)
 def score_pools(
     lm: CausalLM | None,
     pools: Iterable[Pool],
@@ -126,7 +131,7 @@ def score_pools(
     """
     given.check_model(lm)
     total, pools = length_of(pools), given.check_pools(pools)
-    sharing, how = divide(options)
+    sharing, how = divide(options, "score_pools", SCORING)
     declared: Any = how
     if is_shared(sharing):
         scored = score_by(sharing, lm, pools, scorer, concurrency, declared)
@@ -138,7 +143,7 @@ def score_pools(
 
 
 @takes_options_of(open_executor)
-@takes_options_of(search, {field.name for field in fields(Request)})
+@takes_options_of(search, SEARCHING)
 def search_pools(
     lm: CausalLM,
     problems: Iterable[Problem],
@@ -166,9 +171,9 @@ def search_pools(
     given.check_writer(lm)
     given.check_path(path, "search_pools(lm, problems, path, method)")
     problems, path = [*given.check_problems(problems)], Path(path)
-    sharing, sampling = divide(options)
-    if "n" in sampling:
-        raise ValueError(f"n is one of the settings of a search: settings={{'n': {sampling['n']}}}")
+    if "n" in options:
+        raise ValueError(f"n is one of the settings of a search: settings={{'n': {options['n']}}}")
+    sharing, sampling = divide(options, "search_pools", SEARCHING)
     begun = header_settings(path).get("date") if resume else None
     sampling["date"] = sampling.get("date") or begun or today()
     how: dict[str, Any] = {

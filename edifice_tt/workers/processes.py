@@ -34,7 +34,7 @@ class Processes:
     def __init__(self, workers: int | None, cores: int | None) -> None:
         here = len(devices_beside("CPU"))
         if workers is None:
-            raise ValueError("workers: say how many processes are to work, as in --workers 2")
+            raise ValueError("say how many processes are to work: workers=2 (--workers 2)")
         self.workers = check_count("workers", workers)
         self.cores = max(here // workers, 1) if cores is None else check_count("cores", cores)
         if cores is not None and workers * cores > here:

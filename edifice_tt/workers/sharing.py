@@ -1,12 +1,13 @@
 """Who shares the work on many problems: options -> an executor, and what it left undone."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from edifice_tt.contract import registry
-from edifice_tt.contract.errors import EdificeError, PoolWarning
+from edifice_tt.contract.errors import EdificeError, PoolWarning, unknown_name
+from edifice_tt.contract.options import check_count
 from edifice_tt.contract.wording import counted
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ _PARAMETERS = {  # of an executor
     "gpus_per_worker": "gpus",
     "address": "address",
 }
+PLUGINS = ("ray", "dask")  # of ours
 TOLD = 3  # problems that failed, in an error
 
 
@@ -56,7 +58,7 @@ def open_executor(
     gpus_per_worker: int | None = None,
 ) -> Iterator["Executor"]:
     """The executor of that name, by default that of processes; its workers end with the context."""
-    record = registry.load_registry().find("executor", executor or "processes")
+    record = _find(executor or "processes")
     given = {
         "workers": workers,
         "cores_per_worker": cores_per_worker,
@@ -71,13 +73,35 @@ def open_executor(
             raise ValueError(
                 f"{name}={value!r:.60} is nothing that {record.name!r} takes; leave it out"
             )
+        if name != "address":
+            check_count(name, value)
         options[_PARAMETERS[name]] = value
     with record.make(**options) as opened:
         yield opened
 
 
-def divide(options: Mapping[str, Any]) -> tuple[Sharing, dict[str, Any]]:
-    """The options that say who does the work, and the others."""
+def _find(executor: str) -> registry.Executor:
+    registered = registry.load_registry()
+    absent = executor in PLUGINS and executor not in registered.executors
+    if absent and not registered.failures:
+        raise EdificeError(
+            f"executor {executor!r} is of the plugin edifice-tt-{executor}, which is not loaded; "
+            f"install it (docs/scale.md), or use {', '.join(registered.executors)}"
+        )
+    found: registry.Executor = registered.find("executor", executor)
+    return found
+
+
+def divide(
+    options: Mapping[str, Any], call: str, others: Iterable[str]
+) -> tuple[Sharing, dict[str, Any]]:
+    """The options that say who does the work, and the others of a call.
+
+    Raises `UnknownNameError` for what is none of them.
+    """
+    for name in options:
+        if name not in (known := [*NAMES, *others]):
+            raise unknown_name(f"option of {call}", name, known)
     sharing: Any = {name: options[name] for name in NAMES if name in options}
     return sharing, {name: value for name, value in options.items() if name not in NAMES}
 

@@ -125,6 +125,10 @@ def test_pools_without_a_score_are_told_when_all_others_are_there(pool):
         ({"address": "x"}, "address='x' is for several workers"),
         ({"workers": 0}, "workers=0 must be"),
         ({"workers": 2, "address": "x"}, "address='x' is nothing that 'processes' takes"),
+        ({"executor": "processes"}, r"how many processes are to work: workers=2 .--workers 2"),
+        ({"workers": 2, "cores_per_worker": 0}, "cores_per_worker=0 must be a whole number"),
+        ({"executor": "ray"}, "of the plugin edifice-tt-ray, which is not loaded; install it"),
+        ({"wrokers": 2}, "unknown option of generate_pools 'wrokers'; did you mean 'workers'"),
         ({"executor": "proceses"}, "unknown executor 'proceses'; did you mean 'processes'"),
         ({"workers": 2, "devices": ["CPU"]}, r"devices=.* is for one process; for workers give c"),
         ({"workers": 2, "on_token": print}, "workers give whole candidates; leave out on_token"),
@@ -144,6 +148,8 @@ def test_a_mistake_in_scoring_costs_no_worker(tiny_lm, pool):
     ):
         with pytest.raises(et.EdificeError, match=message):
             et.score_pools(lm, pools, scorer, workers=2)
+    with pytest.raises(et.EdificeError, match="unknown option of score_pools 'wrokers'"):
+        et.score_pools(tiny_lm, pools, "linear", wrokers=2)
     with pytest.raises(ValueError, match="concurrency=2 is for a scorer that reads text"):
         et.score_pools(tiny_lm, pools, "linear", concurrency=2, workers=2)
 

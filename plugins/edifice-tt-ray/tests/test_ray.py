@@ -3,9 +3,11 @@
 import os
 import shutil
 import signal
+import socket
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import pytest
@@ -146,3 +148,24 @@ def test_an_actor_and_a_node_that_are_killed_change_nothing(run, cluster):
 def test_a_mistake_is_one_line(cluster, address, options, message):
     with pytest.raises(et.EdificeError, match=message):
         make(cluster.address if address == "here" else address, **options)
+
+
+@pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_an_address_where_somebody_else_listens_is_one_line(monkeypatch, greeting):
+    monkeypatch.setattr("edifice_tt_ray.executor.REACH_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet():
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(greeting)
+                connection.recv(99)
+
+        thread = Thread(target=greet)
+        thread.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(
+            et.EdificeError, match=f"Ray: .* at {address} .(timed out|what listens)"
+        ):
+            make(address)
+        thread.join()

@@ -4,6 +4,7 @@ Knows actors; knows no work.
 """
 
 import logging
+import os
 import re
 import socket
 from collections.abc import Callable, Iterator
@@ -59,9 +60,11 @@ class Ray:
     def _connect(self) -> None:
         if found := re.fullmatch(r"(?:ray://)?\[?([^\]]+)\]?:(\d+)", self.address):
             try:  # Ray itself would try for minutes
-                socket.create_connection((found[1], int(found[2])), REACH_S).close()
+                speaks = _speaks_grpc(found[1], int(found[2]))
             except (OSError, OverflowError) as error:
                 raise EdificeError(f"Ray: nobody answers at {self.address} ({error})") from error
+            if not speaks:
+                raise EdificeError(f"Ray: no cluster at {self.address} (what listens is no Ray)")
         elif self.address != "auto":
             raise EdificeError(
                 f"Ray: {self.address!r} is no address; give HOST:PORT, or auto for the cluster of "
@@ -156,6 +159,15 @@ class Ray:
             items.refuse(f"an actor ended before it had begun ({reason})")
         else:
             items.lost(hand.has, reason)
+
+
+def _speaks_grpc(host: str, port: int) -> bool:
+    """Whether a server greets as one of gRPC does, by settings of HTTP/2; raises `OSError`."""
+    with socket.create_connection((host, port), REACH_S) as connection:
+        if os.environ.get("RAY_USE_TLS") == "1":
+            return True  # as far as can be told without its certificates
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+        return connection.recv(9)[3:4] == b"\4"
 
 
 @dataclass(eq=False)
