@@ -28,8 +28,8 @@ POLYNOMIAL = (
 LN2 = 0.6931471803691238, 1.9082149292705877e-10  # in two parts: a whole number times one is exact
 
 _PIECE = 1 << 13
-# As bits, less those that a whole number adds that is shifted to where the exponent stands.
-POWERS = np.array(SIXTEENTHS).view(np.int64) - (np.arange(16) << 48)
+# 2^(BITS + n / 16) as bits, less those that n adds, shifted to where the exponent stands.
+POWERS = np.array(SIXTEENTHS).view(np.int64) + ((BITS << 52) - (np.arange(16) << 48))
 
 
 def total(shifted: NDArray[np.float64]) -> int:
@@ -38,18 +38,17 @@ def total(shifted: NDArray[np.float64]) -> int:
     for start in range(0, len(shifted), _PIECE):  # a piece stays near
         t = shifted[start : start + _PIECE] * OCTAVES
         np.maximum(t, LEAST, out=t)
-        whole = np.rint(t)
-        t -= whole
+        moved = t + SHIFT
+        t -= moved - SHIFT
         p = t * POLYNOMIAL[-1]
         for factor in POLYNOMIAL[-2::-1]:
             p += factor
             p *= t
         p += 1
-        n = whole.astype(np.int64)
-        scale = POWERS[n & 15]
+        n = moved.view(np.int64)
+        scale = POWERS.take(n & 15)
         n <<= 48
         scale += n
-        scale += BITS << 52
         p *= scale.view(np.float64)
         np.rint(p, out=p)
         found += int(p.astype(np.uint64).sum())

@@ -54,7 +54,7 @@ class Sampler:
         if drawing is not None:
             asked = drawing.request
             asked.temperature, asked.top_p, asked.top_k = self.temperature, self.top_p, self.top_k
-            asked.seed, asked.index, asked.position = self.seed, index, position
+            asked.seed, asked.index, asked.position = self.seed, int(index), int(position)
             drawing(logits)
             if asked.token >= 0:
                 logit = float(logits[asked.token]) - asked.top

@@ -195,6 +195,11 @@ def test_what_c_cannot_read_takes_the_formula(logits):
     assert draws.drawing(logits) is None
 
 
+def test_an_index_may_be_a_number_of_numpys():
+    logits = np.zeros(97, np.float32)
+    assert Sampler().draw(logits, np.int64(3), np.int32(5)) == Sampler().draw(logits, 3, 5)
+
+
 def test_without_a_compiler_the_draws_are_the_same(monkeypatch):
     rng = np.random.default_rng(2)
     logits = [spread(rng, "any", 97) for _ in SETTINGS]

@@ -66,7 +66,7 @@ static WIDE float find_highest(const draw *d) {
   return __builtin_reduce_or(odd) ? __builtin_nanf("") : top;
 }
 
-// 2^(n / 16): as bits, less those that n << 48 adds.
+// 2^(BITS + n / 16) as bits, less those that n << 48 adds.
 static const unsigned long POWERS[16] __attribute__((aligned(LINE))) = {SIXTEENTHS};
 
 static inline WIDE lvec powers(lvec n) {
@@ -81,7 +81,7 @@ static inline WIDE lvec powers(lvec n) {
 #endif
 }
 
-// 2^(octaves + t / 16), t <= 0, by the nearest whole sixteenth and a polynomial. No product is joined to
+// 2^(BITS + octaves + t / 16), t <= 0, by the nearest whole sixteenth and a polynomial. No product is joined to
 // a sum, so that the formula, in `nn/exponentials`, has the same bits.
 static inline WIDE dvec power(dvec t, double octaves) {
 #pragma STDC FP_CONTRACT OFF
@@ -106,7 +106,7 @@ static double sum_of(const double *weights, long count) {
 static WIDE void weigh(double *weights, const float *logits, long count, const draw *d) {
   for (long i = 0; i < count; i += DOUBLES) {
     dvec x = __builtin_convertvector(*(const single_vec *)(logits + i), dvec) - (double)d->top;
-    *(dvec *)(weights + i) = power(x * d->factor, 0);
+    *(dvec *)(weights + i) = power(x * d->factor, -BITS);
   }
 }
 
@@ -116,7 +116,7 @@ static inline WIDE unsigned long whole_sum(const float *logits, const draw *d) {
   double top = d->top, shift = SHIFT;
   for (long i = 0; i < STRETCH; i += DOUBLES) {
     dvec x = __builtin_convertvector(*(const single_vec *)(logits + i), dvec) - top;
-    dvec shifted = power(x * OCTAVES, BITS) + shift;
+    dvec shifted = power(x * OCTAVES, 0) + shift;
     whole += *(lvec *)&shifted;
   }
   unsigned long sum = 0;

@@ -3,7 +3,8 @@
 // This folder holds the operations that take nearly all the time, for tinygrad's CPU device.
 // `kernels.py` joins the rooms in the order of its `C_ROOMS`. It
 // puts the sizes and the block formats (`nn/formats`) before them, and the entry function behind.
-// Each has its formula in `nn/ops`, `nn/blocks`, `nn/stored` or `nn/formats`.
+// Each has its formula in `nn/ops`, `nn/blocks`, `nn/stored` or `nn/formats`. Draws of tokens are
+// joined by `draws.py`, without those rooms that know weights.
 //
 // Every row is summed in one fixed order, whatever the number of rows; so a candidate's numbers are
 // the same bits alone and in any batch.
