@@ -42,6 +42,7 @@ def test_workers_score_by_the_same_judge_with_its_prompt_and_from_any_folder(
     run, folders, pool, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(folders)
+    monkeypatch.setattr(meter, "SECONDS", 3600)  # nothing is told of a slow machine
     (tmp_path / "prompt").write_text("Question: {question}\nAnswer: {answer}\nRight?")
     asks = ["--judge", "lm", "--judge-kind", "yes_no", "--judge-prompt", tmp_path / "prompt"]
     labels = ["--judge-labels", "a,b", "--judge-name", "mine"]

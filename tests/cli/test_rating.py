@@ -41,7 +41,7 @@ def run(monkeypatch, capsys, tiny_lm):
         lambda model, **how: tiny_lm if model == "tiny" else load(model, **how),
         raising=False,
     )
-    monkeypatch.setattr(meter, "SECONDS", 3600)  # a slow machine says nothing more, either
+    monkeypatch.setattr(meter, "SECONDS", 3600)  # nothing is told of a slow machine
     return runner(capsys)
 
 
