@@ -30,7 +30,7 @@ import played_device
 import test_gguf
 from kernel_log import KernelLog
 from tinygrad import Device, Tensor, dtypes
-from tinygrad.helpers import DEV
+from tinygrad.helpers import DEV, GlobalCounters
 from tinygrad.nn.state import get_state_dict, safe_load
 from tolerances import tolerance
 
@@ -147,6 +147,9 @@ class Parity:
                 weight.replace(placed.contiguous().realize())
             self.models[dtype] = model, exact
         return self.models[dtype]
+
+    def _model(self, kind):
+        return self.lm(kind)[0]
 
     def _in_blocks(self, kind):
         """The same with random blocks for matrices. What is multiplied with them is about 1."""
@@ -336,6 +339,23 @@ class Parity:
         read = [Tensor(one, device=self.device).realize() for one in given]
         return gpu.call(kernel, [out], read, groups_formula)[0].numpy()
 
+    def step(self, kind):
+        """Numbers of a step that differ in a row alone and among others; 7 kernels a layer."""
+        logits, counts = [], []
+        for layers, count in ((1, 1), (2, 1), (2, 5)):
+            other = Parity(self.device, **self.sizes | {"num_layers": layers})
+            of = decoder.Decoder(partial(Parity._model, other, kind))
+            of.read_prompt(Letters().encode(PROMPT))
+            cache = of.cache_for(count, 4)
+            given = np.full((cache.batch, 1), 5, np.int32)
+            for at in range(4):
+                before = GlobalCounters.kernel_count
+                found = of.step(given, cache.holding(at, of.prefix), range(count))[1]
+                counts.append(GlobalCounters.kernel_count - before)
+            logits.append(found[:count].copy())
+        assert counts[7] - counts[3] == counts[11] - counts[3] == 7
+        return float((logits[1] != logits[2]).sum())
+
     def layers(self, names="", mistake=None, room=""):
         """The kernels of a layer, relative; of some cases, with a mistake in a room."""
         ways, errors = partial(product_for, gpu.dialect_of(self.device)), []
@@ -469,6 +489,7 @@ CHECKS = [
     *(("quantized", kind) for kind in FORMATS),
     *(("groups", kind) for kind in FORMATS),
     ("layers", ""),
+    ("step", "Q6_K"),
     *(("logits", kind) for kind in FORMATS),
     *(("generate", kind) for kind in FORMATS),
     ("experts", "Q8_0"),

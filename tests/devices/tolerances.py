@@ -20,6 +20,7 @@ TOLERANCES = {
     "experts": 2e-5,
     "groups": 5e-6,  # of the largest result; sums of up to 1536 products
     "layers": 5e-6,  # the same
+    "step": 0,  # of bits: the count of other numbers in a row among others
     "quantized": 2e-3,  # sums of up to 256 products, up to 270, where float32 resolves 2e-5
     "read_gguf": 1e-5,  # numbers up to 30 of a product and a sum
     "save": 0,  # of bits: the count of other weights

@@ -1,1 +1,1 @@
-"""Products with weights in blocks on GPUs: one source for OpenCL, Metal and CUDA."""
+"""Layers with weights in blocks on GPUs: one source for OpenCL, Metal and CUDA."""
