@@ -84,7 +84,11 @@ def test_the_estimate_knows_what_keys_and_values_are_kept_as(monkeypatch):
         check_capacity(lm, prompt=70, n=16, tokens=1000, batch_size=16, devices=["CPU"])
 
 
-@pytest.mark.parametrize("options", [{}, {**RECURRENT, "gated_attention": True}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, pytest.param({**RECURRENT, "gated_attention": True}, marks=pytest.mark.slow)],
+    ids=["attention", "a recurrence"],
+)
 def test_halves_are_near_to_floats_and_are_not_the_same(options):
     lm = made(**options)
     exact, near = (logits(lm, kept) for kept in ("float32", "float16"))
@@ -92,6 +96,7 @@ def test_halves_are_near_to_floats_and_are_not_the_same(options):
     assert 0 < np.abs(near - exact).max() < NEAR
 
 
+@pytest.mark.slow
 def test_the_formula_keeps_halves_as_the_kernels_do(monkeypatch):
     lm = made(num_layers=1)
     kernels = logits(lm, "float16")

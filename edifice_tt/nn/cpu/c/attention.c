@@ -22,9 +22,10 @@ static WIDE void fetch(const kept *from, long positions, long stride, long E) {
 #if KEPT_HALVES
 #define TOGETHER 32L // positions that become floats at a time, since all rows read them meanwhile
 
+// TOGETHER of so many positions; meanwhile those behind them come nearer.
 static inline WIDE numbers as_floats(const kept *from, long stride, long positions, long E,
                                      float *room) {
-  for (long s = 0; s < positions; s++) {
+  for (long s = 0; s < MIN(TOGETHER, positions); s++) {
     fetch(from + (s + AHEAD) * stride, s + AHEAD < positions, stride, E);
     widen(room + s * E, from + s * stride, E);
   }
@@ -133,7 +134,7 @@ static WIDE void scores(float *p, long width, const float *const *q, long count,
   float room[KEPT_HALVES ? TOGETHER * E : 1];
   for (long s = 0; s < positions; s += TOGETHER) {
     long some = MIN(TOGETHER, positions - s);
-    numbers keys = as_floats(at.keys + s * at.stride, at.stride, some, E, room);
+    numbers keys = as_floats(at.keys + s * at.stride, at.stride, positions - s, E, room);
     scores_of(p + s, width, q, count, keys, some, E);
   }
 }
@@ -143,7 +144,7 @@ static WIDE void mix(float *const *out, const float *p, long width, long count, 
   float room[KEPT_HALVES ? TOGETHER * E : 1];
   for (long s = 0; s < positions; s += TOGETHER) {
     long some = MIN(TOGETHER, positions - s);
-    numbers values = as_floats(at.values + s * at.stride, at.stride, some, E, room);
+    numbers values = as_floats(at.values + s * at.stride, at.stride, positions - s, E, room);
     mix_of(out, p + s, width, count, values, some, E);
   }
 }
