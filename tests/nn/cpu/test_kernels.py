@@ -316,10 +316,10 @@ OLD = "-mno-avx2 -mno-avx512f -mno-fma -mno-f16c"  # whose halves are converted 
 def converting(halves, given):
     """A kernel that rounds floats to halves, and another that makes floats of halves."""
     source = kernels.library(kept=dtypes.float16)
-    for name, out, of in (("keep", "kept", given), ("widen", "float", halves)):
-        read = "float" if name == "keep" else "kept"
+    for name, out, of in (("narrow", "kept", given), ("widen", "float", halves)):
+        read = "float" if name == "narrow" else "kept"
         body = f"WIDE void run_{name}({out} *out, const {read} *x) {{ {name}(out, x, {of.size}); }}"
-        written = np.zeros(of.size, np.uint16 if name == "keep" else np.float32)
+        written = np.zeros(of.size, np.uint16 if name == "narrow" else np.float32)
         yield processors.Kernel(f"run_{name}", f"{source}\n{body}\n", [written], [of])
 
 
@@ -336,8 +336,8 @@ def test_every_half_is_read_and_rounded_to_as_numpy_does(flags, tmp_path):
             [given, *(np.nextafter(given, np.float32(end)) for end in (-np.inf, np.inf))]
         )[: 6 * (1 << 16) - 3]  # no whole vectors
         expected = given.astype(np.float16)
-    keep, widen = converting(halves, given)
-    rounded = run_here(keep, flags, tmp_path).view(np.float16)
+    narrow, widen = converting(halves, given)
+    rounded = run_here(narrow, flags, tmp_path).view(np.float16)
     assert np.array_equal(rounded, expected, equal_nan=True)
     assert (np.signbit(rounded) == np.signbit(expected)).all()
     assert np.array_equal(run_here(widen, flags, tmp_path), exact, equal_nan=True)

@@ -195,7 +195,7 @@ static inline WIDE void widen(float *out, const kept *from, long size) {
   for (; k < size; k++) out[k] = floats_of((shorts)from[k])[0];
 }
 
-static inline WIDE void keep(kept *out, const float *from, long size) {
+static inline WIDE void narrow(kept *out, const float *from, long size) {
   long k = 0;
   for (; k + 16 <= size; k += 16) *(shorts *)(out + k) = halves_of(*(const floats *)(from + k));
   for (; k < size; k++) out[k] = halves_of((floats)from[k])[0];
@@ -203,7 +203,7 @@ static inline WIDE void keep(kept *out, const float *from, long size) {
 #else
 typedef float kept;
 
-static inline WIDE void keep(kept *out, const float *from, long size) {
+static inline WIDE void narrow(kept *out, const float *from, long size) {
   for (long k = 0; k < size; k++) out[k] = from[k];
 }
 #endif
