@@ -268,7 +268,7 @@ def stacked(tmp_path):
     ("damage", "places"),
     [
         (swapped, r"9 places(.|\n)*gate_proj.weight: shape \(32, 4, 32\)"),
-        (stacked, r"1 places(.|\n)*attn.q_proj.weight: shape \(2, 16, 32\)"),
+        (stacked, r"1 place:(.|\n)*attn.q_proj.weight: shape \(2, 16, 32\)"),
     ],
 )
 def test_three_axes_are_those_of_experts_or_refused(tmp_path, damage, places):
