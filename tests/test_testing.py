@@ -280,6 +280,7 @@ class Locks(Keeps):
             return super().ask(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 8])
 @pytest.mark.parametrize("factory", [Keeps, KeepsTheQuestion])
 @pytest.mark.parametrize("per", ["problem", "answer"])

@@ -202,6 +202,7 @@ def test_generate_writes_a_pool_that_can_be_read(run, tmp_path, tiny_lm):
     assert et.Pool.load(path) == et.generate(tiny_lm, "hello", n=4, max_tokens=6)
 
 
+@pytest.mark.slow
 def test_every_sampling_option_reaches_the_sampler(run):
     found = run(
         *("generate", "q", "--model", "tiny", "-n", 2, "--seed", 7, "--temperature", 1.5),
@@ -214,6 +215,7 @@ def test_every_sampling_option_reaches_the_sampler(run):
     assert settings["stop"] == ["\n", "ab"]
 
 
+@pytest.mark.slow
 def test_the_prompt_is_a_chat_unless_it_is_raw(run):
     asked = run("generate", "hi", *FEW, "--system", "Be brief.", "--json").json["prompt"]
     assert asked == (

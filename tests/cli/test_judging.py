@@ -78,6 +78,7 @@ def test_a_pool_file_is_scored_by_a_judge_and_chosen_from(run, folders, pool, mo
     assert "needs probabilities" in err
 
 
+@pytest.mark.slow
 def test_steps_are_reduced_as_the_kind_says_or_as_asked(run, folders, pool):
     status, out, _ = run("score", pool, "--judge", folders / "prm", "--judge-name", "steps")
     assert status == 0

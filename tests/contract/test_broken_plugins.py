@@ -1203,6 +1203,7 @@ ARCHITECTURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "message"), ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_a_broken_architecture_is_told_what_it_breaks(site: Site, change, message):
     assert NET.count(change[0]) == 1

@@ -112,6 +112,7 @@ def test_rows_whose_parents_are_there_are_never_read_again():
     assert rows.computed == writer.tokens == sum(4 * step + 2 for step in range(1, 6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("decoders", "batch"), [(2, 32), (3, 2), (1, 2)])
 def test_cores_and_small_batches_share_a_tree(decoders, batch):
     lm = template(2, 3)

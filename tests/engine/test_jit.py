@@ -35,6 +35,7 @@ def test_results_equal_eager_and_stay_valid(inputs):
         assert (result.scores.numpy() == eager.scores.numpy()).all()
 
 
+@pytest.mark.slow
 def test_each_instance_has_its_own_capture(inputs):
     models = [make(1), make(2)]
     fast = [et.jit(model) for model in models]
@@ -46,6 +47,7 @@ def test_each_instance_has_its_own_capture(inputs):
     assert np.abs(answers[0] - answers[1]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_shapes_may_come_in_any_order(inputs):
     model = make(1)
     fast = et.jit(model)

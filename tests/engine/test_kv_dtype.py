@@ -84,6 +84,7 @@ def test_the_estimate_knows_what_keys_and_values_are_kept_as(monkeypatch):
         check_capacity(lm, prompt=70, n=16, tokens=1000, batch_size=16, devices=["CPU"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{}, pytest.param({**RECURRENT, "gated_attention": True}, marks=pytest.mark.slow)],
@@ -114,6 +115,7 @@ def test_a_candidate_is_the_same_bits_alone_in_any_batch_and_on_any_cores(lm, mo
     assert drawn(lm, 1) == many[:1]
 
 
+@pytest.mark.slow
 def test_states_are_the_same_bits_whether_they_were_held_or_are_read_anew(lm):
     pool = et.generate(lm, PROMPT, n=3, max_tokens=9, temperature=2.0, seed=1)
     held = read_hidden(lm, pool)
@@ -131,6 +133,7 @@ def grown(rows, row, ids):
     return row
 
 
+@pytest.mark.slow
 def test_a_copied_row_has_the_bits_of_its_tokens_alone(lm):
     rows = Branches([Decoder(lambda: lm)], [*PROMPT.encode()], 20)
     trunk = grown(rows, rows.begin(), [9, 41, 7])
@@ -141,6 +144,7 @@ def test_a_copied_row_has_the_bits_of_its_tokens_alone(lm):
         assert (copy.logits == truth.logits).all()
 
 
+@pytest.mark.slow
 def test_what_is_set_later_holds_for_the_next_call():
     lm = made()
     before = drawn(lm, 2)

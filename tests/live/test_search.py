@@ -89,6 +89,7 @@ def test_rows_that_run_to_their_ends_are_the_candidates_of_generate(tiny_lm, nam
             assert (one.text, one.finish_reason) == (expected.text, expected.finish_reason)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_search_is_repeated_whatever_shares_it(tiny_lm, name):
     expected = timeless(search(tiny_lm, name))
@@ -117,6 +118,7 @@ def test_the_books_count_each_token_of_the_tree_once(tiny_lm, name):
             assert one.token_ids[: one.begun] == lines[one.parent].token_ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rejection", "rebase", "dvts"])
 def test_a_head_reads_the_states_of_the_step_as_it_reads_a_finished_pool(tiny_lm, name):
     pool = search(tiny_lm, name)

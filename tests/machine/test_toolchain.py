@@ -112,6 +112,7 @@ def run(code, tmp_path, **env):
 NO_CLANG = "from edifice_tt.machine import toolchain; toolchain.find_clang = lambda: None\n"
 
 
+@pytest.mark.slow
 def test_no_compiler_is_one_line_and_not_tinygrad_s_page_of_traceback(tmp_path):
     code = NO_CLANG + "from edifice_tt.cli import main; raise SystemExit(main(['doctor']))"
     done = run(code, tmp_path, DEV="CPU")
@@ -187,6 +188,7 @@ def test_an_opencl_device_that_is_the_processor_is_chosen_only_without_clang(
     assert DEV.device == chosen  # for the Tensors that are made next
 
 
+@pytest.mark.slow
 def test_a_tensor_may_be_made_before_the_first_call(tmp_path):
     """In an environment that is not activated: PATH has no clang, the folder of Python has."""
     code = "import edifice_tt; from tinygrad import Tensor; print((Tensor([1.0]) + 1).tolist())"

@@ -696,6 +696,7 @@ def test_weights_that_are_replaced_are_used():
     assert [c.token_logprobs for c in before] != [c.token_logprobs for c in after]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["token_embedding.weight", "backbone.blocks.1.attn_norm.weight"])
 def test_weights_that_are_written_to_in_place_are_used(name):
     """An optimiser writes so. Neither the prompt nor an answer that was read before serves then."""

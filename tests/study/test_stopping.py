@@ -35,6 +35,7 @@ def in_turn(search, answers):
     return np.mean(np.array(means, float), axis=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answers",
     [

@@ -254,6 +254,7 @@ def test_steps_end_where_the_separator_stands(lm):
     assert every_token(replace(candidate, correct=False)) == [0] * 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "reads", "ends"),
     [

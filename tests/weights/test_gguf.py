@@ -133,6 +133,7 @@ FORMATS: dict[int, Callable[[np.random.Generator], tuple[bytes, np.ndarray]]] = 
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("alignment", "part"), [(32, 1 << 19), (64, 256)])
 def test_every_format_is_dequantised_as_it_is_defined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alignment: int, part: int

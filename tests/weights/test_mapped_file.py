@@ -83,6 +83,7 @@ def replace(path):
     other.replace(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [replace, os.remove, os.utime], ids=lambda f: f.__name__)
 def test_a_name_that_comes_to_mean_another_file_changes_nothing(path, lm, change):
     """Nor does a deleted one; that a file is only touched cannot be told from a change."""

@@ -78,6 +78,7 @@ def write_folder(folder, lm, **config):
 BIASED = {"qwen2": ["attn_q", "attn_k", "attn_v"], "llama": list(PLACES)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", BIASED)
 def test_a_file_with_biases_computes_what_the_family_means(tmp_path, family):
     weights = with_biases(*BIASED[family])

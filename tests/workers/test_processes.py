@@ -107,6 +107,7 @@ def test_workers_that_cannot_begin_are_one_line():
         run(partial(trials.begin_full, "x"), of(3), workers=2)
 
 
+@pytest.mark.slow
 def test_workers_that_end_before_they_have_begun_are_not_replaced_for_ever():
     last = r"a worker ended with status 9 \(out of memory\) before it had begun$"
     with pytest.raises(et.EdificeError, match=f"no worker is left; .*{last}"):

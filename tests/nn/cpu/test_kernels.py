@@ -99,6 +99,7 @@ def halved(both):
     return halves, [Memory(memory.kv.float().realize(), memory.seen) for memory in halves]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [22, 64])
 def test_halves_have_the_bits_of_the_floats_that_they_stand_for(rng, size):
     """Of 70 positions, which are more than become floats at a time, and of 4."""
@@ -146,6 +147,7 @@ def test_the_gradient_of_attention_is_that_of_its_formula(rng):
         assert np.abs(ours).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "rows"), [("Q4_1", 11), *each(FORMATS, 1), *each(FORMATS, 7)])
 def test_quantised_weights_give_the_bits_of_the_float32_weights_they_stand_for(rng, kind, rows):
     raw = blocks(rng, kind, 13, depth_of(kind))

@@ -113,6 +113,7 @@ def test_a_product_is_that_of_the_rounded_activations(rng, kind, rows):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", each(KINDS))
 def test_the_error_of_rounding_is_at_most_half_a_step_a_weight(rng, kind):
     raw, x = blocks(rng, kind, 29, depth_of(kind)), normal(rng, 11, depth_of(kind))
@@ -133,6 +134,7 @@ ELSEWHERE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "flags"), ELSEWHERE)
 def test_whole_numbers_are_exact_on_every_processor(rng, kind, flags, tmp_path, monkeypatch):
     """15 rows are a tile of each size, and of more than one tile weights are unpacked once."""

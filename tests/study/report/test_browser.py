@@ -139,6 +139,7 @@ def test_a_kind_shows_its_problems_alone(open_page, kind, rest):
     assert page.locator(f".problem.{kind}").count() == len(expected)
 
 
+@pytest.mark.slow
 def test_wrong_choices_of_a_rule_can_be_singled_out(open_page):
     page = open_page()
     page.get_by_label("Wrong choice by").select_option("majority")
@@ -219,6 +220,7 @@ def test_nothing_is_wider_than_the_window(open_page, width):
     assert overflow(page) <= 0
 
 
+@pytest.mark.slow
 def test_a_table_that_is_too_wide_for_a_phone_says_so_and_keeps_its_first_column(open_page):
     page = open_page(viewport={"width": 360, "height": 780})
     table = page.get_by_role("region", name="scorers", exact=True)
@@ -256,6 +258,7 @@ def test_no_label_of_a_chart_lies_over_a_bar(open_page):
     assert found["over"] == []
 
 
+@pytest.mark.slow
 def test_the_facts_of_a_problem_have_room_on_a_phone(open_page):
     page = open_page(viewport={"width": 360, "height": 780})
     page.locator(".problem > summary").first.click()
