@@ -31,6 +31,7 @@ from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.machine import toolchain
 from edifice_tt.nn.buffers import place
+from edifice_tt.nn.cpu import draws
 from edifice_tt.scoring.verifier import new_head
 from edifice_tt.testing import byte_tokenizer
 from edifice_tt.training.examples import Example, shape_of
@@ -180,6 +181,7 @@ def kernels(dtype: str) -> Iterator[Kernel]:
 
 if __name__ == "__main__":
     toolchain._compute = lambda device: None  # nothing is computed here, only rendered
+    draws._program = lambda: None  # that is C for this CPU
     pretend(Device.DEFAULT, NullAllocator, NullProgram)
     with Context(PARALLEL=0):  # all in this process, where they are found again
         for dtype in sys.argv[1:]:

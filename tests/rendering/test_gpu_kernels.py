@@ -139,6 +139,7 @@ def test_a_kernel_leaves_room_for_others_on_a_multiprocessor(nvrtc, arch):
     results = nvrtc([render("cuda", kernel) for kernel in made], arch)
     for kernel, found in zip(made, results, strict=True):
         assert not found["error"], kernel.name
-        assert found["spilled"] <= (64 if kernel.name.startswith("tiles") else 16), kernel.name
+        most = {"tiles": 64, "attend": 32}.get(kernel.name.split("_")[0], 16)
+        assert found["spilled"] <= most, kernel.name
         assert 0 < 4 * found["registers"] * kernel.threads <= 65536, kernel.name
         assert 4 * found["shared"] <= 100 * 1024, kernel.name
