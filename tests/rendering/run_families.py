@@ -38,7 +38,7 @@ def main() -> None:
         with TemporaryDirectory() as folder:
             path = Path(folder, f"{name}.gguf")
             path.write_bytes(lzma.decompress(packed.read_bytes()))
-            lm = et.load_pretrained(path)
+            lm = et.load_pretrained(path, kv_dtype="float32")
             one = LOGITS[name][0]
             logits = lm(np.array([one["token_ids"]], np.int32)).logits.numpy()[0]
             steps = decoded(lm, one["token_ids"])
