@@ -87,7 +87,7 @@ def test_a_model_that_is_not_there_is_one_line(run):
     [
         ("", "give --address tcp://HOST:PORT"),
         ("nowhere", "no scheduler at nowhere .missing port"),
-        ("http://localhost:1", "unknown address scheme 'http'"),
+        ("http://localhost:1", "no scheduler at http://localhost:1"),
     ],
 )
 def test_an_address_that_is_none_is_one_line(address, message):
