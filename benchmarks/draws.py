@@ -32,7 +32,7 @@ def main() -> None:
         "draws from logits, ms each",
         machine.versions(),
         machine.limits(options.peers),
-        options.json,
+        options,
         note="ratio: seconds of the formula / those of the C",
     )
     with ThreadPoolExecutor(cores()) as pool:

@@ -33,7 +33,7 @@ def main() -> None:
         f"right above wrong by the first tokens, {num} problems of {', '.join(options.tasks)}",
         machine.versions(),
         machine.limits(options.peers),
-        options.json,
+        options,
         note="whole: of all tokens",
     )
     for name in options.verifiers:

@@ -54,6 +54,13 @@ def test_scoring_is_measured_in_rounds_and_every_time_is_told():
 
 
 @pytest.mark.slow
+def test_draws_are_measured_beside_their_formula():
+    done = run("draws.py", "--quick", "--repeats", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert {"edifice_tt", "formula"} < {row["subject"] for row in json.loads(done.stdout)["rows"]}
+
+
+@pytest.mark.slow
 def test_files_with_random_weights_are_loaded_in_every_mix():
     done = run("load.py", "--quick", "--repeats", "1", "--json")
     assert done.returncode == 0, done.stderr
