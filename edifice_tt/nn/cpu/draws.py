@@ -5,8 +5,8 @@ Any device's logits are drawn from here, once they are in this process's memory.
 
 import ctypes
 import threading
+import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edifice_tt.contract.errors import ToolchainError, reason_of
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.far_calls import reach_far
 from edifice_tt.machine.toolchain import prepare_compiler
@@ -92,10 +93,19 @@ def _program() -> Capture | None:
     def draw(own: Any) -> Any:
         return cpu.call("draws", source(), "draw_one((request *)own);", {"own": own}, {})[0]
 
-    with exclusive, suppress(Exception):  # whatever a compiler raises: no draw needs one
-        prepare_compiler()
-        reach_far()
-        if cpu.compiles_c("CPU"):
-            nothing = np.zeros(ctypes.sizeof(Request) // 4, np.int32)
-            return capture(draw, wrap(nothing, "CPU"))
+    with exclusive:
+        try:
+            prepare_compiler()
+            reach_far()
+            if cpu.compiles_c("CPU"):
+                nothing = np.zeros(ctypes.sizeof(Request) // 4, np.int32)
+                return capture(draw, wrap(nothing, "CPU"))
+        except ToolchainError:
+            pass
+        except Exception as error:  # whatever a compiler raises: no draw needs one
+            warnings.warn(
+                f"draws are not compiled, and slower so: {reason_of(error)}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
     return None

@@ -212,6 +212,17 @@ def test_without_a_compiler_the_draws_are_the_same(monkeypatch):
     draws._program.cache_clear()
 
 
+def test_c_that_does_not_compile_is_told_and_the_formula_draws(monkeypatch):
+    logits = spread(np.random.default_rng(2), "any", 97)
+    expected = Sampler().draw(logits, 3, 5)
+    monkeypatch.setattr(draws, "capture", Mock(side_effect=RuntimeError("a name stands twice")))
+    monkeypatch.setattr(draws, "_of_thread", threading.local())
+    draws._program.cache_clear()
+    with pytest.warns(RuntimeWarning, match="draws are not compiled.*: a name stands twice"):
+        assert Sampler().draw(logits, 3, 5) == expected
+    draws._program.cache_clear()
+
+
 def test_threads_that_draw_at_once_do_not_mix():
     rng = np.random.default_rng(4)
     rows = [spread(rng, "any", size) for size in (97, 6007, 1009, 211)]
