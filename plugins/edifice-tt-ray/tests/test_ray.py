@@ -70,8 +70,11 @@ def test_it_keeps_the_contract(cluster):
 def test_a_worker_sees_its_own_gpus_alone(cluster):
     told = []
     refusing = SimpleNamespace(waiting=True, take=lambda: None, refuse=told.append)
+
+    def start():
+        return SimpleNamespace(refused=os.environ["CUDA_VISIBLE_DEVICES"])
+
     with make(cluster.address, gpus=2) as executor:
-        start = lambda: SimpleNamespace(refused=os.environ["CUDA_VISIBLE_DEVICES"])  # noqa: E731
         assert [*executor.map_unordered(start, refusing)] == []
     assert len({*told[0].split(",")}) == 2
 
