@@ -148,7 +148,8 @@ def _with_atheris(
             return atheris.Mutate(given, most)
         return mutate(given, seeds, random.Random(number))[:most]
 
-    options = [f"-max_total_time={asked.seconds}", f"-seed={asked.seed}", "-timeout=0"]
+    options = [f"-max_total_time={asked.seconds}", f"-seed={asked.seed}"]
+    options += [f"-timeout={asked.seconds + GRACE}"]  # of the clock; with 0, one second ends it
     options += [f"-runs={asked.inputs or -1}"]
     options += ["-rss_limit_mb=0", "-malloc_limit_mb=0", "-verbosity=0", "-print_final_stats=1"]
     options += [f"-max_len={max(4096, 2 * max(map(len, seeds)))}", str(corpus)]
@@ -177,7 +178,9 @@ def start(name: str, options: argparse.Namespace) -> bool:
             status = process.wait()
     last = options.findings / f"{name}.last"
     if status and last.exists():
-        _write(options.findings, name, last.read_bytes(), f"the process ended with {status}: {log}")
+        end = log.read_text(errors="replace")[-4000:]
+        what = f"the process ended with {status}; the end of {log}:\n{end}"
+        _write(options.findings, name, last.read_bytes(), what)
     last.unlink(missing_ok=True)
     found = sorted(options.findings.glob(f"{name}-??????????.txt"))
     print(f"{name}: {len(found)} findings{f', see {log}' if found else ''}", flush=True)
