@@ -1,9 +1,10 @@
 """A decode step that tinygrad captures as a whole and replays, for devices other than the CPU.
 
-Knows a model and one cache; no prompt, no sampling and no text.
+Knows a model and one cache, and what rows ask a GPU to draw; no prompt and no text.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.nn.buffers import in_memory, view, wrap
 from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.cpu.kernels import HEADER
+from edifice_tt.nn.gpu import draws
+from edifice_tt.nn.gpu.draws import Asked, Drawn
 
 
 class CapturedStep:
@@ -36,23 +39,50 @@ class CapturedStep:
         # Skip tinygrad's first, uncaptured call: nothing here is made lazily at first use, and
         # scheduling a deep model once more takes seconds.
         self._capture.cnt = 1
+        self._draws: dict[draws.Filters, Any] = {}
 
     def __call__(
         self, inputs: NDArray[Any], rows: Sequence[int], with_logits: bool = True
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """`rows` is what `KVCache.rows` holds. Logits are part of what was captured."""
+        # A handful of small kernels: starting the compiler's processes would take longer.
+        with exclusive, Context(PARALLEL=0):
+            hidden, logits = self._run(inputs, rows)
+            if in_memory(self._device):
+                return view(hidden), view(logits)
+            return hidden.numpy(), logits.numpy()
+
+    def draw(
+        self, inputs: NDArray[Any], rows: Sequence[int], asked: Mapping[int, Asked]
+    ) -> dict[int, Drawn | NDArray[Any]]:
+        """What rows of a decoding step ask for, drawn on the device; all pass the same filters.
+
+        A row whose draw is left to the formula gets its logits (V,) in place of a token.
+        """
+        with exclusive, Context(PARALLEL=0):
+            _, logits = self._run(inputs, rows)
+            batch, size = (int(n) for n in logits.shape)
+            filters = draws.filters_of(next(iter(asked.values())), size)
+            if filters not in self._draws:
+                self._draws[filters] = TinyJit(partial(draws.draw, filters=filters))
+                self._draws[filters].cnt = 1  # as above
+            words = Tensor(draws.words_of(asked, batch, size), device=self._device).realize()
+            found = self._draws[filters](logits, words).numpy()
+            drawn: dict[int, Any] = {row: draws.drawn_of(found[row]) for row in asked}
+            if left := [row for row, one in drawn.items() if one is None]:
+                every = logits.numpy()
+                return drawn | {row: every[row] for row in left}
+            return drawn
+
+    def _run(self, inputs: NDArray[Any], rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         shared, length, *_ = rows
         bound = [_bind("length", length, self._room), _bind("last", rows[-1], self._tokens)]
         if self._prefix_room is not None:
             bound.append(_bind("prefix", shared, self._prefix_room))
         padded = np.zeros(HEADER + self._tokens, dtype=np.int32)
         padded[: len(rows)] = rows
-        # A handful of small kernels: starting the compiler's processes would take longer.
-        with exclusive, Context(PARALLEL=0):
-            hidden, logits = self._capture(*self._put(inputs, padded), *bound)
-            if in_memory(self._device):
-                return view(hidden), view(logits)
-            return hidden.numpy(), logits.numpy()
+        found: tuple[Tensor, Tensor] = self._capture(*self._put(inputs, padded), *bound)
+        return found
 
     def _put(self, *arrays: NDArray[Any]) -> list[Tensor]:
         """The arrays on the device; on a CPU in the same Tensors each time, which costs nothing."""

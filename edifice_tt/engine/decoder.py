@@ -21,6 +21,7 @@ from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.nn.buffers import in_memory
 from edifice_tt.nn.cache import KVCache, Layers, kv_dtype_of
 from edifice_tt.nn.cpu.team import Team, gather
+from edifice_tt.nn.gpu.draws import Asked, Drawn, serves
 
 CHUNK = 64  # tokens that a prompt is read in: one compiled shape serves every prompt
 ROOM = 64  # capacities are this or twice, four times, ... as much, so that few shapes are compiled
@@ -262,9 +263,38 @@ class Decoder:
         range of layers to run, as in `CausalLM.read`. Without the last layer there are no logits,
         only the hidden states through the final norm. Nor are there any unless they are asked for.
         """
+        part = range(self.model.config.num_layers) if part is None else part
+        step, rows = self._step_of(inputs, cache, wanted, part)
+        with self.team or nullcontext():
+            return step(inputs, rows, with_logits)
+
+    def draw(
+        self, ids: NDArray[np.int32], cache: KVCache, asked: Mapping[int, Asked | None]
+    ) -> dict[int, Drawn | Logits]:
+        """Read a token (B, 1) of each row; returns what was drawn on the device for those asked.
+
+        In place of it stand the logits (V,) of a row that asks for nothing, or whose draw is the
+        host's: valid until the next step.
+        """
+        step, rows = self._step_of(ids, cache, [*asked], range(self.model.config.num_layers))
+        given = {row: one for row, one in asked.items() if one is not None and one.is_served}
+        if len(given) == len(asked) and self.draws and isinstance(step, CapturedStep):
+            return step.draw(ids, rows, given)
+        with self.team or nullcontext():
+            _, logits = step(ids, rows)
+        return {row: logits[row] for row in asked}
+
+    @property
+    def draws(self) -> bool:
+        """Whether the device draws tokens."""
+        return serves(self.model.device, self.model.config.vocab_size)
+
+    def _step_of(
+        self, inputs: NDArray[Any], cache: KVCache, wanted: Sequence[int], part: range
+    ) -> tuple[Step, list[int]]:
+        """The step of such inputs, and the rows that it is told."""
         B, T = inputs.shape[:2]
         prefix = cache.prefix
-        part = range(self.model.config.num_layers) if part is None else part
         cache = replace(cache, of_long=self._of_long)
         buffers = cache.layers, prefix.layers if prefix else None
         key = B, T, self._of_long, part.start, part.stop, *buffers
@@ -276,8 +306,7 @@ class Decoder:
             self._steps[key] = step
         shared = prefix.length if prefix else 0
         address = self.team.address if self.team else (0, 0)
-        with self.team or nullcontext():
-            return step(inputs, [shared, cache.length, len(wanted), *address, *wanted], with_logits)
+        return step, [shared, cache.length, len(wanted), *address, *wanted]
 
 
 def chunks_of(ids: Sequence[int]) -> Iterator[tuple[NDArray[np.int32], int]]:

@@ -19,10 +19,13 @@ from edifice_tt.engine.prefill import LONG, prefill
 from edifice_tt.machine.toolchain import devices_beside
 from edifice_tt.nn.buffers import in_memory
 from edifice_tt.nn.cache import KVCache
+from edifice_tt.nn.gpu.draws import Asked, Drawn
 
 Row = TypeVar("Row")
-# (row, logits (V,), position) -> the row's next token, or None when it has ended
-Draw = Callable[[Row, Logits, int], int | None]
+# (row, logits (V,) or what was drawn from them, position) -> the row's next token, or None when it
+# has ended
+Draw = Callable[[Row, Logits | Drawn, int], int | None]
+Ask = Callable[[Row, int], Asked | None]  # (row, position) -> what a GPU is asked to draw there
 
 FEW = 5  # rows at most that all cores decode together
 SHARE = 2  # rows that make one more device worth while
@@ -62,10 +65,12 @@ def decode(
     batch_size: int,
     draw: Draw[Row],
     cores: int = 1,
+    ask: Ask[Row] | None = None,
 ) -> None:
     """Read the prompt, then draw up to `tokens` tokens for each row.
 
-    The prompt is read once. Where one device is at work, its steps use so many `cores`. An
+    The prompt is read once. Behind the first token a device draws what it is asked for, if it can,
+    or all logits cross to the host. Where one device is at work, its steps use so many `cores`. An
     exception on one device, or Ctrl-C, ends all after their step.
     """
     for decoder in decoders:
@@ -85,7 +90,7 @@ def decode(
             while not stop.is_set():
                 some = batches.get_nowait()
                 held = decoder.hold(cache, prompt_ids, len(some)).rows
-                _decode_batch(decoder, cache, some, logits, tokens, draw, stop, held)
+                _decode_batch(decoder, cache, some, logits, tokens, draw, stop, held, ask)
         except Empty:
             return
         except BaseException:
@@ -115,6 +120,7 @@ def _decode_batch(
     draw: Draw[Row],
     stop: Event,
     held: Sequence[list[int]],
+    ask: Ask[Row] | None,
 ) -> None:
     drawn = {slot: draw(row, logits, 0) for slot, row in enumerate(rows)}
     ids = np.zeros((cache.batch, 1), dtype=np.int32)
@@ -125,7 +131,9 @@ def _decode_batch(
         for slot, token in active.items():
             ids[slot] = token
         behind = cache.holding(position - 1, decoder.prefix)
-        _, following = decoder.step(ids, behind, list(active))
+        asks = ask if decoder.draws else None
+        asked = {slot: asks and asks(rows[slot], position) for slot in active}
+        following = decoder.draw(ids, behind, asked)
         for slot, token in active.items():
             held[slot].append(token)
         drawn = {slot: draw(rows[slot], following[slot], position) for slot in active}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edifice_tt.contract.options import check_seed, whole
 from edifice_tt.nn.cpu import draws as compiled
 from edifice_tt.nn.exponentials import log_of, total
+from edifice_tt.nn.gpu.draws import Asked, Drawn
 
 Floats = NDArray[np.float64]
 
@@ -60,6 +61,11 @@ class Sampler:
                 logit = float(logits[asked.token]) - asked.top
                 return asked.token, logit - log_of(asked.high << 64 | asked.low)
         return self.draw_by_formula(logits, index, position)
+
+    def ask(self, index: int, position: int) -> Asked:
+        """What a GPU is asked, to draw as `draw` does."""
+        number = uniform(self.seed, index, position) if self.temperature else 0.0
+        return Asked(self.temperature, self.top_k, self.top_p, number)
 
     def draw_by_formula(
         self, logits: NDArray[np.floating], index: int, position: int
@@ -183,6 +189,11 @@ def uniform(seed: int, index: int, position: int) -> float:
     key = np.array([seed, index], dtype=np.uint64)
     bits = np.random.Philox(key=key, counter=position)
     return float(np.random.Generator(bits).random())
+
+
+def as_told(drawn: Drawn) -> tuple[int, float]:
+    """The token and the log-probability of what a GPU has drawn, as `Sampler.draw` gives them."""
+    return drawn.token, drawn.logit - drawn.top - log_of(drawn.total)
 
 
 def _is_number(value: object) -> bool:

@@ -20,11 +20,13 @@ from edifice_tt.engine.decoder import ROWS, Logits
 from edifice_tt.engine.lockstep import cores_for, decode, devices_for
 from edifice_tt.engine.workspace import workspace_of
 from edifice_tt.machine.progress import Add, Shows, showing
+from edifice_tt.nn.gpu.draws import Drawn
 from edifice_tt.nn.mapped import check_unchanged
 from edifice_tt.pools.candidates import Candidate
 from edifice_tt.pools.given import check_writer
 from edifice_tt.pools.pool import Pool, Problem
 from edifice_tt.sampling.confidence import measure
+from edifice_tt.sampling.draws import as_told
 from edifice_tt.sampling.prompts import TokenizedProblem, tokenize
 from edifice_tt.sampling.request import Request, today
 from edifice_tt.sampling.sampled import Sampled
@@ -200,9 +202,13 @@ def sample(
     rows: dict[int, Sampled] = {}
     one_at_a_time = Lock()
 
-    def draw(index: int, logits: Logits, position: int) -> int | None:
-        token, logprob = sampler.draw(logits, index, position)
-        sure = measure(request.confidence, logits) if request.confidence else ()
+    def draw(index: int, given: Logits | Drawn, position: int) -> int | None:
+        sure: tuple[float, ...] = ()
+        if isinstance(given, Drawn):
+            token, logprob = as_told(given)
+        else:
+            token, logprob = sampler.draw(given, index, position)
+            sure = measure(request.confidence, given) if request.confidence else ()
         with one_at_a_time:
             if position == 0:
                 rows[index] = Sampled(index, TextStream(lm.tokenizer), request.confidence)
@@ -221,7 +227,8 @@ def sample(
         devices = devices_for(lm, request.devices, len(indices), len(problem.ids))
         decoders = workspace.decoders(devices)
         cores = cores_for(lm, request.devices)
-        decode(decoders, problem.ids, indices, tokens, request.batch_size, draw, cores)
+        ask = None if request.confidence else sampler.ask  # what measures it is here
+        decode(decoders, problem.ids, indices, tokens, request.batch_size, draw, cores, ask)
 
 
 def _check_indices(n: int, indices: Iterable[int] | None) -> Sequence[int]:

@@ -44,6 +44,17 @@ _ATTENTION = (Attending(4096, 64), Attending(ANY, 256))
 ATTENTION = {"opencl": _ATTENTION, "metal": _ATTENTION, "cuda": _ATTENTION}
 
 
+class Drawing(NamedTuple):
+    """Which draws a GPU makes. The others are made on the host, to which the logits cross."""
+
+    tokens: int  # of a vocabulary up to so many: so the sum of all weights has 64 bits
+    temperatures: tuple[float, float]  # beside 0: at others the formula tells few logits apart
+
+
+# Whoever asks for measures of confidence, and every search, reads logits on the host as well.
+DRAWING = Drawing(1 << 20, (1e-3, 1e6))
+
+
 def attention_for(dialect: str, room: int) -> Attending:
     """How attention over memories with room for so many positions is split."""
     return next(way for way in ATTENTION[dialect] if room <= way.room)

@@ -77,6 +77,15 @@ inline float __int_as_float(int x) { return __builtin_bit_cast(float, x); }
 inline float __uint_as_float(unsigned x) { return __builtin_bit_cast(float, x); }
 inline int __float_as_int(float x) { return __builtin_bit_cast(int, x); }
 inline unsigned __float_as_uint(float x) { return __builtin_bit_cast(unsigned, x); }
+inline double __longlong_as_double(long long x) { return __builtin_bit_cast(double, x); }
+inline long long __double_as_longlong(double x) { return __builtin_bit_cast(long long, x); }
+// Never part of an operation that is rounded once.
+inline double alone(double x) {
+  __asm__("" : "+x"(x));
+  return x;
+}
+inline double __dadd_rn(double a, double b) { return alone(a + b); }
+inline double __dmul_rn(double a, double b) { return alone(a * b); }
 template <class T>
 T __ldg(const T *x) { return *x; }
 
