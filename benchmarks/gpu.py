@@ -1,8 +1,9 @@
 """A step of decoding on a GPU: kernels of the library, which read blocks, beside tinygrad's code.
 
-Both decode the same file; tinygrad's code reads its weights unpacked to float32. `cold` is the time
-from a loaded model to its first step in a process that finds nothing compiled. Where OpenCL runs on
-a processor (PoCL), the ratio tells that the kernels are no worse there, and no more.
+Both decode the same file; tinygrad's code reads its weights unpacked to float32. A step tells the
+host all logits, or what was drawn where the device draws: the bytes of both are counted. `cold` is
+the time from a loaded model to its first step in a process that finds nothing compiled. Where
+OpenCL runs on a processor (PoCL), the ratio tells that the kernels are no worse there, and no more.
 """
 
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from language_model import PEER_DEVICE, file_of, open_peers, reached
 from numpy.typing import NDArray
 from random_model import MIXES, SHAPES
 from timing import OURS, Report, arguments, take_turns
-from tinygrad import Device
+from tinygrad import Device, Tensor
 from tinygrad.helpers import GlobalCounters
 
 import edifice_tt as et
 from edifice_tt.engine.decoder import Decoder
 from edifice_tt.machine.toolchain import open_device
+from edifice_tt.sampling.draws import Sampler
 
 THEIRS = "tinygrad, float32"
 PROMPT, STEPS = 64, 8
@@ -49,6 +51,7 @@ class Steps:
         before = GlobalCounters.kernel_count
         self.step(0)
         self.kernels = GlobalCounters.kernel_count - before
+        self.told, self.told_drawn = bytes_told(lambda: self.step(0)), bytes_told(self.draw)
 
     def step(self, position: int) -> NDArray[np.float32]:
         behind = self.cache.holding(position, self.decoder.prefix)
@@ -56,11 +59,33 @@ class Steps:
         Device[self.lm.device].synchronize()
         return logits[: len(self.rows)].copy()
 
+    def draw(self) -> None:
+        """A step of which the device draws the tokens, if it does; else logits cross again."""
+        asks = Sampler().ask if self.decoder.draws else lambda *_: None
+        behind = self.cache.holding(0, self.decoder.prefix)
+        self.decoder.draw(self.given, behind, {row: asks(row, 1) for row in self.rows})
+
     def __call__(self) -> float:
         begun = time.perf_counter()
         for position in range(self.steps):
             self.step(position)
         return (time.perf_counter() - begun) / self.steps
+
+
+def bytes_told(call: Callable[[], object]) -> int:
+    """The bytes that cross from a device to the host in a call."""
+    crossed = []
+
+    def counted(tensor: Tensor) -> Any:
+        crossed.append(array := read(tensor))
+        return array
+
+    read, Tensor.numpy = Tensor.numpy, counted  # type: ignore[method-assign]
+    try:
+        call()
+    finally:
+        Tensor.numpy = read  # type: ignore[method-assign]
+    return sum(array.nbytes for array in crossed)
 
 
 def prompt(lm: Any) -> list[int]:
@@ -159,6 +184,7 @@ def measure(options: Any, device: str, path: Path, name: str, has_random_weights
         more: dict[str, dict[str, float]] = {}
         for way, model in models.items():
             more[way] = {"kernels": float(model.kernels), "loaded": loaded}
+            more[way] |= {"told": model.told / 1e3, "drawn": model.told_drawn / 1e3}
             more[way] |= (speed := reached(lms[way], min(times[way]), 1, rows))
             if fastest:
                 more[way]["share"] = 100 * speed["GB/s"] / fastest
@@ -176,6 +202,8 @@ def measure(options: Any, device: str, path: Path, name: str, has_random_weights
             "% of memory": "share",
             "TFLOPS": "TFLOPS",
             "kernels": "kernels",
+            "KB to the host": "told",
+            "KB, drawn": "drawn",
             "s, cold": "cold",
         }
     )

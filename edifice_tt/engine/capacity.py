@@ -128,7 +128,8 @@ def workspace_bytes(config: CausalLMConfig, device: str, rows: int, span: int) -
     # Of a recurrence: a state before and behind, and what each token of a chunk is to each other.
     of_rows = 3 * rows * c.state_size + 6 * c.delta_value_heads * CHUNK * CHUNK
     copied = of_experts * c.hidden_size
-    return FLOAT * (max(rows, CHUNK) * states + of_rows + copied + (rows + 1) * config.vocab_size)
+    of_draws = (2 * rows + 1) * config.vocab_size  # logits, and of rows the weights of tokens
+    return FLOAT * (max(rows, CHUNK) * states + of_rows + copied + of_draws)
 
 
 def weight_bytes(lm: Any) -> int:

@@ -11,6 +11,7 @@ import os
 os.environ["PARALLEL"] = "0"  # kernels are compiled, and looked at, in this process
 
 import argparse
+import itertools
 import json
 import sys
 import tempfile
@@ -18,10 +19,12 @@ import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("", "weights", "rendering"))
 
 import block_formats
+import gpu_draws
 import gpu_numbers
 import mistakes
 import numpy as np
@@ -35,12 +38,13 @@ from tinygrad.nn.state import get_state_dict, safe_load
 from tolerances import tolerance
 
 import edifice_tt as et
-from edifice_tt.engine import branches, decoder, hidden, rows
+from edifice_tt.engine import branches, captures, decoder, hidden, rows
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn import ops
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.gpu import bridge as gpu
 from edifice_tt.nn.gpu import kernels
+from edifice_tt.nn.gpu.draws import drawn_of as told
 from edifice_tt.nn.gpu.table import product_for
 from edifice_tt.nn.ops import Memory
 from edifice_tt.nn.stored.blocks import QuantizedLinear, layer_at
@@ -86,6 +90,12 @@ GROUPS += ((37, 64, 2, False), (67, 128, 1, False))
 
 def groups_formula(*_):
     """The gradient is of no concern here."""
+
+
+def _leaving(calls):
+    """What the kernels found, but for draws of some numbers, which are left to the formula."""
+    number = itertools.count()
+    return mock.Mock(side_effect=lambda words: None if next(number) in calls else told(words))
 
 
 class Letters:
@@ -228,6 +238,39 @@ class Parity:
     def recurrent(self, dtype):
         """The same of a layer with a state, and one whose attention is gated."""
         return Parity(self.device, **RECURRENT).generate(dtype)
+
+    def drawn(self, _):
+        """Kinds of logits from which the device draws otherwise than the formula."""
+        wrong = 0
+        for filters in gpu_draws.SAMPLERS:
+            for kind in ("any", "equals", "flat"):
+                try:
+                    gpu_draws.left_of(self._run, gpu.dialect_of(self.device), kind, 1009, filters)
+                except AssertionError as error:
+                    print(f"drawn from {kind}: {error}", file=sys.stderr)
+                    wrong += 1
+        return float(wrong)
+
+    def draws(self, dtype):
+        """Candidates whose tokens or log-probabilities the device draws otherwise than the host."""
+        model, _ = self.lm(dtype)
+
+        def generate(**settings):
+            pool = et.generate(model, PROMPT, **SETTINGS | settings)
+            return [(c.token_ids, c.token_logprobs, c.finish_reason) for c in pool]
+
+        asks = [{}, {"top_k": 5}, {"n": 1, "temperature": 0}, {"confidence": ["entropy"]}]
+        asks += [{"top_p": 0.8}, {"top_k": 9, "top_p": 0.9, "n": 4}, {"temperature": 1e-4}, {}]
+        asks += [{"temperature": 0.7, "seed": 9}]
+        found = []
+        for serves, leaves in ((False, ()), (True, ()), (True, (1, 2))):
+            with mock.patch.object(decoder, "serves", lambda *_, of=serves: of):
+                with mock.patch.object(captures.draws, "drawn_of", _leaving(leaves)) as told:
+                    found.append([generate(**asked) for asked in asks])
+                assert bool(told.call_count) == serves
+        return float(
+            sum(a != b for other in found[1:] for a, b in zip(found[0], other, strict=True))
+        )
 
     def experts(self, kind):
         """Logits of a mixture, whose matrices are in blocks: products of parts are added up."""
@@ -499,6 +542,8 @@ CHECKS = [
     *(("extremes", dtype) for dtype in ALL),
     ("train", ""),
     ("random", ""),
+    ("drawn", ""),
+    ("draws", "float32"),
 ]
 
 

@@ -63,6 +63,8 @@ ONLY = {
 ONLY["CL"] += [
     "layers",
     "generate Q4_K",
+    "drawn",
+    "draws float32",
     *(f"groups {kind}" for kind in ("F16", "Q4_0", "Q6_K", "MXFP4")),
 ]
 # Of a chunk PoCL compiles each level of an inverse.
@@ -88,6 +90,7 @@ ONLY |= {
         "extremes bfloat16",
         "train",
         "random",
+        "draws float32",
     ]
     for device in PLAYED
 }

@@ -29,6 +29,8 @@ TOLERANCES = {
     "extremes float16": 2e-3,  # results up to 2, held in 11 bits
     "extremes bfloat16": 2e-2,  # in 8 bits
     "train": 5e-6,
+    "drawn": 0,  # of kinds of logits: the count of those with other tokens or log-probabilities
+    "draws": 0,  # of pools: the count of those that differ in a bit
     "random": 0,  # of bits: the count of different numbers
 }
 

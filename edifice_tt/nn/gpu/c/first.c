@@ -6,11 +6,11 @@
     }
     found[THREAD] = own;
     BARRIER;
-    int thread = 0;
-    while (thread < THREADS - 1 && before + found[thread] <= sought) before += found[thread++];
+    int taker = 0;
+    while (taker < THREADS - 1 && before + found[taker] <= sought) before += found[taker++];
     BARRIER;
-    int part = MIN(thread * SHARE, PARTS - 1);
-    for (; part < MIN((thread + 1) * SHARE, PARTS) - 1; part++) {
+    int part = MIN(taker * SHARE, PARTS - 1);
+    for (; part < MIN((taker + 1) * SHARE, PARTS) - 1; part++) {
       ulong more = 0;
       COUNT_PART(more, part)
       if (before + more > sought) break;
@@ -23,7 +23,7 @@
     }
     found[THREAD] = own;
     BARRIER;
-    thread = 0;
-    while (thread < THREADS - 1 && before + found[thread] <= sought) before += found[thread++];
-    int id = MIN(part * PART + thread * (PART / THREADS), SIZE - 1);
+    taker = 0;
+    while (taker < THREADS - 1 && before + found[taker] <= sought) before += found[taker++];
+    int id = MIN(part * PART + taker * (PART / THREADS), SIZE - 1);
     for (; id < SIZE - 1 && before + COUNTED(id) <= sought; id++) before += COUNTED(id);
