@@ -1,4 +1,6 @@
-"""Logits -> the next token, on the host in float64. Knows no model and no device.
+"""Logits -> the next token, on the host in float64; what a GPU is asked, to draw the same.
+
+Knows no model and no device.
 
 A draw is one number in [0, 1) from a counter-based generator. So the draw of candidate i at
 position p depends only on (seed, i, p), not on the number of candidates or on the batch.

@@ -96,7 +96,7 @@ def test_a_draw_is_compiled_for_cuda(nvrtc, arch):
     results = nvrtc([render("cuda", kernel) for kernel in made], arch)
     for kernel, found in zip(made, results, strict=True):
         assert not found["error"], kernel.name
-        assert not found["spilled"], kernel.name
+        assert found["spilled"] <= 32, kernel.name
         assert found["shared"] <= 16 * 1024, kernel.name
 
 
