@@ -26,6 +26,7 @@ from tinygrad.helpers import GlobalCounters
 
 import edifice_tt as et
 from edifice_tt.engine.decoder import Decoder
+from edifice_tt.engine.draws import asked_of, draw
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.sampling.draws import Sampler
 
@@ -61,9 +62,9 @@ class Steps:
 
     def draw(self) -> None:
         """A step of which the device draws the tokens, if it does; else logits cross again."""
-        asks = Sampler().ask if self.decoder.draws else lambda *_: None
         behind = self.cache.holding(0, self.decoder.prefix)
-        self.decoder.draw(self.given, behind, {row: asks(row, 1) for row in self.rows})
+        asked = asked_of(self.decoder, Sampler().ask, dict(enumerate(self.rows)), 1)
+        draw(self.decoder, self.given, behind, asked)
 
     def __call__(self) -> float:
         begun = time.perf_counter()

@@ -21,7 +21,6 @@ from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.nn.buffers import in_memory
 from edifice_tt.nn.cache import KVCache, Layers, kv_dtype_of
 from edifice_tt.nn.cpu.team import Team, gather
-from edifice_tt.nn.gpu.draws import Asked, Drawn, serves
 
 CHUNK = 64  # tokens that a prompt is read in: one compiled shape serves every prompt
 ROOM = 64  # capacities are this or twice, four times, ... as much, so that few shapes are compiled
@@ -263,49 +262,24 @@ class Decoder:
         range of layers to run, as in `CausalLM.read`. Without the last layer there are no logits,
         only the hidden states through the final norm. Nor are there any unless they are asked for.
         """
-        part = range(self.model.config.num_layers) if part is None else part
-        step, rows = self._step_of(inputs, cache, wanted, part)
+        step, rows = self.step_of(inputs, cache, wanted, part)
         with self.team or nullcontext():
             return step(inputs, rows, with_logits)
 
-    def draw(
-        self, ids: NDArray[np.int32], cache: KVCache, asked: Mapping[int, Asked | None]
-    ) -> dict[int, Drawn | Logits]:
-        """Read a token (B, 1) of each row; returns what was drawn on the device for those asked.
-
-        In place of it stand the logits (V,) of a row that asks for nothing, or whose draw is the
-        host's: valid until the next step.
-        """
-        step, rows = self._step_of(ids, cache, [*asked], range(self.model.config.num_layers))
-        given = {row: one for row, one in asked.items() if one is not None and one.is_served}
-        if len(given) == len(asked) and self.draws and isinstance(step, CapturedStep):
-            return step.draw(ids, rows, given)
-        with self.team or nullcontext():
-            _, logits = step(ids, rows)
-        return {row: logits[row] for row in asked}
-
-    @property
-    def draws(self) -> bool:
-        """Whether the device draws tokens."""
-        return serves(self.model.device, self.model.config.vocab_size)
-
-    def _step_of(
-        self, inputs: NDArray[Any], cache: KVCache, wanted: Sequence[int], part: range
+    def step_of(
+        self, inputs: NDArray[Any], cache: KVCache, wanted: Sequence[int], part: range | None = None
     ) -> tuple[Step, list[int]]:
-        """The step of such inputs, and the rows that it is told."""
-        B, T = inputs.shape[:2]
-        prefix = cache.prefix
+        """What makes a step, and what `KVCache.rows` holds in it."""
+        (B, T), prefix = inputs.shape[:2], cache.prefix
+        part = range(self.model.config.num_layers) if part is None else part
         cache = replace(cache, of_long=self._of_long)
-        buffers = cache.layers, prefix.layers if prefix else None
-        key = B, T, self._of_long, part.start, part.stop, *buffers
+        key = B, T, self._of_long, part.start, part.stop, cache.layers, prefix and prefix.layers
         if (step := self._steps.get(key)) is None:
             # Small kernels, a handful: starting the compiler's worker processes would take longer.
             with exclusive, Context(PARALLEL=0):
                 step = self.programs.link(inputs, cache, part)
-                step = step or CapturedStep(self._model, inputs, cache, part)
-            self._steps[key] = step
-        shared = prefix.length if prefix else 0
-        address = self.team.address if self.team else (0, 0)
+                self._steps[key] = step = step or CapturedStep(self._model, inputs, cache, part)
+        address, shared = self.team.address if self.team else (0, 0), prefix.length if prefix else 0
         return step, [shared, cache.length, len(wanted), *address, *wanted]
 
 

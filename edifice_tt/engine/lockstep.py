@@ -15,17 +15,18 @@ import numpy as np
 
 from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.engine.decoder import Decoder, Logits
+from edifice_tt.engine.draws import Ask, asked_of
+from edifice_tt.engine.draws import draw as draw_behind
 from edifice_tt.engine.prefill import LONG, prefill
 from edifice_tt.machine.toolchain import devices_beside
 from edifice_tt.nn.buffers import in_memory
 from edifice_tt.nn.cache import KVCache
-from edifice_tt.nn.gpu.draws import Asked, Drawn
+from edifice_tt.nn.gpu.draws import Drawn
 
 Row = TypeVar("Row")
 # (row, logits (V,) or what was drawn from them, position) -> the row's next token, or None when it
 # has ended
 Draw = Callable[[Row, Logits | Drawn, int], int | None]
-Ask = Callable[[Row, int], Asked | None]  # (row, position) -> what a GPU is asked to draw there
 
 FEW = 5  # rows at most that all cores decode together
 SHARE = 2  # rows that make one more device worth while
@@ -131,9 +132,8 @@ def _decode_batch(
         for slot, token in active.items():
             ids[slot] = token
         behind = cache.holding(position - 1, decoder.prefix)
-        asks = ask if decoder.draws else None
-        asked = {slot: asks and asks(rows[slot], position) for slot in active}
-        following = decoder.draw(ids, behind, asked)
+        asked = asked_of(decoder, ask, {slot: rows[slot] for slot in active}, position)
+        following = draw_behind(decoder, ids, behind, asked)
         for slot, token in active.items():
             held[slot].append(token)
         drawn = {slot: draw(rows[slot], following[slot], position) for slot in active}

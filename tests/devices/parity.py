@@ -39,6 +39,7 @@ from tolerances import tolerance
 
 import edifice_tt as et
 from edifice_tt.engine import branches, captures, decoder, hidden, rows
+from edifice_tt.engine import draws as drawing
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn import ops
 from edifice_tt.nn.formats import FORMATS
@@ -264,7 +265,7 @@ class Parity:
         asks += [{"temperature": 0.7, "seed": 9}]
         found = []
         for serves, leaves in ((False, ()), (True, ()), (True, (1, 2))):
-            with mock.patch.object(decoder, "serves", lambda *_, of=serves: of):
+            with mock.patch.object(drawing, "serves", lambda *_, of=serves: of):
                 with mock.patch.object(captures.draws, "drawn_of", _leaving(leaves)) as told:
                     found.append([generate(**asked) for asked in asks])
                 assert bool(told.call_count) == serves

@@ -124,7 +124,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_in_a_draw_is_seen(run, dialect, mistake):
     *words, seen = MISTAKES[mistake]
-    with pytest.raises(Misplayed if seen else AssertionError, match=seen):
+    with pytest.raises(Misplayed if seen else AssertionError, match=seen or None):
         check_any(run, dialect, words)
 
 

@@ -1,3 +1,4 @@
+// What `take.c` tells the host: the token is `id`, where no edge is near.
     if (THREAD == 0) {
       GLOBAL uint *end = drawn + row * DRAWN;
       const bool is_inside = sought - before > margin && before + COUNTED(id) - sought > margin;
