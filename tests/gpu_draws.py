@@ -7,6 +7,7 @@ as the kernel leaves them.
 import numpy as np
 from gpu_numbers import changed
 
+from edifice_tt.nn import exponentials
 from edifice_tt.nn.gpu import draws
 from edifice_tt.sampling.draws import Sampler, as_told
 
@@ -70,6 +71,8 @@ def left_of(run, dialect, kind, size, filters, mistake=None, position=3, **how):
     drawn = drawn_by(run, dialect, logits, asked, mistake, **how)
     for row, one in drawn.items():
         if one is not None:
+            exact = logits[row].astype(np.float64)
+            assert one.total == exponentials.total(exact - exact.max()), samplers[row]
             expected = samplers[row].draw_by_formula(logits[row], row, position)
             assert as_told(one) == expected, samplers[row]
     return [row for row, one in drawn.items() if one is None]

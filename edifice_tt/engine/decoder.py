@@ -270,16 +270,16 @@ class Decoder:
         self, inputs: NDArray[Any], cache: KVCache, wanted: Sequence[int], part: range | None = None
     ) -> tuple[Step, list[int]]:
         """What makes a step, and what `KVCache.rows` holds in it."""
-        (B, T), prefix = inputs.shape[:2], cache.prefix
         part = range(self.model.config.num_layers) if part is None else part
         cache = replace(cache, of_long=self._of_long)
-        key = B, T, self._of_long, part.start, part.stop, cache.layers, prefix and prefix.layers
+        shared, layers = (of.length, of.layers) if (of := cache.prefix) else (0, None)
+        key = *inputs.shape[:2], self._of_long, part.start, part.stop, cache.layers, layers
         if (step := self._steps.get(key)) is None:
             # Small kernels, a handful: starting the compiler's worker processes would take longer.
             with exclusive, Context(PARALLEL=0):
                 step = self.programs.link(inputs, cache, part)
-                self._steps[key] = step = step or CapturedStep(self._model, inputs, cache, part)
-        address, shared = self.team.address if self.team else (0, 0), prefix.length if prefix else 0
+                step = self._steps[key] = step or CapturedStep(self._model, inputs, cache, part)
+        address = self.team.address if self.team else (0, 0)
         return step, [shared, cache.length, len(wanted), *address, *wanted]
 
 
