@@ -10,6 +10,7 @@ import numpy as np
 import numpy_reference as reference
 import pytest
 from fake_plugins import Site, open_site
+from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
 import edifice_tt as et
@@ -205,6 +206,17 @@ def test_other_draws_are_told_from_wrong_numbers(monkeypatch):
     checks = {c.name: c for c in numbers.check_numbers("CPU", lambda line: None)}
     assert failed(checks) == ["random draws"]
     assert "this NumPy draws other numbers" in checks["random draws"].advice
+
+
+@pytest.mark.parametrize(("token", "ok"), [(0, False), (-1, True)])
+def test_a_device_that_draws_otherwise_is_told(monkeypatch, token, ok):
+    """What it leaves to the host is drawn right."""
+    words = Tensor(np.full((16, 7), token, np.int32).view(np.uint32))
+    monkeypatch.setattr(numbers, "serves", lambda *_: True)
+    monkeypatch.setattr(numbers, "draw", lambda *_: words)
+    check = numbers._draws("random draws", "CPU")
+    assert check.ok == ok
+    assert check.advice == ("" if ok else numbers.WRONG)
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ from edifice_tt.contract.errors import reason_of
 from edifice_tt.doctor import formulas
 from edifice_tt.doctor.check import Check
 from edifice_tt.engine.decoder import Decoder
+from edifice_tt.nn.gpu.draws import draw, drawn_of, filters_of, serves, words_of
 from edifice_tt.nn.stored.halves import supported_dtypes
-from edifice_tt.sampling.draws import Sampler
+from edifice_tt.sampling.draws import Sampler, as_told
 
 TOLERANCE = 2e-5  # for scores, which are about 1
 LM_TOLERANCE = 1e-4  # for logits, which are up to 6
@@ -93,9 +94,24 @@ def _draws(name: str, device: str) -> Check:
     sampler, logits = Sampler(**formulas.DRAW_SETTINGS), formulas.draw_logits()
     draws = tuple(tuple(sampler.draw(logits, i, p)[0] for p in range(4)) for i in range(4))
     if draws == formulas.DRAWS:
+        if serves(device, len(logits)) and not draws_alike(sampler, logits, device):
+            return Check(name, f"{device}: drew otherwise than the host", False, WRONG)
         return Check(name, "16 seeded draws are the stored ones", True)
     advice = "this NumPy draws other numbers: seeds give other answers here than elsewhere"
     return Check(name, f"drew {draws}, expected {formulas.DRAWS}", False, advice)
+
+
+def draws_alike(sampler: Sampler, logits: NDArray[np.float32], device: str) -> bool:
+    """Whether a device that draws gives the bits of the host, of what it does not leave to it."""
+    places = [(i, p) for i in range(4) for p in range(4)]
+    asked = {row: sampler.ask(*place) for row, place in enumerate(places)}
+    words = Tensor(words_of(asked, len(places), len(logits)), device=device).realize()
+    given = Tensor(np.tile(logits, (len(places), 1)), device=device).realize()
+    found = map(drawn_of, draw(given, words, filters_of(asked[0], len(logits))).numpy())
+    return all(
+        one is None or as_told(one) == sampler.draw(logits, *place)
+        for one, place in zip(found, places, strict=True)
+    )
 
 
 def _decoding(name: str, device: str) -> Check:
