@@ -3,6 +3,8 @@
 import pytest
 
 from edifice_tt.engine import lockstep
+from edifice_tt.engine.decoder import Decoder
+from edifice_tt.engine.draws import asked_of
 from edifice_tt.engine.lockstep import devices_for, share_out, sharing
 
 
@@ -51,3 +53,12 @@ def test_a_long_prompt_is_read_by_two_devices_even_for_one_row(tiny_lm, monkeypa
 
 def test_devices_that_are_named_are_all_used(tiny_lm):
     assert devices_for(tiny_lm, ["CPU", "CPU:1", "CPU:2"], 1, 5) == ["CPU", "CPU:1", "CPU:2"]
+
+
+def test_a_processor_is_not_asked_to_draw(tiny_lm):
+    """The host draws from its logits, where no number has to be made beforehand."""
+    decoder = Decoder(lambda: tiny_lm)
+    assert asked_of(decoder, lambda *_: pytest.fail("asked"), {3: "a", 5: "b"}, 1) == {
+        3: None,
+        5: None,
+    }
