@@ -805,7 +805,7 @@ def test_a_panic_of_the_library_is_an_ordinary_error(tmp_path, monkeypatch):
     monkeypatch.setattr("tokenizers.Tokenizer.from_str", panic)
     with pytest.raises(CheckpointError, match=r"tokenizer\.json is damaged: index out of bounds; "):
         Tokenizer.from_folder(write_folder(tmp_path))
-    with pytest.raises(CheckpointError, match="the saved tokenizer is damaged"):
+    with pytest.raises(CheckpointError, match="the saved tokenizer cannot be read"):
         Tokenizer.from_json(make_tokenizer().to_json())
 
 
@@ -817,9 +817,9 @@ def test_a_panic_of_the_library_is_an_ordinary_error(tmp_path, monkeypatch):
         ({"eos_id": 1.0}, "eos_id=1.0 must be a token id"),
         ({"add_bos": 1}, "add_bos=1 must be true or false"),
         ({"chat_template": 7}, "chat_template=7 must be a text"),
-        ({"pieces": [1]}, "the saved tokenizer is damaged"),
-        ({"bpe": 7}, "the saved tokenizer is damaged"),
-        ({"more": 7}, "the saved tokenizer is damaged"),
+        ({"pieces": [1]}, "the saved tokenizer cannot be read"),
+        ({"bpe": 7}, "the saved tokenizer cannot be read"),
+        ({"more": 7}, "the saved tokenizer cannot be read"),
     ],
 )
 def test_a_saved_tokenizer_with_a_field_of_a_wrong_kind_is_one_error(change, message):
