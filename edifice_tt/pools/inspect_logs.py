@@ -106,7 +106,7 @@ def _member(archive: Any, name: str) -> Fields:
             "`inspect log dump FILE > FILE.json` makes a log that needs no library"
         ) from error
     except Exception as error:  # each way of compression has errors of its own
-        raise CheckpointError(f"{archive.fp.name}: {name} is damaged ({error})") from error
+        raise CheckpointError(f"{archive.fp.name}: {name} cannot be read ({error})") from error
 
 
 def _open_zip(file: BinaryIO) -> Any:

@@ -118,7 +118,7 @@ def _check_layout(file: Path, layout: Mapping[str, Any]) -> None:
 
 
 def _open(file: Path, text: str) -> Any:
-    with library_errors(f"{file} is damaged", "get it again"):
+    with library_errors(f"{file} cannot be read", "get it again, or a newer `tokenizers`"):
         bpe = require("tokenizers", extra="lm").Tokenizer.from_str(text)
         bpe.no_truncation()
         bpe.no_padding()

@@ -80,7 +80,7 @@ class Tokenizer:
     def from_json(cls, text: str) -> "Tokenizer":
         """The tokenizer that `to_json` wrote; raises `CheckpointError` for a damaged text."""
         tokenizers = require("tokenizers", extra="lm")
-        with library_errors("the saved tokenizer is damaged", "save it again"):
+        with library_errors("the saved tokenizer cannot be read", "save it again"):
             saved = json.loads(text)
             text = saved.pop("bpe")
             kind = SentencePiece if text.startswith(SentencePiece.MARK) else tokenizers.Tokenizer

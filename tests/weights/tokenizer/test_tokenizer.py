@@ -684,10 +684,10 @@ def test_folder_that_cannot_be_used_is_a_clear_error(tmp_path):
         ("{", "is no JSON object"),
         ("[1]", "is no JSON object"),
         ('{"decoder": {"type": "WordPiece"}}', "decoder={'type': 'WordPiece'} is none that is"),
-        ('{"decoder": {"type": "Metaspace"}}', "is damaged"),
+        ('{"decoder": {"type": "Metaspace"}}', "cannot be read"),
         ('{"decoder": {"type": "Sequence", "decoders": 7}}', "is none that is known"),
         ('{"decoder": 7}', "decoder=7 is none that is known"),
-        ('{"decoder": {"type": "ByteLevel"}}', "is damaged"),
+        ('{"decoder": {"type": "ByteLevel"}}', "cannot be read"),
     ):
         (tmp_path / "tokenizer.json").write_text(content)
         with pytest.raises(CheckpointError, match=message):
@@ -741,7 +741,7 @@ def test_a_tokenizer_is_written_the_same_by_every_process():
             {"layout": {"model": {"type": "BPE", "vocab": {"a": 2**31}, "merges": []}}},
             "has token id",
         ),
-        ({"layout": {"added_tokens": 7}}, "is damaged"),
+        ({"layout": {"added_tokens": 7}}, "cannot be read"),
     ],
 )
 def test_a_folder_with_a_field_of_a_wrong_kind_is_one_error_that_names_it(tmp_path, files, message):
@@ -803,9 +803,9 @@ def test_a_panic_of_the_library_is_an_ordinary_error(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="cannot be encoded: index out of bounds; "):
         tokenizer.encode("a")
     monkeypatch.setattr("tokenizers.Tokenizer.from_str", panic)
-    with pytest.raises(CheckpointError, match=r"tokenizer\.json is damaged: index out of bounds; "):
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json cannot be read: index out of bounds; "):
         Tokenizer.from_folder(write_folder(tmp_path))
-    with pytest.raises(CheckpointError, match="the saved tokenizer is damaged"):
+    with pytest.raises(CheckpointError, match="the saved tokenizer cannot be read"):
         Tokenizer.from_json(make_tokenizer().to_json())
 
 
@@ -817,9 +817,9 @@ def test_a_panic_of_the_library_is_an_ordinary_error(tmp_path, monkeypatch):
         ({"eos_id": 1.0}, "eos_id=1.0 must be a token id"),
         ({"add_bos": 1}, "add_bos=1 must be true or false"),
         ({"chat_template": 7}, "chat_template=7 must be a text"),
-        ({"pieces": [1]}, "the saved tokenizer is damaged"),
-        ({"bpe": 7}, "the saved tokenizer is damaged"),
-        ({"more": 7}, "the saved tokenizer is damaged"),
+        ({"pieces": [1]}, "the saved tokenizer cannot be read"),
+        ({"bpe": 7}, "the saved tokenizer cannot be read"),
+        ({"more": 7}, "the saved tokenizer cannot be read"),
     ],
 )
 def test_a_saved_tokenizer_with_a_field_of_a_wrong_kind_is_one_error(change, message):
