@@ -31,7 +31,7 @@ def play(player, dialect, kernel, shape, *given):
     )[0]
 
 
-def error_of_product(player, dialect, kind, case, mistake=None):
+def error_of_product(player, dialect, kind, case, mistake=None, has_matrices=False):
     """The largest error of a product, relative to its largest number; NaN counts as infinite."""
     count, threads, parts, has_bias = case
     rng, depth = np.random.default_rng(5), block_formats.depth_of(kind)
@@ -42,7 +42,7 @@ def error_of_product(player, dialect, kind, case, mistake=None):
     y = np.einsum("rpd,pcd->rc", x.reshape(count, parts, depth).astype(np.float64), exact)
     y += bias * has_bias
     product = kernels.Product(count, depth, (kernels.Matrix(kind, COLUMNS, has_bias),), parts)
-    kernel = kernels.kernel_of(product, product_for(dialect, count), threads)
+    kernel = kernels.kernel_of(product, product_for(dialect, count, has_matrices), threads)
     kernel = changed(kernel, *mistake) if mistake else kernel
     given = [x, raw, bias] if has_bias else [x, raw]
     found = play(player, dialect, kernel, (count, COLUMNS), *given)
