@@ -26,6 +26,8 @@ from tinygrad.helpers import GlobalCounters
 import edifice_tt as et
 from edifice_tt.engine.decoder import Decoder
 from edifice_tt.machine.toolchain import open_device
+from edifice_tt.nn.gpu.bridge import dialect_of, has_matrices
+from edifice_tt.nn.gpu.table import product_for
 
 THEIRS = "tinygrad, float32"
 PROMPT, STEPS = 64, 8
@@ -61,6 +63,12 @@ class Steps:
         for position in range(self.steps):
             self.step(position)
         return (time.perf_counter() - begun) / self.steps
+
+
+def way_of(device: str, rows: int) -> str:
+    """The room of `nn/gpu` that multiplies so many rows there, as `table.Way` has it."""
+    dialect = dialect_of(device)
+    return product_for(dialect, rows, has_matrices(device)).room if dialect else ""
 
 
 def prompt(lm: Any) -> list[int]:
@@ -156,10 +164,12 @@ def measure(options: Any, device: str, path: Path, name: str, has_random_weights
             report.versions |= peer.versions
             subjects[names[module]] = their_steps(peer, prompt(lms[OURS]), rows, steps)
         times = take_turns(subjects, options.repeats, warm_up=1)
-        more: dict[str, dict[str, float]] = {}
+        more: dict[str, dict[str, Any]] = {}
         for way, model in models.items():
             more[way] = {"kernels": float(model.kernels), "loaded": loaded}
             more[way] |= (speed := reached(lms[way], min(times[way]), 1, rows))
+            if way == OURS:
+                more[way]["products"] = way_of(device, models[way].cache.batch)
             if fastest:
                 more[way]["share"] = 100 * speed["GB/s"] / fastest
             if options.cold is None or rows in options.cold:
@@ -176,6 +186,7 @@ def measure(options: Any, device: str, path: Path, name: str, has_random_weights
             "% of memory": "share",
             "TFLOPS": "TFLOPS",
             "kernels": "kernels",
+            "products": "products",
             "s, cold": "cold",
         }
     )
