@@ -7,7 +7,7 @@ import gpu_numbers
 import numpy as np
 import pytest
 from gpu_numbers import PRODUCTS
-from player import Misplayed
+from player import Misplayed, Player
 from test_gpu_kernels import MANY, OTHERS, error_of_product, play
 from test_metal import errors_of
 
@@ -66,6 +66,15 @@ def test_matrices_are_numpy_s_in_groups_of_each_size(error_of, case):
 def test_matrices_of_a_layer_are_numpy_s(run, dialect, case):
     ways = partial(product_for, dialect, has_matrices=True)
     assert gpu_numbers.error_of_products(run, ways, PRODUCTS[case]) < 2e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["F16", "Q4_1", "Q8_0"])
+def test_matrices_are_numpy_s_where_tensor_cores_cut_their_sums(player, tmp_path, kind):
+    """As NVIDIA's were found to do it; the PTX ISA leaves it open."""
+    cutting = Player(player.clang, tmp_path, cut=True)
+    cut = error_of_product(cutting, "cuda", kind, MANY, has_matrices=True)
+    assert error_of_product(player, "cuda", kind, MANY, has_matrices=True) < cut < 2e-6
 
 
 @dialects
