@@ -6,9 +6,8 @@
   const int column = THREAD % 8 * 4, row = THREAD / 8 * TALL;
 #if MATRICES
   const int own_rows = THREAD / 32 * 4 * TALL; // of a SIMD group: 4 * TALL
-#endif
-#if MATRICES
   simdgroup_float8x8 sums[TALL / 2][4];
+#pragma unroll
   for (int i = 0; i < TALL * 2; i++)
     sums[i / 4][i % 4] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
 #else
@@ -85,6 +84,7 @@
   BARRIER;
 #endif
 #if MATRICES
+#pragma unroll
   for (int i = 0; i < TALL * 2; i++)
     simdgroup_store(sums[i / 4][i % 4], given + i % 4 * 8 * GIVEN + own_rows + i / 4 * 8, GIVEN,
                     ulong2(0, 0), true);
