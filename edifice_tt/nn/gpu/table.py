@@ -9,11 +9,11 @@ from typing import NamedTuple
 class Way(NamedTuple):
     """How a product is computed: a room of `c`, and what each of its threads holds."""
 
-    # "few": each weight is unpacked once for all rows; "tiles": once for a tile of them, and so in
-    # "simd" and "matrices", which multiply matrices in hardware: of Metal, of CUDA.
+    # "few": each weight is unpacked once for all rows; "tiles": once for a tile of them. So do
+    # "simd" (the same in Metal) and "matrices" (of CUDA), which multiply matrices in hardware.
     room: str
     rows: int  # up to so many
-    each: int  # columns of a thread of `few`, rows of one of `tiles`; by 16 rows of one of a warp
+    each: int  # columns of a thread of `few`, rows of one of tiles; of a warp's matrices, 16 rows
 
 
 ANY = 1 << 31

@@ -94,7 +94,7 @@
   for (int r = 0; r < TALL; r++) {
 #if MATRICES
     float four[4];
-    for (int c = 0; c < 4; c++) four[c] = given[(column + c) * GIVEN + row + r];
+    for (int c = 0; c < 4; c++) four[c] = given[row + r + (column + c) * GIVEN];
 #else
     const float four[4] = {sums[r].x, sums[r].y, sums[r].z, sums[r].w};
 #endif
