@@ -28,6 +28,8 @@ import edifice_tt as et
 from edifice_tt.engine.decoder import Decoder
 from edifice_tt.engine.draws import asked_of, draw
 from edifice_tt.machine.toolchain import open_device
+from edifice_tt.nn.gpu.bridge import dialect_of, has_matrices
+from edifice_tt.nn.gpu.table import product_for
 from edifice_tt.sampling.draws import Sampler
 
 THEIRS = "tinygrad, float32"
@@ -87,6 +89,12 @@ def bytes_told(call: Callable[[], object]) -> int:
     finally:
         Tensor.numpy = read  # type: ignore[method-assign]
     return sum(array.nbytes for array in crossed)
+
+
+def way_of(device: str, rows: int) -> str:
+    """The room of `nn/gpu` that multiplies so many rows there, as `table.Way` has it."""
+    dialect = dialect_of(device)
+    return product_for(dialect, rows, has_matrices(device)).room if dialect else ""
 
 
 def prompt(lm: Any) -> list[int]:
@@ -182,11 +190,13 @@ def measure(options: Any, device: str, path: Path, name: str, has_random_weights
             report.versions |= peer.versions
             subjects[names[module]] = their_steps(peer, prompt(lms[OURS]), rows, steps)
         times = take_turns(subjects, options.repeats, warm_up=1)
-        more: dict[str, dict[str, float]] = {}
+        more: dict[str, dict[str, Any]] = {}
         for way, model in models.items():
             more[way] = {"kernels": float(model.kernels), "loaded": loaded}
             more[way] |= {"told": model.told / 1e3, "drawn": model.told_drawn / 1e3}
             more[way] |= (speed := reached(lms[way], min(times[way]), 1, rows))
+            if way == OURS:
+                more[way]["products"] = way_of(device, models[way].cache.batch)
             if fastest:
                 more[way]["share"] = 100 * speed["GB/s"] / fastest
             if options.cold is None or rows in options.cold:
@@ -205,6 +215,7 @@ def measure(options: Any, device: str, path: Path, name: str, has_random_weights
             "kernels": "kernels",
             "KB to the host": "told",
             "KB, drawn": "drawn",
+            "products": "products",
             "s, cold": "cold",
         }
     )

@@ -245,6 +245,17 @@ def test_a_script_has_the_options_that_a_gpu_is_asked_with(asked, options):
             assert [word for word in words if word.startswith("--") and word not in told] == []
 
 
+def test_the_kernel_that_multiplies_so_many_rows_is_named(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    import gpu
+
+    monkeypatch.setattr(gpu, "dialect_of", {"CUDA": "cuda", "METAL": "metal"}.get)
+    monkeypatch.setattr(gpu, "has_matrices", lambda device: device == "METAL")
+    assert [gpu.way_of("METAL", rows) for rows in (16, 64)] == ["few", "simd"]
+    assert [gpu.way_of("CUDA", rows) for rows in (16, 64)] == ["few", "tiles"]
+    assert gpu.way_of("CPU", 64) == ""
+
+
 def test_what_a_gpu_can_do_at_most_is_computed_from_what_its_driver_says(monkeypatch):
     """Of a made-up card: 3 GHz, twice a cycle, 512 bytes; 10 times 128 sums at 1.5 GHz."""
     monkeypatch.syspath_prepend(FOLDER)

@@ -17,7 +17,7 @@ IN_BLOCKS = {
     "sum": ("few_end", "l < LANES; l++)\n        sums", "l < LANES - 1; l++)\n        sums"),
     "row of x": ("few", "x[((own * PARTS", "x[((own / 2 * PARTS"),
     "barrier": ("few_end", "BARRIER;", ""),
-    "barrier of a tile": ("tiles", "      BARRIER;\n      for", "      for"),
+    "barrier of a tile": ("tiles", "      BARRIER;\n#if MATRICES", "#if MATRICES"),
     "tile of x": ("tiles", "+ row + r]", "+ row + r / 2]"),
 }
 # The same in the kernels of a layer, and the cases of `gpu_numbers` that tell.

@@ -356,7 +356,11 @@ class Parity:
         return self.groups(kind, GROUPS[1::3])
 
     def groups(self, kind, sizes=GROUPS):
-        """Products and rows by the kernels of GPUs, in groups of several sizes; relative."""
+        """Products and rows by the kernels of GPUs, in groups of several sizes; relative.
+
+        Where the device multiplies matrices in hardware, products with those and without.
+        """
+        dialect, matrices = gpu.dialect_of(self.device), gpu.has_matrices(self.device)
         rng, columns, depth = np.random.default_rng(5), 37, block_formats.depth_of(kind)
         errors = []
         for count, threads, parts, has_bias in sizes:
@@ -366,11 +370,13 @@ class Parity:
             bias = rng.normal(size=columns).astype(np.float32)
             matrix = kernels.Matrix(kind, columns, has_bias)
             product = kernels.Product(count, depth, (matrix,), parts)
-            kernel = kernels.kernel_of(product, product_for("opencl", count), threads)
             given = [x, raw, bias] if has_bias else [x, raw]
             y = np.einsum("rpd,pcd->rc", x.reshape(count, parts, depth).astype(np.float64), exact)
             y += bias if has_bias else 0
-            errors.append(worst(self._call(kernel, (count, columns), given) / y.max(), y / y.max()))
+            for way in {product_for(dialect, count, has) for has in (False, matrices)}:
+                kernel = kernels.kernel_of(product, way, threads)
+                found = self._call(kernel, (count, columns), given)
+                errors.append(worst(found / y.max(), y / y.max()))
             ids = np.array([3, columns * parts, columns - 1, -1], np.int32)
             kernel = kernels.rows_of(kind, 4, columns * parts, depth, threads)
             expected = np.zeros((4, depth))
@@ -402,7 +408,8 @@ class Parity:
 
     def layers(self, names="", mistake=None, room=""):
         """The kernels of a layer, relative; of some cases, with a mistake in a room."""
-        ways, errors = partial(product_for, gpu.dialect_of(self.device)), []
+        dialect, matrices = gpu.dialect_of(self.device), gpu.has_matrices(self.device)
+        ways, errors = partial(product_for, dialect, has_matrices=matrices), []
         for name in names or (*gpu_numbers.PRODUCTS, *gpu_numbers.READS):
             if (case := gpu_numbers.PRODUCTS.get(name)) is not None:
                 errors.append(gpu_numbers.error_of_products(self._run, ways, case, mistake))

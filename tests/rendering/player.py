@@ -115,10 +115,13 @@ def orders(threads: int) -> list[np.ndarray]:
 
 
 class Player:
-    """Compiles kernels with a clang, into a folder of its own."""
+    """Compiles kernels with a clang, into a folder of its own.
 
-    def __init__(self, clang: str, folder: Path) -> None:
-        self.clang, self.folder = clang, folder
+    With `cut` sums of tensor cores are cut off, as some do it, and not rounded.
+    """
+
+    def __init__(self, clang: str, folder: Path, cut: bool = False) -> None:
+        self.clang, self.folder, self.played = clang, folder, ["-DPLAYED", f"-DCUT={int(cut)}"]
         self.runtime = [self._runtime(name) for name in ("player", "races", "types")]
 
     def _runtime(self, name: str) -> str:
@@ -141,7 +144,7 @@ class Player:
         return self._compile(f'#include "cuda.h"\n#line 1 "kernel"\n{source}', dialects.cuda)
 
     def _compile(self, source: str, translate: Callable[[str], str]) -> "Program":
-        text = translate(self._run(*BASE, "-DPLAYED", "-E", "-", given=source))
+        text = translate(self._run(*BASE, *self.played, "-E", "-", given=source))
         name = hashlib.sha256(text.encode()).hexdigest()[:16]
         made = self.folder / f"{name}.so"
         if not made.exists():

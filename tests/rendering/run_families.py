@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
-from played_device import play
+from played_device import NAMES, play
 from tinygrad import Device
 
 import edifice_tt as et
@@ -48,7 +48,8 @@ def main() -> None:
             np.take_along_axis(steps, top[PROMPT - 2 : PROMPT], 1),
         )
         line = {"family": name, "found": found.tolist(), "expected": one["top_logits"]}
-        line |= {"decoded": steps.tolist()}
+        line |= {"decoded": steps.tolist(), "kernels": sorted(NAMES)}
+        NAMES.clear()
         print(json.dumps(line), flush=True)
 
 

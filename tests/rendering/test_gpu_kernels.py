@@ -31,7 +31,7 @@ def play(player, dialect, kernel, shape, *given):
     )[0]
 
 
-def error_of_product(player, dialect, kind, case, mistake=None):
+def error_of_product(player, dialect, kind, case, mistake=None, has_matrices=False):
     """The largest error of a product, relative to its largest number; NaN counts as infinite."""
     count, threads, parts, has_bias = case
     rng, depth = np.random.default_rng(5), block_formats.depth_of(kind)
@@ -42,7 +42,7 @@ def error_of_product(player, dialect, kind, case, mistake=None):
     y = np.einsum("rpd,pcd->rc", x.reshape(count, parts, depth).astype(np.float64), exact)
     y += bias * has_bias
     product = kernels.Product(count, depth, (kernels.Matrix(kind, COLUMNS, has_bias),), parts)
-    kernel = kernels.kernel_of(product, product_for(dialect, count), threads)
+    kernel = kernels.kernel_of(product, product_for(dialect, count, has_matrices), threads)
     kernel = changed(kernel, *mistake) if mistake else kernel
     given = [x, raw, bias] if has_bias else [x, raw]
     found = play(player, dialect, kernel, (count, COLUMNS), *given)
@@ -129,16 +129,20 @@ def test_a_mistake_in_a_product_is_seen(player, dialect, mistake):
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
 def test_a_kernel_leaves_room_for_others_on_a_multiprocessor(nvrtc, arch):
     """A multiprocessor has 65536 registers, and 100 KiB of shared memory at the least."""
-    made = [*gpu_numbers.of_a_layer(partial(product_for, "cuda"))]
+    as_matrices = partial(product_for, "cuda", has_matrices=True)
+    of_layers = map(gpu_numbers.of_a_layer, (as_matrices, partial(product_for, "cuda")))
+    made = [*{kernel.name: kernel for layer in of_layers for kernel in layer}.values()]
     for kind in FORMATS:
         depth = block_formats.depth_of(kind)
         for rows in (1, 8, table.FEW, 128) if kind == "Q4_K" else (table.FEW, 128):
             product = kernels.Product(rows, depth, (kernels.Matrix(kind, COLUMNS, True),))
             made.append(kernels.kernel_of(product, product_for("cuda", rows)))
+        made.append(kernels.kernel_of(product, as_matrices(128)))
         made.append(kernels.rows_of(kind, 4, COLUMNS, depth))
     results = nvrtc([render("cuda", kernel) for kernel in made], arch)
     for kernel, found in zip(made, results, strict=True):
         assert not found["error"], kernel.name
+        assert bool(found["matrices"]) == kernel.name.startswith("matrices"), kernel.name
         most = {"tiles": 64, "attend": 32}.get(kernel.name.split("_")[0], 16)
         assert found["spilled"] <= most, kernel.name
         assert 0 < 4 * found["registers"] * kernel.threads <= 65536, kernel.name

@@ -230,25 +230,53 @@ def test_simdgroup_matrices_multiply(play):
     assert c.any()
 
 
-def test_tensor_cores_of_cuda_multiply(play):
+def test_simdgroup_matrices_are_filled_or_diagonal_and_turned(play):
+    body = "simdgroup_float8x8 a(2), b = make_filled_simdgroup_matrix<float, 8>(3), c; "
+    body += "simdgroup_store(a, out); simdgroup_store(b, out + 64); "
+    body += "simdgroup_load(c, out + 128, 8, ulong2(0, 0), true); simdgroup_store(c, out + 192); "
+    body += "simdgroup_store(c, out + 256, 8, ulong2(0, 0), true);"
+    given = np.arange(5 * 64, dtype=np.float32)
+    source = f"{USING_METAL}kernel void tried(device float* out) {{ {body} }}"
+    (found,) = play("metal", source, given, threads=32)
+    diagonal, filled, whole, turned, back = found.reshape(5, 8, 8)
+    assert (diagonal == 2 * np.eye(8)).all()
+    assert (filled == 3).all()
+    assert (turned == whole.T).all()
+    assert (back == whole).all()
+
+
+# The same registers in whole numbers and in floats; halves, and the upper halves of floats.
+@pytest.mark.parametrize(
+    ("kind", "register", "number", "as_float"),
+    [("f16", "r", "int", "__int_as_float"), ("bf16", "f", "float", "")],
+)
+def test_tensor_cores_of_cuda_multiply(play, kind, register, number, as_float):
     """Whole numbers, where the PTX ISA puts them: a (16, 16), b (16, 8) by columns, d (16, 8)."""
     source = """\
-#include <cuda_fp16.h>
-extern "C" __global__ void tried(float* d, const half* a, const half* b) {
+extern "C" __global__ void tried(float* d, const short* a, const short* b) {
   int g = threadIdx.x / 4, t = threadIdx.x % 4;
   const int *as = (const int*)a, *bs = (const int*)b;
   int x[4] = {as[g * 8 + t], as[(g + 8) * 8 + t], as[g * 8 + t + 4], as[(g + 8) * 8 + t + 4]};
-  int y[2] = {bs[g * 8 + t], bs[g * 8 + t + 4]}, z[4] = {};
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
+  int y[2] = {bs[g * 8 + t], bs[g * 8 + t + 4]};
+  NUMBER z[4] = {};
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.KIND.KIND.f32"
       "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-      : "+r"(z[0]), "+r"(z[1]), "+r"(z[2]), "+r"(z[3])
+      : "+REGISTER"(z[0]), "+REGISTER"(z[1]), "+REGISTER"(z[2]), "+REGISTER"(z[3])
       : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
-  for (int i = 0; i < 4; i++) d[(g + i / 2 * 8) * 8 + t * 2 + i % 2] = __int_as_float(z[i]);
+  for (int i = 0; i < 4; i++) d[(g + i / 2 * 8) * 8 + t * 2 + i % 2] = AS_FLOAT(z[i]);
 }"""
+    told = {"KIND": kind, "REGISTER": register, "NUMBER": number, "AS_FLOAT": as_float}
+    for word, meaning in told.items():
+        source = source.replace(word, meaning)
     rng = np.random.default_rng(1)
-    a, b = (rng.integers(-9, 9, size).astype(np.float16) for size in ((16, 16), (8, 16)))
-    found = play("cuda", source, np.full((16, 8), np.nan, np.float32), a, b, threads=32)[0]
-    assert (found == a.astype(np.float32) @ b.astype(np.float32).T).all()
+    a, b = (rng.integers(-9, 9, size).astype(np.float32) for size in ((16, 16), (8, 16)))
+    upper = kind == "bf16"
+    given = [
+        (one.view(np.uint32) >> 16).astype(np.uint16) if upper else one.astype(np.float16)
+        for one in (a, b)
+    ]
+    found = play("cuda", source, np.full((16, 8), np.nan, np.float32), *given, threads=32)[0]
+    assert (found == a @ b.T).all()
 
 
 def test_a_kernel_that_is_no_program_is_refused(player):

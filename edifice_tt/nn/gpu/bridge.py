@@ -21,6 +21,16 @@ def dialect_of(device: str) -> str | None:
     return _DIALECTS.get(type(Device[device].renderer))
 
 
+@cache
+def has_matrices(device: str) -> bool:
+    """Whether a device multiplies matrices in hardware, in the dtype that its kernels here use.
+
+    Apple's GPUs do in float32, from the M1 on, and NVIDIA's in bfloat16, from capability 8.0 on.
+    """
+    kind = {"metal": dtypes.float32, "cuda": dtypes.bfloat16}.get(str(dialect_of(device)))
+    return any(core.dtype_in == kind for core in Device[device].renderer.tensor_cores)
+
+
 def serves(blocks: Tensor, *tensors: Tensor | None) -> bool:
     """Whether a kernel here can work on these blocks and tensors: of one GPU, of fixed shapes."""
     given = [blocks, *(tensor for tensor in tensors if tensor is not None)]

@@ -41,6 +41,19 @@ def named_after(kind: str) -> dict[str, int | str]:
     return {"FORMAT(name)": f"name##_{kind}", "BLOCK_WEIGHTS": FORMATS[kind].weights}
 
 
+def in_bfloat16(kind: str) -> dict[str, int]:
+    """What `c/matrices.c` needs: how many weights share a scale, how many bfloat16 are one."""
+    whole = FORMATS[kind].whole_numbers
+    # One holds 8 bits and a sign; the 11 bits of a float16 take two.
+    pieces = 2 if whole is None and FORMATS[kind].dtype == "float16" else 1
+    has_minimum = whole is not None and whole.minimum != "0"
+    return {
+        "RUN": 32 if whole is None else whole.run,
+        "PIECES": pieces,
+        "HAS_MINIMUM": int(has_minimum),
+    }
+
+
 def _expressions(form: Format) -> tuple[str, str, str]:
     """The number, the scale and the minimum of a weight: it is `number * scale + minimum`."""
     whole = form.whole_numbers

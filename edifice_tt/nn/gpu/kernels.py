@@ -14,7 +14,7 @@ from tinygrad import Tensor, dtypes
 from edifice_tt.nn.cpu.kernels import Weight, as_float
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.gpu import bridge as gpu
-from edifice_tt.nn.gpu.formats import format_in_source, named_after, word_type
+from edifice_tt.nn.gpu.formats import format_in_source, in_bfloat16, named_after, word_type
 from edifice_tt.nn.gpu.source import Kernel, Parameter, section, text
 from edifice_tt.nn.gpu.table import Way, product_for
 
@@ -65,7 +65,11 @@ class Product(NamedTuple):
 
 def kernel_of(product: Product, way: Way, threads: int = THREADS) -> Kernel:
     """The kernel of a product, computed in such a way, in groups of so many threads."""
-    return (few if way.room == "few" else tiles)(product, threads, way.each)
+    if way.room == "few":
+        return few(product, threads, way.each)
+    if way.room == "matrices":
+        return matrices(product, threads, way.each)
+    return tiles(product, threads, way.each, way.room == "simd")
 
 
 def few(product: Product, threads: int, each: int) -> Kernel:
@@ -100,18 +104,39 @@ def few(product: Product, threads: int, each: int) -> Kernel:
     return _kernel("few", product, (groups, 1, 1), threads, sizes, body)
 
 
-def tiles(product: Product, threads: int, tall: int) -> Kernel:
-    """The product of more rows, by tiles in local memory."""
+def tiles(product: Product, threads: int, tall: int, has_matrices: bool = False) -> Kernel:
+    """The product of more rows, by tiles in local memory; in Metal by matrices of a SIMD group."""
     tile = threads // 8 * tall
     # A line of local memory ends where the next begins in another bank.
     sizes: Sizes = {"TALL": tall, "TILE_ROWS": tile, "GIVEN": tile + 4, "WEIGHTS": 36}
-    body, groups = ["  LOCAL float weights[32 * WEIGHTS], given[32 * GIVEN];"], 0
+    sizes["MATRICES"] = int(has_matrices)
+    room = "simd" if has_matrices else "tiles"
+    body = ["  LOCAL float weights[32 * WEIGHTS], given[32 * GIVEN];"]
+    return _tiled(room, "tiles", product, tile, threads, sizes, body)
+
+
+def matrices(product: Product, threads: int, tall: int) -> Kernel:
+    """The product of more rows, by the matrices that a warp multiplies, in CUDA."""
+    tile = threads // 32 * 16 * tall
+    pieces = max(in_bfloat16(weight.kind)["PIECES"] for weight in product.weights)
+    # 32 weights are 8 words of 8 bytes, and each line begins 8 banks from the one before.
+    sizes: Sizes = {"TALL": tall, "TILE_ROWS": tile, "MOST_PIECES": pieces, "LINE": 12}
+    body = ["  LOCAL uint2 weights[MOST_PIECES * 64 * LINE];", "  LOCAL float2 scales[2 * 64];"]
+    return _tiled("matrices", "matrices", product, tile, threads, sizes, body)
+
+
+def _tiled(
+    name: str, room: str, product: Product, tile: int, threads: int, sizes: Sizes, body: list[str]
+) -> Kernel:
+    """By tiles of so many rows and 32 columns."""
+    groups = 0
     for number, weight in enumerate(product.weights):
         own = _own(product, number, groups) | {"W": f"w{number}", **named_after(weight.kind)}
+        own |= in_bfloat16(weight.kind) if room == "matrices" else {}
         groups += -(-weight.columns // 32)
-        body.append(section(_where(groups, [text("tiles")]), own))
+        body.append(section(_where(groups, [text(room)]), own))
     down = -(-product.rows // tile)
-    return _kernel("tiles", product, (groups, down, 1), threads, sizes, body)
+    return _kernel(name, product, (groups, down, 1), threads, sizes, body)
 
 
 def _own(product: Product, number: int, groups: int) -> Sizes:
@@ -157,6 +182,7 @@ def _kernel(
     sizes |= {"GATED": product.together if activation else 0}
     sizes |= {"IS_GELU": int(activation == "gelu_tanh")}
     library = "\n".join([_blocks(*(weight.kind for weight in weights)), text("product")])
+    library += text("fragments") if room == "matrices" else ""
     name = f"{room}_{weights[0].kind}_{rows}_{product.columns}_{depth}_{parts}_{threads}"
     name += f"_{crc32(repr((product, sizes)).encode()):x}"
     out = (Parameter("out", "float"),)
@@ -199,7 +225,9 @@ def multiply(
         Matrix(w.kind, int(w.data.shape[0]) // parts, w.bias is not None) for w in weights
     )
     product = Product(rows, depth, shapes, parts, **how)  # type: ignore[arg-type]
-    kernel = kernel_of(product, product_for(str(gpu.dialect_of(str(x.device))), rows))
+    device = str(x.device)
+    way = product_for(str(gpu.dialect_of(device)), rows, gpu.has_matrices(device))
+    kernel = kernel_of(product, way)
     out = Tensor.invalids(*x.shape[:-1], product.columns, dtype=dtypes.float32, device=x.device)
     read = [x] if gain is None else [x, gain]
     read += [tensor for w in weights for tensor in (w.data, w.bias) if tensor is not None]

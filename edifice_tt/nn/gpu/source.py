@@ -1,7 +1,8 @@
 """One source for three languages: what a kernel is, and how it is written in each.
 
-The bodies in `c` are the same text everywhere. Where the languages differ they use the macros that
-stand here. Local memory is declared at the top of a kernel, and no pointer to it is passed on.
+The bodies in `c` are the same text everywhere, but for matrices that hardware multiplies. Where the
+languages differ they use the macros that stand here. Local memory is declared at the top of a
+kernel, and no pointer to it is passed on.
 """
 
 from collections.abc import Mapping

@@ -9,9 +9,11 @@ from typing import NamedTuple
 class Way(NamedTuple):
     """How a product is computed: a room of `c`, and what each of its threads holds."""
 
-    room: str  # "few": each weight is unpacked once for all rows; "tiles": once for a tile of them
+    # "few": each weight is unpacked once for all rows; "tiles": once for a tile of them. So do
+    # "simd" (the same in Metal) and "matrices" (of CUDA), which multiply matrices in hardware.
+    room: str
     rows: int  # up to so many
-    each: int  # columns of a thread of `few`; rows of one of `tiles`
+    each: int  # columns of a thread of `few`, rows of one of tiles; of a warp's matrices, 16 rows
 
 
 ANY = 1 << 31
@@ -22,12 +24,19 @@ _PRODUCTS = (
     Way("tiles", ANY, each=8),
 )
 PRODUCTS = {"opencl": _PRODUCTS, "metal": _PRODUCTS, "cuda": _PRODUCTS}
+# Where the device multiplies matrices in hardware.
+_FEW = tuple(way for way in _PRODUCTS if way.room == "few")
+MATRICES = {
+    "metal": (*_FEW, Way("simd", 32, each=4), Way("simd", ANY, each=8)),
+    "cuda": (*_FEW, Way("matrices", 32, each=1), Way("matrices", ANY, each=2)),
+}
 FEW = max(way.rows for way in _PRODUCTS if way.room == "few")
 
 
-def product_for(dialect: str, rows: int) -> Way:
-    """How a product of so many rows is computed."""
-    return next(way for way in PRODUCTS[dialect] if rows <= way.rows)
+def product_for(dialect: str, rows: int, has_matrices: bool = False) -> Way:
+    """How a product of so many rows is computed, on a device that multiplies matrices or not."""
+    ways = MATRICES if has_matrices else PRODUCTS
+    return next(way for way in ways[dialect] if rows <= way.rows)
 
 
 class Attending(NamedTuple):

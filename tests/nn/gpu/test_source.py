@@ -15,14 +15,22 @@ LOCAL_BYTES = 16 << 10  # what a kernel may take of local memory: half of what M
 def local_bytes(kernel):
     """What the arrays at the top of a kernel take."""
     arrays = [line for line in kernel.body.splitlines() if line.startswith("  LOCAL ")]
-    sizes = [part.split("]")[0] for line in arrays for part in line.split("[")[1:]]
-    return sum(4 * eval(size, {"THREADS": kernel.threads, **kernel.sizes}) for size in sizes)
+    sizes = {"float": 4, "float2": 8, "uint2": 8}
+    return sum(
+        sizes[line.split()[1]]
+        * eval(part.split("]")[0], {"THREADS": kernel.threads, **kernel.sizes})
+        for line in arrays
+        for part in line.split("[")[1:]
+    )
 
 
+@pytest.mark.parametrize(
+    ("dialect", "has_matrices"), [("opencl", False), ("metal", True), ("cuda", True)]
+)
 @pytest.mark.parametrize("rows", [1, 5, 16, 17, 61, 512])
-def test_a_product_fits_into_local_memory_and_leaves_nothing_out(rows):
-    product = kernels.Product(rows, 512, (kernels.Matrix("Q4_K", 37),))
-    kernel = kernels.kernel_of(product, product_for("metal", rows))
+def test_a_product_fits_into_local_memory_and_leaves_nothing_out(rows, dialect, has_matrices):
+    product = kernels.Product(rows, 512, (kernels.Matrix("F16", 37),))
+    kernel = kernels.kernel_of(product, product_for(dialect, rows, has_matrices))
     assert 0 < local_bytes(kernel) <= LOCAL_BYTES
     sizes, (across, down, _) = kernel.sizes, kernel.groups
     wide = sizes["TEAMS"] * sizes["EACH"] if rows <= FEW else 32

@@ -112,3 +112,5 @@ SHUFFLE(__shfl_xor_sync, lane ^ other)
 SHUFFLE(__shfl_down_sync, lane + other)
 SHUFFLE(__shfl_up_sync, lane - other)
 #undef SHUFFLE
+
+#include "cuda_matrices.h"

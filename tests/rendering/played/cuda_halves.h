@@ -1,4 +1,4 @@
-// Numbers of 16 bits, and what tensor cores do with them.
+// Numbers of 16 bits.
 
 #pragma once
 #pragma clang system_header
@@ -35,45 +35,3 @@ OF_ONE(trunc)
 #undef OF_ONE
 inline half hrcp(half x) { return half(1 / float(x)); }
 inline nv_bfloat16 hrcp(nv_bfloat16 x) { return nv_bfloat16(1 / float(x)); }
-
-// d (16, 8) = a (16, K) * b (K, 8) + c, after the PTX ISA. Lane l holds of a the rows l / 4 and l / 4
-// + 8, of b the column l / 4, of c and d the same rows as of a. Each register of a and b has two
-// numbers side by side in K.
-struct Registers {
-  int all[4];
-};
-template <class T>
-float part_of(int packed, int i) {
-  return float(__builtin_bit_cast(T, (unsigned short)(unsigned(packed) >> 16 * i)));
-}
-template <class T, int K>
-void mma_sums(float (&sums)[4], Registers a, Registers b, int line) {
-  unsigned lane = player_rank() % LANES, row = lane / 4, column = lane % 4 * 2;
-  Registers left[4];
-  Brought<Registers> as(a, line);
-  for (unsigned holder = 0; holder < 4; holder++) left[holder] = as[4 * row + holder];
-  Brought<Registers> bs(b, line);
-  for (int k = 0; k < K; k++)
-    for (int i = 0; i < 4; i++) {
-      int holder = k % 8 / 2, high = k / 8;
-      float x = part_of<T>(left[holder].all[2 * high + i / 2], k % 2);
-      sums[i] += x * part_of<T>(bs[4 * (column + i % 2) + holder].all[high], k % 2);
-    }
-}
-#define MMA_F32(K, T, name)                                                                    \
-  template <class... Rest>                                                                     \
-  void player_mma_m16n8k##K##_f32_##name##_##name##_f32(int &d0, int &d1, int &d2, int &d3,    \
-                                                        Rest... rest) {                        \
-    int *d[] = {&d0, &d1, &d2, &d3}, given[] = {rest...}; /* a, b, the line */                 \
-    Registers a = {}, b = {};                                                                  \
-    for (int i = 0; i < K / 4; i++) a.all[i] = given[i];                                       \
-    for (int i = 0; i < K / 8; i++) b.all[i] = given[K / 4 + i];                               \
-    float sums[4];                                                                             \
-    for (int i = 0; i < 4; i++) sums[i] = __builtin_bit_cast(float, *d[i]);                    \
-    mma_sums<T, K>(sums, a, b, given[K / 4 + K / 8]);                                          \
-    for (int i = 0; i < 4; i++) *d[i] = __builtin_bit_cast(int, sums[i]);                      \
-  }
-MMA_F32(16, half, f16)
-MMA_F32(8, half, f16)
-MMA_F32(16, nv_bfloat16, bf16)
-#undef MMA_F32

@@ -10,7 +10,7 @@ struct simdgroup_matrix {
   static_assert(Rows == 8 && Columns == 8, "there are no others");
   typedef T elements __attribute__((ext_vector_type(2)));
   simdgroup_matrix() {}
-  explicit simdgroup_matrix(T x) : held{x, x} {}
+  explicit simdgroup_matrix(T x);  // x on the diagonal, 0 elsewhere
   elements &thread_elements() { return held; }
   const elements &thread_elements() const { return held; }
 
@@ -26,6 +26,12 @@ inline uint matrix_row(uint lane) { return (lane / 16) * 4 + lane / 2 % 4; }
 inline uint matrix_column(uint lane) { return lane / 8 % 2 * 4 + lane % 2 * 2; }
 inline uint matrix_lane(uint row, uint column) {
   return row / 4 * 16 + column / 4 * 8 + row % 4 * 2 + column / 2 % 2;
+}
+
+template <class T, int Rows, int Columns>
+simdgroup_matrix<T, Rows, Columns>::simdgroup_matrix(T x) {
+  uint lane = player_rank() % LANES, row = matrix_row(lane), column = matrix_column(lane);
+  held = {row == column ? x : T(0), row == column + 1 ? x : T(0)};
 }
 
 // d = a * b + c
@@ -50,9 +56,11 @@ void simdgroup_multiply(simdgroup_matrix<D> &d, simdgroup_matrix<A> a, simdgroup
                         int line = __builtin_LINE()) {
   simdgroup_multiply_accumulate(d, a, b, simdgroup_matrix<D>(D(0)), line);
 }
-template <class T, int Rows, int Columns>
+template <class T, int Rows, int Columns = Rows>
 simdgroup_matrix<T, Rows, Columns> make_filled_simdgroup_matrix(T x) {
-  return simdgroup_matrix<T, Rows, Columns>(x);
+  simdgroup_matrix<T, Rows, Columns> made;
+  made.thread_elements() = {x, x};
+  return made;
 }
 
 // `from` points into device or threadgroup memory; rows are `stride` numbers apart.

@@ -1,11 +1,20 @@
 // As `few.c`, for many rows: a group computes a tile of TILE_ROWS by 32. Step by step its threads
 // unpack 32 weights of 32 columns, and put them with those of x into local memory, where all read
-// them: first the first of each column or row. Each thread holds TALL by 4 sums.
+// them: first the first of each column or row. Each thread holds TALL by 4 sums. With MATRICES, in
+// Metal, the 32 threads of a SIMD group hold theirs together, as matrices of 8 by 8 in float32.
   const int first_column = (GROUP(0) - FIRST_GROUP) * 32, first_row = GROUP(1) * TILE_ROWS;
   const int column = THREAD % 8 * 4, row = THREAD / 8 * TALL;
+#if MATRICES
+  const int own_rows = THREAD / 32 * 4 * TALL; // of a SIMD group: 4 * TALL
+  simdgroup_float8x8 sums[TALL / 2][4];
+#pragma unroll
+  for (int i = 0; i < TALL * 2; i++)
+    sums[i / 4][i % 4] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
+#else
   float4 sums[TALL];
 #pragma unroll
   for (int r = 0; r < TALL; r++) sums[r] = FLOAT4(0, 0, 0, 0);
+#endif
 #if NORMED
   float squares[TALL];
 #pragma unroll
@@ -42,6 +51,21 @@
         given[to + 3 * GIVEN] = y.w;
       }
       BARRIER;
+#if MATRICES
+#pragma unroll
+      for (int k = 0; k < 32; k += 8) {
+        simdgroup_float8x8 right[4], left;
+#pragma unroll
+        for (int c = 0; c < 4; c++) simdgroup_load(right[c], weights + k * WEIGHTS + c * 8, WEIGHTS);
+#pragma unroll
+        for (int r = 0; r < TALL / 2; r++) {
+          simdgroup_load(left, given + k * GIVEN + own_rows + r * 8, GIVEN, ulong2(0, 0), true);
+#pragma unroll
+          for (int c = 0; c < 4; c++)
+            simdgroup_multiply_accumulate(sums[r][c], left, right[c], sums[r][c]);
+        }
+      }
+#else
       for (int k = 0; k < 32; k++) {
         const int of = k * WEIGHTS + column;
         const float4 b = FLOAT4(weights[of], weights[of + 1], weights[of + 2], weights[of + 3]);
@@ -51,20 +75,33 @@
           ADD_PRODUCT(sums[r], FLOAT4(y, y, y, y), b);
         }
       }
+#endif
       BARRIER;
     }
 #if NORMED
 #pragma unroll
-  for (int r = 0; r < TALL; r++) given[r * THREADS + THREAD] = squares[r];
+  for (int r = 0; r < TALL; r++) weights[r * THREADS + THREAD] = squares[r];
+  BARRIER;
+#endif
+#if MATRICES
+#pragma unroll
+  for (int i = 0; i < TALL * 2; i++)
+    simdgroup_store(sums[i / 4][i % 4], given + i % 4 * 8 * GIVEN + own_rows + i / 4 * 8, GIVEN,
+                    ulong2(0, 0), true);
   BARRIER;
 #endif
 #pragma unroll
   for (int r = 0; r < TALL; r++) {
+#if MATRICES
+    float four[4];
+    for (int c = 0; c < 4; c++) four[c] = given[row + r + (column + c) * GIVEN];
+#else
     const float four[4] = {sums[r].x, sums[r].y, sums[r].z, sums[r].w};
+#endif
     float size = 1;
 #if NORMED
     size = 0;
-    for (int l = 0; l < 8; l++) size += given[(row + r) * 8 + l];
+    for (int l = 0; l < 8; l++) size += weights[(row + r) * 8 + l];
     size = SQRT(size / DEPTH + EPS);
 #endif
 #pragma unroll
