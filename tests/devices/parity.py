@@ -358,7 +358,8 @@ class Parity:
 
     def layers(self, names="", mistake=None, room=""):
         """The kernels of a layer, relative; of some cases, with a mistake in a room."""
-        ways, errors = partial(product_for, gpu.dialect_of(self.device)), []
+        dialect = str(gpu.dialect_of(self.device)).removesuffix("_cpu")  # those of GPUs
+        ways, errors = partial(product_for, dialect), []
         for name in names or (*gpu_numbers.PRODUCTS, *gpu_numbers.READS):
             if (case := gpu_numbers.PRODUCTS.get(name)) is not None:
                 errors.append(gpu_numbers.error_of_products(self._run, ways, case, mistake))

@@ -16,7 +16,7 @@ from edifice_tt.nn.gpu import bridge as gpu
 from edifice_tt.nn.gpu.attention import KEPT, Heads, Turn, read_memories
 from edifice_tt.nn.gpu.kernels import THREADS, multiply
 from edifice_tt.nn.gpu.source import Kernel, Parameter, text
-from edifice_tt.nn.gpu.table import FEW
+from edifice_tt.nn.gpu.table import gates_at_once
 
 
 class Half(NamedTuple):
@@ -101,7 +101,8 @@ def transform(x: Tensor, layer: Layer) -> Tensor | None:
     if "router" in layer.weights or not half.serves([gate, up, down]):
         return None
     activation = layer.config.activation
-    if x.numel() // x.shape[-1] <= FEW:
+    rows = x.numel() // int(x.shape[-1])
+    if gates_at_once(str(gpu.dialect_of(str(x.device))), rows):
         y = half.first([gate, up], activation)
     else:
         eps = 0.0 if half.gain is None else half.eps

@@ -9,9 +9,11 @@ from typing import NamedTuple
 class Way(NamedTuple):
     """How a product is computed: a room of `c`, and what each of its threads holds."""
 
-    room: str  # "few": each weight is unpacked once for all rows; "tiles": once for a tile of them
+    # "few": each weight is unpacked once for all rows; "tiles": once for a tile of them; "wide": the
+    # same by vectors of a processor, in one order of sums for any number of rows.
+    room: str
     rows: int  # up to so many
-    each: int  # columns of a thread of `few`; rows of one of `tiles`
+    each: int  # columns of a thread of `few` and `wide`; rows of one of `tiles`
 
 
 ANY = 1 << 31
@@ -21,13 +23,23 @@ _PRODUCTS = (
     Way("tiles", 32, each=4),
     Way("tiles", ANY, each=8),
 )
-PRODUCTS = {"opencl": _PRODUCTS, "metal": _PRODUCTS, "cuda": _PRODUCTS}
+PRODUCTS = {
+    "opencl": _PRODUCTS,
+    "opencl_cpu": (Way("wide", 4, each=4), Way("wide", ANY, each=2)),
+    "metal": _PRODUCTS,
+    "cuda": _PRODUCTS,
+}
 FEW = max(way.rows for way in _PRODUCTS if way.room == "few")
 
 
 def product_for(dialect: str, rows: int) -> Way:
     """How a product of so many rows is computed."""
     return next(way for way in PRODUCTS[dialect] if rows <= way.rows)
+
+
+def gates_at_once(dialect: str, rows: int) -> bool:
+    """Whether one kernel computes a gate and what it gates; else a second reads the gate."""
+    return product_for(dialect, rows).room != "tiles"
 
 
 class Attending(NamedTuple):
@@ -41,7 +53,7 @@ class Attending(NamedTuple):
 
 # By what a text has room for, never by how many texts there are: so its bits are its own.
 _ATTENTION = (Attending(4096, 64), Attending(ANY, 256))
-ATTENTION = {"opencl": _ATTENTION, "metal": _ATTENTION, "cuda": _ATTENTION}
+ATTENTION = dict.fromkeys(PRODUCTS, _ATTENTION)
 
 
 def attention_for(dialect: str, room: int) -> Attending:
