@@ -29,9 +29,7 @@ MISTAKES = {
     "barrier": ("  BARRIER;", ""),
     "weight": ("(place ? w1 : w0)", "w0"),
 }
-CASE = gpu_numbers.Products(
-    13, (("Q4_K", 21, True), ("Q4_K", 21, False)), 1, True, 0.0, "silu", 64
-)
+CASE = gpu_numbers.Products(13, (("Q4_K", 21, True), ("Q4_K", 21, False)), 1, True, 0.0, "silu", 64)
 
 
 class Processor(Parity):
@@ -60,7 +58,9 @@ class Processor(Parity):
 
     def sections(self):
         """Products of a GPU that stand in one kernel, computed by many groups; each many times."""
-        case = gpu_numbers.Products(16, (("Q4_1", 576, True),) + (("Q4_1", 192, False),) * 2, 1, True)
+        case = gpu_numbers.Products(
+            16, (("Q4_1", 576, True),) + (("Q4_1", 192, False),) * 2, 1, True
+        )
         ways = partial(product_for, "opencl")
         return max(gpu_numbers.error_of_products(self._run, ways, case) for _ in range(8))
 
@@ -70,7 +70,9 @@ class Processor(Parity):
         kernel = attention.turn(heads, attention.Turn())
         products = np.array([[*range(8), *BEYOND, *BEYOND]], np.float32)
         own = np.zeros((2, 1, 4, 1, 8), np.uint16)
-        _, kept = self._run(kernel, [gpu_numbers.empty(1, 8), own], [products, np.zeros(5, np.int32)])
+        _, kept = self._run(
+            kernel, [gpu_numbers.empty(1, 8), own], [products, np.zeros(5, np.int32)]
+        )
         expected = np.clip(BEYOND, -65504, 65504).astype(np.float16)
         return float((kept[:, 0, 0, 0].view(np.float16) != expected).sum() - 2)  # NaN is no NaN
 

@@ -103,7 +103,10 @@ def test_halves_are_near_to_floats_and_are_not_the_same(options):
 
 def test_the_formula_keeps_the_largest_half_for_what_is_beyond_it():
     config = CausalLMConfig(**SIZES).backbone
-    cache, given = KVCache.empty(config, 1, 8, "CPU", "float16").holding(0), np.ones((2, 1, 1, 2, 10))
+    cache, given = (
+        KVCache.empty(config, 1, 8, "CPU", "float16").holding(0),
+        np.ones((2, 1, 1, 2, 10)),
+    )
     given[0, 0, 0, 0, :8] = BEYOND
     cache.remember(0, Tensor(given.astype(np.float32)), cache.seen(1, "CPU"))[0].kv.realize()
     assert view(cache.layers[0])[0, 0, 0, 0, :8].tolist() == pytest.approx(KEPT, nan_ok=True)

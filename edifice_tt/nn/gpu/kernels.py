@@ -155,7 +155,9 @@ def wide(product: Product, threads: int, each: int) -> Kernel:
 
 def _of_a_group(ends: Sequence[int], values: Sequence[int | str]) -> str:
     """What a group takes of values, each of which belongs to the groups up to an end."""
-    asked = (f"GROUP(0) < {end} ? {value} : " for end, value in zip(ends, values[:-1]))
+    asked = (
+        f"GROUP(0) < {end} ? {value} : " for end, value in zip(ends[:-1], values[:-1], strict=True)
+    )
     return f"({''.join(asked)}{values[-1]})"
 
 

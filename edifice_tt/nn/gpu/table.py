@@ -9,8 +9,8 @@ from typing import NamedTuple
 class Way(NamedTuple):
     """How a product is computed: a room of `c`, and what each of its threads holds."""
 
-    # "few": each weight is unpacked once for all rows; "tiles": once for a tile of them; "wide": the
-    # same by vectors of a processor, in one order of sums for any number of rows.
+    # "few": each weight is unpacked once for all rows; "tiles": once for a tile of them; "wide":
+    # once for eight, by vectors of a processor, in one order of sums for any number of rows.
     room: str
     rows: int  # up to so many
     each: int  # columns of a thread of `few` and `wide`; rows of one of `tiles`
