@@ -141,11 +141,11 @@ def wide(product: Product, threads: int, each: int) -> Kernel:
         own = {name: _of_a_group(ends, [one[name] for one in owns]) for name in owns[0]}
         parts = ["  const int first = ((GROUP(0) - FIRST_GROUP) * THREADS + THREAD) * EACH;"]
         parts.append("  float found[TOGETHER][EACH][HELD];")
+        w = [f"w{number}" for number in numbers]
+        chosen = "(place ? w1 : w0)" if together > 1 else _of_a_group(ends, w)
         for run in runs if together > 1 else [[0]]:
-            of = {"PLACE": run[0], "PLACES": len(run), **named_after(kinds[numbers[run[0]]])}
-            of["W"] = _of_a_group(ends, [f"w{number}" for number in numbers])
-            if together > 1:
-                of["W"] = "(place ? w1 : w0)"
+            of: Sizes = {"W": chosen, "PLACE": run[0], "PLACES": len(run)}
+            of |= named_after(kinds[numbers[run[0]]])
             parts.append(section(text("wide"), of))
         parts.append(text("wide_end"))
         body.append(section(_where(groups, parts), own))
