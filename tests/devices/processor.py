@@ -12,9 +12,10 @@ sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("", "weig
 
 import gpu_numbers
 import numpy as np
-from parity import Parity
+import parity
 from tinygrad import Device, dtypes
 
+from edifice_tt.engine import decoder
 from edifice_tt.machine.toolchain import is_processor, open_device
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.gpu import attention, kernels
@@ -32,7 +33,7 @@ MISTAKES = {
 CASE = gpu_numbers.Products(13, (("Q4_K", 21, True), ("Q4_K", 21, False)), 1, True, 0.0, "silu", 64)
 
 
-class Processor(Parity):
+class Processor(parity.Parity):
     """The checks of what is not computed so elsewhere."""
 
     def error(self, case, mistake=None):
@@ -55,6 +56,19 @@ class Processor(Parity):
             out = gpu_numbers.empty(rows, 37)
             found.append(self._run(kernel, [out], [x[:rows], gain, *raw])[0])
         return float(sum((one != found[-1][: len(one)]).sum() for one in found))
+
+    def model(self):
+        """The numbers of a step of a model that are others among sixteen rows than alone."""
+        lm, found = self._model("Q8_0"), []
+        for count in (1, 16):
+            of = decoder.Decoder(lambda: lm)
+            of.read_prompt(parity.Letters().encode(parity.PROMPT))
+            cache = of.cache_for(count, 4)
+            given = np.full((cache.batch, 1), 5, np.int32)
+            found.append(
+                of.step(given, cache.holding(0, of.prefix), range(count))[1][:count].copy()
+            )
+        return float((found[0] != found[1]).sum())
 
     def sections(self):
         """Products of a GPU that stand in one kernel, computed by many groups; each many times."""
@@ -81,9 +95,16 @@ def main():
     device = open_device("CL")
     if not is_processor(Device[device]):
         raise SystemExit("cannot be opened: OpenCL is no processor here")
+    # A size where tinygrad's norm of sixteen rows is another kernel than that of one.
+    parity.IN_BLOCKS |= {"hidden_size": 576, "ffn_size": 64}
     of = Processor(device)
     found = {name: of.error(case) for name, case in gpu_numbers.PRODUCTS.items()}
-    found |= {"formats": of.formats(), "bits": of.bits(), "sections": of.sections()}
+    found |= {
+        "formats": of.formats(),
+        "bits": of.bits(),
+        "model": of.model(),
+        "sections": of.sections(),
+    }
     found |= {"halves": of.halves()}
     mistakes = {name: of.error(CASE, mistake) for name, mistake in MISTAKES.items()}
     print(json.dumps({"found": found, "mistakes": mistakes}))

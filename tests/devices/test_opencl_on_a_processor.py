@@ -28,7 +28,7 @@ def test_products_are_numpy_s_in_each_format_and_from_one_kernel_for_several(num
 
 
 def test_a_row_has_the_same_bits_alone_and_in_any_batch(numbers):
-    assert numbers["found"]["bits"] == 0
+    assert numbers["found"]["bits"] == numbers["found"]["model"] == 0
 
 
 def test_what_is_beyond_the_largest_half_is_kept_as_that(numbers):
