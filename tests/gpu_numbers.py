@@ -248,8 +248,10 @@ def error_of_join(run, threads=64, mistake=None):
     gain = rng.normal(size=101).astype(np.float32)
     kernel = layer.join(3, 101, EPS, 0.7, threads)
     kernel = changed(kernel, *mistake) if mistake else kernel
-    expected = before + 0.7 * normed(x.astype(np.float64), gain)
-    return error(run(kernel, [empty(3, 101)], [x, gain, before])[0], expected)
+    norm = normed(x.astype(np.float64), gain)
+    alone = run(layer.join(3, 101, EPS, threads=threads), [empty(3, 101)], [x, gain])[0]
+    joined = run(kernel, [empty(3, 101)], [x, gain, before])[0]
+    return max(error(joined, before + 0.7 * norm), error(alone, norm))
 
 
 def of_a_layer(ways):

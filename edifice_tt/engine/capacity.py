@@ -7,6 +7,7 @@ is allocated at once; on a CPU only pages that are written count. Existing buffe
 again.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.engine.decoder import CHUNK, ROOM, cache_size
 from edifice_tt.engine.lockstep import devices_for, share_out, sharing
 from edifice_tt.engine.workspace import spare_decoder
-from edifice_tt.machine.memory import available_bytes, check_room
+from edifice_tt.machine.memory import available_bytes, check_buffer, check_room
 from edifice_tt.machine.toolchain import devices_beside
 from edifice_tt.nn.buffers import in_memory
 from edifice_tt.nn.cache import KV_DTYPES, kv_dtype_of
@@ -73,6 +74,12 @@ def check_capacity(
         if available is not None and size > available:
             advice = _advise(lm, task, device, available)
             check_room(f"sampling {n} candidates", size, available, device, advice)
+        what = f"sampling {n} candidates keeps keys and values; those of a layer"
+        layer = max(
+            _layer_bytes(lm, device, task.together, tokens), _layer_bytes(lm, device, 1, prompt)
+        )
+        advice = "use a smaller batch_size, fewer tokens, or a device that allows more"
+        check_buffer(what, layer, device, advice)
 
 
 def needed_bytes(lm: CausalLM, task: Sampling, kv_dtype: str | None = None) -> dict[str, int]:
@@ -106,6 +113,12 @@ def needed_bytes(lm: CausalLM, task: Sampling, kv_dtype: str | None = None) -> d
 def _cached(device: str, rows: int, tokens: int) -> tuple[int, int]:
     most = cache_size(rows, tokens)
     return (most[0], tokens) if in_memory(device) else most
+
+
+def _layer_bytes(lm: CausalLM, device: str, rows: int, tokens: int) -> int:
+    """The bytes of the keys and values of a layer, which are one buffer."""
+    size = lm.config.num_kv_heads * lm.config.backbone.head_dim
+    return 2 * math.prod(_cached(device, rows, tokens)) * size * np.dtype(kv_dtype_of(lm)).itemsize
 
 
 def cache_bytes(

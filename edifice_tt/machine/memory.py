@@ -39,6 +39,28 @@ def check_room(what: str, needed: int, available: int | None, device: str, advic
         )
 
 
+def check_buffer(what: str, needed: int, device: str, advice: str) -> None:
+    """Raise `EdificeError` if `needed` bytes are more than a device allows one buffer to have."""
+    largest = largest_buffer(device)
+    if largest is not None and needed > largest:
+        raise EdificeError(
+            f"{what} needs a buffer of {in_words(needed)}, and {device} allows at most "
+            f"{in_words(largest)} for one; {advice}"
+        )
+
+
+def largest_buffer(device: str) -> int | None:
+    """The bytes of the largest buffer that a tinygrad device allows; None if it names none."""
+    size = None
+    with suppress(Exception):  # as above
+        from tinygrad import Device
+        from tinygrad.runtime.autogen import opencl as cl
+
+        if device.split(":")[0] == "CL":
+            size = _opencl_size(Device[device], cl.CL_DEVICE_MAX_MEM_ALLOC_SIZE)
+    return size
+
+
 def in_words(size: int) -> str:
     """A number of bytes in MB or GB.
 
@@ -126,14 +148,21 @@ def _metal(device: Any) -> int | None:
 def _opencl(device: Any) -> int | None:
     from tinygrad.helpers import GlobalCounters
     from tinygrad.runtime.autogen import opencl as cl
-    from tinygrad.runtime.ops_cl import check
 
     if is_processor(device):
         return host_bytes()
-    size, what = ctypes.c_uint64(), cl.CL_DEVICE_GLOBAL_MEM_SIZE
-    check(cl.clGetDeviceInfo(device.cl_dev, what, 8, ctypes.byref(size), None))
+    size = _opencl_size(device, cl.CL_DEVICE_GLOBAL_MEM_SIZE)
     # The driver does not tell what other programs use.
-    return size.value - int(GlobalCounters.mem_used_per_device[device.device])
+    return size - int(GlobalCounters.mem_used_per_device[device.device])
+
+
+def _opencl_size(device: Any, what: int) -> int:
+    from tinygrad.runtime.autogen import opencl as cl
+    from tinygrad.runtime.ops_cl import check
+
+    size = ctypes.c_uint64()
+    check(cl.clGetDeviceInfo(device.cl_dev, what, 8, ctypes.byref(size), None))
+    return size.value
 
 
 _ASK: dict[str, Callable[[Any], int | None]] = {"CUDA": _cuda, "METAL": _metal, "CL": _opencl}

@@ -269,7 +269,12 @@ class Backbone:
             block = self.blocks[layer]
             tables = self.rotations(layer, positions, device, of_long)
             x = block(x, tables, seen, cache, layer)  # (B, T, D)
-        return self.final_norm(x) if part.stop == len(self.blocks) else x
+        if part.stop < len(self.blocks):
+            return x
+        normed, last = None, self.final_norm
+        if cache is not None and isinstance(last, RMSNorm):
+            normed = gpu.last_norm(x, self.blocks[-1]._layer, last.weight, last.eps)
+        return last(x) if normed is None else normed
 
     def rotations(
         self, layer: int, positions: int, device: str, of_long: bool = False

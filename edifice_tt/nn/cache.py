@@ -15,6 +15,7 @@ from edifice_tt.nn.ops import Memory
 from edifice_tt.nn.stored.halves import choose_dtype, supported_dtypes
 
 KV_DTYPES = ("float32", "float16")  # of keys and values; all that is reckoned stays float32
+LARGEST_HALF = 65504.0
 STATES = 2  # dimensions of a recurrent layer's buffer, (B, numbers)
 
 
@@ -118,6 +119,9 @@ class KVCache:
         """
         buffer = self.layers[layer]
         window = buffer[:, :, self.length : self.length + kv.shape[2]]
+        if buffer.dtype == dtypes.float16:  # as the kernels: beyond the largest half, that
+            kv = (kv > LARGEST_HALF).where(LARGEST_HALF, kv)
+            kv = (kv < -LARGEST_HALF).where(-LARGEST_HALF, kv)
         if wanted is not None:
             kv = wanted.reshape(1, *wanted.shape, 1, 1).where(kv.cast(buffer.dtype), window)
         # The supported way to write in place inside a captured graph: whatever reads `own` is

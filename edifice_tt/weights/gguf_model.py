@@ -207,6 +207,7 @@ def _check_room(
     plan: _Plan, kept: Mapping[str, BlockRows], device: str, dtype: str | None, int8: bool
 ) -> None:
     blocks, parts = [0], [0]
+    each = {name: one.stored_bytes for name, one in kept.items()}
     for one in kept.values():
         if int8 and one.form and one.form.whole_numbers:
             blocks.append(one.grouped_bytes)
@@ -218,4 +219,4 @@ def _check_room(
             parts.append(one.stored_bytes)
     # With what is there while one is looked at, and while one is grouped or on its way.
     beside = sum(blocks) + work_bytes(max(blocks)) + max(parts)
-    check_weights(plan.header.path, plan.left(kept), device, dtype, beside=beside)
+    check_weights(plan.header.path, plan.left(kept), device, dtype, beside=beside, blocks=each)

@@ -16,7 +16,7 @@ IN_BLOCKS = {
     "lane": ("few", "i += LANES", "i += LANES / 2"),
     "sum": ("few_end", "l < LANES; l++)\n        sums", "l < LANES - 1; l++)\n        sums"),
     "row of x": ("few", "x[((own * PARTS", "x[((own / 2 * PARTS"),
-    "barrier": ("few_end", "BARRIER;", ""),
+    "barrier": ("few_between", "BARRIER;", ""),
     "barrier of a tile": ("tiles", "      BARRIER;\n#if MATRICES", "#if MATRICES"),
     "tile of x": ("tiles", "+ row + r]", "+ row + r / 2]"),
 }

@@ -360,7 +360,8 @@ class Parity:
 
         Where the device multiplies matrices in hardware, products with those and without.
         """
-        dialect, matrices = gpu.dialect_of(self.device), gpu.has_matrices(self.device)
+        dialect = str(gpu.dialect_of(self.device)).removesuffix("_cpu")
+        matrices = gpu.has_matrices(self.device)
         rng, columns, depth = np.random.default_rng(5), 37, block_formats.depth_of(kind)
         errors = []
         for count, threads, parts, has_bias in sizes:
@@ -408,8 +409,9 @@ class Parity:
 
     def layers(self, names="", mistake=None, room=""):
         """The kernels of a layer, relative; of some cases, with a mistake in a room."""
-        dialect, matrices = gpu.dialect_of(self.device), gpu.has_matrices(self.device)
-        ways, errors = partial(product_for, dialect, has_matrices=matrices), []
+        dialect = str(gpu.dialect_of(self.device)).removesuffix("_cpu")  # those of GPUs
+        matrices, errors = gpu.has_matrices(self.device), []
+        ways = partial(product_for, dialect, has_matrices=matrices)
         for name in names or (*gpu_numbers.PRODUCTS, *gpu_numbers.READS):
             if (case := gpu_numbers.PRODUCTS.get(name)) is not None:
                 errors.append(gpu_numbers.error_of_products(self._run, ways, case, mistake))

@@ -13,6 +13,7 @@ from edifice_tt.architectures.causal_lm import CausalLMConfig
 from edifice_tt.contract.errors import EdificeError
 from edifice_tt.engine import capacity
 from edifice_tt.engine.capacity import Sampling, check_capacity, needed_bytes
+from edifice_tt.machine import memory
 from edifice_tt.testing import byte_tokenizer
 
 FACTOR = 1.3  # the real peak is within this of the estimate, both ways
@@ -153,6 +154,14 @@ def test_each_advice_really_fits(fresh_lm, left, size):
         check_capacity(fresh_lm, **given | {name: int(value)})
         with pytest.raises(EdificeError):  # and twice as much does not
             check_capacity(fresh_lm, **given | {name: 2 * int(value)})
+
+
+def test_a_cache_larger_than_a_buffer_may_be_is_refused(fresh_lm, monkeypatch):
+    monkeypatch.setattr(memory, "largest_buffer", lambda device: 96 * 16 * 512)  # a layer's
+    given = {"prompt": 70, "n": 16, "batch_size": 16, "devices": ["CPU"]}
+    check_capacity(fresh_lm, tokens=500, **given)
+    with pytest.raises(EdificeError, match=r"buffer of 0.79 MB, and CPU allows at most 0.79 MB"):
+        check_capacity(fresh_lm, tokens=513, **given)
 
 
 def test_unknown_memory_refuses_nothing(fresh_lm, left):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tinygrad import Tensor
 
 import edifice_tt as et
 from edifice_tt.architectures.causal_lm import CausalLMConfig
@@ -25,6 +26,9 @@ SIZES |= {"num_heads": 4, "num_kv_heads": 2, "ffn_size": 37, "seed": 5}
 RECURRENT = {"recurrent_layers": (1,), "delta_key_heads": 2, "delta_value_heads": 2}
 RECURRENT |= {"delta_key_size": 7, "delta_value_size": 5, "delta_conv": 3}
 PROMPT, NEAR = "which is read in chunks, for it is longer than sixty-four tokens are", 2e-3
+
+BEYOND = [65504, 65519.996, 65520, 1e9, np.inf, -65536, -np.inf, np.nan]
+KEPT = [65504, 65504, 65504, 65504, 65504, -65504, -65504, np.nan]
 
 
 def made(**options):
@@ -95,6 +99,17 @@ def test_halves_are_near_to_floats_and_are_not_the_same(options):
     exact, near = (logits(lm, kept) for kept in ("float32", "float16"))
     assert np.abs(exact).max() > 0.5
     assert 0 < np.abs(near - exact).max() < NEAR
+
+
+def test_the_formula_keeps_the_largest_half_for_what_is_beyond_it():
+    config = CausalLMConfig(**SIZES).backbone
+    cache, given = (
+        KVCache.empty(config, 1, 8, "CPU", "float16").holding(0),
+        np.ones((2, 1, 1, 2, 10)),
+    )
+    given[0, 0, 0, 0, :8] = BEYOND
+    cache.remember(0, Tensor(given.astype(np.float32)), cache.seen(1, "CPU"))[0].kv.realize()
+    assert view(cache.layers[0])[0, 0, 0, 0, :8].tolist() == pytest.approx(KEPT, nan_ok=True)
 
 
 @pytest.mark.slow

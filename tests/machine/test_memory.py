@@ -130,6 +130,7 @@ def test_opencl_says_what_a_device_has_in_all(device, monkeypatch, is_cpu, expec
     answers = {
         cl.CL_DEVICE_TYPE: cl.CL_DEVICE_TYPE_CPU if is_cpu else cl.CL_DEVICE_TYPE_GPU,
         cl.CL_DEVICE_GLOBAL_MEM_SIZE: 10_000,
+        cl.CL_DEVICE_MAX_MEM_ALLOC_SIZE: 2_500,
     }
 
     def ask(of, what, size, value, _):
@@ -141,6 +142,8 @@ def test_opencl_says_what_a_device_has_in_all(device, monkeypatch, is_cpu, expec
     monkeypatch.setattr(memory, "host_bytes", lambda: 77)
     monkeypatch.setattr(GlobalCounters, "mem_used_per_device", defaultdict(int, GPU=1_000))
     assert memory.available_bytes("CL") == expected
+    assert memory.largest_buffer("CL:1") == 2_500
+    assert memory.largest_buffer("CUDA") is None
 
 
 @pytest.mark.parametrize("kind", ["NV", "AMD", "WEBGPU", "CUDA"])
@@ -159,6 +162,18 @@ def test_what_does_not_fit_is_one_line_with_both_numbers_and_advice():
     assert str(caught.value) == "sampling needs 1.1 GB of 900 MB free on CUDA; use n=8"
     memory.check_room("sampling", 900, 900, "CUDA", "use n=8")
     memory.check_room("sampling", 10**18, None, "CUDA", "use n=8")
+
+
+def test_a_buffer_that_a_device_does_not_allow_is_one_line_with_both_sizes(monkeypatch):
+    monkeypatch.setattr(memory, "largest_buffer", {"CL": 2_000_000_000}.get)
+    with pytest.raises(EdificeError) as caught:
+        memory.check_buffer("m.gguf: the weight w", 2_100_000_000, "CL", "use fewer bits")
+    assert str(caught.value) == (
+        "m.gguf: the weight w needs a buffer of 2.1 GB, and CL allows at most 2.0 GB for one; use "
+        "fewer bits"
+    )
+    memory.check_buffer("m.gguf: the weight w", 2_000_000_000, "CL", "use fewer bits")
+    memory.check_buffer("m.gguf: the weight w", 10**18, "CPU", "use fewer bits")
 
 
 def test_a_pointer_is_passed_to_the_driver():

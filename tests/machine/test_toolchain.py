@@ -189,6 +189,15 @@ def test_an_opencl_device_that_is_the_processor_is_chosen_only_without_clang(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("said", [None, "1"])
+def test_pocl_is_told_to_compile_a_kernel_once_unless_told_otherwise(said, monkeypatch):
+    monkeypatch.setenv("POCL_WORK_GROUP_SPECIALIZATION", said or "")
+    if said is None:
+        monkeypatch.delenv("POCL_WORK_GROUP_SPECIALIZATION")
+    toolchain.open_device("CPU")
+    assert os.environ["POCL_WORK_GROUP_SPECIALIZATION"] == (said or "0")
+
+
 def test_a_tensor_may_be_made_before_the_first_call(tmp_path):
     """In an environment that is not activated: PATH has no clang, the folder of Python has."""
     code = "import edifice_tt; from tinygrad import Tensor; print((Tensor([1.0]) + 1).tolist())"

@@ -1,10 +1,13 @@
 """Weights that do not fit are refused before one is read, by every format."""
 
+import re
+
 import pytest
 
 import edifice_tt as et
 from edifice_tt import cli
 from edifice_tt.contract.errors import EdificeError
+from edifice_tt.machine import memory
 from edifice_tt.weights import footprint
 
 
@@ -39,6 +42,17 @@ def test_float16_is_advised_where_it_would_fit(tmp_path, left, size, advice):
     assert str(caught.value).endswith(f" free on CPU; {advice}")
     left(198_400)
     footprint.check_weights(tmp_path, [(50, 32)] * 6, "CPU")
+
+
+def test_a_weight_larger_than_a_buffer_may_be_is_named_before_one_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "largest_buffer", lambda device: 6_400)
+    footprint.check_weights(tmp_path, [(50, 32), (9, 9)], "CL", blocks={"w": 6_400})
+    for blocks, named in (({}, "of (51, 32) needs a buffer of 0.01 MB"), ({"w": 9_000}, "w needs")):
+        with pytest.raises(EdificeError, match=re.escape(f"the weight {named}")) as caught:
+            footprint.check_weights(tmp_path, [(9, 9), (51, 32)], "CL", blocks=blocks)
+        assert "CL allows at most 0.01 MB for one; use " in str(caught.value)
+        assert ("dtype=float16" in str(caught.value)) == (not blocks)  # blocks would grow
+    footprint.check_weights(tmp_path, [(51, 32)], "CL", dtype="float16")
 
 
 @pytest.mark.slow

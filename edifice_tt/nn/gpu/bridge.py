@@ -9,6 +9,7 @@ from functools import cache
 from tinygrad import Device, Tensor, dtypes
 from tinygrad.renderer.cstyle import CUDARenderer, MetalRenderer, OpenCLRenderer
 
+from edifice_tt.machine.toolchain import is_processor
 from edifice_tt.nn.gpu.source import Kernel, render
 from edifice_tt.nn.program import enter, gradient_of
 
@@ -18,7 +19,9 @@ _DIALECTS = {OpenCLRenderer: "opencl", MetalRenderer: "metal", CUDARenderer: "cu
 @cache
 def dialect_of(device: str) -> str | None:
     """The language that a device compiles, of those that kernels are written in here."""
-    return _DIALECTS.get(type(Device[device].renderer))
+    opened = Device[device]
+    dialect = _DIALECTS.get(type(opened.renderer))
+    return "opencl_cpu" if dialect == "opencl" and is_processor(opened) else dialect
 
 
 @cache

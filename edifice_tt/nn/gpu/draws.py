@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tinygrad import Device, Tensor, dtypes
+from tinygrad import Tensor, dtypes
 
-from edifice_tt.machine.toolchain import is_processor
 from edifice_tt.nn import exponentials
 from edifice_tt.nn.buffers import in_memory
 from edifice_tt.nn.gpu import bridge as gpu
@@ -49,7 +48,7 @@ typedef double real;
 #define ADDED(a, b) __dadd_rn(a, b)
 #define MULTIPLIED(a, b) __dmul_rn(a, b)
 #endif"""
-_REALS = {"opencl": _OPENCL, "metal": _METAL, "cuda": _CUDA}
+_REALS = {"opencl": _OPENCL, "opencl_cpu": _OPENCL, "metal": _METAL, "cuda": _CUDA}
 
 
 class Asked(NamedTuple):
@@ -85,8 +84,7 @@ def serves(device: str, size: int) -> bool:
 
     Where OpenCL runs on a processor, nothing would cross, and its C draws faster.
     """
-    dialect = None if in_memory(device) else gpu.dialect_of(device)
-    if dialect is None or (dialect == "opencl" and is_processor(Device[device])):
+    if in_memory(device) or gpu.dialect_of(device) in (None, "opencl_cpu"):
         return False
     return size <= DRAWING.tokens
 

@@ -6,30 +6,30 @@ from edifice_tt.nn.formats.format import Format
 _WORDS = {4: "uint", 2: "ushort", 1: "uchar"}
 # The weight number `j` of 16, of formats that are nothing but numbers.
 _PLAIN = {
-    "float16": "half_at(SHORT(32 * s + 2 * j))",
+    "float16": "HALF_AT(32 * s + 2 * j)",
     "bfloat16": "AS_FLOAT(SHORT(32 * s + 2 * j) << 16)",
 }
 
 
-def word_bytes(kind: str) -> int:
-    """The bytes that are read together: what divides a block, up to 4."""
-    return next(size for size in _WORDS if FORMATS[kind].bytes % size == 0)
+def word_bytes(kind: str, most: int = 4) -> int:
+    """The bytes that are read together: what divides a block, up to `most`."""
+    return next(size for size in _WORDS if size <= most and FORMATS[kind].bytes % size == 0)
 
 
-def word_type(kind: str) -> str:
+def word_type(kind: str, most: int = 4) -> str:
     """What the words are in the source."""
-    return _WORDS[word_bytes(kind)]
+    return _WORDS[word_bytes(kind, most)]
 
 
-def format_in_source(kind: str) -> dict[str, int | str]:
+def format_in_source(kind: str, most: int = 4) -> dict[str, int | str]:
     """The definitions of a format that `c/block.c` reads."""
     form = FORMATS[kind]
     number, scale, minimum = (" ".join(one.split()) for one in _expressions(form))
     return {
         **named_after(kind),
-        "WORD_TYPE": word_type(kind),
-        "UNIT": word_bytes(kind),
-        "BLOCK_WORDS": form.bytes // word_bytes(kind),
+        "WORD_TYPE": word_type(kind, most),
+        "UNIT": word_bytes(kind, most),
+        "BLOCK_WORDS": form.bytes // word_bytes(kind, most),
         "NUMBER": number,
         "SCALE": scale,
         "MINIMUM": minimum,

@@ -6,6 +6,7 @@ in which order it sums, stands in `c`.
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import groupby
 from typing import NamedTuple
 from zlib import crc32
 
@@ -20,6 +21,7 @@ from edifice_tt.nn.gpu.table import Way, product_for
 
 THREADS, LANES = 64, 32  # of a group; that share the columns of a product of few rows
 HELD = 8  # rows whose sums a thread has registers for
+WIDE_THREADS = 8  # of a group of `wide`: enough to share a norm
 Sizes = dict[str, int | str]
 
 
@@ -65,6 +67,8 @@ class Product(NamedTuple):
 
 def kernel_of(product: Product, way: Way, threads: int = THREADS) -> Kernel:
     """The kernel of a product, computed in such a way, in groups of so many threads."""
+    if way.room == "wide":
+        return wide(product, min(threads, WIDE_THREADS), way.each)
     if way.room == "few":
         return few(product, threads, way.each)
     if way.room == "matrices":
@@ -88,7 +92,7 @@ def few(product: Product, threads: int, each: int) -> Kernel:
         # Blocks of rows are next to each other, so that they find the weights in a cache.
         "  const int first_row = GROUP(0) % BLOCKS * HELD;",
     ]
-    groups = 0
+    groups, ends = 0, [text("few_between")]
     for number in range(0, len(product.weights), product.together):
         numbers = range(number, number + product.together)
         own = _own(product, number, groups)
@@ -98,10 +102,10 @@ def few(product: Product, threads: int, each: int) -> Kernel:
             of = {"W": f"w{one}", "PLACE": place * places, **named_after(product.weights[one].kind)}
             of["TAKES_SQUARES"] = int(product.eps > 0 and place == 0)
             parts.append(section(text("few"), of))
-        parts.append(text("few_end"))
         groups += blocks * -(-product.weights[number].columns // columns)
         body.append(section(_where(groups, parts), own))
-    return _kernel("few", product, (groups, 1, 1), threads, sizes, body)
+        ends.append(section(_where(groups, [text("few_end")]), own))
+    return _kernel("few", product, (groups, 1, 1), threads, sizes, body + ends)
 
 
 def tiles(product: Product, threads: int, tall: int, has_matrices: bool = False) -> Kernel:
@@ -139,6 +143,49 @@ def _tiled(
     return _kernel(name, product, (groups, down, 1), threads, sizes, body)
 
 
+def wide(product: Product, threads: int, each: int) -> Kernel:
+    """The product of any number of rows, by vectors of a processor.
+
+    Weights of one format share the text, and any number of full blocks of rows the program: a
+    processor takes seconds to compile what it computes in milliseconds.
+    """
+    blocks, together = -(-product.rows // HELD), product.together
+    held = -(-product.rows // blocks)
+    is_full = product.rows == blocks * held
+    rows = "((int)get_num_groups(1) * HELD)" if is_full else product.rows
+    sizes: Sizes = {"EACH": each, "HELD": held, "ALL_ROWS": rows}
+    body, groups = [text("wide_begin")], 0
+    kinds = [weight.kind for weight in product.weights]
+    runs = [[*run] for _, run in groupby(range(len(kinds)), lambda number: kinds[number])]
+    for numbers in [[*range(together)]] if together > 1 else runs:
+        owns, ends = [], []
+        for number in numbers[::together]:
+            owns.append(_own(product, number, groups))
+            groups += -(-product.weights[number].columns // (threads * each))
+            ends.append(groups)
+        own = {name: _of_a_group(ends, [one[name] for one in owns]) for name in owns[0]}
+        parts = ["  const int first = ((GROUP(0) - FIRST_GROUP) * THREADS + THREAD) * EACH;"]
+        parts.append("  float found[TOGETHER][EACH][HELD];")
+        w = [f"w{number}" for number in numbers]
+        chosen = "(place ? w1 : w0)" if together > 1 else _of_a_group(ends, w)
+        for run in runs if together > 1 else [[0]]:
+            of: Sizes = {"W": chosen, "PLACE": run[0], "PLACES": len(run)}
+            of |= named_after(kinds[numbers[run[0]]])
+            parts.append(section(text("wide"), of))
+        parts.append(text("wide_end"))
+        body.append(section(_where(groups, parts), own))
+    shared = product._replace(rows=held) if is_full else product
+    return _kernel("wide", shared, (groups, blocks, 1), threads, sizes, body)
+
+
+def _of_a_group(ends: Sequence[int], values: Sequence[int | str]) -> str:
+    """What a group takes of values, each of which belongs to the groups up to an end."""
+    asked = (
+        f"GROUP(0) < {end} ? {value} : " for end, value in zip(ends[:-1], values[:-1], strict=True)
+    )
+    return f"({''.join(asked)}{values[-1]})"
+
+
 def _own(product: Product, number: int, groups: int) -> Sizes:
     """What a weight's columns are: where in `out`, with which bias, of which groups the first."""
     weights = product.weights
@@ -166,11 +213,12 @@ def _kernel(
     sizes: Sizes,
     body: list[str],
 ) -> Kernel:
+    most = 1 if room == "wide" else 4  # bytes of a word: a processor's vectors are made of bytes
     read = [Parameter("x", "float4")]
     if product.eps:
         read.append(Parameter("gain", "float4"))
     for i, weight in enumerate(product.weights):
-        read.append(Parameter(f"w{i}", word_type(weight.kind)))
+        read.append(Parameter(f"w{i}", word_type(weight.kind, most)))
         if weight.has_bias:
             read.append(Parameter(f"bias{i}", "float"))
     if product.reads_before:
@@ -181,7 +229,7 @@ def _kernel(
     sizes |= {"ADDS": int(residual != 0), "RESIDUAL": as_float(residual)}
     sizes |= {"GATED": product.together if activation else 0}
     sizes |= {"IS_GELU": int(activation == "gelu_tanh")}
-    library = "\n".join([_blocks(*(weight.kind for weight in weights)), text("product")])
+    library = "\n".join([_blocks(*(weight.kind for weight in weights), most=most), text("product")])
     library += text("fragments") if room == "matrices" else ""
     name = f"{room}_{weights[0].kind}_{rows}_{product.columns}_{depth}_{parts}_{threads}"
     name += f"_{crc32(repr((product, sizes)).encode()):x}"
@@ -204,8 +252,9 @@ def rows_of(kind: str, count: int, rows: int, depth: int, threads: int = THREADS
 
 
 @cache
-def _blocks(*kinds: str) -> str:
-    of_each = (section(text("block"), format_in_source(kind)) for kind in dict.fromkeys(kinds))
+def _blocks(*kinds: str, most: int = 4) -> str:
+    formats = (format_in_source(kind, most) for kind in dict.fromkeys(kinds))
+    of_each = (section(text("block"), form) for form in formats)
     return "\n".join([text("blocks"), *of_each])
 
 

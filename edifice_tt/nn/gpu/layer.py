@@ -16,7 +16,7 @@ from edifice_tt.nn.gpu import bridge as gpu
 from edifice_tt.nn.gpu.attention import KEPT, Heads, Turn, read_memories
 from edifice_tt.nn.gpu.kernels import THREADS, multiply
 from edifice_tt.nn.gpu.source import Kernel, Parameter, text
-from edifice_tt.nn.gpu.table import FEW
+from edifice_tt.nn.gpu.table import gates_at_once
 
 
 class Half(NamedTuple):
@@ -101,7 +101,8 @@ def transform(x: Tensor, layer: Layer) -> Tensor | None:
     if "router" in layer.weights or not half.serves([gate, up, down]):
         return None
     activation = layer.config.activation
-    if x.numel() // x.shape[-1] <= FEW:
+    rows = x.numel() // int(x.shape[-1])
+    if gates_at_once(str(gpu.dialect_of(str(x.device))), rows):
         y = half.first([gate, up], activation)
     else:
         eps = 0.0 if half.gain is None else half.eps
@@ -109,11 +110,24 @@ def transform(x: Tensor, layer: Layer) -> Tensor | None:
     return half.last(y, down)
 
 
-def join(rows: int, columns: int, eps: float, scale: float, threads: int = THREADS) -> Kernel:
-    """The norm after a product, and the sum of it with what was before."""
-    read = Parameter("x", "float"), Parameter("gain", "float"), Parameter("before", "float")
+def last_norm(x: Tensor, layer: Layer, gain: Tensor, eps: float) -> Tensor | None:
+    """The norm behind the last layer, summed in one order for any number of rows; or None."""
+    half = Half(x, gain, None, eps, 0.0)
+    if not half.serves(list(layer.weights.values())):
+        return None
+    kernel = join(x.numel() // x.shape[-1], int(x.shape[-1]), eps)
+    out = Tensor.invalids(*x.shape, dtype=dtypes.float32, device=x.device)
+    return gpu.call(kernel, [out], [x, gain])[0]
+
+
+def join(
+    rows: int, columns: int, eps: float, scale: float | None = None, threads: int = THREADS
+) -> Kernel:
+    """A norm, or with a scale the sum of it, times that, with what was before."""
+    read = [Parameter("x", "float"), Parameter("gain", "float")]
+    read += [] if scale is None else [Parameter("before", "float")]
     sizes: dict[str, int | str] = {"COLUMNS": columns, "EPS": as_float(eps)}
-    sizes["RESIDUAL"] = as_float(scale)
+    sizes["JOINED(at, y)"] = "(y)" if scale is None else f"before[at] + {as_float(scale)} * (y)"
     name = f"join_{rows}_{columns}_{threads}_{crc32(repr(sizes).encode()):x}"
     out = (Parameter("out", "float"),)
-    return Kernel(name, out, read, (rows, 1, 1), threads, text("join"), "", sizes)
+    return Kernel(name, out, tuple(read), (rows, 1, 1), threads, text("join"), "", sizes)

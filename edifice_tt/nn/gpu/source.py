@@ -29,6 +29,17 @@ OPENCL = """\
 #define TANH(x) tanh(x)
 #define SQRT(x) sqrt(x)"""
 
+# OpenCL on a processor: with its vectors, and its own conversion of halves.
+OPENCL_CPU = f"""\
+{OPENCL}
+#define HALF_AT(at) vload_half(0, (const GLOBAL half *)((const GLOBAL uchar *)p + (at)))
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+static float sum_of(float16 x) {{
+  const float8 eight = x.lo + x.hi;
+  const float4 four = eight.lo + eight.hi;
+  return (four.x + four.y) + (four.z + four.w);
+}}"""
+
 METAL = """\
 #include <metal_stdlib>
 using namespace metal;
@@ -86,12 +97,14 @@ class Dialect(NamedTuple):
     also: tuple[str, ...] = ()  # parameters that every kernel has
 
 
+_OPENCL = Dialect(
+    OPENCL,
+    "__kernel __attribute__((reqd_work_group_size({threads}, 1, 1))) void {name}",
+    "*restrict",
+)
 DIALECTS = {
-    "opencl": Dialect(
-        OPENCL,
-        "__kernel __attribute__((reqd_work_group_size({threads}, 1, 1))) void {name}",
-        "*restrict",
-    ),
+    "opencl": _OPENCL,
+    "opencl_cpu": _OPENCL._replace(macros=OPENCL_CPU),
     "metal": Dialect(
         METAL,
         "kernel void {name}",

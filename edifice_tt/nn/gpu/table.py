@@ -11,9 +11,11 @@ class Way(NamedTuple):
 
     # "few": each weight is unpacked once for all rows; "tiles": once for a tile of them. So do
     # "simd" (the same in Metal) and "matrices" (of CUDA), which multiply matrices in hardware.
+    # "wide": once for eight, by vectors of a processor, in one order of sums for any number of rows.
     room: str
     rows: int  # up to so many
-    each: int  # columns of a thread of `few`, rows of one of tiles; of a warp's matrices, 16 rows
+    # Columns of a thread of `few` and `wide`, rows of one of tiles; of a warp's matrices, 16 rows.
+    each: int
 
 
 ANY = 1 << 31
@@ -23,7 +25,12 @@ _PRODUCTS = (
     Way("tiles", 32, each=4),
     Way("tiles", ANY, each=8),
 )
-PRODUCTS = {"opencl": _PRODUCTS, "metal": _PRODUCTS, "cuda": _PRODUCTS}
+PRODUCTS = {
+    "opencl": _PRODUCTS,
+    "opencl_cpu": (Way("wide", 4, each=4), Way("wide", ANY, each=2)),
+    "metal": _PRODUCTS,
+    "cuda": _PRODUCTS,
+}
 # Where the device multiplies matrices in hardware.
 _FEW = tuple(way for way in _PRODUCTS if way.room == "few")
 MATRICES = {
@@ -39,6 +46,11 @@ def product_for(dialect: str, rows: int, has_matrices: bool = False) -> Way:
     return next(way for way in ways[dialect] if rows <= way.rows)
 
 
+def gates_at_once(dialect: str, rows: int) -> bool:
+    """Whether one kernel computes a gate and what it gates; else a second reads the gate."""
+    return product_for(dialect, rows).room != "tiles"
+
+
 class Attending(NamedTuple):
     """How attention is split: into parts of so many positions, each for up to so many queries."""
 
@@ -50,7 +62,7 @@ class Attending(NamedTuple):
 
 # By what a text has room for, never by how many texts there are: so its bits are its own.
 _ATTENTION = (Attending(4096, 64), Attending(ANY, 256))
-ATTENTION = {"opencl": _ATTENTION, "metal": _ATTENTION, "cuda": _ATTENTION}
+ATTENTION = dict.fromkeys(PRODUCTS, _ATTENTION)
 
 
 class Drawing(NamedTuple):

@@ -11,13 +11,11 @@ from edifice_tt.sampling.draws import Sampler, uniform
 
 
 @pytest.mark.parametrize(
-    ("dialect", "is_processor", "served"),
-    [("cuda", False, True), ("opencl", False, True), ("opencl", True, False), (None, False, False)],
+    ("dialect", "served"),
+    [("cuda", True), ("opencl", True), ("opencl_cpu", False), (None, False)],
 )
-def test_gpus_draw_and_processors_do_not(monkeypatch, dialect, is_processor, served):
+def test_gpus_draw_and_processors_do_not(monkeypatch, dialect, served):
     monkeypatch.setattr(draws.gpu, "dialect_of", lambda device: dialect)
-    monkeypatch.setattr(draws, "is_processor", lambda device: is_processor)
-    monkeypatch.setattr(draws, "Device", dict.fromkeys(["A"]))
     assert serves.__wrapped__("A", DRAWING.tokens) == served
     assert not serves.__wrapped__("A", DRAWING.tokens + 1)
 

@@ -213,7 +213,10 @@ def test_a_saved_copied_or_pickled_tokenizer_is_the_same():
         ({"space_prefix": 1}, "space_prefix=1 must be true or false"),
         ({"bpe": '{"sentencepiece": 7}'}, "the saved tokenizer cannot be read"),
         ({"bpe": '{"sentencepiece": {"tokens": ["a"]}}'}, "the saved tokenizer cannot be read"),
-        ({"bpe": '{"sentencepiece": {"tokens": [1], "scores": [], "kinds": []}}'}, "cannot be read"),
+        (
+            {"bpe": '{"sentencepiece": {"tokens": [1], "scores": [], "kinds": []}}'},
+            "cannot be read",
+        ),
     ],
 )
 def test_a_saved_tokenizer_that_is_damaged_is_one_error(change, message):

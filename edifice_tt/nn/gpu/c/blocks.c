@@ -6,7 +6,9 @@
 #define WORD(at) (SHORT(at) | SHORT((at) + 2) << 16)
 #define CONVERT(x) ((float)(x))
 #define AS_FLOATS(x) AS_FLOAT(x)
+#ifndef HALF_AT
 #define HALF_AT(at) half_at(SHORT(at))                    // the float of 16 bits from byte `at` on
+#endif
 #define SIGNED_BYTE(x) ((int)((uint)(x) ^ 128u) - 128)
 #define SIGNED(at) ((float)SIGNED_BYTE(BYTE((at) + s)))   // of signed bytes that number `s`
 #define BYTES(at) BYTE((at) + j)                          // a byte for each weight

@@ -1,5 +1,4 @@
 // What the lanes found is summed in one order, whatever ROWS is, and becomes a part of `out`.
-  BARRIER;
   for (int at = THREAD; at < TEAMS * EACH * HELD; at += THREADS) {
     const int row = first_row + at % HELD;
     const int column = (GROUP(0) - FIRST_GROUP) / BLOCKS * TEAMS * EACH + at / HELD;

@@ -1,4 +1,5 @@
-// out (ROWS, COLUMNS) = before + RESIDUAL * the root-mean-square norm of x. A group a row.
+// out (ROWS, COLUMNS): the root-mean-square norm of x, or `before` + RESIDUAL times that. A group a
+// row.
   LOCAL float found[THREADS];
   const int row = GROUP(0) * COLUMNS;
   float squares = 0;
@@ -9,4 +10,4 @@
   for (int t = 0; t < THREADS; t++) squares += found[t];
   const float size = SQRT(squares / COLUMNS + EPS);
   for (int i = THREAD; i < COLUMNS; i += THREADS)
-    out[row + i] = before[row + i] + RESIDUAL * (x[row + i] / size * gain[i]);
+    out[row + i] = JOINED(row + i, x[row + i] / size * gain[i]);
