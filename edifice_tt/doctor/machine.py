@@ -57,7 +57,7 @@ def check_processor() -> Check:
     try:
         return Check("processor", ", ".join(in_use()))
     except ToolchainError:
-        return Check("processor", "not known without clang")
+        return Check("processor", "not known without a clang that works")
 
 
 def check_devices() -> Check:

@@ -12,6 +12,7 @@ import sys
 from functools import cache
 from typing import NamedTuple
 
+from edifice_tt.contract.errors import ToolchainError
 from edifice_tt.machine.toolchain import prepare_compiler
 
 
@@ -67,10 +68,15 @@ def tiles_in_c() -> str:
 
 @cache
 def in_use() -> tuple[str, ...]:
-    """What the kernels compute with on this processor. Raises `ToolchainError` without a clang."""
+    """What the kernels compute with on this processor.
+
+    Raises `ToolchainError` without a clang, or with one that does not know this processor.
+    """
     native = "-march=native" if platform.machine() in ("x86_64", "AMD64") else "-mcpu=native"
     command = [prepare_compiler(), native, "-dM", "-E", "-x", "c", os.devnull]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ToolchainError(f"{command[0]} {native} fails: {done.stderr.strip()[-200:]}")
     has = {line.split()[1] for line in done.stdout.splitlines()}
     vectors = next((way for way in TABLE if way.macro in has), PLAIN)
     more = [name for name, macro in _OF_BYTES.items() if macro in has]
