@@ -5,7 +5,9 @@
 
 #if AMX_ALLOWED && defined(__AMX_INT8__) && WIDTH == 16
 #define AMX_ROWS 16
-#define STRETCH_OF_DEPTH 512 // weights of a column that are unpacked at a time: they stay nearest
+// Weights of a column that are unpacked at a time, so that they stay nearest; the last are fewer than twice
+// as many, since short sums do not overlap.
+#define STRETCH_OF_DEPTH 512
 
 // 32 weights of 16 columns as the unit reads them: signed numbers, 4 of each column in turn. `scales` of
 // both halves, if each has its own, then minima, if there are any; no room is left for others.
@@ -111,8 +113,8 @@ amx_tile(vec *to, const rounded *x, long stride, const void *panel, long depth, 
 static inline __attribute__((always_inline)) WIDE void
 group_by_unit(vec *a, const rounded *x, long stride, long rows, const unsigned char *group, long depth,
               void *panel, kind kind, grouping g, ahead *next) {
-  for (long k = 0; k < depth; k += STRETCH_OF_DEPTH) {
-    long some = MIN(STRETCH_OF_DEPTH, depth - k);
+  for (long k = 0, some; k < depth; k += some) {
+    some = depth - k < 2 * STRETCH_OF_DEPTH ? depth - k : STRETCH_OF_DEPTH;
     unpack_signed(panel, group + k / g.weights * 16 * g.bytes, some, kind, g);
     for (long m = 0; m < rows; m += AMX_ROWS)
       amx_tile(a + m, x + m + k / 32 * stride, stride, panel, some, g, k == 0, next);

@@ -2,13 +2,16 @@
 
 // out (rows, columns) = x W^T, as `product`; x are rows that `round_rows` was given with the same
 // `at`. At most GROUP rows. Numbers of 4 or 8 bits are read as fast as others from the panel, into
-// which a group of those is unpacked where it serves several tiles. The matrix unit reads all from
-// there; what rows it leaves have the same bits from smaller tiles.
+// which a group of those is unpacked where it serves several tiles. The matrix unit has a panel of its
+// own making; what rows it leaves have the same bits from smaller tiles.
 static inline __attribute__((always_inline)) WIDE void
 product_of(float *out, const rounded *x, const int *at, long rows, const unsigned char *data,
            long columns, range some, long depth, sixteen *panel, int add, kind kind, grouping g) {
   long bytes = depth / g.weights * 16 * g.bytes;
-  int by_unit = AMX_ROWS && rows >= AMX_ROWS;
+  // Of 16 weights with a scale of their own the unit gains too little to make up for a minimum, or for
+  // many rows that it leaves.
+  int gains = g.run == 32 || (!g.has_minimum && rows % 16 <= MOST_ROWS);
+  int by_unit = AMX_ROWS && rows >= AMX_ROWS && gains;
   long most = by_unit ? AMX_ROWS : MOST_ROWS;
 #if AMX_ROWS
   if (by_unit) enter_amx(g.run);
@@ -23,8 +26,6 @@ product_of(float *out, const rounded *x, const int *at, long rows, const unsigne
       const unsigned char *then = group + 3 * 16 * g.bytes;
       groups = in_shares(then, g.weights > 32 ? then + bytes : then, steps);
     }
-    int once = tiles > 1 && !by_unit && g.bits != 4 && g.bits != 8;
-    if (once) unpack_group(panel, group, depth, kind, g);
     long wide = MIN(16, some.end - n), m = 0, tile;
 #if AMX_ROWS
     if (by_unit) {
@@ -37,6 +38,8 @@ product_of(float *out, const rounded *x, const int *at, long rows, const unsigne
       }
     }
 #endif
+    int once = rows - m > MOST_ROWS && g.bits != 4 && g.bits != 8;
+    if (once) unpack_group(panel, group, depth, kind, g);
     for (; m < rows; m += tile) {
       float last[MOST_ROWS][16], *to[MOST_ROWS], *into[MOST_ROWS];
       for (tile = MOST_ROWS; tile > rows - m;) tile /= 2;
