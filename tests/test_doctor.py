@@ -133,7 +133,7 @@ def test_the_command_prints_json_to_paste_and_quick_leaves_out_the_speed(monkeyp
     found = json.loads(capsys.readouterr().out)
     assert found["ok"] is True
     names = [check["name"] for check in found["checks"]]
-    assert names[:7] == [
+    assert names[:8] == [
         "edifice-tt",
         "python",
         "tinygrad",
@@ -141,6 +141,7 @@ def test_the_command_prints_json_to_paste_and_quick_leaves_out_the_speed(monkeyp
         "pluggy",
         "tokenizers",
         "clang",
+        "processor",
     ]
     assert names[-2:] == ["speed", "settings"]
     assert cli.main(["doctor", "--json", "--device", "CPU", "--quick"]) == 0
@@ -256,6 +257,7 @@ def test_no_compiler_is_told_with_the_command_that_brings_one(monkeypatch, tmp_p
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert [n for n, c in checks.items() if c["ok"] is False] == ["devices", "device"]
     assert checks["clang"]["found"] == "none"
+    assert checks["processor"]["found"] == "not known without a clang that works"
     assert "needs the compiler clang" in checks["device"]["advice"]
 
 

@@ -43,6 +43,7 @@ def _examine(
 ) -> Iterator[Check]:
     yield from machine.check_versions()
     yield machine.check_compiler()
+    yield machine.check_processor()
     say("devices")
     yield machine.check_devices()
     try:

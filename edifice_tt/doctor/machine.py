@@ -5,7 +5,7 @@ from bisect import bisect_right
 from importlib.metadata import PackageNotFoundError, version
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
-from edifice_tt.contract.errors import EdificeError, reason_of
+from edifice_tt.contract.errors import EdificeError, ToolchainError, reason_of
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.doctor.check import Check
 from edifice_tt.doctor.speed import MODEL
@@ -14,6 +14,7 @@ from edifice_tt.machine.memory import available_bytes, in_words
 from edifice_tt.machine.toolchain import devices_beside, find_clang, how_to_get_clang, list_devices
 from edifice_tt.nn.buffers import in_memory
 from edifice_tt.nn.cache import choose_kv_dtype
+from edifice_tt.nn.cpu.instructions import in_use
 from edifice_tt.nn.stored.blocks import keeps_blocks
 from edifice_tt.nn.stored.halves import supported_dtypes
 from edifice_tt.version import __version__
@@ -49,6 +50,14 @@ def check_compiler() -> Check:
     if clang := find_clang():
         return Check("clang", clang)
     return Check("clang", "none", None, f"the CPU device needs it: {how_to_get_clang()}")
+
+
+def check_processor() -> Check:
+    """The instructions that the kernels of the CPU device compute with."""
+    try:
+        return Check("processor", ", ".join(in_use()))
+    except ToolchainError:
+        return Check("processor", "not known without a clang that works")
 
 
 def check_devices() -> Check:

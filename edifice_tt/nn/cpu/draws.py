@@ -21,6 +21,7 @@ from edifice_tt.machine.toolchain import prepare_compiler
 from edifice_tt.nn import exponentials
 from edifice_tt.nn.buffers import wrap, zeros
 from edifice_tt.nn.cpu import bridge as cpu
+from edifice_tt.nn.cpu.instructions import tiles_in_c
 from edifice_tt.nn.cpu.kernels import MOST_COLUMNS
 from edifice_tt.nn.cpu.replay import Capture, capture
 
@@ -83,7 +84,8 @@ def source() -> str:
     sizes["SIXTEENTHS"] = ", ".join(f"{n}UL" for n in exponentials.POWERS.view(np.uint64))
     folder = Path(__file__).with_name("c")
     rooms = [(folder / f"{room}.c").read_text(encoding="utf-8") for room in C_ROOMS]
-    return "\n".join([*(f"#define {name} {size}" for name, size in sizes.items()), *rooms])
+    defines = [f"#define {name} {size}" for name, size in sizes.items()]
+    return "\n".join([*defines, tiles_in_c(), *rooms])
 
 
 @cache

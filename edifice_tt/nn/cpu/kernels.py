@@ -15,6 +15,7 @@ from tinygrad.dtype import DType
 
 from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.cpu.formats import formats_in_c
+from edifice_tt.nn.cpu.instructions import allows_amx, tiles_in_c
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.program import gradient_of
 
@@ -24,7 +25,7 @@ MEMBERS, PARTS_EACH = 16, 4  # of a team, at most; parts of a job per member
 HEADER = 5  # numbers of `rows` (see `KVCache`) before those that it lists
 ROUNDED_BYTES = 48  # of 32 activations; in c/int8.c
 C_ROOMS = (
-    *("vectors", "team", "weights", "products", "int8", "shared"),
+    *("vectors", "team", "weights", "products", "int8", "amx", "whole", "shared"),
     *("attention", "delta", "layer", "block"),
 )
 
@@ -35,10 +36,11 @@ def library(*kinds: str, kept: DType = dtypes.float32) -> str:
     sizes = {"GROUP": GROUP, "QUERY_ROWS": QUERY_ROWS, "MOST_COLUMNS": MOST_COLUMNS}
     sizes |= {"ROUNDED_BYTES": ROUNDED_BYTES, "MEMBERS": MEMBERS, "PARTS_EACH": PARTS_EACH}
     sizes |= {"GAP": GAP, "KEPT_HALVES": int(kept == dtypes.float16)}
+    sizes |= {"AMX_ALLOWED": int(allows_amx())}
     folder = Path(__file__).with_name("c")
     first, *rooms = ((folder / f"{room}.c").read_text(encoding="utf-8") for room in C_ROOMS)
     defines = [f"#define {name} {size}" for name, size in sizes.items()]
-    return "\n".join([*defines, first, formats_in_c(kinds), *rooms])
+    return "\n".join([*defines, tiles_in_c(), first, formats_in_c(kinds), *rooms])
 
 
 class Weight(NamedTuple):

@@ -11,7 +11,7 @@ class Way(NamedTuple):
 
     # "few": each weight is unpacked once for all rows; "tiles": once for a tile of them. So do
     # "simd" (the same in Metal) and "matrices" (of CUDA), which multiply matrices in hardware.
-    # "wide": once for eight, by vectors of a processor, in one order of sums for any number of rows.
+    # "wide": once for eight, by vectors of a processor, in one order of sums for any rows.
     room: str
     rows: int  # up to so many
     # Columns of a thread of `few` and `wide`, rows of one of tiles; of a warp's matrices, 16 rows.

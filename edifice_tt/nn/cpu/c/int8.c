@@ -4,15 +4,8 @@
 // after the other in float32, a lane being a column of the weight; so here, too, a row is the same
 // bits alone and in any batch.
 
-// The most rows of a tile: as many as there are registers for. What adds products of 4 neighbouring
-// bytes to the 32 bits of their lane: q (0 .. 255) times x, or where OFFSET is 0 signed q.
-#if defined(__AVX512F__) || defined(__ARM_NEON)
-#define MOST_ROWS 8
-#elif defined(__AVX2__)
-#define MOST_ROWS 4
-#else
-#define MOST_ROWS 1
-#endif
+// What adds products of 4 neighbouring bytes to the 32 bits of their lane: q (0 .. 255) times x, or where
+// OFFSET is 0 signed q.
 #if defined(__ARM_FEATURE_DOTPROD)
 #define OFFSET 0
 #else
@@ -195,67 +188,4 @@ whole_tile(float *const *out, const rounded *x, long stride, const unsigned char
     }
     UNROLL for (int i = 0; i < rows; i++) STORE(out[i] + c, add ? LOAD(out[i] + c) + a[i] : a[i]);
   }
-}
-
-// out (rows, columns) = x W^T, as `product`; x are rows that `round_rows` was given with the same
-// `at`. At most GROUP rows. Numbers of 4 or 8 bits are read as fast as others from the panel, into
-// which a group of those is unpacked where it serves several tiles.
-static inline __attribute__((always_inline)) WIDE void
-product_of(float *out, const rounded *x, const int *at, long rows, const unsigned char *data,
-           long columns, range some, long depth, sixteen *panel, int add, kind kind, grouping g) {
-  long bytes = depth / g.weights * 16 * g.bytes;
-  for (long n = some.first; n < some.end; n += 16) {
-    const unsigned char *group = data + n / 16 * bytes, *next = group + bytes;
-    long tiles = (rows + MOST_ROWS - 1) / MOST_ROWS, steps = (depth + 255) / 256;
-    ahead groups = in_shares(next, n + 16 < some.end ? next + bytes : next, tiles * steps);
-    // A single tile is too fast for that: it looks three blocks ahead. Small blocks it reads in order,
-    // which memory serves as fast unasked.
-    if (tiles == 1) {
-      const unsigned char *then = group + 3 * 16 * g.bytes;
-      groups = in_shares(then, g.weights > 32 ? then + bytes : then, steps);
-    }
-    int once = tiles > 1 && g.bits != 4 && g.bits != 8;
-    if (once) unpack_group(panel, group, depth, kind, g);
-    long wide = MIN(16, some.end - n), tile;
-    for (long m = 0; m < rows; m += tile) {
-      float last[MOST_ROWS][16], *to[MOST_ROWS], *into[MOST_ROWS];
-      for (tile = MOST_ROWS; tile > rows - m;) tile /= 2;
-      for (int i = 0; i < tile; i++) {
-        to[i] = into[i] = out + (at ? at[m + i] : m + i) * columns + n;
-        if (wide == 16) continue;
-        into[i] = last[i];
-        for (int j = 0; j < wide; j++) last[i][j] = to[i][j];
-      }
-#define TILE(size) \
-  if (tile == size && once) \
-    whole_tile(into, x + m, rows, group, panel, depth, kind, g, add, &groups, size); \
-  if (tile == size && !once) \
-    whole_tile(into, x + m, rows, group, 0, depth, kind, g, add, &groups, size);
-      TILE(1)
-#if MOST_ROWS >= 4
-      TILE(2) TILE(4)
-#endif
-#if MOST_ROWS >= 8
-      TILE(8)
-#endif
-      for (int i = 0; i < tile && wide < 16; i++)
-        for (int j = 0; j < wide; j++) to[i][j] = last[i][j];
-    }
-  }
-}
-
-// For each kind a copy of its own, in which the grouping is a constant. The bias comes last.
-static WIDE void product_int8(float *out, const rounded *x, const int *at, long rows, weight w,
-                              long columns, range some, long depth, float *panel, int add) {
-  switch (w.kind) {
-#define PRODUCT(name, ...) \
-  case name##_grouped: \
-    product_of(out, x, at, rows, w.data, columns, some, depth, (sixteen *)panel, add, \
-               name##_grouped, (grouping){__VA_ARGS__}); \
-    break;
-    GROUPED(PRODUCT)
-  default: break;
-  }
-  for (long i = 0; i < rows && w.bias; i++)
-    for (long n = some.first; n < some.end; n++) out[(at ? at[i] : i) * columns + n] += w.bias[n];
 }

@@ -13,27 +13,13 @@
 // QUERY_ROWS rows are held at a time. These two and MOST_COLUMNS are defined by `kernels.py`, which
 // makes room by them.
 
-// The width of a vector, and a tile (rows x columns) of as many accumulators as there are registers
-// for. QUADS(f): f(i) for the first lane i of each four lanes.
-#if defined(__AVX512F__)
-#define WIDTH 16
-#define TILE_ROWS 3
-#define TILE_COLUMNS 8
+// WIDTH, the floats of a vector, and the sizes of tiles stand in the table of `instructions.py`.
+// QUADS(f): f(i) for the first lane i of each four lanes.
+#if WIDTH == 16
 #define QUADS(f) f(0), f(4), f(8), f(12)
-#elif defined(__AVX2__)
-#define WIDTH 8
-#define TILE_ROWS 3
-#define TILE_COLUMNS 4
+#elif WIDTH == 8
 #define QUADS(f) f(0), f(4)
-#elif defined(__ARM_NEON)
-#define WIDTH 4
-#define TILE_ROWS 4
-#define TILE_COLUMNS 4
-#define QUADS(f) f(0)
 #else
-#define WIDTH 4
-#define TILE_ROWS 1
-#define TILE_COLUMNS 4
 #define QUADS(f) f(0)
 #endif
 
