@@ -16,10 +16,15 @@ def kind_as_halves(name: str) -> str:
     return f"{name}_as_halves"
 
 
+def name_of(kind: str) -> str:
+    """The format of such a kind."""
+    return kind.removesuffix("_as_halves").removesuffix("_grouped")
+
+
 def rounding_of(kind: str) -> str:
     """What the C calls that which products with weights of a kind do to activations."""
     of = {"_grouped": "TO_INT8", "_as_halves": "TO_HALVES"}
-    return next((how for end, how in of.items() if kind.endswith(end)), "EXACT")
+    return of.get(kind.removeprefix(name_of(kind)), "EXACT")
 
 
 def formats_in_c(kinds: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from tinygrad import Tensor, dtypes
 from tinygrad.dtype import DType
 
 from edifice_tt.nn.cpu import bridge as cpu
-from edifice_tt.nn.cpu.formats import formats_in_c, rounding_of
+from edifice_tt.nn.cpu.formats import formats_in_c, name_of, rounding_of
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.program import gradient_of
 
@@ -124,7 +124,8 @@ def linear(
     if weight.rounding == "EXACT":
         body += f"multiply_all((products){{x, 0, {at}, {wanted}, {depth}, &to, 1, .by = by}});"
     else:
-        body += f"linear_rounded(to, x, {at}, {wanted}, {depth}, by, {weight.rounding}, room + {panels});"
+        given = f"to, x, {at}, {wanted}, {depth}, by, {weight.rounding}"
+        body += f"linear_rounded({given}, room + {panels});"
     gradient = gradient_of(formula, len(written)) if rows is None else None
     return cpu.call(name, library(weight.kind), body, written, arguments.read, gradient)[0]
 
@@ -139,6 +140,18 @@ def lookup(ids: Tensor, weight: Weight, depth: int, formula: Callable[..., Tenso
     body = f"lookup(out, ids, {count}, {w}, {rows}, {depth});"
     gradient = gradient_of(formula)
     return cpu.call(name, library(weight.kind), body, {"out": out}, arguments.read, gradient)[0]
+
+
+def largest(weight: Weight) -> float:
+    """The largest magnitude of a weight in blocks, of a kind whose products are in float16."""
+    form = FORMATS[name_of(weight.kind)]
+    device, count = weight.data.device, weight.data.numel() // form.bytes
+    arguments = Arguments(blocks=Tensor([count], dtype=dtypes.int32, device=device))
+    w = arguments.weight("w", weight._replace(bias=None))
+    out = Tensor.invalids(1, dtype=dtypes.float32, device=device)
+    body = f"*out = largest({w}, *blocks);"
+    name = f"largest_{weight.kind}"
+    return float(cpu.call(name, library(weight.kind), body, {"out": out}, arguments.read)[0].item())
 
 
 def norm(

@@ -16,7 +16,7 @@ from edifice_tt.nn.cpu.formats import kind_as_halves
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.stored.blocks import QuantizedLinear
 
-LARGEST = 64  # that a weight may be: the 256 products of a run, of activations below 2, are within float16
+LARGEST = 64  # that a weight may be: 256 times that times 2 is within float16
 
 
 def _to_halves(x: Tensor) -> Tensor:

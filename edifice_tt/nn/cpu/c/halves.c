@@ -208,6 +208,27 @@ static WIDE void unpack_halves(half *y, weight w, long row, long depth) {
   }
 }
 
+// The largest magnitude of a weight, by its blocks.
+static WIDE float largest(weight w, long blocks) {
+  const unsigned char *q = w.data;
+  words most = 0; // as in `narrow_rows`
+  switch (w.kind) {
+#define LARGEST(name, bytes, weights) \
+  case name##_as_halves: \
+    for (long b = 0; b < blocks; b++, q += bytes) { \
+      _Alignas(LINE) float y[weights]; \
+      unpack_##name(y, q); \
+      for (long k = 0; k < weights; k += 16) \
+        most = __builtin_elementwise_max(most, *(words *)(y + k) & 0x7fffffff); \
+    } \
+    break;
+    AS_HALVES(LARGEST)
+  default: break;
+  }
+  unsigned bits = __builtin_reduce_max(most);
+  return *(float *)&bits;
+}
+
 // out (rows, columns) = x W^T + b, as `product`; x are rows that `narrow_rows` was given with the
 // same `at`. At most GROUP rows.
 static WIDE void product_halves(float *out, const half *x, const int *at, long rows, weight w,
