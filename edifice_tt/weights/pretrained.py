@@ -81,8 +81,7 @@ def load_pretrained(
         lm = load_gguf(path, opened, dtype, activations)
     else:
         raise ValueError(
-            f"activations={activations!r} is for GGUF files with weights of 2 to 8 bits, given "
-            f"{path}; leave it out"
+            f"activations={activations!r} is for GGUF files, given {path}; leave it out"
         )
     if lm is None:
         with blamed(f"{path}: a plugin failed to load it", own=(EdificeError,)):
