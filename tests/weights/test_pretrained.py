@@ -65,7 +65,7 @@ def test_activations_that_nobody_rounds_to_are_refused(tmp_path):
 
 def test_only_gguf_files_have_rounded_activations(tiny_lm, tmp_path):
     et.save(tiny_lm, tmp_path / "m.safetensors")
-    with pytest.raises(ValueError, match=r"for GGUF files .*m\.safetensors; leave it out"):
+    with pytest.raises(ValueError, match=r"for GGUF files, given .*m\.safetensors; leave it out"):
         et.load_pretrained(tmp_path / "m.safetensors", activations="int8")
 
 

@@ -63,7 +63,7 @@ class Weight(NamedTuple):
 
 def rounded_floats(depth: int, rounding: str) -> int:
     """The room, in floats, for as many rounded rows as go through a product together."""
-    each = {"TO_INT8": depth // 32 * ROUNDED_BYTES // 4, "TO_HALVES": depth // 2 + GAP}
+    each = {"TO_INT8": depth // 32 * ROUNDED_BYTES // 4, "TO_HALVES": (depth + 1) // 2 + GAP}
     return GROUP * each.get(rounding, 0)
 
 

@@ -8,14 +8,14 @@
 #if HAS_HALVES
 
 #define LANES_OF_HALVES (2 * WIDTH)
-#define RUN (32 * LANES_OF_HALVES)   // of depth; a multiple of any block
-#define HALVES_GAP (2 * GAP)         // halves between two rows; the first two are a row's scale
+#define RUN (32 * LANES_OF_HALVES) // of depth; a multiple of any block
+#define HALVES_GAP (2 * GAP)       // halves between two rows; the first two are a row's scale
 
 typedef _Float16 half;
-typedef half hvec_wide __attribute__((ext_vector_type(LANES_OF_HALVES), aligned(2)));
-typedef unsigned char octets_32 __attribute__((ext_vector_type(32), aligned(1)));
+typedef half half_vec __attribute__((ext_vector_type(LANES_OF_HALVES), aligned(2)));
+typedef unsigned char thirty_two_octets __attribute__((ext_vector_type(32), aligned(1)));
 typedef half thirty_two __attribute__((ext_vector_type(32), aligned(2)));
-#define LOAD_HALVES(p) (*(const hvec_wide *)(p))
+#define LOAD_HALVES(p) (*(const half_vec *)(p))
 
 // to (rows, depth + HALVES_GAP): the rows of x (rows, depth), or those that `at` lists, as halves, the
 // largest of 1 .. 2, and behind each what undoes that.
@@ -37,7 +37,9 @@ static WIDE void narrow_rows(half *to, const float *x, const int *at, long rows,
 }
 
 static inline WIDE float scale_of(const half *row, long depth) {
-  return *(const float *)(row + depth);
+  float scale;
+  __builtin_memcpy(&scale, row + depth, sizeof scale);
+  return scale;
 }
 
 // Neighbours of one, two and four halves, of the lower half of each eight lanes, and of the upper:
@@ -56,13 +58,13 @@ static inline WIDE float scale_of(const half *row, long depth) {
 #define ADD_HALVES(a, b, of) \
   (__builtin_shufflevector(a, b, EIGHTS(of)) + __builtin_shufflevector(a, b, EIGHTS(UPPER_##of)))
 
-// The sums of a run, of each column's lanes some: lane j, and each TILE_COLUMNS later, is of column j.
-static inline __attribute__((always_inline)) WIDE vec fold(const hvec_wide *a) {
+// The sums of a run, of each column some: lane j, and each TILE_COLUMNS later, is of column j.
+static inline __attribute__((always_inline)) WIDE vec fold(const half_vec *a) {
   enum { L = LANES_OF_HALVES };
-  hvec_wide four[TILE_COLUMNS / 4], all;
+  half_vec four[TILE_COLUMNS / 4], all;
   UNROLL for (int j = 0; j < TILE_COLUMNS / 4; j++) {
-    const hvec_wide *of = a + 4 * j;
-    hvec_wide left = ADD_HALVES(of[0], of[1], IN_TURN), right = ADD_HALVES(of[2], of[3], IN_TURN);
+    const half_vec *of = a + 4 * j;
+    half_vec left = ADD_HALVES(of[0], of[1], IN_TURN), right = ADD_HALVES(of[2], of[3], IN_TURN);
     four[j] = ADD_HALVES(left, right, TWO_IN_TURN);
   }
 #if TILE_COLUMNS == 8
@@ -87,14 +89,14 @@ tile_of_halves(tile_row *y, const half *const *x, const half *const *w, long dep
   vec all[TILE_ROWS];
   UNROLL for (int i = 0; i < rows; i++) all[i] = 0;
   for (long first = 0; first < depth; first += RUN) {
-    hvec_wide a[TILE_ROWS][TILE_COLUMNS];
+    half_vec a[TILE_ROWS][TILE_COLUMNS];
     UNROLL for (int i = 0; i < rows; i++)
       UNROLL for (int j = 0; j < TILE_COLUMNS; j++) a[i][j] = 0;
     for (long k = first, end = MIN(first + RUN, depth); k < end; k += LANES_OF_HALVES) {
-      hvec_wide xk[TILE_ROWS];
+      half_vec xk[TILE_ROWS];
       UNROLL for (int i = 0; i < rows; i++) xk[i] = LOAD_HALVES(x[i] + k);
       UNROLL for (int j = 0; j < TILE_COLUMNS; j++) {
-        hvec_wide v = LOAD_HALVES(w[j] + k);
+        half_vec v = LOAD_HALVES(w[j] + k);
         UNROLL for (int i = 0; i < rows; i++) a[i][j] += xk[i] * v;
       }
     }
@@ -123,7 +125,7 @@ typedef short thirty_two_shorts __attribute__((ext_vector_type(32), aligned(2)))
 
 static inline WIDE thirty_two chosen_halves(halves table, octets a, octets b) {
   octets of[] = {a, b};
-  thirty_two_shorts index = __builtin_convertvector(*(const octets_32 *)of, thirty_two_shorts);
+  thirty_two_shorts index = __builtin_convertvector(*(const thirty_two_octets *)of, thirty_two_shorts);
   // The upper half of what is chosen from can be anything: no index reaches it.
   thirty_two from = __builtin_shufflevector(table, table, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
                                             14, 15, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
@@ -150,9 +152,9 @@ HALVES_OF_NIBBLES(THIRTY_TWO)
 // run; they are unpacked on the way, as by `times_NAME`.
 #define TIMES_HALVES(name, bytes, weights) \
   static __attribute__((noinline)) WIDE void halves_times_##name( \
-      hvec_wide *to, const half *x, const unsigned char *const *rows, long depth) { \
+      half_vec *to, const half *x, const unsigned char *const *rows, long depth) { \
     enum { few = weights > 32 ? 2 : 1 }; \
-    hvec_wide a[SOME] = {0}; \
+    half_vec a[SOME] = {0}; \
     for (long b = 0, end; b < depth / weights; b = end) { \
       scales of[SOME][few]; \
       end = MIN(b + few, depth / weights); \
@@ -179,7 +181,7 @@ static WIDE tile_row halves_of_blocks(const half *x, weight w, long first, long 
   for (int j = 0; j < TILE_COLUMNS; j++) rows[j] = row_of(w, MIN(first + j, last), depth);
   for (long k = 0; k < depth; k += RUN) {
     long run = MIN(RUN, depth - k);
-    hvec_wide a[TILE_COLUMNS];
+    half_vec a[TILE_COLUMNS];
     for (int j = 0; j < TILE_COLUMNS; j += SOME) switch (w.kind) {
 #define TIMES_AS_HALVES(name, ...) \
     case name##_as_halves: halves_times_##name(a + j, x + k, rows + j, run); break;
