@@ -52,7 +52,7 @@ def load_pretrained(
     `activations="float16"` takes the products in float16, where the processor computes in it, and
     adds up their runs in float32. On SmolLM2-135M the log-probability of a next token moves by 0.01
     on average, and by 0.07 at most; the KL divergence is 0.00008 nats. Many rows are faster than in
-    float32 and slower than with int8, and one row is neither. For GGUF files whose weights are at
+    float32 and slower than with int8; one row gains nothing. For GGUF files whose weights are at
     most 64.
 
     `kv_dtype` (`float32` or `float16`) is what keys and values are kept as. By default it is

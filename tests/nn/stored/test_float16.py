@@ -142,7 +142,7 @@ def test_a_whole_layer_equals_its_formula(rng):
     assert block.is_one_kernel(x)
     expected = block._formula(x, tables, seen, None, 0).numpy()
     error = np.abs(block(x, tables, seen).numpy() - expected)
-    assert 0 < error.max() < 1e-2 * np.abs(expected).max()
+    assert error.max() < 1e-3 * np.abs(expected).max()
     x = normal(rng, kernels.GROUP + 3, 1, 64)
     out = backbone(Tensor(x)).numpy()
     assert (backbone(Tensor(x[-1:])).numpy() == out[-1:]).all()
