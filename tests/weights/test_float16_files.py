@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from test_loading_memory import Q4_K, Q8_0, write_model
+from test_loading_memory import Q8_0, write_model
+from test_model_families import BIASED, TOKENS, q8_0, with_biases, write
 
 import edifice_tt as et
 from edifice_tt.architectures.fingerprint import fingerprint
@@ -32,13 +33,12 @@ def test_a_weight_beyond_what_sums_can_hold_is_told(tmp_path, monkeypatch):
 @here
 @pytest.mark.slow
 def test_a_model_in_float16_stays_near_and_says_so(tmp_path):
-    path = write_model(tmp_path / "m.gguf", 259, 256, (Q4_K, Q8_0))
+    path = write(tmp_path / "m.gguf", "qwen2", with_biases(*BIASED["qwen2"]), q8_0)
     exact, other = (et.load_pretrained(path, activations=a) for a in ("float32", "float16"))
     assert isinstance(other.backbone.blocks[0].attn.q_proj, Float16Linear)
     assert not isinstance(exact.backbone.blocks[0].attn.q_proj, Float16Linear)
     assert isinstance(exact.backbone.blocks[0].attn.q_proj, QuantizedLinear)
     assert other.activations == "float16"
     assert fingerprint(exact) == fingerprint(other)
-    ids = [[3, 1, 4, 1, 5]]
-    a, b = (lm(ids).logits.numpy() for lm in (exact, other))
+    a, b = (lm([TOKENS]).logits.numpy() for lm in (exact, other))
     assert 0 < np.abs(a - b).max() < 1e-2 * np.abs(a).max()
