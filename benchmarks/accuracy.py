@@ -20,6 +20,7 @@ from tinygrad.nn.state import safe_load
 
 import edifice_tt as et
 from edifice_tt.nn.cache import KVCache
+from edifice_tt.nn.cpu.bridge import computes_halves
 
 ROOT = Path(__file__).parent.parent
 REFERENCES = ROOT / "tests" / "references" / "smollm2_visible"
@@ -31,6 +32,9 @@ KEPT = "float16 keys and values"
 def main() -> None:
     options = arguments(__doc__ or "")
     exact, int8 = (et.jit(load_endless(activations)) for activations in ("float32", "int8"))
+    ways = {"int8": int8}
+    if computes_halves(exact.model.device):
+        ways["float16"] = et.jit(load_endless("float16"))
     peers = start_peers(options.peers, [LLAMA])
     for peer in peers.values():
         peer("load", gguf=model_file(), threads=options.threads, rows=1, prompt=PIECE, new=1)
@@ -42,8 +46,10 @@ def main() -> None:
     for name, pieces in texts.items():
         subjects: dict[str, list[dict[str, np.ndarray]]] = {}
         for ids in pieces:
-            ours, rounded = (logprobs(lm(Tensor([ids])).logits.numpy()[0]) for lm in (exact, int8))
-            theirs = {"edifice_tt int8": rounded}
+            ours, *rounded = (
+                logprobs(lm(Tensor([ids])).logits.numpy()[0]) for lm in (exact, *ways.values())
+            )
+            theirs = {f"edifice_tt {way}": of for way, of in zip(ways, rounded, strict=True)}
             for name_of, lm in ((KEPT, exact.model), (f"int8, {KEPT}", int8.model)):
                 theirs[f"edifice_tt {name_of}"] = logprobs(kept_logits(lm, ids))
             if LLAMA in peers:

@@ -1,6 +1,7 @@
 """The products of `linear`, dense and in 4-bit blocks, on one core, beside a BLAS on one thread.
 
-Those in blocks also with activations rounded to 8 bits.
+Those in blocks also with activations rounded to 8 bits, and in float16 where the processor computes
+in it.
 x (rows, depth) times W (columns, depth): the sizes of the default scorer at 16 x 60 tokens, of a
 decode step's feed-forward at 16 rows, and of a vocabulary at 8.
 """
@@ -19,7 +20,9 @@ from tinygrad import Device, Tensor, TinyJit
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.buffers import wrap
+from edifice_tt.nn.cpu.bridge import computes_halves
 from edifice_tt.nn.stored.blocks import QuantizedLinear
+from edifice_tt.nn.stored.float16 import Float16Linear
 from edifice_tt.nn.stored.int8 import BLOCK, Int8Linear, group_rows
 
 SIZES = ((960, 256, 688), (16, 576, 1536), (8, 49152, 576))  # rows, columns, depth
@@ -53,7 +56,8 @@ def main() -> None:
         report.add(f"{case} float32", take_turns(subjects, options.repeats, 3), flops * 1e-9)
         if size[2] % BLOCK:
             continue  # no GGUF file holds such rows in blocks
-        for activations in ("float32", "int8"):
+        halves = ["float16"] if computes_halves(Device.DEFAULT) else []
+        for activations in ("float32", *halves, "int8"):
             subjects[OURS] = in_blocks(*size, calls, activations)
             times = take_turns(subjects, options.repeats, 3)
             report.add(f"{case} Q4_1, {activations}", times, flops * 1e-9)
@@ -84,7 +88,8 @@ def in_blocks(rows: int, columns: int, depth: int, calls: int, activations: str)
         return captured(
             Int8Linear(grouped, "Q4_1", columns), weight, rows, calls, ROUNDED_TOLERANCE
         )
-    return captured(QuantizedLinear(Tensor(blocks).realize(), "Q4_1"), weight, rows, calls)
+    kind = Float16Linear if activations == "float16" else QuantizedLinear
+    return captured(kind(Tensor(blocks).realize(), "Q4_1"), weight, rows, calls)
 
 
 def captured(

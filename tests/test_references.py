@@ -13,6 +13,7 @@ from tinygrad.nn.state import safe_load
 
 import edifice_tt as et
 from edifice_tt.engine.decoder import Decoder, chunks_of
+from edifice_tt.nn.cpu.bridge import computes_halves
 
 FOLDER = Path(__file__).parent / "references"
 PROMPTS = json.loads((FOLDER / "smollm2_visible.json").read_text())
@@ -103,6 +104,19 @@ def test_rounded_activations_stay_near_the_reference(smollm2, rounded):
         exact, other = logprobs(smollm2, ids), logprobs(rounded, ids)
         divergence += [*(np.exp(exact) * (exact - other)).sum(-1)]
     assert 1e-4 < np.mean(divergence) < 0.006
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not computes_halves("CPU"), reason="no float16 in this processor")
+def test_products_in_float16_stay_nearer(smollm2):
+    """A tenth of what 8 bits are away, and no more, so sums are not in float16 throughout."""
+    halves = et.load_pretrained("smollm2-135m", activations="float16")
+    divergence = []
+    for prompt in range(len(PROMPTS)):
+        ids = number(prompt, "token_ids").tolist()
+        exact, other = logprobs(smollm2, ids), logprobs(halves, ids)
+        divergence += [*(np.exp(exact) * (exact - other)).sum(-1)]
+    assert 1e-8 < np.mean(divergence) < 4e-4
 
 
 @pytest.mark.slow

@@ -133,7 +133,7 @@ def workspace_bytes(config: CausalLMConfig, device: str, rows: int, span: int) -
     c = config.backbone
     if in_memory(device):  # as `call_layer` makes room, of which a team uses as much
         members = min(MEMBERS, len(devices_beside("CPU")))
-        floats = sum(scratch_floats(c, span, True, members).values())
+        floats = sum(scratch_floats(c, span, "TO_HALVES", members).values())
         return FLOAT * 2 * (floats + (rows + 1) * config.vocab_size)
     # The formula of experts computes all of them, by a copy of their second matrix.
     of_experts = c.experts * (c.expert_size or c.ffn_size)

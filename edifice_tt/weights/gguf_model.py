@@ -17,9 +17,12 @@ from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import give_back, held_to, in_memory, place, put, wrap
-from edifice_tt.nn.cpu.bridge import compiles_c
+from edifice_tt.nn.cpu.bridge import compiles_c, computes_halves
+from edifice_tt.nn.cpu.kernels import largest
+from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.mapped import MappedFile
 from edifice_tt.nn.stored.blocks import QuantizedLinear, keeps_blocks, layer_at
+from edifice_tt.nn.stored.float16 import LARGEST, Float16Linear
 from edifice_tt.nn.stored.halves import choose_dtype, hold, store
 from edifice_tt.nn.stored.int8 import KINDS, ROWS, Int8Linear
 from edifice_tt.weights.families.family import GGUF, found_in, reorder_rows
@@ -54,16 +57,7 @@ def load_gguf(
     header, config, model, weights = plan.header, plan.config, plan.model, plan.weights
     opened = open_device(device)
     int8 = check_activations(activations) == "int8"
-    if int8 and not compiles_c(opened):
-        raise ValueError(
-            f"activations='int8' needs tinygrad's CPU device with clang, given {opened}; use "
-            "device='CPU', or leave it out"
-        )
-    if int8 and dtype is not None:
-        raise ValueError(
-            f"activations='int8' reads the file's own blocks, so dtype={dtype!r} has nothing to "
-            "store; leave one of them out"
-        )
+    _check_rounds(activations, opened, dtype)
     dtype = choose_dtype(dtype, opened)
     kept = plan.kept(opened, dtype)
     _check_room(plan, kept, opened, dtype, int8)
@@ -77,7 +71,11 @@ def load_gguf(
             model.activations = "int8"
         else:
             raw = blocks.mapped() if in_memory(opened) else blocks.read()
-            quantized = QuantizedLinear(put(raw, opened), form.name, bias)
+            kind = Float16Linear if activations == "float16" else QuantizedLinear
+            quantized = kind(put(raw, opened), form.name, bias)
+            if isinstance(quantized, Float16Linear):
+                _check_largest(header, blocks.where.name, quantized)
+                model.activations = "float16"
             del raw  # before the next is read
             if not blocks.num_heads and in_memory(opened):
                 model.mapped_file = MappedFile(header.check_unchanged)
@@ -95,9 +93,10 @@ def load_gguf(
                 reorder_rows(exact, one.num_heads)
             weights[name].replace(hold(name, exact, dtype, opened))
         del whole, flat, exact  # before the next is read
-    if int8 and model.activations != "int8":
+    if model.activations != activations:
+        kinds = ", ".join(KINDS if int8 else FORMATS)
         raise header.error(
-            f"activations='int8' is for weights in blocks of type {', '.join(KINDS)}, and "
+            f"activations={activations!r} is for weights in blocks of type {kinds}, and "
             "this file has none; leave it out"
         )
     model.tokenizer = plan.tokenizer
@@ -182,9 +181,38 @@ def _stored(header: Header) -> Stored:
 
 def check_activations(activations: str) -> str:
     """The same; raises `ValueError` for what nobody can round to."""
-    if activations not in ("float32", "int8"):
-        raise ValueError(f"activations={activations!r} must be 'float32' or 'int8'")
+    if activations not in ("float32", "float16", "int8"):
+        raise ValueError(f"activations={activations!r} must be 'float32', 'float16' or 'int8'")
     return activations
+
+
+def _check_rounds(activations: str, device: str, dtype: str | None) -> None:
+    if activations == "float32":
+        return
+    if not compiles_c(device):
+        raise ValueError(
+            f"activations={activations!r} needs tinygrad's CPU device with clang, given {device}; "
+            "use device='CPU', or leave it out"
+        )
+    if activations == "float16" and not computes_halves(device):
+        raise ValueError(
+            "activations='float16' needs a processor that computes in float16 (x86 with "
+            "AVX512_FP16, Arm with FP16 vectors), and this one does not; use activations='int8', "
+            "or leave it out"
+        )
+    if dtype is not None:
+        raise ValueError(
+            f"activations={activations!r} reads the file's own blocks, so dtype={dtype!r} has "
+            "nothing to store; leave one of them out"
+        )
+
+
+def _check_largest(header: Header, name: str, layer: Float16Linear) -> None:
+    if (most := largest(layer.packed)) > LARGEST:
+        raise header.error(
+            f"weight {name!r} holds {most:.4g}, and activations='float16' is for weights of up to "
+            f"{LARGEST}: sums could overflow; use activations='int8', or leave it out"
+        )
 
 
 def _heads(name: str, config: CausalLMConfig) -> int:

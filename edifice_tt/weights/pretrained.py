@@ -49,6 +49,12 @@ def load_pretrained(
     exact model is 0.004 nats. In 96 % of positions the most likely token is the same. llama.cpp,
     measured alike, has the same three figures. Pools say in their settings what sampled them.
 
+    `activations="float16"` takes the products in float16, where the processor computes in it, and
+    adds up their runs in float32. On SmolLM2-135M the log-probability of a next token moves by 0.01
+    on average, and by 0.07 at most; the KL divergence is 0.00008 nats. Many rows are faster than in
+    float32 and slower than with int8; one row gains nothing. For GGUF files whose weights are at
+    most 64.
+
     `kv_dtype` (`float32` or `float16`) is what keys and values are kept as. By default it is
     float32 on CPU, and float16 on CL, METAL, CUDA and NV: half the memory of a text. Sums, and the
     states of recurrent layers, stay float32. Pools say it, too.
@@ -81,8 +87,7 @@ def load_pretrained(
         lm = load_gguf(path, opened, dtype, activations)
     else:
         raise ValueError(
-            f"activations={activations!r} is for GGUF files with weights of 2 to 8 bits, given "
-            f"{path}; leave it out"
+            f"activations={activations!r} is for GGUF files, given {path}; leave it out"
         )
     if lm is None:
         with blamed(f"{path}: a plugin failed to load it", own=(EdificeError,)):

@@ -114,7 +114,8 @@ def check_mistake(outcome: Outcome, *words: str) -> None:
 def test_activations_reach_the_loader(run, tiny_lm, tmp_path, command):
     et.save(tiny_lm, tmp_path / "m.safetensors")
     model = ("--model", tmp_path / "m.safetensors", "--activations")
-    check_mistake(run(*command, *model, "int4"), "--activations int4 must be 'float32' or 'int8'")
+    mistake = "--activations int4 must be 'float32', 'float16' or 'int8'"
+    check_mistake(run(*command, *model, "int4"), mistake)
     check_mistake(run(*command, *model, "int8"), "--activations int8 is for GGUF files")
 
 

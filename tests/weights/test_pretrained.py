@@ -57,13 +57,15 @@ def test_a_file_too_short_for_any_format_says_so(tmp_path, content):
 
 
 def test_activations_that_nobody_rounds_to_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="activations='int4' must be 'float32' or 'int8'"):
+    with pytest.raises(
+        ValueError, match="activations='int4' must be 'float32', 'float16' or 'int8'"
+    ):
         et.load_pretrained(tmp_path, activations="int4")
 
 
 def test_only_gguf_files_have_rounded_activations(tiny_lm, tmp_path):
     et.save(tiny_lm, tmp_path / "m.safetensors")
-    with pytest.raises(ValueError, match=r"for GGUF files .*m\.safetensors; leave it out"):
+    with pytest.raises(ValueError, match=r"for GGUF files, given .*m\.safetensors; leave it out"):
         et.load_pretrained(tmp_path / "m.safetensors", activations="int8")
 
 

@@ -27,6 +27,21 @@ def compiles_c(device: str) -> bool:
     return isinstance(Device[device].renderer, ClangRenderer)
 
 
+@cache
+def computes_halves(device: str) -> bool:
+    """Whether the C of a device can compute in float16, as its processor does."""
+    if not compiles_c(device):
+        return False
+    body = """
+#if defined(__AVX512FP16__) || defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
+    *out = 1;
+#else
+    *out = 0;
+#endif"""
+    out = Tensor.invalids(1, dtype=dtypes.int32, device=device)
+    return bool(call("computes_halves", "#define WIDE", body, {"out": out}, {})[0].item())
+
+
 def serves(*tensors: Tensor | None, weights: Sequence[Tensor] = ()) -> bool:
     """Whether the kernels here can work on these tensors: float32, fixed shapes, compiled as C.
 

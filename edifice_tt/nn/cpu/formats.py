@@ -11,13 +11,35 @@ def grouped_kind(name: str) -> str:
     return f"{name}_grouped"
 
 
+def kind_as_halves(name: str) -> str:
+    """What the C calls a format whose products are taken in float16."""
+    return f"{name}_as_halves"
+
+
+def name_of(kind: str) -> str:
+    """The format of such a kind."""
+    return kind.removesuffix("_as_halves").removesuffix("_grouped")
+
+
+def rounding_of(kind: str) -> str:
+    """What the C calls that which products with weights of a kind do to activations."""
+    of = {"_grouped": "TO_INT8", "_as_halves": "TO_HALVES"}
+    return of.get(kind.removeprefix(name_of(kind)), "EXACT")
+
+
 def formats_in_c(kinds: Iterable[str]) -> str:
     """The formats of these kinds of weights, and no others: each takes time to compile."""
     wanted = set(kinds)
     grouped = [form for form in FORMATS.values() if grouped_kind(form.name) in wanted]
-    formats = [form for form in FORMATS.values() if form.name in wanted or form in grouped]
+    halves = [form for form in FORMATS.values() if kind_as_halves(form.name) in wanted]
+    formats = [
+        form
+        for form in FORMATS.values()
+        if form.name in wanted or form in grouped or form in halves
+    ]
     names = ["F32", *(form.name for form in formats), "FIRST_GROUPED"]
     names += [grouped_kind(form.name) for form in grouped]
+    names += ["FIRST_AS_HALVES", *(kind_as_halves(form.name) for form in halves)]
     sizes = {form: f"{form.name}, {form.bytes}, {form.weights}" for form in formats}
     whole = [form for form in formats if form.whole_numbers]
     lists = {
@@ -26,8 +48,12 @@ def formats_in_c(kinds: Iterable[str]) -> str:
         "WHOLE_NUMBERS": [_grouping(form) for form in whole if not form.nibbles],
         "NIBBLES": [_grouping(form) for form in whole if form.nibbles],
         "GROUPED": [_grouping(form) for form in grouped],
+        "AS_HALVES": [sizes[form] for form in halves],
+        "HALVES_OF_NIBBLES": [_grouping(form) for form in halves if form.nibbles],
+        "HALVES_OF_NUMBERS": [sizes[form] for form in halves if not form.nibbles],
     }
     lines = [f"typedef enum {{ {', '.join(names)} }} kind;"]
+    lines.append(f"#define HAS_HALVES {int(bool(halves))}")
     for name, members in lists.items():
         lines.append(f"#define {name}(f) {' '.join(f'f({member})' for member in members)}")
     for form in formats:

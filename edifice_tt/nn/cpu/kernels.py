@@ -14,7 +14,7 @@ from tinygrad import Tensor, dtypes
 from tinygrad.dtype import DType
 
 from edifice_tt.nn.cpu import bridge as cpu
-from edifice_tt.nn.cpu.formats import formats_in_c
+from edifice_tt.nn.cpu.formats import formats_in_c, name_of, rounding_of
 from edifice_tt.nn.cpu.instructions import allows_amx, tiles_in_c
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.program import gradient_of
@@ -25,7 +25,7 @@ MEMBERS, PARTS_EACH = 16, 4  # of a team, at most; parts of a job per member
 HEADER = 5  # numbers of `rows` (see `KVCache`) before those that it lists
 ROUNDED_BYTES = 48  # of 32 activations; in c/int8.c
 C_ROOMS = (
-    *("vectors", "team", "weights", "products", "int8", "amx", "whole", "shared"),
+    *("vectors", "team", "weights", "products", "halves", "int8", "amx", "whole", "shared"),
     *("attention", "delta", "layer", "block"),
 )
 
@@ -58,10 +58,15 @@ class Weight(NamedTuple):
     def size(self) -> int:
         return self.out or int(self.data.shape[0])
 
+    @property
+    def rounding(self) -> str:
+        return rounding_of(self.kind)
 
-def rounded_floats(depth: int) -> int:
+
+def rounded_floats(depth: int, rounding: str) -> int:
     """The room, in floats, for as many rounded rows as go through a product together."""
-    return GROUP * (depth // 32) * ROUNDED_BYTES // 4
+    each = {"TO_INT8": depth // 32 * ROUNDED_BYTES // 4, "TO_HALVES": (depth + 1) // 2 + GAP}
+    return GROUP * each.get(rounding, 0)
 
 
 _KINDS = {dtypes.float32: "F32"}
@@ -111,17 +116,18 @@ def linear(
     out = Tensor.invalids(*x.shape[:-1], columns, dtype=dtypes.float32, device=x.device)
     deepest = depth + GAP
     panels = members * MOST_COLUMNS * deepest
-    room = panels + (rounded_floats(depth) if weight.out else 0)
+    room = panels + rounded_floats(depth, weight.rounding)
     written, body = {"out": out}, f"target to = {{out, {w}, {columns}}};\n"
     if room > MOST_COLUMNS * deepest:
         written["room"] = Tensor.invalids(room, dtype=dtypes.float32, device=x.device)
     else:
         body += f"_Alignas(LINE) float room[{room}];\n"
     body += f"workers by = {{{team}, room, {deepest}}};\n"
-    if weight.out is None:
+    if weight.rounding == "EXACT":
         body += f"multiply_all((products){{x, 0, {at}, {wanted}, {depth}, &to, 1, .by = by}});"
     else:
-        body += f"linear_int8(to, x, {at}, {wanted}, {depth}, by, (rounded *)(room + {panels}));"
+        given = f"to, x, {at}, {wanted}, {depth}, by, {weight.rounding}"
+        body += f"linear_rounded({given}, room + {panels});"
     gradient = gradient_of(formula, len(written)) if rows is None else None
     return cpu.call(name, library(weight.kind), body, written, arguments.read, gradient)[0]
 
@@ -136,6 +142,18 @@ def lookup(ids: Tensor, weight: Weight, depth: int, formula: Callable[..., Tenso
     body = f"lookup(out, ids, {count}, {w}, {rows}, {depth});"
     gradient = gradient_of(formula)
     return cpu.call(name, library(weight.kind), body, {"out": out}, arguments.read, gradient)[0]
+
+
+def largest(weight: Weight) -> float:
+    """The largest magnitude of a weight in blocks, of a kind whose products are in float16."""
+    form = FORMATS[name_of(weight.kind)]
+    device, count = weight.data.device, weight.data.numel() // form.bytes
+    arguments = Arguments(blocks=Tensor([count], dtype=dtypes.int32, device=device))
+    w = arguments.weight("w", weight._replace(bias=None))
+    out = Tensor.invalids(1, dtype=dtypes.float32, device=device)
+    body = f"*out = largest({w}, *blocks);"
+    name = f"largest_{weight.kind}"
+    return float(cpu.call(name, library(weight.kind), body, {"out": out}, arguments.read)[0].item())
 
 
 def norm(

@@ -30,7 +30,7 @@ DELTA = ("filter", "dt_bias", "decay", "norm")
 
 
 def scratch_floats(
-    config: BackboneConfig, width: int, rounds: bool, members: int = MEMBERS
+    config: BackboneConfig, width: int, rounding: str, members: int = MEMBERS
 ) -> dict[str, int]:
     """Where a layer works, in floats, by the names and in the order of `scratch` in `c/layer.c`.
 
@@ -51,7 +51,7 @@ def scratch_floats(
         "gate": GROUP * F,
         "up": GROUP * F,
         "scores": members * QUERY_ROWS * H // K * width,
-        "rounded": rounded_floats(widest) if rounds else 0,
+        "rounded": rounded_floats(widest, rounding),
         "wide": GROUP * max(c.delta_channels, 2 * H * E if c.gated_attention else 0),
         "gates": GROUP * max(values, H * E if c.gated_attention else 0),
         "rates": GROUP * 2 * c.delta_value_heads,
@@ -79,6 +79,11 @@ class Layer(NamedTuple):
         c = self.config
         return Weighting(c.attention_scale or c.head_dim**-0.5, c.attention_softcap, self.window)
 
+    @property
+    def rounding(self) -> str:
+        """What any of the weights takes but EXACT."""
+        return next((of for w in self.weights.values() if (of := w.rounding) != "EXACT"), "EXACT")
+
     def form(self, arguments: Arguments) -> str:
         """The C expression of the layer, whose Tensors become arguments."""
         c, experts = self.config, self.config.experts if "router" in self.weights else 0
@@ -97,7 +102,7 @@ class Layer(NamedTuple):
             "by": self.by.c,
             "is_gelu": int(c.activation == "gelu_tanh"),
             "norms_whole": int(c.qk_norm == "whole"),
-            "rounds": int(any(weight.out is not None for weight in self.weights.values())),
+            "rounds": self.rounding,
             "experts": experts,
             "used": c.experts_used,
             "normed": int(c.experts_normed),
@@ -150,8 +155,7 @@ def call_layer(
     place, kept = 1 if layer.is_recurrent else 2, own.dtype
     room, prefix_room = own.shape[place], 0 if prefix is None else prefix.shape[place]
     width = 0 if layer.is_recurrent else by.width(prefix_room + room)
-    rounds = any(weight.out is not None for weight in layer.weights.values())
-    sizes = scratch_floats(c, width, rounds)
+    sizes = scratch_floats(c, width, layer.rounding)
     *places, floats = accumulate(sizes.values(), initial=0)
     *rooms, panel = (f"scratch + {place}" for place in places)
     team = "0" if rows is None else "team_at(rows + 3)"

@@ -14,7 +14,7 @@ typedef struct {
 static WIDE void project(float *q, float *gates, const float *in, const group *of, layer w, cache own,
                          long shared, const float *cos, const float *sin, struct scratch room) {
   long D = w.D, Q = w.H * w.E, KV = w.K * w.E, E = w.E;
-  rounded *whole = (rounded *)room.rounded;
+  void *whole = room.rounded;
   float *values = room.kv + of->count * KV;
   target to[] = {{w.is_gated ? room.wide : q, w.q, w.is_gated ? 2 * Q : Q},
                  {room.kv, w.k, KV},
@@ -45,7 +45,7 @@ static WIDE void recall(float *out, const float *in, const group *of, layer w, c
                         long seen, long shared, long last, struct scratch room) {
   delta_rule d = w.delta;
   long D = w.D, C = channels_of(d), Q = d.heads * d.V;
-  rounded *whole = (rounded *)room.rounded;
+  void *whole = room.rounded;
   float *b = room.rates, *a = b + of->count * d.heads, *mixed = room.mixed;
   target to[] = {{room.wide, d.qkv, C}, {out, d.z, Q}, {b, d.b, d.heads}, {a, d.a, d.heads}};
   multiply_all((products){in, whole, 0, of->count, D, to, 4, .by = room.by});
@@ -73,10 +73,10 @@ static WIDE void recall(float *out, const float *in, const group *of, layer w, c
 // stream += what the feed-forward, or experts, make of it.
 static WIDE void feed_forward(float *stream, long rows, layer w, struct scratch room) {
   long D = w.D, F = w.F;
-  rounded *whole = (rounded *)room.rounded;
+  void *whole = room.rounded;
   const float *in = w.ffn_norm ? room.h : stream;
   if (w.ffn_norm) norm_rows(room.h, stream, w.ffn_norm, rows, D, w.eps);
-  if (w.rounds) round_rows(whole, in, 0, rows, D);
+  round_to(w.rounds, whole, in, 0, rows, D);
   if (w.experts) {
     mix_experts(in, rows, w, room);
     add(stream, room.all_experts, w.ffn_post_norm, rows, w);
@@ -85,7 +85,7 @@ static WIDE void feed_forward(float *stream, long rows, layer w, struct scratch 
   target to[] = {{room.gate, w.gate, F}, {room.up, w.up, F}};
   multiply_all((products){in, whole, 0, rows, D, to, 2, .by = room.by});
   activate(room.gate, room.up, rows * F, w.is_gelu);
-  if (w.rounds) round_rows(whole, room.gate, 0, rows, F);
+  round_to(w.rounds, whole, room.gate, 0, rows, F);
   add_product(stream, room.gate, whole, rows, w.down, F, w.ffn_post_norm, w, room.h, room.by);
 }
 
@@ -99,7 +99,7 @@ static WIDE void block(float *out, const float *x, long T, layer w, cache own, c
                        const float *sin, struct scratch room, int halves, float *queries) {
   long D = w.D, Q = w.H * w.E, last = -1;
   float *stream = room.stream, *mixed = room.mixed;
-  rounded *whole = (rounded *)room.rounded;
+  void *whole = room.rounded;
   for (long first = 0; first < count; first += GROUP) {
     group of = {.count = MIN(GROUP, count - first)};
     float *q = queries ? queries + first * Q : room.queries;
@@ -113,7 +113,7 @@ static WIDE void block(float *out, const float *x, long T, layer w, cache own, c
     const float *in = w.attn_norm ? room.h : stream;
     if (halves & PROJECTS) {
       if (w.attn_norm) norm_rows(room.h, stream, w.attn_norm, of.count, D, w.eps);
-      if (w.rounds) round_rows(whole, in, 0, of.count, D);
+      round_to(w.rounds, whole, in, 0, of.count, D);
       if (!w.delta.heads) project(q, gates, in, &of, w, own, shared, cos, sin, room);
     }
     if (!(halves & READS)) continue;
@@ -128,7 +128,7 @@ static WIDE void block(float *out, const float *x, long T, layer w, cache own, c
       if (w.is_gated) open_gates(mixed, gates, of.count * Q);
     }
     long depth = w.delta.heads ? w.delta.heads * w.delta.V : Q;
-    if (w.rounds) round_rows(whole, mixed, 0, of.count, depth);
+    round_to(w.rounds, whole, mixed, 0, of.count, depth);
     add_product(stream, mixed, whole, of.count, w.o, depth, w.attn_post_norm, w, room.h, room.by);
     feed_forward(stream, of.count, w, room);
     for (int i = 0; i < of.count; i++)

@@ -61,7 +61,7 @@ typedef struct {
   float eps, residual;
   weighting by;
   int is_gelu, norms_whole; // whether one norm is of all heads
-  int rounds;               // whether any weight takes rounded activations
+  rounding rounds;          // what any weight takes but EXACT
   long experts, used;       // feed-forwards, and through how many of them a row goes; 0: one
   int normed;               // whether the shares of those used add up to 1
   int is_gated;             // whether `q` gives each head its query, and then its gate
@@ -90,7 +90,7 @@ static WIDE void add(float *stream, float *y, const float *gain, long rows, laye
 }
 
 // The same of a product. `room` (rows, D) may be what x was made of.
-static WIDE void add_product(float *stream, const float *x, const rounded *rounded, long rows,
+static WIDE void add_product(float *stream, const float *x, const void *rounded, long rows,
                              weight of, long depth, const float *gain, layer w, float *room,
                              workers by) {
   int plain = !gain && w.residual == 1;
@@ -139,7 +139,7 @@ static WIDE void share(float *p, long size, long used, int normed) {
 // room.all_experts (rows, D) = what the experts of each row make of x, summed in their order.
 static WIDE void mix_experts(const float *x, long rows, layer w, struct scratch room) {
   long D = w.D, F = w.F;
-  rounded *whole = (rounded *)room.rounded;
+  void *whole = room.rounded;
   target router = {room.shares, w.router, w.experts};
   multiply_all((products){x, whole, 0, rows, D, &router, 1, .by = room.by});
   for (long i = 0; i < rows; i++) share(room.shares + i * w.experts, w.experts, w.used, w.normed);
@@ -150,13 +150,13 @@ static WIDE void mix_experts(const float *x, long rows, layer w, struct scratch 
     for (long i = 0; i < rows; i++)
       if (room.shares[i * w.experts + e] >= 0) at[count++] = i;
     if (!count) continue;
-    if (w.rounds) round_rows(whole, x, at, count, D);
+    round_to(w.rounds, whole, x, at, count, D);
     target into[] = {{room.gate, from_row(w.gate, e * F, D), F},
                      {room.up, from_row(w.up, e * F, D), F}};
     multiply_all((products){x, whole, at, count, D, into, 2, .by = room.by});
     for (long i = 0; i < count; i++)
       activate(room.gate + at[i] * F, room.up + at[i] * F, F, w.is_gelu);
-    if (w.rounds) round_rows(whole, room.gate, at, count, F);
+    round_to(w.rounds, whole, room.gate, at, count, F);
     target out_of = {room.expert, from_row(w.down, e * D, F), D};
     multiply_all((products){room.gate, whole, at, count, F, &out_of, 1, .by = room.by});
     for (long i = 0; i < count; i++)

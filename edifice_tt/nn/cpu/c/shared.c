@@ -12,11 +12,22 @@ typedef struct {
   long columns;
 } target;
 
+// What a product takes of x: as it is, or rounded as `int8.c` or `halves.c` do.
+typedef enum { EXACT, TO_INT8, TO_HALVES } rounding;
+
+static WIDE void round_to(rounding by, void *to, const float *x, const int *at, long rows,
+                          long depth) {
+  if (by == TO_INT8) round_rows(to, x, at, rows, depth);
+#if HAS_HALVES
+  if (by == TO_HALVES) narrow_rows(to, x, at, rows, depth);
+#endif
+}
+
 // Some products of the same rows of x, of all or those that `at` lists: `rounded` are these where a
 // weight takes rounded activations.
 typedef struct {
   const float *x;
-  const rounded *rounded;
+  const void *rounded;
   const int *at;
   long rows, depth;
   const target *targets;
@@ -37,6 +48,10 @@ static WIDE void multiply_part(const void *of, long part, long member) {
   float *panel = p->by.panel + member * MOST_COLUMNS * p->by.deepest;
   if (t->w.kind < FIRST_GROUPED)
     product(t->out, p->x, p->at, p->rows, t->w, t->columns, some, p->depth, panel, p->add);
+#if HAS_HALVES
+  else if (t->w.kind > FIRST_AS_HALVES)
+    product_halves(t->out, p->rounded, p->at, p->rows, t->w, t->columns, some, p->depth, panel, p->add);
+#endif
   else
     product_int8(t->out, p->rounded, p->at, p->rows, t->w, t->columns, some, p->depth, panel, p->add);
 }
@@ -55,15 +70,15 @@ static WIDE void multiply_all(products p) {
 }
 
 // The whole of a layer: any number of rows, rounded on the way.
-static WIDE void linear_int8(target to, const float *x, const int *at, long rows, long depth,
-                             workers by, rounded *room) {
+static WIDE void linear_rounded(target to, const float *x, const int *at, long rows, long depth,
+                                workers by, rounding how, void *room) {
   float *out = to.out;
   for (long first = 0; first < rows; first += GROUP) {
     const float *from = at ? x : x + first * depth;
     const int *some = at ? at + first : 0;
     long group = MIN(GROUP, rows - first);
     to.out = at ? out : out + first * to.columns;
-    round_rows(room, from, some, group, depth);
+    round_to(how, room, from, some, group, depth);
     multiply_all((products){from, room, some, group, depth, &to, 1, .by = by});
   }
 }

@@ -2,13 +2,14 @@
 // in whole numbers 16 rows at a time.
 //
 // Made from `nn/formats` and put before this room, of the formats that a kernel reads: `kind`, which is
-// F32, then each format, then each that is grouped; and
+// F32, then each format, then each that is grouped, then each as halves; and
 //   FORMATS(f): f(NAME, bytes of a block, weights of a block) for each format, which is one of
 //   NUMBERS(f): the same for those that are nothing but numbers, with SIXTEEN_NAME;
 //   WHOLE_NUMBERS(f): f(NAME, as `grouping`) for those whose weights are whole numbers, with
 //   NUMBER_NAME, SCALE_NAME and MINIMUM_NAME;
 //   NIBBLES(f): the same for those whose four bits, INDEX_NAME, choose one of VALUES_NAME;
-//   GROUPED(f): f(NAME, as `grouping`) for each grouped.
+//   GROUPED(f): f(NAME, as `grouping`) for each grouped;
+//   AS_HALVES(f): as FORMATS, for each of which `halves.c` takes the products, and HAS_HALVES.
 //
 // All but the values read the 16 weights number `s` of a block. Here they read a block of one row,
 // from p on; there is a number for each of 16 weights, and where scales are read `s` are the first of
@@ -140,7 +141,9 @@ typedef struct {
 
 #define SIZE(name, bytes, weights) [name] = {bytes, weights},
 #define GROUPED_SIZE(name, bytes, weights, ...) [name##_grouped] = {bytes, weights},
-static const block_size block_of[] = {[F32] = {4, 1}, FORMATS(SIZE) GROUPED(GROUPED_SIZE)};
+#define HALVES_SIZE(name, bytes, weights) [name##_as_halves] = {bytes, weights},
+static const block_size block_of[] = {[F32] = {4, 1}, FORMATS(SIZE) GROUPED(GROUPED_SIZE)
+                                      AS_HALVES(HALVES_SIZE)};
 
 // Where a row begins. Rows of floats need be no multiple of a block.
 static inline const unsigned char *row_of(weight w, long row, long depth) {
@@ -197,7 +200,13 @@ static WIDE void unpack_row(float *y, weight w, long row, long depth) {
     unpack_grouped(y, w, row, depth, (grouping){__VA_ARGS__}, unpack_##name); \
     return;
     GROUPED(UNPACK_GROUPED)
-  case FIRST_GROUPED: return;
+#define UNPACK_ALIKE(name, bytes, weights) \
+  case name##_as_halves: \
+    for (; y < end; y += weights, q += bytes) unpack_##name(y, q); \
+    return;
+    AS_HALVES(UNPACK_ALIKE)
+  case FIRST_GROUPED:
+  case FIRST_AS_HALVES: return;
   }
 }
 
