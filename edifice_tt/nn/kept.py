@@ -1,0 +1,48 @@
+"""What keys and values are kept as, and the formula of each. Knows no device and no cache."""
+
+import numpy as np
+from tinygrad import Tensor, dtypes
+from tinygrad.dtype import DType
+
+KV_DTYPES = ("float32", "float16", "int8")  # of keys and values; all that is reckoned stays float32
+SCALED = 32  # numbers of a head that have one scale; in cpu/c/kept.c
+
+
+def kept_size(E: int, kv_dtype: str) -> int:
+    """How many numbers of that dtype a head of E numbers takes.
+
+    As int8 a scale for each 32 of them follows, the upper half of a float32.
+
+    >>> kept_size(64, "float16"), kept_size(64, "int8")
+    (64, 68)
+    """
+    return E + 2 * -(-E // SCALED) if kv_dtype == "int8" else E
+
+
+def kept_bytes(E: int, kv_dtype: str) -> int:
+    return kept_size(E, kv_dtype) * np.dtype(kv_dtype).itemsize
+
+
+def narrow(x: Tensor, kept: DType) -> Tensor:
+    """Heads (..., E) as they are kept: (..., E), or of int8 (..., E and 2 for each scale)."""
+    if kept != dtypes.int8:
+        return x.cast(kept)
+    E, count = int(x.shape[-1]), -(-int(x.shape[-1]) // SCALED)
+    parts = x.float().pad((*[None] * (x.ndim - 1), (0, count * SCALED - E)))
+    parts = parts.unflatten(-1, (count, SCALED))
+    # Rounded up, so that nothing is beyond 127 times it.
+    bits = ((parts.abs().max(-1) / 127).bitcast(dtypes.uint32) + 0xFFFF) >> 16
+    scale = (bits << 16).bitcast(dtypes.float32)
+    inverse = (scale > 1e-30).where(1 / scale, 0)
+    whole = (parts * inverse.unsqueeze(-1)).round().cast(dtypes.int8).flatten(-2)[..., :E]
+    octets = Tensor.stack(bits & 0xFF, bits >> 8, dim=-1).flatten(-2).cast(dtypes.uint8)
+    return whole.cat(octets.bitcast(dtypes.int8), dim=-1)
+
+
+def widen(kept: Tensor, E: int) -> Tensor:
+    """What kept heads stand for: float32 (..., E), or halves as they are."""
+    if kept.dtype != dtypes.int8:
+        return kept
+    octets = kept[..., E:].bitcast(dtypes.uint8).cast(dtypes.uint32)
+    scale = (octets[..., 0::2] << 16 | octets[..., 1::2] << 24).bitcast(dtypes.float32)
+    return kept[..., :E].float() * scale.repeat_interleave(SCALED, -1)[..., :E]
