@@ -152,8 +152,7 @@ def _advise(lm: CausalLM, task: Sampling, device: str, available: int) -> str:
     wide = sum(w.nbytes() // 2 for w in get_parameters(lm) if w.dtype == dtypes.float32)
     if wide and fits(saved=wide):
         ways.append("dtype=float16")
-    narrower = KV_DTYPES[KV_DTYPES.index(kv_dtype_of(lm)) + 1 :]
-    narrower = [kept for kept in narrower if in_memory(device) or kept != "int8"]
+    narrower = KV_DTYPES[KV_DTYPES.index(kv_dtype_of(lm)) + 1 : 3 if in_memory(device) else 2]
     ways += [f"kv_dtype={kept}" for kept in narrower if fits(kv_dtype=kept)][:1]
     if task.prompt_size > ROOM and fits(prompt_size=ROOM):
         ways.append("a shorter prompt")

@@ -5,7 +5,8 @@ from tinygrad import Tensor, dtypes
 from tinygrad.dtype import DType
 
 KV_DTYPES = ("float32", "float16", "int8")  # of keys and values; all that is reckoned stays float32
-SCALED = 32  # numbers of a head that have one scale; in cpu/c/kept.c
+SCALED = 32  # numbers that have one scale; in cpu/c/kept.c
+NEGLIGIBLE = 1e-30  # a scale below it makes zeros
 
 
 def kept_size(E: int, kv_dtype: str) -> int:
@@ -23,18 +24,32 @@ def kept_bytes(E: int, kv_dtype: str) -> int:
     return kept_size(E, kv_dtype) * np.dtype(kv_dtype).itemsize
 
 
+def rounded(x: Tensor) -> Tensor:
+    """Queries or activations in 8 bits, as floats: 32 of the last axis have one scale."""
+    parts, size = _parts(x), x.shape[-1]
+    most = parts.abs().max(-1, keepdim=True)
+    inverse = (most > NEGLIGIBLE).where(127 / most, 0)
+    return ((parts * inverse).round() * (most / 127)).flatten(-2)[..., :size]
+
+
+def _parts(x: Tensor) -> Tensor:
+    """(..., size) -> (..., parts, SCALED), filled up with zeros."""
+    count = -(-int(x.shape[-1]) // SCALED)
+    padding = (0, count * SCALED - int(x.shape[-1]))
+    return x.float().pad((*[None] * (x.ndim - 1), padding)).unflatten(-1, (count, SCALED))
+
+
 def narrow(x: Tensor, kept: DType) -> Tensor:
     """Heads (..., E) as they are kept: (..., E), or of int8 (..., E and 2 for each scale)."""
     if kept != dtypes.int8:
         return x.cast(kept)
-    E, count = int(x.shape[-1]), -(-int(x.shape[-1]) // SCALED)
-    parts = x.float().pad((*[None] * (x.ndim - 1), (0, count * SCALED - E)))
-    parts = parts.unflatten(-1, (count, SCALED))
+    parts = _parts(x)
     # Rounded up, so that nothing is beyond 127 times it.
     bits = ((parts.abs().max(-1) / 127).bitcast(dtypes.uint32) + 0xFFFF) >> 16
     scale = (bits << 16).bitcast(dtypes.float32)
-    inverse = (scale > 1e-30).where(1 / scale, 0)
-    whole = (parts * inverse.unsqueeze(-1)).round().cast(dtypes.int8).flatten(-2)[..., :E]
+    inverse = (scale > NEGLIGIBLE).where(1 / scale, 0)
+    whole = (parts * inverse.unsqueeze(-1)).round().cast(dtypes.int8)
+    whole = whole.flatten(-2)[..., : x.shape[-1]]
     octets = Tensor.stack(bits & 0xFF, bits >> 8, dim=-1).flatten(-2).cast(dtypes.uint8)
     return whole.cat(octets.bitcast(dtypes.int8), dim=-1)
 

@@ -15,7 +15,7 @@ from edifice_tt.nn.config import Activation
 from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.cpu import kernels
 from edifice_tt.nn.cpu.kernels import Weighting
-from edifice_tt.nn.kept import widen
+from edifice_tt.nn.kept import rounded, widen
 
 
 class Memory(NamedTuple):
@@ -159,6 +159,8 @@ def attention_formula(q: Tensor, memories: Sequence[Memory], by: Weighting | Non
     B, T, H, E = q.shape
     K = memories[0].kv.shape[3]
     by = by or Weighting(E**-0.5)
+    if memories[0].kv.dtype == dtypes.int8:
+        q = rounded(q)  # keys of 8 bits meet queries of 8 bits
     grouped = q.reshape(B, T, K, H // K, E).permute(0, 2, 3, 1, 4) * by.scale  # (B, K, H/K, T, E)
     # Behind a memory, the next begins at the position that its last one stands before.
     starts = [0, *(memory.seen[-1:] for memory in memories[:-1])]

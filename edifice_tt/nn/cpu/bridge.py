@@ -52,7 +52,9 @@ def keeps(q: Tensor, *memories: Tensor) -> bool:
     kept = {memory.dtype for memory in memories}
     alike = all(memory.device == q.device for memory in memories)
     fixed = all(isinstance(size, int) and size for memory in memories for size in memory.shape)
-    return alike and fixed and len(kept) == 1 and kept <= _KEPT
+    # The last keys of 8 bits are read to beyond their end, in the room of the values.
+    roomy = all(memory.numel() >= 32 for memory in memories)
+    return alike and fixed and roomy and len(kept) == 1 and kept <= _KEPT
 
 
 def _is_of_halves(weight: Tensor) -> bool:

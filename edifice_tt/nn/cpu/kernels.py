@@ -25,7 +25,7 @@ HEADER = 5  # numbers of `rows` (see `KVCache`) before those that it lists
 ROUNDED_BYTES = 48  # of 32 activations; in c/int8.c
 C_ROOMS = (
     *("vectors", "team", "weights", "products", "int8", "shared"),
-    *("kept", "attention", "delta", "layer", "block"),
+    *("kept", "scores", "attention", "delta", "layer", "block"),
 )
 
 

@@ -21,7 +21,7 @@ from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.cpu import kernels
 from edifice_tt.nn.formats import FORMATS
-from edifice_tt.nn.kept import kept_size, narrow, widen
+from edifice_tt.nn.kept import kept_size, narrow, rounded, widen
 from edifice_tt.nn.ops import Memory
 from edifice_tt.nn.stored import blocks as quantized
 
@@ -104,13 +104,20 @@ def rounded_memories(both, kept=dtypes.float16):
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", [dtypes.float16, dtypes.int8])
 @pytest.mark.parametrize("size", [22, 64])
-def test_what_is_kept_has_the_bits_of_the_floats_that_it_stands_for(rng, size, kept):
-    """Of 70 positions, which are more than become floats at a time, and of 4."""
+def test_what_is_kept_is_read_as_the_floats_that_it_stands_for(rng, size, kept):
+    """Of 70 positions, which are more than become floats at a time, and of 4.
+
+    Halves to the bit; keys of 8 bits meet rounded queries, and their sums are exact.
+    """
     q = Tensor(normal(rng, 3, 3, 4, size))
     shared = Memory(Tensor(normal(rng, 2, 1, 71, 2, size)), Tensor(np.array([70], dtype=np.int32)))
     stored, as_floats = rounded_memories([shared, memories(rng, 3, size)[1]], kept)
     found = ops.attention(q, stored).numpy()
-    assert (found == ops.attention(q, as_floats).numpy()).all()
+    if kept == dtypes.float16:
+        assert (found == ops.attention(q, as_floats).numpy()).all()
+    else:
+        exact = ops.attention(rounded(q), as_floats).numpy()
+        assert found == pytest.approx(exact, abs=1e-6)
     assert found == pytest.approx(ops.attention_formula(q, stored).numpy(), abs=1e-6)
 
 
@@ -126,6 +133,10 @@ def test_what_is_kept_has_the_bits_of_the_floats_that_it_stands_for(rng, size, k
         ),
         (dtypes.float16, "mix_of(out, p + s, width", "mix_of(out, p, width"),
         (dtypes.int8, "head + size + k / SCALED * 2", "head + size"),
+        (dtypes.int8, "scales[b + 2 * i + 1] =", "scales[b + 2 * i + 1] = scales[b] +"),
+        (dtypes.int8, "MIN(4 * n + i, last)", "MIN(4 * i + n, last)"),
+        (dtypes.int8, "+= (CONVERT(s[r]) - OFFSET", "+= (CONVERT(s[r]) - OFFSET / 2"),
+        (dtypes.int8, "MIN(8 * b + 8, (E + 15) / 16 * 4)", "8 * b + 4"),
         (dtypes.int8, "low * stride + g * of_head", "low * stride + g * E"),
     ],
 )

@@ -72,6 +72,10 @@ static WIDE void narrow(kept *out, const float *from, long size) {
 #define KEPT(E) (E)
 typedef float kept;
 
+static inline WIDE void widen(float *out, const kept *from, long size) {
+  for (long k = 0; k < size; k++) out[k] = from[k];
+}
+
 static inline WIDE void narrow(kept *out, const float *from, long size) {
   for (long k = 0; k < size; k++) out[k] = from[k];
 }
