@@ -43,7 +43,7 @@ def add_kv_dtype(command: Group) -> None:
         "--kv-dtype",
         metavar="KIND",
         help="keep keys and values as float32, float16 (half the memory of a text) or, on a CPU, "
-        "int8 (a quarter; default: float32 on a CPU, float16 on a GPU)",
+        "int8 (about a quarter; default: float32 on a CPU, float16 on a GPU)",
     )
 
 
