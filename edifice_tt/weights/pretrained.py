@@ -72,6 +72,7 @@ def load_pretrained(
         check_head(scorer)
     named = _find(model)
     opened = open_device(device)
+    check_kv_dtype(kv_dtype, opened)
     path, name = _located(model, named)
     # Our own formats first; a plugin sees only the path, and the first that knows it answers.
     lm: CausalLM | None
