@@ -122,6 +122,20 @@ def test_what_is_kept_is_read_as_the_floats_that_it_stands_for(rng, size, kept):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kept", [dtypes.float32, dtypes.float16, dtypes.int8])
+def test_a_query_has_the_same_bits_alone_and_among_many_that_read_a_copy(rng, kept):
+    """Keys of 2048 bytes a position, which as floats are copied for eight queries and more."""
+    q, kv = normal(rng, 1, 9, 8, 64), narrow(Tensor(normal(rng, 2, 1, 50, 8, 64)), kept).realize()
+    seen = np.arange(40, 49, dtype=np.int32)
+    together = ops.attention(Tensor(q), [Memory(kv, Tensor(seen))]).numpy()
+    for t in (0, 5, 8):
+        own = Memory(kv, Tensor(seen[t : t + 1]))
+        assert (
+            ops.attention(Tensor(q[:, t : t + 1]), [own]).numpy() == together[:, t : t + 1]
+        ).all()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kept", "right", "wrong"),
     [
