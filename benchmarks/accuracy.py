@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 REFERENCES = ROOT / "tests" / "references" / "smollm2_visible"
 PIECE, PIECES = 256, 8  # tokens of a piece of prose, and how many
 LLAMA = "llama_cpp_lm"
-KEPT = "float16 keys and values"
+KEPT = ("float16", "int8")
 
 
 def main() -> None:
@@ -36,8 +36,6 @@ def main() -> None:
     if computes_halves(exact.model.device):
         ways["float16"] = et.jit(load_endless("float16"))
     peers = start_peers(options.peers, [LLAMA])
-    for peer in peers.values():
-        peer("load", gguf=model_file(), threads=options.threads, rows=1, prompt=PIECE, new=1)
     texts = {
         "references": references(),
         "prose": prose(exact.model, 1 if options.quick else PIECES),
@@ -50,10 +48,13 @@ def main() -> None:
                 logprobs(lm(Tensor([ids])).logits.numpy()[0]) for lm in (exact, *ways.values())
             )
             theirs = {f"edifice_tt {way}": of for way, of in zip(ways, rounded, strict=True)}
-            for name_of, lm in ((KEPT, exact.model), (f"int8, {KEPT}", int8.model)):
-                theirs[f"edifice_tt {name_of}"] = logprobs(kept_logits(lm, ids))
-            if LLAMA in peers:
-                theirs[PEERS[LLAMA]] = logprobs(llama_logits(peers[LLAMA], ids))
+            for kept in KEPT:
+                for activations, lm in (("", exact.model), ("int8, ", int8.model)):
+                    subject = f"edifice_tt {activations}{kept} keys and values"
+                    theirs[subject] = logprobs(kept_logits(lm, ids, kept))
+            for kept in ("F16", "Q8_0") if LLAMA in peers else ():
+                subject = f"{PEERS[LLAMA]}, {kept} keys and values"
+                theirs[subject] = logprobs(llama_logits(peers[LLAMA], ids, kept, options.threads))
             for subject, other in theirs.items():
                 subjects.setdefault(subject, []).append(differences(ids, ours, other))
         found[name] = {subject: summary(parts) for subject, parts in subjects.items()}
@@ -82,14 +83,15 @@ def prose(lm: Any, pieces: int) -> list[list[int]]:
     return [ids[i * PIECE : (i + 1) * PIECE] for i in range(pieces)]
 
 
-def kept_logits(lm: Any, ids: list[int]) -> np.ndarray:
-    """The logits behind each token, which reads what was kept of those before it in 16 bits."""
-    cache = KVCache.empty(lm.config.backbone, 1, len(ids), lm.device, "float16")
+def kept_logits(lm: Any, ids: list[int], kept: str) -> np.ndarray:
+    """The logits behind each token, which reads what was kept of those before it."""
+    cache = KVCache.empty(lm.config.backbone, 1, len(ids), lm.device, kept)
     logits: np.ndarray = lm.logits(lm.read(Tensor([ids]), cache)).numpy()[0]
     return logits
 
 
-def llama_logits(peer: Any, ids: list[int]) -> np.ndarray:
+def llama_logits(peer: Any, ids: list[int], kept: str, threads: int) -> np.ndarray:
+    peer("load", gguf=model_file(), threads=threads, rows=1, prompt=PIECE, new=1, kept=kept)
     with TemporaryDirectory() as folder:
         peer("logits", ids=ids, path=f"{folder}/logits.npy")
         return np.load(f"{folder}/logits.npy")

@@ -20,11 +20,20 @@ _open: dict[str, Any] = {}
 def _say_nothing(level: int, text: bytes, data: ctypes.c_void_p) -> None: ...
 
 
-def load(gguf: str, threads: int, rows: int, prompt: int, new: int, shared: bool = True) -> None:
+def load(
+    gguf: str,
+    threads: int,
+    rows: int,
+    prompt: int,
+    new: int,
+    shared: bool = True,
+    kept: str = "F16",
+) -> None:
     """Room for `rows` sequences of `prompt` and `new` tokens.
 
     With `shared` all sequences live in one pool of cells, the prompt once; without, each has cells
-    and a copy of the prompt of its own, which can be faster.
+    and a copy of the prompt of its own, which can be faster. Keys and values are `kept` as a type
+    of ggml.
     """
     llama_cpp.llama_log_set(_say_nothing, ctypes.c_void_p(0))
     if "model" not in _open:
@@ -39,6 +48,7 @@ def load(gguf: str, threads: int, rows: int, prompt: int, new: int, shared: bool
     settings.n_ctx = prompt + rows * new if shared else rows * (prompt + new)
     settings.n_batch = settings.n_ubatch = max(512, rows)
     settings.n_seq_max = rows
+    settings.type_k = settings.type_v = getattr(llama_cpp, f"GGML_TYPE_{kept}")
     settings.n_threads = settings.n_threads_batch = threads
     _open["context"] = llama_cpp.llama_init_from_model(_open["model"], settings)
     if not _open["context"]:

@@ -63,6 +63,6 @@ _NAMES: dict[str, Callable[[], Iterable[str]]] = {
     "confidence": lambda: CONFIDENCES,
     "activations": lambda: ("float32", "float16", "int8"),
     "dtype": lambda: ("float32", "float16", "bfloat16"),
-    "kv_dtype": lambda: ("float32", "float16"),
+    "kv_dtype": lambda: ("float32", "float16", "int8"),
     "reduce": lambda: ("last", "min", "max", "mean", "product"),
 }

@@ -42,8 +42,8 @@ def add_kv_dtype(command: Group) -> None:
     command.add_argument(
         "--kv-dtype",
         metavar="KIND",
-        help="keep keys and values as float32 or float16, half the memory of a text (default: "
-        "float32 on a CPU, float16 on a GPU)",
+        help="keep keys and values as float32, float16 (half the memory of a text) or, on a CPU, "
+        "int8 (about a quarter; default: float32 on a CPU, float16 on a GPU)",
     )
 
 

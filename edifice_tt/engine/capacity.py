@@ -1,10 +1,10 @@
 """Estimates how much memory sampling needs, before it begins. Knows sizes; runs nothing.
 
 A token costs `2 * L * K * E` numbers of keys and values: once for the prompt, once per row for
-answers. They are of 4 bytes, or 2 in float16. A recurrent layer has a state in their place, of one
-size for all lengths. The decoder rounds rows and tokens up to powers of two. On a GPU that memory
-is allocated at once; on a CPU only pages that are written count. Existing buffers are not counted
-again.
+answers. They are of 4 bytes, 2 in float16, or 1 in int8 and scales. A recurrent layer has a state
+in their place, of one size for all lengths. The decoder rounds rows and tokens up to powers of two.
+On a GPU that memory is allocated at once; on a CPU only pages that are written count. Existing
+buffers are not counted again.
 """
 
 import math
@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from tinygrad import dtypes
 from tinygrad.nn.state import get_parameters
 
@@ -23,9 +22,10 @@ from edifice_tt.engine.workspace import spare_decoder
 from edifice_tt.machine.memory import available_bytes, check_buffer, check_room
 from edifice_tt.machine.toolchain import devices_beside
 from edifice_tt.nn.buffers import in_memory
-from edifice_tt.nn.cache import KV_DTYPES, kv_dtype_of
+from edifice_tt.nn.cache import kv_dtype_of
 from edifice_tt.nn.cpu.kernels import MEMBERS
 from edifice_tt.nn.cpu.layer import scratch_floats
+from edifice_tt.nn.kept import KV_DTYPES
 
 FLOAT = 4  # bytes; sums are float32, whatever weights, keys and values are
 
@@ -65,7 +65,7 @@ def check_capacity(
     """Raise `EdificeError` when sampling is known to need more memory than is free.
 
     `prompt` and `tokens` are the numbers of tokens of the prompt and, at most, of an answer. The
-    error names what would fit: a smaller batch, shorter answers, or 16 bits a number.
+    error names what would fit: a smaller batch, shorter answers, or fewer bits a number.
     """
     task = Sampling(prompt, n, tokens, batch_size, tuple(devices_for(lm, devices, n, prompt)))
     needed = needed_bytes(lm, task)
@@ -117,15 +117,15 @@ def _cached(device: str, rows: int, tokens: int) -> tuple[int, int]:
 
 def _layer_bytes(lm: CausalLM, device: str, rows: int, tokens: int) -> int:
     """The bytes of the keys and values of a layer, which are one buffer."""
-    size = lm.config.num_kv_heads * lm.config.backbone.head_dim
-    return 2 * math.prod(_cached(device, rows, tokens)) * size * np.dtype(kv_dtype_of(lm)).itemsize
+    size = lm.config.num_kv_heads * kept_bytes(lm.config.backbone.head_dim, kv_dtype_of(lm))
+    return 2 * math.prod(_cached(device, rows, tokens)) * size
 
 
 def cache_bytes(
     config: CausalLMConfig, rows: int, tokens: int, kv_dtype: str = KV_DTYPES[0]
 ) -> int:
     """Keys and values of every token, and the states of every row."""
-    return config.backbone.cache_bytes(rows, tokens, np.dtype(kv_dtype).itemsize)
+    return config.backbone.cache_bytes(rows, tokens, kv_dtype)
 
 
 def workspace_bytes(config: CausalLMConfig, device: str, rows: int, span: int) -> int:
@@ -166,8 +166,8 @@ def _advise(lm: CausalLM, task: Sampling, device: str, available: int) -> str:
     wide = sum(w.nbytes() // 2 for w in get_parameters(lm) if w.dtype == dtypes.float32)
     if wide and fits(saved=wide):
         ways.append("dtype=float16")
-    if kv_dtype_of(lm) != "float16" and fits(kv_dtype="float16"):
-        ways.append("kv_dtype=float16")
+    narrower = KV_DTYPES[KV_DTYPES.index(kv_dtype_of(lm)) + 1 : 3 if in_memory(device) else 2]
+    ways += [f"kv_dtype={kept}" for kept in narrower if fits(kv_dtype=kept)][:1]
     if task.prompt_size > ROOM and fits(prompt_size=ROOM):
         ways.append("a shorter prompt")
     *most, last = ways or ["a smaller model, or a device with more memory"]

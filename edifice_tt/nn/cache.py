@@ -11,20 +11,20 @@ from edifice_tt.nn.buffers import in_memory, view, wrap, zeros
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu.kernels import HEADER
 from edifice_tt.nn.gpu.bridge import dialect_of
+from edifice_tt.nn.kept import KV_DTYPES, kept_size, narrow
 from edifice_tt.nn.ops import Memory
 from edifice_tt.nn.stored.halves import choose_dtype, supported_dtypes
 
-KV_DTYPES = ("float32", "float16")  # of keys and values; all that is reckoned stays float32
-LARGEST_HALF = 65504.0
 STATES = 2  # dimensions of a recurrent layer's buffer, (B, numbers)
 
 
 class Layers(tuple[Tensor, ...]):
     """The buffers of a cache, one per layer. Equal to nothing but itself.
 
-    A layer with attention has its keys and values (2, B, S, K, E), in one of `KV_DTYPES`. A
-    recurrent one has the float32 states (B, numbers) behind the last token that was read.
-    So a step that was linked to these buffers is found by them alone, and keeps them alive.
+    A layer with attention has its keys and values (2, B, S, K, E), in one of `KV_DTYPES`; of
+    int8 the last axis holds the scales as well. A recurrent one has the float32 states (B, numbers)
+    behind the last token that was read. So a step that was linked to these buffers is found by them
+    alone, and keeps them alive.
     """
 
     __slots__ = ()
@@ -66,9 +66,10 @@ class KVCache:
         device: str,
         kv_dtype: str = KV_DTYPES[0],
     ) -> "KVCache":
-        attended = (2, batch, capacity, config.num_kv_heads, config.head_dim)
+        check_kv_dtype(kv_dtype, device)
+        size = kept_size(config.head_dim, kv_dtype)
+        attended = (2, batch, capacity, config.num_kv_heads, size)
         states = (batch, config.state_size)
-        check_kv_dtype(kv_dtype)
         # Zeros, not empty: a masked position still multiplies its value by a weight of 0. In memory
         # they take none until they are written to.
         arrays = [
@@ -119,14 +120,12 @@ class KVCache:
         """
         buffer = self.layers[layer]
         window = buffer[:, :, self.length : self.length + kv.shape[2]]
-        if buffer.dtype == dtypes.float16:  # as the kernels: beyond the largest half, that
-            kv = (kv > LARGEST_HALF).where(LARGEST_HALF, kv)
-            kv = (kv < -LARGEST_HALF).where(-LARGEST_HALF, kv)
+        kv = narrow(kv, buffer.dtype)
         if wanted is not None:
-            kv = wanted.reshape(1, *wanted.shape, 1, 1).where(kv.cast(buffer.dtype), window)
+            kv = wanted.reshape(1, *wanted.shape, 1, 1).where(kv, window)
         # The supported way to write in place inside a captured graph: whatever reads `own` is
         # ordered after the store.
-        own = Tensor(buffer.uop.after(window.uop.store(kv.cast(buffer.dtype).uop)))
+        own = Tensor(buffer.uop.after(window.uop.store(kv.uop)))
         buffers = [own] if self.prefix is None else [self.prefix.layers[layer], own]
         return [Memory(kv, count) for kv, count in zip(buffers, seen, strict=True)]
 
@@ -173,18 +172,25 @@ class KVCache:
         return (listed.unsqueeze(0) == places.unsqueeze(1)).any(1).reshape(self.batch, tokens)
 
 
-def check_kv_dtype(kv_dtype: str | None) -> None:
-    """Raise `ValueError` unless it is None or one of `KV_DTYPES`."""
+def check_kv_dtype(kv_dtype: str | None, device: str = "CPU") -> None:
+    """Raise `ValueError` unless it is None or one of `KV_DTYPES` that the device keeps."""
     if kv_dtype is not None and kv_dtype not in KV_DTYPES:
-        raise ValueError(f"kv_dtype={kv_dtype!r} must be 'float32' or 'float16'")
+        raise ValueError(f"kv_dtype={kv_dtype!r} must be 'float32', 'float16' or 'int8'")
+    if kv_dtype == "int8" and not in_memory(device):
+        raise ValueError(
+            f"kv_dtype='int8' needs tinygrad's CPU device, given {device}; use kv_dtype='float16' "
+            "or device='CPU'"
+        )
 
 
 def choose_kv_dtype(kv_dtype: str | None, device: str) -> str:
     """The dtype asked for, as `choose_dtype`; by default float16 on a GPU with a dialect here."""
-    check_kv_dtype(kv_dtype)
+    check_kv_dtype(kv_dtype, device)
     if kv_dtype is None:
         halves = dialect_of(device) is not None and "float16" in supported_dtypes(device)
         return "float16" if halves else "float32"
+    if kv_dtype == "int8":
+        return kv_dtype
     return choose_dtype(kv_dtype, device, "keys and values") or "float32"
 
 

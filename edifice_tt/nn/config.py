@@ -13,6 +13,7 @@ from edifice_tt.contract.options import (
     check_size,
     whole,
 )
+from edifice_tt.nn.kept import KV_DTYPES, kept_bytes
 
 Norms = Literal["before", "after", "both"]
 QKNorm = Literal["none", "head", "whole"]
@@ -271,11 +272,12 @@ class BackboneConfig(LayerOptions):
             + (2 * heads + self.delta_value_size)
         )
 
-    def cache_bytes(self, rows: int, tokens: int, of_number: int = 4) -> int:
-        """What is kept of so many texts; keys and values are numbers of so many bytes."""
+    def cache_bytes(self, rows: int, tokens: int, kv_dtype: str = KV_DTYPES[0]) -> int:
+        """The bytes of what is kept of so many texts, with keys and values of that dtype."""
         recurrent = len(self.recurrent_layers)
-        of_token = 2 * (self.num_layers - recurrent) * self.num_kv_heads * self.head_dim
-        return rows * (of_number * of_token * tokens + 4 * recurrent * self.state_size)
+        of_token = 2 * (self.num_layers - recurrent) * self.num_kv_heads
+        of_token *= kept_bytes(self.head_dim, kv_dtype)
+        return rows * (of_token * tokens + 4 * recurrent * self.state_size)
 
 
 def _either(values: list[int]) -> str:

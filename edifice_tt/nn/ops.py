@@ -15,12 +15,13 @@ from edifice_tt.nn.config import Activation
 from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.cpu import kernels
 from edifice_tt.nn.cpu.kernels import Weighting
+from edifice_tt.nn.kept import rounded, widen
 
 
 class Memory(NamedTuple):
     """Keys and values to attend to, and how many of them, from the first, each query may see."""
 
-    kv: Tensor  # keys and values (2, B or 1, S, K, E)
+    kv: Tensor  # keys and values (2, B or 1, S, K, E), as they are kept
     seen: Tensor  # int32 (T,), never fewer from one query to the next; or (1,), the same for all
 
 
@@ -158,13 +159,15 @@ def attention_formula(q: Tensor, memories: Sequence[Memory], by: Weighting | Non
     B, T, H, E = q.shape
     K = memories[0].kv.shape[3]
     by = by or Weighting(E**-0.5)
+    if memories[0].kv.dtype == dtypes.int8:
+        q = rounded(q)  # keys of 8 bits meet queries of 8 bits
     grouped = q.reshape(B, T, K, H // K, E).permute(0, 2, 3, 1, 4) * by.scale  # (B, K, H/K, T, E)
     # Behind a memory, the next begins at the position that its last one stands before.
     starts = [0, *(memory.seen[-1:] for memory in memories[:-1])]
     newest = memories[-1].seen + starts[-1] - 1  # the position of each query, (T,) or (1,)
     scores, values = [], []
     for memory, start in zip(memories, starts, strict=True):
-        kv = memory.kv.cast(q.dtype)  # a cache may be wider
+        kv = widen(memory.kv, E).cast(q.dtype)  # a cache may be wider
         k, v = kv.permute(0, 1, 3, 2, 4).unsqueeze(3)  # each (B or 1, K, 1, S, E)
         at = Tensor.arange(k.shape[-2])
         visible = at < memory.seen.unsqueeze(1)  # (T or 1, S)

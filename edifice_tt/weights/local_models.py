@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edifice_tt.architectures.causal_lm import CausalLMConfig
 from edifice_tt.contract.errors import EdificeError, ToolchainError, reading
 from edifice_tt.contract.shown import Shown, Table
@@ -97,7 +95,7 @@ def _look(
         path = locate()
         size = sum(one.stat().st_size for one in _files(path))
         family, config, stored = _describe(path, *on)
-        kept = np.dtype(choose_kv_dtype(None, on[0])).itemsize
+        kept = choose_kv_dtype(None, on[0])
         memory = stored + config.backbone.cache_bytes(1, catalog.CONTEXT, kept)
     except Exception as error:  # one that is broken hides no other
         problem = one_line(error).removeprefix(f"{path}: ")

@@ -55,9 +55,9 @@ def load_pretrained(
     float32 and slower than with int8; one row gains nothing. For GGUF files whose weights are at
     most 64.
 
-    `kv_dtype` (`float32` or `float16`) is what keys and values are kept as. By default it is
-    float32 on CPU, and float16 on CL, METAL, CUDA and NV: half the memory of a text. Sums, and the
-    states of recurrent layers, stay float32. Pools say it, too.
+    `kv_dtype` (`float32`, `float16` or, on a CPU, `int8`) is what keys and values are kept as. By
+    default it is float32 on CPU, and float16 on CL, METAL, CUDA and NV: half the memory of a text.
+    int8 is about a quarter. Sums, and the states of recurrent layers, stay float32. Pools say it.
 
     `scorer` names a registered head to add, with new weights, to a model that has none. Training it
     is up to you; `edifice_tt.save` keeps it. A saved model with a head of that name keeps its own.
@@ -69,7 +69,7 @@ def load_pretrained(
     Raises `UnknownNameError` for a name that is neither a path nor in the catalog, and for an
     unknown scorer. Raises `EdificeError` for a model with another head than `scorer`. Raises
     `CheckpointError` for a file that is not there or that nobody can read, and `ValueError` where
-    `activations` cannot be rounded.
+    `activations` cannot be rounded, or keys and values not kept so.
     """
     check_activations(activations)
     check_dtype(dtype)
@@ -78,6 +78,7 @@ def load_pretrained(
         check_head(scorer)
     named = _find(model)
     opened = open_device(device)
+    check_kv_dtype(kv_dtype, opened)
     path, name = _located(model, named)
     # Our own formats first; a plugin sees only the path, and the first that knows it answers.
     lm: CausalLM | None

@@ -55,7 +55,7 @@ def complete(tmp_path):
         ("generate --task la", {"largest"}),
         ("generate --format ms", set()),
         ("train p --loss x --activations i", {"int8"}),
-        ("best-of q --kv-dtype ", {"float16", "float32"}),
+        ("best-of q --kv-dtype ", {"float16", "float32", "int8"}),
         ("best-of q --zzz", set()),
         ("nothing --mo", set()),
     ],

@@ -15,7 +15,9 @@ from edifice_tt.nn.program import Gradient, enter
 ROW = 32  # numbers of 16 bits are unpacked so many at a time, so a row is a multiple
 
 _HALVES = (dtypes.float16, dtypes.bfloat16)
+_KEPT = {dtypes.float32, dtypes.float16, dtypes.int8}
 _C_TYPES = {dtypes.float32: "float", dtypes.int32: "int", dtypes.uint8: "unsigned char"}
+_C_TYPES |= {dtypes.int8: "signed char"}
 _C_TYPES |= dict.fromkeys(_HALVES, "unsigned short")
 
 
@@ -65,7 +67,9 @@ def keeps(q: Tensor, *memories: Tensor) -> bool:
     kept = {memory.dtype for memory in memories}
     alike = all(memory.device == q.device for memory in memories)
     fixed = all(isinstance(size, int) and size for memory in memories for size in memory.shape)
-    return alike and fixed and len(kept) == 1 and kept <= {dtypes.float32, dtypes.float16}
+    # The last keys of 8 bits are read to beyond their end, in the room of the values.
+    roomy = all(memory.numel() >= 32 for memory in memories)
+    return alike and fixed and roomy and len(kept) == 1 and kept <= _KEPT
 
 
 def _is_of_halves(weight: Tensor) -> bool:

@@ -26,7 +26,7 @@ HEADER = 5  # numbers of `rows` (see `KVCache`) before those that it lists
 ROUNDED_BYTES = 48  # of 32 activations; in c/int8.c
 C_ROOMS = (
     *("vectors", "team", "weights", "products", "halves", "int8", "amx", "whole", "shared"),
-    *("attention", "delta", "layer", "block"),
+    *("kept", "scores", "attention", "delta", "layer", "block"),
 )
 
 
@@ -35,8 +35,7 @@ def library(*kinds: str, kept: DType = dtypes.float32) -> str:
     """The C of every kernel, for weights of these kinds, and keys and values kept as that dtype."""
     sizes = {"GROUP": GROUP, "QUERY_ROWS": QUERY_ROWS, "MOST_COLUMNS": MOST_COLUMNS}
     sizes |= {"ROUNDED_BYTES": ROUNDED_BYTES, "MEMBERS": MEMBERS, "PARTS_EACH": PARTS_EACH}
-    sizes |= {"GAP": GAP, "KEPT_HALVES": int(kept == dtypes.float16)}
-    sizes |= {"AMX_ALLOWED": int(allows_amx())}
+    sizes |= {"GAP": GAP, "KEPT_BITS": 8 * kept.itemsize, "AMX_ALLOWED": int(allows_amx())}
     folder = Path(__file__).with_name("c")
     first, *rooms = ((folder / f"{room}.c").read_text(encoding="utf-8") for room in C_ROOMS)
     defines = [f"#define {name} {size}" for name, size in sizes.items()]
@@ -211,8 +210,9 @@ def attention(
 ) -> Tensor:
     """Attention of q (B, T, H, E) over a memory of its own and, before it, one that all share.
 
-    Each memory is keys and values (2, B or 1, S, K, E) and how many positions the queries see. Of
-    the last that is int32 (T), one more from each query to the next; of a shared one, int32 (1).
+    Each memory is keys and values (2, B or 1, S, K, E), as they are kept, and how many positions
+    the queries see. Of the last that is int32 (T), one more from each query to the next; of a
+    shared one, int32 (1).
     """
     B, T, H, E = q.shape
     *shared, (own, seen) = memories
@@ -225,7 +225,7 @@ def attention(
     read["own"], read["seen"] = own, seen
     width = by.width(prefix_room + room)
     kind = f"{crc32(by.c.encode()):x}"
-    kind += "_halves" if own.dtype == dtypes.float16 else ""
+    kind += "" if own.dtype == dtypes.float32 else f"_{8 * own.dtype.itemsize}"
     name = "_".join(map(str, ["attention", B, T, H, K, E, prefix_room, room, kind]))
     body = f"""_Alignas(LINE) float p[QUERY_ROWS * {H // K} * {width}];
     int batch[{B * T}], sees[{B * T}];

@@ -18,13 +18,11 @@ from edifice_tt.nn.buffers import room
 from edifice_tt.nn.cpu import kernels
 from edifice_tt.nn.cpu.formats import grouped_kind
 from edifice_tt.nn.formats import FORMATS
+from edifice_tt.nn.kept import rounded
 from edifice_tt.nn.stored.blocks import QuantizedLinear
 
 ROWS = 16  # of a weight, that stand together
 _AT_ONCE = 1 << 20  # bytes that are grouped together, so that they stay near
-_NEGLIGIBLE = 1e-30  # activations below are zero; the reciprocal of the smallest float is infinite
-
-BLOCK = 32  # activations that are rounded together
 
 # The formats whose weights are multiplied as whole numbers.
 KINDS = tuple(name for name, form in FORMATS.items() if form.whole_numbers)
@@ -80,11 +78,7 @@ def floats_of(grouped: Tensor, kind: str, out: int) -> Tensor:
 
 def round_blocks(x: Tensor) -> Tensor:
     """Each 32 numbers of the last axis, rounded to 8 bits. The gradient is that of no rounding."""
-    blocks = x.reshape(*x.shape[:-1], -1, BLOCK)
-    most = blocks.abs().max(-1, keepdim=True)
-    inverse = (most > _NEGLIGIBLE).where(127 / most, 0)
-    rounded = ((blocks * inverse).round() * (most / 127)).reshape(x.shape)
-    return x + (rounded - x).detach()
+    return x + (rounded(x) - x).detach()
 
 
 @cache

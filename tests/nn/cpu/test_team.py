@@ -100,7 +100,7 @@ def test_every_format_has_the_same_bits_when_columns_are_shared(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kept", ["float32", "float16"])
+@pytest.mark.parametrize("kept", ["float32", "float16", "int8"])
 @pytest.mark.parametrize(
     "options",
     [

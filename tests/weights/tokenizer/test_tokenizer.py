@@ -803,9 +803,7 @@ def test_a_panic_of_the_library_is_an_ordinary_error(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="cannot be encoded: index out of bounds; "):
         tokenizer.encode("a")
     monkeypatch.setattr("tokenizers.Tokenizer.from_str", panic)
-    with pytest.raises(
-        CheckpointError, match="json cannot be read: index out of bounds; "
-    ):
+    with pytest.raises(CheckpointError, match="json cannot be read: index out of bounds; "):
         Tokenizer.from_folder(write_folder(tmp_path))
     with pytest.raises(CheckpointError, match="the saved tokenizer cannot be read"):
         Tokenizer.from_json(make_tokenizer().to_json())

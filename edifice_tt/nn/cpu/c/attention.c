@@ -1,64 +1,5 @@
 // Attention: each of the queries (count, E) over a shared prefix and over memories of their own.
 
-typedef struct {
-  const kept *keys, *values; // (positions, K, E), at the head's first
-  long stride;               // numbers from one position to the next
-} memory;
-
-// Keys or values that can be reckoned with.
-typedef struct {
-  const float *at;
-  long stride;
-} numbers;
-
-// Bring so many positions nearer, E numbers of each.
-static WIDE void fetch(const kept *from, long positions, long stride, long E) {
-  for (long s = 0; s < positions; s++)
-    for (long e = 0; e < E; e += LINE / sizeof(kept)) __builtin_prefetch(from + s * stride + e, 0, 2);
-}
-
-#define AHEAD 16 // positions
-
-#if KEPT_HALVES
-#define TOGETHER 32L // positions that become floats at a time, since all rows read them meanwhile
-
-// TOGETHER of so many positions; meanwhile those behind them come nearer.
-static inline WIDE numbers as_floats(const kept *from, long stride, long positions, long E,
-                                     float *room) {
-  for (long s = 0; s < MIN(TOGETHER, positions); s++) {
-    fetch(from + (s + AHEAD) * stride, s + AHEAD < positions, stride, E);
-    widen(room + s * E, from + s * stride, E);
-  }
-  return (numbers){room, E};
-}
-#else
-#define TOGETHER (1L << 62)
-
-static inline numbers as_floats(const kept *from, long stride, long positions, long E, float *room) {
-  return (numbers){from, stride};
-}
-#endif
-
-// p[i][s] = q[i] . key[s], for s < positions; p's rows are `width` apart.
-static WIDE void scores_of(float *p, long width, const float *const *q, long count, numbers of,
-                           long positions, long E) {
-  for (long s = 0; s < positions; s += TILE_COLUMNS) {
-    const float *keys[TILE_COLUMNS];
-    for (int j = 0; j < TILE_COLUMNS; j++) keys[j] = of.at + MIN(s + j, positions - 1) * of.stride;
-#if !KEPT_HALVES
-    fetch(of.at + (s + AHEAD) * of.stride, MIN(TILE_COLUMNS, positions - s - AHEAD), of.stride, E);
-#endif
-    for (long i = 0; i < count; i += TILE_ROWS) {
-      const float *qp[TILE_ROWS];
-      tile_row y[TILE_ROWS];
-      for (int r = 0; r < TILE_ROWS; r++) qp[r] = q[MIN(i + r, count - 1)];
-      tile(y, qp, keys, E, count - i);
-      for (int r = 0; r < MIN(TILE_ROWS, count - i); r++)
-        finish(p + (i + r) * width + s, y[r], 0, 0, MIN(TILE_COLUMNS, positions - s));
-    }
-  }
-}
-
 // How scores become weights: softmax of scale times a score, which a cap (0: none) keeps small, over
 // the last `window` positions (0: all).
 typedef struct {
@@ -110,9 +51,8 @@ static WIDE void mix_of(float *const *out, const float *p, long width, long coun
           UNROLL for (int c = 0; c < 4; c++) a[r][c] = LOAD(op[r] + c * WIDTH);
         for (long s = 0; s < positions; s++) {
           const float *v = of.at + s * of.stride + e;
-#if !KEPT_HALVES
-          if (i == 0) fetch(v + AHEAD * of.stride, s + AHEAD < positions, 0, 4 * WIDTH);
-#endif
+          if (of.is_far && i == 0)
+            fetch((const kept *)(v + AHEAD * of.stride), s + AHEAD < positions, 0, 4 * WIDTH);
           UNROLL for (int c = 0; c < 4; c++) {
             vec vc = LOAD(v + c * WIDTH);
             UNROLL for (int r = 0; r < 4; r++) a[r][c] += vc * pp[r][s];
@@ -128,23 +68,12 @@ static WIDE void mix_of(float *const *out, const float *p, long width, long coun
     }
 }
 
-// Both of a memory, some positions at a time.
-static WIDE void scores(float *p, long width, const float *const *q, long count, memory at,
-                        long positions, long E) {
-  float room[KEPT_HALVES ? TOGETHER * E : 1];
-  for (long s = 0; s < positions; s += TOGETHER) {
-    long some = MIN(TOGETHER, positions - s);
-    numbers keys = as_floats(at.keys + s * at.stride, at.stride, positions - s, E, room);
-    scores_of(p + s, width, q, count, keys, some, E);
-  }
-}
-
 static WIDE void mix(float *const *out, const float *p, long width, long count, memory at,
                      long positions, long E) {
-  float room[KEPT_HALVES ? TOGETHER * E : 1];
-  for (long s = 0; s < positions; s += TOGETHER) {
-    long some = MIN(TOGETHER, positions - s);
-    numbers values = as_floats(at.values + s * at.stride, at.stride, positions - s, E, room);
+  float room[TOGETHER * E];
+  for (long s = 0, some; s < positions; s += some) {
+    some = MIN(together(at.stride, count), positions - s);
+    numbers values = as_floats(at.values + s * at.stride, at.stride, some, positions - s, E, room);
     mix_of(out, p + s, width, count, values, some, E);
   }
 }
@@ -177,7 +106,7 @@ static inline long blocks_of(long rows) { return (rows + QUERY_ROWS - 1) / QUERY
 // Some rows, and the heads that read the same keys.
 static WIDE void attend_part(const void *of, long part, long member) {
   attention a = *(const attention *)of;
-  long E = a.E, rep = a.H / a.K, stride = a.K * E, width = a.width, shared = a.shared;
+  long E = a.E, rep = a.H / a.K, of_head = KEPT(E), stride = a.K * of_head, width = a.width, shared = a.shared;
   // Rows of several texts read each its own memory, which then stays near for the next head; rows of
   // one text read the same, and a head's stays near for the next rows.
   long blocks = blocks_of(a.rows), several = a.batch[0] != a.batch[a.rows - 1];
@@ -185,11 +114,12 @@ static WIDE void attend_part(const void *of, long part, long member) {
   long first = (several ? part / a.K : part % blocks) * QUERY_ROWS;
   float *p = a.p + member * QUERY_ROWS * rep * width;
   long count = MIN(QUERY_ROWS, a.rows - first);
-  const float *qs[QUERY_ROWS * rep];
+  query qs[QUERY_ROWS * rep];
+  rounded whole[QUERY_ROWS * rep * ASKED(E) + 1];
   float *outs[QUERY_ROWS * rep];
   for (long i = 0; i < count * rep; i++) {
     long at = ((first + i / rep) * a.H + g * rep + i % rep) * E;
-    qs[i] = a.q + at;
+    qs[i] = asked(whole + i * ASKED(E), a.q + at, E);
     outs[i] = a.out + at;
     for (long e = 0; e < E; e++) outs[i][e] = 0;
   }
@@ -198,7 +128,7 @@ static WIDE void attend_part(const void *of, long part, long member) {
   for (long i = 0; i < count; i++) low = MIN(low, first_of(a.by, shared + a.seen[first + i]));
   memory common = {0};
   if (low < shared) {
-    const kept *near = a.prefix + low * stride + g * E;
+    const kept *near = a.prefix + low * stride + g * of_head;
     common = (memory){near, near + a.prefix_room * stride, stride};
   }
   if (low < shared) scores(p + low, width, qs, count * rep, common, shared - low, E);
@@ -210,7 +140,7 @@ static WIDE void attend_part(const void *of, long part, long member) {
       // What this memory holds before the first position that its rows see is not read either.
       long skip = MAX(0, first_of(a.by, shared + a.seen[first + i]) - shared);
       long queries = (end - i) * rep, most = a.seen[first + end - 1] - skip, at = shared + skip;
-      const kept *base = a.own + (a.batch[first + i] * a.own_room + skip) * stride + g * E;
+      const kept *base = a.own + (a.batch[first + i] * a.own_room + skip) * stride + g * of_head;
       memory tail = {base, base + a.own_batch * a.own_room * stride, stride};
       float *row = p + i * rep * width;
       if (pass) {
@@ -218,10 +148,10 @@ static WIDE void attend_part(const void *of, long part, long member) {
         continue;
       }
       // What a row alone attends to comes from far: its values, and the keys of the next row.
-      fetch(tail.values, most, stride, E);
+      fetch(tail.values, most, stride, of_head);
       if (end < count) {
         long further = (a.batch[first + end] - a.batch[first + i]) * a.own_room * stride;
-        fetch(tail.keys + further, a.seen[first + end], stride, E);
+        fetch(tail.keys + further, a.seen[first + end], stride, of_head);
       }
       scores(row + at, width, qs + i * rep, queries, tail, most, E);
       for (long n = 0; n < queries; n++) {

@@ -34,8 +34,11 @@ static WIDE void project(float *q, float *gates, const float *in, const group *o
     for (long g = 0; g < w.K && cos; g++) rotate(key + g * E, cos + angle, sin + angle, w.rotated);
     for (long g = 0; g < w.H && cos; g++)
       rotate(q + i * Q + g * E, cos + angle, sin + angle, w.rotated);
-    narrow((kept *)own.kv + at * KV, key, KV);
-    narrow((kept *)own.kv + (own.batch * own.room + at) * KV, values + i * KV, KV);
+    for (long g = 0; g < w.K; g++) {
+      narrow((kept *)own.kv + (at * w.K + g) * KEPT(E), key + g * E, E);
+      narrow((kept *)own.kv + ((own.batch * own.room + at) * w.K + g) * KEPT(E),
+             values + i * KV + g * E, E);
+    }
   }
 }
 

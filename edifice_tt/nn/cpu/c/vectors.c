@@ -170,33 +170,3 @@ static inline WIDE shorts halves_of(floats f) {
   return *(shorts *)&h;
 }
 #endif
-
-// What is kept of keys and values: KEPT_HALVES is defined by `kernels.py`.
-#if KEPT_HALVES
-typedef unsigned short kept;
-
-static inline WIDE void widen(float *out, const kept *from, long size) {
-  long k = 0;
-  for (; k + 16 <= size; k += 16) *(floats *)(out + k) = floats_of(*(const shorts *)(from + k));
-  for (; k < size; k++) out[k] = floats_of((shorts)from[k])[0];
-}
-
-// What is beyond the largest half is kept as that, and what is no number as such.
-static inline WIDE shorts kept_of(floats f) {
-  const floats most = (floats)65504.0f;
-  f = f > most ? most : f;
-  return halves_of(f < -most ? -most : f);
-}
-
-static inline WIDE void narrow(kept *out, const float *from, long size) {
-  long k = 0;
-  for (; k + 16 <= size; k += 16) *(shorts *)(out + k) = kept_of(*(const floats *)(from + k));
-  for (; k < size; k++) out[k] = kept_of((floats)from[k])[0];
-}
-#else
-typedef float kept;
-
-static inline WIDE void narrow(kept *out, const float *from, long size) {
-  for (long k = 0; k < size; k++) out[k] = from[k];
-}
-#endif
