@@ -159,7 +159,8 @@ unpack_group(sixteen *to, const unsigned char *w, long depth, kind kind, groupin
 }
 
 // One tile: out[i][0 .. 16] = x[i] . w for the 16 columns of a group, or of what `unpack_group` made
-// of it; x's blocks are `stride` apart. Meanwhile the weights that are `next` come nearer.
+// of it; x's blocks are `stride` apart. Meanwhile the weights that are `next` come nearer; where none
+// are, a single tile streams the weight, and what is read next comes nearer as it goes.
 static inline __attribute__((always_inline)) WIDE void
 whole_tile(float *const *out, const rounded *x, long stride, const unsigned char *w,
            const sixteen *unpacked, long depth, kind kind, grouping g, int add, ahead *next,
@@ -171,8 +172,10 @@ whole_tile(float *const *out, const rounded *x, long stride, const unsigned char
     vec a[MOST_ROWS];
     UNROLL for (int i = 0; i < rows; i++) a[i] = 0;
     for (long k = 0; k < depth; k += g.weights, p += 16 * g.bytes) {
-      if (k % 256 == 0 && c == 0) fetch_share(next);
+      if (k % 256 == 0 && c == 0 && next) fetch_share(next);
       UNROLL for (int b = 0; b < g.weights / 32; b++, xb += stride) {
+        long size = 16 * g.bytes * 32 / g.weights;
+        if (c == 0 && !next) fetch_far(p + b * size, size);
         vec y[MOST_ROWS];
         ivec s[MOST_ROWS];
         UNROLL for (int half = 0; half < 2; half++) {
@@ -208,12 +211,7 @@ product_of(float *out, const rounded *x, const int *at, long rows, const unsigne
     const unsigned char *group = data + n / 16 * bytes, *next = group + bytes;
     long tiles = (rows + MOST_ROWS - 1) / MOST_ROWS, steps = (depth + 255) / 256;
     ahead groups = in_shares(next, n + 16 < some.end ? next + bytes : next, tiles * steps);
-    // A single tile is too fast for that: it looks three blocks ahead. Small blocks it reads in order,
-    // which memory serves as fast unasked.
-    if (tiles == 1) {
-      const unsigned char *then = group + 3 * 16 * g.bytes;
-      groups = in_shares(then, g.weights > 32 ? then + bytes : then, steps);
-    }
+    ahead *nearer = tiles > 1 ? &groups : 0;
     int once = tiles > 1 && g.bits != 4 && g.bits != 8;
     if (once) unpack_group(panel, group, depth, kind, g);
     long wide = MIN(16, some.end - n), tile;
@@ -228,9 +226,9 @@ product_of(float *out, const rounded *x, const int *at, long rows, const unsigne
       }
 #define TILE(size) \
   if (tile == size && once) \
-    whole_tile(into, x + m, rows, group, panel, depth, kind, g, add, &groups, size); \
+    whole_tile(into, x + m, rows, group, panel, depth, kind, g, add, nearer, size); \
   if (tile == size && !once) \
-    whole_tile(into, x + m, rows, group, 0, depth, kind, g, add, &groups, size);
+    whole_tile(into, x + m, rows, group, 0, depth, kind, g, add, nearer, size);
       TILE(1)
 #if MOST_ROWS >= 4
       TILE(2) TILE(4)
