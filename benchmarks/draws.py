@@ -1,13 +1,15 @@
 """How long the draw of one token takes from logits on the host, in C and by the formula in NumPy.
 
 The logits lie as those of a language model do: of a few tokens high, of all others far below. Both
-draw the same tokens with the same log-probabilities. One thread draws row by row, and then a thread
-per core, whose time is that of all rows by their number.
+draw the same tokens with the same log-probabilities. One thread draws row by row, alone and with a
+team, whose threads share each row; and then a thread per core, whose time is that of all rows by
+their number.
 """
 
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 
 import machine
@@ -15,6 +17,7 @@ import numpy as np
 from timing import OURS, Report, arguments, cores, take_turns
 
 from edifice_tt.machine.toolchain import open_device
+from edifice_tt.nn.cpu.team import gather
 from edifice_tt.sampling.draws import Sampler
 
 SIZES = (49_152, 151_936)
@@ -45,6 +48,9 @@ def main() -> None:
                         raise SystemExit(f"{sampler} draws otherwise than its formula")
                 subjects = {
                     OURS: partial(seconds, logits, sampler.draw),
+                    f"{OURS}, a team of {cores()}": partial(
+                        seconds_of_a_team, logits, sampler.draw
+                    ),
                     f"{OURS}, {cores()} threads": partial(seconds, logits, sampler.draw, pool),
                     "formula": partial(seconds, logits, by_formula),
                 }
@@ -73,6 +79,13 @@ def seconds(logits: np.ndarray, draw: Draw, pool: ThreadPoolExecutor | None = No
         parts = [range(first, min(rows, first + share)) for first in range(0, rows, share)]
         list(pool.map(lambda part: [draw(logits[at], at, 1) for at in part], parts))
     return (time.perf_counter() - start) / rows
+
+
+def seconds_of_a_team(logits: np.ndarray, draw: Draw) -> float:
+    """The same where all cores share each row."""
+    with gather(cores()) as team, team or nullcontext():
+        draw(logits[0], 0, 1)  # by then the helpers are awake
+        return seconds(logits, draw)
 
 
 if __name__ == "__main__":

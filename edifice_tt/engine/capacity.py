@@ -25,7 +25,7 @@ from edifice_tt.nn.buffers import in_memory
 from edifice_tt.nn.cache import kv_dtype_of
 from edifice_tt.nn.cpu.kernels import MEMBERS
 from edifice_tt.nn.cpu.layer import scratch_floats
-from edifice_tt.nn.kept import KV_DTYPES
+from edifice_tt.nn.kept import KV_DTYPES, kept_bytes
 
 FLOAT = 4  # bytes; sums are float32, whatever weights, keys and values are
 

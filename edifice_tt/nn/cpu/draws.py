@@ -22,11 +22,13 @@ from edifice_tt.nn import exponentials
 from edifice_tt.nn.buffers import wrap, zeros
 from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.cpu.instructions import tiles_in_c
-from edifice_tt.nn.cpu.kernels import MOST_COLUMNS
+from edifice_tt.nn.cpu.kernels import MEMBERS, MOST_COLUMNS
 from edifice_tt.nn.cpu.replay import Capture, capture
+from edifice_tt.nn.cpu.team import led
 
-C_ROOMS = ("vectors", "sums", "draws")
+C_ROOMS = ("vectors", "team", "sums", "draws")
 STRETCH = 256  # logits of which the highest, and the sum of the weights, are kept
+PART = 16  # stretches that are worth a part of a team's job: microseconds
 _BYTES = 17  # of room per token
 
 
@@ -38,7 +40,7 @@ class Request(ctypes.Structure):
         *(("temperature", ctypes.c_double), ("top_p", ctypes.c_double), ("top_k", ctypes.c_int64)),
         *(("seed", ctypes.c_uint64), ("index", ctypes.c_uint64), ("position", ctypes.c_uint64)),
         *(("token", ctypes.c_int64), ("low", ctypes.c_uint64), ("high", ctypes.c_uint64)),
-        ("top", ctypes.c_double),
+        *(("top", ctypes.c_double), ("team", ctypes.c_void_p)),
     )
 
 
@@ -52,7 +54,9 @@ class Drawing:
         self._address = ctypes.c_uint64(ctypes.addressof(self.request))
 
     def __call__(self, logits: NDArray[np.float32]) -> None:
+        team = led()
         self.request.logits = logits.ctypes.data
+        self.request.team = team.pointer if team else None
         self._program(self._address)
 
 
@@ -73,7 +77,8 @@ def drawing(logits: NDArray[Any]) -> Drawing | None:
 
 def source() -> str:
     """The C of a draw."""
-    sizes: dict[str, object] = {"MOST_COLUMNS": MOST_COLUMNS, "STRETCH": STRETCH}
+    sizes: dict[str, object] = {"MOST_COLUMNS": MOST_COLUMNS, "MEMBERS": MEMBERS}
+    sizes |= {"STRETCH": STRETCH, "PART": PART}
     sizes |= {
         "BITS": exponentials.BITS,
         "SHIFT": exponentials.SHIFT,

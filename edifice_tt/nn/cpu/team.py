@@ -1,7 +1,7 @@
 """Threads that help another thread through programs of the C kernels. See `c/team.c`.
 
-Helpers sleep between steps. What they do not come to in time is done without them. So a process
-that is forked meanwhile, where they do not exist, goes on alone.
+Between steps helpers wait a little, for draws, and then sleep. What they do not come to in time is
+done without them. So a process that is forked meanwhile, where they do not exist, goes on alone.
 """
 
 import ctypes
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock, Thread, local
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from edifice_tt.nn.cpu.replay import Capture, Replay, capture, memory_of
 
 LEAST = 1 << 16  # weights that are worth a part: microseconds, of which handing over takes a tenth
 _GIVE_WAY, _MEMBERS, _LEAST, _OVER = range(4)  # where `team` in C has them
+_GOES_ON, _LINGERS, _CLOSED = range(3)  # what `over` says
 _WORDS = (3 + MEMBERS) * CACHE_LINE // 8  # of 64 bits
 
 
@@ -31,8 +32,9 @@ class Team:
 
     def __init__(self, members: int, give_way: int) -> None:
         self._words = zeros(_WORDS, dtype=np.int64)
-        self._words[[_GIVE_WAY, _MEMBERS, _LEAST, _OVER]] = give_way, members, LEAST, 1
-        low, high = np.array([self._words.ctypes.data], np.int64).view(np.int32)
+        self._words[[_GIVE_WAY, _MEMBERS, _LEAST, _OVER]] = give_way, members, LEAST, _LINGERS
+        self.pointer = self._words.ctypes.data
+        low, high = np.array([self.pointer], np.int64).view(np.int32)
         self.address = int(low), int(high)  # in two numbers of 32 bits, as `rows` has it
         self._is_closed = False
         self._helpers: list[tuple[Thread, Lock]] = []
@@ -62,15 +64,15 @@ class Team:
                 bed.release()
 
     def __enter__(self) -> None:
-        self._words[_OVER] = 0
+        self._words[_OVER] = _GOES_ON
         self._wake()
 
     def __exit__(self, *error: object) -> None:
-        self._words[_OVER] = 1
+        self._words[_OVER] = _LINGERS
 
     def close(self) -> None:
         self._is_closed = True
-        self._words[_OVER] = 1
+        self._words[_OVER] = _CLOSED
         self._wake()
         for thread, _ in self._helpers:
             thread.join()
@@ -83,11 +85,22 @@ def gather(cores: int) -> Iterator[Team | None]:
     if members < 2 or not give_way:
         yield None
         return
-    team = Team(members, give_way)
+    before, team = led(), Team(members, give_way)
+    _of_thread.led = team
     try:
         yield team
     finally:
+        _of_thread.led = before
         team.close()
+
+
+_of_thread = local()
+
+
+def led() -> Team | None:
+    """The team that this thread leads."""
+    found: Team | None = getattr(_of_thread, "led", None)
+    return found
 
 
 @cache

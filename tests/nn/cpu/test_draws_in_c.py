@@ -13,6 +13,7 @@ from test_kernels import OTHERS
 from edifice_tt.contract.errors import ToolchainError
 from edifice_tt.nn import exponentials
 from edifice_tt.nn.cpu import draws
+from edifice_tt.nn.cpu.team import gather, led
 from edifice_tt.sampling.draws import Sampler
 
 SETTINGS = [
@@ -98,7 +99,7 @@ def test_a_number_at_a_boundary_is_left_to_the_formula(tmp_path):
 DRAWING = """
   for (long i = 0; i < count[0]; i++) {
     const double *s = settings + 3 * i;
-    request r = {logits, size[0], room, s[0], s[1], s[2], 7, i, 3};
+    request r = {logits, size[0], room, s[0], s[1], s[2], 7, i, 3, .team = (team *)by[0]};
     draw_one(&r);
     found[3 * i] = r.token;
     found[3 * i + 1] = r.total[0];
@@ -108,14 +109,14 @@ DRAWING = """
 """
 
 
-def as_kernel(samplers, logits, source=None):
+def as_kernel(samplers, logits, source=None, team=0):
     """The draws of some settings, one after another, as a kernel that is told no address."""
     names = ("long *found", "const float *logits", "const double *settings", "char *room")
-    sizes = ("const long *count", "const long *size")
+    sizes = ("const long *count", "const long *size", "const long *by")
     head = f"WIDE void draw_all({', '.join([*names, *sizes])}) {{"
     settings = np.array([[s.temperature, s.top_p, s.top_k] for s in samplers], np.float64)
     room = np.zeros(17 * (len(logits) + 2 * draws.STRETCH), np.uint8)
-    numbers = (len(samplers), len(logits))
+    numbers = (len(samplers), len(logits), team)
     return Kernel(
         "draw_all",
         f"{source or draws.source()}\n{head}{DRAWING}",
@@ -174,6 +175,7 @@ def test_arm_has_the_bits_of_the_formula(target, tmp_path):
         ("wanted - 0.5", "wanted + 0.5"),
         ("d->of->top_p * sum", "d->of->top_p * sum * 0.99"),
         ("0.24022349f", "0.25f"),
+        ("(d->stretches + PART - 1) / PART", "d->stretches / PART"),
     ],
 )
 def test_a_wrong_draw_would_be_seen(right, wrong, tmp_path):
@@ -181,6 +183,41 @@ def test_a_wrong_draw_would_be_seen(right, wrong, tmp_path):
     assert right in source
     with pytest.raises(AssertionError):
         check_any(source.replace(right, wrong), tmp_path)
+
+
+# --- a team
+
+
+def test_helpers_draw_what_one_thread_draws(tmp_path):
+    """They do every part, as the leader waits."""
+    leader, logits = "  help(t, 0);\n", spread(np.random.default_rng(6), "any", 60_013)
+    assert leader in draws.source()
+    alone = run_here(as_kernel(SETTINGS, logits), "", tmp_path).copy()
+    with gather(3) as team, team:
+        kernel = as_kernel(SETTINGS, logits, draws.source().replace(leader, ""), team.pointer)
+        assert run_here(kernel, "", tmp_path).tobytes() == alone.tobytes()
+    assert check(SETTINGS, logits, alone) >= len(SETTINGS) - 2
+
+
+def test_a_thread_draws_with_the_team_that_it_leads():
+    logits = spread(np.random.default_rng(6), "any", 60_013)
+    used, found = [], []
+
+    def draw():
+        found.append(Sampler().draw(logits, 0, 1))
+        used.append(draws.drawing(logits).request.team)
+
+    draw()
+    with gather(3) as outer:
+        draw()
+        with gather(2) as inner, inner:
+            draw()
+        assert led() is outer
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(draw).result()
+    draw()
+    assert used == [None, outer.pointer, inner.pointer, None, None]
+    assert set(found) == {Sampler().draw_by_formula(logits, 0, 1)}
 
 
 # --- what the formula draws

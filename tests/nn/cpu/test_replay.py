@@ -10,7 +10,7 @@ from tinygrad import Tensor
 
 from edifice_tt.nn import ops
 from edifice_tt.nn.buffers import view, wrap
-from edifice_tt.nn.cpu.replay import Capture, Replay, Signals, capture, memory_of
+from edifice_tt.nn.cpu.replay import MOST, Capture, Replay, Signals, capture, memory_of
 
 
 def numbers(*shape):
@@ -50,6 +50,28 @@ def test_other_memory_stands_in_place_of_what_was_captured(dense):
     Replay((found, moved))()
     assert view(others[3]) == pytest.approx(formula(*others[:3]), abs=1e-5)
     assert (view(found.returned) == before).all()
+
+
+def test_in_one_call_and_in_one_each_it_computes_the_same(dense):
+    """It is one where nobody else is to be waited for."""
+    found, *_ = dense
+    results = []
+    for after in (None, Signals()):
+        moved = {memory_of(found.returned): memory_of(out := numbers(3, 2))}
+        replay = Replay((found, moved))
+        assert replay._at_once is not None
+        replay(after=after)
+        results.append(view(out).tobytes())
+    assert results[0] == results[1] != numbers(3, 2).numpy().tobytes()
+
+
+def test_programs_of_more_arguments_than_one_call_has_room_for_are_called_each(dense):
+    found, *_ = dense
+    function, given = found.calls[0]
+    for count in (MOST, MOST + 1):
+        wide = function, (given * MOST)[:count]
+        replay = Replay((found._replace(calls=(wide, wide)), {}))
+        assert (replay._at_once is None) == (count > MOST)
 
 
 def test_what_it_writes_is_known_with_its_size(dense):

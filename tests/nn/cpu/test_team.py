@@ -49,6 +49,20 @@ int lead(team *t) {
 """
 
 
+# A helper alone, who is told that it is over, and at once or not.
+WAITED_FOR = """
+static int done;
+static void count(const void *of, long part, long member) { done++; }
+int linger(team *t, long over) {
+  done = 0;
+  t->job = count, t->parts = 2, t->members = 2, t->over = over;
+  t->of_member[0].left = t->of_member[1].left = 1;
+  assist(t, 1);
+  return done;
+}
+"""
+
+
 @pytest.fixture
 def team(monkeypatch):
     """Three threads, who share the smallest product."""
@@ -57,18 +71,25 @@ def team(monkeypatch):
         yield found
 
 
-def address_of(team):
-    return int(np.array(team.address, np.int32).view(np.int64)[0])
+def compiled(driver, folder):
+    source = Path(teams.__file__).with_name("c").joinpath("team.c").read_text()
+    library = folder / "team.so"
+    command = [prepare_compiler(), "-x", "c", "-O2", "-fPIC", "-shared", "-", "-o", str(library)]
+    source = f"#define LINE 64\n#define MEMBERS 16\n{source}{driver}"
+    subprocess.run(command, input=source, text=True, check=True)
+    return ctypes.CDLL(str(library))
 
 
 def test_a_job_has_ended_when_its_last_part_has(team, tmp_path):
-    source = Path(teams.__file__).with_name("c").joinpath("team.c").read_text()
-    library = tmp_path / "team.so"
-    command = [prepare_compiler(), "-x", "c", "-O2", "-fPIC", "-shared", "-", "-o", str(library)]
-    source = f"#define LINE 64\n#define MEMBERS 16\n{source}{LATE}"
-    subprocess.run(command, input=source, text=True, check=True)
     with teams.gather(2) as pair, pair:
-        assert ctypes.CDLL(str(library)).lead(ctypes.c_void_p(address_of(pair))) == 2
+        assert compiled(LATE, tmp_path).lead(ctypes.c_void_p(pair.pointer)) == 2
+
+
+def test_after_a_step_helpers_linger_for_a_job_until_the_team_is_closed(tmp_path):
+    linger, team = compiled(WAITED_FOR, tmp_path).linger, teams.Team(1, teams._yield_address())
+    address = ctypes.c_void_p(team.pointer)
+    assert linger(address, ctypes.c_long(teams._LINGERS)) == 2
+    assert linger(address, ctypes.c_long(teams._CLOSED)) == 0
 
 
 def all_left_to_helpers(kernel):

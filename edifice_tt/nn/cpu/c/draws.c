@@ -226,7 +226,8 @@ static void draw_one(request *of) {
   draw d = {of, .stretches = stretches, .factor = OCTAVES / temperature};
   d.some.weights = (double *)of->room;
   d.sums = d.some.weights + room;
-  d.some.logits = (float *)(d.sums + stretches);
+  d.whole = (unsigned long *)(d.sums + stretches);
+  d.some.logits = (float *)(d.whole + stretches);
   d.some.ids = (int *)(d.some.logits + room);
   d.highest = (float *)(d.some.ids + room);
   of->top = d.top = find_highest(&d);

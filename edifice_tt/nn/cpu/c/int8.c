@@ -152,7 +152,8 @@ unpack_group(sixteen *to, const unsigned char *w, long depth, kind kind, groupin
 }
 
 // One tile: out[i][0 .. 16] = x[i] . w for the 16 columns of a group, or of what `unpack_group` made
-// of it; x's blocks are `stride` apart. Meanwhile the weights that are `next` come nearer.
+// of it; x's blocks are `stride` apart. Meanwhile the weights that are `next` come nearer; where none
+// are, a single tile streams the weight, and what is read next comes nearer as it goes.
 static inline __attribute__((always_inline)) WIDE void
 whole_tile(float *const *out, const rounded *x, long stride, const unsigned char *w,
            const sixteen *unpacked, long depth, kind kind, grouping g, int add, ahead *next,
@@ -164,8 +165,10 @@ whole_tile(float *const *out, const rounded *x, long stride, const unsigned char
     vec a[MOST_ROWS];
     UNROLL for (int i = 0; i < rows; i++) a[i] = 0;
     for (long k = 0; k < depth; k += g.weights, p += 16 * g.bytes) {
-      if (k % 256 == 0 && c == 0) fetch_share(next);
+      if (k % 256 == 0 && c == 0 && next) fetch_share(next);
       UNROLL for (int b = 0; b < g.weights / 32; b++, xb += stride) {
+        long size = 16 * g.bytes * 32 / g.weights;
+        if (c == 0 && !next) fetch_far(p + b * size, size);
         vec y[MOST_ROWS];
         ivec s[MOST_ROWS];
         UNROLL for (int half = 0; half < 2; half++) {

@@ -52,7 +52,7 @@ tile(tile_row *y, const float *const *x, const float *const *w, long depth,
 
 // Bring nearer what is read next of columns that lie one behind the other.
 static inline void fetch_far(const unsigned char *from, long bytes) {
-  for (long at = 0; at < bytes; at += LINE) __builtin_prefetch(from + at + FAR, 0, 2);
+  for (long at = 0; at < bytes; at += LINE) __builtin_prefetch(from + at + FAR, 0, 3);
 }
 
 // The sums of one tile, as in `tile_of`, of one row and blocks; they are unpacked on the way. Of large

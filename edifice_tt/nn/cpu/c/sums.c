@@ -17,6 +17,7 @@ typedef struct { // as `draws.py` writes it
   long token;             // that is drawn, or -1
   unsigned long total[2]; // of whole weights at temperature 1, the low half first
   double top;             // the highest logit
+  team *team;             // whose threads share the logits, or none
 } request;
 
 typedef struct { // tokens in the order of their ids
@@ -26,10 +27,14 @@ typedef struct { // tokens in the order of their ids
   long count;
 } list;
 
+typedef enum { NONE, WHOLE, ROUGH, FINE } kind_of_sums;
+
 typedef struct {
   const request *of;
-  float top, *highest; // of all logits, and of each stretch
-  double *sums;        // of the weights of each stretch
+  float top, *highest;  // of all logits, and of each stretch
+  double *sums;         // of the weights of each stretch
+  unsigned long *whole; // the same as whole numbers, at temperature 1
+  kind_of_sums kind;    // of what `sums` are made
   long stretches;
   double factor; // of x, to sixteenths of an octave of its weight
   double margin; // of the sum of all, in which rounding might decide
@@ -44,26 +49,43 @@ static inline const float *stretch_at(const draw *d, long stretch, float *padded
   return padded;
 }
 
-// The highest logit of each stretch and of all; NaN if there is one.
-static WIDE float find_highest(const draw *d) {
-  float padded[STRETCH], top = -__builtin_inff();
-  ivec odd = 0;
-  for (long s = 0; s < d->stretches; s++) {
+// What a part does to its stretches; a team shares them, since no sum goes beyond a stretch.
+static void do_stretches(const draw *d, job *job) {
+  do_parts(d->of->team, (d->stretches + PART - 1) / PART, job, d);
+}
+
+#define EACH_STRETCH(s) \
+  for (long s = part * PART; s < MIN(d->stretches, (part + 1) * PART); s++)
+
+// The highest logit of each stretch; NaN if there is one.
+static WIDE void highest_part(const void *of, long part, long member) {
+  const draw *d = of;
+  float padded[STRETCH], lanes[WIDTH];
+  EACH_STRETCH(s) {
     const float *logits = stretch_at(d, s, padded);
     vec most = LOAD(logits);
+    ivec odd = 0;
     for (long i = 0; i < STRETCH; i += WIDTH) {
       vec some = LOAD(logits + i);
       most = some > most ? some : most;
       odd |= some != some;
     }
-    float lanes[WIDTH];
     STORE(lanes, most);
     for (int half = WIDTH / 2; half; half /= 2)
       for (int i = 0; i < half; i++) lanes[i] = MAX(lanes[i], lanes[i + half]);
-    d->highest[s] = lanes[0];
-    top = MAX(top, lanes[0]);
+    d->highest[s] = __builtin_reduce_or(odd) ? __builtin_nanf("") : lanes[0];
   }
-  return __builtin_reduce_or(odd) ? __builtin_nanf("") : top;
+}
+
+// The highest logit; NaN if there is one.
+static float find_highest(const draw *d) {
+  float top = -__builtin_inff();
+  do_stretches(d, highest_part);
+  for (long s = 0; s < d->stretches; s++) {
+    if (d->highest[s] != d->highest[s]) return d->highest[s];
+    top = MAX(top, d->highest[s]);
+  }
+  return top;
 }
 
 // 2^(BITS + n / 16) as bits, less those that n << 48 adds.
@@ -143,23 +165,28 @@ static inline WIDE float rough_sum(const float *logits, const draw *d) {
   return sum(sums);
 }
 
-typedef enum { NONE, WHOLE, ROUGH, FINE } kind_of_sums;
-
-// The sum of all whole weights, but of fine sums; and the sums of stretches.
-static WIDE unsigned __int128 sum_stretches(const draw *d, kind_of_sums kind) {
+// The sums of each stretch, and but for fine ones the whole sums.
+static WIDE void sum_part(const void *of, long part, long member) {
+  const draw *d = of;
   float padded[STRETCH];
   double weights[STRETCH], unit = 1.0 / (1L << BITS);
-  unsigned __int128 total = 0;
-  for (long s = 0; s < d->stretches; s++) {
+  EACH_STRETCH(s) {
     const float *logits = stretch_at(d, s, padded);
-    unsigned long whole = kind == FINE ? 0 : whole_sum(logits, d);
-    total += whole;
-    if (kind == WHOLE) d->sums[s] = whole * unit;
-    if (kind == ROUGH) d->sums[s] = rough_sum(logits, d);
-    if (kind == FINE) {
+    if (d->kind != FINE) d->whole[s] = whole_sum(logits, d);
+    if (d->kind == WHOLE) d->sums[s] = d->whole[s] * unit;
+    if (d->kind == ROUGH) d->sums[s] = rough_sum(logits, d);
+    if (d->kind == FINE) {
       weigh(weights, logits, STRETCH, d);
       d->sums[s] = sum_of(weights, STRETCH);
     }
   }
+}
+
+// The sum of all whole weights; and the sums of stretches, of that kind.
+static unsigned __int128 sum_stretches(draw *d, kind_of_sums kind) {
+  unsigned __int128 total = 0;
+  d->kind = kind;
+  do_stretches(d, sum_part);
+  for (long s = 0; s < d->stretches; s++) total += d->whole[s];
   return total;
 }

@@ -14,7 +14,7 @@ typedef struct { // alone in its line, as memory is handed out between cores
 typedef struct { // as `team.py` writes it
   _Alignas(LINE) void (*give_way)(void); // lets another thread have the core
   long members, least;                   // threads; the fewest weights that are worth a part
-  long over;                             // whether helpers are to return
+  long over;                             // whether helpers are to return: see `assist`
   _Alignas(LINE) job *job;
   const void *of;
   long parts;
@@ -25,6 +25,7 @@ typedef struct { // as `team.py` writes it
 
 #define LEFT 0xffffffffUL // the lower half of a lane
 #define MOST_TURNS 2000   // that a thread waits before it gives way, some 20 microseconds
+#define MOST_IDLE 4000    // turns that a helper waits for more, less than a millisecond
 #define REST 64           // jobs that are done alone after a helper was late: others need its core
 
 static inline void wait_a_turn(team *t, unsigned long turn) {
@@ -74,11 +75,17 @@ static long help(team *t, long member) {
   return count;
 }
 
-// What a helper does until it is over.
+// What a helper does until it is over. Then it lingers, for the draws and the next step come soon; only
+// where the team is closed it returns at once.
+enum { GOES_ON, LINGERS, CLOSED };
+
 static void assist(team *t, long member) {
-  for (unsigned long turn = 0; t && !__atomic_load_n(&t->over, __ATOMIC_ACQUIRE);)
+  for (unsigned long turn = 0; t;) {
+    long over = __atomic_load_n(&t->over, __ATOMIC_ACQUIRE);
+    if (over == CLOSED || (over == LINGERS && turn > MOST_IDLE)) return;
     if (help(t, member)) turn = 0;
     else wait_a_turn(t, turn++);
+  }
 }
 
 // All parts, which the threads of a team share, if there is one; returns when all are finished.

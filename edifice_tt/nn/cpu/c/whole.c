@@ -20,12 +20,7 @@ product_of(float *out, const rounded *x, const int *at, long rows, const unsigne
     const unsigned char *group = data + n / 16 * bytes, *next = group + bytes;
     long tiles = (rows + most - 1) / most, steps = (depth + 255) / 256;
     ahead groups = in_shares(next, n + 16 < some.end ? next + bytes : next, tiles * steps);
-    // A single tile is too fast for that: it looks three blocks ahead. Small blocks it reads in order,
-    // which memory serves as fast unasked.
-    if (tiles == 1 && !by_unit) {
-      const unsigned char *then = group + 3 * 16 * g.bytes;
-      groups = in_shares(then, g.weights > 32 ? then + bytes : then, steps);
-    }
+    ahead *nearer = tiles > 1 ? &groups : 0;
     long wide = MIN(16, some.end - n), m = 0, tile;
 #if AMX_ROWS
     if (by_unit) {
@@ -51,9 +46,9 @@ product_of(float *out, const rounded *x, const int *at, long rows, const unsigne
       }
 #define TILE(size) \
   if (tile == size && once) \
-    whole_tile(into, x + m, rows, group, panel, depth, kind, g, add, &groups, size); \
+    whole_tile(into, x + m, rows, group, panel, depth, kind, g, add, nearer, size); \
   if (tile == size && !once) \
-    whole_tile(into, x + m, rows, group, 0, depth, kind, g, add, &groups, size);
+    whole_tile(into, x + m, rows, group, 0, depth, kind, g, add, nearer, size);
       TILE(1)
 #if MOST_ROWS >= 4
       TILE(2) TILE(4)
