@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import record
-from language_model import MODEL, PEERS, load_endless, model_file
+from language_model import MODEL, load_endless, model_file
 from peer import start_peers
 from timing import arguments
 from tinygrad import Tensor
@@ -33,7 +33,7 @@ def main() -> None:
     exact, int8 = (et.jit(load_endless(activations)) for activations in ("float32", "int8"))
     peers = start_peers(options.peers, [LLAMA])
     for peer in peers.values():
-        peer("load", gguf=model_file(), threads=options.threads, rows=1, prompt=PIECE, new=1)
+        peer("load", file=model_file(), threads=options.threads, rows=1, prompt=PIECE, new=1)
     texts = {
         "references": references(),
         "prose": prose(exact.model, 1 if options.quick else PIECES),
@@ -47,7 +47,7 @@ def main() -> None:
             for name_of, lm in ((KEPT, exact.model), (f"int8, {KEPT}", int8.model)):
                 theirs[f"edifice_tt {name_of}"] = logprobs(kept_logits(lm, ids))
             if LLAMA in peers:
-                theirs[PEERS[LLAMA]] = logprobs(llama_logits(peers[LLAMA], ids))
+                theirs["llama.cpp Q4_1"] = logprobs(llama_logits(peers[LLAMA], ids))
             for subject, other in theirs.items():
                 subjects.setdefault(subject, []).append(differences(ids, ours, other))
         found[name] = {subject: summary(parts) for subject, parts in subjects.items()}
