@@ -25,6 +25,7 @@ class Format(NamedTuple):
     how: dict[str, Any] = {}  # noqa: RUF012
 
 
+EXACT = "hf-float32"  # the folder whose weights are those of the model's own file
 COPIES = ", copies"  # ends the names of peers that copy the prompt for each row
 _COPIES = {"shared": False}
 FORMATS = {
@@ -41,20 +42,20 @@ FORMATS = {
     "OpenVINO GenAI int4": Format("openvino_genai_lm", "openvino-int4"),
     "OpenVINO GenAI int8": Format("openvino_genai_lm", "openvino-int8"),
     "CTranslate2 int8": Format("ctranslate2_lm", "ct2-int8"),
-    "transformers float32": Format("transformers_lm"),
-    "transformers bfloat16": Format("transformers_lm", how={"dtype": "bfloat16"}),
+    "transformers float32": Format("transformers_lm", EXACT),
+    "transformers bfloat16": Format("transformers_lm", EXACT, {"dtype": "bfloat16"}),
 }
 ON_A_GPU = {
     "transformers float16": Format("transformers_lm", how={"dtype": "float16", "device": "cuda"})
 }
 # Who makes a file, and of which other one; none is the model's own.
 _MADE = {
-    "hf-float32": ("transformers_lm", ""),
+    EXACT: ("transformers_lm", ""),
     "Q4_0.gguf": ("llama_cpp_lm", ""),
     "Q8_0.gguf": ("llama_cpp_lm", ""),
-    "openvino-int4": ("openvino_convert", "hf-float32"),
-    "openvino-int8": ("openvino_convert", "hf-float32"),
-    "ct2-int8": ("ctranslate2_lm", "hf-float32"),
+    "openvino-int4": ("openvino_convert", EXACT),
+    "openvino-int8": ("openvino_convert", EXACT),
+    "ct2-int8": ("ctranslate2_lm", EXACT),
 }
 PEER_DEVICE: dict[str, Any] = {
     "choices": ["cpu", "cuda", "none"],
@@ -79,7 +80,7 @@ class Subject:
     def __init__(self, peer: Peer, file: str, form: Format) -> None:
         self._peer, self._file, self._how = peer, file, form.how
         # Weights that are not those of the model's file; its next token may be another.
-        self.rounded = bool(form.file) or "16" in form.how.get("dtype", "")
+        self.rounded = form.file not in ("", EXACT) or "16" in form.how.get("dtype", "")
         self.versions = peer.versions
         self.precision: dict[str, str] = {}
 

@@ -43,7 +43,7 @@ def load(
     dtype: str = "float32",
     sizes: dict[str, int] | None = None,
 ) -> dict[str, str]:
-    """The model of a GGUF file, its weights de-quantised; with `sizes` a Llama of random ones.
+    """The model of a folder, or of a GGUF file; with `sizes` a Llama of random weights.
 
     Returns its precisions.
     """
@@ -56,6 +56,8 @@ def load(
         config = transformers.LlamaConfig(**sizes, dtype=kind, tie_word_embeddings=True)
         with torch.device(device):
             model = transformers.AutoModelForCausalLM.from_config(config, dtype=kind)
+    elif Path(file).is_dir():
+        model = transformers.AutoModelForCausalLM.from_pretrained(file, dtype=kind)
     else:
         folder, name = Path(file).parent, Path(file).name
         model = transformers.AutoModelForCausalLM.from_pretrained(
