@@ -45,7 +45,7 @@ def test_a_script_has_the_options_that_the_page_uses(script, monkeypatch, capsys
 # What scripts without a test of their own are given besides --quick.
 PLAIN = {
     "accuracy.py": [],
-    "branches.py": ["--rows", "2", "--step", "4"],
+    "branches.py": ["--rows", "4", "--step", "4"],
     "decode.py": ["--rows", "1", "2"],
     "gpu.py": ["--rows", "1"],
     "growth.py": [],
