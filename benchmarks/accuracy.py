@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import record
-from language_model import MODEL, PEERS, load_endless, model_file
+from language_model import MODEL, load_endless, model_file
 from peer import start_peers
 from timing import arguments
 from tinygrad import Tensor
@@ -53,7 +53,7 @@ def main() -> None:
                     subject = f"edifice_tt {activations}{kept} keys and values"
                     theirs[subject] = logprobs(kept_logits(lm, ids, kept))
             for kept in ("F16", "Q8_0") if LLAMA in peers else ():
-                subject = f"{PEERS[LLAMA]}, {kept} keys and values"
+                subject = f"llama.cpp Q4_1, {kept} keys and values"
                 theirs[subject] = logprobs(llama_logits(peers[LLAMA], ids, kept, options.threads))
             for subject, other in theirs.items():
                 subjects.setdefault(subject, []).append(differences(ids, ours, other))
@@ -91,7 +91,7 @@ def kept_logits(lm: Any, ids: list[int], kept: str) -> np.ndarray:
 
 
 def llama_logits(peer: Any, ids: list[int], kept: str, threads: int) -> np.ndarray:
-    peer("load", gguf=model_file(), threads=threads, rows=1, prompt=PIECE, new=1, kept=kept)
+    peer("load", file=model_file(), threads=threads, rows=1, prompt=PIECE, new=1, kept=kept)
     with TemporaryDirectory() as folder:
         peer("logits", ids=ids, path=f"{folder}/logits.npy")
         return np.load(f"{folder}/logits.npy")

@@ -17,8 +17,10 @@ from typing import Any
 
 import machine
 import numpy as np
-from language_model import PEER_DEVICE, file_of, open_peers, reached
+from formats import PEER_DEVICE
+from language_model import file_of, reached
 from numpy.typing import NDArray
+from peer import start_peers
 from random_model import MIXES, SHAPES
 from timing import OURS, Report, arguments, take_turns
 from tinygrad import Device, Tensor
@@ -175,8 +177,10 @@ def measure(options: Any, device: str, path: Path, name: str, has_random_weights
     begun = time.perf_counter()
     lms = {way: et.load_pretrained(path, device=device, dtype=d) for way, d in dtypes.items()}
     loaded = time.perf_counter() - begun
-    peers, names, on = open_peers(options)
-    if has_random_weights and on:
+    modules = ["transformers_lm"] if options.peer_device == "cuda" else []
+    peers = start_peers(options.peers, modules)
+    on: dict[str, Any] = {"device": "cuda", "dtype": "float16"}
+    if has_random_weights:
         on["sizes"] = sizes_of(lms[OURS])
     fastest = machine.memory_limit(limits)
     for rows in options.rows:
@@ -184,11 +188,11 @@ def measure(options: Any, device: str, path: Path, name: str, has_random_weights
         models = {way: Steps(lm, rows, steps) for way, lm in lms.items()}
         check_same(models)
         subjects: dict[str, Any] = dict(models)
-        for module, peer in peers.items():
+        for peer in peers.values():
             size = {"threads": options.threads, "rows": rows, "prompt": PROMPT, "new": steps}
-            peer("load", gguf=str(path), **size, **on)
+            peer("load", file=str(path), **size, **on)
             report.versions |= peer.versions
-            subjects[names[module]] = their_steps(peer, prompt(lms[OURS]), rows, steps)
+            subjects["transformers float16"] = their_steps(peer, prompt(lms[OURS]), rows, steps)
         times = take_turns(subjects, options.repeats, warm_up=1)
         more: dict[str, dict[str, Any]] = {}
         for way, model in models.items():

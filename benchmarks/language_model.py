@@ -9,22 +9,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from peer import Peer, start_peers
+from formats import Subject
 from random_model import SHAPES, write_model
-from timing import OURS, Report
+from timing import OURS, PRECISION, Report
 from tinygrad.nn.state import get_parameters
 
 import edifice_tt as et
 from edifice_tt.weights import catalog
 
 MODEL = "smollm2-135m"
-PEERS = {"llama_cpp_lm": "llama.cpp Q4_1", "transformers_lm": "transformers float32"}
-ON_A_GPU = {"transformers_lm": "transformers float16"}
-PEER_DEVICE: dict[str, Any] = {
-    "choices": ["cpu", "cuda", "none"],
-    "default": "cpu",
-    "help": "none: no peers; cuda: transformers in float16 alone",
-}
 _TEXT = (
     "A river carries water from the hills to the sea. On its way it turns the wheels of mills, "
     "waters the fields of farmers and takes boats from town to town. In spring the snow melts and "
@@ -61,32 +54,33 @@ ACTIVATIONS: dict[str, Any] = {
 }
 
 
-def open_peers(options: Any) -> tuple[dict[str, Peer], dict[str, str], dict[str, Any]]:
-    """The peers by module, their names, and what to load them with, for a device of torch."""
-    if options.peer_device == "none":
-        return {}, {}, {}
-    if options.peer_device == "cpu":
-        return start_peers(options.peers, PEERS), PEERS, {}
-    on = {"device": options.peer_device, "dtype": "float16"}
-    return start_peers(options.peers, ON_A_GPU), ON_A_GPU, on
-
-
 def add_each(
     report: Report,
     case: str,
     times: dict[str, list[float]],
     amount: float,
-    more: Mapping[str, Mapping[str, float]] | None = None,
+    more: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Each of our own ways beside the same peers; subjects are ways of ours, or peers.
 
-    `more` is what else is known of a way.
+    `more` is what else is known of each, such as its precisions.
     """
     ours = [way for way in times if way in ACTIVATIONS["choices"]]
     for way in ours:
         theirs = {name: seconds for name, seconds in times.items() if name not in ours}
-        known = {OURS: (more or {}).get(way, {})}
+        known = {OURS: more[way], **more}
         report.add(f"{case}, {way}", {OURS: times[way], **theirs}, amount, more=known)
+
+
+def weights_of(options: Any) -> str:
+    """The types of the weights in the model's file, or in that of a shape."""
+    return "Q4_K_M" if options.shape else "Q4_1"
+
+
+def precision(lm: Any, weights: str, activations: str) -> dict[str, str]:
+    """What a model of ours computes in, as the peers say it of theirs."""
+    kinds = (weights, {"int8": "int8 in blocks"}.get(activations, activations), lm.kv_dtype)
+    return dict(zip(PRECISION, kinds, strict=True))
 
 
 def reached(lm: Any, seconds: float, steps: int, rows: int, tokens: int = 0) -> dict[str, float]:
@@ -136,21 +130,19 @@ def decode_seconds(lm: Any, prompt: str, rows: int, steps: int, **options: Any) 
     return times[-1] - times[rows - 1]  # from the moment when every row had its first token
 
 
-def check_same_token(
-    lms: Iterable[Any], prompt: str, peers: dict[str, Peer], rounded: bool = False
-) -> None:
+def check_same_token(lms: Iterable[Any], prompt: str, peers: Mapping[str, Subject]) -> None:
     """Every peer must think the same token the most likely after the prompt.
 
-    Peers whose weights are rounded may differ, which is told.
+    Those whose weights are rounded otherwise than ours may differ, which is told.
     """
     for lm in lms:
         chosen = et.generate(lm, prompt, n=1, temperature=0, max_tokens=1)
         greedy = chosen.candidates[0].token_ids[0]
         for name, peer in peers.items():
-            theirs = peer("prefill", ids=lm.tokenizer.encode(prompt))["token"]
+            theirs = peer.prefill(lm.tokenizer.encode(prompt))["token"]
             if theirs != greedy:
                 texts = [lm.tokenizer.decode([token]) for token in (theirs, greedy)]
                 differs = f"after the prompt {name} says {texts[0]!r}, we {texts[1]!r}"
-                if not rounded:
+                if not peer.rounded:
                     raise SystemExit(differs)
                 print(differs, file=sys.stderr)

@@ -49,7 +49,8 @@ first = time.perf_counter() - start
 if rows:
     et.generate(lm, next(prompts(lm, 128)), n=rows, max_tokens=32)
 b = lm.config.backbone
-cells = 2 * b.num_layers * b.num_kv_heads * b.head_dim * 4 * (128 + rows * 32)
+number = {"float16": 2, "float32": 4}[lm.kv_dtype]
+cells = 2 * b.num_layers * b.num_kv_heads * b.head_dim * number * (128 + rows * 32)
 shares = [memory("VmHWM") - before, Path(path).stat().st_size + cells]
 print(json.dumps([loaded, first, peak - before, kept - before, shares[0] / shares[1], peak]))
 """
@@ -110,7 +111,7 @@ def first_tokens(options: Any, path: Path) -> dict[str, list[float]]:
     for _ in range(options.repeats):
         for peer in start_peers(options.peers, ["llama_cpp_lm"]).values():
             start = time.perf_counter()
-            peer("load", gguf=str(path), threads=options.threads, rows=1, prompt=64, new=1)
+            peer("load", file=str(path), threads=options.threads, rows=1, prompt=64, new=1)
             peer("prefill", ids=list(range(16)))
             times.append(time.perf_counter() - start)
             peer.close()

@@ -11,6 +11,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -28,10 +29,10 @@ SIDE = 2048
 MEGABYTES = 512
 
 
-def limits(python: str, repeats: int = 5) -> dict[str, float]:
+def limits(pythons: Iterable[str], repeats: int = 5) -> dict[str, float]:
     """GFLOPS of sgemm and GB/s of reading and copying: the best of some tries, by name.
 
-    Of NumPy here and torch in `python`, whichever multiplies faster stands for the machine.
+    Of NumPy here and torch in `pythons`, whichever multiplies faster stands for the machine.
     """
     found: dict[str, float] = {}
     for threads in sorted({1, cores()}):
@@ -39,8 +40,8 @@ def limits(python: str, repeats: int = 5) -> dict[str, float]:
         names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
         fixed = {name: str(threads) for name in names}
         square = dict.fromkeys(("rows", "columns", "depth"), SIDE)
-        for library in dict.fromkeys((sys.executable, python)):
-            for blas in start_peers(library, ["blas"], **fixed).values():
+        for library in dict.fromkeys((sys.executable, *pythons)):
+            for blas in start_peers([library], ["blas"], **fixed).values():
                 tries = [blas("sgemm", **square, calls=1, threads=threads) for _ in range(repeats)]
                 name = f"sgemm GFLOPS on {on}"
                 found[name] = max(found.get(name, 0), 2e-9 * SIDE**3 / min(tries))
@@ -60,17 +61,17 @@ def limits_of(device: str, options: Any) -> dict[str, float]:
     return known or device_limits(device, options.peers, options.repeats)
 
 
-def device_limits(device: str, python: str, repeats: int) -> dict[str, float]:
+def device_limits(device: str, pythons: Iterable[str], repeats: int) -> dict[str, float]:
     """GB/s and TFLOPS of a GPU; of an OpenCL device that is the processor, the processor's."""
     kind = device.split(":")[0]
     if kind == "CPU" or (kind == "CL" and is_processor(Device[device])):
-        return limits(python, repeats)
+        return limits(pythons, repeats)
     copied = min(_copy_seconds(device) for _ in range(repeats))
     found = {"copy GB/s": 2 * MEGABYTES / 1e3 / copied}
     if kind in ("CUDA", "NV"):
         with suppress(Exception):  # a driver may raise anything; then it does not tell
             found |= _told_by_cuda()
-        for torch in start_peers(python, ["blas"]).values():
+        for torch in start_peers(pythons, ["blas"]).values():
             if torch.versions["sgemm"].startswith("torch"):
                 size = dict.fromkeys(("rows", "columns", "depth"), 2 * SIDE)
                 for dtype in ("float16", "float32"):

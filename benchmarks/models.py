@@ -17,6 +17,7 @@ from language_model import (
     add_each,
     decode_seconds,
     load_endless,
+    precision,
     prompts,
     read_seconds,
 )
@@ -67,10 +68,11 @@ def measure(report: Report, options: Any, name: str, path: str) -> None:
     }
     texts, long = prompts(some, PROMPT), prompts(some, LONG)
     ids = some.tokenizer.encode(next(texts))
-    size = {"gguf": path, "threads": options.threads}
+    size = {"file": path, "threads": options.threads}
+    known = {way: precision(lm, name.split()[-1], way) for way, lm in lms.items()}
     for peer, _ in list(opened.values())[:1]:
         report.versions |= peer.versions
-        peer("load", **size, rows=1, prompt=LONG, new=1)
+        known |= {PEER: peer("load", **size, rows=1, prompt=LONG, new=1)}
         check_alike(lms, peer, ids)
 
     subjects: dict[str, Any] = {
@@ -78,7 +80,8 @@ def measure(report: Report, options: Any, name: str, path: str) -> None:
     }
     for peer, _ in list(opened.values())[:1]:
         subjects[PEER] = partial(their_seconds, peer, some.tokenizer.encode(next(long)))
-    add_each(report, f"{name}, {LONG} tokens", take_turns(subjects, options.repeats, 1), LONG)
+    times = take_turns(subjects, options.repeats, 1)
+    add_each(report, f"{name}, {LONG} tokens", times, LONG, known)
 
     for rows in options.rows:
         subjects = {
@@ -87,10 +90,10 @@ def measure(report: Report, options: Any, name: str, path: str) -> None:
         }
         for way, (peer, shared) in opened.items():
             room = {"rows": rows, "prompt": PROMPT, "new": options.steps, "shared": shared}
-            peer("load", **size, **room)
+            known[way] = peer("load", **size, **room)
             subjects[way] = partial(peer, "decode", ids=ids, rows=rows, steps=options.steps)
         times = take_turns(subjects, options.repeats, 1)
-        add_each(report, f"{name}, N = {rows}", times, rows * options.steps)
+        add_each(report, f"{name}, N = {rows}", times, rows * options.steps, known)
     for peer, _ in opened.values():
         peer.close()
 

@@ -12,7 +12,11 @@ _WORKER = Path(__file__).with_name("worker.py")
 
 
 # Where the name that is imported is not the name that is installed.
-_PACKAGES = {"llama_cpp": "llama-cpp-python"}
+_PACKAGES = {
+    "llama_cpp": "llama-cpp-python",
+    "openvino_genai": "openvino-genai",
+    "optimum": "optimum-intel",
+}
 
 
 class PeerMissing(Exception):
@@ -34,11 +38,8 @@ class Peer:
             )
         except OSError as error:
             raise SystemExit(f"--peers {python}: {error.strerror}") from error
-        answer = self._answer()
-        if missing := answer.get("missing"):
-            install = f"{python} -m pip install {_PACKAGES.get(missing, missing)}"
-            raise PeerMissing(f"{module} is left out; run: {install} (or see benchmarks/README.md)")
-        self.versions: dict[str, str] = answer["result"]
+        self._module = module
+        self.versions: dict[str, str] = self._answer()["result"]
 
     def __call__(self, function: str, **arguments: Any) -> Any:
         assert self._process.stdin is not None
@@ -57,17 +58,32 @@ class Peer:
         if not (line := self._process.stdout.readline()):
             raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}")
         answer: dict[str, Any] = json.loads(line)
+        if missing := answer.get("missing"):
+            install = f"pip install {_PACKAGES.get(missing, missing)}"
+            raise PeerMissing(
+                f"{self._module} is left out; run: {install}, as in benchmarks/README.md"
+            )
         if "error" in answer:
             raise RuntimeError(answer["error"])
         return answer
 
 
-def start_peers(python: str, modules: Iterable[str], **environment: str) -> dict[str, Peer]:
-    """The peers that are there, by module; each of the others costs a sentence."""
+def start_peers(
+    pythons: Iterable[str], modules: Iterable[str], **environment: str
+) -> dict[str, Peer]:
+    """The peers that are there, by module; each of the others costs a sentence.
+
+    Of several interpreters each is of the first that has it.
+    """
     peers = {}
     for module in modules:
-        try:
-            peers[module] = Peer(python, module, **environment)
-        except PeerMissing as missing:
-            print(missing, file=sys.stderr)
+        absent = []
+        for python in pythons:
+            try:
+                peers[module] = Peer(python, module, **environment)
+                break
+            except PeerMissing as missing:
+                absent.append(str(missing))
+        else:
+            print(absent[0], file=sys.stderr)
     return peers

@@ -12,7 +12,7 @@ from typing import Any
 
 import machine
 import numpy as np
-from language_model import PEER_DEVICE
+from formats import PEER_DEVICE
 from peer import start_peers
 from timing import OURS, Report, arguments, take_turns
 from tinygrad import Device, Tensor

@@ -9,16 +9,20 @@ import json
 import os
 import re
 import resource
+import shlex
 import statistics
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import record
 
 OURS = "edifice_tt"
+PRECISION = ("weights", "activations", "keys and values")
+SOME = ("GB/s", "TFLOPS", *PRECISION)  # columns of the reports that have them
 Subject = Callable[[], float]  # runs once, returns seconds
 
 
@@ -47,6 +51,10 @@ class Report:
     unit: str = "ms"  # ms, s, or what a case's `amount` counts, a second
     rows: list[dict[str, Any]] = field(default_factory=list)
     note: str = "ratio: their seconds / ours; above 1, edifice_tt is faster"
+    command: str = field(
+        default_factory=lambda: shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    )
+    date: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
 
     def add(
         self,
@@ -94,9 +102,10 @@ class Report:
             "median": "median",
             "ratio, best": "ratio",
             "ratio, median": "median_ratio",
-            **{key: key for key in ("GB/s", "TFLOPS") if any(key in row for row in self.rows)},
+            **{key: key for key in SOME if any(key in row for row in self.rows)},
         }
         print(f"{self.title}\n")
+        print(f"{self.date}; python {self.command}")
         print("; ".join(f"{name} {value:.4g}" for name, value in self.limits.items()))
         print("; ".join(f"{name} {version}" for name, version in self.versions.items()), "\n")
         lines = [
@@ -138,7 +147,11 @@ def arguments(description: str, **more: Mapping[str, Any]) -> argparse.Namespace
     parser.add_argument("--quick", action="store_true", help="see that it runs: small and few")
     parser.add_argument("--repeats", type=int, default=0, help="rounds (default 7; quick 2)")
     parser.add_argument(
-        "--peers", default=sys.executable, metavar="PYTHON", help="interpreter that has the peers"
+        "--peers",
+        nargs="+",
+        default=[sys.executable],
+        metavar="PYTHON",
+        help="interpreters that have the peers; of each peer the first that has it is taken",
     )
     parser.add_argument(
         "--threads", type=int, default=cores(), help="of the peers (default: all cores)"

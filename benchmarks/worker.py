@@ -30,6 +30,8 @@ def main() -> None:
         request = json.loads(line)
         try:
             answer(result=getattr(module, request["call"])(**request["with"]))
+        except ModuleNotFoundError as error:
+            answer(missing=error.name)
         except Exception as error:
             answer(error=f"{sys.argv[1]}: {type(error).__name__}: {error}")
 

@@ -42,6 +42,37 @@ def test_a_script_has_the_options_that_the_page_uses(script, monkeypatch, capsys
         assert not option.startswith("-") or option in told
 
 
+# What scripts without a test of their own are given besides --quick.
+PLAIN = {
+    "accuracy.py": [],
+    "branches.py": ["--rows", "4", "--step", "4"],
+    "decode.py": ["--rows", "1", "2"],
+    "gpu.py": ["--rows", "1"],
+    "growth.py": [],
+    "linear.py": [],
+    "machine.py": [],
+    "prefill.py": ["--tokens", "64"],
+    "prefixes.py": ["--upto", "1"],
+    "scale.py": [],
+    "search.py": ["--rows", "4"],
+    "start.py": [],
+}
+
+
+def test_every_script_is_run_by_a_test():
+    tested = set(re.findall(r'"(\w+\.py)', Path(__file__).read_text()))
+    assert set(NAMED) <= tested
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", PLAIN)
+def test_a_script_runs_and_tells_what_it_measured(script):
+    rounds = [] if script == "scale.py" else ["--repeats", "1"]
+    done = run(script, "--quick", "--json", *rounds, *PLAIN[script])
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
+
+
 @pytest.mark.slow
 def test_scoring_is_measured_in_rounds_and_every_time_is_told():
     done = run("score.py", "--quick", "--json")

@@ -20,16 +20,26 @@ _open: dict[str, Any] = {}
 def _say_nothing(level: int, text: bytes, data: ctypes.c_void_p) -> None: ...
 
 
+def convert(source: str, target: str, kind: str) -> None:
+    """Write the GGUF file `target`, by llama.cpp's own quantizer, all matrices in one type."""
+    llama_cpp.llama_log_set(_say_nothing, ctypes.c_void_p(0))
+    settings = llama_cpp.llama_model_quantize_default_params()
+    settings.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind.removesuffix('.gguf')}")
+    settings.allow_requantize = settings.pure = True
+    if llama_cpp.llama_model_quantize(source.encode(), target.encode(), ctypes.byref(settings)):
+        raise RuntimeError(f"llama.cpp could not write {kind}")
+
+
 def load(
-    gguf: str,
+    file: str,
     threads: int,
     rows: int,
     prompt: int,
     new: int,
     shared: bool = True,
     kept: str = "F16",
-) -> None:
-    """Room for `rows` sequences of `prompt` and `new` tokens.
+) -> dict[str, str]:
+    """Room for `rows` sequences of `prompt` and `new` tokens. Returns its precisions.
 
     With `shared` all sequences live in one pool of cells, the prompt once; without, each has cells
     and a copy of the prompt of its own, which can be faster. Keys and values are `kept` as a type
@@ -39,14 +49,14 @@ def load(
     if "model" not in _open:
         llama_cpp.llama_backend_init()
         settings = llama_cpp.llama_model_default_params()
-        _open["model"] = llama_cpp.llama_model_load_from_file(gguf.encode(), settings)
+        _open["model"] = llama_cpp.llama_model_load_from_file(file.encode(), settings)
     if "context" in _open:
         llama_cpp.llama_free(_open.pop("context"))
         llama_cpp.llama_batch_free(_open.pop("batch"))
     settings = llama_cpp.llama_context_default_params()
     settings.kv_unified = shared
     settings.n_ctx = prompt + rows * new if shared else rows * (prompt + new)
-    settings.n_batch = settings.n_ubatch = max(512, rows)
+    settings.n_batch, settings.n_ubatch = max(512, rows, prompt), max(512, rows)
     settings.n_seq_max = rows
     settings.type_k = settings.type_v = getattr(llama_cpp, f"GGML_TYPE_{kept}")
     settings.n_threads = settings.n_threads_batch = threads
@@ -54,6 +64,13 @@ def load(
     if not _open["context"]:
         raise RuntimeError("llama.cpp could not make a context of these sizes")
     _open["batch"] = llama_cpp.llama_batch_init(settings.n_batch, 0, 1)
+    described = ctypes.create_string_buffer(128)
+    llama_cpp.llama_model_desc(_open["model"], described, len(described))
+    return {
+        "weights": described.value.decode().split(maxsplit=2)[-1],
+        "activations": "int8 in blocks",
+        "keys and values": "float16",
+    }
 
 
 def prefill(ids: list[int]) -> dict[str, Any]:

@@ -16,8 +16,25 @@ VERSIONS = {name: version(name) for name in ("transformers", "torch", "gguf", "a
 _open: dict[str, Any] = {}
 
 
+def convert(source: str, target: str, kind: str) -> None:
+    """Write the folder `target`, as Hugging Face has them: weights de-quantised, in float32."""
+    folder, name = Path(source).parent, Path(source).name
+    read = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=name, dtype="float32"
+    )
+    # What was read of a GGUF file is not written, so it is put into a model that was not.
+    config = type(read.config).from_dict(
+        {k: v for k, v in read.config.to_dict().items() if k != "quantization_config"}
+    )
+    config.rope_theta = config.rope_parameters["rope_theta"]  # for readers before transformers 5
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.load_state_dict(read.state_dict())
+    model.save_pretrained(target)
+    transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(target)
+
+
 def load(
-    gguf: str,
+    file: str,
     threads: int,
     rows: int,
     prompt: int,
@@ -25,22 +42,29 @@ def load(
     device: str = "cpu",
     dtype: str = "float32",
     sizes: dict[str, int] | None = None,
-) -> None:
-    """The model of a GGUF file, its weights de-quantised; with `sizes` a Llama of random ones."""
+) -> dict[str, str]:
+    """The model of a folder, or of a GGUF file; with `sizes` a Llama of random weights.
+
+    Returns its precisions.
+    """
     torch.set_num_threads(threads)
+    precision = dict.fromkeys(("weights", "activations", "keys and values"), dtype)
     if "model" in _open:
-        return
+        return precision
     kind = getattr(torch, dtype)
     if sizes:
         config = transformers.LlamaConfig(**sizes, dtype=kind, tie_word_embeddings=True)
         with torch.device(device):
             model = transformers.AutoModelForCausalLM.from_config(config, dtype=kind)
+    elif Path(file).is_dir():
+        model = transformers.AutoModelForCausalLM.from_pretrained(file, dtype=kind)
     else:
-        folder, name = Path(gguf).parent, Path(gguf).name
+        folder, name = Path(file).parent, Path(file).name
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, gguf_file=name, dtype=kind
         )
     _open["model"] = model.to(device).eval()
+    return precision
 
 
 def prefill(ids: list[int]) -> dict[str, Any]:
