@@ -58,7 +58,7 @@ class FormulaDecoder:
     """In place of `decoder.Decoder`."""
 
     prefix = None
-    model = SimpleNamespace(device="CPU")
+    model = SimpleNamespace(device="CPU", config=SimpleNamespace(vocab_size=VOCABULARY))
 
     def read_prompt(self, ids):
         return logits_after(ids[-1])

@@ -69,7 +69,7 @@ def load(
     return {
         "weights": described.value.decode().split(maxsplit=2)[-1],
         "activations": "int8 in blocks",
-        "keys and values": "float16",
+        "keys and values": {"F16": "float16", "Q8_0": "int8 in blocks"}[kept],
     }
 
 
