@@ -21,9 +21,10 @@ from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.blocks import Linear
 from edifice_tt.nn.buffers import wrap
 from edifice_tt.nn.cpu.bridge import computes_halves
+from edifice_tt.nn.kept import SCALED as BLOCK
 from edifice_tt.nn.stored.blocks import QuantizedLinear
 from edifice_tt.nn.stored.float16 import Float16Linear
-from edifice_tt.nn.stored.int8 import BLOCK, Int8Linear, group_rows
+from edifice_tt.nn.stored.int8 import Int8Linear, group_rows
 
 SIZES = ((960, 256, 688), (16, 576, 1536), (8, 49152, 576))  # rows, columns, depth
 TOLERANCE = 2e-3  # of the largest value; sums run in different orders
