@@ -95,8 +95,8 @@ def test_a_mistake_in_what_a_product_becomes_is_seen(run, dialect, mistake):
 
 def _without_barrier(loop):
     """What stands in `attend.c` before a loop, with its barrier and without."""
-    rest = f"    for (int at = THREAD; {loop}"
-    return f"    BARRIER;\n{rest}", rest
+    rest = f"  for (int at = THREAD; {loop}"
+    return f"  BARRIER;\n{rest}", rest
 
 
 # The same of attention: also the room in which it is.
