@@ -9,6 +9,7 @@ from player import Player
 from programs import DTYPES, finish, locate, start
 
 from edifice_tt.machine.toolchain import find_clang
+from edifice_tt.nn.gpu import source
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +49,16 @@ def nvrtc():
         return finish(start("compile_cuda.py", "PYTHON", arch, **places), sources)
 
     return compile_all
+
+
+@pytest.fixture
+def run(player, dialect):
+    """Play a kernel of a GPU: what it writes to."""
+
+    def run(kernel, written, read):
+        program = getattr(player, dialect)(source.render(dialect, kernel))
+        size = kernel.threads, 1, 1
+        arrays = program.play(kernel.name, *written, *read, groups=kernel.groups, threads=size)
+        return arrays[: len(written)]
+
+    return run

@@ -14,17 +14,6 @@ from edifice_tt.sampling.draws import Sampler, as_told
 dialects = pytest.mark.parametrize("dialect", ["metal", "cuda"])
 
 
-@pytest.fixture
-def run(player, dialect):
-    def run(kernel, written, read):
-        program = getattr(player, dialect)(render(dialect, kernel))
-        size = kernel.threads, 1, 1
-        arrays = program.play(kernel.name, *written, *read, groups=kernel.groups, threads=size)
-        return arrays[: len(written)]
-
-    return run
-
-
 @pytest.mark.slow
 @dialects
 @pytest.mark.parametrize("size", [1, 97, 1009, 2053])

@@ -7,21 +7,9 @@ import pytest
 from gpu_numbers import PRODUCTS, READS
 from player import Misplayed
 
-from edifice_tt.nn.gpu.source import render
 from edifice_tt.nn.gpu.table import product_for
 
 dialects = pytest.mark.parametrize("dialect", ["metal", "cuda"])
-
-
-@pytest.fixture
-def run(player, dialect):
-    def run(kernel, written, read):
-        program = getattr(player, dialect)(render(dialect, kernel))
-        size = kernel.threads, 1, 1
-        arrays = program.play(kernel.name, *written, *read, groups=kernel.groups, threads=size)
-        return arrays[: len(written)]
-
-    return run
 
 
 @pytest.mark.slow

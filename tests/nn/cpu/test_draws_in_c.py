@@ -7,6 +7,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from gpu_draws import spread
 from processors import ARM, Kernel, run_here, run_on_arm
 from test_kernels import OTHERS
 
@@ -23,25 +24,6 @@ SETTINGS = [
         *((0.8, 0, 0.9), (1.0, 0, 0.999), (2.0, 0, 0.3), (0.7, 40, 0.95), (1.0, 500, 0.5)),
     )
 ]
-
-
-def spread(rng, kind, size):
-    """Logits as a model's: a few tokens are likely, most are not; or odd ones."""
-    logits = rng.standard_gamma(0.4, size) * 6
-    if kind == "equals":
-        logits = np.round(logits)
-    elif kind == "flat":
-        logits = rng.normal(scale=0.1, size=size)
-    elif kind == "all equal":
-        logits[:] = 3
-    elif kind == "near":
-        logits = 5 + 1e-6 * rng.integers(0, 9, size)
-    elif kind == "forbidden":
-        logits[rng.random(size) < 0.9] = -np.inf
-        logits[rng.integers(size)] = 1
-    elif kind == "huge":
-        logits *= rng.choice([1e4, 1e10, 1e30])
-    return logits.astype(np.float32)
 
 
 def drawn_in_c(sampler, logits, index, position):
