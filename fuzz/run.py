@@ -177,10 +177,11 @@ def start(name: str, options: argparse.Namespace) -> bool:
             process.kill()
             status = process.wait()
     last = options.findings / f"{name}.last"
-    if status and last.exists():
+    if status:
+        given = last.read_bytes() if last.exists() else b""  # it ended before the first
         end = log.read_text(errors="replace")[-4000:]
         what = f"the process ended with {status}; the end of {log}:\n{end}"
-        _write(options.findings, name, last.read_bytes(), what)
+        _write(options.findings, name, given, what)
     last.unlink(missing_ok=True)
     found = sorted(options.findings.glob(f"{name}-??????????.txt"))
     print(f"{name}: {len(found)} findings{f', see {log}' if found else ''}", flush=True)

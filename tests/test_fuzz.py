@@ -2,7 +2,9 @@
 
 import random
 import sys
+from argparse import Namespace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -62,6 +64,22 @@ def test_what_never_ends_is_a_finding(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "HANG", 0.01)
     run._caller("t", forever, tmp_path / "input", tmp_path)(b"")
     assert "Slow" in next(tmp_path.glob("t-*.txt")).read_text()
+
+
+def test_only_the_processor_s_seconds_end_an_input(tmp_path, monkeypatch):
+    """atheris counts those of the clock, and takes 0 for one."""
+    atheris = Mock()
+    monkeypatch.setitem(sys.modules, "atheris", atheris)
+    asked = Namespace(seconds=20, seed=1, inputs=7)
+    run._with_atheris(lambda given: None, [b"seed"], asked, tmp_path)
+    (timeout,) = (one for one in atheris.Setup.call_args[0][0] if one.startswith("-timeout="))
+    assert int(timeout.partition("=")[2]) > asked.seconds
+
+
+def test_a_process_that_ends_by_itself_is_a_finding_with_the_end_of_its_log(tmp_path, capsys):
+    asked = Namespace(seconds=1, seed=1, inputs=1, plain=True, findings=tmp_path)
+    assert not run.start("nothing", asked)
+    assert "KeyError: 'nothing'" in capsys.readouterr().out
 
 
 def test_changes_are_drawn_from_the_seed_and_leave_no_input_as_it_is():

@@ -14,6 +14,8 @@ from edifice_tt.contract.errors import EdificeError
 from edifice_tt.engine import capacity
 from edifice_tt.engine.capacity import Sampling, check_capacity, needed_bytes
 from edifice_tt.machine import memory
+from edifice_tt.nn.cache import KVCache
+from edifice_tt.nn.kept import KV_DTYPES
 from edifice_tt.testing import byte_tokenizer
 
 FACTOR = 1.3  # the real peak is within this of the estimate, both ways
@@ -185,3 +187,13 @@ def test_the_command_says_it_in_one_line_and_leaves_no_file(
     assert re.match(said, line)
     assert out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kv_dtype", KV_DTYPES)
+def test_the_buffer_of_a_layer_is_as_large_as_said(kv_dtype):
+    sizes = {"hidden_size": 76, "num_layers": 1, "num_heads": 2, "num_kv_heads": 1}
+    lm = et.build("causal_lm", vocab_size=259, context_length=256, device="CPU", **sizes)
+    lm.kv_dtype = kv_dtype
+    rows, tokens = capacity._cached("CPU", 3, 101)
+    (buffer,) = KVCache.empty(lm.config.backbone, rows, tokens, "CPU", kv_dtype).layers
+    assert capacity._layer_bytes(lm, "CPU", 3, 101) == buffer.nbytes()
