@@ -169,7 +169,6 @@ def test_pointers_into_shared_memory_keep_their_address_space(clang):
     """As clang reads Metal; no Apple compiler has."""
     product = kernels.Product(64, 256, (kernels.Matrix("Q4_K", 37, True),), 1, 1e-5)
     source = render("metal", kernels.kernel_of(product, product_for("metal", 64, True)))
-    source = source.replace("#define LOCAL", "#define LOCAL static")  # see `errors_of`
     assert not errors_of(clang, source)
     wrong = source.replace("const int own_rows", "const device float *own = weights; int own_rows")
     assert "cannot initialize" in errors_of(clang, wrong)

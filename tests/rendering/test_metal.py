@@ -52,7 +52,9 @@ uint3 lid [[thread_position_in_threadgroup]]) {
 def errors_of(clang, source):
     """What clang says against a kernel; nothing when it is sound."""
     # Metal has no storage of a thread's own in another address space; C++ has only static.
+    # tinygrad's kernels say `threadgroup` where they declare it, ours `LOCAL`, and nowhere else.
     source = DECLARES_SHARED.sub(r"\1static threadgroup \2", source)
+    source = source.replace("#define LOCAL ", "#define LOCAL static ")
     words = [clang, *OPTIONS, "-"]
     return subprocess.run(words, input=source, capture_output=True, text=True, check=False).stderr
 
