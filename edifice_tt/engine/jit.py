@@ -2,21 +2,23 @@
 
 The captured graphs live here, per instance, never on the model: a Tensor on the model would be a
 weight, and a capture on its class would serve all instances. On a CPU the cores share the batch, or
-the tokens of a single text.
+the work of each layer where there is a single text.
 """
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import replace
+from contextlib import nullcontext
 from functools import partial
 from inspect import signature
 from itertools import pairwise
 from threading import RLock
 from typing import Any, Generic, TypeVar
+from weakref import finalize
 
 import numpy as np
-from tinygrad import Tensor, TinyJit, UOp
+from numpy.typing import NDArray
+from tinygrad import Device, Tensor, TinyJit, UOp, dtypes
 from tinygrad.helpers import TRAINING
 from tinygrad.nn.state import get_parameters
 
@@ -27,7 +29,8 @@ from edifice_tt.nn.buffers import buffers_of, in_memory, numbers, replicate, vie
 from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu.bridge import serves
-from edifice_tt.nn.cpu.replay import Replay, Signals, capture
+from edifice_tt.nn.cpu.replay import Replay, capture
+from edifice_tt.nn.cpu.team import Team, make_team
 from edifice_tt.nn.mapped import check_unchanged
 
 Out = TypeVar("Out")
@@ -47,36 +50,42 @@ class CompiledModel(Generic[Out]):
         self._weights: list[UOp] = []
         self._parts: dict[tuple[Any, ...], list[_Part]] = {}
         self._threads: ThreadPoolExecutor | None = None
+        self._team: Team | None = None
         self._process = os.getpid()
         self._one_call = RLock()  # a part's input and its results lie in one place for all calls
 
     def __call__(self, x: Given) -> Out:
-        x = _tensor(x, self._home)
-        device = str(x.device)
+        x = _checked(x)
+        device = str(x.device) if isinstance(x, Tensor) else self._home or Device.DEFAULT
         with self._one_call:
             with exclusive:
-                parts = self._parts_for(x.to(self._home or device))
+                parts = self._parts_for(x, self._home or device)
                 for part in parts:
                     part.capture()
             self._run(parts)
             with exclusive:
                 # Captures write to the same buffers each time; the caller gets copies.
-                columns = zip(*(_fields(part.out) for part in parts), strict=True)
-                fields = [_join(tensors, parts[0].axis, device) for tensors in columns]
-                Tensor.realize(*(t for t in fields if t is not None))
+                tensors = zip(*(_fields(part.out) for part in parts), strict=True)
+                arrays = zip(*(part.arrays for part in parts), strict=True)
+                fields = [_join(*both, device) for both in zip(tensors, arrays, strict=True)]
             out: Out = _like(parts[0].out, fields)
             return out
 
-    def _parts_for(self, x: Tensor) -> "list[_Part]":
+    def _parts_for(self, x: Tensor | NDArray[Any], home: str) -> "list[_Part]":
         """The parts that share such an input, each with its share copied in."""
         check_unchanged(self.model)
         weights = buffers_of(self.model)
         if weights != self._weights:  # captures read the buffers that they saw
             self._weights, self._parts, self._replicas = weights, {}, {}
-        # Training draws dropout, so its graph is another one.
-        key = x.shape, x.dtype, bool(TRAINING)
+        if isinstance(x, Tensor):
+            x, kind = x.to(home), x.dtype
+        else:
+            kind = dtypes.float32 if x.dtype.kind == "f" else dtypes.int32
+            x = x if in_memory(home) else Tensor(x, device=home)
+        key = x.shape, kind, bool(TRAINING)  # training draws dropout, so its graph is another one
         if key not in self._parts:
-            self._parts[key] = self._share_out(x)
+            sample = x if isinstance(x, Tensor) else Tensor(x, device=home)
+            self._parts[key] = self._share_out(sample)
         _hand_out(x, self._parts[key])
         return self._parts[key]
 
@@ -94,19 +103,26 @@ class CompiledModel(Generic[Out]):
             models = [self._replicas[device] for device in devices]
             parts = shares(rows, len(devices))
             return [
-                _Part(partial(_call, m), d, 0, part)
+                _Part(partial(_call, m), d, part)
                 for m, d, part in zip(models, devices, parts, strict=True)
             ]
+        if rows == 1 < count and _takes_a_cache(self.model) and serves(x):
+            return [_Part(self._reader(x, count), own)]
         if self._devices is None:
             count = max(1, min(count, rows * tokens // PART))
-        if rows == 1 < count and _reads_behind_caches(self.model) and serves(x):
-            cache = KVCache.empty(_backbone(self.model), 1, tokens, own)
-            return [
-                _Part(_reader(self.model, cache, x, part), own, 1, part)
-                for part in shares(tokens, min(count, tokens))
-            ]
         call = partial(_call, self.model)
-        return [_Part(call, own, 0, part) for part in shares(rows, min(count, rows))]
+        return [_Part(call, own, part) for part in shares(rows, min(count, rows))]
+
+    def _reader(self, x: Tensor, cores: int) -> Callable[[Tensor], Any]:
+        """A call for one text, each of whose layers a team of so many cores shares out."""
+        if self._team is None and (team := make_team(cores)) is not None:
+            self._team = team
+            finalize(self, team.close)
+        cache = KVCache.empty(_backbone(self.model), 1, x.shape[1], str(x.device))
+        behind = cache.wanting_all(x, self._team.address if self._team else (0, 0))
+        assert behind.rows is not None
+        behind.rows.realize()  # here, so that making it is no part of what is captured
+        return partial(_call, self.model, cache=behind)
 
     def _run(self, parts: "list[_Part]") -> None:
         first, *others = parts
@@ -115,15 +131,15 @@ class CompiledModel(Generic[Out]):
                 for part in parts:
                     part()
             return
+        if not others:
+            with self._team or nullcontext():
+                first()
+            return
         if self._threads is None or self._process != os.getpid():  # a fork has no threads
             self._threads, self._process = ThreadPoolExecutor(), os.getpid()
-        # Of one text, a part needs the keys and values of those before: the program of a layer that
-        # reads them follows the one that writes them.
-        signals = [Signals() if part.axis else None for part in others]
-        ends = zip(others, signals, [*signals, None][1:], strict=True)
-        running = [self._threads.submit(part, *both) for part, *both in ends]
+        running = [self._threads.submit(part) for part in others]
         try:
-            first(None, *signals[:1])
+            first()
         finally:
             wait(running)
         for future in running:
@@ -134,13 +150,14 @@ class _Part:
     """One share of all inputs of a shape: its captured graph and its input buffer."""
 
     def __init__(
-        self, call: Callable[[Tensor], Any], device: str, axis: int = 0, part: range | None = None
+        self, call: Callable[[Tensor], Any], device: str, part: range | None = None
     ) -> None:
-        self.device, self.axis = device, axis
-        lead = (slice(None),) * axis
-        self.at = ... if part is None else (*lead, slice(part.start, part.stop))
+        self.device = device
+        self.at = ... if part is None else slice(part.start, part.stop)
         self.input: Tensor | None = None
+        self.lies: NDArray[Any] | None = None  # the input, in memory
         self.out: Any = None
+        self.arrays: list[NDArray[Any] | None] = []  # the fields of `out`, where they lie in memory
         self._call = call
         self._run: Any = None  # a `Replay`, or what tinygrad captured
 
@@ -158,15 +175,22 @@ class _Part:
             # Twice: the first call may compute what is kept from then on, such as rotary tables.
             graph = capture(self._call, self.input) or capture(self._call, self.input)
             if graph is not None:
-                self.out, self._run = graph.returned, Replay((graph, {}))
+                self._run = Replay((graph, {}))
+                self._keep(graph.returned)
                 return
         self._run = TinyJit(self._call)
 
-    def __call__(self, before: Signals | None = None, after: Signals | None = None) -> None:
+    def __call__(self) -> None:
         if self.is_replayed:
-            self._run(before, after)
+            self._run()
         else:
-            self.out = self._run(self.input)
+            self._keep(self._run(self.input))
+
+    def _keep(self, out: Any) -> None:
+        self.out = out
+        self.arrays = [
+            view(t) if t is not None and _shares_memory(t) else None for t in _fields(out)
+        ]
 
 
 def _call(model: Any, x: Tensor, **options: Any) -> Any:
@@ -182,7 +206,7 @@ def _like(out: Any, fields: Sequence[Tensor | None]) -> Any:
     return fields[0] if isinstance(out, Tensor) else type(out)(*fields)
 
 
-def _tensor(x: Given, device: str | None) -> Tensor:
+def _checked(x: Given) -> Tensor | NDArray[Any]:
     """A Tensor as it is; other whole numbers as int32, as token ids are, and floats as float32."""
     given = as_numbers("the input of jit", x)
     if isinstance(given, Tensor):
@@ -190,7 +214,7 @@ def _tensor(x: Given, device: str | None) -> Tensor:
     kept = given.astype(np.float32 if given.dtype.kind == "f" else np.int32)
     if given.dtype.kind != "f" and (kept != given).any():
         raise ValueError("the input of jit holds whole numbers that are no int32; give a Tensor")
-    return Tensor(kept, device=device)
+    return kept
 
 
 def _own(tensor: Tensor) -> Tensor:
@@ -198,19 +222,8 @@ def _own(tensor: Tensor) -> Tensor:
     return tensor if tensor.uop.has_buffer_identity(after_ok=True) else tensor.contiguous()
 
 
-def _reader(model: Any, cache: KVCache, x: Tensor, part: range) -> Callable[[Tensor], Any]:
-    behind = replace(cache.holding(part.start), is_shared=True)
-    behind = behind.wanting_all(x[:, part.start : part.stop])
-    assert behind.rows is not None
-    behind.rows.realize()  # here, so that making it is no part of what is captured
-    return partial(_call, model, cache=behind)
-
-
-def _reads_behind_caches(model: Any) -> bool:
-    """Whether parts of a text can be read side by side; a recurrent layer reads them in turn."""
-    if "cache" not in signature(model).parameters:
-        return False
-    return not _backbone(model).recurrent_layers
+def _takes_a_cache(model: Any) -> bool:
+    return "cache" in signature(model).parameters
 
 
 def _backbone(model: Any) -> BackboneConfig:
@@ -227,29 +240,33 @@ def _shares_memory(x: Tensor) -> bool:
     return in_memory(str(x.device)) and x.dtype.fmt is not None
 
 
-def _hand_out(x: Tensor, parts: Sequence[_Part]) -> None:
+def _hand_out(x: Tensor | NDArray[Any], parts: Sequence[_Part]) -> None:
     """Copy each part's share of an input into the buffer that its capture reads."""
-    if not _shares_memory(x):
+    if isinstance(x, Tensor) and not _shares_memory(x):
         for part in parts:
             # A copy: the input may be a view, a constant or not yet computed.
             part.input = x[part.at].clone(part.device).realize()
         return
-    array = numbers(x)
-    array = view(x.contiguous().realize()) if array is None else array
+    if isinstance(x, Tensor):
+        array = numbers(x)
+        x = view(x.contiguous().realize()) if array is None else array
     for part in parts:
-        share = array[part.at]
-        if part.input is None:
-            part.input = wrap(np.empty_like(share, order="C"), part.device)
-        np.copyto(view(part.input), share)
+        share = x[part.at]
+        if part.lies is None:
+            part.lies = np.empty_like(share, order="C")
+            part.input = wrap(part.lies, part.device)
+        np.copyto(part.lies, share)
 
 
-def _join(parts: Sequence[Tensor | None], axis: int, device: str) -> Tensor | None:
-    tensors = [part for part in parts if part is not None]
-    if not tensors:
-        return None
-    if in_memory(device) and all(_shares_memory(t) for t in tensors):
-        return wrap(np.concatenate([view(t) for t in tensors], axis), device)
-    return tensors[0].to(device).cat(*(t.to(device) for t in tensors[1:]), dim=axis).clone()
+def _join(
+    tensors: Sequence[Tensor | None], arrays: Sequence[NDArray[Any] | None], device: str
+) -> Tensor | None:
+    """A field of all parts as one Tensor of its own."""
+    near = [array for array in arrays if array is not None]
+    if in_memory(device) and len(near) == len(tensors):
+        return wrap(np.concatenate(near), device)
+    given = [tensor.to(device) for tensor in tensors if tensor is not None]
+    return given[0].cat(*given[1:], dim=0).clone().realize() if given else None
 
 
 def jit(model: Callable[..., Out], devices: Sequence[str] | None = None) -> CompiledModel[Out]:
@@ -259,10 +276,10 @@ def jit(model: Callable[..., Out], devices: Sequence[str] | None = None) -> Comp
     begin with the batch. An array or lists are taken as float32, or as int32 if they hold whole
     numbers; a Tensor keeps its dtype. `devices`, all of one kind, share the batch without changing
     results; on a CPU they are the cores to use (default: all). For a model that takes a `cache`, as
-    `Backbone` does, they share the tokens of a batch of one. The first call of a shape is slow; on
-    a GPU the first two are (one runs eagerly, one captures). Each instance has its own captures,
-    and several threads may call it. Weights may be replaced between calls, or changed in place if
-    no other device has a copy.
+    `Backbone` does, they share each layer's work on a batch of one. The first call of a shape is
+    slow; on a GPU the first two are (one runs eagerly, one captures). Each instance has its own
+    captures, and several threads may call it. Weights may be replaced between calls, or changed in
+    place if no other device has a copy.
     """
     if devices is not None:
         devices = open_devices(devices, str(get_parameters(model)[0].device))

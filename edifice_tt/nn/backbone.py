@@ -72,15 +72,7 @@ class Block:
         if cache is None:
             return call_layer(x, self._layer, tables, gradient=self._gradient)
         prefix = None if cache.prefix is None else cache.prefix.layers[layer]
-        return call_layer(
-            x,
-            self._layer,
-            tables,
-            cache.layers[layer],
-            prefix,
-            cache.rows,
-            in_halves=cache.is_shared,
-        )
+        return call_layer(x, self._layer, tables, cache.layers[layer], prefix, cache.rows)
 
     def __getstate__(self) -> dict[str, Any]:
         # A function of this layer's, which a copy makes for itself.

@@ -43,9 +43,8 @@ class KVCache:
     `rows`, int32, tells a kernel what the prefix and these buffers hold. It says how many of the
     B * T tokens that are read next are wanted, and after the address of a `Team`, or 0, which: of
     each row the first. The others may hold anything, and change no state. Without it all are
-    wanted. `is_shared` says that others read other tokens of the same text meanwhile, and wait for
-    the keys and values of these. `of_long` says that the text is longer than what
-    `Rope.long_from` says, and so rotated as long texts are.
+    wanted. `of_long` says that the text is longer than what `Rope.long_from` says, and so rotated
+    as long texts are.
     """
 
     layers: Layers
@@ -54,7 +53,6 @@ class KVCache:
     length: int | UOp = 0
     prefix: "KVCache | None" = None
     rows: Tensor | None = None
-    is_shared: bool = False
     of_long: bool = False
 
     @classmethod
@@ -98,11 +96,11 @@ class KVCache:
         """The same buffers, said to hold `length` tokens, behind `prefix`."""
         return replace(self, length=length, prefix=prefix, rows=rows)
 
-    def wanting_all(self, x: Tensor) -> "KVCache":
-        """The same, with `rows` for all tokens of x (B, T, D)."""
+    def wanting_all(self, x: Tensor, team: tuple[int, int] = (0, 0)) -> "KVCache":
+        """The same, with `rows` for all tokens of x (B, T, D), and the address of a team."""
         B, T, _ = x.shape
         shared = 0 if self.prefix is None else self.prefix.length
-        rows = np.array([shared, self.length, B * T, 0, 0, *range(B * T)], dtype=np.int32)
+        rows = np.array([shared, self.length, B * T, *team, *range(B * T)], dtype=np.int32)
         return replace(self, rows=Tensor(rows, device=x.device))
 
     def seen(self, tokens: int, device: str) -> list[Tensor]:

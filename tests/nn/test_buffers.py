@@ -1,5 +1,8 @@
 """Where weights come to lie."""
 
+from collections import OrderedDict
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from tinygrad import Device, Tensor
@@ -7,13 +10,39 @@ from tinygrad.helpers import GlobalCounters
 from tinygrad.nn.state import get_parameters
 
 import edifice_tt as et
-from edifice_tt.nn.buffers import CACHE_LINE, give_back, numbers, place, unfilled, view, wrap, zeros
+from edifice_tt.nn.buffers import (
+    CACHE_LINE,
+    buffers_of,
+    give_back,
+    numbers,
+    place,
+    unfilled,
+    view,
+    wrap,
+    zeros,
+)
 from edifice_tt.nn.cpu.replay import memory_of
 
 
 class Head:
     def __init__(self, array):
         self.weight = Tensor(array)
+
+
+class Nest(NamedTuple):
+    heads: list
+    by_name: dict
+
+
+def test_the_buffers_of_a_model_are_those_of_its_parameters_in_their_order():
+    """Wherever tinygrad looks for weights, and nowhere else."""
+    one, two, three, four = (Head(np.full(3, i, np.float32)) for i in range(4))
+    two.config, two.names = object(), ("a", 1, None)
+    model = Nest([one, (two, {3: three})], OrderedDict(last=four, again=one.weight))
+    assert buffers_of(model) == [weight.uop for weight in get_parameters(model)]
+    assert len(buffers_of(model)) == 5
+    three.weight = Tensor(np.ones(3, np.float32))
+    assert buffers_of(model)[2] is three.weight.uop
 
 
 def test_building_a_model_runs_no_kernel():

@@ -136,19 +136,16 @@ def call_layer(
     prefix: Tensor | None = None,
     rows: Tensor | None = None,
     gradient: Gradient | None = None,
-    in_halves: bool = False,
 ) -> Tensor:
     """A whole layer, x (B, T, D) -> (B, T, D), behind what `own` and `prefix` hold.
 
     `tables` are cos and sin of all positions, or None. `own` (2, B, S, K, E) takes the new keys and
     values, in place, in its own dtype; of a recurrent layer it is the states (B, numbers). `rows`
-    (see `KVCache`) says what both hold, and which rows are wanted. In halves it is two programs, of
-    which the first writes the keys and values; they have no gradient, and a recurrent layer has no
-    halves.
+    (see `KVCache`) says what both hold, and which rows are wanted.
     """
     B, T, D = x.shape
     c, by = layer.config, layer.by
-    H, K, E = c.num_heads, c.num_kv_heads, c.head_dim
+    K, E = c.num_kv_heads, c.head_dim
     if own is None:
         shape = (B, c.state_size) if layer.is_recurrent else (2, B, T, K, E)
         own = Tensor.invalids(*shape, dtype=dtypes.float32, device=x.device)
@@ -174,22 +171,14 @@ def call_layer(
         shared, seen, at, wanted = ("0", "1", "0", str(B * T))
     common = "0" if prefix is None else "prefix"
 
-    def empty(*shape: int) -> Tensor:
-        return Tensor.invalids(*shape, dtype=dtypes.float32, device=x.device)
-
-    def call(halves: str, into: str, queries: str, written: dict[str, Tensor]) -> list[Tensor]:
-        body = f"""cache tail = {{own, {B}, {room}}};
-            cache common = {{(void *){common}, 1, {prefix_room}}};
-            block({into}, x, {T}, {form}, tail, common, {seen}, {shared}, {at}, {wanted}, {turns},
-                  (struct scratch){{{room_of}}}, {halves}, {queries});"""
-        written["scratch"] = empty(floats)
-        source = kernels.library(*(w.kind for w in layer.weights.values()), kept=kept)
-        return cpu.call(f"{name}_{halves}", source, body, written, arguments.read, gradient)
-
-    out = empty(B, T, D)
-    if not in_halves:
-        return call("WHOLE", "out", "0", {"out": out, "own": own})[0]
-    queries = empty(B * T, H * E * (2 if c.gated_attention else 1))
-    queries, own, _ = call("PROJECTS", "0", "queries", {"queries": queries, "own": own})
-    arguments.read["queries"] = queries
-    return call("READS", "out", "(float *)queries", {"out": out, "own": own})[0]
+    body = f"""cache tail = {{own, {B}, {room}}};
+        cache common = {{(void *){common}, 1, {prefix_room}}};
+        block(out, x, {T}, {form}, tail, common, {seen}, {shared}, {at}, {wanted}, {turns},
+              (struct scratch){{{room_of}}});"""
+    out, scratch = (
+        Tensor.invalids(*shape, dtype=dtypes.float32, device=x.device)
+        for shape in ((B, T, D), (floats,))
+    )
+    written = {"out": out, "own": own, "scratch": scratch}
+    source = kernels.library(*(w.kind for w in layer.weights.values()), kept=kept)
+    return cpu.call(name, source, body, written, arguments.read, gradient)[0]

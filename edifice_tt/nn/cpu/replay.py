@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from ctypes import ArgumentError, c_uint64, c_void_p, cast
 from functools import cache
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +29,6 @@ from edifice_tt.nn.cpu import bridge as cpu
 
 C_ROOM = "chain"
 MOST = 48  # arguments of a program that C calls; in c/chain.c
-Signals = SimpleQueue[None]
 
 
 class Argument(NamedTuple):
@@ -119,26 +117,13 @@ class Replay:
         ]
         self._at_once = _at_once(self._calls)
 
-    def __call__(self, before: Signals | None = None, after: Signals | None = None) -> None:
-        """Call all programs, none before those who signal have made the call that precedes it.
-
-        `before` signals to us; what it says and what we have done, we pass on to `after`.
-        """
-        if self._at_once is not None and before is None and after is None:
+    def __call__(self) -> None:
+        """Call all programs, in order."""
+        if self._at_once is not None:
             self._at_once()
             return
-        try:
-            for i, (function, arguments) in enumerate(self._calls):
-                if i and before is not None:
-                    before.get()
-                if i and after is not None:
-                    after.put(None)
-                function(*arguments)
-        except BaseException:  # Ctrl-C: whoever waits for us shall not wait for ever
-            if after is not None:
-                for _ in self._calls:
-                    after.put(None)
-            raise
+        for function, arguments in self._calls:
+            function(*arguments)
 
 
 def _at_once(calls: Sequence[tuple[Any, Sequence[c_uint64]]]) -> Callable[[], object] | None:

@@ -78,14 +78,19 @@ class Team:
             thread.join()
 
 
+def make_team(cores: int) -> Team | None:
+    """A team for so many cores, or None where one thread works alone."""
+    members, give_way = min(cores, MEMBERS), _yield_address()
+    return Team(members, give_way) if members > 1 and give_way else None
+
+
 @contextmanager
 def gather(cores: int) -> Iterator[Team | None]:
-    """Provide a team for so many cores, or None where one thread works alone."""
-    members, give_way = min(cores, MEMBERS), _yield_address()
-    if members < 2 or not give_way:
+    """Provide a team for so many cores, as `make_team`, whose leader is this thread."""
+    before, team = led(), make_team(cores)
+    if team is None:
         yield None
         return
-    before, team = led(), Team(members, give_way)
     _of_thread.led = team
     try:
         yield team

@@ -1,8 +1,5 @@
 """Programs called by their addresses: what tinygrad does, in other memory, one after the other."""
 
-import threading
-import time
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +7,7 @@ from tinygrad import Tensor
 
 from edifice_tt.nn import ops
 from edifice_tt.nn.buffers import view, wrap
-from edifice_tt.nn.cpu.replay import MOST, Capture, Replay, Signals, capture, memory_of
+from edifice_tt.nn.cpu.replay import MOST, Replay, capture, memory_of
 
 
 def numbers(*shape):
@@ -53,14 +50,14 @@ def test_other_memory_stands_in_place_of_what_was_captured(dense):
 
 
 def test_in_one_call_and_in_one_each_it_computes_the_same(dense):
-    """It is one where nobody else is to be waited for."""
     found, *_ = dense
     results = []
-    for after in (None, Signals()):
+    for at_once in (True, False):
         moved = {memory_of(found.returned): memory_of(out := numbers(3, 2))}
         replay = Replay((found, moved))
         assert replay._at_once is not None
-        replay(after=after)
+        replay._at_once = replay._at_once if at_once else None
+        replay()
         results.append(view(out).tobytes())
     assert results[0] == results[1] != numbers(3, 2).numpy().tobytes()
 
@@ -83,48 +80,3 @@ def test_what_it_writes_is_known_with_its_size(dense):
 def test_what_is_no_plain_program_is_not_captured():
     array = np.ones((3, 5), np.float32)
     assert capture(lambda x: (x + Tensor(array)).contiguous(), numbers(3, 5)) is None
-
-
-def test_a_program_waits_until_all_before_it_have_made_the_previous_call():
-    """Of three in a row the first is slow, which the last must notice; the second is not."""
-    begun, ended = {}, {}
-
-    def program(part, call, seconds):
-        def run():
-            begun[part, call] = time.perf_counter()
-            time.sleep(seconds)
-            ended[part, call] = time.perf_counter()
-
-        return run, ()
-
-    parts = []
-    for part, seconds in enumerate([0.03, 0.001, 0.001]):
-        calls = tuple(program(part, call, seconds) for call in range(5))
-        parts.append(Replay((Capture(calls, {}, None, None), {})))
-    signals = [None, Signals(), Signals(), None]
-    threads = [
-        threading.Thread(target=replay, args=pair)
-        for replay, pair in zip(parts, pairwise(signals), strict=True)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert len(ended) == 15
-    for part, call in ended:
-        for other in range(part):
-            assert call == 0 or begun[part, call] > ended[other, call - 1]
-    # Nobody waits for more: while the first makes its last call, the others make theirs.
-    assert begun[2, 4] < ended[0, 4]
-
-
-def test_whoever_waits_is_released_when_the_first_breaks_off(dense):
-    found, *_ = dense
-
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    after = Signals()
-    with pytest.raises(KeyboardInterrupt):
-        Replay((found._replace(calls=((interrupted, ()), *found.calls)), {}))(None, after)
-    assert after.qsize() == 3

@@ -1,8 +1,5 @@
 // A whole layer: its rows go through it in groups.
 
-// The halves of a layer: what attention reads of each token, and the rest.
-enum { PROJECTS = 1, READS = 2, WHOLE = 3 };
-
 // The rows that go through a layer together: where they stand among all, of which text they are, and
 // how many of its own positions each sees.
 typedef struct {
@@ -95,18 +92,15 @@ static WIDE void feed_forward(float *stream, long rows, layer w, struct scratch 
 // out = the layer's output for tokens x (batch, T, D), of which it leaves in `own` what later tokens
 // read, from position seen - 1 on; they come after the first `shared` positions of `prefix`. Only
 // `count` of the batch * T rows are read, those that `rows` lists in ascending order, or all if it is
-// none. Of two calls, one for each half, the first leaves the queries (count, H E) for the second, and
-// behind them their gates.
+// none.
 static WIDE void block(float *out, const float *x, long T, layer w, cache own, cache prefix,
                        long seen, long shared, const int *rows, long count, const float *cos,
-                       const float *sin, struct scratch room, int halves, float *queries) {
+                       const float *sin, struct scratch room) {
   long D = w.D, Q = w.H * w.E, last = -1;
-  float *stream = room.stream, *mixed = room.mixed;
+  float *stream = room.stream, *mixed = room.mixed, *q = room.queries, *gates = room.gates;
   void *whole = room.rounded;
   for (long first = 0; first < count; first += GROUP) {
     group of = {.count = MIN(GROUP, count - first)};
-    float *q = queries ? queries + first * Q : room.queries;
-    float *gates = queries ? queries + (count + first) * Q : room.gates;
     for (int i = 0; i < of.count; i++) {
       of.at[i] = rows ? rows[first + i] : first + i;
       of.batch[i] = of.at[i] / T;
@@ -114,17 +108,14 @@ static WIDE void block(float *out, const float *x, long T, layer w, cache own, c
       for (long d = 0; d < D; d++) stream[i * D + d] = x[of.at[i] * D + d];
     }
     const float *in = w.attn_norm ? room.h : stream;
-    if (halves & PROJECTS) {
-      if (w.attn_norm) norm_rows(room.h, stream, w.attn_norm, of.count, D, w.eps);
-      round_to(w.rounds, whole, in, 0, of.count, D);
-      if (!w.delta.heads) project(q, gates, in, &of, w, own, shared, cos, sin, room);
-    }
-    if (!(halves & READS)) continue;
+    if (w.attn_norm) norm_rows(room.h, stream, w.attn_norm, of.count, D, w.eps);
+    round_to(w.rounds, whole, in, 0, of.count, D);
     if (w.delta.heads) {
       mixed = room.gates;
       recall(mixed, in, &of, w, own, prefix, seen, shared, last, room);
       last = of.batch[of.count - 1];
     } else {
+      project(q, gates, in, &of, w, own, shared, cos, sin, room);
       attend((attention){mixed, q, of.count, w.H, w.K, w.E, prefix.kv, prefix.room, shared, own.kv,
                          own.room, own.batch, of.batch, of.sees, w.by, room.scores, room.width},
              room.by.team);
