@@ -107,14 +107,14 @@ class CompiledModel(Generic[Out]):
                 for m, d, part in zip(models, devices, parts, strict=True)
             ]
         if rows == 1 < count and _takes_a_cache(self.model) and serves(x):
-            return [_Part(self._reader(x, count), own)]
+            return [self._reader(x, count)]
         if self._devices is None:
             count = max(1, min(count, rows * tokens // PART))
         call = partial(_call, self.model)
         return [_Part(call, own, part) for part in shares(rows, min(count, rows))]
 
-    def _reader(self, x: Tensor, cores: int) -> Callable[[Tensor], Any]:
-        """A call for one text, each of whose layers a team of so many cores shares out."""
+    def _reader(self, x: Tensor, cores: int) -> "_Part":
+        """One text, each of whose layers a team of so many cores shares out."""
         if self._team is None and (team := make_team(cores)) is not None:
             self._team = team
             finalize(self, team.close)
@@ -122,7 +122,7 @@ class CompiledModel(Generic[Out]):
         behind = cache.wanting_all(x, self._team.address if self._team else (0, 0))
         assert behind.rows is not None
         behind.rows.realize()  # here, so that making it is no part of what is captured
-        return partial(_call, self.model, cache=behind)
+        return _Part(partial(_call, self.model, cache=behind), str(x.device), team=self._team)
 
     def _run(self, parts: "list[_Part]") -> None:
         first, *others = parts
@@ -132,7 +132,7 @@ class CompiledModel(Generic[Out]):
                     part()
             return
         if not others:
-            with self._team or nullcontext():
+            with first.team or nullcontext():
                 first()
             return
         if self._threads is None or self._process != os.getpid():  # a fork has no threads
@@ -150,9 +150,13 @@ class _Part:
     """One share of all inputs of a shape: its captured graph and its input buffer."""
 
     def __init__(
-        self, call: Callable[[Tensor], Any], device: str, part: range | None = None
+        self,
+        call: Callable[[Tensor], Any],
+        device: str,
+        part: range | None = None,
+        team: Team | None = None,
     ) -> None:
-        self.device = device
+        self.device, self.team = device, team
         self.at = ... if part is None else slice(part.start, part.stop)
         self.input: Tensor | None = None
         self.lies: NDArray[Any] | None = None  # the input, in memory

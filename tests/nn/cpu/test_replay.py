@@ -1,6 +1,5 @@
 """Programs called by their addresses: what tinygrad does, in other memory, one after the other."""
 
-
 import numpy as np
 import pytest
 from tinygrad import Tensor
