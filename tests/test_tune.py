@@ -158,6 +158,13 @@ def test_a_damaged_file_fails_its_check_and_is_no_warning_beside_it(home, capsys
     assert "warning" not in err
 
 
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_measured(home, monkeypatch):
+    (file := home.parent / "file").touch()
+    monkeypatch.setenv("EDIFICE_TT_HOME", str(file))
+    with pytest.raises(EdificeError, match=r"cannot be kept in .*file.* set EDIFICE_TT_HOME"):
+        tune(measure=lambda *_: pytest.fail("measured"))
+
+
 def test_a_cpu_that_compiles_no_c_has_nothing_to_measure(home, monkeypatch):
     monkeypatch.setattr(measuring, "compiles_c", lambda device: False)
     with pytest.raises(EdificeError, match="no kernels to measure; unset DEV"):

@@ -62,7 +62,7 @@ def check_sizes() -> Check:
     except EdificeError as error:
         return Check("kernel sizes", tuning.INSTEAD, False, str(error))
     if found is None:
-        why = tuning.OFF if tuning.is_off() else "edifice-tt doctor --tune measures"
+        why = "EDIFICE_TT_TUNED=0" if tuning.is_off() else "edifice-tt doctor --tune measures"
         words = f"{_words(default)}, of the table for {default.name} ({why})"
         return Check("kernel sizes", words)
     are = "as in" if found.line == default else f"{_words(default)} in"
@@ -84,6 +84,7 @@ def tune(progress: Shows = False, measure: Measure | None = None) -> tuning.Choi
         raise ToolchainError(
             "tinygrad's CPU device compiles no C here, so it has no kernels to measure; unset DEV"
         )
+    tuning.make_folder()  # or all would be measured for nothing
     line = tuning.default_line()
     with showing(progress, len(CASES), "kinds of products, choosing sizes of kernels") as add:
         for name, candidates in tuning.CANDIDATES.items():

@@ -5,6 +5,7 @@ process. `doctor/tuning.py` measures them. They are of tiles of rows, and of how
 fetched: none changes a bit of a result.
 """
 
+import errno
 import json
 import os
 import warnings
@@ -24,15 +25,15 @@ from edifice_tt.version import __version__
 
 # What each size may be beside what the table says.
 CANDIDATES = {"tile_rows": (3, 4, 6), "most_rows": (4, 8), "far": (2048, 4096, 8192, 16384)}
+_MEND = "{}; edifice-tt doctor --tune measures and writes it anew"
 INSTEAD = "the kernels take the sizes of their table"
-OFF = "EDIFICE_TT_TUNED=0"  # in the environment: the table's sizes, whatever was measured
 
 
 class Choice(NamedTuple):
-    """The line of the table for this processor, with its sizes as measured on a day ("": never)."""
+    """The line of the table for this processor with the sizes that were measured, and the day."""
 
     line: Vectors
-    day: str = ""
+    day: str
 
 
 def table() -> tuple[Vectors, ...]:
@@ -74,8 +75,8 @@ def default_line() -> Vectors:
 
 
 def is_off() -> bool:
-    name, _, value = OFF.partition("=")
-    return os.environ.get(name) == value
+    """Whether the environment asks for the table's sizes, whatever was measured."""
+    return os.environ.get("EDIFICE_TT_TUNED") == "0"
 
 
 def read() -> Choice | None:
@@ -92,7 +93,7 @@ def read() -> Choice | None:
         return None
     if entry is None or entry.get("version") != __version__:
         return None
-    with _telling(_path()):
+    with reading(_path(), _MEND):
         return _choice(entry)
 
 
@@ -101,23 +102,39 @@ def keep(line: Vectors) -> Choice:
 
     Raises `EdificeError` where the folder cannot be written to.
     """
-    path, entry = _path(), {"version": __version__, "day": date.today().isoformat()}
+    make_folder()
+    path, day = _path(), date.today().isoformat()
     try:
         entries = _entries(path)
     except CheckpointError:
         entries = {}
-    entries[_key()] = entry | {name: getattr(line, name) for name in CANDIDATES}
+    sizes = {name: getattr(line, name) for name in CANDIDATES}
+    entries[_key()] = {"version": __version__, "day": day, **sizes}
     text = json.dumps(entries, indent=1, sort_keys=True).encode()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _keeping(path):
         write_atomically(path, lambda file: file.write(text))
+    _kept_table.cache_clear()
+    return Choice(line, day)
+
+
+def make_folder() -> None:
+    """Make the folder for what is kept unless it is there; raises `EdificeError` as `keep` does."""
+    path = _path()
+    with _keeping(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@contextmanager
+def _keeping(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise EdificeError(
-            f"what was measured cannot be kept in {path} ({error.strerror}); mend the folder, or "
+            f"sizes of kernels cannot be kept in {path} ({error.strerror}); mend the folder, or "
             "set EDIFICE_TT_HOME to another"
         ) from error
-    _kept_table.cache_clear()
-    return Choice(line, entry["day"])
 
 
 def _path() -> Path:
@@ -129,19 +146,12 @@ def _key() -> str:
 
 
 def _entries(path: Path) -> dict[str, Any]:
-    with _telling(path):
+    with reading(path, _MEND):
         try:
             entries = parse_record(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return {}
         return {key: take(entries, key, dict) for key in entries}
-
-
-@contextmanager
-def _telling(path: Path) -> Iterator[None]:
-    """Whatever is wrong with the file is one error that says what mends it."""
-    with reading(path, "{}; edifice-tt doctor --tune measures and writes it anew"):
-        yield
 
 
 def _choice(entry: Mapping[str, Any]) -> Choice:
