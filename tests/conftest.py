@@ -32,6 +32,7 @@ settings.load_profile("any machine")
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test of what is fetched has a server of its own
 os.environ["XDG_CONFIG_HOME"] = os.devnull  # no test reads the settings of whoever runs it
+os.environ["EDIFICE_TT_TUNED"] = "0"  # nor what was measured on this machine
 
 
 @pytest.hookimpl(wrapper=True)

@@ -38,6 +38,12 @@ def register(add: Add) -> None:
     )
     doctor.add_argument("--quick", action="store_true", help="leave out the speed")
     doctor.add_argument(
+        "--tune",
+        action="store_true",
+        help="first measure which sizes suit the kernels of this CPU best, and keep them (10 to 30 "
+        "seconds; results stay the same bits)",
+    )
+    doctor.add_argument(
         *("-m", "--model"),
         help="also say whether this model fits, and with how many candidates, before it is loaded",
     )
@@ -170,6 +176,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
     device = arguments.device or settings.get("device")
     kept = arguments.kv_dtype or settings.get("kv_dtype")
     checks = []
+    if arguments.tune:
+        doctor.tune(progress=True)
     for check in chain(
         doctor.diagnose(device, arguments.quick, terminal.say, arguments.model, kept), found
     ):

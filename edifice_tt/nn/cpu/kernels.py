@@ -14,8 +14,9 @@ from tinygrad import Tensor, dtypes
 from tinygrad.dtype import DType
 
 from edifice_tt.nn.cpu import bridge as cpu
+from edifice_tt.nn.cpu import tuning
 from edifice_tt.nn.cpu.formats import formats_in_c, name_of, rounding_of
-from edifice_tt.nn.cpu.instructions import allows_amx, tiles_in_c
+from edifice_tt.nn.cpu.instructions import Vectors, allows_amx, tiles_in_c
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.program import gradient_of
 
@@ -30,16 +31,20 @@ C_ROOMS = (
 )
 
 
-@cache
 def library(*kinds: str, kept: DType = dtypes.float32) -> str:
     """The C of every kernel, for weights of these kinds, and keys and values kept as that dtype."""
+    return _library(tuning.table(), kinds, kept)
+
+
+@cache
+def _library(table: tuple[Vectors, ...], kinds: tuple[str, ...], kept: DType) -> str:
     sizes = {"GROUP": GROUP, "QUERY_ROWS": QUERY_ROWS, "MOST_COLUMNS": MOST_COLUMNS}
     sizes |= {"ROUNDED_BYTES": ROUNDED_BYTES, "MEMBERS": MEMBERS, "PARTS_EACH": PARTS_EACH}
     sizes |= {"GAP": GAP, "KEPT_BITS": 8 * kept.itemsize, "AMX_ALLOWED": int(allows_amx())}
     folder = Path(__file__).with_name("c")
     first, *rooms = ((folder / f"{room}.c").read_text(encoding="utf-8") for room in C_ROOMS)
     defines = [f"#define {name} {size}" for name, size in sizes.items()]
-    return "\n".join([*defines, tiles_in_c(), first, formats_in_c(kinds), *rooms])
+    return "\n".join([*defines, tiles_in_c(table), first, formats_in_c(kinds), *rooms])
 
 
 class Weight(NamedTuple):

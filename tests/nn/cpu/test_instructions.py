@@ -16,7 +16,7 @@ def test_the_compiler_chooses_the_line_of_the_processor(way):
     """As if it had these instructions and no others."""
     defined = "".join(f"#undef {other.macro}\n" for other in TABLE)
     defined += f"#define {way.macro} 1\n" if way.macro else ""
-    sizes = "WIDTH TILE_ROWS TILE_COLUMNS MOST_ROWS"
+    sizes = "WIDTH TILE_ROWS TILE_COLUMNS MOST_ROWS FAR"
     done = subprocess.run(
         [prepare_compiler(), "-E", "-P", "-x", "c", "-"],
         input=f"{defined}{tiles_in_c()}\n{sizes}\n",

@@ -47,10 +47,9 @@ tile(tile_row *y, const float *const *x, const float *const *w, long depth,
   else tile_of(y, x, w, depth, TILE_ROWS);
 }
 
-#define SOME 2   // columns whose blocks are unpacked by turns
-#define FAR 8192 // bytes from what is read to what is brought nearer
+#define SOME 2 // columns whose blocks are unpacked by turns
 
-// Bring nearer what is read next of columns that lie one behind the other.
+// Bring nearer what is read next, in FAR bytes, of columns that lie one behind the other.
 static inline void fetch_far(const unsigned char *from, long bytes) {
   for (long at = 0; at < bytes; at += LINE) __builtin_prefetch(from + at + FAR, 0, 3);
 }
