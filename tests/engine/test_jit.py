@@ -175,6 +175,23 @@ def test_every_call_runs_the_parts_on_threads_of_their_own(monkeypatch):
         assert len(threads) == 2
 
 
+def test_the_jobs_of_a_text_are_given_to_a_team_that_is_awake(monkeypatch):
+    monkeypatch.setattr(team, "LEAST", 1)  # else these layers are too small to be shared
+    jobs_when_awake, enter, leave = [], team.Team.__enter__, team.Team.__exit__
+    lane = 3 * team.CACHE_LINE // 8  # of the leader; its upper half counts jobs, see `c/team.c`
+
+    def noted(self, *given):
+        jobs_when_awake.append(int(self._words[lane]) >> 32)
+        (leave if given else enter)(self, *given)
+
+    monkeypatch.setattr(team.Team, "__enter__", noted)
+    monkeypatch.setattr(team.Team, "__exit__", noted)
+    fast = et.jit(make(1), devices=["CPU", "CPU:1"])
+    fast(np.ones((1, 40, 8), np.float32))
+    before, after = jobs_when_awake
+    assert after > before
+
+
 @pytest.mark.slow
 def test_those_who_help_with_a_text_are_gone_with_the_compiled_model():
     before = threading.active_count()
