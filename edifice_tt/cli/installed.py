@@ -40,8 +40,8 @@ def register(add: Add) -> None:
     doctor.add_argument(
         "--tune",
         action="store_true",
-        help="first measure which sizes suit the kernels of this CPU best, and keep them (10 to 30 "
-        "seconds; results stay the same bits)",
+        help="first measure which sizes suit the kernels of this CPU best, and keep them (up to "
+        "half a minute; results stay the same bits)",
     )
     doctor.add_argument(
         *("-m", "--model"),

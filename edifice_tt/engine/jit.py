@@ -18,14 +18,14 @@ from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
-from tinygrad import Device, Tensor, TinyJit, UOp, dtypes
+from tinygrad import Device, Tensor, TinyJit, UOp
 from tinygrad.helpers import TRAINING
 from tinygrad.nn.state import get_parameters
 
 from edifice_tt.architectures.inputs import Given, as_numbers
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.toolchain import devices_beside, open_devices
-from edifice_tt.nn.buffers import buffers_of, in_memory, numbers, replicate, view, wrap
+from edifice_tt.nn.buffers import DTYPES, buffers_of, in_memory, numbers, replicate, view, wrap
 from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu.bridge import serves
@@ -66,7 +66,7 @@ class CompiledModel(Generic[Out]):
             with exclusive:
                 # Captures write to the same buffers each time; the caller gets copies.
                 tensors = zip(*(_fields(part.out) for part in parts), strict=True)
-                arrays = zip(*(part.arrays for part in parts), strict=True)
+                arrays = zip(*(part.out_arrays for part in parts), strict=True)
                 fields = [_join(*both, device) for both in zip(tensors, arrays, strict=True)]
             out: Out = _like(parts[0].out, fields)
             return out
@@ -80,7 +80,7 @@ class CompiledModel(Generic[Out]):
         if isinstance(x, Tensor):
             x, kind = x.to(home), x.dtype
         else:
-            kind = dtypes.float32 if x.dtype.kind == "f" else dtypes.int32
+            kind = DTYPES[x.dtype]
             x = x if in_memory(home) else Tensor(x, device=home)
         key = x.shape, kind, bool(TRAINING)  # training draws dropout, so its graph is another one
         if key not in self._parts:
@@ -159,9 +159,9 @@ class _Part:
         self.device, self.team = device, team
         self.at = ... if part is None else slice(part.start, part.stop)
         self.input: Tensor | None = None
-        self.lies: NDArray[Any] | None = None  # the input, in memory
+        self.input_array: NDArray[Any] | None = None  # where it lies in memory
         self.out: Any = None
-        self.arrays: list[NDArray[Any] | None] = []  # the fields of `out`, where they lie in memory
+        self.out_arrays: list[NDArray[Any] | None] = []  # its fields, where they lie in memory
         self._call = call
         self._run: Any = None  # a `Replay`, or what tinygrad captured
 
@@ -192,7 +192,7 @@ class _Part:
 
     def _keep(self, out: Any) -> None:
         self.out = out
-        self.arrays = [
+        self.out_arrays = [
             view(t) if t is not None and _shares_memory(t) else None for t in _fields(out)
         ]
 
@@ -256,10 +256,10 @@ def _hand_out(x: Tensor | NDArray[Any], parts: Sequence[_Part]) -> None:
         x = view(x.contiguous().realize()) if array is None else array
     for part in parts:
         share = x[part.at]
-        if part.lies is None:
-            part.lies = np.empty_like(share, order="C")
-            part.input = wrap(part.lies, part.device)
-        np.copyto(part.lies, share)
+        if part.input_array is None:
+            part.input_array = np.empty_like(share, order="C")
+            part.input = wrap(part.input_array, part.device)
+        np.copyto(part.input_array, share)
 
 
 def _join(

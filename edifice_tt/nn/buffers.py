@@ -26,7 +26,7 @@ PIECE = 1 << 18  # numbers
 _PAGES = 1 << 22  # bytes
 _SMALL, _TRACED = 1 << 14, 1 << 8  # bytes of a weight
 _ATOMS = {int, float, bool, str, type(None)}
-_DTYPES = {np.dtype(kind.fmt): kind for kind in dtypes.all if kind.fmt}
+DTYPES = {np.dtype(kind.fmt): kind for kind in dtypes.all if kind.fmt}
 
 
 def buffers_of(model: Any) -> list[UOp]:
@@ -244,7 +244,7 @@ def wrap(array: NDArray[np.generic], device: str, dtype: DType | None = None) ->
 
     `dtype` is what its bits mean, where NumPy has no such numbers.
     """
-    kind = dtype or _DTYPES[array.dtype]
+    kind = dtype or DTYPES[array.dtype]
     return _from_memory(array.ctypes.data, array.shape, kind, device, array)
 
 
