@@ -40,7 +40,7 @@ def register(add: Add) -> None:
     doctor.add_argument(
         "--tune",
         action="store_true",
-        help="first measure which sizes suit the kernels of this CPU best, and keep them (up to "
+        help="first measure which sizes suit the kernels of this CPU best, and keep them (about "
         "half a minute; results stay the same bits)",
     )
     doctor.add_argument(

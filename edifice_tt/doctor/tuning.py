@@ -75,7 +75,7 @@ def _words(line: Vectors) -> str:
 
 
 def tune(progress: Shows = False, measure: Measure | None = None) -> tuning.Choice:
-    """Measure each size, and keep the best of them for this processor: up to half a minute.
+    """Measure each size, and keep the best of them for this processor: about half a minute.
 
     Raises `EdificeError` if a size changes a result; and whatever ends it early, nothing is kept.
     """
