@@ -268,5 +268,4 @@ def _is_needed(key: str, architecture: Any) -> bool:
 
 
 def _holds_bytes(value: Any) -> bool:
-    values = value if isinstance(value, list) else [value]
-    return any(isinstance(one, bytes) for one in values)
+    return bytes in map(type, value if isinstance(value, list) else [value])

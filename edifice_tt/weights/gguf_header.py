@@ -6,6 +6,8 @@ Read here and not by tinygrad, since a damaged one must be one clear error. Know
 import math
 import mmap
 import os
+import struct
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import finalize
@@ -40,6 +42,7 @@ TYPES = dict(sorted((_OTHERS | _STAY).items()))
 _NUMBERS = dict(enumerate(["u1", "i1", "<u2", "<i2", "<u4", "<i4", "<f4", "?"]))
 _NUMBERS |= {10: "<u8", 11: "<i8", 12: "<f8"}
 _TEXT, _ARRAY = 8, 9
+_length = struct.Struct("<Q").unpack_from
 _DEEPEST = 8  # arrays of arrays
 
 
@@ -176,15 +179,17 @@ class GGUFHeader:
 
     def _texts(self, count: int) -> list[str | bytes]:
         # A vocabulary holds a hundred thousand: one look ahead for all, where nothing is wrong.
-        content, at, spans = self._content, self._position, []
+        content, at, ends = self._content, self._position, [self._position]
+        last = len(content) - 8
         for _ in range(count):
-            end = at + 8 + int.from_bytes(content[at : at + 8], "little")
-            spans.append((at + 8, end))
-            at = end
+            if at > last:
+                return [_decoded(self._bytes()) for _ in range(count)]  # says where the file ends
+            at += 8 + _length(content, at)[0]
+            ends.append(at)
         if at > len(content):
-            return [_decoded(self._bytes()) for _ in range(count)]  # says where the file ends
+            return [_decoded(self._bytes()) for _ in range(count)]
         self._position = at
-        return [_decoded(content[start:end]) for start, end in spans]
+        return [_decoded(content[start + 8 : end]) for start, end in pairwise(ends)]
 
     def _value(self, key: str, kind: int, depth: int = 0) -> Any:
         """One value; of a text that is not UTF-8 its bytes, which only its reader need mind."""

@@ -14,6 +14,7 @@ from edifice_tt.weights.tokenizer.vocabulary import (
     NORMAL,
     SPACE,
     USER_DEFINED,
+    Pieces,
     check_flag,
     check_id,
     check_ids,
@@ -59,7 +60,7 @@ def read_folder(folder: Path) -> dict[str, Any]:
     settings = configs[folder / _SETTINGS]
     return {
         "bpe": bpe,
-        "pieces": pieces,
+        "pieces": Pieces(pieces),
         "bos_id": bos[0] if bos else None,
         "eos_id": eos[0] if eos else None,
         "stop_ids": ends.union(eos),

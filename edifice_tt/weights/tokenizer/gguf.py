@@ -21,6 +21,7 @@ from edifice_tt.weights.tokenizer.vocabulary import (
     UNDEFINED,
     UNKNOWN,
     USER_DEFINED,
+    Pieces,
     check_flag,
     check_id,
     check_ids,
@@ -33,6 +34,7 @@ from edifice_tt.weights.tokenizer.vocabulary import (
 
 _START = "tokenizer.ggml."
 _MODELS = ("gpt2", "llama")
+_WHOLE = (UNKNOWN, CONTROL, USER_DEFINED)  # kinds that are found in a text before anything merges
 _LARGEST = 3.5e38  # of a score, a float of 32 bits
 
 
@@ -46,8 +48,8 @@ def read_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     pre = _pre_tokenizer(ggml) if byte_level else None
     if missing := {"tokens", "merges" if byte_level else "scores"} - ggml.keys():
         raise CheckpointError(f"{_START}{min(missing)} is missing; convert the model again")
-    tokens, kinds = _tokens(ggml)
-    vocab = {text: i for i, text in enumerate(tokens)}
+    vocab, kinds = _tokens(ggml)
+    tokens = [*vocab]
     ids = _named_ids(ggml, len(tokens), {} if byte_level else {"bos": 1, "eos": 2, "unknown": 0})
     ends = take_ends(vocab, kinds, html=False) | take_fill_ends(vocab, kinds, ids)
     swallowing = _swallowing(metadata.get("general.name"), vocab, kinds)
@@ -59,7 +61,7 @@ def read_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     key = "tokenizer.chat_template"
     return {
         "bpe": bpe,
-        "pieces": [piece(text, kinds[i], byte_level) for i, text in enumerate(tokens)],
+        "pieces": Pieces(piece(text, kinds[i], byte_level) for text, i in vocab.items()),
         "bos_id": ids["bos"],
         "eos_id": ids["eos"],
         "stop_ids": ends.union(i for n in ("eos", "eot", "eom") if (i := ids[n]) is not None),
@@ -81,18 +83,18 @@ def _pre_tokenizer(ggml: Mapping[str, Any]) -> PreTokenizer:
     return PRE_TOKENIZERS[pre]
 
 
-def _tokens(ggml: Mapping[str, Any]) -> tuple[list[str], dict[int, int]]:
-    """The text and the kind of each token; one without a text is named by its number."""
+def _tokens(ggml: Mapping[str, Any]) -> tuple[dict[str, int], dict[int, int]]:
+    """The ids by text, in order, and the kinds by id; a token without text is named by its id."""
     given = _array(ggml, "tokens", (str,), "texts")
     tokens = [text or f"[EMPTY_{i}]" for i, text in enumerate(given)]
-    first: dict[str, int] = {}
-    for i, text in enumerate(tokens):
-        if first.setdefault(text, i) != i:
-            raise CheckpointError(
-                f"{_START}tokens[{i}]={text!r:.40} is tokens[{first[text]}] too; "
-                "convert the model again"
-            )
-    check_ids(first, f"{_START}tokens")
+    vocab = {text: i for i, text in enumerate(tokens)}
+    if len(vocab) < len(tokens):
+        i = next(i for i, text in enumerate(tokens) if vocab[text] != i)
+        raise CheckpointError(
+            f"{_START}tokens[{vocab[tokens[i]]}]={tokens[i]!r:.40} is tokens[{i}] too; "
+            "convert the model again"
+        )
+    check_ids(vocab, f"{_START}tokens")
     types = _array(ggml, "token_type", (int,), "whole numbers", [NORMAL] * len(tokens))
     _check_count("token_type", types, tokens)
     for i, kind in enumerate(types):
@@ -106,7 +108,7 @@ def _tokens(ggml: Mapping[str, Any]) -> tuple[list[str], dict[int, int]]:
                 f"{_START}tokens[{i}]={tokens[i]!r:.40} is a byte by its type, expected a name "
                 "such as '<0x0A>'; convert the model again"
             )
-    return tokens, dict(enumerate(types))
+    return vocab, dict(enumerate(types))
 
 
 def _check_count(name: str, given: Sequence[Any], tokens: Sequence[str]) -> None:
@@ -131,8 +133,7 @@ def _swallowing(name: Any, vocab: Mapping[str, int], kinds: Mapping[int, int]) -
     if not isinstance(name, str) or not re.search("phi-?3", name.lower()):
         return set()
     kept = ("<unk>", "<s>", "<|endoftext|>")
-    whole = (UNKNOWN, CONTROL, USER_DEFINED)
-    return {i for text, i in vocab.items() if kinds[i] in whole and text not in kept}
+    return {i for text, i in vocab.items() if kinds[i] in _WHOLE and text not in kept}
 
 
 def _array(
@@ -141,9 +142,9 @@ def _array(
     value = ggml.get(name, default)
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise CheckpointError(f"{_START}{name}={value!r:.40} must be a list of {words}")
-    for i, one in enumerate(value):
-        if type(one) not in kinds:
-            raise CheckpointError(f"{_START}{name}[{i}]={one!r:.40} must be among {words}")
+    if set(map(type, value)) - {*kinds}:
+        i, one = next((i, one) for i, one in enumerate(value) if type(one) not in kinds)
+        raise CheckpointError(f"{_START}{name}[{i}]={one!r:.40} must be among {words}")
     return value
 
 
@@ -157,24 +158,31 @@ def _byte_level(
     tokenizers = require("tokenizers", extra="lm")
     # A byte without a token must still keep its neighbours from merging; `encode` drops these ids.
     spare = {text: len(kinds) + i for i, text in enumerate(sorted(BYTES.keys() - vocab.keys()))}
-    merges = _array(ggml, "merges", (str,), "texts")
-    # A space may begin a merge. Of two that are equal the first counts.
-    parted = ((merge[:1], *merge[1:].partition(" ")) for merge in merges)
-    pairs = dict.fromkeys((first + rest, right) for first, rest, _, right in parted)
-    hidden = {text for text, i in vocab.items() if kinds[i] in (UNKNOWN, CONTROL)}
-    kept = [pair for pair in pairs if "".join(pair) not in hidden]  # no text becomes one of these
+    # Of two merges that are equal the first counts.
+    merges = dict.fromkeys(_array(ggml, "merges", (str,), "texts"))
+    whole = [(text, i, kinds[i] != USER_DEFINED) for text, i in vocab.items() if kinds[i] in _WHOLE]
+    for text in (text for text, _, special in whole if special):  # no text becomes one of these
+        for merge in (text, *(f"{text[:cut]} {text[cut:]}" for cut in range(1, len(text) + 1))):
+            if "".join(_halves(merge)) == text:
+                merges.pop(merge, None)
+    pairs = [*map(_halves, merges)]
     with library_errors(f"{_START}merges", "convert the model again"):
-        model = tokenizers.models.BPE(vocab | spare, kept, ignore_merges=pre.takes_whole)
+        model = tokenizers.models.BPE(vocab | spare, pairs, ignore_merges=pre.takes_whole)
     with library_errors(f"{_START}tokens", "convert the model again"):
         bpe, split = tokenizers.Tokenizer(model), tokenizers.pre_tokenizers
         steps = [split.Split(tokenizers.Regex(regex), "isolated") for regex in pre.patterns]
         bpe.pre_tokenizer = split.Sequence([*steps, split.ByteLevel(False, use_regex=False)])
         for special, add in ((True, bpe.add_special_tokens), (False, bpe.add_tokens)):
-            whole = (UNKNOWN, CONTROL) if special else (USER_DEFINED,)
-            found = ((text, i in swallowing) for text, i in vocab.items() if kinds[i] in whole)
             flags = {"normalized": False, "special": special}
+            found = [(text, i in swallowing) for text, i, of in whole if of is special]
             add([tokenizers.AddedToken(text, rstrip=blanks, **flags) for text, blanks in found])
     return bpe
+
+
+def _halves(merge: str) -> tuple[str, str]:
+    """The two that become one; a space may begin the first."""
+    cut = merge.find(" ", 1)
+    return (merge[:cut], merge[cut + 1 :]) if cut > 0 else (merge, "")
 
 
 def _sentencepiece(

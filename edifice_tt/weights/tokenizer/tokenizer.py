@@ -21,6 +21,7 @@ from edifice_tt.weights.tokenizer.sentencepiece import SentencePiece
 from edifice_tt.weights.tokenizer.special import Part, SpecialTokens
 from edifice_tt.weights.tokenizer.vocabulary import (
     FILL_ENDS,
+    Pieces,
     check_flag,
     check_id,
     check_template,
@@ -85,7 +86,7 @@ class Tokenizer:
             text = saved.pop("bpe")
             kind = SentencePiece if text.startswith(SentencePiece.MARK) else tokenizers.Tokenizer
             bpe = kind.from_str(text)
-            pieces = [piece.encode("latin-1") for piece in saved.pop("pieces")]
+            pieces = Pieces(piece.encode("latin-1") for piece in saved.pop("pieces"))
             stop_ids = frozenset(saved.pop("stop_ids"))
             tokenizer = cls(bpe, pieces, stop_ids=stop_ids, **saved)
         for name in ("bos_id", "eos_id"):

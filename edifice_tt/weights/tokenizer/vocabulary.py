@@ -4,9 +4,11 @@ Knows no library and no text; both sorts of files share it.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from itertools import accumulate
+from typing import Any, overload
 
 from edifice_tt.contract.errors import CheckpointError, reason_of
 from edifice_tt.selection.answers import marks_thinking
@@ -41,6 +43,33 @@ _MOST_IDS = 2**22  # no vocabulary is near it; a damaged id must not cost gigaby
 _VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 BYTES = {chr(byte): bytes([byte]) for byte in _VISIBLE}
 BYTES |= {chr(256 + i): bytes([b]) for i, b in enumerate(sorted({*range(256)} - {*_VISIBLE}))}
+# As Latin-1, for `translate`. A character below U+0100 that stands for no byte is its own UTF-8.
+_LATIN = {i: chr(i).encode().decode("latin-1") for i in range(256)}
+_LATIN |= {ord(character): byte.decode("latin-1") for character, byte in BYTES.items()}
+
+
+class Pieces(Sequence[bytes]):
+    """The bytes of each token, end to end: as so many objects they take six times the memory."""
+
+    __slots__ = ("_bytes", "_ends")
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        listed = list(pieces)
+        self._bytes = b"".join(listed)
+        self._ends = array("Q", accumulate(map(len, listed), initial=0))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, at: int) -> bytes: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[bytes]: ...
+    def __getitem__(self, at: int | slice) -> bytes | list[bytes]:
+        which = range(len(self))[at]
+        if isinstance(which, range):
+            return [self[i] for i in which]
+        return self._bytes[self._ends[which] : self._ends[which + 1]]
 
 
 def piece(text: str, kind: int, byte_level: bool = True) -> bytes:
@@ -48,15 +77,18 @@ def piece(text: str, kind: int, byte_level: bool = True) -> bytes:
 
     A control token that parts thinking from the answer is printed, or nobody could tell them apart.
     """
+    if kind == NORMAL and byte_level:  # as nearly all are
+        try:
+            return text.translate(_LATIN).encode("latin-1")
+        except UnicodeEncodeError:  # a character that is no byte, and stands for itself
+            return b"".join(BYTES.get(character) or character.encode() for character in text)
     if kind == CONTROL and marks_thinking(text):
         return text.encode()
     if kind in (UNDEFINED, UNKNOWN, CONTROL, UNUSED):
         return b""
     if kind == BYTE:
         return bytes.fromhex(text[3:5])
-    if kind == USER_DEFINED or not byte_level:
-        return (text if kind == USER_DEFINED else text.replace(SPACE, " ")).encode()
-    return b"".join(BYTES.get(character) or character.encode() for character in text)
+    return (text if kind == USER_DEFINED else text.replace(SPACE, " ")).encode()
 
 
 def take_ends(vocab: Mapping[str, int], kinds: dict[int, int], html: bool) -> frozenset[int]:
