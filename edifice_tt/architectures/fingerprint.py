@@ -3,7 +3,9 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import fields
+from threading import Thread
 from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary, ref
 
@@ -44,7 +46,7 @@ def fingerprint(model: Any) -> str:
 
     Computed on first use, and again after weights or the config were replaced. Numbers overwritten
     in place are not noticed. A change of dtype changes the fingerprint, unless the model's file
-    identifies it: see `identify`.
+    identifies it: see `begin_hash`.
     """
     entry = _known.get(model)
     if entry is None or not entry[0].holds(model):
@@ -63,6 +65,24 @@ def identify(model: Any, weights: Callable[[], Stored]) -> None:
     set_origin(model, lambda: _hash(architecture, config, weights()))
 
 
+def begin_hash(model: Any, weights: Stored) -> Callable[[], str]:
+    """Hash a model's file on a thread while the model is loaded; returns what waits for the hash.
+
+    Given to `set_origin`, it does what `identify` does, and less is left to do at the first use.
+    """
+    result: Future[str] = Future()
+    parts = model.architecture, model.config, weights
+
+    def work() -> None:
+        try:
+            result.set_result(_hash(*parts))
+        except BaseException as error:  # whoever asks is told
+            result.set_exception(error)
+
+    Thread(target=work, daemon=True).start()
+    return result.result
+
+
 def origin_of(model: Any) -> Callable[[], str] | None:
     """The function that computes the fingerprint from the model's file; None without a file."""
     origin = _origins.get(model)
@@ -70,7 +90,7 @@ def origin_of(model: Any) -> Callable[[], str] | None:
 
 
 def set_origin(model: Any, origin: Callable[[], str] | None) -> None:
-    """Identify a copy as its original, until a weight is replaced."""
+    """Identify a model by what it was loaded or copied from, until a weight is replaced."""
     if origin is not None:
         _origins[model] = _State.of(model), origin
 

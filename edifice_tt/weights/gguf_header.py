@@ -9,6 +9,7 @@ import os
 import struct
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 from weakref import finalize
 
@@ -86,6 +87,7 @@ class GGUFHeader:
             raise self.error("not a GGUF file" if self.path.exists() else "there is no such file")
         self._file = self.path.open("rb")  # the same file, whatever its name comes to mean
         finalize(self, self._file.close)
+        self._turn = Lock()
         self._loaded = os.fstat(self._file.fileno())
         # A copy on write, for tinygrad's GPUs refuse to read from memory that is read-only.
         self._content = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
@@ -125,8 +127,10 @@ class GGUFHeader:
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Bytes of the data section, read and not mapped: they take memory only while in use."""
         raw = room(stop - start, dtype=np.uint8)
-        self._file.seek(self._data_start + start)
-        if self._file.readinto(raw.data) < raw.size:
+        with self._turn:  # a file has one position
+            self._file.seek(self._data_start + start)
+            count = self._file.readinto(raw.data)
+        if count < raw.size:
             self.check_unchanged()
             raise self.error(f"ends before byte {self._data_start + stop}; download it again")
         return raw

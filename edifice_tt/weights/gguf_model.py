@@ -5,14 +5,13 @@ Which of the file's names and layouts are which weights of ours stands in `famil
 
 import os
 from collections.abc import Collection, Mapping
-from functools import partial
 from typing import NamedTuple
 
 from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
-from edifice_tt.architectures.fingerprint import Stored, identify
+from edifice_tt.architectures.fingerprint import Stored, begin_hash, set_origin
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.toolchain import open_device
@@ -35,7 +34,7 @@ from edifice_tt.weights.rewards.kinds import check_no_judge
 from edifice_tt.weights.safetensors import check_fit, differences
 from edifice_tt.weights.tokenizer import Tokenizer
 
-_PART = 1 << 20  # bytes that are read together
+_PART = 1 << 23  # bytes that are read together
 
 
 @exclusive
@@ -55,6 +54,8 @@ def load_gguf(
     """
     plan = _plan(path, apart)
     header, config, model, weights = plan.header, plan.config, plan.model, plan.weights
+    digest = begin_hash(model, _stored(header))
+    model.tokenizer = _tokenizer(header, config)
     opened = open_device(device)
     int8 = check_activations(activations) == "int8"
     _check_rounds(activations, opened, dtype)
@@ -99,12 +100,11 @@ def load_gguf(
             f"activations={activations!r} is for weights in blocks of type {kinds}, and "
             "this file has none; leave it out"
         )
-    model.tokenizer = plan.tokenizer
     model.dtype = dtype
     model = place(store(model, dtype), opened)
     give_back(opened)
     header.check_unchanged()
-    identify(model, partial(_stored, header))
+    set_origin(model, digest)
     return model
 
 
@@ -114,7 +114,6 @@ class _Plan(NamedTuple):
     header: Header
     config: CausalLMConfig
     model: CausalLM
-    tokenizer: Tokenizer
     weights: Mapping[str, Tensor]
     rows: Mapping[str, BlockRows]
 
@@ -134,14 +133,10 @@ def _plan(path: str | os.PathLike[str], apart: Collection[str]) -> _Plan:
         ahead = beyond(header, family, config.num_layers)
         with held_to(entry.shape for entry in header.entries.values()):
             model = CausalLM(config)
-        tokenizer = Tokenizer.from_gguf(header.metadata)
-        if tokenizer.vocab_size > config.vocab_size:
-            raise ValueError(f"{tokenizer.vocab_size} tokens for {config.vocab_size} embeddings")
     except (ValueError, CheckpointError) as error:
         raise header.error(str(error)) from error
     if not apart:
         check_no_judge(header.path, header.entries)
-    header.metadata.clear()  # a vocabulary's texts take as much memory as some weights
     weights = get_state_dict(model)
     placed = family.places(weights, GGUF, 0)
     places = {name: place for name, (place,) in placed.items()}
@@ -152,7 +147,19 @@ def _plan(path: str | os.PathLike[str], apart: Collection[str]) -> _Plan:
     check_fit(header.path, differences(weights, found))
     heads = {name: _heads(name, config) if family.rotary_pairs else 0 for name in places}
     rows = {name: BlockRows(header, where, heads[name]) for name, where in places.items()}
-    return _Plan(header, config, model, tokenizer, weights, rows)
+    return _Plan(header, config, model, weights, rows)
+
+
+def _tokenizer(header: Header, config: CausalLMConfig) -> Tokenizer:
+    """The tokenizer of a file, which gives up its metadata for it."""
+    try:
+        tokenizer = Tokenizer.from_gguf(header.metadata)
+        if tokenizer.vocab_size > config.vocab_size:
+            raise ValueError(f"{tokenizer.vocab_size} tokens for {config.vocab_size} embeddings")
+    except (ValueError, CheckpointError) as error:
+        raise header.error(str(error)) from error
+    header.metadata.clear()  # a vocabulary's texts take as much memory as some weights
+    return tokenizer
 
 
 def size_gguf(
@@ -163,6 +170,7 @@ def size_gguf(
     Raises as `load_gguf` does for what is wrong in the file's header.
     """
     plan, dtype = _plan(path, ()), choose_dtype(dtype, device)
+    _tokenizer(plan.header, plan.config)
     kept = plan.kept(device, dtype)
     blocks = sum(
         one.copied_bytes if in_memory(device) else one.stored_bytes for one in kept.values()
@@ -171,12 +179,12 @@ def size_gguf(
 
 
 def _stored(header: Header) -> Stored:
-    """The file's weights as they lie in it."""
-    header.check_unchanged()
+    """The file's weights as they lie in it; raises `CheckpointError` when it changed meanwhile."""
     for name, entry in sorted(header.entries.items()):
         parts = range(entry.start, entry.stop, _PART)
         read = (header.read(start, min(start + _PART, entry.stop)) for start in parts)
         yield [name, list(entry.shape), entry.ggml_type], read
+    header.check_unchanged()
 
 
 def check_activations(activations: str) -> str:

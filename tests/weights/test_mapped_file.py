@@ -3,13 +3,16 @@
 import os
 import pickle
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy, deepcopy
+from types import SimpleNamespace
 
 import pytest
 from test_loading_memory import IQ3_S, Q4_K, Q6_K, Q8_0, write_model
 from tinygrad import Tensor
 
 import edifice_tt as et
+from edifice_tt.architectures import fingerprint
 from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.nn.mapped import check_unchanged
@@ -107,11 +110,28 @@ def test_a_model_that_is_not_mapped_needs_its_file_no_more(path, options):
     assert lm.fingerprint == known
 
 
-def test_a_fingerprint_is_not_taken_of_a_file_that_changed(path):
+def test_a_fingerprint_is_not_taken_of_a_file_that_changed(path, monkeypatch):
+    late = []
+    begun = lambda target, daemon: SimpleNamespace(start=lambda: late.append(target))  # noqa: E731
+    monkeypatch.setattr(fingerprint, "Thread", begun)
     lm = et.load_pretrained(path, device="CPU", dtype="float32")
     overwrite(path)
+    for work in late:
+        work()
     with pytest.raises(CheckpointError, match="changed since it was loaded"):
         _ = lm.fingerprint
+
+
+def test_threads_read_a_file_at_the_same_time(path):
+    """A model is hashed while it is loaded."""
+    header = GGUFHeader(path)
+    spans = [(start, start + 331) for start in range(0, len(header.data) - 331, 331)] * 3
+
+    def differ(spans):
+        return [span for span in spans if (header.read(*span) != header.mapped(*span)).any()]
+
+    with ThreadPoolExecutor(3) as pool:
+        assert [*pool.map(differ, (spans, spans[::-1], spans[1::2]))] == [[]] * 3
 
 
 def pickled(lm):
