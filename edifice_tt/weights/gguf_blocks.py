@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edifice_tt.nn.buffers import all_finite
+from edifice_tt.nn.cpu.grouping import ROWS
 from edifice_tt.nn.formats import BY_TYPE
 from edifice_tt.nn.formats.format import Format
-from edifice_tt.nn.stored.int8 import ROWS, group_into, grouped_room
+from edifice_tt.nn.stored.int8 import group_into, grouped_room
 from edifice_tt.weights.families.family import Place, reorder_rows
 from edifice_tt.weights.gguf_parts import Header
 

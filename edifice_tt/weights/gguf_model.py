@@ -17,13 +17,14 @@ from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import give_back, held_to, in_memory, place, put, wrap
 from edifice_tt.nn.cpu.bridge import compiles_c, computes_halves
+from edifice_tt.nn.cpu.grouping import ROWS
 from edifice_tt.nn.cpu.kernels import largest
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.mapped import MappedFile
 from edifice_tt.nn.stored.blocks import QuantizedLinear, keeps_blocks, layer_at
 from edifice_tt.nn.stored.float16 import LARGEST, Float16Linear
 from edifice_tt.nn.stored.halves import choose_dtype, hold, store
-from edifice_tt.nn.stored.int8 import KINDS, ROWS, Int8Linear
+from edifice_tt.nn.stored.int8 import KINDS, Int8Linear
 from edifice_tt.weights.families.family import GGUF, found_in, reorder_rows
 from edifice_tt.weights.footprint import check_weights, stored_bytes, work_bytes
 from edifice_tt.weights.gguf import read_arrays

@@ -15,14 +15,12 @@ from tinygrad import Tensor
 
 from edifice_tt.nn import ops
 from edifice_tt.nn.buffers import room
-from edifice_tt.nn.cpu import kernels
+from edifice_tt.nn.cpu import grouping, kernels
 from edifice_tt.nn.cpu.formats import grouped_kind
+from edifice_tt.nn.cpu.grouping import ROWS
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.kept import rounded
 from edifice_tt.nn.stored.blocks import QuantizedLinear
-
-ROWS = 16  # of a weight, that stand together
-_AT_ONCE = 1 << 20  # bytes that are grouped together, so that they stay near
 
 # The formats whose weights are multiplied as whole numbers.
 KINDS = tuple(name for name, form in FORMATS.items() if form.whole_numbers)
@@ -46,22 +44,8 @@ def group_rows(rows: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
 
 def group_into(grouped: NDArray[np.uint8], rows: NDArray[np.uint8], kind: str) -> None:
     """Write what `group_rows` gives."""
-    step = max(1, _AT_ONCE // grouped.shape[1])
-    for first in range(0, len(grouped), step):
-        some = rows[first * ROWS : (first + step) * ROWS]
-        if len(some) % ROWS:
-            some = np.pad(some, ((0, -len(some) % ROWS), (0, 0)))
-        _interleave(grouped[first : first + step], some, kind)
-
-
-def _interleave(grouped: NDArray[np.uint8], rows: NDArray[np.uint8], kind: str) -> None:
     form = FORMATS[kind]
-    blocks = rows.reshape(len(grouped), ROWS, -1, form.bytes).swapaxes(1, 2)
-    groups = grouped.reshape(*blocks.shape[:2], -1)
-    for start, stop, size in form.fields:
-        numbers = np.ascontiguousarray(blocks[..., start:stop]).view(f"u{size}")
-        to = groups[..., ROWS * start : ROWS * stop].view(f"u{size}")
-        to.reshape(*blocks.shape[:2], -1, ROWS)[:] = numbers.swapaxes(2, 3)
+    grouping.group(grouped, rows, form.bytes, form.fields)
 
 
 def floats_of(grouped: Tensor, kind: str, out: int) -> Tensor:
