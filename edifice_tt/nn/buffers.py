@@ -1,5 +1,6 @@
 """Where weights come to lie: on one device or several, realised, in memory that can be shared."""
 
+import ctypes
 import mmap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +24,7 @@ M = TypeVar("M")
 
 CACHE_LINE = 64  # bytes
 PIECE = 1 << 18  # numbers
-_PAGES = 1 << 22  # bytes
+_PAGES, _HUGE = 1 << 16, 1 << 22  # bytes that are worth pages of their own, and large pages
 _SMALL, _TRACED = 1 << 14, 1 << 8  # bytes of a weight
 _ATOMS = {int, float, bool, str, type(None)}
 DTYPES = {np.dtype(kind.fmt): kind for kind in dtypes.all if kind.fmt}
@@ -197,27 +198,32 @@ def _array(source: UOp, tensor: Tensor) -> NDArray[Any]:
 def zeros(*shape: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
     """Zeros that begin where a line of the processor's cache does, so that no vector lies in two.
 
-    They take no memory until they are written to.
+    They take no memory until they are written to. The heap would clear what it was given back.
     """
     size = prod(shape) * np.dtype(dtype).itemsize
-    memory = np.zeros(size + CACHE_LINE, np.uint8)
-    start = -memory.ctypes.data % CACHE_LINE
-    return memory[start : start + size].view(dtype).reshape(shape)
+    if size < _PAGES or not hasattr(mmap, "MAP_ANONYMOUS"):
+        memory = np.zeros(size + CACHE_LINE, np.uint8)
+        start = -memory.ctypes.data % CACHE_LINE
+        return memory[start : start + size].view(dtype).reshape(shape)
+    return np.frombuffer(_own_pages(size), dtype).reshape(shape)
 
 
 def room(*shape: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
     """Memory for a weight, that will be written whole, and begins as that of `zeros` does.
 
-    The heap may keep what it is given back; a large weight's pages always go to the system.
+    A large one asks for large pages. For what is written in part they would be a waste.
     """
     size = prod(shape) * np.dtype(dtype).itemsize
-    if size < _PAGES or not hasattr(mmap, "MAP_ANONYMOUS"):
+    if size < _HUGE or not hasattr(mmap, "MADV_HUGEPAGE"):
         return zeros(*shape, dtype=dtype)
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):  # as NumPy asks for
-        with suppress(OSError):
-            pages.madvise(mmap.MADV_HUGEPAGE)
+    pages = _own_pages(size)
+    with suppress(OSError):
+        pages.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(pages, dtype).reshape(shape)
+
+
+def _own_pages(size: int) -> mmap.mmap:
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def copied(array: NDArray[Any]) -> NDArray[Any]:
@@ -259,7 +265,9 @@ def put(array: NDArray[Any], device: str, dtype: DType | None = None) -> Tensor:
 
 
 def give_back(device: str) -> None:
-    """Let go of what tinygrad has freed on a device and keeps for the next allocation."""
+    """Let go of what was freed: what tinygrad keeps on a device, and the C library in the heap."""
+    with suppress(AttributeError, OSError, TypeError):  # only glibc is asked
+        ctypes.CDLL(None).malloc_trim(0)
     allocator = Device[device].allocator
     if not isinstance(allocator, LRUAllocator):
         return

@@ -56,8 +56,9 @@ def load_gguf(
     plan = _plan(path, apart)
     header, config, model, weights = plan.header, plan.config, plan.model, plan.weights
     digest = begin_hash(model, _stored(header))
-    model.tokenizer = _tokenizer(header, config)
     opened = open_device(device)
+    model.tokenizer = _tokenizer(header, config)
+    give_back(opened)  # what a vocabulary took on the way is as much as some weights
     int8 = check_activations(activations) == "int8"
     _check_rounds(activations, opened, dtype)
     dtype = choose_dtype(dtype, opened)
@@ -159,7 +160,7 @@ def _tokenizer(header: Header, config: CausalLMConfig) -> Tokenizer:
             raise ValueError(f"{tokenizer.vocab_size} tokens for {config.vocab_size} embeddings")
     except (ValueError, CheckpointError) as error:
         raise header.error(str(error)) from error
-    header.metadata.clear()  # a vocabulary's texts take as much memory as some weights
+    header.metadata.clear()
     return tokenizer
 
 
