@@ -14,7 +14,7 @@ import pytest
 import edifice_tt as et
 from edifice_tt import testing
 from edifice_tt.contract import hookspecs
-from edifice_tt.nn.cpu import draws, kernels, replay
+from edifice_tt.nn.cpu import draws, grouping, kernels, replay
 from edifice_tt.nn.gpu import kernels as kernels_of_gpus
 
 ROOT = Path(__file__).parent.parent
@@ -53,7 +53,8 @@ def test_a_room_in_c_is_as_small_and_says_what_it_knows(room):
         users = Path(kernels_of_gpus.__file__).parent.glob("*.py")
         assert any(f'"{room.stem}"' in user.read_text() for user in users)
     else:
-        assert room.stem in (*kernels.C_ROOMS, *draws.C_ROOMS, replay.C_ROOM)
+        own = grouping.C_ROOM, replay.C_ROOM
+        assert room.stem in (*kernels.C_ROOMS, *draws.C_ROOMS, *own)
 
 
 def test_the_front_door_and_the_type_checker_see_the_same_names():

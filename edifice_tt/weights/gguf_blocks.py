@@ -71,8 +71,9 @@ class BlockRows:
         grouped = grouped_room(self.count, self.row_bytes)
         for first in range(0, self.count, self._step):
             last = min(first + self._step, self.count)
-            rows = self._checked(self.header.read(*self._span(first, last)))
-            group_into(grouped[first // ROWS : -(-last // ROWS)], rows, self.form.name)
+            with self.header.borrowed(*self._span(first, last)) as raw:
+                rows = self._checked(raw.copy() if self.num_heads else raw)
+                group_into(grouped[first // ROWS : -(-last // ROWS)], rows, self.form.name)
         return grouped
 
     @property

@@ -7,6 +7,8 @@ import math
 import mmap
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
@@ -123,6 +125,14 @@ class GGUFHeader:
     def mapped(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Bytes of the data section where they are mapped."""
         return self.data[start:stop]
+
+    @contextmanager
+    def borrowed(self, start: int, stop: int) -> Iterator[NDArray[np.uint8]]:
+        """The same, for a while: then their memory is let go, until they are looked at again."""
+        yield self.mapped(start, stop)
+        if hasattr(mmap, "MADV_DONTNEED"):
+            first = (self._data_start + start) // mmap.PAGESIZE * mmap.PAGESIZE
+            self._content.madvise(mmap.MADV_DONTNEED, first, self._data_start + stop - first)
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Bytes of the data section, read and not mapped: they take memory only while in use."""

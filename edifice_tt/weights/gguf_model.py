@@ -4,9 +4,11 @@ Which of the file's names and layouts are which weights of ours stands in `famil
 """
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from tinygrad import Tensor, dtypes
 from tinygrad.nn.state import get_state_dict
 
@@ -30,12 +32,13 @@ from edifice_tt.weights.footprint import check_weights, stored_bytes, work_bytes
 from edifice_tt.weights.gguf import read_arrays
 from edifice_tt.weights.gguf_blocks import BlockRows
 from edifice_tt.weights.gguf_config import LONG_ROPE_FACTORS, ROPE_FACTORS, beyond, read_config
+from edifice_tt.weights.gguf_header import Entry
 from edifice_tt.weights.gguf_parts import Header, open_gguf
 from edifice_tt.weights.rewards.kinds import check_no_judge
 from edifice_tt.weights.safetensors import check_fit, differences
 from edifice_tt.weights.tokenizer import Tokenizer
 
-_PART = 1 << 23  # bytes that are read together
+_PART = 1 << 24  # bytes that are hashed together
 
 
 @exclusive
@@ -183,10 +186,14 @@ def size_gguf(
 def _stored(header: Header) -> Stored:
     """The file's weights as they lie in it; raises `CheckpointError` when it changed meanwhile."""
     for name, entry in sorted(header.entries.items()):
-        parts = range(entry.start, entry.stop, _PART)
-        read = (header.read(start, min(start + _PART, entry.stop)) for start in parts)
-        yield [name, list(entry.shape), entry.ggml_type], read
+        yield [name, list(entry.shape), entry.ggml_type], _parts(header, entry)
     header.check_unchanged()
+
+
+def _parts(header: Header, entry: Entry) -> Iterator[NDArray[np.uint8]]:
+    for start in range(entry.start, entry.stop, _PART):
+        with header.borrowed(start, min(start + _PART, entry.stop)) as part:
+            yield part
 
 
 def check_activations(activations: str) -> str:

@@ -5,6 +5,7 @@ The first part has the metadata, and every part has its own tensors.
 
 import os
 from bisect import bisect_right
+from contextlib import AbstractContextManager
 from itertools import accumulate
 from typing import TypeAlias
 
@@ -36,6 +37,11 @@ class GGUFParts:
         """Bytes of a tensor where they are mapped."""
         part, first = self._at(start)
         return part.mapped(start - first, stop - first)
+
+    def borrowed(self, start: int, stop: int) -> AbstractContextManager[NDArray[np.uint8]]:
+        """The same, for a while."""
+        part, first = self._at(start)
+        return part.borrowed(start - first, stop - first)
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Bytes of a tensor, read and not mapped."""

@@ -1,6 +1,8 @@
 """Where weights come to lie."""
 
+import mmap
 from collections import OrderedDict
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -80,6 +82,27 @@ def test_zeros_are_an_array_like_any_other(shape, dtype):
         assert not array.any()
         array[...] = i + 1
     assert all((array == i + 1).all() for i, array in enumerate(arrays))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is told on Linux")
+def test_large_zeros_take_the_memory_that_is_written_to():
+    """Also where the heap has such memory to give out again, which it would clear."""
+
+    def pages():
+        return int(Path("/proc/self/statm").read_text().split()[1])
+
+    size, count = 1 << 20, 61
+    given_back = [np.ones(size, np.uint8) for _ in range(count)]
+    del given_back[::2]  # the heap keeps what lies between others
+    before = pages()
+    arrays = [zeros(size, dtype=np.uint8) for _ in range(count)]
+    assert pages() - before < count * size / mmap.PAGESIZE / 10
+    for array in arrays:
+        array[:] = 1
+    assert pages() - before > count * size / mmap.PAGESIZE / 2
+    before = pages()
+    del arrays, array
+    assert before - pages() > count * size / mmap.PAGESIZE / 2
 
 
 def test_a_weight_that_lies_on_the_device_stays_where_it_is():

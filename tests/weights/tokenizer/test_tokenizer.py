@@ -64,6 +64,25 @@ def make_tokenizer(*args, chat_template=None, **options):
     return Tokenizer.from_gguf(metadata)
 
 
+def test_merges_are_cut_at_a_space_and_none_makes_a_control_token():
+    merges = ["< x", "x >", "< x", "<x >", "< x>", "  a", "<x> a"]
+    special = [("<x>", CONTROL), (" ", 1), (" a", 1), ("<x>a", 1)]
+    tokenizer = make_tokenizer(["<x", "x>"], special, merges=merges)
+    kept = json.loads(tokenizer.bpe.to_str())["model"]["merges"]
+    assert kept == [["<", "x"], ["x", ">"], [" ", "a"], ["<x>", "a"]]
+
+
+@pytest.mark.parametrize(
+    "text", ["\u4e16", "a\u4e16\u00e9", "\x80", "a\xad", " ", "\u0120a", "\u0143\u0144"]
+)
+def test_a_character_that_is_no_byte_stands_for_itself(text):
+    tokenizer = make_tokenizer(special=[(text, 1), ("end", 1)])
+    parts = [bytes([ALPHABET.index(c)]) if c in ALPHABET else c.encode() for c in text]
+    assert tokenizer.token_bytes(256) == b"".join(parts)
+    assert tokenizer.pieces[255:] == [tokenizer.pieces[255], b"".join(parts), b"end"]
+    assert (tokenizer.pieces[-1], len(tokenizer.pieces)) == (b"end", 258)
+
+
 def split(tokenizer, text):
     """The pieces within which merging stays."""
     pieces = [piece for piece, _ in tokenizer.bpe.pre_tokenizer.pre_tokenize_str(text)]
