@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from processors import left_to_helpers
 from test_kv_dtype import RECURRENT, made
 
 import edifice_tt as et
@@ -11,6 +12,7 @@ from edifice_tt.engine.decoder import CHUNK, Decoder
 from edifice_tt.engine.hidden import read_hidden
 from edifice_tt.engine.prefill import prefill
 from edifice_tt.nn.buffers import view
+from edifice_tt.nn.cpu import kernels
 from edifice_tt.nn.cpu import team as teams
 
 CORES = ["CPU", "CPU:1", "CPU:2"]
@@ -18,8 +20,10 @@ PRIME = 331  # tokens, so that the last chunk, and the last rows of a part, are 
 
 
 @pytest.fixture(autouse=True)
-def _the_smallest_job_is_shared(monkeypatch):
+def _helpers_do_the_smallest_job(monkeypatch):
+    library = kernels.library
     monkeypatch.setattr(teams, "LEAST", 1)
+    monkeypatch.setattr(kernels, "library", lambda *a, **kw: left_to_helpers(library(*a, **kw)))
 
 
 def ids_of(length, seed=0):

@@ -1,6 +1,6 @@
 """A team: the same bits as one thread, whoever does the parts; nobody waits for who does not come.
 
-`all_left_to_helpers` is a leader that does no part itself: helpers do them all, whoever is faster.
+`left_to_helpers` makes a leader that does no part itself: helpers do them all, whoever is faster.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from block_formats import blocks, depth_of, each
-from processors import kernel_of, normal, run_here
+from processors import kernel_of, left_to_helpers, normal, run_here
 from test_kernels import RECURRENT, layer_and_input
 from tinygrad import Tensor
 
@@ -30,7 +30,6 @@ from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.stored.blocks import QuantizedLinear
 from edifice_tt.nn.stored.int8 import KINDS, Int8Linear, group_rows
 
-LEADER = "  help(t, 0);\n"
 
 # A leader that waits until a helper has begun, who then takes his time.
 LATE = """
@@ -93,8 +92,7 @@ def test_after_a_step_helpers_linger_for_a_job_until_the_team_is_closed(tmp_path
 
 
 def all_left_to_helpers(kernel):
-    assert LEADER in kernel.source
-    return kernel._replace(source=kernel.source.replace(LEADER, ""))
+    return kernel._replace(source=left_to_helpers(kernel.source))
 
 
 def rows_for(team, *rows, held=(0, 0)):
