@@ -30,7 +30,6 @@ from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.stored.blocks import QuantizedLinear
 from edifice_tt.nn.stored.int8 import KINDS, Int8Linear, group_rows
 
-
 # A leader that waits until a helper has begun, who then takes his time.
 LATE = """
 static volatile int begun[2], done[2];
