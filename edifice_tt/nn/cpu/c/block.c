@@ -81,34 +81,67 @@ static WIDE void attend_to(const passage *p) {
          room->by.team);
 }
 
-// p->mixed = what the gated delta rule makes of each row, before its gates are opened. A text that has no
+static inline long end_of_text(const group *of, long i) {
+  long end = i;
+  while (end < of->count && of->batch[end] == of->batch[i]) end++;
+  return end;
+}
+
+static inline float *state_of_text(const passage *p, long i) {
+  return (float *)p->own.kv + p->of->batch[i] * p->own.room;
+}
+
+// Some channels of all texts. They do not meet, so their tokens follow one another in each part.
+#define CHANNELS_EACH 256
+static WIDE void convolve_part(const void *of, long part, long member) {
+  const passage *p = of;
+  delta_rule d = p->w->delta;
+  long C = channels_of(d);
+  range some = {part * CHANNELS_EACH, MIN(C, (part + 1) * CHANNELS_EACH)};
+  for (long i = 0; i < p->of->count; i++)
+    convolve(p->room->wide + i * C, state_of_text(p, i), d.filter, some, C, d.conv, p->w->is_gelu);
+}
+
+static WIDE void rate_part(const void *of, long part, long member) {
+  const passage *p = of;
+  delta_rule d = p->w->delta;
+  float *b = p->room->rates, *a = b + p->of->count * d.heads;
+  range some = rows_of(part, p->of->count);
+  for (long i = some.first; i < some.end; i++) {
+    float *x = p->room->wide + i * channels_of(d);
+    set_length(x, d.keys, d.K, 1 / __builtin_sqrtf(d.K));
+    set_length(x + d.keys * d.K, d.keys, d.K, 1);
+    set_rates(b + i * d.heads, a + i * d.heads, d);
+  }
+}
+
+// room->mixed = what the gated delta rule makes of each row, p->mixed its gate. A text that has no
 // position of its own yet begins where the prefix stands. `last` is the text of the row before these, or
 // -1.
 static WIDE void recall(const passage *p, long seen, long last) {
   const struct scratch *room = p->room;
   const group *of = p->of;
-  const layer *w = p->w;
-  delta_rule d = w->delta;
+  delta_rule d = p->w->delta;
+  team *team = room->by.team;
   long C = channels_of(d), Q = d.heads * d.V;
   float *b = room->rates, *a = b + of->count * d.heads;
   target to[] = {{room->wide, d.qkv, C}, {p->mixed, d.z, Q}, {b, d.b, d.heads}, {a, d.a, d.heads}};
-  multiply_all((products){p->in, room->rounded, 0, of->count, w->D, to, 4, .by = room->by});
-  for (long i = 0, end; i < of->count; last = of->batch[i], i = end) {
-    for (end = i; end < of->count && of->batch[end] == of->batch[i]; end++) {}
+  multiply_all((products){p->in, room->rounded, 0, of->count, p->w->D, to, 4, .by = room->by});
+  for (long i = 0; i < of->count; last = of->batch[i], i = end_of_text(of, i)) {
     const float *first = p->prefix.kv;
-    float *state = (float *)p->own.kv + of->batch[i] * p->own.room;
+    float *state = state_of_text(p, i);
     if (seen == 1 && of->batch[i] != last)
       for (long n = 0; n < p->own.room; n++) state[n] = first && p->shared ? first[n] : 0;
-    for (long t = i; t < end; t++) {
-      float *x = room->wide + t * C;
-      convolve(x, state, d.filter, C, d.conv, w->is_gelu);
-      set_length(x, d.keys, d.K, 1 / __builtin_sqrtf(d.K));
-      set_length(x + d.keys * d.K, d.keys, d.K, 1);
-      set_rates(b + t * d.heads, a + t * d.heads, d);
-    }
-    recur((recurrence){room->mixed + i * Q, state + (d.conv - 1) * C, room->wide + i * C,
-                       b + i * d.heads, a + i * d.heads, end - i, d},
-          room->by.team);
+  }
+  long parts = (C + CHANNELS_EACH - 1) / CHANNELS_EACH;
+  do_parts(worth(team, of->count * C), parts, convolve_part, p);
+  do_rows(team, of->count, 2 * d.keys * d.K, rate_part, p);
+  for (long i = 0, end; i < of->count; i = end) {
+    end = end_of_text(of, i);
+    float *matrices = state_of_text(p, i) + (d.conv - 1) * C;
+    recur((recurrence){room->mixed + i * Q, matrices, room->wide + i * C, b + i * d.heads,
+                       a + i * d.heads, end - i, d},
+          team);
   }
 }
 

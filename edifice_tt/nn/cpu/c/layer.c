@@ -128,18 +128,19 @@ static WIDE void share(float *p, long size, long used, int normed) {
   for (long u = 0; u < used; u++) p[which[u]] = picked[u] / (normed ? of_used : all);
 }
 
+// The team, where so many numbers are worth its while. One takes about as long as 8 weights of a product.
+static inline team *worth(team *t, long numbers) { return t && numbers * 8 > t->least ? t : 0; }
+
 // What happens to each row alone is shared out by rows: some at a time, whose rounded numbers fill whole
-// lines of memory. A number takes about as long as so many weights of a product.
+// lines of memory.
 #define ROWS_EACH 4
-#define NUMBER 8
 
 static inline range rows_of(long part, long rows) {
   return (range){part * ROWS_EACH, MIN(rows, (part + 1) * ROWS_EACH)};
 }
 
 static inline void do_rows(team *t, long rows, long numbers, job *job, const void *of) {
-  long parts = (rows + ROWS_EACH - 1) / ROWS_EACH;
-  do_parts(t && rows * numbers * NUMBER > t->least ? t : 0, parts, job, of);
+  do_parts(worth(t, rows * numbers), (rows + ROWS_EACH - 1) / ROWS_EACH, job, of);
 }
 
 // Rows that the same weights read: all of x (rows, depth), or those that `at` lists.
