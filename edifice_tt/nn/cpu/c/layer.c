@@ -218,7 +218,7 @@ static WIDE void mix_experts(const float *x, long rows, const layer *w, const st
     for (long i = 0; i < rows; i++)
       if (room->shares[i * w->experts + e] >= 0) at[some.rows++] = i;
     if (!some.rows) continue;
-    do_rows(team, some.rows, D, round_part, &some);
+    if (w->rounds != EXACT) do_rows(team, some.rows, D, round_part, &some);
     feed(some, (target){room->gate, from_row(w->gate, e * F, D), F},
          (target){room->up, from_row(w->up, e * F, D), F},
          (target){room->expert, from_row(w->down, e * D, F), D}, 0);
