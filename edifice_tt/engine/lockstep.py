@@ -35,7 +35,7 @@ FEWEST = 8  # rows that a batch has room for, so that fewer need no program of t
 
 def devices_for(lm: CausalLM, devices: Sequence[str] | None, rows: int) -> Sequence[str]:
     """The named devices, or as many as are useful for so many rows."""
-    return devices_beside(lm.device)[: -(-rows // SHARE)] if devices is None else devices
+    return devices_beside(lm.device)[: max(1, -(-rows // SHARE))] if devices is None else devices
 
 
 def cores_for(lm: CausalLM, devices: Sequence[str] | None) -> int:
