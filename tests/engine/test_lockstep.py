@@ -24,7 +24,9 @@ def test_rows_are_shared_out(rows, devices, most, batch, room):
     assert share_out(rows, devices, most) == (batch, room)
 
 
-@pytest.mark.parametrize(("rows", "count"), [(0, 1), (1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (99, 4)])
+@pytest.mark.parametrize(
+    ("rows", "count"), [(0, 1), (1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (99, 4)]
+)
 def test_a_device_works_where_there_are_rows_for_it(tiny_lm, monkeypatch, rows, count):
     monkeypatch.setattr(lockstep, "devices_beside", lambda device: [f"CPU:{i}" for i in range(4)])
     assert len(devices_for(tiny_lm, None, rows)) == count
