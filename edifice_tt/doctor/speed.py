@@ -87,7 +87,7 @@ def _time(lm: Any, rows: int, tokens: int) -> float:
         return sampler.draw(logits, row, position)[0]
 
     with workspace_of(lm) as workspace:
-        decoders = workspace.decoders(devices_for(lm, None, rows, len(prompt)))
+        decoders = workspace.decoders(devices_for(lm, None, rows))
         decode(decoders, prompt, range(rows), tokens, 32, draw, cores_for(lm, None))
     return max(times) - min(times)
 

@@ -97,8 +97,12 @@ class Branches:
         *,
         batch_size: int = ROWS,
         layer: int | None = None,
+        cores: int = 1,
     ) -> None:
-        """`tokens` is the most of a row. `layer` is the one whose states to keep, None for none."""
+        """`tokens` is the most of a row. `layer` is the one whose states to keep, None for none.
+
+        So many `cores` of a CPU read the prompt.
+        """
         lead = decoders[0]
         if len(decoders) > 1 and not in_memory(lead.model.device):
             raise EdificeError(
@@ -106,7 +110,7 @@ class Branches:
             )
         for decoder in decoders:
             decoder.expect(len(prompt_ids) + tokens)
-        self.logits = prefill(decoders, prompt_ids)
+        self.logits = prefill(decoders, prompt_ids, cores)
         self.again = 0
         self._decoders, self._tokens, self._batch_size = decoders, tokens, batch_size
         self._layer, self._beds = layer, list[Bed]()

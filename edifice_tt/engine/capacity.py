@@ -67,7 +67,7 @@ def check_capacity(
     `prompt` and `tokens` are the numbers of tokens of the prompt and, at most, of an answer. The
     error names what would fit: a smaller batch, shorter answers, or fewer bits a number.
     """
-    task = Sampling(prompt, n, tokens, batch_size, tuple(devices_for(lm, devices, n, prompt)))
+    task = Sampling(prompt, n, tokens, batch_size, tuple(devices_for(lm, devices, n)))
     needed = needed_bytes(lm, task)
     for device, size in needed.items():
         available = available_bytes(device)

@@ -154,7 +154,9 @@ class Decoder:
         """
         start = self.begin_prompt(ids)
         assert self.prefix is not None
-        return self.end_prompt(ids, self.read(ids[start:], self.prefix.holding(start)))
+        logits: Logits = self.read(ids[start:], self.prefix.holding(start))[0].copy()
+        self.prefix, self._ids = self.prefix.holding(len(ids)), list(ids)
+        return logits
 
     def holds(self, ids: Sequence[int]) -> bool:
         """Whether `self.prefix` is this prompt, read to its end."""
@@ -173,13 +175,6 @@ class Decoder:
         self._ids = self._ids[:common]  # what is sure to be there if reading breaks off
         return common
 
-    def end_prompt(self, ids: Sequence[int], logits: Logits) -> Logits:
-        """Mark the prompt as read; returns a copy of its logits (V,)."""
-        assert self.prefix is not None
-        self.prefix, self._ids = self.prefix.holding(len(ids)), list(ids)
-        after: Logits = logits[0].copy()
-        return after
-
     def take_prompt(self, other: "Decoder") -> None:
         """Take over the prompt that another device's decoder has read."""
         theirs = other.prefix
@@ -190,20 +185,11 @@ class Decoder:
             return
         if self.prefix is None or self.prefix.capacity != theirs.capacity:
             self._exchange_prefix(self._make_cache(1, theirs.capacity))
-        self.take_layers(other, range(len(theirs.layers)))
         assert self.prefix is not None
-        self.prefix = self.prefix.holding(theirs.length)
-
-    def take_layers(self, other: "Decoder", part: range) -> None:
-        """Copy what another device's decoder holds of the prompt in some layers."""
-        assert self.prefix is not None
-        assert other.prefix is not None
-        if self.prefix.layers == other.prefix.layers:
-            return
         with exclusive:
-            for layer in part:
-                theirs = other.prefix.layers[layer].to(self.model.device)
-                self.prefix.layers[layer].assign(theirs).realize()
+            for ours, layer in zip(self.prefix.layers, theirs.layers, strict=True):
+                ours.assign(layer.to(self.model.device)).realize()
+        self.prefix = self.prefix.holding(theirs.length)
 
     @contextmanager
     def helped(self, cores: int) -> Iterator[None]:

@@ -17,7 +17,7 @@ from edifice_tt.contract.options import whole
 from edifice_tt.engine.counting import counted, uncounted
 from edifice_tt.engine.decoder import Decoder
 from edifice_tt.engine.held import Held
-from edifice_tt.engine.lockstep import devices_for, share_out
+from edifice_tt.engine.lockstep import cores_for, devices_for, share_out
 from edifice_tt.engine.prefill import prefill
 from edifice_tt.engine.prompt import encode_prompt
 from edifice_tt.engine.rows import Row, States, read_rows
@@ -116,18 +116,15 @@ def _read_all(
     lm: CausalLM, jobs: Sequence[Texts], parts: Sequence[range], devices: Sequence[str] | None
 ) -> Iterator[list[list[States]]]:
     """The states of each job, by part and answer."""
-    rows, longest = (
-        sum(len(job.answers) for job in jobs),
-        max((job.prompt_ids for job in jobs), key=len),
-    )
+    rows, cores = sum(len(job.answers) for job in jobs), cores_for(lm, devices)
     with workspace_of(lm) as workspace:
-        decoders = workspace.decoders(devices_for(lm, devices, rows, len(longest)))
+        decoders = workspace.decoders(devices_for(lm, devices, rows))
         with _lent_by(workspace.by_device.values()) as held:
             if lm.config.long_rope_from:
-                by_length = (_read_by_length(decoders, job, parts, held) for job in jobs)
+                by_length = (_read_by_length(decoders, job, parts, held, cores) for job in jobs)
                 yield from counted(decoders, by_length)
             else:
-                yield from counted(decoders, _read_with(decoders, jobs, parts, held))
+                yield from counted(decoders, _read_with(decoders, jobs, parts, held, cores))
 
 
 @contextmanager
@@ -142,7 +139,11 @@ def _lent_by(decoders: Iterable[Decoder]) -> Iterator[list[Held]]:
 
 
 def _read_by_length(
-    decoders: Sequence[Decoder], job: Texts, parts: Sequence[range], held: Sequence[Held]
+    decoders: Sequence[Decoder],
+    job: Texts,
+    parts: Sequence[range],
+    held: Sequence[Held],
+    cores: int,
 ) -> list[list[States]]:
     """The states of one job, of which long texts may be rotated in another way than short ones."""
     longest, states = decoders[0].model.config.long_rope_from, {}
@@ -157,13 +158,17 @@ def _read_by_length(
                 decoder.expect(longest + is_long)
             places = job.places and [job.places[row] for row in rows]
             some = Texts(job.prompt_ids, [job.answers[row] for row in rows], places)
-            (read,) = _read_with(decoders, [some], parts, held)
+            (read,) = _read_with(decoders, [some], parts, held, cores)
             states.update({row: [part[i] for part in read] for i, row in enumerate(rows)})
     return [[states[row][part] for row in sorted(states)] for part in range(len(parts))]
 
 
 def _read_with(
-    decoders: Sequence[Decoder], jobs: Sequence[Texts], parts: Sequence[range], held: Sequence[Held]
+    decoders: Sequence[Decoder],
+    jobs: Sequence[Texts],
+    parts: Sequence[range],
+    held: Sequence[Held],
+    cores: int,
 ) -> Iterator[list[list[States]]]:
     room = max((len(answer) for job in jobs for answer in job.answers), default=1)
     most = max(len(job.answers) for job in jobs)
@@ -184,10 +189,14 @@ def _read_with(
             lambda shares: (read(decoder, job.prompt_ids, share) for share in shares),
         )
 
+    def read_alone(job: Texts) -> list[list[States]]:
+        with decoders[0].helped(cores):
+            return read_job(decoders[0], job)
+
     if len(decoders) == 1:
-        yield from (read_job(decoders[0], job) for job in jobs)
+        yield from (read_alone(job) for job in jobs)
     elif len(jobs) == 1:
-        _share_prompt(decoders, longest)
+        _share_prompt(decoders, longest, cores)
         for decoder in decoders:  # captured one after the other, as in `lockstep`
             with uncounted(decoder):
                 read(decoder, longest, [Row([0], [0])])
@@ -208,10 +217,10 @@ def _read_with(
         yield from _side_by_side(decoders, read_job, jobs)
 
 
-def _share_prompt(decoders: Sequence[Decoder], ids: list[int]) -> None:
+def _share_prompt(decoders: Sequence[Decoder], ids: list[int], cores: int) -> None:
     lead, *others = decoders
     if not lead.holds(ids):
-        prefill(decoders, ids)
+        prefill(decoders, ids, cores)
         return
     for other in others:
         other.take_prompt(lead)

@@ -17,7 +17,7 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.engine.decoder import Decoder, Logits
 from edifice_tt.engine.draws import Ask, asked_of
 from edifice_tt.engine.draws import draw as draw_behind
-from edifice_tt.engine.prefill import LONG, prefill
+from edifice_tt.engine.prefill import prefill
 from edifice_tt.machine.toolchain import devices_beside
 from edifice_tt.nn.buffers import in_memory
 from edifice_tt.nn.cache import KVCache
@@ -33,17 +33,13 @@ SHARE = 2  # rows that make one more device worth while
 FEWEST = 8  # rows that a batch has room for, so that fewer need no program of their own
 
 
-def devices_for(
-    lm: CausalLM, devices: Sequence[str] | None, rows: int, prompt_size: int
-) -> Sequence[str]:
-    """The named devices, or as many as are useful for so many rows and tokens of a prompt."""
-    if devices is not None:
-        return devices
-    return devices_beside(lm.device)[: max(-(-rows // SHARE), 2 if prompt_size > LONG else 1)]
+def devices_for(lm: CausalLM, devices: Sequence[str] | None, rows: int) -> Sequence[str]:
+    """The named devices, or as many as are useful for so many rows."""
+    return devices_beside(lm.device)[: max(1, -(-rows // SHARE))] if devices is None else devices
 
 
 def cores_for(lm: CausalLM, devices: Sequence[str] | None) -> int:
-    """The cores that a step of few rows may use: one per device that is named, else all."""
+    """The cores that a prompt or few rows may use: one per device that is named, else all."""
     return len(devices_beside(lm.device) if devices is None else devices)
 
 

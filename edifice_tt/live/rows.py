@@ -77,6 +77,7 @@ class LiveRows:
     stops: Stops
     decoders: Sequence[Decoder]
     tokens: int  # the most of a row
+    cores: int = 1  # that read the prompt
     scorer: RowScorer | None = None
     budget: int | None = None
     on_token: Callable[[Event], None] | None = None
@@ -88,7 +89,10 @@ class LiveRows:
         layer = None if self.scorer is None else self.scorer.layer
         batch_size = self.request.batch_size
         self.branches = Branches(
-            self.decoders, self.problem.ids, self.tokens, batch_size=batch_size, layer=layer
+            *(self.decoders, self.problem.ids, self.tokens),
+            batch_size=batch_size,
+            layer=layer,
+            cores=self.cores,
         )
         self._sampler = self.request.sampler(self.problem.problem)
         self._mark = grader(self.request.answer, self.problem.gold, self.problem.text)

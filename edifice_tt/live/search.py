@@ -14,7 +14,7 @@ from edifice_tt.architectures.causal_lm import CausalLM
 from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.contract.registry import one_registry
 from edifice_tt.engine.decoder import ROWS
-from edifice_tt.engine.lockstep import devices_for
+from edifice_tt.engine.lockstep import cores_for, devices_for
 from edifice_tt.engine.workspace import workspace_of
 from edifice_tt.live.plan import Plan
 from edifice_tt.live.rows import BudgetSpentError, LiveRows
@@ -221,10 +221,11 @@ def _rows(
             f"devices={list(devices)} must be one: a search copies rows within a device"
         )
     with workspace_of(lm) as workspace:
-        names = devices_for(lm, devices, plan.rows, len(problem.ids))
+        names = devices_for(lm, devices, plan.rows)
         decoders = workspace.decoders(names)
         rows = LiveRows(
             *(lm, problem, request, stops, decoders, tokens),
+            cores=cores_for(lm, devices),
             scorer=plan.scorer,
             budget=plan.budget,
             on_token=on_token,

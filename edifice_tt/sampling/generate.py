@@ -224,7 +224,7 @@ def sample(
         return None if row.finish_reason else token
 
     with workspace_of(lm) as workspace:
-        devices = devices_for(lm, request.devices, len(indices), len(problem.ids))
+        devices = devices_for(lm, request.devices, len(indices))
         decoders = workspace.decoders(devices)
         cores = cores_for(lm, request.devices)
         ask = None if request.confidence else sampler.ask  # what measures it is here

@@ -26,7 +26,7 @@ def drawn(lm, prompt, devices):
     "count", [2, pytest.param(3, marks=pytest.mark.slow)], ids=["two", "three"]
 )
 def test_candidates_behind_prompts_of_any_length_are_those_of_one_device(monkeypatch, count):
-    """A long prompt is read by all devices, each in its own layers, which all then need."""
+    """A prompt is read by the first of them; the others take over all of its layers."""
     lm = made()
     expected = [drawn(lm, prompt, ["CPU"]) for prompt in PROMPTS]
     for module in (captures, decoder, programs, workspace, cache):

@@ -25,11 +25,11 @@ def test_rows_are_shared_out(rows, devices, most, batch, room):
 
 
 @pytest.mark.parametrize(
-    ("rows", "prompt", "count"), [(1, 5, 1), (2, 5, 1), (3, 5, 2), (4, 5, 2), (5, 5, 3), (99, 5, 4)]
+    ("rows", "count"), [(0, 1), (1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (99, 4)]
 )
-def test_a_device_works_where_there_are_rows_for_it(tiny_lm, monkeypatch, rows, prompt, count):
+def test_a_device_works_where_there_are_rows_for_it(tiny_lm, monkeypatch, rows, count):
     monkeypatch.setattr(lockstep, "devices_beside", lambda device: [f"CPU:{i}" for i in range(4)])
-    assert len(devices_for(tiny_lm, None, rows, prompt)) == count
+    assert len(devices_for(tiny_lm, None, rows)) == count
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,8 @@ def test_few_rows_stay_together_on_a_cpu_whose_cores_all_help(rows, devices, cou
     assert sharing(rows, devices) == count
 
 
-def test_a_long_prompt_is_read_by_two_devices_even_for_one_row(tiny_lm, monkeypatch):
-    monkeypatch.setattr(lockstep, "devices_beside", lambda device: [f"CPU:{i}" for i in range(4)])
-    assert len(devices_for(tiny_lm, None, 1, lockstep.LONG)) == 1
-    assert len(devices_for(tiny_lm, None, 1, lockstep.LONG + 1)) == 2
-
-
 def test_devices_that_are_named_are_all_used(tiny_lm):
-    assert devices_for(tiny_lm, ["CPU", "CPU:1", "CPU:2"], 1, 5) == ["CPU", "CPU:1", "CPU:2"]
+    assert devices_for(tiny_lm, ["CPU", "CPU:1", "CPU:2"], 1) == ["CPU", "CPU:1", "CPU:2"]
 
 
 def test_a_processor_is_not_asked_to_draw(tiny_lm):

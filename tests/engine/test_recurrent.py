@@ -144,7 +144,7 @@ def test_steps_of_other_devices_compute_the_same(lm, monkeypatch, length):
 @pytest.mark.slow
 @pytest.mark.parametrize("layers", [HYBRID, (24,)])
 def test_two_devices_answer_as_one(layers):
-    """A prompt that they read in stages, and rows that they share."""
+    """A prompt that they read together, and rows that they share."""
     lm = make(layers, 3)
     text = "".join(map(chr, np.random.default_rng(1).integers(97, 123, 200)))
     one, two = (

@@ -135,46 +135,6 @@ def test_neither_the_batch_size_nor_the_devices_change_anything(tiny_lm, pool, b
     assert other == pool
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("chunks", [2.2, 3, 3.7])
-def test_a_long_prompt_is_read_the_same_by_several_devices(tiny_lm, monkeypatch, chunks):
-    """Each device goes through its layers; the second prompt shares one chunk with the first."""
-    parts, step = set(), Decoder.step
-
-    def noted(self, given, cache, wanted, part=None, **options):
-        parts.add(part)
-        return step(self, given, cache, wanted, part, **options)
-
-    monkeypatch.setattr(Decoder, "step", noted)
-    text = "".join(chr(97 + i * i % 26) for i in range(int(chunks * CHUNK)))
-    prompts = ["what was read before is forgotten", text]
-    prompts.append((text[: CHUNK + 5] + text[::-1])[: len(text)])
-
-    def read(devices):
-        options = {"n": 2, "max_tokens": 3, "temperature": 4.0, "devices": devices}
-        pools = [et.generate(tiny_lm, prompt, **options) for prompt in prompts]
-        return [(c.token_ids, c.token_logprobs) for pool in pools for c in pool]
-
-    alone = read(["CPU"])
-    assert parts == {None}
-    assert read(["CPU", "CPU:1"]) == alone
-    assert parts == {None, range(1), range(1, 2)}
-
-
-def test_a_device_that_fails_in_a_long_prompt_ends_it(tiny_lm, monkeypatch):
-    step, calls = Decoder.step, []
-
-    def fail(self, given, cache, wanted, part=None, **options):
-        calls.append(part)
-        if len(calls) == 5:
-            raise RuntimeError("lost the device")
-        return step(self, given, cache, wanted, part, **options)
-
-    monkeypatch.setattr(Decoder, "step", fail)
-    with pytest.raises(RuntimeError, match="lost the device"):
-        et.generate(tiny_lm, "z" * 3 * CHUNK, n=1, max_tokens=2, devices=["CPU", "CPU:1"])
-
-
 def test_the_candidates_stand_in_order(pool):
     assert [c.index for c in pool] == list(range(16))
 

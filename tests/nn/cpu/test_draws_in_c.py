@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from gpu_draws import spread
-from processors import ARM, Kernel, run_here, run_on_arm
+from processors import ARM, Kernel, left_to_helpers, run_here, run_on_arm
 from test_kernels import OTHERS
 
 from edifice_tt.contract.errors import ToolchainError
@@ -172,11 +172,10 @@ def test_a_wrong_draw_would_be_seen(right, wrong, tmp_path):
 
 def test_helpers_draw_what_one_thread_draws(tmp_path):
     """They do every part, as the leader waits."""
-    leader, logits = "  help(t, 0);\n", spread(np.random.default_rng(6), "any", 60_013)
-    assert leader in draws.source()
+    logits = spread(np.random.default_rng(6), "any", 60_013)
     alone = run_here(as_kernel(SETTINGS, logits), "", tmp_path).copy()
     with gather(3) as team, team:
-        kernel = as_kernel(SETTINGS, logits, draws.source().replace(leader, ""), team.pointer)
+        kernel = as_kernel(SETTINGS, logits, left_to_helpers(draws.source()), team.pointer)
         assert run_here(kernel, "", tmp_path).tobytes() == alone.tobytes()
     assert check(SETTINGS, logits, alone) >= len(SETTINGS) - 2
 

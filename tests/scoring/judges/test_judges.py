@@ -180,13 +180,13 @@ def test_a_score_has_the_same_bits_alone_and_in_any_batch(load, name):
 @pytest.mark.slow
 def test_the_question_is_read_once_for_all_its_answers(load, monkeypatch):
     _, judge, _ = load(QUICK[0])
-    end, prompts = Decoder.end_prompt, []
+    read, prompts = Decoder.read_prompt, []
 
-    def counted(decoder, ids, logits):
+    def counted(decoder, ids):
         prompts.append(len(ids))
-        return end(decoder, ids, logits)
+        return read(decoder, ids)
 
-    monkeypatch.setattr(Decoder, "end_prompt", counted)
+    monkeypatch.setattr(Decoder, "read_prompt", counted)
     question = "Long " * 40 + QUESTION
     judge.rate(question, [f"{i} apples" for i in range(32)])
     asked = judge.layout.encode(judge.layout.render([{"role": "user", "content": question}], True))

@@ -16,19 +16,19 @@ static inline WIDE long state_of(delta_rule d) {
   return (d.conv - 1) * channels_of(d) + d.heads * d.K * d.V;
 }
 
-// x (size) = the inputs of a token, convolved and activated, in place. `before` are the inputs of the
-// tokens before it, and become those of the next.
+// Some channels of x (size) = the inputs of a token, convolved and activated, in place. `before` are the
+// inputs of the tokens before it, and become those of the next.
 static WIDE void convolve(float *restrict x, float *restrict before, const float *restrict filter,
-                          long size, long conv, int is_gelu) {
-  for (long c = 0; c < size; c++) {
+                          range some, long size, long conv, int is_gelu) {
+  for (long c = some.first; c < some.end; c++) {
     float y = 0, now = x[c];
     for (long j = 0; j < conv - 1; j++) y += before[j * size + c] * filter[c * conv + j];
     for (long j = 0; j < conv - 2; j++) before[j * size + c] = before[(j + 1) * size + c];
     if (conv > 1) before[(conv - 2) * size + c] = now;
     x[c] = y + now * filter[c * conv + conv - 1];
   }
-  for (long c = 0; c < size; c += WIDTH)
-    store(x + c, activated(load(x + c, size - c), is_gelu), size - c);
+  for (long c = some.first; c < some.end; c += WIDTH)
+    store(x + c, activated(load(x + c, some.end - c), is_gelu), some.end - c);
 }
 
 // Each of the rows (size) gets the length `length`.

@@ -17,10 +17,11 @@ typedef unsigned char thirty_two_octets __attribute__((ext_vector_type(32), alig
 typedef half thirty_two __attribute__((ext_vector_type(32), aligned(2)));
 #define LOAD_HALVES(p) (*(const half_vec *)(p))
 
-// to (rows, depth + HALVES_GAP): the rows of x (rows, depth), or those that `at` lists, as halves, the
-// largest of 1 .. 2, and behind each what undoes that.
-static WIDE void narrow_rows(half *to, const float *x, const int *at, long rows, long depth) {
-  for (long m = 0; m < rows; m++, to += depth + HALVES_GAP) {
+// to (rows, depth + HALVES_GAP): some rows of x (rows, depth), or of those that `at` lists, as halves,
+// the largest of 1 .. 2, and behind each what undoes that.
+static WIDE void narrow_rows(half *to, const float *x, const int *at, range some, long depth) {
+  to += some.first * (depth + HALVES_GAP);
+  for (long m = some.first; m < some.end; m++, to += depth + HALVES_GAP) {
     const float *from = x + (at ? at[m] : m) * depth;
     ivec most = 0; // floats without their sign are ordered as integers; NaN is the top
     for (long k = 0; k < depth; k += WIDTH)

@@ -53,12 +53,13 @@ typedef struct { // 32 activations: x times the scale; sums of the first and las
 } rounded;
 _Static_assert(sizeof(rounded) == ROUNDED_BYTES, "room for rounded activations");
 
-// to (depth / 32, rows): the rows of x (rows, depth), or those that `at` lists, rounded to the
+// to (depth / 32, rows): some rows of x (rows, depth), or of those that `at` lists, rounded to the
 // nearest of -127 .. 127 times a scale, half to even. What is all but zero becomes zero.
-static WIDE void round_rows(rounded *to, const float *x, const int *at, long rows, long depth) {
+static WIDE void round_rows(rounded *to, const float *x, const int *at, range some, long rows,
+                            long depth) {
 // A fused product and sum would round another way than other processors do.
 #pragma STDC FP_CONTRACT OFF
-  for (long m = 0; m < rows; m++) {
+  for (long m = some.first; m < some.end; m++) {
     const float *from = x + (at ? at[m] : m) * depth;
     for (long b = 0; b < depth / 32; b++, from += 32) {
       rounded *r = to + b * rows + m;

@@ -76,27 +76,19 @@ static WIDE void norm_rows(float *out, const float *x, const float *gain, long r
   for (long i = 0; i < rows; i++) norm(out + i * size, x + i * size, gain, 0, size, eps);
 }
 
-// Queries or keys (rows, size): of each head, or of all together, its norm.
-static WIDE void norm_heads(float *x, const float *gain, long rows, long size, layer w) {
-  long of = w.norms_whole ? size : w.E;
-  if (gain) norm_rows(x, x, gain, rows * size / of, of, w.eps);
+// Queries or keys of a row (size): of each head, or of all together, its norm.
+static WIDE void norm_heads(float *x, const float *gain, long size, const layer *w) {
+  long of = w->norms_whole ? size : w->E;
+  if (gain) norm_rows(x, x, gain, size / of, of, w->eps);
 }
 
-// What attention or the feed-forward makes, y (rows, D), is added to the stream; in place its norm
-// is taken, if it has one.
-static WIDE void add(float *stream, float *y, const float *gain, long rows, layer w) {
-  if (gain) norm_rows(y, y, gain, rows, w.D, w.eps);
-  for (long k = 0; k < rows * w.D; k++) stream[k] += w.residual * y[k];
-}
+// Whether what attention or the feed-forward makes is added to the stream as it is.
+static inline int is_plain(const float *gain, const layer *w) { return !gain && w->residual == 1; }
 
-// The same of a product. `room` (rows, D) may be what x was made of.
-static WIDE void add_product(float *stream, const float *x, const void *rounded, long rows,
-                             weight of, long depth, const float *gain, layer w, float *room,
-                             workers by) {
-  int plain = !gain && w.residual == 1;
-  target to = {plain ? stream : room, of, w.D};
-  multiply_all((products){x, rounded, 0, rows, depth, &to, 1, .add = plain, .by = by});
-  if (!plain) add(stream, room, gain, rows, w);
+// y (D) is added to a row of the stream; in place its norm is taken, if it has one.
+static WIDE void add(float *stream, float *y, const float *gain, const layer *w) {
+  if (gain) norm(y, y, gain, 0, w->D, w->eps);
+  for (long k = 0; k < w->D; k++) stream[k] += w->residual * y[k];
 }
 
 typedef struct {
@@ -136,32 +128,100 @@ static WIDE void share(float *p, long size, long used, int normed) {
   for (long u = 0; u < used; u++) p[which[u]] = picked[u] / (normed ? of_used : all);
 }
 
+// The team, where so many numbers are worth its while. One takes about as long as 8 weights of a product.
+static inline team *worth(team *t, long numbers) { return t && numbers * 8 > t->least ? t : 0; }
+
+// What happens to each row alone is shared out by rows: some at a time, whose rounded numbers fill whole
+// lines of memory.
+#define ROWS_EACH 4
+
+static inline range rows_of(long part, long rows) {
+  return (range){part * ROWS_EACH, MIN(rows, (part + 1) * ROWS_EACH)};
+}
+
+static inline void do_rows(team *t, long rows, long numbers, job *job, const void *of) {
+  do_parts(worth(t, rows * numbers), (rows + ROWS_EACH - 1) / ROWS_EACH, job, of);
+}
+
+// Rows that the same weights read: all of x (rows, depth), or those that `at` lists.
+typedef struct {
+  const layer *w;
+  const struct scratch *room;
+  const float *x;
+  const int *at;
+  long rows;
+  long expert;
+} fed;
+
+static WIDE void round_part(const void *of, long part, long member) {
+  const fed *f = of;
+  range some = rows_of(part, f->rows);
+  round_to(f->w->rounds, f->room->rounded, f->x, f->at, some, f->rows, f->w->D);
+}
+
+// gate (F) = activation(gate) * up, rounded for the product behind it.
+static WIDE void gate_part(const void *of, long part, long member) {
+  const fed *f = of;
+  long F = f->w->F;
+  float *gate = f->room->gate;
+  range some = rows_of(part, f->rows);
+  for (long i = some.first; i < some.end; i++) {
+    long row = f->at ? f->at[i] : i;
+    activate(gate + row * F, f->room->up + row * F, F, f->w->is_gelu);
+  }
+  round_to(f->w->rounds, f->room->rounded, gate, f->at, some, f->rows, F);
+}
+
+// A feed-forward of rows that are rounded already; if `add`, it is added to what there is.
+static WIDE void feed(fed f, target gate, target up, target down, int add) {
+  const layer *w = f.w;
+  target into[] = {gate, up};
+  multiply_all((products){f.x, f.room->rounded, f.at, f.rows, w->D, into, 2, .by = f.room->by});
+  do_rows(f.room->by.team, f.rows, w->F, gate_part, &f);
+  multiply_all((products){f.room->gate, f.room->rounded, f.at, f.rows, w->F, &down, 1, .add = add,
+                          .by = f.room->by});
+}
+
+// The share of each expert, as yet without what it makes.
+static WIDE void share_part(const void *of, long part, long member) {
+  const fed *f = of;
+  const layer *w = f->w;
+  range some = rows_of(part, f->rows);
+  for (long i = some.first; i < some.end; i++) {
+    share(f->room->shares + i * w->experts, w->experts, w->used, w->normed);
+    for (long d = 0; d < w->D; d++) f->room->all_experts[i * w->D + d] = 0;
+  }
+}
+
+static WIDE void mix_part(const void *of, long part, long member) {
+  const fed *f = of;
+  const layer *w = f->w;
+  range some = rows_of(part, f->rows);
+  for (long i = some.first; i < some.end; i++) {
+    float *all = f->room->all_experts + f->at[i] * w->D, *one = f->room->expert + f->at[i] * w->D;
+    float part_of = f->room->shares[f->at[i] * w->experts + f->expert];
+    for (long d = 0; d < w->D; d++) all[d] += part_of * one[d];
+  }
+}
+
 // room.all_experts (rows, D) = what the experts of each row make of x, summed in their order.
-static WIDE void mix_experts(const float *x, long rows, layer w, struct scratch room) {
-  long D = w.D, F = w.F;
-  void *whole = room.rounded;
-  target router = {room.shares, w.router, w.experts};
-  multiply_all((products){x, whole, 0, rows, D, &router, 1, .by = room.by});
-  for (long i = 0; i < rows; i++) share(room.shares + i * w.experts, w.experts, w.used, w.normed);
-  for (long k = 0; k < rows * D; k++) room.all_experts[k] = 0;
-  for (long e = 0; e < w.experts; e++) {
+static WIDE void mix_experts(const float *x, long rows, const layer *w, const struct scratch *room) {
+  long D = w->D, F = w->F;
+  team *team = room->by.team;
+  target router = {room->shares, w->router, w->experts};
+  multiply_all((products){x, room->rounded, 0, rows, D, &router, 1, .by = room->by});
+  fed all = {w, room, x, 0, rows};
+  do_rows(team, rows, D, share_part, &all);
+  for (long e = 0; e < w->experts; e++) {
     int at[GROUP];
-    long count = 0;
+    fed some = {w, room, x, at, 0, e};
     for (long i = 0; i < rows; i++)
-      if (room.shares[i * w.experts + e] >= 0) at[count++] = i;
-    if (!count) continue;
-    round_to(w.rounds, whole, x, at, count, D);
-    target into[] = {{room.gate, from_row(w.gate, e * F, D), F},
-                     {room.up, from_row(w.up, e * F, D), F}};
-    multiply_all((products){x, whole, at, count, D, into, 2, .by = room.by});
-    for (long i = 0; i < count; i++)
-      activate(room.gate + at[i] * F, room.up + at[i] * F, F, w.is_gelu);
-    round_to(w.rounds, whole, room.gate, at, count, F);
-    target out_of = {room.expert, from_row(w.down, e * D, F), D};
-    multiply_all((products){room.gate, whole, at, count, F, &out_of, 1, .by = room.by});
-    for (long i = 0; i < count; i++)
-      for (long d = 0; d < D; d++)
-        room.all_experts[at[i] * D + d] +=
-            room.shares[at[i] * w.experts + e] * room.expert[at[i] * D + d];
+      if (room->shares[i * w->experts + e] >= 0) at[some.rows++] = i;
+    if (!some.rows) continue;
+    if (w->rounds != EXACT) do_rows(team, some.rows, D, round_part, &some);
+    feed(some, (target){room->gate, from_row(w->gate, e * F, D), F},
+         (target){room->up, from_row(w->up, e * F, D), F},
+         (target){room->expert, from_row(w->down, e * D, F), D}, 0);
+    do_rows(team, some.rows, D, mix_part, &some);
   }
 }

@@ -48,9 +48,9 @@ typedef const rounded *query;
 
 static WIDE query asked(rounded *to, const float *q, long E) {
   float last[32] = {0};
-  round_rows(to, q, 0, 1, E / 32 * 32);
+  round_rows(to, q, 0, (range){0, 1}, 1, E / 32 * 32);
   for (long e = E / 32 * 32; e < E; e++) last[e % 32] = q[e];
-  if (E % 32) round_rows(to + E / 32, last, 0, 1, 32);
+  if (E % 32) round_rows(to + E / 32, last, 0, (range){0, 1}, 1, 32);
   return to;
 }
 

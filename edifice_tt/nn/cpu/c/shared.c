@@ -15,11 +15,11 @@ typedef struct {
 // What a product takes of x: as it is, or rounded as `int8.c` or `halves.c` do.
 typedef enum { EXACT, TO_INT8, TO_HALVES } rounding;
 
-static WIDE void round_to(rounding by, void *to, const float *x, const int *at, long rows,
+static WIDE void round_to(rounding by, void *to, const float *x, const int *at, range some, long rows,
                           long depth) {
-  if (by == TO_INT8) round_rows(to, x, at, rows, depth);
+  if (by == TO_INT8) round_rows(to, x, at, some, rows, depth);
 #if HAS_HALVES
-  if (by == TO_HALVES) narrow_rows(to, x, at, rows, depth);
+  if (by == TO_HALVES) narrow_rows(to, x, at, some, depth);
 #endif
 }
 
@@ -78,7 +78,7 @@ static WIDE void linear_rounded(target to, const float *x, const int *at, long r
     const int *some = at ? at + first : 0;
     long group = MIN(GROUP, rows - first);
     to.out = at ? out : out + first * to.columns;
-    round_to(how, room, from, some, group, depth);
+    round_to(how, room, from, some, (range){0, group}, group, depth);
     multiply_all((products){from, room, some, group, depth, &to, 1, .by = by});
   }
 }
