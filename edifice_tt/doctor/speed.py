@@ -8,7 +8,7 @@ from typing import Any
 from edifice_tt.contract.errors import CheckpointError, EdificeError, reason_of
 from edifice_tt.contract.registry import build
 from edifice_tt.doctor.check import Check
-from edifice_tt.engine.lockstep import cores_for, decode, devices_for
+from edifice_tt.engine.lockstep import cores_for, decode, devices_to_decode
 from edifice_tt.engine.workspace import workspace_of
 from edifice_tt.nn.buffers import in_memory
 from edifice_tt.sampling.draws import Sampler
@@ -87,7 +87,7 @@ def _time(lm: Any, rows: int, tokens: int) -> float:
         return sampler.draw(logits, row, position)[0]
 
     with workspace_of(lm) as workspace:
-        decoders = workspace.decoders(devices_for(lm, None, rows))
+        decoders = workspace.decoders(devices_to_decode(lm, None, rows, 32))
         decode(decoders, prompt, range(rows), tokens, 32, draw, cores_for(lm, None))
     return max(times) - min(times)
 

@@ -17,7 +17,7 @@ from tinygrad.nn.state import get_parameters
 
 from edifice_tt.architectures.causal_lm import CausalLM, CausalLMConfig
 from edifice_tt.engine.decoder import CHUNK, ROOM, cache_size
-from edifice_tt.engine.lockstep import devices_for, share_out, sharing
+from edifice_tt.engine.lockstep import devices_to_decode, share_out
 from edifice_tt.engine.workspace import spare_decoder
 from edifice_tt.machine.memory import available_bytes, check_buffer, check_room
 from edifice_tt.machine.toolchain import devices_beside
@@ -43,12 +43,12 @@ class Sampling:
     @property
     def together(self) -> int:
         """The rows per batch and device, as in `lockstep.decode`."""
-        return share_out(self.rows, sharing(self.rows, self.devices), self.batch_size)[1]
+        return share_out(self.rows, len(self.devices), self.batch_size)[1]
 
     @property
     def decoding(self) -> tuple[str, ...]:
         """The devices that get their own cache."""
-        batch, _ = share_out(self.rows, sharing(self.rows, self.devices), self.batch_size)
+        batch, _ = share_out(self.rows, len(self.devices), self.batch_size)
         alone = self.tokens == 1 or self.rows <= batch
         return self.devices[:1] if alone else self.devices
 
@@ -67,7 +67,8 @@ def check_capacity(
     `prompt` and `tokens` are the numbers of tokens of the prompt and, at most, of an answer. The
     error names what would fit: a smaller batch, shorter answers, or fewer bits a number.
     """
-    task = Sampling(prompt, n, tokens, batch_size, tuple(devices_for(lm, devices, n)))
+    found = devices_to_decode(lm, devices, n, batch_size)
+    task = Sampling(prompt, n, tokens, batch_size, tuple(found))
     needed = needed_bytes(lm, task)
     for device, size in needed.items():
         available = available_bytes(device)

@@ -1,12 +1,13 @@
 """Decodes many rows after one prompt in lock-step, shared by devices. Knows no text, no scorer.
 
-Few rows stay together, and all cores of a CPU share the work of each step. Of many, each device
-decodes its own batches on its own thread: tinygrad releases Python's lock while a kernel runs. What
-a row reads and draws does not depend on its neighbours.
+Where one device decodes, all cores of a CPU share the work of each step. Several decode batches of
+their own, each on its own thread: tinygrad releases Python's lock while a kernel runs. What a row
+reads and draws does not depend on its neighbours.
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import TypeVar
@@ -19,8 +20,9 @@ from edifice_tt.engine.draws import Ask, asked_of
 from edifice_tt.engine.draws import draw as draw_behind
 from edifice_tt.engine.prefill import prefill
 from edifice_tt.machine.toolchain import devices_beside
-from edifice_tt.nn.buffers import in_memory
+from edifice_tt.nn.buffers import buffers_of
 from edifice_tt.nn.cache import KVCache
+from edifice_tt.nn.cpu.bridge import compiles_c
 from edifice_tt.nn.gpu.draws import Drawn
 
 Row = TypeVar("Row")
@@ -28,7 +30,7 @@ Row = TypeVar("Row")
 # has ended
 Draw = Callable[[Row, Logits | Drawn, int], int | None]
 
-FEW = 5  # rows at most that all cores decode together
+LARGE = 1 << 28  # bytes of weights, beside whose step what Python does between steps is little
 SHARE = 2  # rows that make one more device worth while
 FEWEST = 8  # rows that a batch has room for, so that fewer need no program of their own
 
@@ -39,13 +41,22 @@ def devices_for(lm: CausalLM, devices: Sequence[str] | None, rows: int) -> Seque
 
 
 def cores_for(lm: CausalLM, devices: Sequence[str] | None) -> int:
-    """The cores that a prompt or few rows may use: one per device that is named, else all."""
+    """The cores that a step on a CPU may use: one per device that is named, else all."""
     return len(devices_beside(lm.device) if devices is None else devices)
 
 
-def sharing(rows: int, devices: Sequence[str]) -> int:
-    """How many of the devices share the rows: of few one has all, and all cores of a CPU help."""
-    return 1 if rows <= FEW and in_memory(devices[0]) else len(devices)
+def devices_to_decode(
+    lm: CausalLM, devices: Sequence[str] | None, rows: int, batch_size: int
+) -> Sequence[str]:
+    """Those of `devices_for` that share the rows.
+
+    On a CPU one has all, and all cores help. Of a small model with rows for several batches each
+    core decodes its own, since the host draws meanwhile.
+    """
+    found = devices_for(lm, devices, rows)
+    weights = sum(prod(uop.shape) * uop.dtype.itemsize for uop in buffers_of(lm))
+    together = rows <= batch_size or weights >= LARGE
+    return found[:1] if together and all(map(compiles_c, found)) else found
 
 
 def share_out(rows: int, devices: int, most: int) -> tuple[int, int]:
@@ -73,8 +84,7 @@ def decode(
     for decoder in decoders:
         decoder.expect(len(prompt_ids) + tokens)
     logits = prefill(decoders, prompt_ids, cores)
-    devices = [decoder.model.device for decoder in decoders]
-    size, room = share_out(len(rows), sharing(len(rows), devices), batch_size)
+    size, room = share_out(len(rows), len(decoders), batch_size)
     batches = SimpleQueue[Sequence[Row]]()
     for start in range(0, len(rows), size):
         batches.put(rows[start : start + size])

@@ -17,7 +17,7 @@ from edifice_tt.contract.errors import PoolWarning, unknown_name
 from edifice_tt.contract.options import whole
 from edifice_tt.engine.capacity import check_capacity
 from edifice_tt.engine.decoder import ROWS, Logits
-from edifice_tt.engine.lockstep import cores_for, decode, devices_for
+from edifice_tt.engine.lockstep import cores_for, decode, devices_to_decode
 from edifice_tt.engine.workspace import workspace_of
 from edifice_tt.machine.progress import Add, Shows, showing
 from edifice_tt.nn.gpu.draws import Drawn
@@ -224,7 +224,7 @@ def sample(
         return None if row.finish_reason else token
 
     with workspace_of(lm) as workspace:
-        devices = devices_for(lm, request.devices, len(indices))
+        devices = devices_to_decode(lm, request.devices, len(indices), request.batch_size)
         decoders = workspace.decoders(devices)
         cores = cores_for(lm, request.devices)
         ask = None if request.confidence else sampler.ask  # what measures it is here

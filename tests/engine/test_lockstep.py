@@ -1,11 +1,12 @@
 """How rows are shared out over devices."""
 
 import pytest
+from tinygrad.nn.state import get_parameters
 
 from edifice_tt.engine import lockstep
 from edifice_tt.engine.decoder import Decoder
 from edifice_tt.engine.draws import asked_of
-from edifice_tt.engine.lockstep import devices_for, share_out, sharing
+from edifice_tt.engine.lockstep import devices_for, devices_to_decode, share_out
 
 
 @pytest.mark.parametrize(
@@ -36,13 +37,20 @@ def test_a_device_works_where_there_are_rows_for_it(tiny_lm, monkeypatch, rows, 
     ("rows", "devices", "count"),
     [
         (1, ["CPU", "CPU:1"], 1),
-        (5, ["CPU", "CPU:1"], 1),
-        (6, ["CPU", "CPU:1"], 2),
+        (7, ["CPU", "CPU:1"], 1),
+        (8, ["CPU", "CPU:1"], 2),
+        (8, ["CPU"], 1),
+        (5, ["CPU", "A"], 2),
         (5, ["A", "B"], 2),
     ],
 )
-def test_few_rows_stay_together_on_a_cpu_whose_cores_all_help(rows, devices, count):
-    assert sharing(rows, devices) == count
+def test_a_batch_stays_together_on_a_cpu_whose_cores_all_help(
+    tiny_lm, monkeypatch, rows, devices, count
+):
+    assert len(devices_to_decode(tiny_lm, devices, rows, 7)) == count
+    monkeypatch.setattr(lockstep, "LARGE", sum(w.nbytes() for w in get_parameters(tiny_lm)))
+    together = "A" not in devices
+    assert len(devices_to_decode(tiny_lm, devices, rows, 7)) == (1 if together else count)
 
 
 def test_devices_that_are_named_are_all_used(tiny_lm):
