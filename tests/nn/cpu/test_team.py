@@ -174,12 +174,12 @@ def alone(tiny_lm):
 
 
 def test_one_core_and_all_cores_draw_the_same(tiny_lm, cores, alone, monkeypatch):
-    """One row, many and one again; the many are shared out as rows, so only the few have a team."""
+    """One row, many and one again."""
     made = []
     monkeypatch.setattr(teams, "Team", lambda *a: made.append(Team(*a)) or made[-1])
     for n in (1, 16, 1, 3):
         assert generate(tiny_lm, n) == alone[n]
-    assert len(made) == 7  # of each prompt, and of the decoding of few
+    assert len(made) == 8  # of each prompt, and of each decoding
     assert {len(team._helpers) for team in made} == {6}
     assert not any(thread.is_alive() for team in made for thread, _ in team._helpers)
 
