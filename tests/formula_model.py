@@ -22,6 +22,7 @@ from edifice_tt import generate_pools
 from edifice_tt.architectures.causal_lm import CausalLMConfig
 from edifice_tt.contract.errors import PoolWarning
 from edifice_tt.engine.workspace import Workspace
+from edifice_tt.nn.cpu.bridge import compiles_c
 from edifice_tt.pools.pool import Problem
 from edifice_tt.testing import byte_tokenizer
 
@@ -115,6 +116,7 @@ def sample_in_child(path, killed_after_s=None):
 
 
 def main(folder, trials):
+    compiles_c("CPU")  # opens the device, as loading a model does
     seconds = sample_in_child(folder / "whole")
     rng = random.Random(1)
     for trial in range(trials):
