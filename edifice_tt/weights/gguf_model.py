@@ -38,7 +38,7 @@ from edifice_tt.weights.rewards.kinds import check_no_judge
 from edifice_tt.weights.safetensors import check_fit, differences
 from edifice_tt.weights.tokenizer import Tokenizer
 
-_PART = 1 << 24  # bytes that are hashed together
+_PART = 1 << 22  # bytes that are hashed together
 
 
 @exclusive

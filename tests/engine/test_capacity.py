@@ -22,6 +22,7 @@ FACTOR = 1.3  # the real peak is within this of the estimate, both ways
 
 MEASURE = """
 import re, sys
+from dataclasses import replace
 from pathlib import Path
 import edifice_tt as et
 from edifice_tt.engine.capacity import Sampling, needed_bytes
@@ -33,7 +34,7 @@ def peak():
 n, batch_size, tokens, devices = (int(given) for given in sys.argv[1:])
 lm = et.build("causal_lm", vocab_size=259, context_length=4096, hidden_size=64, num_layers=4,
               num_heads=2, num_kv_heads=2, seed=1, device="CPU")
-lm.tokenizer = byte_tokenizer()
+lm.tokenizer = replace(byte_tokenizer(), stop_ids=frozenset())  # memory is what is written to
 names = ["CPU", *(f"CPU:{i}" for i in range(1, devices))]
 options = dict(devices=names, temperature=2.0)
 small = et.build("causal_lm", vocab_size=259, hidden_size=32, num_layers=1, num_heads=2,
@@ -49,7 +50,7 @@ print(expected, peak() - before)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("given", [(20, 16, 1000, 2), (64, 32, 500, 1)], ids=str)
+@pytest.mark.parametrize("given", [(32, 16, 1000, 2), (32, 32, 500, 1)], ids=str)
 def test_the_real_peak_is_what_was_estimated(given):
     """Two caches of 16 rows and 1000 tokens, or one of 32 rows and 500: 66 and 33 MB."""
     done = subprocess.run(
