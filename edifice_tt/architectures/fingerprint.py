@@ -46,7 +46,7 @@ def fingerprint(model: Any) -> str:
 
     Computed on first use, and again after weights or the config were replaced. Numbers overwritten
     in place are not noticed. A change of dtype changes the fingerprint, unless the model's file
-    identifies it: see `begin_hash`.
+    identifies it: see `set_origin`.
     """
     entry = _known.get(model)
     if entry is None or not entry[0].holds(model):

@@ -9,10 +9,10 @@ from edifice_tt.contract.errors import EdificeError, ToolchainError, reason_of
 from edifice_tt.contract.registry import load_registry
 from edifice_tt.doctor.check import Check
 from edifice_tt.doctor.speed import MODEL
-from edifice_tt.engine.capacity import Sampling, needed_bytes, weight_bytes
+from edifice_tt.engine.capacity import Sampling, needed_bytes
 from edifice_tt.machine.memory import available_bytes, in_words
 from edifice_tt.machine.toolchain import devices_beside, find_clang, how_to_get_clang, list_devices
-from edifice_tt.nn.buffers import in_memory
+from edifice_tt.nn.buffers import in_memory, weight_bytes
 from edifice_tt.nn.cache import choose_kv_dtype
 from edifice_tt.nn.cpu.instructions import in_use
 from edifice_tt.nn.stored.blocks import keeps_blocks

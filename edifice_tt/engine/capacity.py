@@ -10,7 +10,6 @@ buffers are not counted again.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tinygrad import dtypes
 from tinygrad.nn.state import get_parameters
@@ -21,7 +20,7 @@ from edifice_tt.engine.lockstep import devices_to_decode, share_out
 from edifice_tt.engine.workspace import spare_decoder
 from edifice_tt.machine.memory import available_bytes, check_buffer, check_room
 from edifice_tt.machine.toolchain import devices_beside
-from edifice_tt.nn.buffers import in_memory
+from edifice_tt.nn.buffers import in_memory, weight_bytes
 from edifice_tt.nn.cache import kv_dtype_of
 from edifice_tt.nn.cpu.kernels import MEMBERS
 from edifice_tt.nn.cpu.layer import scratch_floats
@@ -144,11 +143,6 @@ def workspace_bytes(config: CausalLMConfig, device: str, rows: int, span: int) -
     copied = of_experts * c.hidden_size
     of_draws = (2 * rows + 1) * config.vocab_size  # logits, and of rows the weights of tokens
     return FLOAT * (max(rows, CHUNK) * states + of_rows + copied + of_draws)
-
-
-def weight_bytes(lm: Any) -> int:
-    """The bytes of a model's weights, as they are stored."""
-    return sum(int(weight.nbytes()) for weight in get_parameters(lm))
 
 
 def _advise(lm: CausalLM, task: Sampling, device: str, available: int) -> str:

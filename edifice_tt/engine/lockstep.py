@@ -7,7 +7,6 @@ reads and draws does not depend on its neighbours.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from math import prod
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import TypeVar
@@ -20,7 +19,7 @@ from edifice_tt.engine.draws import Ask, asked_of
 from edifice_tt.engine.draws import draw as draw_behind
 from edifice_tt.engine.prefill import prefill
 from edifice_tt.machine.toolchain import devices_beside
-from edifice_tt.nn.buffers import buffers_of
+from edifice_tt.nn.buffers import weight_bytes
 from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.cpu.bridge import compiles_c
 from edifice_tt.nn.gpu.draws import Drawn
@@ -54,8 +53,7 @@ def devices_to_decode(
     core decodes its own, since the host draws meanwhile.
     """
     found = devices_for(lm, devices, rows)
-    weights = sum(prod(uop.shape) * uop.dtype.itemsize for uop in buffers_of(lm))
-    together = rows <= batch_size or weights >= LARGE
+    together = rows <= batch_size or weight_bytes(lm) >= LARGE
     return found[:1] if together and all(map(compiles_c, found)) else found
 
 

@@ -37,6 +37,11 @@ def buffers_of(model: Any) -> list[UOp]:
     return found
 
 
+def weight_bytes(model: Any) -> int:
+    """The bytes of a model's weights, as they are stored."""
+    return sum(prod(uop.shape) * uop.dtype.itemsize for uop in buffers_of(model))
+
+
 def _gather_buffers(parts: Iterable[Any], found: list[UOp]) -> None:
     # In the order of tinygrad's `get_parameters`, which makes names and takes five times as long.
     for part in parts:

@@ -14,6 +14,7 @@ from edifice_tt.contract.errors import EdificeError
 from edifice_tt.engine import capacity
 from edifice_tt.engine.capacity import Sampling, check_capacity, needed_bytes
 from edifice_tt.machine import memory
+from edifice_tt.nn.buffers import weight_bytes
 from edifice_tt.nn.cache import KVCache
 from edifice_tt.nn.kept import KV_DTYPES
 from edifice_tt.testing import byte_tokenizer
@@ -110,7 +111,7 @@ def test_a_cpu_needs_what_is_written_to(fresh_lm, n, batch_size, tokens, devices
 def test_other_devices_each_need_the_prompt_and_the_weights(fresh_lm):
     needed = needed_bytes(fresh_lm, Sampling(70, 64, 100, 32, ("GPU", "GPU:1")))
     space = capacity.workspace_bytes(fresh_lm.config, "GPU", 32, 128 + 128)
-    each = 192 * (128 + 32 * 128) + space + capacity.weight_bytes(fresh_lm)
+    each = 192 * (128 + 32 * 128) + space + weight_bytes(fresh_lm)
     assert needed == {"GPU": each, "GPU:1": each}  # the model is on the CPU
 
 

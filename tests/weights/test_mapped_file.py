@@ -112,8 +112,11 @@ def test_a_model_that_is_not_mapped_needs_its_file_no_more(path, options):
 
 def test_a_fingerprint_is_not_taken_of_a_file_that_changed(path, monkeypatch):
     late = []
-    begun = lambda target, daemon: SimpleNamespace(start=lambda: late.append(target))  # noqa: E731
-    monkeypatch.setattr(fingerprint, "Thread", begun)
+
+    def begin_late(target, daemon):
+        return SimpleNamespace(start=lambda: late.append(target))
+
+    monkeypatch.setattr(fingerprint, "Thread", begin_late)
     lm = et.load_pretrained(path, device="CPU", dtype="float32")
     overwrite(path)
     for work in late:

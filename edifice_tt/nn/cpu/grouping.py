@@ -1,4 +1,4 @@
-"""Rows of a weight brought together in C, since NumPy takes eight times as long.
+"""Rows of a weight brought together in C, since NumPy takes two to five times as long.
 
 What they are then is `nn/stored/int8.py`'s to say; this knows no format.
 """

@@ -49,7 +49,7 @@ _LATIN |= {ord(character): byte.decode("latin-1") for character, byte in BYTES.i
 
 
 class Pieces(Sequence[bytes]):
-    """The bytes of each token, end to end: as so many objects they take six times the memory."""
+    """The bytes of each token, end to end: as so many objects they take four times the memory."""
 
     __slots__ = ("_bytes", "_ends")
 
