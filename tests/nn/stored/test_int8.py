@@ -19,6 +19,7 @@ from edifice_tt.nn.cache import count_up
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu import bridge as cpu
 from edifice_tt.nn.cpu import kernels
+from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.stored import blocks as quantized
 from edifice_tt.nn.stored.int8 import KINDS, Int8Linear, group_rows, round_blocks
 
@@ -78,6 +79,14 @@ def extremes(rng, rows, kind):
     if kind == "Q8_0":
         raw[:2] = np.array([[128], [127]])
     return x, with_scales(raw, kind, 1, 2, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_last_group_is_filled_up_with_zeros_and_not_with_what_lies_behind(kind):
+    more = np.random.default_rng(7).integers(1, 256, (32, 2 * FORMATS[kind].bytes), dtype=np.uint8)
+    filled = more.copy()
+    filled[19:] = 0
+    assert (group_rows(more[:19], kind) == group_rows(filled, kind)).all()
 
 
 @pytest.mark.parametrize("kind", each(KINDS))
