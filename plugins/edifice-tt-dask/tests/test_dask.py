@@ -1,12 +1,13 @@
 """Three workers of a real Dask on this machine make the file of one process, whoever is killed."""
 
+import gc
 import os
 import shutil
 import signal
 import socket
 
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 from edifice_tt_dask import make
 
 import edifice_tt as et
@@ -93,6 +94,24 @@ def test_a_model_that_is_not_there_is_one_line(run):
 def test_an_address_that_is_none_is_one_line(address, message):
     with pytest.raises(et.EdificeError, match=message):
         make(address)
+
+
+@pytest.mark.parametrize("address", ["nowhere", "http://localhost:1", "tcp://127.0.0.1:9"])
+def test_nothing_is_left_of_a_client_that_reached_nobody(address, monkeypatch):
+    """Its collection takes a lock of Dask, and waits for ever where Dask holds it."""
+    monkeypatch.setattr("edifice_tt_dask.executor.REACH_S", 1.0)
+    gc.disable()
+    try:
+        before = num_clients()
+        with pytest.raises(et.EdificeError, match="no scheduler at"):
+            make(address)
+        assert num_clients() == before
+    finally:
+        gc.enable()
+
+
+def num_clients():
+    return sum(isinstance(one, Client) for one in gc.get_objects())
 
 
 def test_gpus_that_no_worker_has_are_refused(cluster):

@@ -3,17 +3,17 @@
 Knows the scheduler and its workers; knows no work.
 """
 
+import asyncio
 import logging
 import os
 import time
-from asyncio import CancelledError
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any, Self
 
-from distributed import Client, KilledWorker, get_worker, wait
+from distributed import Client, KilledWorker, get_worker, rpc, wait
 
 from edifice_tt import EdificeError
 
@@ -72,7 +72,7 @@ class Dask:
         """What the workers make of the items, as each of them is done."""
         try:
             yield from self._map(start, items)
-        except (Exception, CancelledError) as error:  # whatever breaks when the scheduler goes
+        except (Exception, asyncio.CancelledError) as error:  # whatever breaks when it goes
             told = " ".join(str(error).split())[:200] or type(error).__name__
             raise EdificeError(f"Dask at {self.address} answers no more ({told})") from error
 
@@ -146,21 +146,23 @@ class Dask:
 
 
 def _connect(address: str) -> Client:
-    """A client; Dask itself would wait for ever where something else than a scheduler listens."""
-    answers: SimpleQueue[Client | Exception] = SimpleQueue()
+    """A client, made only where a scheduler has answered.
 
-    def connect() -> None:
+    Dask itself would wait for ever where something else listens. And what is left of a client that
+    reached nobody takes a lock of Dask when it is collected, which may be while Dask holds it.
+    """
+    with ThreadPoolExecutor(1) as thread:  # this one may be in a loop of its own, as in a notebook
         try:
-            answers.put(Client(address, timeout=REACH_S))
+            thread.submit(asyncio.run, _ask(address)).result()
+            return Client(address, timeout=REACH_S)
         except Exception as error:  # what answers may be anything
-            answers.put(error)
+            told = " ".join(str(error).split())[:200] or type(error).__name__
+            raise EdificeError(f"Dask: no scheduler at {address} ({told})") from error
 
-    Thread(target=connect, daemon=True).start()
+
+async def _ask(address: str) -> None:
     try:
-        answer = answers.get(timeout=2 * REACH_S)
-    except Empty:
-        answer = TimeoutError("what listens there says nothing that Dask knows")
-    if isinstance(answer, Client):
-        return answer
-    told = " ".join(str(answer).split())[:200] or type(answer).__name__
-    raise EdificeError(f"Dask: no scheduler at {address} ({told})") from answer
+        async with asyncio.timeout(REACH_S), rpc(address, timeout=REACH_S) as scheduler:
+            await scheduler.identity()
+    except TimeoutError:
+        raise TimeoutError(f"no answer within {REACH_S:g} s") from None
