@@ -45,7 +45,8 @@ def formats_in_c(kinds: Iterable[str]) -> str:
     lists = {
         "FORMATS": list(sizes.values()),
         "NUMBERS": [sizes[form] for form in formats if form not in whole],
-        "WHOLE_NUMBERS": [_grouping(form) for form in whole if not form.nibbles],
+        "WHOLE_NUMBERS": [_grouping(f) for f in whole if not f.nibbles and not f.fives],
+        "FIVES": [_grouping(form) for form in whole if form.fives],
         "NIBBLES": [_grouping(form) for form in whole if form.nibbles],
         "GROUPED": [_grouping(form) for form in grouped],
         "AS_HALVES": [sizes[form] for form in halves],

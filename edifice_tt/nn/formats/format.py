@@ -67,6 +67,11 @@ class Format:
         return whole is not None and (whole.bits == 4 or bool(whole.values))
 
     @property
+    def fives(self) -> bool:
+        """Whether weights are numbers of five bits."""
+        return self.whole_numbers is not None and self.whole_numbers.bits == 5
+
+    @property
     def head(self) -> tuple[int, int, int]:
         """Where the numbers of a block begin and end that are smaller than 4 bytes; their size."""
         start, stop = (self.whole_numbers and self.whole_numbers.head) or self.scales

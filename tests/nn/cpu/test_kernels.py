@@ -196,6 +196,16 @@ def test_quantised_weights_give_the_bits_of_the_float32_weights_they_stand_for(r
     assert formula == pytest.approx(exact, abs=1e-5 * np.abs(exact).max())
 
 
+@pytest.mark.parametrize("kind", ["Q5_0", "Q6_K"])
+def test_deep_weights_are_unpacked_in_pieces_and_the_bits_are_those_of_the_whole(rng, kind):
+    """Two pieces and the beginning of a third."""
+    raw = blocks(rng, kind, 13, 7 * 256)
+    layer, expected = quantized.QuantizedLinear(Tensor(raw), kind), Tensor(floats(raw, kind))
+    for rows in (1, 2, 4, 8):
+        x = Tensor(normal(rng, rows, 7 * 256))
+        assert (layer(x).numpy() == ops.linear(x, expected).numpy()).all()
+
+
 @pytest.mark.parametrize(
     ("kind", "subs"),
     [
@@ -327,6 +337,11 @@ def test_the_branches_for_other_x86_processors_compute_the_same(rng, flags, tmp_
         kernel = kernel_of(monkeypatch, lambda layer=layer, x=x: layer(Tensor(x)))
         found = run_here(kernel, flags, tmp_path)
         assert found == pytest.approx(expected, abs=float(1e-5 * np.abs(expected).max()))
+    raw, x = blocks(rng, "Q4_K", 13, 7 * 256), normal(rng, 7, 7 * 256)  # unpacked in pieces
+    expected = x @ floats(raw, "Q4_K").T
+    deep = quantized.QuantizedLinear(Tensor(raw), "Q4_K")
+    kernel = kernel_of(monkeypatch, lambda: deep(Tensor(x)))
+    assert run_here(kernel, flags, tmp_path) == pytest.approx(expected, abs=1e-4)
 
     q, both = normal(rng, 3, 3, 4, 22), memories(rng, 3, 22)
     expected = ops.attention_formula(Tensor(q), both).numpy()

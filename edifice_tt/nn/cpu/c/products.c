@@ -15,20 +15,26 @@ static inline void fetch_share(ahead *a) {
     __builtin_prefetch(a->at, 0, 2);
 }
 
-// One tile, or its first row or rows alone: y[i][j] = x[i] . w[j].
+// One tile, or its first row or rows alone: y[i][j] = x[i] . w[j]. Where some of the depth is taken at a
+// time, the sums of each lane are kept until the last is added.
 static inline __attribute__((always_inline)) WIDE void
-tile_of(tile_row *y, const float *const *x, const float *const *w, long depth,
-        int rows) {
+tile_of(tile_row *y, const float *const *x, const float *const *w, range some, long depth,
+        vec (*kept)[TILE_COLUMNS], int rows) {
   vec a[TILE_ROWS][TILE_COLUMNS];
   UNROLL for (int i = 0; i < rows; i++)
-    UNROLL for (int j = 0; j < TILE_COLUMNS; j++) a[i][j] = 0;
-  for (long k = 0; k < WHOLE(depth); k += WIDTH) {
+    UNROLL for (int j = 0; j < TILE_COLUMNS; j++) a[i][j] = some.first ? kept[i][j] : 0;
+  for (long k = some.first; k < WHOLE(some.end); k += WIDTH) {
     vec xk[TILE_ROWS];
     UNROLL for (int i = 0; i < rows; i++) xk[i] = LOAD(x[i] + k);
     UNROLL for (int j = 0; j < TILE_COLUMNS; j++) {
       vec v = LOAD(w[j] + k);
       UNROLL for (int i = 0; i < rows; i++) a[i][j] += xk[i] * v;
     }
+  }
+  if (some.end < depth) {
+    UNROLL for (int i = 0; i < rows; i++)
+      UNROLL for (int j = 0; j < TILE_COLUMNS; j++) kept[i][j] = a[i][j];
+    return;
   }
   UNROLL for (int i = 0; i < rows; i++) {
     y[i] = sums(a[i]);
@@ -38,15 +44,21 @@ tile_of(tile_row *y, const float *const *x, const float *const *w, long depth,
 }
 
 static inline __attribute__((always_inline)) WIDE void
-tile(tile_row *y, const float *const *x, const float *const *w, long depth,
-     long rows) {
-  if (rows == 1) tile_of(y, x, w, depth, 1);
+tile_some(tile_row *y, const float *const *x, const float *const *w, range some, long depth,
+          vec (*kept)[TILE_COLUMNS], long rows) {
+  if (rows == 1) tile_of(y, x, w, some, depth, kept, 1);
 #if TILE_ROWS > 2
-  else if (rows == 2) tile_of(y, x, w, depth, 2);
+  else if (rows == 2) tile_of(y, x, w, some, depth, kept, 2);
 #endif
-  else tile_of(y, x, w, depth, TILE_ROWS);
+  else tile_of(y, x, w, some, depth, kept, TILE_ROWS);
 }
 
+static inline __attribute__((always_inline)) WIDE void
+tile(tile_row *y, const float *const *x, const float *const *w, long depth, long rows) {
+  tile_some(y, x, w, (range){0, depth}, depth, 0, rows);
+}
+
+#define NEAR 768 // of depth, of which a panel stays in the nearest memory; a third more does as well
 #define SOME 2 // columns whose blocks are unpacked by turns
 
 // Bring nearer what is read next, in FAR bytes, of columns that lie one behind the other.
@@ -103,47 +115,50 @@ static inline WIDE void finish(float *out, tile_row y, const float *bias, int ad
   *(tile_row *)out = y;
 }
 
-typedef struct {
-  long first, end; // tiles are the same for every range that begins with a multiple of 16
-} range;
-
 // out (rows, columns) = x (rows, depth) W^T + b, added to what `out` holds if `add`; of both only the
 // rows that `at` lists, if it is given, and only some columns. Behind the last row or column the last
 // one is computed again, and not stored. The panel of one tile's columns is unpacked once and serves
-// all rows; it has room for TILE_COLUMNS x (depth + GAP). Without the gap columns of some depths, as of
-// 2048, would push each other out of the nearest memory. Meanwhile the weights of the next panel come
-// nearer, some a tile.
+// all rows, some of the depth at a time, so that it stays in the nearest memory; it has room for
+// TILE_COLUMNS x (depth + GAP). Without the gap columns of some depths, as of 2048, would push each
+// other out of there. Meanwhile the weights of the next panel come nearer, some a tile.
 static WIDE void product(float *out, const float *x, const int *at, long rows, weight w,
                          long columns, range some, long depth, float *panel, int add) {
+  int is_floats = w.kind == F32;
+  long near = is_floats || depth <= NEAR * 4 / 3 ? depth : NEAR;
   for (long first = 0; first < rows; first += GROUP) {
     long group = MIN(GROUP, rows - first);
-    int alone = group == 1 && w.kind != F32; // no other row needs what is unpacked
+    int alone = group == 1 && !is_floats; // no other row needs what is unpacked
     const float *from[GROUP + TILE_ROWS];
     for (long m = 0; m < group + TILE_ROWS; m++) {
       long row = first + MIN(m, group - 1);
       from[m] = x + (at ? at[row] : row) * depth;
     }
     for (long n = some.first; n < some.end; n += TILE_COLUMNS) {
-      const float *wp[TILE_COLUMNS];
+      vec kept[GROUP + TILE_ROWS][TILE_COLUMNS];
+      tile_row y[GROUP + TILE_ROWS];
       long wide = MIN(TILE_COLUMNS, some.end - n);
-      for (int j = 0; j < TILE_COLUMNS; j++) {
-        long row = MIN(n + j, some.end - 1);
-        float *column = panel + j * (depth + GAP);
-        wp[j] = w.kind == F32 ? (const float *)w.data + row * depth : column;
-        if (!alone && w.kind != F32 && j < wide) unpack_row(column, w, row, depth);
-      }
       const unsigned char *next = row_of(w, n + wide, depth),
                           *end = row_of(w, MIN(n + wide + TILE_COLUMNS, some.end), depth);
-      ahead panels = in_shares(next, end, (group + TILE_ROWS - 1) / TILE_ROWS);
-      for (long m = 0; m < group; m += TILE_ROWS) {
-        tile_row y[TILE_ROWS];
-        if (!alone) fetch_share(&panels);
-        if (alone) y[0] = tile_of_blocks(from[m], w, n, some.end - 1, depth);
-        else tile(y, from + m, wp, depth, group - m);
-        for (int i = 0; i < MIN(TILE_ROWS, group - m); i++) {
-          float *to = out + (at ? at[first + m + i] : first + m + i) * columns + n;
-          finish(to, y[i], w.bias ? w.bias + n : 0, add, wide);
+      long tiles = (group + TILE_ROWS - 1) / TILE_ROWS * ((depth + near - 1) / near);
+      ahead panels = in_shares(next, end, tiles);
+      if (alone) y[0] = tile_of_blocks(from[0], w, n, some.end - 1, depth);
+      else for (range now = {0, MIN(near, depth)}; now.first < depth;
+                now.first = now.end, now.end = MIN(now.end + near, depth)) {
+        const float *wp[TILE_COLUMNS];
+        for (int j = 0; j < TILE_COLUMNS; j++) {
+          long row = MIN(n + j, some.end - 1);
+          float *column = panel + j * (near + GAP);
+          wp[j] = is_floats ? (const float *)w.data + row * depth : column - now.first;
+          if (!is_floats && j < wide) unpack_some(column, w, row, depth, now);
         }
+        for (long m = 0; m < group; m += TILE_ROWS) {
+          fetch_share(&panels);
+          tile_some(y + m, from + m, wp, now, depth, kept + m, group - m);
+        }
+      }
+      for (long m = 0; m < group; m++) {
+        float *to = out + (at ? at[first + m] : first + m) * columns + n;
+        finish(to, y[m], w.bias ? w.bias + n : 0, add, wide);
       }
     }
   }

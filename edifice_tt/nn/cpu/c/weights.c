@@ -7,6 +7,7 @@
 //   NUMBERS(f): the same for those that are nothing but numbers, with SIXTEEN_NAME;
 //   WHOLE_NUMBERS(f): f(NAME, as `grouping`) for those whose weights are whole numbers, with
 //   NUMBER_NAME, SCALE_NAME and MINIMUM_NAME;
+//   FIVES(f): the same for those of five bits;
 //   NIBBLES(f): the same for those whose four bits, INDEX_NAME, choose one of VALUES_NAME;
 //   GROUPED(f): f(NAME, as `grouping`) for each grouped;
 //   AS_HALVES(f): as FORMATS, for each of which `halves.c` takes the products, and HAS_HALVES.
@@ -82,6 +83,7 @@ typedef struct {
     if (weights > run) __asm__("" : "+m"(*to)); /* or they would stay in vectors */ \
   }
 WHOLE_NUMBERS(READ_SCALES)
+FIVES(READ_SCALES)
 NIBBLES(READ_SCALES)
 
 #define SIXTEEN_OF(name) \
@@ -99,20 +101,35 @@ NIBBLES(READ_SCALES)
 WHOLE_NUMBERS(SIXTEEN)
 
 #if defined(__AVX512F__)
-// All 16 that the weights of a run can be; an instruction chooses by the lowest four bits of a lane.
+// An instruction chooses by the lowest bits of a lane from all that the weights of a run can be.
 #define SIXTEEN_NIBBLES(name, bytes, weights, bits, offset, run, head, end, size, has_minimum) \
   SIXTEEN_OF(name) { \
     int by = s / (run / 16); \
     floats all = (floats){VALUES_##name} * of->d[by] + (has_minimum ? of->m[by] : 0); \
     return __builtin_ia32_permvarsf512(all, INDEX_##name); \
   }
+#define SIXTEEN_FIVES(name, bytes, weights, bits, offset, run, head, end, size, has_minimum) \
+  SIXTEEN_OF(name) { \
+    int by = s / (run / 16); \
+    floats few = FLOATS(LANE_NUMBERS) - offset, more = few + 16, m = has_minimum ? of->m[by] : 0; \
+    few = few * of->d[by] + m, more = more * of->d[by] + m; \
+    return __builtin_ia32_vpermi2varps512(few, NUMBER_##name, more); \
+  }
+#define LANE_NUMBERS ((words){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
 #undef BYTES
+#undef BITS
 #define BYTES(at) __builtin_convertvector(*(const octets *)(p + (at)), words)
+// Of four bytes the middle two are read: so all lanes shift to the right.
+#define BITS(at) ((words)*(const unaligned *)(p + (at) + 2 * s - 1) >> (LANE_NUMBERS + 8) & 1)
 NIBBLES(SIXTEEN_NIBBLES)
+FIVES(SIXTEEN_FIVES)
 #undef BYTES
+#undef BITS
 #define BYTES(at) (*(const octets *)(p + (at)))
+#define BITS(at) bits_of(p + (at) + 2 * s)
 #else
 NIBBLES(SIXTEEN)
+FIVES(SIXTEEN)
 #endif
 
 #define SIXTEEN_NUMBERS(name, ...) \
@@ -144,6 +161,10 @@ typedef struct {
 #define HALVES_SIZE(name, bytes, weights) [name##_as_halves] = {bytes, weights},
 static const block_size block_of[] = {[F32] = {4, 1}, FORMATS(SIZE) GROUPED(GROUPED_SIZE)
                                       AS_HALVES(HALVES_SIZE)};
+
+typedef struct {
+  long first, end; // tiles are the same for every range that begins with a multiple of 16
+} range;
 
 // Where a row begins. Rows of floats need be no multiple of a block.
 static inline const unsigned char *row_of(weight w, long row, long depth) {
@@ -182,13 +203,14 @@ static WIDE void unpack_grouped(float *y, weight w, long row, long depth, groupi
   }
 }
 
-// y (depth): a row of floats that is copied, or of blocks that are unpacked.
-static WIDE void unpack_row(float *y, weight w, long row, long depth) {
-  const unsigned char *q = row_of(w, row, depth);
-  float *end = y + depth;
+// y: some of a row of floats, which are copied, or of blocks, which are unpacked; of grouped ones all.
+static WIDE void unpack_some(float *y, weight w, long row, long depth, range some) {
+  block_size block = block_of[w.kind];
+  const unsigned char *q = row_of(w, row, depth) + some.first / block.weights * block.bytes;
+  float *end = y + some.end - some.first;
   switch (w.kind) {
   case F32:
-    for (long k = 0; k < depth; k++) y[k] = ((const float *)q)[k];
+    for (long k = 0; y + k < end; k++) y[k] = ((const float *)q)[k];
     return;
 #define UNPACK(name, bytes, weights) \
   case name: \
@@ -208,6 +230,10 @@ static WIDE void unpack_row(float *y, weight w, long row, long depth) {
   case FIRST_GROUPED:
   case FIRST_AS_HALVES: return;
   }
+}
+
+static WIDE void unpack_row(float *y, weight w, long row, long depth) {
+  unpack_some(y, w, row, depth, (range){0, depth});
 }
 
 // out (count, depth): the rows of w that `ids` name; zeros for an id that is not in 0 .. rows - 1.
