@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -44,6 +45,18 @@ def pytest_collection():
     finally:
         gc.enable()
         gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of the cases of a test that is marked `first(n)` all but so many take long together."""
+    seen = Counter()
+    for item in items:
+        if (first := item.get_closest_marker("first")) is not None:
+            test = item.path, item.originalname
+            seen[test] += 1
+            if seen[test] > first.args[0]:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -125,6 +125,7 @@ def test_pairs_are_rated_by_every_judge_that_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("script", ["million.py 7 5", "exact_statistics.py 5 7"])
+@pytest.mark.slow
 def test_pools_of_any_size_are_measured(script):
     done = run(*script.split())
     assert done.returncode == 0, done.stderr

@@ -123,6 +123,7 @@ def test_a_sound_verifier_is_sound():
         (lambda: judge(head=Beside()), "among others and .* alone"),
     ],
 )
+@pytest.mark.first(3)
 def test_a_verifier_that_breaks_a_promise_is_told_which(make, message):
     record = Scorer("j", make, "states", owner="me")
     with pytest.raises(BrokenPromise, match=message):

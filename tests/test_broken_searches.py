@@ -163,6 +163,7 @@ def test_what_is_sound_passes():
 
 
 @pytest.mark.parametrize("name", et.list_searches())
+@pytest.mark.first(3)
 def test_the_built_in_searches_are_sound(name):
     check_search(name, **({"warmup": 3} if name == "confidence" else {}))
 

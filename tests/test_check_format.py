@@ -87,6 +87,7 @@ def nan(path):
         ),
     ],
 )
+@pytest.mark.first(3)
 def test_a_format_that_breaks_a_promise_is_told_which(path, broken, message):
     with pytest.raises(BrokenPromise, match=message):
         check_format(path, broken)

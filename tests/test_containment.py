@@ -205,6 +205,7 @@ def test_a_plugin_cannot_take_the_commands_of_others_away(site: Site, capsys, ha
     "content",
     [b"[edifice_tt]\nno equals sign\n", b"[edifice_tt]\na = \xff\xfe\n", b"\xff[edifice_tt]"],
 )
+@pytest.mark.first(1)
 def test_damaged_entry_points_of_one_distribution_leave_it_out(site: Site, capsys, content):
     site.install_scorer("sound", "sound")
     site.install_scorer("broken", "broken")

@@ -206,6 +206,7 @@ def test_five_commands_lead_to_an_answer(page):
     "page",
     [*MACHINES, "command-line.md", "determinism.md", "search.md", "shipped-verifier.md"],
 )
+@pytest.mark.first(3)
 def test_commands_are_real(page):
     shell = [text for language, text in blocks(PAGES[page]) if language == "sh"]
     found = [line for text in shell for line in text.splitlines() if "edifice-tt " in line]

@@ -241,6 +241,7 @@ def test_a_device_that_is_not_there_is_named_and_nothing_is_computed(monkeypatch
     assert "CPU" in checks["device"].advice.partition("devices here: ")[2]
 
 
+@pytest.mark.slow
 def test_no_compiler_is_told_with_the_command_that_brings_one(monkeypatch, tmp_path):
     """In a process of its own: this one has opened its CPU device."""
     code = (

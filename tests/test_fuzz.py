@@ -24,6 +24,7 @@ def known(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.first(3)
 def test_every_seed_is_read_without_an_error(known, tmp_path, name):
     """A seed that is refused at its first byte leads nowhere."""
     if name == "math":

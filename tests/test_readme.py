@@ -28,6 +28,7 @@ def test_python_blocks_run(block, tmp_path, monkeypatch, smollm2_path):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.first(3)
 def test_commands_are_real(command):
     make_parser().parse_args(shlex.split(command, comments=True))
 

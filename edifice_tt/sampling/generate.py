@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from inspect import signature
 from threading import Lock
 from typing import Any
@@ -111,8 +112,11 @@ def generate(
     stops = Stops.of(lm, request.stop, chat)
     tokenized = tokenize(lm, Problem(prompt, problem, gold), request)
     check_memory(lm, request, [tokenized], len(indices))
-    settings = describe_sampling(lm, request, stops, chat=chat, tells_date=tokenized.tells_date)
     finished: dict[int, Candidate] = {}
+    # Told at the end, since the fingerprint of a model that was just loaded may take some seconds.
+    describe = partial(
+        describe_sampling, lm, request, stops, chat=chat, tells_date=tokenized.tells_date
+    )
 
     def finish(candidate: Candidate) -> None:
         finished[candidate.index] = candidate
@@ -123,12 +127,14 @@ def generate(
     try:
         with showing(progress, len(indices), "candidates") as add:
             sample(lm, tokenized, request, stops, indices, finish, counting(add, on_token))
+        settings = describe()
     except KeyboardInterrupt:
         if not finished:
             raise
         interrupted = True
         told = f"interrupted: {len(finished)} of {len(indices)} candidates are finished"
         warnings.warn(told, PoolWarning, stacklevel=2)
+        settings = describe()
     candidates = tuple(finished[i] for i in sorted(finished))
     pool = Pool(tokenized.text, candidates, settings, problem, gold, messages=tokenized.messages)
     return replace(pool, interrupted=interrupted)

@@ -36,6 +36,7 @@ def test_golden_numbers_are_reproduced_eager_and_jitted(name):
 
 
 @pytest.mark.parametrize("case", CHOICES, ids=lambda case: case["name"])
+@pytest.mark.first(3)
 def test_select_best_of_n_is_the_original_s(case):
     words = {"infinity": np.inf, "neg_infinity": -np.inf}
     scores = np.array([words.get(s, s) for s in case["scores"]], np.float32).reshape(case["shape"])

@@ -864,6 +864,7 @@ def test_best_of_whose_scorer_fails_still_keeps_what_it_sampled(run, site: Site,
     ],
     ids=str,
 )
+@pytest.mark.first(3)
 def test_a_mistake_in_a_sampling_command_is_found_before_any_work(
     run, no_sampling, command, given, words
 ):
@@ -885,6 +886,7 @@ def test_a_mistake_in_a_sampling_command_is_found_before_any_work(
     ],
     ids=str,
 )
+@pytest.mark.first(3)
 def test_a_setting_that_cannot_work_is_one_line(run, command, given, words):
     check_mistake(run(command, "--model", "tiny", *given), *words)
 
@@ -910,6 +912,7 @@ def test_a_setting_that_cannot_work_is_one_line(run, command, given, words):
     ],
     ids=str,
 )
+@pytest.mark.first(3)
 def test_a_mistake_in_the_choosing_is_found_before_sampling(run, no_sampling, given, words):
     check_mistake(run("best-of", "q", *given), *words)
 
@@ -1034,6 +1037,7 @@ TORN = {
 @pytest.mark.parametrize(
     "command", ["score", "select --rule majority", "grade --answer text", "merge -o merged"]
 )
+@pytest.mark.first(3)
 def test_a_damaged_line_is_named_by_every_command(
     run, pool_file, tmp_path, monkeypatch, command, damage
 ):
@@ -1234,6 +1238,7 @@ def test_progress_is_shown_to_a_person_and_not_to_a_file(run, request, command):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.first(3)
 def test_the_help_of_a_command_explains_each_option(run, command):
     found = run(command, "--help")
     assert (found.status, found.err) == (0, "")
@@ -1372,6 +1377,7 @@ sys.exit(cli.main([]))
         ),
     ],
 )
+@pytest.mark.first(3)
 def test_a_closed_stream_is_no_traceback(shell, status, out, err):
     code = "import os, sys; os.execvp('sh', ['sh', '-c', sys.argv[1]])"
     found = python("-c", code, f'"{sys.executable}" -m edifice_tt {shell}')

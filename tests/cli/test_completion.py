@@ -61,6 +61,7 @@ def complete(tmp_path):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
+@pytest.mark.first(3)
 def test_commands_options_and_names_of_values_are_completed(complete, words, told):
     found = complete(words)
     assert {one.removeprefix("--cut-off=") for one in found} == told

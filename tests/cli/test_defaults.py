@@ -29,6 +29,7 @@ OWN = [name for name, owner in commands().owners.items() if owner == OWN_NAME]
 
 
 @pytest.mark.parametrize("name", OWN)
+@pytest.mark.first(3)
 def test_every_default_of_a_command_is_that_of_a_public_signature(name):
     for action in commands().choices[name]._actions:
         source = getattr(action, "function", None)

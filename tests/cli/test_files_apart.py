@@ -34,6 +34,7 @@ def run(capsys):
     ("argv", "name"),
     [*((argv, "file") for argv in READING), *((READING[0], name) for name in ("./link", "hard"))],
 )
+@pytest.mark.first(3)
 def test_a_file_that_a_command_reads_is_not_written_even_by_force(
     run, tmp_path, monkeypatch, argv, name
 ):

@@ -140,6 +140,7 @@ def test_the_library_itself_is_shown_with_its_version(monkeypatch, capsys):
         ),
     ],
 )
+@pytest.mark.first(1)
 def test_a_broken_plugin_is_reported_once_with_its_reason(site: Site, capsys, code, reason):
     site.install("broken", code)
     site.install_scorer("sound", "resounding")

@@ -219,6 +219,7 @@ def test_a_judge_is_told_what_it_is(run, folders, tmp_path):
         (["--judge", "rm", "--judge-kind", "plus_minus"], "is for a language model without a head"),
     ],
 )
+@pytest.mark.first(3)
 def test_a_mistake_is_one_line(run, folders, pool, argv, message):
     known = {"lm", "rm", "prm"}
     status, out, err = run("score", pool, *(folders / a if a in known else a for a in argv))

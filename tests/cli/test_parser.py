@@ -60,6 +60,7 @@ def test_without_a_command_the_help_is_shown(run):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
+@pytest.mark.first(3)
 def test_what_is_misspelt_is_told_with_the_nearest_name(run, tmp_path, monkeypatch, argv, guess):
     monkeypatch.chdir(tmp_path)
     status, out, err = run(*argv)
@@ -75,6 +76,7 @@ def test_an_argument_that_is_missing_is_told_where_no_option_is_misspelt(run):
 
 
 @pytest.mark.parametrize("name", OWN)
+@pytest.mark.first(3)
 def test_every_help_ends_with_examples_and_every_example_parses(run, name):
     status, out, err = run(name, "--help")
     assert (status, err) == (0, "")
@@ -102,6 +104,7 @@ def test_m_is_short_for_model_and_n_may_be_written_long(name):
 
 @pytest.mark.parametrize("columns", [80, 70])
 @pytest.mark.parametrize("name", ["list", "plugins", "models", "tasks"])
+@pytest.mark.first(3)
 def test_a_table_is_as_wide_as_the_terminal(run, monkeypatch, name, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     status, out, _ = run(name)

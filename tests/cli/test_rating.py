@@ -73,6 +73,7 @@ def generate(problems, path, *more):
 
 
 @pytest.mark.parametrize("scorer", ["log-probabilities", "confidences", "head", "judge", "itself"])
+@pytest.mark.first(1)
 def test_one_command_gives_the_scores_of_two(run, problems, options, tmp_path, tiny_lm, scorer):
     given, one, two = options[scorer], tmp_path / "one", tmp_path / "two"
     status, out, err = run(*generate(problems, one, *given))

@@ -171,6 +171,7 @@ def test_problems_without_a_winner_are_counted(run, tmp_path):
         (["adaptive", "--orders", "1"], ["--orders", "from 2"]),
     ],
 )
+@pytest.mark.first(3)
 def test_a_mistake_is_one_line(run, tmp_path, argv, words):
     status, out, err = run(argv[0], write(tmp_path / "a.jsonl"), *argv[1:])
     assert (status, out, err.count("\n")) == (2, "", 1)

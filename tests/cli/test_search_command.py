@@ -86,6 +86,7 @@ def test_many_problems_are_in_one_file_as_if_each_were_asked_alone(
 
 @pytest.mark.parametrize("at", [1, 40, 80])
 @pytest.mark.parametrize("method", ["rebase", "adaptive"])
+@pytest.mark.first(1)
 def test_what_was_drawn_before_ctrl_c_is_kept(search, tmp_path, problems, monkeypatch, at, method):
     given = [method, "--problems", problems, "-n", 4, *SMALL]
     if method == "rebase":

@@ -131,6 +131,7 @@ WRONG = {
 
 @pytest.mark.parametrize("text", WRONG)
 @pytest.mark.parametrize("write", [project, user])
+@pytest.mark.first(3)
 def test_what_is_wrong_in_a_file_is_one_line_with_the_file_and_the_key(run, write, text):
     write(text)
     status, out, err = run("generate", "q")

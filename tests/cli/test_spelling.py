@@ -30,6 +30,7 @@ def spell(message, argv=GENERATE):
         ("resume=True completes it", "--resume completes it"),
     ],
 )
+@pytest.mark.first(3)
 def test_options_are_spelled_as_they_are_typed(message, expected):
     assert spell(message) == expected
 

@@ -300,6 +300,7 @@ def test_a_command_that_is_told_to_end_leaves_things_as_they_were(
 
 
 @posix
+@pytest.mark.slow
 def test_sampling_that_is_told_to_end_keeps_what_is_finished(monkeypatch, capsys, tmp_path, lm):
     generate = et.generate
 

@@ -32,6 +32,7 @@ def run(capsys, monkeypatch, tiny_lm):
         (["best-of", " "], "the prompt is empty"),
     ],
 )
+@pytest.mark.first(3)
 def test_a_file_that_exists_hides_no_other_mistake(run, tmp_path, monkeypatch, argv, told):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "problems").write_text('{"prompt": "3 + 4?", "gold": "7"}\n')

@@ -196,6 +196,7 @@ def test_what_training_has_read_scoring_does_not_read_again(
     assert scores_of() == expected
 
 
+@pytest.mark.slow
 def test_a_verifier_of_steps_reads_more_than_the_last_states_that_are_kept(
     run, graded, verifier, tiny_lm
 ):
@@ -210,6 +211,7 @@ def test_a_verifier_of_steps_reads_more_than_the_last_states_that_are_kept(
 
 
 @pytest.mark.parametrize("what", ["another layer", "another model", "damaged", "more candidates"])
+@pytest.mark.first(1)
 def test_kept_states_that_do_not_fit_are_read_anew(
     run, graded, verifier, tiny_lm, tmp_path, capsys, what
 ):

@@ -77,6 +77,7 @@ def test_workers_fill_and_score_the_same_file(run, generate):
 
 
 @pytest.mark.parametrize("method", [["rejection", "--scorer", "logprob"], ["adaptive"]])
+@pytest.mark.first(1)
 def test_workers_search_the_same_rows(run, method):
     given = ["--problems", "problems", "-m", "tiny", "-n", 4, "--answer", "text", *SAMPLED]
     alone = run("search", *method, *given, "-o", "alone")

@@ -1217,6 +1217,7 @@ def test_the_sound_architecture_behind_them_passes(site: Site):
     check_architecture("net", width=5, embed_dim=2)
 
 
+@pytest.mark.slow
 def test_an_architecture_whose_input_cannot_be_told_needs_one(site: Site):
     site.install("nets", NET.replace("embed_dim", "columns"))
     with pytest.raises(ValueError, match="neither vocab_size nor embed_dim; give an input as x="):
@@ -1224,6 +1225,7 @@ def test_an_architecture_whose_input_cannot_be_told_needs_one(site: Site):
     check_architecture("net", Tensor(np.ones((2, 3, 4), np.float32)))
 
 
+@pytest.mark.slow
 def test_the_sound_head_behind_them_passes():
     check_scorer(Sound, "hidden")
 

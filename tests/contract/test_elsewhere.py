@@ -34,6 +34,7 @@ def of_module():
     ],
     ids=["hash", "order of a set"],
 )
+@pytest.mark.slow
 def test_a_scorer_that_hangs_on_its_process_is_refused(site, score):
     site.install("odd", HEAD + PLUGIN.format(score=score))
     words = r"'odd' of odd 1\.0: .* gets \d+ in this process and \d+ in another; .* hashlib"

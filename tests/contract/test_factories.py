@@ -150,6 +150,7 @@ def test_every_hook_tells_a_thing_from_what_makes_it(make, words):
         ("architectures", "'a\\n', dict, int, dict", r"architecture 'a\\n': a name must have no"),
     ],
 )
+@pytest.mark.first(3)
 def test_what_is_wrong_in_a_call_of_register_is_told_with_what_is_right(site, hook, call, words):
     site.install("mine", HEAD + f"def register_{hook}(register): register({call})\n")
     with pytest.warns(et.PluginWarning, match=f"^plugin 'mine'.*register_{hook}: .*{words}"):

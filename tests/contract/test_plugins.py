@@ -328,6 +328,7 @@ def load_with_one_warning():
 
 
 @pytest.mark.parametrize(("code", "reason"), BROKEN.values(), ids=BROKEN)
+@pytest.mark.first(3)
 def test_a_broken_plugin_is_left_out_with_one_warning(site: Site, code, reason):
     """Neighbours on both sides in the alphabet, so neither being first nor last can save them."""
     site.install_scorer("a-sound-one", "before")

@@ -82,6 +82,7 @@ def test_devices_that_share_the_work_change_no_bit(tiny_lm, pool):
             assert [same(found[layer], expected[layer]) for layer in (1, 2)] == [True, True]
 
 
+@pytest.mark.slow
 def test_reading_leaves_sampling_as_it_was(tiny_lm, pool):
     """On the same devices, whose prompt is one while sampling and is not while reading."""
     how = {"n": 20, "max_tokens": 3, "devices": ["CPU", "CPU:1"]}

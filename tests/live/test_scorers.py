@@ -50,6 +50,7 @@ def test_a_judge_reads_with_its_own_model_and_its_tokens_are_counted(
 
 
 @pytest.mark.parametrize("reads", ["last", "tokens", "steps"])
+@pytest.mark.first(1)
 def test_a_verifier_reads_the_states_of_its_layer(tiny_lm, verifier, reads):
     verifier = replace(verifier, reads=reads, ends=frozenset(range(0, 300, 3)))
     pool = et.search(tiny_lm, PROMPT, "rejection", verifier, **SEARCH)

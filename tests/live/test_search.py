@@ -59,6 +59,7 @@ def timeless(pool, *besides):
 
 
 @pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.first(3)
 def test_a_candidate_is_what_its_tokens_alone_would_give(tiny_lm, name):
     """To the last bit: each draw is that of its logits, the row's number and the place."""
     sampler = Sampler(3.0, seed=problem_seed(5, "p"))
@@ -98,6 +99,7 @@ def test_a_search_is_repeated_whatever_shares_it(tiny_lm, name):
 
 
 @pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.first(3)
 def test_the_books_count_each_token_of_the_tree_once(tiny_lm, name):
     pool = search(tiny_lm, name)
     lines = [*pool]
@@ -129,6 +131,7 @@ def test_a_head_reads_the_states_of_the_step_as_it_reads_a_finished_pool(tiny_lm
 
 
 @pytest.mark.parametrize("name", ["rejection", "rebase"])
+@pytest.mark.slow
 def test_each_score_of_a_row_is_kept_with_the_place_where_it_was_given(tiny_lm, name):
     pool = search(tiny_lm, name)
     by_index = {str(one.index): one for one in pool}
@@ -149,6 +152,7 @@ def test_a_search_that_reads_no_scores_keeps_none(tiny_lm):
 
 @pytest.mark.parametrize("budget", [1, 7, 40, 61, 100])
 @pytest.mark.parametrize("name", ["adaptive", "rejection", "rebase"])
+@pytest.mark.first(3)
 def test_a_budget_is_never_exceeded(tiny_lm, name, budget):
     whole, pool = search(tiny_lm, name), search(tiny_lm, name, budget=budget)
     assert pool.search["spent"] == min(budget, whole.search["spent"])
@@ -183,6 +187,7 @@ class Stop:
 
 @pytest.mark.parametrize("at", [pytest.param(2, marks=pytest.mark.slow), 37, 61])
 @pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.first(3)
 def test_a_search_that_was_interrupted_goes_on_from_its_file(tiny_lm, tmp_path, name, at):
     expected = search(tiny_lm, name)
     pool = search(tiny_lm, name, on_token=Stop(at))

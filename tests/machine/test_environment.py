@@ -34,6 +34,7 @@ def pool(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "value"), [("DEBUG", "true"), ("DEV", "a:b:c:d"), ("TYPED", "x")])
+@pytest.mark.slow
 def test_a_variable_that_tinygrad_cannot_read_is_named_in_one_line(pool, name, value):
     found = run("score", pool, **{name: value})
     assert (found.returncode, found.stdout, found.stderr.count("\n")) == (2, "", 1)

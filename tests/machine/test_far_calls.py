@@ -34,6 +34,7 @@ print(copy.numpy().sum())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux promises where memory is mapped")
+@pytest.mark.slow
 def test_a_program_behind_much_memory_reaches_the_c_library():
     environment = os.environ | {"DEV": "CPU", "CACHELEVEL": "0"}
     command = [sys.executable, "-c", PROGRAM]

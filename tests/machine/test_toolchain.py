@@ -121,6 +121,7 @@ def test_no_compiler_is_one_line_and_not_tinygrad_s_page_of_traceback(tmp_path):
     assert "needs the compiler clang" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_device_that_needs_no_clang_builds_without_one(tmp_path):
     code = NO_CLANG + (
         "import edifice_tt as et\n"
@@ -198,6 +199,7 @@ def test_pocl_is_told_to_compile_a_kernel_once_unless_told_otherwise(said, monke
     assert os.environ["POCL_WORK_GROUP_SPECIALIZATION"] == (said or "0")
 
 
+@pytest.mark.slow
 def test_a_tensor_may_be_made_before_the_first_call(tmp_path):
     """In an environment that is not activated: PATH has no clang, the folder of Python has."""
     code = "import edifice_tt; from tinygrad import Tensor; print((Tensor([1.0]) + 1).tolist())"

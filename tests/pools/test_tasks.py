@@ -66,6 +66,7 @@ def test_there_are_at_least_eight_and_each_has_another_way_to_its_answer():
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.first(3)
 def test_gold_answers_are_right_and_their_extractor_finds_them(name):
     problems = make_problems(name, 60, seed=3)
     for problem in problems:
@@ -75,6 +76,7 @@ def test_gold_answers_are_right_and_their_extractor_finds_them(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.first(3)
 def test_train_test_and_examples_share_no_question_whatever_the_seed(name):
     parts = {}
     for split in ("train", "test"):

@@ -11,6 +11,8 @@ from edifice_tt.nn.gpu import draws
 from edifice_tt.nn.gpu.source import render
 from edifice_tt.sampling.draws import Sampler, as_told
 
+pytestmark = pytest.mark.slow
+
 dialects = pytest.mark.parametrize("dialect", ["metal", "cuda"])
 
 

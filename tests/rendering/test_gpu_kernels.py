@@ -14,6 +14,8 @@ from edifice_tt.nn.gpu import kernels, table
 from edifice_tt.nn.gpu.source import render
 from edifice_tt.nn.gpu.table import product_for
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = 37  # which no tile divides
 # rows of x, threads of a group, parts, whether there is a bias
 FEW, MANY = (3, 64, 1, True), (17, 64, 1, True)

@@ -29,6 +29,7 @@ def test_attention_by_parts_is_numpy_s(run, case):
 
 @dialects
 @pytest.mark.parametrize("threads", [32, 64, 128])
+@pytest.mark.slow
 def test_a_norm_that_is_added_is_numpy_s(run, threads):
     assert gpu_numbers.error_of_join(run, threads) < 2e-6
 

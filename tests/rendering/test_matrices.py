@@ -17,6 +17,8 @@ from edifice_tt.nn.gpu.bridge import has_matrices
 from edifice_tt.nn.gpu.source import render
 from edifice_tt.nn.gpu.table import product_for
 
+pytestmark = pytest.mark.slow
+
 ROOMS = {"metal": "simd", "cuda": "matrices"}
 dialects = pytest.mark.parametrize("dialect", ROOMS)
 

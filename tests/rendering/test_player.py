@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from player import Misplayed
 
+pytestmark = pytest.mark.slow
+
 X = np.arange(3 * 101, dtype=np.float32).reshape(3, 101)  # sums of whole numbers are exact
 # The sum of each row: a group a row, 64 threads.
 SUM = {

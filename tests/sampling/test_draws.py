@@ -196,6 +196,7 @@ def spread(rng, kind, size):
 
 @pytest.mark.parametrize("kind", ["any", "equals", "all equal", "next to equal", "forbidden"])
 @pytest.mark.parametrize("size", [1, 2, 97, 4999])
+@pytest.mark.first(3)
 def test_what_is_left_unsorted_changes_no_bit(kind, size):
     rng = np.random.default_rng(size)
     for top_k, top_p, temperature in product(

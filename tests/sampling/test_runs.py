@@ -154,6 +154,7 @@ def test_twenty_kills_at_random_moments_lose_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("part", [0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 0.999, 1.0])
+@pytest.mark.first(3)
 def test_a_file_that_was_cut_at_any_byte_is_completed_to_the_same(path, lm, whole, part):
     pools, content = whole
     header = content.index(b"\n") + 1

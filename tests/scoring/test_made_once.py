@@ -50,6 +50,7 @@ def test_many_pools_are_scored_by_one_scorer(site: Site, factory):
     assert made == [1.0]
 
 
+@pytest.mark.slow
 def test_each_choice_of_options_is_made_once(site: Site):
     made = install(site)
     for pool in pools():
@@ -59,6 +60,7 @@ def test_each_choice_of_options_is_made_once(site: Site):
 
 
 @pytest.mark.filterwarnings("ignore::edifice_tt.contract.errors.PluginWarning")
+@pytest.mark.slow
 def test_a_broken_plugin_beside_it_does_not_make_it_anew(site: Site):
     made = install(site)
     site.install("broken", BROKEN)

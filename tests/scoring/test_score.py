@@ -259,6 +259,7 @@ def test_an_array_of_numbers_is_as_good_as_a_list(site: Site):
         ("return 10**400, 1, 1", "unbounded", "expected one float per candidate"),
     ],
 )
+@pytest.mark.first(3)
 def test_a_scorer_that_breaks_its_contract_is_named_with_its_owner(
     site: Site, body, range, message
 ):

@@ -30,6 +30,7 @@ def test_many_pools_have_the_scores_that_each_has_alone(concurrency):
     assert scores(et.score_pools(None, POOLS)) == scores(et.score(None, pool) for pool in POOLS)
 
 
+@pytest.mark.slow
 def test_a_scorer_declares_how_many_run_at_once_unless_it_is_told(site: Site):
     code = """
 import edifice_tt

@@ -44,6 +44,7 @@ def plugin(site: Site):
     return services
 
 
+@pytest.mark.slow
 def test_options_reach_the_factory_and_stand_in_the_name_of_the_scores(plugin):
     options = {"url": URL, "model": "m:7b", "votes": 3, "cold": True, "top": 0.5}
     scored = et.score(None, POOL, "service", scorer_options=options)

@@ -53,6 +53,7 @@ def test_the_probability_is_that_of_the_formula_at_the_last_token(tiny_lm, verif
     assert scored.ranges == {"judge": "probability"}
 
 
+@pytest.mark.slow
 def test_a_verifier_of_steps_gives_the_mean_probability_over_their_ends(tiny_lm, verifier):
     how = {"reads": "steps", "ends": frozenset({71, 200})}
     by_steps = replace(verifier, **how, slope=1.0, offset=0.0)
@@ -242,6 +243,7 @@ def rewritten(old, new):
         ),
     ],
 )
+@pytest.mark.first(3)
 def test_a_file_that_is_not_as_written_is_a_clear_error(verifier, tmp_path, change, words):
     path = tmp_path / "v"
     verifier.save(path)

@@ -111,6 +111,7 @@ def test_settled_never_changes_the_winner(answers, wave):
 
 
 @pytest.mark.parametrize("answers", [*product(("a", "b", None), repeat=4)], ids=str)
+@pytest.mark.first(3)
 def test_settled_stops_as_soon_as_no_end_changes_the_winner(answers):
     """Every way in which the last of six rows may answer, by brute force."""
 

@@ -216,6 +216,7 @@ def test_no_extractor_reads_thinking(name, answer):
 @pytest.mark.parametrize(
     "text", ["<think>", "</think>", "\\", r"\boxed ", r"\boxed a{", r"\boxed {{"]
 )
+@pytest.mark.first(3)
 def test_hostile_texts_are_read_once_through(text):
     """Read anew from each place these would take hours."""
     assert extractor("boxed")(text * 100_000) is None or "a" in text

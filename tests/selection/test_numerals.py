@@ -387,6 +387,7 @@ HOSTILE += [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.first(3)
 def test_a_hostile_text_is_read_in_a_time_that_grows_with_its_length(text):
     """Read anew from each place, or by trying every way, these would take hours."""
     assert last_number(text * 30_000) in (None, "1", "5", text.strip() * 30_000)

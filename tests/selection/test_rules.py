@@ -410,6 +410,7 @@ POOLS = st.lists(
 @pytest.mark.parametrize("rule", FUNCTIONS)
 @EXAMPLES
 @given(rows=POOLS, data=st.data())
+@pytest.mark.first(3)
 def test_no_rule_depends_on_the_order_of_the_candidates(rule, rows, data):
     indices = data.draw(
         st.lists(st.integers(0, 99), min_size=len(rows), max_size=len(rows), unique=True)

@@ -68,6 +68,7 @@ def test_calibration_by_hand():
     assert found.brier == pytest.approx((0 + 0.01 + 0.04 + 0.81 + 0) / 5)
 
 
+@pytest.mark.slow
 def test_calibrated_scores_have_a_small_error_and_overconfident_ones_do_not(rng):
     scores = rng.random((500, 100))
     correct = rng.random((500, 100)) < scores

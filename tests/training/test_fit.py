@@ -477,6 +477,7 @@ def test_pools_that_cannot_be_trained_on_are_refused(lm, pools, change, error, w
         ({"calibration": "none"}, ValueError, "must be platt or temperature"),
     ],
 )
+@pytest.mark.first(3)
 def test_options_that_cannot_work_are_refused(lm, pools, options, error, words):
     with pytest.raises(error, match=words):
         et.fit_scorer(lm, pools, **options)

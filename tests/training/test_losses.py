@@ -50,6 +50,7 @@ def test_pairwise_reads_the_last_position_that_counts():
 
 
 @pytest.mark.parametrize("loss", [outcome_loss, pairwise_loss()])
+@pytest.mark.slow
 def test_what_has_no_weight_changes_nothing(loss):
     rng = np.random.default_rng(1)
     logits, targets = rng.normal(size=(2, 3, 5)), rng.integers(0, 2, (2, 3, 1)) * np.ones((1, 1, 5))

@@ -79,6 +79,7 @@ def test_another_head_than_the_config_names_is_saved_by_its_own_name(tmp_path):
     assert (again.scorer.dense.weight == model.scorer.dense.weight).all().item()
 
 
+@pytest.mark.slow
 def test_a_head_is_not_scored_by_under_the_name_of_another():
     lm = tiny_model(scorer="linear")
     lm.scorer = MLPScorer(lm.config.hidden_size, scorer_hidden=7, dropout=0.0, seed=5)
@@ -116,6 +117,7 @@ def test_a_head_with_another_setting_than_its_factory_gives_is_refused(site: Sit
         et.save(lm, tmp_path / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_a_head_of_two_names_is_refused_unless_the_config_says_which(site: Site, tmp_path):
     site.install("scaled", PLUGIN.format(names=("one", "two")))
     lm, path = tiny_model(scorer="two"), tmp_path / "model.safetensors"

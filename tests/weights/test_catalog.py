@@ -278,6 +278,7 @@ def test_wrong_content_is_refused_and_deleted(home, pip):
 
 @needs_pip
 @pytest.mark.parametrize("damage", [b"", b"x"], ids=["whole", "damaged"])
+@pytest.mark.slow
 def test_pip_itself_refuses_a_wheel_of_another_sum(home, tmp_path, monkeypatch, damage):
     (tmp_path / NAME).write_bytes(WHEEL + damage)
     monkeypatch.setenv("PIP_NO_INDEX", "1")

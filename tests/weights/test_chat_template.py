@@ -124,6 +124,7 @@ def test_the_day_is_the_one_that_is_given_and_it_is_said_whether_it_is_told():
         "{{ " + "[" * 20000 + "]" * 20000 + " }}",
     ],
 )
+@pytest.mark.first(3)
 def test_a_template_that_takes_too_long_or_too_much_is_one_error(short, template):
     with pytest.raises(ValueError, match="chat template failed: ") as caught:
         with_template(template).chat(ask("x"))
@@ -148,6 +149,7 @@ def test_a_process_that_was_killed_is_replaced():
     assert tokenizer.chat(ask("b")) == "b"
 
 
+@pytest.mark.slow
 def test_a_forked_process_renders_by_one_of_its_own():
     tokenizer = with_template("{{ messages[0].content }}")
     tokenizer.chat(ask("a"))

@@ -139,6 +139,7 @@ def test_all_differences_are_reported_at_once_and_no_weight_moves(saved):
         ("options", '{"embed_dim": 8, "scorer": "os.system"}', UnknownNameError, "'os.system'"),
     ],
 )
+@pytest.mark.first(3)
 def test_a_foreign_description_is_one_clear_error(saved, key, value, error, message):
     rewrite(saved, lambda header: header["__metadata__"].update({key: value}))
     with pytest.raises(error, match=message):

@@ -60,6 +60,7 @@ def options(config):
 
 
 @pytest.mark.parametrize(("name", "kind"), CONFIGS)
+@pytest.mark.first(3)
 def test_a_value_that_moves_the_numbers_of_transformers_moves_ours_or_is_refused(name, kind):
     config = FAMILIES[name]["configs"][kind]
     before = options_of(config)
@@ -257,6 +258,7 @@ def places_in(config, place):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.first(3)
 def test_whatever_stands_in_a_key_is_read_or_refused(name):
     """Never another error than a `ValueError`, to which whoever reads the file adds its name."""
     family = FAMILIES[name]

@@ -81,6 +81,7 @@ MEANT = [
 
 
 @pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.first(3)
 def test_an_option_of_a_wrong_type_or_size_is_refused(model, option):
     options = described(model, "options")
     for value in NOTHING:
@@ -201,6 +202,7 @@ def verifier(tmp_path):
         ("tokenizer", ["", "x"]),
     ],
 )
+@pytest.mark.first(3)
 def test_a_field_of_a_verifier_of_another_kind_is_refused(verifier, field, fine):
     said = described(verifier, "verifier")
     for value in NOTHING:
@@ -266,6 +268,7 @@ def test_a_field_of_features_of_another_kind_is_refused(features, field):
 @pytest.mark.parametrize(
     "lengths", [[2, 0], [3, -1], [1, 2], [1], [], [[1, 1]], [1.0, 1.0]], ids=str
 )
+@pytest.mark.first(3)
 def test_lengths_that_do_not_fit_are_refused(features, lengths):
     file = open_safetensors(features)
     kind = (

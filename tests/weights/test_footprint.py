@@ -71,6 +71,7 @@ def test_our_own_files_and_gguf_files_are_refused_before_reading(
         et.load(tmp_path / "m.safetensors")
 
 
+@pytest.mark.slow
 def test_the_command_says_it_in_one_line_and_leaves_no_file(left, smollm2_path, tmp_path, capsys):
     left(80_000_000)
     pool = tmp_path / "pool.jsonl"

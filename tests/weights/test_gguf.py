@@ -526,6 +526,7 @@ REFUSED: dict[str, tuple[Any, list[Any]]] = {
 
 
 @pytest.mark.parametrize("key", REFUSED)
+@pytest.mark.first(3)
 def test_a_key_that_asks_for_other_numbers_is_refused_by_name(tmp_path: Path, key: str) -> None:
     path, (value, neutral) = tmp_path / "m.gguf", REFUSED[key]
     with pytest.raises(CheckpointError, match=re.escape(f"llama.{key}")) as caught:

@@ -146,6 +146,7 @@ def test_several_files_and_half_precision_are_read(tiny_lm, folder):
         ({"num_hidden_layers": 1}, "not in the model: model.layers.1"),
     ],
 )
+@pytest.mark.first(3)
 def test_what_does_not_fit_is_one_clear_error(folder, change, message):
     (folder / "config.json").write_text(json.dumps({**CONFIG, **change}))
     with pytest.raises(CheckpointError, match=message):

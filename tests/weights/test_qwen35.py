@@ -314,6 +314,7 @@ def test_a_file_says_which_layers_are_recurrent(tmp_path):
     ],
     ids=str,
 )
+@pytest.mark.first(1)
 def test_a_folder_without_this_text_is_refused(tmp_path, config, message):
     with pytest.raises(CheckpointError, match=message):
         et.load_pretrained(write_folder(tmp_path / "folder", 2, config))

@@ -55,6 +55,7 @@ def test_workers_make_the_same_candidates_and_progress_counts_them(tiny_lm, tmp_
     assert told[-1].tokens == sum(one.num_tokens for found in et.read_pools(pool) for one in found)
 
 
+@pytest.mark.slow
 def test_workers_search_the_same_rows_with_a_judge_too(tiny_lm, tmp_path):
     judge = et.load_reward(tiny_lm, kind="yes_no", prompt="{question}{answer}", labels=("Y", "N"))
     how = {"settings": {"n": 2}, "answer": "text", **SAMPLED}
@@ -73,6 +74,7 @@ def length(prompt, completions):
 
 
 @pytest.mark.parametrize("scorer", ["logprob", "linear", length])
+@pytest.mark.first(1)
 def test_workers_give_the_same_scores(tiny_lm, pool, scorer):
     pools = [*et.read_pools(pool)]
     pools.append(pools[0])  # two of one name
@@ -86,6 +88,7 @@ def test_what_says_who_works_goes_to_the_executor(tiny_lm, pool, capsys):
     assert capsys.readouterr().out == "3 5 there 7\n"
 
 
+@pytest.mark.slow
 def test_problems_that_failed_are_told_at_the_end_and_resumed(tiny_lm, tmp_path, pool, monkeypatch):
     def full(lm, problem, *rest):
         if problem.problem == "p1":

@@ -84,6 +84,7 @@ def test_workers_that_cannot_be_had_are_refused(monkeypatch, workers, cores, mes
         Processes(workers, cores)
 
 
+@pytest.mark.slow
 def test_an_item_whose_worker_is_killed_is_given_to_another(tmp_path):
     (tmp_path / "5").touch()
     made, failed, told = run(partial(trials.begin_deadly, str(tmp_path)), of(3, 5))
@@ -115,6 +116,7 @@ def test_workers_that_end_before_they_have_begun_are_not_replaced_for_ever():
 
 
 @pytest.mark.parametrize("name", ["edifice-tt", "tinygrad", "numpy"])
+@pytest.mark.first(1)
 def test_a_worker_of_another_version_is_refused(monkeypatch, name):
     ours = worker.versions()
     monkeypatch.setattr(worker, "versions", lambda: {**ours, name: "0.0.7"})
@@ -123,6 +125,7 @@ def test_a_worker_of_another_version_is_refused(monkeypatch, name):
         run(trials.begin_echo, of(3))
 
 
+@pytest.mark.slow
 def test_whoever_leaves_early_leaves_no_process():
     with Processes(2, None) as executor:
         results = drive(executor, trials.begin_slow, of(3, 5, 7), {}, print)
@@ -141,6 +144,7 @@ with Processes(2, None) as executor:
 """
 
 
+@pytest.mark.slow
 def test_workers_of_a_driver_that_was_killed_end():
     path = os.pathsep.join([str(Path(trials.__file__).parent), *filter(None, sys.path)])
     driver = subprocess.Popen(

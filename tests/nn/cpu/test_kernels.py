@@ -32,6 +32,7 @@ OTHERS = ("-mavx2 -mfma -mno-avx512f", "-mno-avx2 -mno-avx512f -mno-fma")
 
 @pytest.mark.parametrize(("rows", "columns", "depth"), SHAPES)
 @pytest.mark.parametrize("biased", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.first(3)
 def test_linear_equals_its_formula(rng, rows, columns, depth, biased):
     x, w = Tensor(normal(rng, rows, depth)), Tensor(normal(rng, columns, depth))
     b = Tensor(normal(rng, columns)) if biased else None

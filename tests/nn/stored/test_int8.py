@@ -93,6 +93,7 @@ def test_a_last_group_is_filled_up_with_zeros_and_not_with_what_lies_behind(kind
 @pytest.mark.parametrize(
     "columns", [13, *(pytest.param(n, marks=pytest.mark.slow) for n in (16, 35))]
 )
+@pytest.mark.slow
 def test_grouped_rows_stand_for_the_weights_of_the_file(rng, kind, columns):
     raw = blocks(rng, kind, columns, depth_of(kind))
     layer, expected = layer_of(raw, kind), floats(raw, kind)

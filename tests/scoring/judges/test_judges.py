@@ -139,6 +139,7 @@ def load(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", JUDGES)
+@pytest.mark.first(3)
 def test_a_judge_reads_the_text_that_its_kind_says(load, name):
     text, answer = JUDGES[name][0], JUDGES[name][4]
     _, judge, _ = load(name)

@@ -13,9 +13,10 @@ from edifice_tt.study.report.page import render_report
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium: set CHROMIUM, or install one"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: set CHROMIUM, or install one"),
+]
 
 EVIL = "</script><img src=x onerror=\"document.title='broken'\">"
 COUNT = 61  # more than are listed at once

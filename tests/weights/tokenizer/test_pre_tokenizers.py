@@ -26,6 +26,7 @@ def split(name, text):
 
 
 @pytest.mark.parametrize("name", SPLITS["lengths"])
+@pytest.mark.first(3)
 def test_texts_are_split_where_llama_cpp_splits_them(name):
     for text, lengths in zip(SPLITS["texts"], SPLITS["lengths"][name], strict=True):
         assert [len(piece) for piece in split(name, text)] == lengths, text

@@ -184,6 +184,7 @@ def test_pre_tokenizer_splits_by_hand_worked_examples(pre):
 
 
 @pytest.mark.parametrize("pre", PRE_TOKENIZERS)
+@pytest.mark.first(3)
 def test_no_pre_tokenizer_loses_or_changes_text(pre):
     tokenizer = make_tokenizer(pre=pre)
     rng = random.Random(3)
