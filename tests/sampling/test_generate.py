@@ -807,3 +807,27 @@ def test_a_chat_ends_where_its_template_ends_a_turn(tiny_lm, script, monkeypatch
     chat = et.generate(tiny_lm, [{"role": "user", "content": "Hi"}], n=1)
     assert (chat.candidates[0].text, chat.candidates[0].finish_reason) == ("a", "eos")
     assert et.generate(tiny_lm, "Hi", n=1).candidates[0].text == "ab"
+
+
+def test_the_fingerprint_is_asked_for_behind_the_last_token(tiny_lm, monkeypatch):
+    told = []
+    fingerprint = "edifice_tt.sampling.settings.fingerprint"
+    monkeypatch.setattr(fingerprint, lambda lm: told.append("fingerprint") or "f")
+    pool = et.generate(tiny_lm, "ask", n=2, max_tokens=3, on_token=lambda event: told.append(event))
+    assert told.pop() == "fingerprint"
+    assert "fingerprint" not in told
+    assert len(told) == sum(len(one.token_ids) for one in pool)
+
+
+def test_ctrl_c_while_a_fingerprint_is_computed_loses_no_candidate(tiny_lm, monkeypatch):
+    answers = iter([KeyboardInterrupt, "f"])
+
+    def fingerprint(lm):
+        if (answer := next(answers)) is KeyboardInterrupt:
+            raise answer
+        return answer
+
+    monkeypatch.setattr("edifice_tt.sampling.settings.fingerprint", fingerprint)
+    with pytest.warns(et.PoolWarning, match="2 of 2 candidates are finished"):
+        pool = et.generate(tiny_lm, "ask", n=2, max_tokens=3)
+    assert (len(pool), pool.settings["fingerprint"], pool.interrupted) == (2, "f", True)
