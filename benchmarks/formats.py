@@ -41,6 +41,9 @@ FORMATS = {
     "OpenVINO int8": Format("openvino_lm", "openvino-int8"),
     "OpenVINO GenAI int4": Format("openvino_genai_lm", "openvino-int4"),
     "OpenVINO GenAI int8": Format("openvino_genai_lm", "openvino-int8"),
+    "OpenVINO GenAI int4, float32": Format(
+        "openvino_genai_lm", "openvino-int4", {"activations": "float32"}
+    ),
     "CTranslate2 int8": Format("ctranslate2_lm", "ct2-int8"),
     "transformers float32": Format("transformers_lm", EXACT),
     "transformers bfloat16": Format("transformers_lm", EXACT, {"dtype": "bfloat16"}),

@@ -16,11 +16,20 @@ from peers.openvino_lm import precision
 VERSIONS = {"OpenVINO GenAI": version("openvino-genai")}
 _open: dict[str, Any] = {}
 _names = count()
+_FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
+_FLOAT32 |= {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
 
 
-def load(file: str, threads: int, rows: int, prompt: int, new: int) -> dict[str, str]:
-    """The pipeline of a folder, with room for all rows at once. Returns its precisions."""
+def load(
+    file: str, threads: int, rows: int, prompt: int, new: int, activations: str = ""
+) -> dict[str, str]:
+    """The pipeline of a folder, with room for all rows at once. Returns its precisions.
+
+    With `activations="float32"` neither these nor keys and values are rounded; else as it chooses.
+    """
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    if activations == "float32":
+        settings |= _FLOAT32
     if "precision" not in _open:
         compiled = openvino.Core().compile_model(f"{file}/openvino_model.xml", "CPU", settings)
         _open["precision"] = precision(file, compiled.get_property)
