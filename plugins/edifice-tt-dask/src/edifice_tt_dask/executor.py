@@ -13,7 +13,7 @@ from contextlib import suppress
 from threading import Lock
 from typing import Any, Self
 
-from distributed import Client, KilledWorker, get_worker, rpc, wait
+from distributed import Client, KilledWorker, Security, get_worker, rpc, wait
 
 from edifice_tt import EdificeError
 
@@ -162,7 +162,8 @@ def _connect(address: str) -> Client:
 
 async def _ask(address: str) -> None:
     try:
-        async with asyncio.timeout(REACH_S), rpc(address, timeout=REACH_S) as scheduler:
+        how = {"connection_args": Security().get_connection_args("client")}  # as a client has them
+        async with asyncio.timeout(REACH_S), rpc(address, timeout=REACH_S, **how) as scheduler:
             await scheduler.identity()
     except TimeoutError:
         raise TimeoutError(f"no answer within {REACH_S:g} s") from None
