@@ -38,6 +38,13 @@ LENGTHS = (3, 61, 64, 65, 127, 129, 190, 260)  # tokens of a prompt: up to four 
 DEVICES = (["CPU"], ["CPU", "CPU:1"], ["CPU:1"], None)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def what_other_tests_left():
+    """Is looked at no more: each collection here would take a second, were it to."""
+    gc.collect()
+    gc.freeze()
+
+
 def make(layers, seed):
     """A language model over bytes; its embeddings are large, so that answers differ.
 
