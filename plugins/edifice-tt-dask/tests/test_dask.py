@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+from types import SimpleNamespace
 
 import pytest
 from distributed import Client, LocalCluster
@@ -112,6 +113,21 @@ def test_nothing_is_left_of_a_client_that_reached_nobody(address, monkeypatch):
 
 def num_clients():
     return sum(isinstance(one, Client) for one in gc.get_objects())
+
+
+def test_a_scheduler_is_asked_with_the_certificates_of_a_client(monkeypatch):
+    asked = {}
+
+    def rpc(address, **how):
+        asked.update(how)
+        raise OSError("asked")
+
+    certificates = SimpleNamespace(get_connection_args=lambda role: {"ssl_context": role})
+    monkeypatch.setattr("edifice_tt_dask.executor.Security", lambda: certificates)
+    monkeypatch.setattr("edifice_tt_dask.executor.rpc", rpc)
+    with pytest.raises(et.EdificeError, match="asked"):
+        make("tls://127.0.0.1:9")
+    assert asked["connection_args"] == {"ssl_context": "client"}
 
 
 def test_gpus_that_no_worker_has_are_refused(cluster):
