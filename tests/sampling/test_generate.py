@@ -828,6 +828,9 @@ def test_ctrl_c_while_a_fingerprint_is_computed_loses_no_candidate(tiny_lm, monk
         return answer
 
     monkeypatch.setattr("edifice_tt.sampling.settings.fingerprint", fingerprint)
-    with pytest.warns(et.PoolWarning, match="2 of 2 candidates are finished"):
-        pool = et.generate(tiny_lm, "ask", n=2, max_tokens=3)
+    try:
+        with pytest.warns(et.PoolWarning, match="2 of 2 candidates are finished"):
+            pool = et.generate(tiny_lm, "ask", n=2, max_tokens=3)
+    except KeyboardInterrupt:  # which would end all tests
+        pytest.fail("the candidates are lost")
     assert (len(pool), pool.settings["fingerprint"], pool.interrupted) == (2, "f", True)
