@@ -20,7 +20,7 @@ from tinygrad.nn.state import safe_load
 
 import edifice_tt as et
 from edifice_tt.nn.cache import KVCache
-from edifice_tt.nn.cpu.bridge import computes_halves
+from edifice_tt.nn.cpu.bridge import computes_halves, multiplies_bfloats
 
 ROOT = Path(__file__).parent.parent
 REFERENCES = ROOT / "tests" / "references" / "smollm2_visible"
@@ -35,6 +35,8 @@ def main() -> None:
     ways = {"int8": int8}
     if computes_halves(exact.model.device):
         ways["float16"] = et.jit(load_endless("float16"))
+    if multiplies_bfloats(exact.model.device):
+        ways["bfloat16"] = et.jit(load_endless("bfloat16"))
     peers = start_peers(options.peers, [LLAMA])
     texts = {
         "references": references(),

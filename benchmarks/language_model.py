@@ -47,7 +47,7 @@ def file_of(shape: str | None, mix: str = "Q4_K_M") -> Iterator[str]:
 
 
 ACTIVATIONS: dict[str, Any] = {
-    "choices": ["float32", "float16", "int8"],
+    "choices": ["float32", "float16", "bfloat16", "int8"],
     "nargs": "+",
     "default": ["float32", "int8"],
     "help": "of edifice_tt, as in load_pretrained (default: both)",

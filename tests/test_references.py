@@ -13,7 +13,7 @@ from tinygrad.nn.state import safe_load
 
 import edifice_tt as et
 from edifice_tt.engine.decoder import Decoder, chunks_of
-from edifice_tt.nn.cpu.bridge import computes_halves
+from edifice_tt.nn.cpu.bridge import computes_halves, multiplies_bfloats
 
 FOLDER = Path(__file__).parent / "references"
 PROMPTS = json.loads((FOLDER / "smollm2_visible.json").read_text())
@@ -117,6 +117,19 @@ def test_products_in_float16_stay_nearer(smollm2):
         exact, other = logprobs(smollm2, ids), logprobs(halves, ids)
         divergence += [*(np.exp(exact) * (exact - other)).sum(-1)]
     assert 1e-8 < np.mean(divergence) < 4e-4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not multiplies_bfloats("CPU"), reason="no bfloat16 in this processor")
+def test_products_in_bfloat16_stay_nearer_than_in_8_bits(smollm2):
+    """A tenth of what 8 bits are away, and no more, so sums are in float32."""
+    bfloats = et.load_pretrained("smollm2-135m", activations="bfloat16")
+    divergence = []
+    for prompt in range(len(PROMPTS)):
+        ids = number(prompt, "token_ids").tolist()
+        exact, other = logprobs(smollm2, ids), logprobs(bfloats, ids)
+        divergence += [*(np.exp(exact) * (exact - other)).sum(-1)]
+    assert 1e-7 < np.mean(divergence) < 4e-4
 
 
 @pytest.mark.slow

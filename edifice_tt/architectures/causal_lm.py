@@ -102,10 +102,10 @@ class CausalLMOutput(NamedTuple):
 class CausalLM(Copies, Described):
     """The model. The loader of its weights sets `name` and `tokenizer`.
 
-    The loader also sets `activations` ("float32": not rounded, "float16" or "int8") and `dtype`,
-    the type that weights were rounded to (None: as stored in the file). `kv_dtype` is what keys and
-    values are kept as, "float32" or "float16"; it may be set later, too. `reload` loads the model
-    once more, in another process too (None: no loader made it).
+    The loader also sets `activations` ("float32": not rounded, "float16", "bfloat16" or "int8") and
+    `dtype`, the type that weights were rounded to (None: as stored in the file). `kv_dtype` is what
+    keys and values are kept as, "float32" or "float16"; it may be set later, too. `reload` loads
+    the model once more, in another process too (None: no loader made it).
     """
 
     architecture = NAME

@@ -61,7 +61,7 @@ _NAMES: dict[str, Callable[[], Iterable[str]]] = {
     "search": _registered("searches"),
     "format": _formats,
     "confidence": lambda: CONFIDENCES,
-    "activations": lambda: ("float32", "float16", "int8"),
+    "activations": lambda: ("float32", "float16", "bfloat16", "int8"),
     "dtype": lambda: ("float32", "float16", "bfloat16"),
     "kv_dtype": lambda: ("float32", "float16", "int8"),
     "reduce": lambda: ("last", "min", "max", "mean", "product"),

@@ -61,8 +61,8 @@ def add_loading(command: argparse.ArgumentParser, named: bool = False) -> None:
         model,
         "weights.pretrained:load_pretrained",
         "--activations",
-        "{} (default), float16, or int8: rounded to 8 bits as llama.cpp does; both are faster on a "
-        "CPU, with a GGUF file",
+        "{} (default), float16, bfloat16, or int8: rounded to 8 bits as llama.cpp does; all are "
+        "faster on a CPU that has them, with a GGUF file",
         metavar="KIND",
     )
     model.add_argument(

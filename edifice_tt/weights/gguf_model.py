@@ -18,11 +18,12 @@ from edifice_tt.contract.errors import CheckpointError
 from edifice_tt.machine.exclusive import exclusive
 from edifice_tt.machine.toolchain import open_device
 from edifice_tt.nn.buffers import give_back, held_to, in_memory, place, put, wrap
-from edifice_tt.nn.cpu.bridge import compiles_c, computes_halves
+from edifice_tt.nn.cpu.bridge import compiles_c, computes_halves, multiplies_bfloats
 from edifice_tt.nn.cpu.grouping import ROWS
 from edifice_tt.nn.cpu.kernels import largest
 from edifice_tt.nn.formats import FORMATS
 from edifice_tt.nn.mapped import MappedFile
+from edifice_tt.nn.stored.bfloat16 import Bfloat16Linear
 from edifice_tt.nn.stored.blocks import QuantizedLinear, keeps_blocks, layer_at
 from edifice_tt.nn.stored.float16 import LARGEST, Float16Linear
 from edifice_tt.nn.stored.halves import choose_dtype, hold, store
@@ -39,6 +40,8 @@ from edifice_tt.weights.safetensors import check_fit, differences
 from edifice_tt.weights.tokenizer import Tokenizer
 
 _PART = 1 << 22  # bytes that are hashed together
+_GROUPED = {"bfloat16": Bfloat16Linear, "int8": Int8Linear}  # what reads rows that stand together
+ACTIVATIONS = ("float32", "float16", *_GROUPED)
 
 
 @exclusive
@@ -62,19 +65,20 @@ def load_gguf(
     opened = open_device(device)
     model.tokenizer = _tokenizer(header, config)
     give_back(opened)  # what a vocabulary took on the way is as much as some weights
-    int8 = check_activations(activations) == "int8"
+    stands_together = _GROUPED.get(check_activations(activations))
     _check_rounds(activations, opened, dtype)
     dtype = choose_dtype(dtype, opened)
     kept = plan.kept(opened, dtype)
-    _check_room(plan, kept, opened, dtype, int8)
+    _check_room(plan, kept, opened, dtype, stands_together is not None)
     for name, blocks in kept.items():
         layer, form = name.removesuffix(".weight"), blocks.form
         assert form is not None
         bias = layer_at(model, layer).bias  # filled below
         quantized: QuantizedLinear
-        if int8 and form.whole_numbers and _groups(name, blocks, config):
-            quantized = Int8Linear(wrap(blocks.grouped(), opened), form.name, blocks.count, bias)
-            model.activations = "int8"
+        if stands_together and form.whole_numbers and _groups(name, blocks, config):
+            grouped = wrap(blocks.grouped(), opened)
+            quantized = stands_together(grouped, form.name, blocks.count, bias)
+            model.activations = activations
         else:
             raw = blocks.mapped() if in_memory(opened) else blocks.read()
             kind = Float16Linear if activations == "float16" else QuantizedLinear
@@ -100,7 +104,7 @@ def load_gguf(
             weights[name].replace(hold(name, exact, dtype, opened))
         del whole, flat, exact  # before the next is read
     if model.activations != activations:
-        kinds = ", ".join(KINDS if int8 else FORMATS)
+        kinds = ", ".join(KINDS if stands_together else FORMATS)
         raise header.error(
             f"activations={activations!r} is for weights in blocks of type {kinds}, and "
             "this file has none; leave it out"
@@ -198,8 +202,9 @@ def _parts(header: Header, entry: Entry) -> Iterator[NDArray[np.uint8]]:
 
 def check_activations(activations: str) -> str:
     """The same; raises `ValueError` for what nobody can round to."""
-    if activations not in ("float32", "float16", "int8"):
-        raise ValueError(f"activations={activations!r} must be 'float32', 'float16' or 'int8'")
+    if activations not in ACTIVATIONS:
+        *most, last = map(repr, ACTIVATIONS)
+        raise ValueError(f"activations={activations!r} must be {', '.join(most)} or {last}")
     return activations
 
 
@@ -216,6 +221,12 @@ def _check_rounds(activations: str, device: str, dtype: str | None) -> None:
             "activations='float16' needs a processor that computes in float16 (x86 with "
             "AVX512_FP16, Arm with FP16 vectors), and this one does not; use activations='int8', "
             "or leave it out"
+        )
+    if activations == "bfloat16" and not multiplies_bfloats(device):
+        raise ValueError(
+            "activations='bfloat16' needs a processor that multiplies matrices in bfloat16, and a "
+            "system that lets it (Intel's AMX with AVX512_FP16, on Linux), and here is none; use "
+            "activations='int8', or leave it out"
         )
     if dtype is not None:
         raise ValueError(
@@ -249,12 +260,12 @@ def _groups(name: str, rows: BlockRows, config: CausalLMConfig) -> bool:
 
 
 def _check_room(
-    plan: _Plan, kept: Mapping[str, BlockRows], device: str, dtype: str | None, int8: bool
+    plan: _Plan, kept: Mapping[str, BlockRows], device: str, dtype: str | None, groups: bool
 ) -> None:
     blocks, parts = [0], [0]
     each = {name: one.stored_bytes for name, one in kept.items()}
     for one in kept.values():
-        if int8 and one.form and one.form.whole_numbers:
+        if groups and one.form and one.form.whole_numbers:
             blocks.append(one.grouped_bytes)
             parts.append(one.part_bytes)
         elif in_memory(device):

@@ -55,6 +55,11 @@ def load_pretrained(
     float32 and slower than with int8; one row gains nothing. For GGUF files whose weights are at
     most 64.
 
+    `activations="bfloat16"` takes the products that int8 takes in bfloat16, by Intel's AMX, and
+    sums them in float32. On SmolLM2-135M the log-probability of a next token moves by 0.014 on
+    average, and by 0.15 at most; the KL divergence is 0.0002 nats. Prompts are about as fast as
+    with int8, and few rows slower.
+
     `kv_dtype` (`float32`, `float16` or, on a CPU, `int8`) is what keys and values are kept as. By
     default it is float32 on CPU, and float16 on CL, METAL, CUDA and NV: half the memory of a text.
     int8 is about a quarter. Sums, and the states of recurrent layers, stay float32. Pools say it.

@@ -10,6 +10,7 @@ from functools import cache
 from tinygrad import Device, Tensor, dtypes
 from tinygrad.renderer.cstyle import ClangRenderer
 
+from edifice_tt.nn.cpu.instructions import allows_amx
 from edifice_tt.nn.program import Gradient, enter
 
 ROW = 32  # numbers of 16 bits are unpacked so many at a time, so a row is a multiple
@@ -32,16 +33,29 @@ def compiles_c(device: str) -> bool:
 @cache
 def computes_halves(device: str) -> bool:
     """Whether the C of a device can compute in float16, as its processor does."""
+    return _has("halves", "__AVX512FP16__) || defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC", device)
+
+
+@cache
+def multiplies_bfloats(device: str) -> bool:
+    """Whether the C of a device can multiply matrices in bfloat16: Intel's AMX does.
+
+    Its system has to let this process use it, too.
+    """
+    return allows_amx() and _has("bfloats", "__AMX_BF16__) && defined(__AVX512FP16__", device)
+
+
+def _has(what: str, macros: str, device: str) -> bool:
     if not compiles_c(device):
         return False
-    body = """
-#if defined(__AVX512FP16__) || defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
+    body = f"""
+#if defined({macros})
     *out = 1;
 #else
     *out = 0;
 #endif"""
     out = Tensor.invalids(1, dtype=dtypes.int32, device=device)
-    return bool(call("computes_halves", "#define WIDE", body, {"out": out}, {})[0].item())
+    return bool(call(f"has_{what}", "#define WIDE", body, {"out": out}, {})[0].item())
 
 
 def serves(*tensors: Tensor | None, weights: Sequence[Tensor] = ()) -> bool:

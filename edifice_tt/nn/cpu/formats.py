@@ -16,21 +16,31 @@ def kind_as_halves(name: str) -> str:
     return f"{name}_as_halves"
 
 
+def kind_as_bfloats(name: str) -> str:
+    """What the C calls a format whose rows stand together, and whose products are in bfloat16."""
+    return f"{name}_as_bfloats"
+
+
 def name_of(kind: str) -> str:
     """The format of such a kind."""
-    return kind.removesuffix("_as_halves").removesuffix("_grouped")
+    return kind.removesuffix("_as_halves").removesuffix("_as_bfloats").removesuffix("_grouped")
 
 
 def rounding_of(kind: str) -> str:
     """What the C calls that which products with weights of a kind do to activations."""
-    of = {"_grouped": "TO_INT8", "_as_halves": "TO_HALVES"}
+    of = {"_grouped": "TO_INT8", "_as_bfloats": "TO_BFLOATS", "_as_halves": "TO_HALVES"}
     return of.get(kind.removeprefix(name_of(kind)), "EXACT")
 
 
 def formats_in_c(kinds: Iterable[str]) -> str:
     """The formats of these kinds of weights, and no others: each takes time to compile."""
     wanted = set(kinds)
-    grouped = [form for form in FORMATS.values() if grouped_kind(form.name) in wanted]
+    bfloats = [form for form in FORMATS.values() if kind_as_bfloats(form.name) in wanted]
+    grouped = [
+        form
+        for form in FORMATS.values()
+        if grouped_kind(form.name) in wanted or form in bfloats  # which are read as they are
+    ]
     halves = [form for form in FORMATS.values() if kind_as_halves(form.name) in wanted]
     formats = [
         form
@@ -39,6 +49,7 @@ def formats_in_c(kinds: Iterable[str]) -> str:
     ]
     names = ["F32", *(form.name for form in formats), "FIRST_GROUPED"]
     names += [grouped_kind(form.name) for form in grouped]
+    names += ["FIRST_AS_BFLOATS", *(kind_as_bfloats(form.name) for form in bfloats)]
     names += ["FIRST_AS_HALVES", *(kind_as_halves(form.name) for form in halves)]
     sizes = {form: f"{form.name}, {form.bytes}, {form.weights}" for form in formats}
     whole = [form for form in formats if form.whole_numbers]
@@ -49,12 +60,14 @@ def formats_in_c(kinds: Iterable[str]) -> str:
         "FIVES": [_grouping(form) for form in whole if form.fives],
         "NIBBLES": [_grouping(form) for form in whole if form.nibbles],
         "GROUPED": [_grouping(form) for form in grouped],
+        "AS_BFLOATS": [_grouping(form) for form in bfloats],
         "AS_HALVES": [sizes[form] for form in halves],
         "HALVES_OF_NIBBLES": [_grouping(form) for form in halves if form.nibbles],
         "HALVES_OF_NUMBERS": [sizes[form] for form in halves if not form.nibbles],
     }
     lines = [f"typedef enum {{ {', '.join(names)} }} kind;"]
     lines.append(f"#define HAS_HALVES {int(bool(halves))}")
+    lines.append(f"#define HAS_BFLOATS {int(bool(bfloats))}")
     for name, members in lists.items():
         lines.append(f"#define {name}(f) {' '.join(f'f({member})' for member in members)}")
     for form in formats:

@@ -26,7 +26,18 @@ MEMBERS, PARTS_EACH = 16, 4  # of a team, at most; parts of a job per member
 HEADER = 5  # numbers of `rows` (see `KVCache`) before those that it lists
 ROUNDED_BYTES = 48  # of 32 activations; in c/int8.c
 C_ROOMS = (
-    *("vectors", "team", "weights", "products", "halves", "int8", "amx", "whole", "shared"),
+    *(
+        "vectors",
+        "team",
+        "weights",
+        "products",
+        "halves",
+        "int8",
+        "amx",
+        "bfloats",
+        "whole",
+        "shared",
+    ),
     *("kept", "scores", "attention", "delta", "layer", "block"),
 )
 
@@ -69,7 +80,8 @@ class Weight(NamedTuple):
 
 def rounded_floats(depth: int, rounding: str) -> int:
     """The room, in floats, for as many rounded rows as go through a product together."""
-    each = {"TO_INT8": depth // 32 * ROUNDED_BYTES // 4, "TO_HALVES": (depth + 1) // 2 + GAP}
+    each = {"TO_INT8": depth // 32 * ROUNDED_BYTES // 4, "TO_BFLOATS": depth // 2}
+    each |= {"TO_HALVES": (depth + 1) // 2 + GAP}
     return GROUP * each.get(rounding, 0)
 
 

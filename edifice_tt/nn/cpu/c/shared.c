@@ -13,11 +13,14 @@ typedef struct {
 } target;
 
 // What a product takes of x: as it is, or rounded as `int8.c` or `halves.c` do.
-typedef enum { EXACT, TO_INT8, TO_HALVES } rounding;
+typedef enum { EXACT, TO_INT8, TO_BFLOATS, TO_HALVES } rounding;
 
 static WIDE void round_to(rounding by, void *to, const float *x, const int *at, range some, long rows,
                           long depth) {
   if (by == TO_INT8) round_rows(to, x, at, some, rows, depth);
+#if BY_BFLOATS
+  if (by == TO_BFLOATS) round_to_bfloats(to, x, at, some, depth);
+#endif
 #if HAS_HALVES
   if (by == TO_HALVES) narrow_rows(to, x, at, some, depth);
 #endif
@@ -51,6 +54,10 @@ static WIDE void multiply_part(const void *of, long part, long member) {
 #if HAS_HALVES
   else if (t->w.kind > FIRST_AS_HALVES)
     product_halves(t->out, p->rounded, p->at, p->rows, t->w, t->columns, some, p->depth, panel, p->add);
+#endif
+#if BY_BFLOATS
+  else if (t->w.kind > FIRST_AS_BFLOATS)
+    product_bfloats(t->out, p->rounded, p->at, p->rows, t->w, t->columns, some, p->depth, p->add);
 #endif
   else
     product_int8(t->out, p->rounded, p->at, p->rows, t->w, t->columns, some, p->depth, panel, p->add);

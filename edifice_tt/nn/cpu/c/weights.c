@@ -158,9 +158,10 @@ typedef struct {
 
 #define SIZE(name, bytes, weights) [name] = {bytes, weights},
 #define GROUPED_SIZE(name, bytes, weights, ...) [name##_grouped] = {bytes, weights},
+#define BFLOATS_SIZE(name, bytes, weights, ...) [name##_as_bfloats] = {bytes, weights},
 #define HALVES_SIZE(name, bytes, weights) [name##_as_halves] = {bytes, weights},
 static const block_size block_of[] = {[F32] = {4, 1}, FORMATS(SIZE) GROUPED(GROUPED_SIZE)
-                                      AS_HALVES(HALVES_SIZE)};
+                                      AS_BFLOATS(BFLOATS_SIZE) AS_HALVES(HALVES_SIZE)};
 
 typedef struct {
   long first, end; // tiles are the same for every range that begins with a multiple of 16
@@ -222,12 +223,18 @@ static WIDE void unpack_some(float *y, weight w, long row, long depth, range som
     unpack_grouped(y, w, row, depth, (grouping){__VA_ARGS__}, unpack_##name); \
     return;
     GROUPED(UNPACK_GROUPED)
+#define UNPACK_BFLOATS(name, ...) \
+  case name##_as_bfloats: \
+    unpack_grouped(y, w, row, depth, (grouping){__VA_ARGS__}, unpack_##name); \
+    return;
+    AS_BFLOATS(UNPACK_BFLOATS)
 #define UNPACK_ALIKE(name, bytes, weights) \
   case name##_as_halves: \
     for (; y < end; y += weights, q += bytes) unpack_##name(y, q); \
     return;
     AS_HALVES(UNPACK_ALIKE)
   case FIRST_GROUPED:
+  case FIRST_AS_BFLOATS:
   case FIRST_AS_HALVES: return;
   }
 }
