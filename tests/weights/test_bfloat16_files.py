@@ -19,14 +19,6 @@ def test_a_processor_without_bfloat16_is_told(tmp_path, monkeypatch):
         et.load_pretrained(path, device="CPU", activations="bfloat16")
 
 
-def test_what_nobody_rounds_to_is_told(tmp_path):
-    path = write_model(tmp_path / "m.gguf", 259, 64, (Q8_0, Q8_0))
-    with pytest.raises(
-        ValueError, match=r"'fp8' must be 'float32', 'float16', 'bfloat16' or 'int8'"
-    ):
-        et.load_pretrained(path, device="CPU", activations="fp8")
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not multiplies_bfloats("CPU"), reason="no bfloat16 in this processor")
 def test_a_model_in_bfloat16_stays_near_and_says_so(tmp_path):

@@ -58,7 +58,7 @@ def test_a_file_too_short_for_any_format_says_so(tmp_path, content):
 
 def test_activations_that_nobody_rounds_to_are_refused(tmp_path):
     with pytest.raises(
-        ValueError, match="activations='int4' must be 'float32', 'float16' or 'int8'"
+        ValueError, match="activations='int4' must be 'float32', 'float16', 'bfloat16' or 'int8'"
     ):
         et.load_pretrained(tmp_path, activations="int4")
 
