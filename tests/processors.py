@@ -7,10 +7,14 @@ import sys
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 
 from edifice_tt.machine.toolchain import prepare_compiler
 from edifice_tt.nn.cpu import bridge as cpu
 
+BFLOATS = pytest.mark.skipif(
+    not cpu.multiplies_bfloats("CPU"), reason="no bfloat16 in this processor"
+)
 ARM = ["aarch64-linux-musl", "aarch64-macos"]
 
 

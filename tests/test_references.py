@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processors import BFLOATS
 from tinygrad import Tensor
 from tinygrad.nn.state import safe_load
 
 import edifice_tt as et
 from edifice_tt.engine.decoder import Decoder, chunks_of
-from edifice_tt.nn.cpu.bridge import computes_halves, multiplies_bfloats
+from edifice_tt.nn.cpu.bridge import computes_halves
 
 FOLDER = Path(__file__).parent / "references"
 PROMPTS = json.loads((FOLDER / "smollm2_visible.json").read_text())
@@ -120,7 +121,7 @@ def test_products_in_float16_stay_nearer(smollm2):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not multiplies_bfloats("CPU"), reason="no bfloat16 in this processor")
+@BFLOATS
 def test_products_in_bfloat16_stay_nearer_than_in_8_bits(smollm2):
     """A tenth of what 8 bits are away, and no more, so sums are in float32."""
     bfloats = et.load_pretrained("smollm2-135m", activations="bfloat16")

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from processors import BFLOATS
 from test_loading_memory import Q8_0, write_model
 from test_model_families import BIASED, TOKENS, q8_0, with_biases, write
 
 import edifice_tt as et
 from edifice_tt.architectures.fingerprint import fingerprint
-from edifice_tt.nn.cpu.bridge import multiplies_bfloats
 from edifice_tt.nn.stored.bfloat16 import Bfloat16Linear
 from edifice_tt.weights import gguf_model
 
@@ -20,7 +20,7 @@ def test_a_processor_without_bfloat16_is_told(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not multiplies_bfloats("CPU"), reason="no bfloat16 in this processor")
+@BFLOATS
 def test_a_model_in_bfloat16_stays_near_and_says_so(tmp_path):
     path = write(tmp_path / "m.gguf", "qwen2", with_biases(*BIASED["qwen2"]), q8_0)
     exact, other = (et.load_pretrained(path, activations=a) for a in ("float32", "bfloat16"))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processors import BFLOATS
 
 import edifice_tt as et
 from edifice_tt.engine.decoder import Decoder
@@ -105,9 +106,10 @@ def test_a_family_decodes_what_it_reads(unpacked, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in LOGITS if not n.endswith("-folder")])
-def test_rounded_activations_err_no_more_than_llama_cpp_does(unpacked, name):
-    lm = et.load_pretrained(unpacked(name), activations="int8")
-    assert lm.activations == "int8"
+@pytest.mark.parametrize("activations", ["int8", pytest.param("bfloat16", marks=BFLOATS)])
+def test_rounded_activations_err_no_more_than_llama_cpp_does(unpacked, name, activations):
+    lm = et.load_pretrained(unpacked(name), activations=activations)
+    assert lm.activations == activations
     for one in LOGITS[name]:
         logits = lm(np.array([one["token_ids"]], np.int32)).logits.numpy()[0]
         error = np.take_along_axis(logits, np.array(one["top_ids"]), 1) - one["top_logits"]

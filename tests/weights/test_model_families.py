@@ -12,6 +12,7 @@ from tinygrad.nn.state import get_state_dict
 
 import edifice_tt as et
 from edifice_tt.contract.errors import CheckpointError
+from edifice_tt.nn.cpu.bridge import multiplies_bfloats
 from edifice_tt.testing import byte_tokenizer
 from edifice_tt.weights.families import FAMILIES
 
@@ -244,9 +245,10 @@ def test_a_mixture_is_the_same_model_as_a_file_and_as_a_folder(tmp_path, family,
         assert (actual == expected).all()
         return
     assert actual == pytest.approx(expected, abs=0.5)  # what the blocks round
-    rounded = et.load_pretrained(path, activations="int8")
-    assert rounded.activations == "int8"
-    assert rounded([TOKENS]).logits.numpy() == pytest.approx(actual, abs=0.2)
+    for activations in ("int8", "bfloat16")[: 1 + multiplies_bfloats("CPU")]:
+        rounded = et.load_pretrained(path, activations=activations)
+        assert rounded.activations == activations
+        assert rounded([TOKENS]).logits.numpy() == pytest.approx(actual, abs=0.2)
 
 
 def swapped(tmp_path):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import numpy_reference as reference
 import pytest
+from processors import BFLOATS
 from test_gguf import METADATA, f32, write_gguf
 from test_huggingface import write_safetensors
 from test_model_families import q8_0, write_tokenizer
@@ -209,14 +210,15 @@ def test_a_folder_and_a_file_compute_what_the_family_means(tmp_path, heads):
 
 
 @pytest.mark.slow
-def test_weights_stay_in_blocks_and_activations_can_be_rounded(tmp_path, monkeypatch):
+@pytest.mark.parametrize("activations", ["int8", pytest.param("bfloat16", marks=BFLOATS)])
+def test_weights_stay_in_blocks_and_activations_can_be_rounded(tmp_path, monkeypatch, activations):
     path = write_file(tmp_path / "m.gguf", 6, q8_0)
     kept, floats = (et.load_pretrained(path, dtype=dtype) for dtype in (None, "float32"))
     delta = kept.backbone.blocks[0].delta
     parts = ("qkv_proj", "z_proj", "a_proj", "b_proj", "o_proj")
     assert {getattr(delta, part).packed.kind for part in parts} == {"Q8_0"}
     assert (logits(kept) == logits(floats)).all()
-    rounded = et.load_pretrained(path, activations="int8")
+    rounded = et.load_pretrained(path, activations=activations)
     exact, found = logits(kept), logits(rounded)
     assert 0 < np.abs(found - exact).mean() < 0.2 * np.abs(exact).mean()
     monkeypatch.setattr(Block, "is_one_kernel", lambda self, x: False)

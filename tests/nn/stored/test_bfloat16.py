@@ -6,7 +6,7 @@ In which order Intel's unit sums is its own matter, so sums are compared with ex
 import numpy as np
 import pytest
 from block_formats import blocks, depth_of, each, with_scales
-from processors import kernel_of, normal, run_here
+from processors import BFLOATS, kernel_of, normal, run_here
 from tinygrad import Tensor
 from tinygrad.nn.state import get_state_dict
 
@@ -14,12 +14,10 @@ from edifice_tt.nn.backbone import Backbone
 from edifice_tt.nn.cache import count_up
 from edifice_tt.nn.config import BackboneConfig
 from edifice_tt.nn.cpu import kernels
-from edifice_tt.nn.cpu.bridge import multiplies_bfloats
 from edifice_tt.nn.stored.bfloat16 import Bfloat16Linear, round_bfloats
 from edifice_tt.nn.stored.blocks import layer_at
 from edifice_tt.nn.stored.int8 import KINDS, group_rows
 
-here = pytest.mark.skipif(not multiplies_bfloats("CPU"), reason="no bfloat16 in this processor")
 NOTHING = 1e-32  # that a weight may be which is zero in the file
 
 
@@ -46,7 +44,7 @@ def weights_of(layer, depth):
     return layer(Tensor(np.eye(depth, dtype=np.float32))).numpy().T
 
 
-@here
+@BFLOATS
 @pytest.mark.parametrize("kind", each(KINDS))
 @pytest.mark.slow
 def test_weights_are_rounded_to_8_bits(rng, kind):
@@ -62,7 +60,7 @@ def test_weights_are_rounded_to_8_bits(rng, kind):
     assert near.mean() > 0.6
 
 
-@here
+@BFLOATS
 @pytest.mark.parametrize(
     "kind", ["Q4_1", *(pytest.param(k, marks=pytest.mark.slow) for k in KINDS if k != "Q4_1")]
 )
@@ -80,7 +78,7 @@ def test_a_product_is_that_of_its_rounded_numbers(rng, kind):
     assert 0 < np.sqrt(((formula - exact) ** 2).mean()) < 4e-3 * size
 
 
-@here
+@BFLOATS
 @pytest.mark.parametrize("kind", each(KINDS))
 @pytest.mark.slow
 def test_a_row_is_the_same_bits_alone_and_in_any_batch(rng, kind):
@@ -94,7 +92,7 @@ def test_a_row_is_the_same_bits_alone_and_in_any_batch(rng, kind):
     assert (some[[2, 7, 66]] == together[[2, 7, 66]]).all()
 
 
-@here
+@BFLOATS
 @pytest.mark.parametrize("scale", [0, 6e-8, 1e-5, 1, 60000])
 def test_scales_of_any_size_are_as_near(rng, scale):
     """As small and as large as float16 has them; and none at all."""
@@ -104,7 +102,7 @@ def test_scales_of_any_size_are_as_near(rng, scale):
     assert np.abs(found - exact).max() <= np.abs(exact).max() / 256 + NOTHING
 
 
-@here
+@BFLOATS
 def test_what_is_no_number_stays_none(rng):
     layer = layer_of(blocks(rng, "Q8_0", 13, 64), "Q8_0")
     x = normal(rng, 3, 64)
@@ -123,7 +121,7 @@ def test_rounding_lets_the_gradient_pass_and_nothing_stays_nothing(rng):
     assert (round_bfloats(x).numpy() == to_bfloats(x.numpy())).all()
 
 
-@here
+@BFLOATS
 @pytest.mark.slow
 def test_a_whole_layer_equals_its_formula(rng):
     config = BackboneConfig(64, 2, 4, 2, ffn_size=96, biases=("q",), final_norm="rms_norm")
@@ -157,7 +155,7 @@ MISTAKES = [  # a power that is off by one, an order that one side has, a part l
 ]
 
 
-@here
+@BFLOATS
 @pytest.mark.slow
 @pytest.mark.parametrize(("right", "wrong"), MISTAKES)
 def test_a_mistake_is_seen(rng, right, wrong, tmp_path, monkeypatch):
