@@ -47,6 +47,8 @@ static inline WIDE ivec dot(ivec sum, quads q, const signed char *x, int bits) {
 #endif
 }
 
+// A scale for each 256, with which K-quants could be summed a block at a time, was tried on SmolLM2: five
+// times as far from float32, by the mean KL divergence.
 typedef struct { // 32 activations: x times the scale; sums of the first and last 16 and of all x
   signed char x[32];
   float scale, sum[3];
