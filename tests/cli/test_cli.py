@@ -946,7 +946,7 @@ def test_an_unknown_dtype_of_keys_and_values_is_told_before_loading(run, pool_fi
     argv = [pool_file if word == "p" else word for word in command]
     model = ("--judge" if command[0] == "score" else "--model", "smollm2-135m")
     found = run(*argv, *model, "--kv-dtype", "float61")
-    check_mistake(found, "--kv-dtype float61 must be 'float32', 'float16', 'bfloat16' or 'int8'")
+    check_mistake(found, "--kv-dtype float61 must be 'float32', 'float16' or 'int8'")
 
 
 def test_a_dtype_that_the_device_lacks_is_one_line_and_the_answers_come(run, tiny_lm, monkeypatch):
