@@ -6,13 +6,13 @@ from itertools import zip_longest
 import numpy as np
 import pytest
 from block_formats import blocks
-from processors import ARM, kernel_of, normal, run_here, run_on_arm
+from processors import ARM, BFLOATS, kernel_of, normal, run_here, run_on_arm
 from tinygrad import Tensor
 
 from edifice_tt.contract.errors import CheckpointError, EdificeError
 from edifice_tt.doctor import formulas
 from edifice_tt.nn.cpu import instructions, kernels, tuning
-from edifice_tt.nn.cpu.bridge import computes_halves, multiplies_bfloats
+from edifice_tt.nn.cpu.bridge import computes_halves
 from edifice_tt.nn.cpu.instructions import LINES, PLAIN, TABLE
 from edifice_tt.nn.stored.bfloat16 import Bfloat16Linear
 from edifice_tt.nn.stored.blocks import QuantizedLinear
@@ -57,7 +57,7 @@ def product(x, weight, count):
 # --- no size changes a bit
 
 PRODUCTS = [("F32", "float32"), ("Q4_K", "float32"), ("Q8_0", "float32"), ("Q4_1", "float16")]
-PRODUCTS += [("Q4_1", "bfloat16"), ("Q6_K", "bfloat16")]
+PRODUCTS += [pytest.param(kind, "bfloat16", marks=BFLOATS) for kind in ("Q4_1", "Q6_K")]
 PRODUCTS += [(kind, "int8") for kind in ("Q4_K", "Q6_K", "Q8_0", "Q4_1")]
 
 
@@ -76,8 +76,6 @@ COUNTS = (1, 3, 15, 23, kernels.GROUP + 3)
 def test_no_size_changes_a_bit_of_a_product(rng, kind, activations):
     if activations == "float16" and not computes_halves("CPU"):
         pytest.skip("this processor does not compute in float16")
-    if activations == "bfloat16" and not multiplies_bfloats("CPU"):
-        pytest.skip("this processor does not multiply in bfloat16")
     weight, x = weight_of(rng, kind, activations), normal(rng, max(COUNTS), 512)
     expected = [product(x, weight, count).numpy()[:count] for count in COUNTS]
     assert all((few == expected[-1][: len(few)]).all() for few in expected)

@@ -103,6 +103,14 @@ def test_scales_of_any_size_are_as_near(rng, scale):
 
 
 @BFLOATS
+@pytest.mark.parametrize("kind", ["Q4_1", "Q6_K"])
+def test_rows_as_an_embedding_gives_them_are_not_rounded(rng, kind):
+    layer = layer_of(blocks(rng, kind, 29, depth_of(kind)), kind)
+    ids = [28, 0, 17, 3, 17]
+    assert (layer.rows(Tensor(ids)).numpy() == layer.floats().numpy()[ids]).all()
+
+
+@BFLOATS
 def test_what_is_no_number_stays_none(rng):
     layer = layer_of(blocks(rng, "Q8_0", 13, 64), "Q8_0")
     x = normal(rng, 3, 64)
